@@ -1,0 +1,74 @@
+"""rtseg: live keypoints in, behaviour probabilities out, one answer per frame, on time.
+
+    classifier = rtseg.load("engines/rats58")
+    session = classifier.open("cage 1")
+    session.step(classifier.frame(keypoints, confidence, seq=0))     # live, frame after frame
+    classifier.run(rtseg.read_recording("poses.csv"))                # the same answers, afterwards
+
+Importing this does nothing; names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtseg.bundle import Bundle, load_bundle
+    from rtseg.classifier import Classifier, load
+    from rtseg.client import Publisher, Subscriber
+    from rtseg.errors import RtsegError
+    from rtseg.frames import Frame
+    from rtseg.predictions import Prediction, Predictions, Quality
+    from rtseg.recordings.open import read_recording
+    from rtseg.recordings.recording import Recording
+    from rtseg.session import Session
+    from rtseg.skeleton import Skeleton
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Bundle": "bundle",
+    "Classifier": "classifier",
+    "Frame": "frames",
+    "Prediction": "predictions",
+    "Predictions": "predictions",
+    "Publisher": "client",
+    "Quality": "predictions",
+    "Recording": "recordings.recording",
+    "RtsegError": "errors",
+    "Session": "session",
+    "Skeleton": "skeleton",
+    "Subscriber": "client",
+    "load": "classifier",
+    "load_bundle": "bundle",
+    "read_recording": "recordings.open",
+}
+
+__all__ = [
+    "Bundle",
+    "Classifier",
+    "Frame",
+    "Prediction",
+    "Predictions",
+    "Publisher",
+    "Quality",
+    "Recording",
+    "RtsegError",
+    "Session",
+    "Skeleton",
+    "Subscriber",
+    "load",
+    "load_bundle",
+    "read_recording",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rtseg' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"rtseg.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

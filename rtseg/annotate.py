@@ -1,0 +1,52 @@
+"""Offline annotation: recordings through the very Session that serves, into files.
+
+No torch. What is written here is bit for bit what a live stream of the same frames publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtseg.classifier import Classifier
+from rtseg.errors import RtsegError
+from rtseg.predictions import Predictions, write_bouts, write_predictions
+from rtseg.recordings.open import read_recordings
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One recording's answers and the two files they were written to."""
+
+    name: str
+    predictions: Predictions
+    frames_file: Path
+    bouts_file: Path
+    warnings: tuple[str, ...]
+
+
+def annotate(
+    classifier: Classifier, paths: Sequence[Path], out: Path, *, fps: float | None = None, overwrite: bool = False
+) -> Iterator[Annotated]:
+    """Annotate every recording in the files; `NAME.predictions.csv` and `NAME.bouts.csv` under `out`, one by one.
+
+    Raises RtsegError before anything is computed for a recording whose files exist already, unless `overwrite`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        for recording in read_recordings(path, fps=fps):
+            stem = recording.name.replace("/", "_")
+            frames_file, bouts_file = out / f"{stem}.predictions.csv", out / f"{stem}.bouts.csv"
+            for file in (frames_file, bouts_file):
+                if file.exists() and not overwrite:
+                    raise RtsegError(f"{file} exists already; name another folder with --out, or add --overwrite")
+            if abs(recording.fps - classifier.bundle.fps) > 1e-6:
+                raise RtsegError(
+                    f"{recording.source}: {recording.fps:g} frames per second; the model was trained at "
+                    f"{classifier.bundle.fps:g}. If the file is wrong, name the true rate with --fps"
+                )
+            predictions = classifier.run(recording)
+            write_predictions(predictions, frames_file)
+            write_bouts(predictions, bouts_file, recording.fps)
+            yield Annotated(recording.name, predictions, frames_file, bouts_file, recording.warnings)

@@ -1,0 +1,180 @@
+"""The bundle: a portable folder that is the only thing that passes from training to serving.
+
+`manifest.json` says what the model is, `weights.safetensors` holds it. No pickle; every file's hash is checked at load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg import config
+from rtseg.config import DecodingSettings, GapSettings
+from rtseg.errors import BundleError, RtsegError
+from rtseg.features.spec import FeatureSpec
+from rtseg.network import NetworkSpec
+from rtseg.recordings.heads import Head
+from rtseg.skeleton import Skeleton
+
+SCHEMA = 1
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+TOLERANCE = 1e-5
+"""How far a float32 engine's probabilities may stand from the torch reference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model and everything that serving it needs.
+
+    fps: the rate it was trained at. arena: default box x0, y0, x1, y1 in px; a stream's hello may name its own.
+    lookahead_frames: the answer about frame t is given at t + lookahead. warmup_frames: a stream's first answers are
+    flagged, since training's crops always had this much context. decoding: defaults. scores and provenance:
+    what was measured on what. hash: sha256 over the manifest, which holds the weights' own.
+    """
+
+    name: str
+    skeleton: Skeleton
+    fps: float
+    arena: tuple[float, float, float, float]
+    features: FeatureSpec
+    network: NetworkSpec
+    weights: Mapping[str, NDArray[np.float32]]
+    lookahead_frames: int = 0
+    warmup_frames: int = 0
+    simulated: bool = False
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    gaps: GapSettings = field(default_factory=GapSettings)
+    tolerance: float = TOLERANCE
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    hash: str = ""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """In the order of the outputs."""
+        return self.network.heads
+
+
+def save_bundle(bundle: Bundle, folder: Path | str) -> str:
+    """Write a bundle into a folder, made if need be; its hash. The manifest is written last, by a rename."""
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = bundle.network.shapes()
+    assert set(shapes) == set(bundle.weights), "weights and architecture name the same tensors"
+    packed = save({n: np.ascontiguousarray(bundle.weights[n], np.float32) for n in shapes})
+    manifest = {
+        "schema": SCHEMA,
+        "name": bundle.name,
+        "simulated": bundle.simulated,
+        "skeleton": bundle.skeleton.to_dict(),
+        "fps": bundle.fps,
+        "arena": list(bundle.arena),
+        "features": bundle.features.to_dict(),
+        "feature_names": [f"{f.group}: {f.name} [{f.unit}]" for f in bundle.features.features(bundle.skeleton)],
+        "architecture": bundle.network.to_dict(),
+        "lookahead_frames": bundle.lookahead_frames,
+        "warmup_frames": bundle.warmup_frames,
+        "decoding": config.to_plain(bundle.decoding),
+        "gaps": config.to_plain(bundle.gaps),
+        "tolerance": bundle.tolerance,
+        "scores": dict(bundle.scores),
+        "provenance": dict(bundle.provenance),
+        "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
+    }
+    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
+    for name, data in ((WEIGHTS, packed), (MANIFEST, text.encode())):
+        aside = folder / (name + ".part")
+        aside.write_bytes(data)
+        aside.replace(folder / name)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_bundle(folder: Path | str) -> Bundle:
+    """Read and check a bundle.
+
+    Raises BundleError when the folder is none, was written by a newer rtseg, or a file is missing or was changed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    folder = Path(folder)
+    try:
+        text = (folder / MANIFEST).read_bytes()
+    except OSError:
+        raise BundleError(
+            f"{folder}: no bundle here: expected a folder with {MANIFEST}; make one with 'rtseg train', or name one of engines/"
+        ) from None
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        schema = manifest["schema"]
+    except (ValueError, TypeError, KeyError):
+        raise BundleError(f"{folder / MANIFEST}: not the manifest of a bundle") from None
+    if schema != SCHEMA:
+        raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
+    try:
+        weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
+        skeleton = Skeleton.from_dict(manifest["skeleton"])
+        features = FeatureSpec.from_dict(manifest["features"])
+        network = NetworkSpec.from_dict(manifest["architecture"])
+        _check_weights(weights, network, len(features.features(skeleton)))
+        x0, y0, x1, y1 = map(float, manifest["arena"])
+        return Bundle(
+            name=str(manifest["name"]),
+            skeleton=skeleton,
+            fps=float(manifest["fps"]),
+            arena=(x0, y0, x1, y1),
+            features=features,
+            network=network,
+            weights=weights,
+            lookahead_frames=int(manifest["lookahead_frames"]),
+            warmup_frames=int(manifest["warmup_frames"]),
+            simulated=bool(manifest["simulated"]),
+            decoding=config.from_plain(manifest["decoding"], DecodingSettings),
+            gaps=config.from_plain(manifest["gaps"], GapSettings),
+            tolerance=float(manifest["tolerance"]),
+            scores=manifest["scores"],
+            provenance=manifest["provenance"],
+            hash=hashlib.sha256(text).hexdigest(),
+        )
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RtsegError, SafetensorError) as error:
+        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    """A file's content if its sha256 is what the manifest says."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise BundleError(f"{path.name} is missing: copy the whole folder again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise BundleError(f"{path.name} was changed or cut: expected sha256 {digest[:12]}…, got {found[:12]}…")
+    return data
+
+
+def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkSpec, n_features: int) -> None:
+    if network.n_features != n_features:
+        raise BundleError(
+            f"the architecture wants {network.n_features} features, this rtseg makes {n_features} of the manifest's "
+            "groups: the bundle was made by another version; train anew"
+        )
+    shapes = network.shapes()
+    for name, shape in shapes.items():
+        if name not in weights or weights[name].shape != shape or weights[name].dtype != np.float32:
+            got = f"{weights[name].shape} {weights[name].dtype}" if name in weights else "nothing"
+            raise BundleError(f"weight {name!r}: expected {shape} float32, got {got}")
+        if not np.isfinite(weights[name]).all():
+            raise BundleError(f"weight {name!r} holds a number that is not finite")
+    if set(weights) - set(shapes):
+        raise BundleError(f"weights that the architecture does not know: {', '.join(sorted(set(weights) - set(shapes)))}")

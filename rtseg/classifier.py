@@ -1,0 +1,66 @@
+"""What a user puts into their own loop: `rtseg.load(bundle)`, open a stream, step frames, or run a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from rtseg import frames
+from rtseg.bundle import Bundle, load_bundle
+from rtseg.engine.select import make_engine
+from rtseg.frames import Frame
+from rtseg.predictions import Predictions
+from rtseg.recordings.recording import Recording
+from rtseg.session import Arena, Session, SessionPool
+
+
+class Classifier:
+    """A loaded bundle on an engine, with room for `capacity` streams at once.
+
+    >>> import rtseg
+    >>> classifier = rtseg.load("engines/rats58")  # doctest: +SKIP
+    >>> session = classifier.open("cage 1")  # doctest: +SKIP
+    >>> for keypoints, confidence in camera:  # (A, K, 2) px and (A, K)  # doctest: +SKIP
+    ...     for prediction in session.step(classifier.frame(keypoints, confidence, seq=seq)): ...
+    """
+
+    def __init__(self, bundle: Bundle, engine: str = "auto", capacity: int = 16) -> None:
+        self.bundle = bundle
+        self.pool = SessionPool(bundle, make_engine(bundle, engine, capacity))
+
+    def open(self, stream: str = "", arena: Arena | None = None) -> Session:
+        """A session for one stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's.
+
+        Raises RtsegError when `capacity` streams are open.
+        """
+        return self.pool.open(stream, arena)
+
+    def frame(
+        self, keypoints: ArrayLike, confidence: ArrayLike | None = None, *, seq: int, t_source_ns: int = 0, stream: str = ""
+    ) -> Frame:
+        """A validated frame of this model's skeleton: keypoints (A, K, 2) px, NaN = missing; confidence (A, K) in [0, 1].
+
+        Raises FrameError naming what was expected and what came.
+        """
+        shape = self.bundle.skeleton.shape
+        return frames.frame(keypoints, confidence, shape=shape, seq=seq, t_source_ns=t_source_ns, stream=stream)
+
+    def run(self, recording: Recording, arena: Arena | None = None) -> Predictions:
+        """All answers about a recording, bit for bit what a live stream of its frames gets.
+
+        Keypoints are matched by name. Raises SkeletonError where one has no counterpart.
+        """
+        session = self.open(recording.name, arena)
+        try:
+            return session.run(recording.select(self.bundle.skeleton))
+        finally:
+            session.close()
+
+
+def load(bundle: Path | str, engine: str = "auto", capacity: int = 16) -> Classifier:
+    """Load a bundle folder and put it on an engine ('auto', 'numba', 'torch').
+
+    Raises BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here.
+    """
+    return Classifier(load_bundle(bundle), engine, capacity)

@@ -1,0 +1,110 @@
+"""From probabilities to bouts: hysteresis, minimum bout and merge gap, causally. Written once, the same live and offline.
+
+Per head: the label changes to a better one when it leads by `margin`, has led for `min_bout_frames` frames on end, and
+the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of its bout).
+A label is never changed afterwards: what was published stays.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.config import DecodingSettings
+
+NOT_STARTED = -1
+
+
+class DecoderState(NamedTuple):
+    """For S slots and H heads, all (S, H) int32.
+
+    label: of the running bout, NOT_STARTED before the first frame. candidate: the label that leads it. lead: for how
+    many frames on end. absent: frames since the running label last led.
+    """
+
+    label: NDArray[np.int32]
+    candidate: NDArray[np.int32]
+    lead: NDArray[np.int32]
+    absent: NDArray[np.int32]
+
+
+class Decoder:
+    """Labels and bout changes of all heads of a model."""
+
+    def __init__(self, offsets: tuple[int, ...], settings: DecodingSettings) -> None:
+        self.n_heads = len(offsets) - 1
+        self._offsets = np.array(offsets, np.int64)
+        self._rule = np.array(
+            [settings.margin, settings.min_bout_frames, settings.merge_gap_frames], np.float64
+        )
+
+    def init_state(self, slots: int) -> DecoderState:
+        """A fresh state for S slots."""
+        shape = (slots, self.n_heads)
+        return DecoderState(
+            np.full(shape, NOT_STARTED, np.int32),
+            np.full(shape, NOT_STARTED, np.int32),
+            np.zeros(shape, np.int32),
+            np.zeros(shape, np.int32),
+        )
+
+    def reset(self, state: DecoderState, slot: int) -> None:
+        """Start one slot again."""
+        for part, fresh in zip(state, (NOT_STARTED, NOT_STARTED, 0, 0), strict=True):
+            part[slot] = fresh
+
+    def step(
+        self,
+        probs: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        state: DecoderState,
+        labels: NDArray[np.int16],
+        events: NDArray[np.bool_],
+    ) -> None:
+        """Probabilities (N, P) of the slots (N,), in order, into labels (N, H) and events (N, H): a new bout begins."""
+        advance(probs, slots, self._offsets, self._rule, state, labels, events)
+
+
+@njit(cache=True)
+def advance(
+    probs: NDArray[np.float32],
+    slots: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    rule: NDArray[np.float64],
+    state: DecoderState,
+    labels: NDArray[np.int16],
+    events: NDArray[np.bool_],
+) -> None:
+    """One step for every row; see `Decoder.step` and the module's docstring for the rule."""
+    for n in range(len(slots)):
+        slot = slots[n]
+        for head in range(len(offsets) - 1):
+            lo = offsets[head]
+            best = 0
+            for c in range(1, offsets[head + 1] - lo):
+                if probs[n, lo + c] > probs[n, lo + best]:
+                    best = c
+            current = state.label[slot, head]
+            events[n, head] = False
+            if current == NOT_STARTED:
+                state.label[slot, head] = best
+                events[n, head] = True
+            elif best == current or probs[n, lo + best] < probs[n, lo + current] + rule[0]:
+                state.lead[slot, head] = 0
+                state.absent[slot, head] = 0
+            else:
+                if best == state.candidate[slot, head] and state.lead[slot, head] > 0:
+                    state.lead[slot, head] += 1
+                else:
+                    state.lead[slot, head] = 1
+                state.candidate[slot, head] = best
+                state.absent[slot, head] += 1
+                if state.lead[slot, head] >= rule[1] and state.absent[slot, head] > rule[2]:
+                    state.label[slot, head] = best
+                    state.lead[slot, head] = 0
+                    state.absent[slot, head] = 0
+                    events[n, head] = True
+            labels[n, head] = state.label[slot, head]

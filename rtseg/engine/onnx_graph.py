@@ -1,0 +1,228 @@
+"""The network's step as ONNX, from a bundle's weights and without torch: what ONNX Runtime and TensorRT build from.
+
+Scaler, trunk, heads, calibration and softmax are all inside; caches go in and come out, the graph holds no state.
+Two forms: `shifted` (caches concatenated and cut; runs anywhere) and `in_place` (rings that opset 24's TensorScatter
+writes into, each stream at its own phase). Builds only; running it is an engine's job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import needs_extra
+from rtseg.network import NetworkSpec
+
+F32 = NDArray[np.float32]
+Form = Literal["shifted", "in_place"]
+FORMS: tuple[Form, ...] = ("shifted", "in_place")
+
+FEATURES, FRAME, PROBABILITIES = "features", "frame", "probabilities"
+OPSET: Mapping[Form, int] = {"shifted": 18, "in_place": 24}
+"""18: Split into equal parts. 24: TensorScatter."""
+NEVER = -1e4
+"""The logit of a class that a head does not have: its exponential is 0, and it fits float16."""
+
+
+def past_name(layer: int) -> str:
+    """The input that holds a layer's cache."""
+    return f"past.{layer}"
+
+
+def present_name(layer: int) -> str:
+    """The output that holds it one frame later; for `in_place` the same memory may be bound to both."""
+    return f"present.{layer}"
+
+
+def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, ...]]:
+    """Shape of every layer's cache, the trunk's layers first; zeros are a fresh stream.
+
+    shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, (K-1)*dilation + 1, C), input t
+    at t modulo their length. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head h of stream b.
+    """
+    rows = [(batch, spec.channels, d) for d in spec.dilations]
+    rows += [(len(spec.heads) * batch, spec.head_channels, d) for d in spec.head_dilations]
+    reach = spec.kernel - 1
+    if form == "shifted":
+        return [(n, reach * d, c) for n, c, d in rows]
+    return [(n, 1, reach * d + 1, c) for n, c, d in rows]
+
+
+def step_model(spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch: int = 1) -> Any:
+    """An onnx.ModelProto of one step for a static batch of B streams, checked by onnx.checker.
+
+    Inputs: features (B, F) float32 raw, NaN = not known; for `in_place` frame (B,) int64, steps since each stream's
+    reset; past.0 ... (see `cache_shapes`). Outputs: probabilities (B, P), present.0 ... . Raises RtsegError without onnx.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise needs_extra("onnx", "onnx", "the network's step as ONNX") from None
+    graph = _Graph(onnx, spec, weights, form, batch)
+    h = graph.scaled()
+    h = graph.node("MatMul", h, graph.constant(weights["input.weight"]))
+    h = graph.node("Add", h, graph.constant(weights["input.bias"]))
+    for layer in range(len(spec.dilations)):
+        conv, mix = weights["trunk.conv.weight"][layer], weights["trunk.mix.weight"][layer]
+        h = graph.residual(layer, h, conv, weights["trunk.conv.bias"][layer], mix, weights["trunk.mix.bias"][layer])
+    graph.heads(h)
+    return graph.model()
+
+
+class _Graph:
+    """Nodes and constants on their way to a model."""
+
+    def __init__(self, onnx: Any, spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch: int) -> None:
+        self._onnx, self._spec, self._weights, self._form, self._batch = onnx, spec, weights, form, batch
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._shapes = cache_shapes(spec, form, batch)
+        self._taps, self._writes = self._positions() if form == "in_place" else ([], [])
+
+    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Add a node with one output; that output's name."""
+        output = output or f"{kind.lower()}.{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, value: Any, dtype: type = np.float32) -> str:
+        name = f"constant.{len(self._constants)}"
+        self._constants.append(self._onnx.numpy_helper.from_array(np.asarray(value, dtype, order="C"), name))
+        return name
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return self.node("Reshape", x, self.constant(shape, np.int64))
+
+    def scaled(self) -> str:
+        """Raw features to scaled and clipped ones."""
+        fill, shift, scale = (self.constant(self._weights[f"scaler.{n}"]) for n in ("fill", "shift", "scale"))
+        clip = self._weights["scaler.clip"][0]
+        known = self.node("Where", self.node("IsNaN", FEATURES), fill, FEATURES)
+        z = self.node("Mul", self.node("Sub", known, shift), scale)
+        return self.node("Clip", z, self.constant(-clip), self.constant(clip))
+
+    def residual(self, layer: int, x: str, conv: F32, conv_bias: F32, mix: F32, mix_bias: F32) -> str:
+        """x + mix(relu(conv(x))): x (B, C) in the trunk; (H, B, G) in the heads, whose weights then lead with H."""
+        *leading, _, channels = mix.shape
+        taps = self._shift(layer, x) if self._form == "shifted" else self._scatter(layer, x)
+        taps = self.reshape(taps, *leading, self._batch, self._spec.kernel * channels)
+        y = self.node("MatMul", taps, self.constant(conv.reshape(*leading, -1, channels)))
+        y = self.node("Relu", self.node("Add", y, self.constant(conv_bias)))
+        y = self.node("MatMul", y, self.constant(mix))
+        return self.node("Add", x, self.node("Add", y, self.constant(mix_bias)))
+
+    def heads(self, h: str) -> None:
+        """All refinement heads at once, batched over H; heads with fewer classes are padded to N and cut at the end."""
+        spec, w, batch = self._spec, self._weights, self._batch
+        names = [f"head.{head.name}" for head in spec.heads]
+        n_classes = [len(head.classes) for head in spec.heads]
+        n_heads, width, widest = len(names), spec.head_channels, max(n_classes)
+
+        def padded(suffix: str, axis: int, value: float = 0.0) -> F32:
+            """One weight of every head, (H, ...), with `axis` padded to N classes."""
+            return np.stack([_pad(w[f"{name}.{suffix}"], axis, widest, value) for name in names])
+
+        enter = [w[f"{name}.enter.weight"] for name in names]  # each (n + C, G): first probabilities, then the trunk
+        from_trunk = np.stack([e[n:] for e, n in zip(enter, n_classes, strict=True)])
+        from_first = np.stack([_pad(e[:n], 0, widest, 0.0) for e, n in zip(enter, n_classes, strict=True)])
+        # The first logits and what enters the refinement come from the trunk in one product: (C, H * (N + G)).
+        both = np.concatenate((padded("first.weight", 1), from_trunk), axis=2).transpose(1, 0, 2)
+        bias = np.concatenate((padded("first.bias", 0, NEVER), self._stacked("enter.bias")), axis=1)
+        x = self.node("MatMul", h, self.constant(both.reshape(spec.channels, -1)))
+        x = self._swap(self.node("Add", x, self.constant(bias.reshape(-1))), batch, n_heads, widest + width)
+        q, r = f"first.{len(self._nodes)}", f"entered.{len(self._nodes)}"
+        sizes = self.constant([widest, width], np.int64)
+        self._nodes.append(self._onnx.helper.make_node("Split", [x, sizes], [q, r], axis=2))
+        r = self.node("Add", r, self.node("MatMul", self.node("Softmax", q, axis=-1), self.constant(from_first)))
+        conv, conv_bias = self._stacked("conv.weight"), self._stacked("conv.bias")[:, :, None]
+        mix, mix_bias = self._stacked("mix.weight"), self._stacked("mix.bias")[:, :, None]
+        for i in range(len(spec.head_dilations)):
+            layer = len(spec.dilations) + i
+            r = self.residual(layer, r, conv[:, i], conv_bias[:, i], mix[:, i], mix_bias[:, i])
+        left = self.node("MatMul", r, self.constant(padded("leave.weight", 1)))
+        q = self.node("Add", q, self.node("Add", left, self.constant(padded("leave.bias", 0)[:, None])))
+        q = self.node("Mul", q, self.constant(padded("calibration.scale", 0, 1.0)[:, None]))
+        q = self.node("Add", q, self.constant(padded("calibration.shift", 0)[:, None]))
+        p = self._swap(self.node("Softmax", q, axis=-1), n_heads, batch, widest)
+        p = self.reshape(p, batch, n_heads * widest)
+        kept = [head * widest + c for head, n in enumerate(n_classes) for c in range(n)]
+        self.node("Gather", p, self.constant(kept, np.int64), output=PROBABILITIES, axis=1)
+
+    def model(self) -> Any:
+        """The checked model."""
+        helper, float32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
+        info = helper.make_tensor_value_info
+        inputs = [info(FEATURES, float32, (self._batch, self._spec.n_features))]
+        if self._form == "in_place":
+            inputs.append(info(FRAME, self._onnx.TensorProto.INT64, (self._batch,)))
+        outputs = [info(PROBABILITIES, float32, (self._batch, self._spec.n_outputs))]
+        inputs += [info(past_name(i), float32, shape) for i, shape in enumerate(self._shapes)]
+        outputs += [info(present_name(i), float32, shape) for i, shape in enumerate(self._shapes)]
+        graph = helper.make_graph(self._nodes, f"rtseg-step-{self._form}", inputs, outputs, self._constants)
+        opsets = [helper.make_opsetid("", OPSET[self._form])]
+        ir_version = helper.find_min_ir_version_for(opsets)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="rtseg")
+        self._onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _stacked(self, suffix: str) -> F32:
+        """One weight of every head, (H, ...)."""
+        return np.stack([self._weights[f"head.{head.name}.{suffix}"] for head in self._spec.heads])
+
+    def _swap(self, x: str, first: int, second: int, last: int) -> str:
+        """(first * second, last) or flatter, as (first, second, last), to (second, first, last)."""
+        if 1 in (first, second):
+            return self.reshape(x, second, first, last)
+        return self.node("Transpose", self.reshape(x, first, second, last), perm=[1, 0, 2])
+
+    def _shift(self, layer: int, x: str) -> str:
+        """Append x to a layer's cache, drop the oldest, and take the taps (rows, K, C) out of both."""
+        rows, depth, channels = self._shapes[layer]
+        window = self.node("Concat", past_name(layer), self.reshape(x, rows, 1, channels), axis=1)
+        axis, end = self.constant([1], np.int64), self.constant([depth + 1], np.int64)
+        self.node("Slice", window, self.constant([1], np.int64), end, axis, output=present_name(layer))
+        dilation = self.constant([(*self._spec.dilations, *self._spec.head_dilations)[layer]], np.int64)
+        return self.node("Slice", window, self.constant([0], np.int64), end, axis, dilation)
+
+    def _scatter(self, layer: int, x: str) -> str:
+        """Write x into a layer's ring at its stream's phase and gather the taps (rows, K, C), oldest first."""
+        rows, _, _, channels = self._shapes[layer]
+        update, past = self.reshape(x, rows, 1, 1, channels), past_name(layer)
+        write, present = self._writes[layer], present_name(layer)
+        self.node("TensorScatter", past, update, write, output=present, axis=2, mode="linear")
+        return self.node("GatherND", present, self._taps[layer], batch_dims=1)
+
+    def _positions(self) -> tuple[list[str], list[str]]:
+        """Per layer where its taps lie, (rows, K, 2) into (1, S), and where its newest is written, (rows,).
+
+        Worked out for all layers of a block together: tap j of frame t lies at t + 1 + j * dilation, modulo S.
+        """
+        taps: list[str] = []
+        writes: list[str] = []
+        kernel, batch = self._spec.kernel, self._batch
+        for dilations, copies in ((self._spec.dilations, 1), (self._spec.head_dilations, len(self._spec.heads))):
+            if not dilations:
+                continue
+            steps = np.array(dilations)[:, None, None]  # (L, 1, 1)
+            after = self.node("Add", self.reshape(FRAME, batch, 1), self.constant(1 + np.arange(kernel) * steps, np.int64))
+            at = self.node("Mod", after, self.constant((kernel - 1) * steps + 1, np.int64))  # (L, B, K)
+            if copies > 1:
+                at = self.node("Tile", at, self.constant([1, copies, 1], np.int64))
+            rows = copies * batch
+            newest = self.node("Gather", at, self.constant(kernel - 1, np.int64), axis=2)
+            zeros = self.constant(np.zeros((len(dilations), rows, kernel, 1)), np.int64)
+            index = self.node("Concat", zeros, self.reshape(at, len(dilations), rows, kernel, 1), axis=3)
+            for layer in range(len(dilations)):
+                number = self.constant(layer, np.int64)
+                taps.append(self.node("Gather", index, number, axis=0))
+                writes.append(self.node("Gather", newest, number, axis=0))
+        return taps, writes
+
+
+def _pad(value: F32, axis: int, size: int, filling: float) -> F32:
+    """`value` with `axis` filled up to `size`."""
+    widths: Sequence[tuple[int, int]] = [(0, size - n if i == axis else 0) for i, n in enumerate(value.shape)]
+    return np.pad(value, widths, constant_values=filling)

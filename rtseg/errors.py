@@ -1,0 +1,51 @@
+"""The errors that rtseg raises for reasons that a user can mend.
+
+Every message says what was expected, what came, what to do, and where. Programming mistakes of our own are plain
+`assert`s; everything a file, a setting, a message or a machine can get wrong is a child of `RtsegError`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RtsegError(Exception):
+    """Base of all errors with a mend."""
+
+
+class SettingError(RtsegError):
+    """A setting, recipe or dataset file holds something unknown or out of range."""
+
+
+class RecordingError(RtsegError):
+    """A recording or label file is not what its reader expects."""
+
+    def __init__(self, path: Path | str, problem: str, *, line: int | None = None) -> None:
+        self.path, self.line = Path(path), line
+        where = f"{path}" if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {problem}")
+
+
+class SkeletonError(RtsegError):
+    """The keypoints of a source and of a model do not match."""
+
+
+class FrameError(RtsegError):
+    """A frame was refused at the boundary."""
+
+
+class BundleError(RtsegError):
+    """A bundle is missing, foreign, damaged or too new."""
+
+
+class EngineError(RtsegError):
+    """An engine cannot run here."""
+
+
+class ServeError(RtsegError):
+    """The daemon or a client could not start or was refused."""
+
+
+def needs_extra(package: str, extra: str, purpose: str) -> RtsegError:
+    """The error for an optional dependency that is not installed."""
+    return RtsegError(f"{purpose} needs the package {package!r}: pip install 'rtseg[{extra}]'")

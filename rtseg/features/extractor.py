@@ -1,0 +1,90 @@
+"""State in, features out: the feature kernel with the shapes of one skeleton and spec.
+
+The extractor holds no state of any stream; `init_state` makes it, `step` and `run` move it on. Frames were validated
+at the boundary (`rtseg.frames`) and are not looked at again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.features import kernels
+from rtseg.features.kernels import FeaturePlan, FeatureState
+from rtseg.features.spec import GROUPS, FeatureSpec
+from rtseg.skeleton import Skeleton
+
+
+class FeatureExtractor:
+    """Causal features of a skeleton at a frame rate (paper, section III, and the groups of `spec`)."""
+
+    def __init__(self, skeleton: Skeleton, spec: FeatureSpec, fps: float) -> None:
+        rear, front = skeleton.axis_indices
+        self.skeleton, self.spec, self.fps = skeleton, spec, fps
+        self.features = spec.features(skeleton)
+        self.n_features = len(self.features)
+        self._n_averages = sum(f.group == "averages" for f in self.features)
+        self._plan = FeaturePlan(
+            enabled=np.array([g in spec.groups for g in GROUPS]),
+            lags=np.array(spec.lags, np.int64),
+            decay=np.exp(-1.0 / (fps * np.array(spec.horizons_s))).astype(np.float32),
+            scalars=np.array([fps, spec.hold_frames, spec.absence_cap_s, rear, front], np.float64),
+        )
+
+    def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:
+        """A fresh state for S slots; arena: box x0, y0, x1, y1 in px."""
+        a, k = self.skeleton.shape
+        depth = 2 * max(self.spec.lags) + 1
+        state = FeatureState(
+            past=np.empty((slots, depth, a, k, 2), np.float32),
+            held=np.empty((slots, a, k, 2), np.float32),
+            age=np.empty((slots, a, k), np.int32),
+            averages=np.empty((slots, max(self._n_averages, 1)), np.float32),
+            count=np.empty((slots, max(self._n_averages, 1)), np.int32),
+            frames=np.empty(slots, np.int64),
+            arena=np.tile(np.array(arena, np.float32), (slots, 1)),
+        )
+        for slot in range(slots):
+            kernels.reset(state, slot)
+        return state
+
+    def reset(self, state: FeatureState, slot: int) -> None:
+        """Start one slot again."""
+        kernels.reset(state, slot)
+
+    def step(
+        self,
+        keypoints: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        state: FeatureState,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, into out (N, F); NaN = not known."""
+        kernels.advance(keypoints, confidence, slots, self._plan, state, out)
+
+    def run(
+        self,
+        keypoints: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        arena: tuple[float, float, float, float],
+    ) -> NDArray[np.float32]:
+        """Features (T, F) float32 of a whole recording (T, A, K, 2) from a fresh state: the same step, T times."""
+        out = np.empty((len(keypoints), self.n_features), np.float32)
+        self.step(keypoints, confidence, np.zeros(len(keypoints), np.int32), self.init_state(1, arena), out)
+        return out
+
+
+def state_bytes(state: FeatureState, slot: int) -> bytes:
+    """One slot's state, to be restored by `load_state`."""
+    return b"".join(np.ascontiguousarray(part[slot]).tobytes() for part in state)
+
+
+def load_state(state: FeatureState, slot: int, data: bytes) -> None:
+    """Put what `state_bytes` gave into a slot."""
+    at = 0
+    for part in state:
+        size = part[slot].nbytes
+        part[slot] = np.frombuffer(data[at : at + size], part.dtype).reshape(part[slot].shape)
+        at += size
+    assert at == len(data), f"state of {at} bytes, got {len(data)}"

@@ -1,0 +1,176 @@
+"""Scores of predictions against labels: CalMS21's protocol, segmental scores and what closed loops care about.
+
+numpy and scikit-learn only; no torch. Frames labelled IGNORE are left out everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import needs_extra
+from rtseg.recordings.heads import Head
+from rtseg.recordings.bouts import Bout, bouts_of
+from rtseg.recordings.recording import IGNORE
+
+Video = tuple[NDArray[np.float32], NDArray[np.int16]]
+"""One video's probabilities (T, n classes) of a head and its labels (T,)."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class. onset_delay_s: median over true bouts that were found (negative = early)."""
+
+    f1: float
+    precision: float
+    recall: float
+    average_precision: float
+    frames: int
+    onset_delay_s: float
+    found_bouts: float
+    false_starts_per_minute: float
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """Scores of one head over all its videos; macro figures are means over its scored classes."""
+
+    macro_f1: float
+    mean_average_precision: float
+    segmental_f1: dict[str, float]
+    edit: float
+    classes: dict[str, ClassScore]
+    frames: int
+    videos: int
+
+
+def score_head(head: Head, videos: Sequence[Video], fps: float) -> HeadScore:
+    """Frames pooled over videos, argmax, nothing tuned, unscored classes left out of the means (CalMS21's protocol).
+
+    A scored class without a positive frame in any video counts as F1 0 only if it was predicted; otherwise it is NaN
+    and left out of the means.
+    """
+    videos = [(p[y != IGNORE], y[y != IGNORE]) for p, y in videos]
+    videos = [(p, y) for p, y in videos if len(y)]
+    truths = [y for _, y in videos]
+    guesses = [p.argmax(-1).astype(np.int16) for p, _ in videos]
+    classes = {}
+    for name in head.scored:
+        c = head.classes.index(name)
+        classes[name] = _score_class(c, videos, guesses, fps)
+    scored = [head.classes.index(name) for name in head.scored]
+    return HeadScore(
+        macro_f1=_mean([s.f1 for s in classes.values()]),
+        mean_average_precision=_mean([s.average_precision for s in classes.values()]),
+        segmental_f1={str(k): segmental_f1(guesses, truths, scored, k / 100) for k in (10, 25, 50)},
+        edit=_mean([edit_score(g, y, scored) for g, y in zip(guesses, truths, strict=True)]),
+        classes=classes,
+        frames=sum(map(len, truths)),
+        videos=len(videos),
+    )
+
+
+def group_scores(heads: Sequence[Head], scores: dict[str, HeadScore]) -> dict[str, dict[str, float]]:
+    """Macro-F1 and mAP per group: the mean over its heads (Task 2: annotators; Task 3: behaviours)."""
+    groups: dict[str, list[HeadScore]] = {}
+    for head in heads:
+        if head.name in scores:
+            groups.setdefault(head.group, []).append(scores[head.name])
+    return {
+        group: {
+            "f1": _mean([m.macro_f1 for m in members]),
+            "map": _mean([m.mean_average_precision for m in members]),
+            "segmental_f1_50": _mean([m.segmental_f1["50"] for m in members]),
+        }
+        for group, members in groups.items()
+    }
+
+
+def average_precision(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> float:
+    """Area under the precision-recall steps; NaN without a positive frame."""
+    try:
+        from sklearn.metrics import average_precision_score
+    except ImportError:
+        raise needs_extra("scikit-learn", "score", "scoring") from None
+    return float(average_precision_score(truth, probability)) if truth.any() else float("nan")
+
+
+def segmental_f1(
+    guesses: Sequence[NDArray[np.int16]], truths: Sequence[NDArray[np.int16]], scored: Sequence[int], overlap: float
+) -> float:
+    """F1 in percent of bouts whose intersection over union reaches `overlap` (Lea et al. 2017); each true bout counts once."""
+    hits = wrong = missed = 0
+    for guess, truth in zip(guesses, truths, strict=True):
+        wanted = [b for b in bouts_of(truth) if b.label in scored]
+        taken = [False] * len(wanted)
+        for bout in bouts_of(guess):
+            if bout.label not in scored:
+                continue
+            ious = [_iou(bout, w) if w.label == bout.label else 0.0 for w in wanted]
+            best = int(np.argmax(ious)) if ious else -1
+            if best >= 0 and ious[best] >= overlap and not taken[best]:
+                taken[best] = True
+                hits += 1
+            else:
+                wrong += 1
+        missed += taken.count(False)
+    return 100.0 * 2 * hits / max(2 * hits + wrong + missed, 1)
+
+
+def edit_score(guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int]) -> float:
+    """100 * (1 - normalised Levenshtein distance) of the two orders of bouts of scored classes."""
+    a = np.array([b.label for b in bouts_of(guess) if b.label in scored])
+    b = np.array([b.label for b in bouts_of(truth) if b.label in scored])
+    if not len(a) and not len(b):
+        return 100.0
+    row = np.arange(len(b) + 1)
+    for i, label in enumerate(a, 1):
+        # One row of the usual table; the cheapest insertion chain is a running minimum of cost minus column.
+        change = np.minimum(row[1:] + 1, row[:-1] + (b != label))
+        cost = np.concatenate(([i], change)) - np.arange(len(b) + 1)
+        row = np.minimum.accumulate(cost) + np.arange(len(b) + 1)
+    return 100.0 * (1 - row[-1] / max(len(a), len(b)))
+
+
+def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.int16]], fps: float) -> ClassScore:
+    truth = np.concatenate([y == c for _, y in videos]) if videos else np.zeros(0, bool)
+    guess = np.concatenate([g == c for g in guesses]) if videos else np.zeros(0, bool)
+    both, positives, called = int((truth & guess).sum()), int(truth.sum()), int(guess.sum())
+    delays, found, true_bouts, false_starts = [], 0, 0, 0
+    for (_, y), g in zip(videos, guesses, strict=True):
+        mine = [b for b in bouts_of(g) if b.label == c]
+        real = [b for b in bouts_of(y) if b.label == c]
+        true_bouts += len(real)
+        false_starts += sum(not any(_iou(m, r) > 0 for r in real) for m in mine)
+        for r in real:
+            first = next((m for m in mine if _iou(m, r) > 0), None)
+            if first is not None:
+                found += 1
+                delays.append((first.start - r.start) / fps)
+    minutes = len(truth) / fps / 60
+    return ClassScore(
+        f1=2 * both / (positives + called) if positives + called else float("nan"),
+        precision=both / called if called else float("nan"),
+        recall=both / positives if positives else float("nan"),
+        average_precision=average_precision(truth, np.concatenate([p[:, c] for p, _ in videos]))
+        if videos
+        else float("nan"),
+        frames=positives,
+        onset_delay_s=float(np.median(delays)) if delays else float("nan"),
+        found_bouts=found / true_bouts if true_bouts else float("nan"),
+        false_starts_per_minute=false_starts / minutes if minutes else float("nan"),
+    )
+
+
+def _iou(a: Bout, b: Bout) -> float:
+    inside = min(a.stop, b.stop) - max(a.start, b.start)
+    return max(inside, 0) / (max(a.stop, b.stop) - min(a.start, b.start))
+
+
+def _mean(values: Sequence[float]) -> float:
+    kept = [v for v in values if not np.isnan(v)]
+    return float(np.mean(kept)) if kept else float("nan")

@@ -1,0 +1,130 @@
+"""What a model answers: one `Prediction` a frame, or `Predictions` of a whole stream, and their file.
+
+The file is the same whether it was written live or offline; probabilities are written so that float32 comes back exactly.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.recordings.bouts import bouts_of
+from rtseg.recordings.heads import Head
+
+
+class Quality(enum.IntFlag):
+    """What a prediction's reader should know about it.
+
+    WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was stepped
+    as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS: some keypoint is missing.
+    LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no point was seen.
+    IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the stream's frame rate.
+    """
+
+    WARMING_UP = 1
+    GAP_FILLED = 2
+    RESET = 4
+    MISSING_POINTS = 8
+    LOW_CONFIDENCE = 16
+    IDENTITY_JUMP = 32
+    LATE = 64
+
+
+@dataclass(slots=True, eq=False)
+class Prediction:
+    """The answer about one frame.
+
+    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. probs: (P,) float32, the heads side
+    by side. labels: (H,) decoded class index per head. events: (H,) whether a new bout begins here. quality: `Quality`.
+    """
+
+    stream: str
+    seq: int
+    t_source_ns: int
+    probs: NDArray[np.float32]
+    labels: NDArray[np.int16]
+    events: NDArray[np.bool_]
+    quality: int
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Answers about consecutive frames of one stream.
+
+    seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32.
+    """
+
+    heads: tuple[Head, ...]
+    seq: NDArray[np.int64]
+    probs: NDArray[np.float32]
+    labels: NDArray[np.int16]
+    quality: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    def of(self, head: str) -> NDArray[np.float32]:
+        """Probabilities (T, classes) of one head."""
+        at = 0
+        for h in self.heads:
+            if h.name == head:
+                return self.probs[:, at : at + len(h.classes)]
+            at += len(h.classes)
+        raise KeyError(f"no head {head!r}; there are: {', '.join(h.name for h in self.heads)}")
+
+    @classmethod
+    def collect(cls, heads: tuple[Head, ...], answers: Iterable[Prediction]) -> Predictions:
+        """Single answers as one table, in the order given."""
+        kept: Sequence[Prediction] = list(answers)
+        n_outputs = sum(len(h.classes) for h in heads)
+        return cls(
+            heads,
+            np.array([p.seq for p in kept], np.int64),
+            np.array([p.probs for p in kept], np.float32).reshape(len(kept), n_outputs),
+            np.array([p.labels for p in kept], np.int16).reshape(len(kept), len(heads)),
+            np.array([p.quality for p in kept], np.int32),
+        )
+
+
+def write_predictions(predictions: Predictions, path: Path | str) -> None:
+    """CSV, a row a frame: seq, quality, per head its decoded label and its probabilities (9 digits: float32 exactly)."""
+    heads = predictions.heads
+    columns = ["seq", "quality"]
+    for head in heads:
+        columns += [f"{head.name}", *(f"{head.name}.{c}" for c in head.classes)]
+    text = io.StringIO()
+    text.write(",".join(columns) + "\n")
+    offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
+    for t in range(len(predictions)):
+        row = [str(predictions.seq[t]), str(predictions.quality[t])]
+        probs = predictions.probs[t].tolist()
+        for h, head in enumerate(heads):
+            row.append(head.classes[predictions.labels[t, h]])
+            row += [f"{p:.9g}" for p in probs[offsets[h] : offsets[h + 1]]]
+        text.write(",".join(row) + "\n")
+    _write(path, text.getvalue())
+
+
+def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
+    """CSV, a row a decoded bout: head, behaviour, first and last seq (inclusive), start and duration in seconds."""
+    lines = ["head,behaviour,first_seq,last_seq,start_s,duration_s"]
+    for h, head in enumerate(predictions.heads):
+        for bout in bouts_of(predictions.labels[:, h]):
+            first, last = predictions.seq[bout.start], predictions.seq[bout.stop - 1]
+            seconds = f"{first / fps:.3f},{(last - first + 1) / fps:.3f}"
+            lines.append(f"{head.name},{head.classes[bout.label]},{first},{last},{seconds}")
+    _write(path, "\n".join(lines) + "\n")
+
+
+def _write(path: Path | str, text: str) -> None:
+    """Through a temporary name, so that a half-written file is never taken for a whole one."""
+    path = Path(path)
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

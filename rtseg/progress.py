@@ -1,0 +1,40 @@
+"""Progress bars of the long commands (rich). Shown on stderr, so that stdout stays a command's result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told (done, in all)."""
+    with _bar() as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str], None]]]:
+    """A bar over training steps, with a line for every evaluation; and a function for what is done around it."""
+    with _bar() as bar:
+        task = bar.add_task("preparing", total=None)
+
+        def report(event: dict[str, Any]) -> None:
+            if "groups" not in event:
+                text = f"epoch {event['epoch'] + 1}, loss {event['loss']:.3f}"
+                bar.update(task, completed=event["step"], total=event["steps"], description=text)
+                return
+            groups = "  ".join(f"{g} F1 {s['f1']:.3f} mAP {s['map']:.3f}" for g, s in event["groups"].items())
+            bar.console.print(f"epoch {event['epoch']}: loss {event['loss']:.3f}  validation {groups}")
+
+        yield report, lambda text: bar.update(task, description=text)
+
+
+def _bar() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True))

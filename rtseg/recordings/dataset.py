@@ -1,0 +1,254 @@
+"""The dataset file (TOML): which recordings and labels belong together, what the heads are, and the split.
+
+Read by training and evaluation. Nothing is opened before an item of its split is asked for.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtseg.errors import RecordingError, SettingError, SkeletonError
+from rtseg.recordings.heads import Head, HeadRule, Implied, check_rules
+from rtseg.recordings.sources import Calms21Source, Context, Item, PairSource, check_pattern, found_ids
+from rtseg.recordings.toml_table import Table
+from rtseg.skeleton import Skeleton
+
+REST = "rest"
+"""In [split]: every recording that no other split lists."""
+PER_GROUP = "per-group"
+"""In [[calms21]]: every group (annotator, behaviour) labels the head of its own name."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Recordings with labels under one root folder.
+
+    skeleton: every item is matched to it. fps: frames per second. heads: in the order of the file. simulated: made by
+    `rtseg simulate`. splits: their names.
+    """
+
+    name: str
+    root: Path
+    skeleton: Skeleton
+    fps: float
+    heads: tuple[Head, ...]
+    simulated: bool
+    splits: tuple[str, ...]
+    sources: tuple[PairSource | Calms21Source, ...] = field(repr=False)
+    rules: tuple[HeadRule, ...] = field(repr=False)
+
+    def head(self, name: str) -> Head:
+        """The head of that name."""
+        for head in self.heads:
+            if head.name == name:
+                return head
+        raise SettingError(f"dataset {self.name!r} has the heads {', '.join(h.name for h in self.heads)}, not {name!r}")
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        """The names of the split's recordings, in the order of `items`. Scans CalMS21 files, opens no other."""
+        context = self._context(split)
+        return tuple(i for source in self.sources for i in source.ids(split, context))
+
+    def items(self, split: str) -> Iterator[Item]:
+        """The split's items, each read when asked for.
+
+        Raises, before the first is read, SettingError for an unknown split and RecordingError that lists every
+        missing file.
+        """
+        context = self._context(split)
+        missing = [path for source in self.sources for path in source.missing(split, context)]
+        if missing:
+            listed = "\n  ".join(missing)
+            problem = f"dataset {self.name!r}, split {split!r}: {len(missing)} files are missing"
+            raise RecordingError(self.root, f"{problem}; name their folder with --root:\n  {listed}")
+        return self._read(split, context)
+
+    def _read(self, split: str, context: Context) -> Iterator[Item]:
+        for source in self.sources:
+            for item in source.items(split, context):
+                if item.recording.simulated and not self.simulated:
+                    problem = f"is simulated and dataset {self.name!r} does not say so; set simulated = true there"
+                    raise RecordingError(item.recording.source, problem)
+                yield item
+
+    def _context(self, split: str) -> Context:
+        if split not in self.splits:
+            raise SettingError(f"dataset {self.name!r} has the splits {', '.join(self.splits)}, not {split!r}")
+        return Context(self.root, self.skeleton, self.fps, self.rules)
+
+
+def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
+    """The Dataset that a TOML file describes.
+
+    root: replaces the file's own root folder, which counts from the file's folder. The keys (engines/*.dataset.toml
+    are examples): name, root, fps, simulated;
+
+    [skeleton]      animals, keypoints, axis, pairs, edges: every recording is matched to it by name
+    [[recordings]]  poses, labels: paths with {id} and *; ids: a list, else every id that is found; keypoint_names,
+                    animal_names: {the file's name = the dataset's}
+    [[calms21]]     file; split; heads: one head, or "per-group"; only, without: patterns of sequence names
+    [heads.NAME]    classes; scored (all); track (NAME); rename, ignore, missing = "mask", implied, unlabelled,
+                    mask_where_ignored: see HeadRule; group: heads whose scores are averaged; each: a list of names
+                    for as many heads alike, {each} standing for the name in classes and scored
+    [split]         split name = list of ids, or "rest"
+
+    Raises SettingError naming the key for anything unknown, missing or contradictory.
+    """
+    path = Path(path)
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: is no TOML: {error}") from error
+    try:
+        return _dataset(path, plain, root)
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
+
+
+def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> Dataset:
+    top = Table("", plain)
+    top.only("name", "root", "fps", "simulated", "skeleton", "recordings", "calms21", "heads", "split")
+    folder = Path(root) if root is not None else path.parent / top.text("root", ".")
+    rules = tuple(rule for table in top.tables("heads") for rule in _rules(table))
+    names = [rule.head.name for rule in rules]
+    if not names or len(set(names)) != len(names):
+        raise SettingError(f"[heads] needs heads of different names, got {', '.join(names) or 'none'}")
+    check_rules(rules)
+    pairs = _pairs(top, folder)
+    calms = tuple(_calms21(table, names) for table in top.array("calms21"))
+    if not pairs and not calms:
+        raise SettingError("expected [[recordings]] or [[calms21]], got neither")
+    splits = dict.fromkeys([*(s for pair in pairs for s in pair.splits), *(source.split for source in calms)])
+    return Dataset(
+        name=top.text("name"),
+        root=folder,
+        skeleton=_skeleton(top.table("skeleton")),
+        fps=top.positive("fps"),
+        heads=tuple(rule.head for rule in rules),
+        simulated=top.flag("simulated", False),
+        splits=tuple(splits),
+        sources=(*pairs, *calms),
+        rules=rules,
+    )
+
+
+def _skeleton(table: Table) -> Skeleton:
+    try:
+        return Skeleton.from_dict(dict(table.plain))
+    except SkeletonError as error:
+        raise SettingError(f"[skeleton]: {error}") from error
+
+
+def _rules(table: Table) -> list[HeadRule]:
+    """One rule, or one for every name in `each`, which {each} stands for in classes and scored."""
+    table.only(
+        "track",
+        "classes",
+        "scored",
+        "ignore",
+        "rename",
+        "missing",
+        "implied",
+        "unlabelled",
+        "mask_where_ignored",
+        "group",
+        "each",
+    )
+    own = table.where.removeprefix("heads.")
+    each = table.texts("each", ())
+    missing = table.text("missing", "error")
+    if missing not in ("error", "mask"):
+        raise SettingError(f"{table.where}.missing: expected 'error' or 'mask', got {missing!r}")
+    implied = None
+    if "implied" in table.plain:
+        said = table.table("implied")
+        said.only("from", "label", "when")
+        implied = Implied(said.text("from"), said.text("label"), said.texts("when"))
+    rules = []
+    for name in each or (own,):
+        classes = tuple(c.replace("{each}", name) for c in table.texts("classes"))
+        scored = tuple(c.replace("{each}", name) for c in table.texts("scored", classes))
+        rules.append(
+            HeadRule(
+                head=Head(name, classes, scored, table.text("group", own)),
+                track=table.text("track", "") or None,
+                rename=table.names("rename"),
+                ignore=table.texts("ignore", ()),
+                missing_ok=missing == "mask",
+                implied=implied,
+                unlabelled=table.text("unlabelled", "") or None,
+                mask_where_ignored=table.text("mask_where_ignored", "") or None,
+            )
+        )
+    return rules
+
+
+def _pairs(top: Table, root: Path) -> tuple[PairSource, ...]:
+    """The [[recordings]] with their ids sorted into the splits of [split]."""
+    tables = top.array("recordings")
+    if not tables:
+        if "split" in top.plain:
+            raise SettingError(
+                "[split] divides [[recordings]] and there are none; a [[calms21]] file names its own split"
+            )
+        return ()
+    split = top.table("split")
+    lists = {name: split.texts(name) for name in split.plain if split.plain[name] != REST}
+    rest = [name for name in split.plain if name not in lists]
+    if len(rest) > 1:
+        raise SettingError(f"[split]: only one can be {REST!r}, got {', '.join(rest)}")
+    ids: list[tuple[str, ...]] = []
+    for table in tables:
+        table.only("poses", "labels", "ids", "keypoint_names", "animal_names")
+        for key in ("poses", "labels"):
+            check_pattern(f"{table.where}.{key}", table.text(key))
+        ids.append(table.texts("ids", ()) or found_ids(root, table.text("poses")))
+    _check_ids([i for some in ids for i in some], lists)
+    listed = {i for some in lists.values() for i in some}
+    pairs = []
+    for table, own in zip(tables, ids, strict=True):
+        splits = {name: tuple(i for i in own if i in some) for name, some in lists.items()}
+        splits |= {name: tuple(i for i in own if i not in listed) for name in rest}
+        splits = {name: splits[name] for name in split.plain}  # in the order of the file
+        poses, labels = table.text("poses"), table.text("labels")
+        pairs.append(PairSource(poses, labels, splits, table.names("keypoint_names"), table.names("animal_names")))
+    return tuple(pairs)
+
+
+def _check_ids(known: list[str], lists: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise for an id that comes twice, in two splits, or in a split alone."""
+    twice = sorted({i for i in known if known.count(i) > 1})
+    if twice:
+        raise SettingError(f"recordings: these ids come twice: {', '.join(twice)}")
+    home: dict[str, str] = {}
+    for name, some in lists.items():
+        unknown = [i for i in some if i not in known]
+        if unknown:
+            raise SettingError(
+                f"split.{name}: no recording has the id {', '.join(unknown)}; there are: {', '.join(known)}"
+            )
+        for i in some:
+            if home.setdefault(i, name) != name:
+                raise SettingError(
+                    f"split: {i!r} is in both {home[i]!r} and {name!r}; a recording belongs to one split"
+                )
+
+
+def _calms21(table: Table, heads: list[str]) -> Calms21Source:
+    table.only("file", "split", "heads", "only", "without")
+    head = table.text("heads")
+    if head != PER_GROUP and head not in heads:
+        raise SettingError(f"{table.where}.heads: expected {PER_GROUP!r} or one of {', '.join(heads)}, got {head!r}")
+    return Calms21Source(
+        file=table.text("file"),
+        split=table.text("split"),
+        heads=None if head == PER_GROUP else head,
+        only=table.texts("only", ("*",)),
+        without=table.texts("without", ()),
+    )

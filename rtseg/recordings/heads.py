@@ -1,0 +1,149 @@
+"""From the label tracks of a file to the heads of a model: renaming, masking and what one track says about another.
+
+The rules are declared in the dataset file; this is the one place that applies them. It reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import RecordingError, SettingError
+from rtseg.recordings.labels import Track
+from rtseg.recordings.recording import IGNORE, Labels
+
+
+@dataclass(frozen=True)
+class Head:
+    """What one head of a model answers.
+
+    classes: names, index = label. scored: the classes whose mean is the head's score. group: heads of one group are
+    averaged ('task2': over annotators; 'task3': over behaviours); a head of its own is its own group.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    scored: tuple[str, ...]
+    group: str
+
+
+@dataclass(frozen=True)
+class Implied:
+    """Where another head has one of the labels `when`, an unlabelled frame of this one is `label`."""
+
+    head: str
+    label: str
+    when: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeadRule:
+    """How a head gets its labels.
+
+    track: the label track; None = a track of the head's own name. rename: track class -> head class. ignore: track
+    classes whose frames are masked. missing_ok: a file without the track masks its frames and is no error. implied: a
+    source for frames that no label covers. unlabelled: the class of the other frames that no label of a track covers
+    (None = masked), for annotators who note down bouts alone. mask_where_ignored: a head whose masked frames are
+    masked here as well.
+    """
+
+    head: Head
+    track: str | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    missing_ok: bool = False
+    implied: Implied | None = None
+    unlabelled: str | None = None
+    mask_where_ignored: str | None = None
+
+
+def check_rules(rules: tuple[HeadRule, ...]) -> None:
+    """Raise SettingError unless every name that a rule uses exists, and other heads come before those that use them."""
+    before: dict[str, Head] = {}
+    for rule in rules:
+        head, where = rule.head, f"heads.{rule.head.name}"
+        if len(set(head.classes)) != len(head.classes) or len(head.classes) < 2:
+            raise SettingError(f"{where}.classes needs two or more different names, got {', '.join(head.classes)}")
+        _known(where + ".scored", head.scored, head.classes)
+        _known(where + ".rename", rule.rename.values(), head.classes)
+        clash = sorted(set(rule.ignore) & (set(head.classes) | set(rule.rename)))
+        if clash:
+            raise SettingError(f"{where}.ignore: {', '.join(clash)} cannot be both masked and a class")
+        if rule.unlabelled is not None:
+            _known(where + ".unlabelled", [rule.unlabelled], head.classes)
+        if rule.mask_where_ignored is not None:
+            _known(where + ".mask_where_ignored", [rule.mask_where_ignored], before)
+        if rule.implied is not None:
+            _known(where + ".implied.from", [rule.implied.head], before)
+            _known(where + ".implied.label", [rule.implied.label], head.classes)
+            _known(where + ".implied.when", rule.implied.when, before[rule.implied.head].classes)
+        before[head.name] = head
+
+
+def _known(where: str, names: Iterable[str], accepted: Iterable[str]) -> None:
+    accepted = list(accepted)
+    unknown = [n for n in names if n not in accepted]
+    if unknown:
+        raise SettingError(f"{where}: {', '.join(map(repr, unknown))} is none of {', '.join(accepted) or '(nothing)'}")
+
+
+def apply_rules(
+    rules: tuple[HeadRule, ...], tracks: Mapping[str, Labels], n_frames: int, source: str
+) -> dict[str, Labels]:
+    """Labels (T,) for every head from the tracks of one file; IGNORE for all of a head that has no track here.
+
+    Raises RecordingError where a track is absent that must be there, or holds a behaviour that the head does not know.
+    """
+    done: dict[str, Labels] = {}
+    for rule in rules:
+        head = rule.head
+        name = rule.track or head.name
+        track = tracks.get(name)
+        if track is None and not rule.missing_ok:
+            offered = ", ".join(tracks) or "none"
+            problem = (
+                f"head {head.name!r} needs the track {name!r}; the file has: {offered}. "
+                "Correct 'track', or set missing = 'mask'"
+            )
+            raise RecordingError(source, problem)
+        if track is None:
+            frames = np.full(n_frames, IGNORE, np.int16)
+            uncovered = np.ones(n_frames, np.bool_)
+            warnings: tuple[str, ...] = ()
+        else:
+            frames = rename_frames(rule, track, source)
+            uncovered = ~track.covered if isinstance(track, Track) else track.frames == IGNORE
+            warnings = track.warnings
+        if rule.implied is not None:
+            other = done[rule.implied.head]
+            labels = [other.classes.index(c) for c in rule.implied.when]
+            said = uncovered & np.isin(other.frames, labels)
+            frames[said] = head.classes.index(rule.implied.label)
+            uncovered &= ~said
+        if rule.unlabelled is not None and track is not None:
+            frames[uncovered] = head.classes.index(rule.unlabelled)
+        if rule.mask_where_ignored is not None:
+            frames[done[rule.mask_where_ignored].frames == IGNORE] = IGNORE
+        done[head.name] = Labels(head.name, head.classes, frames, warnings)
+    return done
+
+
+def rename_frames(rule: HeadRule, track: Labels, source: str) -> NDArray[np.int16]:
+    """The track's labels (T,) int16 as labels of the head."""
+    table = np.full(len(track.classes) + 1, IGNORE, np.int16)  # the last row stands for IGNORE = -1
+    used = np.unique(track.frames)
+    for i, name in enumerate(track.classes):
+        renamed = rule.rename.get(name, name)
+        if renamed in rule.head.classes:
+            table[i] = rule.head.classes.index(renamed)
+        elif name not in rule.ignore and i in used:
+            frame = int(np.argmax(track.frames == i))
+            problem = (
+                f"track {track.track!r}, frame {frame} (from 0): behaviour {name!r} is no class of head "
+                f"{rule.head.name!r} ({', '.join(rule.head.classes)}); add it there to classes, rename or ignore"
+            )
+            raise RecordingError(source, problem)
+    return table[track.frames]

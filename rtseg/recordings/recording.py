@@ -1,0 +1,107 @@
+"""A recording in memory: keypoints of consecutive camera frames, and frame labels beside it.
+
+Every reader returns a `Recording`; every label reader returns a `Labels` track. Neither holds a clock or a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import RecordingError
+from rtseg.skeleton import Skeleton, match_names
+
+IGNORE = -1
+"""The label of a frame that is neither trained on nor scored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """T consecutive frames.
+
+    name: unique in its dataset. keypoints: (T, A, K, 2) float32, px, NaN = missing. confidence: (T, A, K) float32 in
+    [0, 1], 0 where missing. fps: frames per second. source: where it came from. warnings: what the reader tolerated,
+    counted. simulated: made by `rtseg simulate`.
+    """
+
+    name: str
+    skeleton: Skeleton
+    keypoints: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    fps: float
+    source: str = ""
+    warnings: tuple[str, ...] = ()
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        a, k = self.skeleton.shape
+        t = len(self.keypoints)
+        if self.keypoints.shape != (t, a, k, 2) or self.confidence.shape != (t, a, k):
+            raise RecordingError(
+                self.source or self.name,
+                f"expected keypoints {(t, a, k, 2)} and confidence {(t, a, k)}, "
+                f"got {self.keypoints.shape} and {self.confidence.shape}",
+            )
+        if not self.fps > 0:
+            raise RecordingError(self.source or self.name, f"fps must be positive, got {self.fps}")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def select(self, skeleton: Skeleton) -> Recording:
+        """The same recording with the animals and keypoints of `skeleton`, in its order.
+
+        Keypoints are matched by name. Animals are matched by name where the names match, else by order if there are as
+        many. Raises SkeletonError where a point or an animal has no counterpart.
+        """
+        points = match_names(skeleton.keypoints, self.skeleton.keypoints, "keypoints")
+        if len(skeleton.animals) == len(self.skeleton.animals) and not set(skeleton.animals) & set(
+            self.skeleton.animals
+        ):
+            animals = list(range(len(skeleton.animals)))
+        else:
+            animals = match_names(skeleton.animals, self.skeleton.animals, "animals")
+        return replace(
+            self,
+            skeleton=skeleton,
+            keypoints=np.ascontiguousarray(self.keypoints[:, animals][:, :, points]),
+            confidence=np.ascontiguousarray(self.confidence[:, animals][:, :, points]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """One label track beside a recording.
+
+    track: its name. classes: names, index = label. frames: (T,) int16, `IGNORE` where not to be trained on or scored.
+    """
+
+    track: str
+    classes: tuple[str, ...]
+    frames: NDArray[np.int16]
+    warnings: tuple[str, ...] = field(default=())
+
+
+def clean(
+    keypoints: NDArray[np.floating], confidence: NDArray[np.floating] | None, *, zero_is_missing: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Keypoints (T, A, K, 2) and confidence (T, A, K) as a Recording wants them.
+
+    A point is missing where a coordinate is not finite, or where both coordinates and the confidence are exactly 0 (as
+    DeepLabCut's multi-animal files write it). Confidence is clipped to [0, 1], 1 where none is given, 0 where missing.
+    """
+    points = np.ascontiguousarray(keypoints, dtype=np.float32)
+    if points is keypoints:
+        points = points.copy()
+    missing = ~np.isfinite(points).all(axis=-1)
+    if confidence is None:
+        scores = np.ones(points.shape[:-1], np.float32)
+    else:
+        scores = np.clip(np.nan_to_num(np.asarray(confidence, np.float32), nan=0.0), 0.0, 1.0)
+        if zero_is_missing:
+            missing |= (points == 0).all(axis=-1) & (scores == 0)
+    points[missing] = np.nan
+    scores[missing] = 0.0
+    return points, np.ascontiguousarray(scores)

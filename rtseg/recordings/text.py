@@ -1,0 +1,70 @@
+"""Text files as labs have them: one place that decodes and splits them into lines.
+
+Beneath every reader of text; it knows encodings and line ends, and nothing about what a line means.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from rtseg.errors import RecordingError
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes; RecordingError where it is missing, a folder, unreadable or empty."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RecordingError(path, f"cannot be read: {error.strerror or error}") from error
+    if not raw.strip():
+        raise RecordingError(path, "the file is empty; copy or export it again")
+    return raw
+
+
+def read_text(path: Path) -> tuple[str, list[str]]:
+    """The file as text, and warnings about what was tolerated.
+
+    UTF-8 (with or without a mark) is expected. UTF-16 with a byte-order mark, and Windows-1252 or Latin-1 where UTF-8
+    does not decode, are read with a warning that counts them: numbers and separators mean the same there. Raises
+    RecordingError for bytes that are no text.
+    """
+    raw = read_bytes(path)
+    if raw.startswith(_UTF16):
+        try:
+            return raw.decode("utf-16"), ["encoding: read as UTF-16 (1 file)"]
+        except UnicodeDecodeError as error:
+            raise RecordingError(
+                path, f"starts as UTF-16 but is damaged at byte {error.start}; save it as UTF-8"
+            ) from error
+    nul = raw.find(b"\0")
+    if nul >= 0:
+        line = raw.count(b"\n", 0, nul) + 1
+        raise RecordingError(path, "holds NUL bytes, so it is no UTF-8 text; save it as UTF-8 text", line=line)
+    try:
+        return raw.decode("utf-8-sig"), []
+    except UnicodeDecodeError as error:
+        high = sum(byte > 0x7F for byte in raw)
+        line = raw.count(b"\n", 0, error.start) + 1
+        try:
+            text = raw.decode("cp1252")
+        except UnicodeDecodeError:
+            text = raw.decode("latin-1")
+        return text, [f"encoding: not UTF-8 from line {line} on, read as Latin-1 ({high} bytes outside ASCII)"]
+
+
+def read_lines(path: Path) -> tuple[list[str], list[str]]:
+    """The file's lines without line ends (LF, CRLF or CR) and trailing blank lines, and warnings.
+
+    Only line ends split: a form feed or a Unicode separator inside a name does not. Warns where the last line has no
+    end, as in a file that was cut.
+    """
+    text, warnings = read_text(path)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if lines[-1].strip():
+        warnings.append(f"the last line ({len(lines)}) has no line end: the file may have been cut (1 line)")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines, warnings

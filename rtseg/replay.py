@@ -1,0 +1,132 @@
+"""Play a recording to a running daemon as if it were a camera, and collect the answers.
+
+At speed 1 frames go out at the recording's rate; at speed None as fast as the daemon answers, with a bounded number of
+frames in flight so that nothing is lost. Sends the recording as it is: what is selected from it is the daemon's affair.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.client import Publisher, Subscriber
+from rtseg.errors import ServeError
+from rtseg.predictions import Prediction, Predictions
+from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import Recording
+from rtseg.serve.messages import PredictionMessage
+
+WINDOW_FRAMES = 64
+"""Frames in flight at most, at full speed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """A daemon's answers to a recording, and how long they took.
+
+    predictions: as `Classifier.run` gives them. begins: (T, H) bool, a bout of the label began here. latency_ns: (T,)
+    int64, from sending frame seq to holding its answer, lookahead included. daemon_ns: (T,) int64, from receipt to
+    publishing inside the daemon. model: the bundle's hash. counters: the daemon's, of this stream.
+    """
+
+    predictions: Predictions
+    begins: NDArray[np.bool_]
+    latency_ns: NDArray[np.int64]
+    daemon_ns: NDArray[np.int64]
+    model: str
+    counters: dict[str, int]
+
+
+def collect(
+    heads: Mapping[str, tuple[str, ...]], answers: Iterable[PredictionMessage]
+) -> tuple[Predictions, NDArray[np.bool_]]:
+    """Answers off the wire as one table in order of their sequence numbers, and where bouts began (T, H)."""
+    kept = sorted(answers, key=lambda answer: answer.seq)
+    index = {head: {name: i for i, name in enumerate(classes)} for head, classes in heads.items()}
+    rows = [
+        Prediction(
+            stream=answer.stream,
+            seq=answer.seq,
+            t_source_ns=answer.t_source_ns,
+            probs=np.concatenate([answer.probs[head] for head in heads]),
+            labels=np.array([index[head][answer.label[head]] for head in heads], np.int16),
+            events=np.array([head in answer.event for head in heads], np.bool_),
+            quality=answer.quality,
+        )
+        for answer in kept
+    ]
+    # What is scored is the bundle's affair: the wire says classes only.
+    table = Predictions.collect(tuple(Head(name, classes, classes, name) for name, classes in heads.items()), rows)
+    return table, np.array([row.events for row in rows], np.bool_).reshape(len(rows), len(heads))
+
+
+def replay(
+    recording: Recording,
+    address: str,
+    *,
+    speed: float | None = 1.0,
+    stream: str | None = None,
+    arena: tuple[float, float, float, float] | None = None,
+    names: Mapping[str, str] | None = None,
+    on_prediction: Callable[[PredictionMessage], None] | None = None,
+    window_frames: int = WINDOW_FRAMES,
+    timeout_s: float = 10.0,
+) -> Replayed:
+    """Send every frame of `recording` to the daemon at `address` and return its answers.
+
+    speed: times the recording's rate; None = as fast as answers come. stream: name, the recording's where None. arena,
+    names: see `rtseg.client.Publisher`. on_prediction: called with each answer as it comes. Raises ServeError where the
+    daemon refuses the stream, complains about a frame, or stays silent for timeout_s.
+    """
+    if speed is not None and not speed > 0:
+        raise ServeError(f"speed must be above 0, got {speed}")
+    name = stream or recording.name
+    publisher = Publisher(
+        address,
+        name,
+        recording.skeleton,
+        recording.fps,
+        clock="recording",
+        arena=arena,
+        names=names,
+        timeout_s=timeout_s,
+    )
+    with publisher, Subscriber(publisher.served.predictions, name, connect_timeout_s=timeout_s) as subscriber:
+        answers: list[PredictionMessage] = []
+        sent_ns, latency_ns = np.zeros((2, len(recording)), np.int64)
+        window_frames += publisher.served.lookahead_frames
+
+        def hear(wait_s: float) -> bool:
+            message = subscriber.receive(wait_s)
+            if isinstance(message, PredictionMessage):
+                latency_ns[message.seq] = time.monotonic_ns() - sent_ns[message.seq]
+                answers.append(message)
+                if on_prediction is not None:
+                    on_prediction(message)
+            elif message is not None and message.type == "stopping":
+                raise ServeError(f"the daemon at {address} stopped after {len(answers)} answers")
+            return message is not None
+
+        start_s = time.monotonic()
+        for t in range(len(recording)):
+            while speed is None and t - len(answers) >= window_frames:
+                if not hear(timeout_s):
+                    raise ServeError(f"stream {name!r}: silence for {timeout_s} s after {len(answers)} answers")
+            while speed is not None and (wait_s := start_s + t / (recording.fps * speed) - time.monotonic()) > 0:
+                hear(wait_s)
+            sent_ns[t] = time.monotonic_ns()
+            t_source_ns = round(t * 1e9 / recording.fps)
+            publisher.send(recording.keypoints[t], recording.confidence[t], seq=t, t_source_ns=t_source_ns)
+        counters = publisher.close()
+        # Every answer was published before the daemon's goodbye, but may still be on its way on the other socket.
+        while len(answers) < len(recording) and hear(timeout_s):
+            pass
+    if len(answers) < len(recording):
+        raise ServeError(f"stream {name!r}: {len(answers)} answers to {len(recording)} frames, counters {counters}")
+    predictions, begins = collect(publisher.served.heads, answers)
+    daemon_ns = np.array([answer.t_pub_ns - answer.t_recv_ns for answer in answers], np.int64)
+    return Replayed(predictions, begins, latency_ns, daemon_ns, publisher.served.model, counters)

@@ -1,0 +1,297 @@
+"""One stream's state and its step: frame in, answers out. The daemon, annotate and evaluate all go through here.
+
+A `SessionPool` holds the slots of all streams of one model and steps them in one batch; a `Session` is one stream in it.
+Reads no clock, opens nothing, and never looks ahead: what a frame gets depends on it and on the frames before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.bundle import Bundle
+from rtseg.decoding import Decoder
+from rtseg.engine.base import Engine
+from rtseg.errors import FrameError, RtsegError
+from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
+from rtseg.frames import Frame, missing_frame, point_quality
+from rtseg.predictions import Prediction, Predictions, Quality
+from rtseg.recordings.recording import Recording
+
+Arena = tuple[float, float, float, float]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a stream has seen. filled: frames that never came; restarts: gaps too long to fill."""
+
+    frames: int = 0
+    duplicates: int = 0
+    late: int = 0
+    gaps: int = 0
+    filled: int = 0
+    restarts: int = 0
+
+
+class SessionPool:
+    """All streams of one bundle on one engine: up to `engine.capacity` of them."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle, self.engine = bundle, engine
+        self.heads, self.capacity = bundle.heads, engine.capacity
+        self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+        self._features = self._extractor.init_state(engine.capacity, bundle.arena)
+        self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
+        self._decoding = self._decoder.init_state(engine.capacity)
+        self._free = deque(range(engine.capacity))
+        a, k = bundle.skeleton.shape
+        self._one_slot = np.zeros(1, np.int32)
+        self._rows = _Rows(0, a, k, self._extractor.n_features, bundle.network.n_outputs, len(bundle.heads))
+
+    def open(self, stream: str, arena: Arena | None = None) -> Session:
+        """A session in a free slot. arena: its box in px; None = the bundle's. Raises RtsegError when all are taken."""
+        if not self._free:
+            raise RtsegError(f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity")
+        slot = self._free.popleft()
+        self._features.arena[slot] = self.bundle.arena if arena is None else arena
+        session = Session(self, slot, stream)
+        self._reset(slot)
+        return session
+
+    def step(self, sessions: Sequence[Session], frames: Sequence[Frame]) -> list[list[Prediction]]:
+        """One frame for each row, in order, stepped as one batch; a session may come more than once.
+
+        Returns for each row its answers: normally exactly one. None for a duplicate or late frame, or while a
+        lookahead fills; after a short gap one more for each missing frame.
+        """
+        answers: list[list[Prediction]] = [[] for _ in frames]
+        rows: list[tuple[int, Session, Frame, int]] = []  # place in answers, session, frame, flags
+        for place, (session, frame) in enumerate(zip(sessions, frames, strict=True)):
+            for stepped, flags in session._admit(frame):
+                if flags & Quality.RESET:
+                    self._advance(rows, answers)
+                    rows = []
+                    answers[place] += session._restart()
+                rows.append((place, session, stepped, flags))
+        self._advance(rows, answers)
+        return answers
+
+    def _advance(self, rows: list[tuple[int, Session, Frame, int]], answers: list[list[Prediction]]) -> None:
+        if not rows:
+            return
+        n = len(rows)
+        space = self._rows if n <= len(self._rows.slots) else self._grow(n)
+        keypoints, confidence, slots = space.keypoints[:n], space.confidence[:n], space.slots[:n]
+        for i, (_, session, frame, _) in enumerate(rows):
+            keypoints[i], confidence[i], slots[i] = frame.keypoints, frame.confidence, session.slot
+        probs, labels, events, quality = self._compute(keypoints, confidence, slots, space, n)
+        for i, (place, session, frame, flags) in enumerate(rows):
+            session._pending.append((frame.seq, frame.t_source_ns, flags | int(quality[i])))
+            if len(session._pending) > self.bundle.lookahead_frames:
+                seq, t_source_ns, flagged = session._pending.popleft()
+                answers[place].append(
+                    Prediction(session.stream, seq, t_source_ns, probs[i].copy(), labels[i].copy(), events[i].copy(), flagged)
+                )
+
+    def _compute(
+        self,
+        keypoints: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        space: _Rows,
+        n: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.bool_], NDArray[np.int32]]:
+        """The way of the data: features, engine, decoding, for N rows in order."""
+        probs, labels, events, quality = space.probs[:n], space.labels[:n], space.events[:n], space.quality[:n]
+        point_quality(keypoints, confidence, self.bundle.gaps.low_confidence, quality)
+        quality *= Quality.MISSING_POINTS  # and twice that is LOW_CONFIDENCE
+        self._extractor.step(keypoints, confidence, slots, self._features, space.features[:n])
+        self.engine.step(space.features[:n], slots, probs)
+        self._decoder.step(probs, slots, self._decoding, labels, events)
+        return probs, labels, events, quality
+
+    def _grow(self, n: int) -> _Rows:
+        a, k = self.bundle.skeleton.shape
+        self._rows = _Rows(
+            n, a, k, self._extractor.n_features, self.bundle.network.n_outputs, len(self.heads)
+        )
+        return self._rows
+
+    def _reset(self, slot: int) -> None:
+        self._one_slot[0] = slot
+        self._extractor.reset(self._features, slot)
+        self.engine.reset(self._one_slot)
+        self._decoder.reset(self._decoding, slot)
+
+
+class Session:
+    """One stream of a pool; made by `SessionPool.open`."""
+
+    def __init__(self, pool: SessionPool, slot: int, stream: str) -> None:
+        self.pool, self.slot, self.stream = pool, slot, stream
+        self.counters = Counters()
+        self._last: tuple[int, int] | None = None  # seq, t_source_ns of the newest frame
+        self._since_reset = 0
+        self._pending: deque[tuple[int, int, int]] = deque()  # frames whose answer the lookahead still owes
+        self._closed = False
+
+    def step(self, frame: Frame) -> list[Prediction]:
+        """The answers that one frame brings; see `SessionPool.step`."""
+        return self.pool.step([self], [frame])[0]
+
+    def run(self, recording: Recording, chunk_frames: int = 4096) -> Predictions:
+        """All answers about a recording, frame 0 being seq 0, from a fresh state: the same step, frame after frame.
+
+        The recording must have the bundle's skeleton (`Recording.select`). Leaves the session finished.
+        """
+        bundle, pool, total = self.pool.bundle, self.pool, len(recording)
+        if recording.skeleton.shape != bundle.skeleton.shape:
+            raise FrameError(
+                f"{recording.name}: expected (animals, keypoints) {bundle.skeleton.shape}, got {recording.skeleton.shape}; "
+                "use recording.select(bundle.skeleton)"
+            )
+        self.reset()
+        owed = bundle.lookahead_frames
+        probs = np.empty((total + owed, bundle.network.n_outputs), np.float32)
+        labels = np.empty((total + owed, len(bundle.heads)), np.int16)
+        quality = np.empty(total + owed, np.int32)
+        chunk_frames = max(1, min(chunk_frames, total))
+        space = _Rows(chunk_frames, *bundle.skeleton.shape, bundle.network.n_features, probs.shape[1], labels.shape[1])
+        space.slots[:] = self.slot
+        for start in range(0, total, chunk_frames):
+            n = min(chunk_frames, total - start)
+            here = slice(start, start + n)
+            parts = recording.keypoints[here], recording.confidence[here]
+            probs[here], labels[here], _, quality[here] = pool._compute(*parts, space.slots[:n], space, n)
+        for i in range(owed):
+            blank = missing_frame(bundle.skeleton.shape, seq=0, t_source_ns=0, stream=self.stream)
+            parts = blank.keypoints[None], blank.confidence[None]
+            at = slice(total + i, total + i + 1)
+            probs[at], labels[at], _, quality[at] = pool._compute(*parts, space.slots[:1], space, 1)
+        quality[: bundle.warmup_frames] |= Quality.WARMING_UP
+        self.reset()
+        return Predictions(
+            bundle.heads, np.arange(total, dtype=np.int64), probs[owed:], labels[owed:], quality[:total]
+        )
+
+    def finish(self) -> list[Prediction]:
+        """The answers that the lookahead still owes, as if nothing were seen any more; the stream is fresh afterwards."""
+        answers = self._owed()
+        self.reset()
+        return answers
+
+    def reset(self) -> None:
+        """Start again: the next frame is a first one."""
+        self.pool._reset(self.slot)
+        self._last, self._since_reset = None, 0
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Give the slot back; closing twice is no error."""
+        if not self._closed:
+            self._closed = True
+            self.pool._free.append(self.slot)
+
+    def snapshot(self) -> bytes:
+        """Everything that this stream remembers, to be restored in any pool of the same bundle and engine."""
+        pool = self.pool
+        plain = {
+            "model": pool.bundle.hash,
+            "engine": pool.engine.name,
+            "features": state_bytes(pool._features, self.slot),
+            "network": pool.engine.snapshot(self.slot),
+            "decoding": [part[self.slot].tolist() for part in pool._decoding],
+            "last": self._last,
+            "since_reset": self._since_reset,
+            "pending": list(self._pending),
+            "counters": asdict(self.counters),
+        }
+        packed: bytes = msgpack.packb(plain)
+        return packed
+
+    def restore(self, data: bytes) -> None:
+        """Go on where a snapshot was taken, bit for bit. Raises RtsegError for another model's or engine's snapshot."""
+        plain = msgpack.unpackb(data, strict_map_key=True)
+        pool = self.pool
+        here = (pool.bundle.hash, pool.engine.name)
+        if (plain["model"], plain["engine"]) != here:
+            raise RtsegError(f"the snapshot is of model and engine {plain['model'][:12]}, {plain['engine']}; here: {here[0][:12]}, {here[1]}")
+        load_state(pool._features, self.slot, plain["features"])
+        pool.engine.restore(self.slot, plain["network"])
+        for part, values in zip(pool._decoding, plain["decoding"], strict=True):
+            part[self.slot] = values
+        self._last = tuple(plain["last"]) if plain["last"] else None
+        self._since_reset = plain["since_reset"]
+        self._pending = deque((seq, t, flags) for seq, t, flags in plain["pending"])
+        self.counters = Counters(**plain["counters"])
+
+    def _admit(self, frame: Frame) -> list[tuple[Frame, int]]:
+        """The gap rule: the frames to step for one that came, with their flags; none if it is a duplicate or late.
+
+        Up to `fill_frames` missing frames are stepped as frames without any point; beyond that the stream restarts.
+        """
+        self.counters.frames += 1
+        if self._last is None:
+            stepped = [(frame, 0)]
+        else:
+            last_seq, last_t = self._last
+            missing = frame.seq - last_seq - 1
+            if missing < 0:
+                self.counters.duplicates += frame.seq == last_seq
+                self.counters.late += frame.seq < last_seq
+                return []
+            stepped = []
+            if missing > self.pool.bundle.gaps.fill_frames:
+                self.counters.gaps += 1
+                self.counters.restarts += 1
+                self._since_reset = 0
+                stepped.append((frame, int(Quality.RESET)))
+            else:
+                self.counters.gaps += missing > 0
+                self.counters.filled += missing
+                shape = self.pool.bundle.skeleton.shape
+                for i in range(1, missing + 1):
+                    t = last_t + (frame.t_source_ns - last_t) * i // (missing + 1)
+                    blank = missing_frame(shape, seq=last_seq + i, t_source_ns=t, stream=self.stream)
+                    stepped.append((blank, int(Quality.GAP_FILLED)))
+                stepped.append((frame, 0))
+        self._last = (frame.seq, frame.t_source_ns)
+        warmup = self.pool.bundle.warmup_frames
+        if self._since_reset < warmup:
+            cold = max(0, warmup - self._since_reset)
+            stepped = [(f, flags | Quality.WARMING_UP * (i < cold)) for i, (f, flags) in enumerate(stepped)]
+        self._since_reset += len(stepped)
+        return stepped
+
+    def _owed(self) -> list[Prediction]:
+        answers: list[list[Prediction]] = [[]]
+        for _ in range(len(self._pending)):
+            blank = missing_frame(self.pool.bundle.skeleton.shape, seq=0, t_source_ns=0, stream=self.stream)
+            self.pool._advance([(0, self, blank, 0)], answers)
+        self._pending.clear()
+        return answers[0]
+
+    def _restart(self) -> list[Prediction]:
+        """Give what is owed about the frames before a long gap, then forget them."""
+        answers = self._owed()
+        self.pool._reset(self.slot)
+        return answers
+
+
+class _Rows:
+    """Buffers for N rows on their way through the pool."""
+
+    def __init__(self, n: int, a: int, k: int, n_features: int, n_outputs: int, n_heads: int) -> None:
+        self.keypoints = np.empty((n, a, k, 2), np.float32)
+        self.confidence = np.empty((n, a, k), np.float32)
+        self.slots = np.empty(n, np.int32)
+        self.features = np.empty((n, n_features), np.float32)
+        self.probs = np.empty((n, n_outputs), np.float32)
+        self.labels = np.empty((n, n_heads), np.int16)
+        self.events = np.empty((n, n_heads), np.bool_)
+        self.quality = np.empty(n, np.int32)

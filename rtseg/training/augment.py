@@ -1,0 +1,93 @@
+"""Changes to training keypoints that do not change what the animals do, each a switch (paper, III.B and III.E).
+
+Keypoints in, keypoints out; never used on validation recordings nor when serving.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.config import AugmentSettings
+from rtseg.skeleton import Skeleton
+
+F32 = NDArray[np.float32]
+
+
+def augment(
+    keypoints: F32,
+    confidence: F32,
+    settings: AugmentSettings,
+    skeleton: Skeleton,
+    arena: tuple[float, float, float, float],
+    rng: np.random.Generator,
+) -> tuple[F32, F32]:
+    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K)."""
+    points, scores = keypoints.copy(), confidence.copy()
+    center = np.array([(arena[0] + arena[2]) / 2, (arena[1] + arena[3]) / 2], np.float32)
+    points -= center
+    if settings.mirror and rng.random() < 0.5:
+        points[..., 0] *= -1
+        points, scores = points[:, :, skeleton.mirror], scores[:, :, skeleton.mirror]
+    if settings.rotate:
+        angle = rng.uniform(0, 2 * np.pi)
+        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        points = points @ np.array([[c, s], [-s, c]], np.float32)
+    if settings.scale:
+        points *= np.float32(np.exp(rng.normal(0, settings.scale)))
+    points += center
+    if settings.shift_px:
+        points += rng.normal(0, settings.shift_px, 2).astype(np.float32)
+    if settings.noise_px:
+        points += rng.normal(0, settings.noise_px, points.shape).astype(np.float32)
+    if settings.swap_animals and rng.random() < settings.swap_animals:
+        order = rng.permutation(points.shape[1])
+        points, scores = points[:, order], scores[:, order]
+    t, a, k = scores.shape
+    if settings.drop_points:
+        _drop(points, scores, rng, settings.drop_points, per_animal=False)
+    if settings.drop_animal:
+        _drop(points, scores, rng, settings.drop_animal, per_animal=True)
+    return np.ascontiguousarray(points), np.ascontiguousarray(scores)
+
+
+def _drop(points: F32, scores: F32, rng: np.random.Generator, share: float, *, per_animal: bool) -> None:
+    """Take away about `share` of all (T, A, K) points in stretches of half a second or so, in place."""
+    t, a, k = scores.shape
+    mean_length = 15
+    things = [(i, slice(None)) for i in range(a)] if per_animal else [(i, j) for i in range(a) for j in range(k)]
+    for animal, point in things:
+        for start in rng.integers(0, t, rng.poisson(share * t / mean_length)):
+            stop = start + 1 + rng.geometric(1 / mean_length)
+            points[start:stop, animal, point] = np.nan
+            scores[start:stop, animal, point] = 0.0
+
+
+def interpolate(keypoints: F32, confidence: F32, factor: int) -> tuple[F32, F32]:
+    """Up-sample (T, A, K, 2) to ((T - 1) * factor + 1, A, K, 2) by the parabola through each frame and its neighbours.
+
+    The paper's quadratic interpolation (III.B). A new frame is missing where either of its neighbours is, and straight
+    where the third point of the parabola is missing.
+    """
+    if factor == 1 or len(keypoints) < 2:
+        return keypoints, confidence
+    t = len(keypoints)
+    points = np.empty(((t - 1) * factor + 1, *keypoints.shape[1:]), np.float32)
+    scores = np.empty(((t - 1) * factor + 1, *confidence.shape[1:]), np.float32)
+    points[::factor], scores[::factor] = keypoints, confidence
+    left, right = keypoints[:-1], keypoints[1:]
+    third = np.concatenate((keypoints[2:], keypoints[-3:-2] if t > 2 else keypoints[:1] * np.nan))  # (T-1, A, K, 2)
+    bend = right + right - left - third
+    bend[-1] = (left + left - right - third)[-1]  # the last stretch bends with the frame before it
+    bend = np.nan_to_num(bend, nan=0.0)
+    for step in range(1, factor):
+        x = np.float32(step / factor)
+        points[step::factor] = left + (right - left) * x + bend * (x * (1 - x) / 2)
+        scores[step::factor] = np.minimum(confidence[:-1], confidence[1:])
+    scores[np.isnan(points).any(-1)] = 0.0
+    return points, scores
+
+
+def interpolate_labels(labels: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
+    """Labels (T,) for the up-sampled frames: a new frame takes the next true frame's label (paper, III.B)."""
+    return labels if factor == 1 else np.concatenate((labels[:1], np.repeat(labels[1:], factor)))

@@ -1,0 +1,67 @@
+"""Checkpoints of a training run: safetensors and JSON, written aside and renamed, so a kill leaves the last one whole.
+
+Random draws depend on the seed and the epoch alone; a run that resumes from here goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rtseg.errors import SettingError
+
+NAME = "checkpoint.safetensors"
+
+
+def save(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+    """Write named groups of tensors and a JSON-able progress record as one file."""
+    flat = {f"{group}:{name}": t.contiguous() for group, tensors in modules.items() for name, t in tensors.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / (NAME + ".part")
+    save_file(flat, aside, metadata={"progress": json.dumps(progress)})
+    aside.replace(folder / NAME)
+
+
+def load(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """What `save` wrote, or None where there is nothing.
+
+    Raises SettingError when the checkpoint belongs to another recipe (its fingerprint differs).
+    """
+    from safetensors import safe_open
+
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        progress: dict[str, Any] = json.loads(file.metadata()["progress"])
+    if progress["fingerprint"] != fingerprint:
+        raise SettingError(
+            f"{path} belongs to another recipe or data set: remove the folder to start anew, or restore the recipe"
+        )
+    modules: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load_file(path).items():
+        group, _, rest = name.partition(":")
+        modules.setdefault(group, {})[rest] = tensor
+    return modules, progress
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An AdamW's moments and step counts as flat tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": value for i, moments in state.items() for key, value in moments.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put what `optimizer_tensors` gave back."""
+    plain = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    plain["state"] = state
+    optimizer.load_state_dict(plain)

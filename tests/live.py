@@ -1,0 +1,145 @@
+"""What tests of a live daemon share: the daemon as a child process, a raw connection to it, and random recordings."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import zmq
+
+from rtseg.recordings.recording import Recording, clean
+from rtseg.skeleton import MICE7, Skeleton
+
+REPO = Path(__file__).parent.parent
+TIMEOUT_S = 60.0
+FREE_PORT = "tcp://127.0.0.1:*"
+HELLO = {
+    "v": 1,
+    "type": "hello",
+    "stream": "cage1",
+    "skeleton": {"animals": list(MICE7.animals), "keypoints": list(MICE7.keypoints)},
+    "fps": 30.0,
+}
+
+
+class Child:
+    """`rtseg serve` as a process of its own."""
+
+    def __init__(self, bundle: Path, *, frames: str = FREE_PORT, predictions: str = FREE_PORT, **settings: Any) -> None:
+        plain = {"frames": frames, "predictions": predictions, "capacity": 16, **settings}
+        changes = [part for key, value in plain.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rtseg", "serve", str(bundle), *changes],
+            cwd=REPO,
+            env=os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self) -> str:
+        """The next line on stdout."""
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], TIMEOUT_S)
+        assert readable, "the daemon said nothing"
+        return self.process.stdout.readline()
+
+    def wait_ready(self) -> Child:
+        """Wait for the ready line and read the addresses from it."""
+        line = self.line()
+        assert line.startswith("ready "), line + self.rest()[1]
+        self.about = json.loads(line.removeprefix("ready "))
+        self.frames, self.predictions = self.about["frames"], self.about["predictions"]
+        return self
+
+    def signal(self, *numbers: int) -> None:
+        """Send signals."""
+        for number in numbers:
+            self.process.send_signal(number)
+
+    def rest(self) -> tuple[str, str, int]:
+        """Wait for the end: what is left on stdout, all of stderr, the exit code."""
+        out, err = self.process.communicate(timeout=TIMEOUT_S)
+        return out, err, self.process.returncode
+
+
+@contextmanager
+def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
+    """A ready daemon; afterwards it must stop cleanly, unless the test has stopped it itself."""
+    child = Child(bundle, **settings)
+    try:
+        yield child.wait_ready()
+        if child.process.poll() is None:
+            child.signal(signal.SIGTERM)
+            _, err, code = child.rest()
+            assert code == 0, err
+    finally:
+        child.process.kill()
+        child.process.communicate()
+
+
+class Raw:
+    """A connection that sends whatever it is told to."""
+
+    def __init__(self, address: str) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.connect(address)
+
+    def send(self, message: dict[str, Any] | bytes) -> None:
+        self.socket.send(message if isinstance(message, bytes) else msgpack.packb(message))
+
+    def receive(self) -> dict[str, Any]:
+        assert self.socket.poll(int(TIMEOUT_S * 1000)), "the daemon gave no answer"
+        message = msgpack.unpackb(self.socket.recv())
+        assert isinstance(message, dict)
+        return message
+
+    def ask(self, message: dict[str, Any] | bytes) -> dict[str, Any]:
+        self.send(message)
+        return self.receive()
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close; with linger_ms = -1 only when everything sent has been handed to the operating system."""
+        self.socket.close(linger=linger_ms)
+        self.context.term()
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.socket.closed:
+            self.close()
+
+
+def frame_of(recording: Recording, t: int, *, stream: str = "cage1", seq: int | None = None) -> dict[str, Any]:
+    """A recording's frame as it travels."""
+    return {
+        "v": 1,
+        "stream": stream,
+        "seq": t if seq is None else seq,
+        "t_source_ns": t * 33_333_333,
+        "kp": recording.keypoints[t].tobytes(),
+        "conf": recording.confidence[t].tobytes(),
+    }
+
+
+def random_walk(n_frames: int, seed: int, skeleton: Skeleton = MICE7) -> Recording:
+    """Animals that wander, with points missing now and then."""
+    rng = np.random.default_rng(seed)
+    a, k = skeleton.shape
+    centres = rng.uniform(200, 500, (1, a, 1, 2)) + np.cumsum(rng.normal(0, 3, (n_frames, a, 1, 2)), axis=0)
+    keypoints = centres + rng.normal(0, 15, (1, a, k, 2)) + rng.normal(0, 1, (n_frames, a, k, 2))
+    keypoints[rng.random((n_frames, a, k)) < 0.05] = np.nan
+    points, confidence = clean(keypoints, rng.uniform(0.3, 1.0, (n_frames, a, k)))
+    return Recording(f"walk{seed}", skeleton, points, confidence, 30.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +117,7 @@ def load_bundle(folder: Path | str) -> Bundle:
     try:
         manifest: dict[str, Any] = json.loads(text)
         schema = manifest["schema"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise BundleError(f"{folder / MANIFEST}: not the manifest of a bundle") from None
     if schema != SCHEMA:
         raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
@@ -127,6 +128,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         network = NetworkSpec.from_dict(manifest["architecture"])
         _check_weights(weights, network, len(features.features(skeleton)))
         x0, y0, x1, y1 = map(float, manifest["arena"])
+        _check_numbers(manifest)
         return Bundle(
             name=str(manifest["name"]),
             skeleton=skeleton,
@@ -147,7 +149,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         )
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RtsegError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
         raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
 
 
@@ -161,6 +163,16 @@ def _checked(path: Path, digest: str) -> bytes:
     if found != digest:
         raise BundleError(f"{path.name} was changed or cut: expected sha256 {digest[:12]}…, got {found[:12]}…")
     return data
+
+
+def _check_numbers(manifest: Mapping[str, Any]) -> None:
+    """Numbers that no model has; a NaN is out of every range."""
+    for key in ("fps", "tolerance", "lookahead_frames", "warmup_frames"):
+        if not 0 <= float(manifest[key]) < math.inf or (key == "fps" and float(manifest[key]) == 0):
+            raise BundleError(f"{key} is out of range: {manifest[key]!r}")
+    x0, y0, x1, y1 = map(float, manifest["arena"])
+    if not -math.inf < x0 < x1 < math.inf or not -math.inf < y0 < y1 < math.inf:
+        raise BundleError(f"arena must be a box x0, y0, x1, y1, got {manifest['arena']}")
 
 
 def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkSpec, n_features: int) -> None:

@@ -93,12 +93,14 @@ class Publisher:
         t_ns = time.monotonic_ns() if t_source_ns is None else int(t_source_ns)
         self._put(frame_message(self.stream, number, t_ns, points, scores))
         self._next_seq = number + 1
-        if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._raise_complaint(unpack(self._socket.recv()))
+        self._hear()
         return number
 
     def close(self) -> dict[str, int]:
-        """End the stream, wait for the daemon's goodbye and return its counters of the stream; {} where it is gone."""
+        """End the stream, wait for the daemon's goodbye and return its counters of the stream.
+
+        {} where the daemon or the stream is gone.
+        """
         if self._socket.closed:
             return {}
         try:
@@ -117,9 +119,7 @@ class Publisher:
 
     def _say_hello(self, hello: Hello) -> Served:
         if not self._socket.poll(_ms(self._timeout_s), zmq.POLLOUT):
-            raise ServeError(
-                f"no daemon at {self.address} within {self._timeout_s} s: start `rtseg serve BUNDLE` first"
-            )
+            raise _no_daemon(self.address, self._timeout_s)
         self._put(hello.to_message())
         answer = self._answer(("accepted", "refused"))
         if answer["type"] == "refused":
@@ -130,16 +130,22 @@ class Publisher:
         try:
             self._socket.send(self._packer.pack(message), zmq.NOBLOCK)
         except zmq.Again:
+            self._hear()
             raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
 
+    def _hear(self) -> None:
+        if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._raise_complaint(unpack(self._socket.recv()))
+
     def _answer(self, kinds: tuple[str, ...]) -> dict[str, Any]:
-        """The next message of one of these types; complaints about frames that come before it are passed over."""
+        """The next message of one of these types. Raises ServeError for a complaint, or where none comes."""
         deadline = time.monotonic() + self._timeout_s
         while self._socket.poll(_ms(deadline - time.monotonic())):
             message = unpack(self._socket.recv())
             if message.get("type") in kinds:
                 return message
-            if kinds != ("goodbye",):
+            # Complaints about the last frames may come before a goodbye; one that names no frame is about the bye.
+            if kinds != ("goodbye",) or message.get("seq") is None:
                 self._raise_complaint(message)
         raise ServeError(f"the daemon at {self.address} gave no answer within {self._timeout_s} s")
 
@@ -231,9 +237,7 @@ class Subscriber:
                     return Served.from_message(message.fields)
             else:
                 self._waiting.append(message)
-        raise ServeError(
-            f"no daemon publishes at {self.address} (waited {timeout_s} s): start `rtseg serve BUNDLE` first"
-        )
+        raise _no_daemon(self.address, timeout_s)
 
     def _receive(self, timeout_s: float | None) -> PredictionMessage | StreamEvent | None:
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
@@ -259,7 +263,8 @@ def _connect(kind: int, address: str) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
-    socket.setsockopt(zmq.IMMEDIATE, 1)  # what is sent while the daemon is away is refused, not kept
+    if kind == zmq.DEALER:
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # what is sent while the daemon is away is refused, not kept
     try:
         socket.connect(address)
     except zmq.ZMQError as error:

@@ -29,6 +29,7 @@ class FeatureSettings:
     horizons_s: tuple[float, ...] = (0.5, 2.0, 8.0)
     hold_frames: int = 15
     absence_cap_s: float = 4.0
+    animal_order: str = "kept"
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,22 @@ class ScalerSettings:
     kind: str = "standard"
     clip: float = 6.0
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("standard", "minmax"):
+            raise SettingError(f"scaler.kind must be standard or minmax, got {self.kind!r}")
+
 
 @dataclass(frozen=True)
 class ModelSettings:
     """The causal multitask TCN (paper, IV.C and IV.D).
 
-    channels and layers: the shared predictor generator, dilation 2^layer. head_channels and head_layers: each refinement
+    channels and layers: the shared predictor generator, dilation first_dilation * 2^layer. head_channels and head_layers: each refinement
     head. lookahead_frames: the answer about frame t is given at t + lookahead.
     """
 
     channels: int = 64
     layers: int = 10
+    first_dilation: int = 1
     kernel: int = 3
     head_channels: int = 16
     head_layers: int = 6
@@ -185,6 +191,8 @@ def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingError(f"{path}: no such file") from None
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not a TOML file: {error}") from None
     return from_plain(plain, kind, overrides, where=str(path))
@@ -192,7 +200,7 @@ def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
 
 def from_plain(plain: Mapping[str, Any], kind: type[T], overrides: Sequence[str] = (), where: str = "settings") -> T:
     """The same from a plain mapping."""
-    merged: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in plain.items()}
+    merged: dict[str, Any] = _copied(plain)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -211,6 +219,11 @@ def from_plain(plain: Mapping[str, Any], kind: type[T], overrides: Sequence[str]
     built = _build(merged, kind, where)
     assert isinstance(built, kind)
     return built
+
+
+def _copied(value: Any) -> Any:
+    """Sections copied at every depth, so that an override never reaches into the caller's mapping."""
+    return {k: _copied(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def to_plain(settings: Any) -> dict[str, Any]:

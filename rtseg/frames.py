@@ -56,9 +56,9 @@ def frame(
     if not 0 <= seq <= MAX_SEQ or not 0 <= t_source_ns <= MAX_SEQ:
         raise FrameError(f"stream {stream!r}: seq and t_source_ns must lie in 0 .. 2^63-1, got {seq} and {t_source_ns}")
     try:
-        points = np.array(keypoints, np.float32, order="C")
-        scores = np.ones(shape, np.float32) if confidence is None else np.array(confidence, np.float32, order="C")
-    except (TypeError, ValueError) as error:
+        points = _float32(keypoints)
+        scores = np.ones(shape, np.float32) if confidence is None else _float32(confidence)
+    except (TypeError, ValueError, OverflowError) as error:
         raise FrameError(f"stream {stream!r}, seq {seq}: keypoints and confidence must be numbers: {error}") from error
     if points.shape != (*shape, 2):
         raise FrameError(f"stream {stream!r}, seq {seq}: keypoints must have shape {(*shape, 2)}, got {points.shape}")
@@ -68,6 +68,15 @@ def frame(
     if problem:
         raise FrameError(f"stream {stream!r}, seq {seq}: {_PROBLEMS[problem]}")
     return Frame(stream, seq, t_source_ns, points, scores)
+
+
+def _float32(values: ArrayLike) -> Float32:
+    """A copy as float32; TypeError for what numpy would turn into numbers though it is none, such as text and dates."""
+    raw = np.asarray(values)
+    if raw.dtype.kind not in "fiubO":
+        raise TypeError(f"got an array of {raw.dtype}")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused as a coordinate
+        return np.array(raw, np.float32, order="C")
 
 
 _PROBLEMS = {

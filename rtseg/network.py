@@ -119,6 +119,9 @@ class NetworkSpec:
                 if len(set(head.classes)) < 2 or set(head.scored) - set(head.classes):
                     raise BundleError(f"head {head.name!r} has the classes {head.classes}, scored {head.scored}")
             dilations, head_dilations = tuple(plain.pop("dilations")), tuple(plain.pop("head_dilations"))
+            for size in (*dilations, *head_dilations, *plain.values()):
+                if not isinstance(size, int) or size < 1:
+                    raise BundleError(f"the architecture's sizes and dilations must be whole and positive, got {size!r}")
             return cls(dilations=dilations, head_dilations=head_dilations, heads=heads, **plain)
         except (KeyError, TypeError) as error:
             raise BundleError(f"the architecture in the manifest lacks or misnames a field: {error}") from error

@@ -18,7 +18,7 @@ from rtseg.errors import ServeError
 from rtseg.predictions import Prediction, Predictions
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import Recording
-from rtseg.serve.messages import PredictionMessage
+from rtseg.serve.messages import PredictionMessage, StreamEvent
 
 WINDOW_FRAMES = 64
 """Frames in flight at most, at full speed."""
@@ -100,7 +100,7 @@ def replay(
         sent_ns, latency_ns = np.zeros((2, len(recording)), np.int64)
         window_frames += publisher.served.lookahead_frames
 
-        def hear(wait_s: float) -> bool:
+        def hear(wait_s: float) -> PredictionMessage | StreamEvent | None:
             message = subscriber.receive(wait_s)
             if isinstance(message, PredictionMessage):
                 latency_ns[message.seq] = time.monotonic_ns() - sent_ns[message.seq]
@@ -109,12 +109,12 @@ def replay(
                     on_prediction(message)
             elif message is not None and message.type == "stopping":
                 raise ServeError(f"the daemon at {address} stopped after {len(answers)} answers")
-            return message is not None
+            return message
 
         start_s = time.monotonic()
         for t in range(len(recording)):
             while speed is None and t - len(answers) >= window_frames:
-                if not hear(timeout_s):
+                if hear(timeout_s) is None:
                     raise ServeError(f"stream {name!r}: silence for {timeout_s} s after {len(answers)} answers")
             while speed is not None and (wait_s := start_s + t / (recording.fps * speed) - time.monotonic()) > 0:
                 hear(wait_s)
@@ -122,11 +122,15 @@ def replay(
             t_source_ns = round(t * 1e9 / recording.fps)
             publisher.send(recording.keypoints[t], recording.confidence[t], seq=t, t_source_ns=t_source_ns)
         counters = publisher.close()
-        # Every answer was published before the daemon's goodbye, but may still be on its way on the other socket.
-        while len(answers) < len(recording) and hear(timeout_s):
+        # Every answer was published before the daemon said so, but may still be on its way on the other socket.
+        while (message := hear(timeout_s)) is not None and not _is_end(message):
             pass
     if len(answers) < len(recording):
         raise ServeError(f"stream {name!r}: {len(answers)} answers to {len(recording)} frames, counters {counters}")
     predictions, begins = collect(publisher.served.heads, answers)
     daemon_ns = np.array([answer.t_pub_ns - answer.t_recv_ns for answer in answers], np.int64)
     return Replayed(predictions, begins, latency_ns, daemon_ns, publisher.served.model, counters)
+
+
+def _is_end(message: PredictionMessage | StreamEvent) -> bool:
+    return isinstance(message, StreamEvent) and message.type == "closed"

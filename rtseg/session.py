@@ -270,11 +270,12 @@ class Session:
 
     def _owed(self) -> list[Prediction]:
         answers: list[list[Prediction]] = [[]]
-        for _ in range(len(self._pending)):
+        owed = len(self._pending)
+        for _ in range(self.pool.bundle.lookahead_frames if owed else 0):
             blank = missing_frame(self.pool.bundle.skeleton.shape, seq=0, t_source_ns=0, stream=self.stream)
             self.pool._advance([(0, self, blank, 0)], answers)
         self._pending.clear()
-        return answers[0]
+        return answers[0][:owed]
 
     def _restart(self) -> list[Prediction]:
         """Give what is owed about the frames before a long gap, then forget them."""

@@ -38,6 +38,9 @@ class Skeleton:
         for name in used:
             if name not in self.keypoints:
                 raise SkeletonError(f"keypoint {name!r} is not one of {', '.join(self.keypoints)}")
+        sides = [n for pair in self.pairs for n in pair]
+        if len(set(sides)) != len(sides):
+            raise SkeletonError(f"a keypoint has one mirror image: each stands in one pair, got {self.pairs}")
         if self.axis is not None and self.axis[0] == self.axis[1]:
             raise SkeletonError(f"the axis runs from one keypoint to another, got {self.axis[0]!r} twice")
 
@@ -71,6 +74,11 @@ class Skeleton:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Skeleton:
         """The inverse of `to_dict`; unknown fields are refused."""
+        if not isinstance(plain, dict):
+            raise SkeletonError(f"a skeleton is a table of animals and keypoints, got {plain!r}")
+        for field in ("animals", "keypoints"):
+            if not isinstance(plain.get(field), list | tuple):
+                raise SkeletonError(f"a skeleton needs a list of {field}, got {plain.get(field)!r}")
         unknown = set(plain) - {"animals", "keypoints", "axis", "pairs", "edges"}
         if unknown:
             raise SkeletonError(f"unknown skeleton field: {', '.join(sorted(unknown))}")
@@ -111,6 +119,11 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
             f"without a counterpart: {', '.join(missing)}. Rename them in the source or map them in the dataset file"
         )
     return found
+
+
+def matches(one: str, other: str) -> bool:
+    """Whether two names are the same but for case, blanks, dots, dashes and underscores."""
+    return _fold(one) == _fold(other)
 
 
 def _fold(name: str) -> str:

@@ -43,10 +43,7 @@ class OnnxEngine(Engine):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
         model = onnx_graph.step_model(spec, weights, form).SerializeToString()
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of onnxruntime's own kinds, which share no base
-            raise EngineError(f"onnxruntime {onnxruntime.__version__} cannot run the {form} step: {error}") from error
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._slots = [_Slot(self._session, spec, form) for _ in range(capacity)]
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
@@ -121,7 +118,7 @@ class _Slot:
     def restore(self, data: bytes) -> None:
         expected = 8 + sum(cache.nbytes for cache in self._caches[0])
         if len(data) != expected:
-            raise EngineError(f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?")
+            raise EngineError(f"a snapshot of this network has {expected} bytes, got {len(data)}: another engine's?")
         self._frame[0] = np.frombuffer(data, np.int64, 1)[0]
         at = 8
         for cache in self._caches[self._now]:

@@ -40,8 +40,9 @@ def present_name(layer: int) -> str:
 def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, ...]]:
     """Shape of every layer's cache, the trunk's layers first; zeros are a fresh stream.
 
-    shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, (K-1)*dilation + 1, C), input t
-    at t modulo their length. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head h of stream b.
+    shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, S, C) with
+    S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head
+    h of stream b.
     """
     rows = [(batch, spec.channels, d) for d in spec.dilations]
     rows += [(len(spec.heads) * batch, spec.head_channels, d) for d in spec.head_dilations]
@@ -55,7 +56,8 @@ def step_model(spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch:
     """An onnx.ModelProto of one step for a static batch of B streams, checked by onnx.checker.
 
     Inputs: features (B, F) float32 raw, NaN = not known; for `in_place` frame (B,) int64, steps since each stream's
-    reset; past.0 ... (see `cache_shapes`). Outputs: probabilities (B, P), present.0 ... . Raises RtsegError without onnx.
+    reset; past.0 ... (see `cache_shapes`). Outputs: probabilities (B, P), present.0 ... . Raises RtsegError where onnx
+    is missing.
     """
     try:
         import onnx
@@ -207,7 +209,8 @@ class _Graph:
             if not dilations:
                 continue
             steps = np.array(dilations)[:, None, None]  # (L, 1, 1)
-            after = self.node("Add", self.reshape(FRAME, batch, 1), self.constant(1 + np.arange(kernel) * steps, np.int64))
+            offsets = self.constant(1 + np.arange(kernel) * steps, np.int64)
+            after = self.node("Add", self.reshape(FRAME, batch, 1), offsets)
             at = self.node("Mod", after, self.constant((kernel - 1) * steps + 1, np.int64))  # (L, B, K)
             if copies > 1:
                 at = self.node("Tile", at, self.constant([1, copies, 1], np.int64))

@@ -6,7 +6,7 @@ from rtseg.bundle import Bundle
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError
 
-ENGINES = ("numba", "torch")
+ENGINES = ("numba", "onnx", "torch")
 
 
 def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine:
@@ -18,6 +18,10 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
         from rtseg.engine.numba_engine import NumbaEngine
 
         return NumbaEngine(bundle.network, bundle.weights, capacity)
+    if name == "onnx":
+        from rtseg.engine.onnx_engine import OnnxEngine
+
+        return OnnxEngine(bundle.network, bundle.weights, capacity)
     if name == "torch":
         from rtseg.engine.torch_engine import TorchEngine
 

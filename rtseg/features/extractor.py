@@ -24,11 +24,20 @@ class FeatureExtractor:
         self.features = spec.features(skeleton)
         self.n_features = len(self.features)
         self._n_averages = sum(f.group == "averages" for f in self.features)
+        orbits = spec.orbits(skeleton) if spec.animal_order == "sorted" else []
+        unsigned = [
+            i
+            for i, f in enumerate(self.features)
+            if f.orbit == "turn_sin" and spec.animal_order == "sorted"
+        ]
         self._plan = FeaturePlan(
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
             decay=np.exp(-1.0 / (fps * np.array(spec.horizons_s))).astype(np.float32),
             scalars=np.array([fps, spec.hold_frames, spec.absence_cap_s, rear, front], np.float64),
+            orbits=np.array([column for orbit in orbits for column in orbit], np.int64),
+            orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
+            unsigned=np.array(unsigned, np.int64),
         )
 
     def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:

@@ -26,13 +26,17 @@ class FeaturePlan(NamedTuple):
 
     enabled: (groups,) bool in the order of spec.GROUPS. lags: (L,) int64 frames. decay: (H,) float32, the share that an
     exponential average keeps in a frame. scalars: (5,) float64: fps, hold_frames, absence cap in s, rear and front
-    keypoint.
+    keypoint. orbits: the columns to be sorted, orbit after orbit; orbit_ends: where each ends. unsigned: columns of which
+    only the magnitude is kept. All three are empty where the animals' order is kept.
     """
 
     enabled: NDArray[np.bool_]
     lags: NDArray[np.int64]
     decay: F32
     scalars: NDArray[np.float64]
+    orbits: NDArray[np.int64]
+    orbit_ends: NDArray[np.int64]
+    unsigned: NDArray[np.int64]
 
 
 class FeatureState(NamedTuple):
@@ -97,7 +101,27 @@ def advance(
             for k in range(n_points):
                 if on[17]:
                     out[n, at + a * n_points + k] = min(state.age[slot, a, k] / plan.scalars[0], plan.scalars[2])
+        _forget_order(plan, out[n])
         state.frames[slot] += 1
+
+
+@njit(cache=True)
+def _forget_order(plan: FeaturePlan, out: F32) -> None:
+    """Sort every orbit of columns by value, largest first and NaN last, in place."""
+    for column in plan.unsigned:
+        out[column] = abs(out[column])
+    start = 0
+    for end in plan.orbit_ends:
+        for i in range(start + 1, end):
+            value, j = out[plan.orbits[i]], i
+            while j > start:
+                before = out[plan.orbits[j - 1]]
+                if math.isnan(value) or before >= value:
+                    break
+                out[plan.orbits[j]] = before
+                j -= 1
+            out[plan.orbits[j]] = value
+        start = end
 
 
 @njit(cache=True)

@@ -16,11 +16,15 @@ from rtseg.skeleton import Skeleton
 
 
 class Feature(NamedTuple):
-    """One column of the feature matrix."""
+    """One column of the feature matrix.
+
+    orbit: columns of a group with the same orbit trade places when the animals do.
+    """
 
     name: str
     group: str
     unit: str
+    orbit: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class FeatureSpec:
     groups: names from `GROUPS`; their order here does not matter. lags: in frames, for speeds and accelerations over
     causal differences. horizons_s: time constants of the exponential averages. hold_frames: how long a missing point
     stands where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point was seen stops
-    counting.
+    counting. animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade places
+    when the animals do are then sorted by value, largest first, NaN last, so that no answer depends on who is called first
+    (and a signed angle between two animals becomes its magnitude).
     """
 
     groups: tuple[str, ...] = ()
@@ -38,6 +44,7 @@ class FeatureSpec:
     horizons_s: tuple[float, ...] = (0.5, 2.0, 8.0)
     hold_frames: int = 15
     absence_cap_s: float = 4.0
+    animal_order: str = "kept"
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -49,15 +56,24 @@ class FeatureSpec:
             raise SettingError(f"features.lags must be rising positive frame counts, got {self.lags}")
         if any(h <= 0 for h in self.horizons_s) or self.hold_frames < 0 or self.absence_cap_s <= 0:
             raise SettingError("features.horizons_s and absence_cap_s must be positive, hold_frames not negative")
+        if self.animal_order not in ("kept", "sorted"):
+            raise SettingError(f"features.animal_order must be 'kept' or 'sorted', got {self.animal_order!r}")
 
     def features(self, skeleton: Skeleton) -> tuple[Feature, ...]:
         """Every column, in order. Length F."""
         return tuple(
-            Feature(name, group, unit)
+            Feature(name, group, unit, orbit)
             for group, (unit, names) in GROUPS.items()
             if group in self.groups
-            for name in names(skeleton, self)
+            for name, orbit in names(skeleton, self)
         )
+
+    def orbits(self, skeleton: Skeleton) -> list[list[int]]:
+        """The columns that trade places when the animals do: index lists of two or more."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for column, feature in enumerate(self.features(skeleton)):
+            found.setdefault((feature.group, feature.orbit), []).append(column)
+        return [columns for columns in found.values() if len(columns) > 1]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
@@ -67,87 +83,89 @@ class FeatureSpec:
             "horizons_s": list(self.horizons_s),
             "hold_frames": self.hold_frames,
             "absence_cap_s": self.absence_cap_s,
+            "animal_order": self.animal_order,
         }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> FeatureSpec:
         """The inverse of `to_dict`; unknown fields are refused."""
-        known = {"groups", "lags", "horizons_s", "hold_frames", "absence_cap_s"}
+        known = {"groups", "lags", "horizons_s", "hold_frames", "absence_cap_s", "animal_order"}
         if set(plain) - known:
             raise SettingError(f"unknown feature setting {', '.join(sorted(set(plain) - known))}; known: {sorted(known)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
 
 
-Names = Callable[[Skeleton, FeatureSpec], Iterator[str]]
+Names = Callable[[Skeleton, FeatureSpec], Iterator[tuple[str, str]]]
+"""The columns of a group: (name, orbit)."""
 
 
-def _per_point(suffixes: tuple[str, ...]) -> Names:
-    return lambda s, _: (f"{a}.{k}{x}" for a, k, x in product(s.animals, s.keypoints, suffixes))
+def _per_animal(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
+    return lambda s, spec: ((f"{a}.{x}", x) for a in s.animals for x in whats(s, spec))
 
 
-def _per_animal(suffixes: tuple[str, ...]) -> Names:
-    return lambda s, _: (f"{a}.{x}" for a, x in product(s.animals, suffixes))
+def _per_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
+    return lambda s, spec: ((f"{a}-{b}.{x}", x) for a, b in combinations(s.animals, 2) for x in whats(s, spec))
 
 
-def _relative_angle(s: Skeleton, _: FeatureSpec) -> Iterator[str]:
-    for a, b in permutations(s.animals, 2):
-        yield from (f"{a}>{b}.bearing_sin", f"{a}>{b}.bearing_cos")
+def _per_ordered_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
+    return lambda s, spec: ((f"{a}>{b}.{x}", x) for a, b in permutations(s.animals, 2) for x in whats(s, spec))
+
+
+def _points(*suffixes: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+    return lambda s, _: (f"{k}.{x}" for k, x in product(s.keypoints, suffixes))
+
+
+def _fixed(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+    return lambda _s, _spec: iter(names)
+
+
+def _lagged(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+    return lambda _, spec: (f"{x}_{n}" for n, x in product(spec.lags, names))
+
+
+def _between(s: Skeleton, _: FeatureSpec) -> Iterator[tuple[str, str]]:
     for a, b in combinations(s.animals, 2):
-        yield from (f"{a}-{b}.turn_sin", f"{a}-{b}.turn_cos")
+        for i, j in product(s.keypoints, repeat=2):
+            yield f"{a}.{i}-{b}.{j}", "-".join(sorted((i, j)))
 
 
-def _averages(s: Skeleton, spec: FeatureSpec) -> Iterator[str]:
-    signals = [f"{a}.{x}" for a in s.animals for x in ("speed", "extension")]
-    signals += [f"{a}-{b}.{x}" for a, b in combinations(s.animals, 2) for x in ("distance", "overlap")]
-    signals += [f"{a}>{b}.approach" for a, b in permutations(s.animals, 2)]
-    return (f"{x}.mean_{h:g}s" for x, h in product(signals, spec.horizons_s))
+def _relative_angle(s: Skeleton, spec: FeatureSpec) -> Iterator[tuple[str, str]]:
+    yield from _per_ordered_pair(_fixed("bearing_sin", "bearing_cos"))(s, spec)
+    yield from _per_pair(_fixed("turn_sin", "turn_cos"))(s, spec)
+
+
+def _averages(s: Skeleton, spec: FeatureSpec) -> Iterator[tuple[str, str]]:
+    def means(*signals: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+        return lambda _s, _spec: (f"{x}.mean_{h:g}s" for x, h in product(signals, spec.horizons_s))
+
+    yield from _per_animal(means("speed", "extension"))(s, spec)
+    yield from _per_pair(means("distance", "overlap"))(s, spec)
+    yield from _per_ordered_pair(means("approach"))(s, spec)
 
 
 GROUPS: dict[str, tuple[str, Names]] = {
     # The paper's (section III.A, C, D, F, G).
-    "position": ("px", _per_point((".x", ".y"))),
-    "within_distance": (
-        "px",
-        lambda s, _: (f"{a}.{i}-{j}" for a in s.animals for i, j in combinations(s.keypoints, 2)),
-    ),
-    "between_distance": (
-        "px",
-        lambda s, _: (
-            f"{a}.{i}-{b}.{j}" for a, b in combinations(s.animals, 2) for i, j in product(s.keypoints, repeat=2)
-        ),
-    ),
+    "position": ("px", _per_animal(_points("x", "y"))),
+    "within_distance": ("px", _per_animal(lambda s, _: (f"{i}-{j}" for i, j in combinations(s.keypoints, 2)))),
+    "between_distance": ("px", _between),
     "speed": (
         "px/s",
-        lambda s, spec: (f"{a}.{k}.speed_{n}" for a, k, n in product(s.animals, s.keypoints, spec.lags)),
+        _per_animal(lambda s, spec: (f"{k}.speed_{n}" for k, n in product(s.keypoints, spec.lags))),
     ),
-    "box_overlap": ("px^2", lambda s, _: (f"{a}-{b}.overlap" for a, b in combinations(s.animals, 2))),
-    "center": ("px", _per_animal(("center.x", "center.y"))),
-    "extension": ("px", _per_animal(("extension",))),
+    "box_overlap": ("px^2", _per_pair(_fixed("overlap"))),
+    "center": ("px", _per_animal(_fixed("center.x", "center.y"))),
+    "extension": ("px", _per_animal(_fixed("extension"))),
     # What the field found to matter beside them.
-    "egocentric_self": ("px", _per_point((".along", ".across"))),
-    "egocentric_other": (
-        "px",
-        lambda s, _: (
-            f"{a}>{b}.{k}.{x}" for (a, b), k, x in product(permutations(s.animals, 2), s.keypoints, ("along", "across"))
-        ),
-    ),
-    "heading": ("1", _per_animal(("heading_sin", "heading_cos"))),
+    "egocentric_self": ("px", _per_animal(_points("along", "across"))),
+    "egocentric_other": ("px", _per_ordered_pair(_points("along", "across"))),
+    "heading": ("1", _per_animal(_fixed("heading_sin", "heading_cos"))),
     "relative_angle": ("1", _relative_angle),
-    "body_velocity": (
-        "px/s",
-        lambda s, spec: (f"{a}.v_{x}_{n}" for a, n, x in product(s.animals, spec.lags, ("along", "across"))),
-    ),
-    "approach": (
-        "px/s",
-        lambda s, spec: (f"{a}>{b}.approach_{n}" for (a, b), n in product(permutations(s.animals, 2), spec.lags)),
-    ),
-    "acceleration": (
-        "px/s^2",
-        lambda s, spec: (f"{a}.a_{x}_{n}" for a, n, x in product(s.animals, spec.lags, ("along", "across"))),
-    ),
-    "averages": ("px, px/s", _averages),
-    "confidence": ("1", _per_point((".confidence",))),
-    "missing": ("1", _per_point((".missing",))),
-    "absence": ("s", _per_point((".absence",))),
+    "body_velocity": ("px/s", _per_animal(_lagged("v_along", "v_across"))),
+    "approach": ("px/s", _per_ordered_pair(_lagged("approach"))),
+    "acceleration": ("px/s^2", _per_animal(_lagged("a_along", "a_across"))),
+    "averages": ("px, px/s, px^2", _averages),
+    "confidence": ("1", _per_animal(_points("confidence"))),
+    "missing": ("1", _per_animal(_points("missing"))),
+    "absence": ("s", _per_animal(_points("absence"))),
 }
-"""Group name -> (unit, names of its features for a skeleton and a spec)."""
+"""Group name -> (unit, its columns for a skeleton and a spec)."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.errors import RecordingError
-from rtseg.skeleton import Skeleton, match_names
+from rtseg.errors import RecordingError, SkeletonError
+from rtseg.skeleton import Skeleton, match_names, matches
 
 IGNORE = -1
 """The label of a frame that is neither trained on nor scored."""
@@ -57,12 +57,14 @@ class Recording:
         many. Raises SkeletonError where a point or an animal has no counterpart.
         """
         points = match_names(skeleton.keypoints, self.skeleton.keypoints, "keypoints")
-        if len(skeleton.animals) == len(self.skeleton.animals) and not set(skeleton.animals) & set(
-            self.skeleton.animals
-        ):
-            animals = list(range(len(skeleton.animals)))
-        else:
+        try:
             animals = match_names(skeleton.animals, self.skeleton.animals, "animals")
+        except SkeletonError:
+            # Names that have nothing in common say nothing about who is who; a partial match would.
+            common = any(matches(a, b) for a in skeleton.animals for b in self.skeleton.animals)
+            if common or len(skeleton.animals) != len(self.skeleton.animals):
+                raise
+            animals = list(range(len(skeleton.animals)))
         return replace(
             self,
             skeleton=skeleton,

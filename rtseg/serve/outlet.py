@@ -57,7 +57,6 @@ class Outlet:
             }
         t_pub_ns = time.monotonic_ns()
         took_ns = t_pub_ns - t_recv_ns
-        self.total.add(took_ns)
         if took_ns > self._late_ns:
             quality |= Quality.LATE.value
         message = {
@@ -75,6 +74,7 @@ class Outlet:
         }
         self._xpub.send(stream.topic, zmq.SNDMORE)
         self._xpub.send(self._packer.pack(message))
+        self.total.add(took_ns)
 
     def announce(self, topic: bytes, message: dict[str, Any]) -> None:
         """Something other than a prediction to all subscribers of a topic."""
@@ -106,20 +106,26 @@ class Outlet:
             return False
         return True
 
-    def complain(self, owner: bytes, stream: str | None, seq: int | None, error: Exception) -> None:
-        """Tell a sender what was wrong; complaints of one kind about one stream once a second at most."""
+    def complain(
+        self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True
+    ) -> bool:
+        """Tell a sender what was wrong; whether it was said.
+
+        limited: complaints of one kind about one stream once a second at most.
+        """
         self.counters["errors"] += 1
         kind = type(error).__name__ if isinstance(error, RtsegError) else "internal"
         if len(self._complaints) >= MAX_COMPLAINTS:
             self._complaints.clear()
         now_ns, key = time.monotonic_ns(), (owner, stream or "", kind)
         last_ns, silent = self._complaints.get(key, (0, 0))
-        if last_ns and now_ns - last_ns < COMPLAINT_EVERY_NS:
+        if limited and last_ns and now_ns - last_ns < COMPLAINT_EVERY_NS:
             self._complaints[key] = last_ns, silent + 1
-            return
+            return False
         self._complaints[key] = now_ns, 0
         reason = str(error)[:1000]
         self.answer(
             owner,
             {"type": "error", "stream": stream, "seq": seq, "kind": kind, "reason": reason, "repeated": silent},
         )
+        return True

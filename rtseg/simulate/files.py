@@ -1,4 +1,4 @@
-"""A whole simulated data set on disk: CalMS21's six JSON files and the dataset file that `rtseg train` reads.
+"""A whole simulated data set on disk: CalMS21's JSON files and the dataset file that `rtseg train` reads.
 
 The JSON is written by `recordings.calms21`, one sequence in memory at a time.
 """
@@ -21,8 +21,10 @@ from rtseg.skeleton import MICE7
 
 DATASET_FILE = "dataset.toml"
 TASKS = (1, 2, 3)
-TEST_SHARE = 0.3
-"""The test set holds this many sequences for each training sequence, and one for each group at least."""
+SPLITS = ("train", "validation", "test")
+"""CalMS21 has no validation file; here training chooses its checkpoint on recordings that are not the test's."""
+HELD_OUT_SHARE = 0.3
+"""Validation and test hold this many sequences for each training sequence, and one for each group at least."""
 MIN_MINUTES = 0.2
 
 Progress = Callable[[int, int], None]
@@ -37,7 +39,7 @@ def simulate_dataset(
     minutes: float = 3.0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write calms21_task{1,2,3}_{train,test}.json and dataset.toml into a folder; the path of the dataset file.
+    """Write calms21_task{1,2,3}_{train,validation,test}.json and dataset.toml into a folder; the path of the dataset file.
 
     sequences: training sequences of Task 1, of Task 2 (one for each of five annotators at least) and of Task 3 (one
     for each of seven behaviours at least). minutes: length of every sequence. Raises SettingError for too few or too
@@ -49,7 +51,8 @@ def simulate_dataset(
     plan = [
         (task, split, n)
         for task, n_train in zip(TASKS, sequences, strict=True)
-        for split, n in (("train", n_train), ("test", n_test_sequences(task, n_train)))
+        for split in SPLITS
+        for n in [n_train if split == "train" else n_held_out(task, n_train)]
     ]
     total = sum(n for _, _, n in plan)
     done = 0
@@ -72,9 +75,9 @@ def simulate_dataset(
     return path
 
 
-def n_test_sequences(task: int, n_train: int) -> int:
-    """How many test sequences belong to so many training sequences."""
-    return max(len(GROUPS[task]), math.ceil(TEST_SHARE * n_train))
+def n_held_out(task: int, n_train: int) -> int:
+    """How many validation or test sequences belong to so many training sequences."""
+    return max(len(GROUPS[task]), math.ceil(HELD_OUT_SHARE * n_train))
 
 
 def file_name(task: int, split: str) -> str:
@@ -83,7 +86,7 @@ def file_name(task: int, split: str) -> str:
 
 
 def dataset_toml(seed: int) -> str:
-    """The dataset file for the six JSON files beside it (`recordings.dataset` documents its form)."""
+    """The dataset file for the JSON files beside it (`recordings.dataset` documents its form)."""
     scored = [name for name in TASK1_CLASSES if name != "other"]
     skeleton = {key: value for key, value in MICE7.to_dict().items() if value is not None}
     lines = [
@@ -109,7 +112,7 @@ def dataset_toml(seed: int) -> str:
         'classes = ["other", "{each}"]',
         'scored = ["{each}"]',
     ]
-    for split in ("train", "test"):
+    for split in SPLITS:
         for task in TASKS:
             heads = "task1" if task == 1 else "per-group"
             lines += ["", "[[calms21]]", f'file = "{file_name(task, split)}"', f'split = "{split}"']

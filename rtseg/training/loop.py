@@ -56,7 +56,7 @@ def network_spec(recipe: Recipe, n_features: int, heads: Sequence[Head]) -> Netw
         n_features=n_features,
         channels=m.channels,
         kernel=m.kernel,
-        dilations=tuple(2**i for i in range(m.layers)),
+        dilations=tuple(m.first_dilation * 2**i for i in range(m.layers)),
         head_channels=m.head_channels,
         head_dilations=tuple(2**i for i in range(m.head_layers)),
         heads=tuple(heads),

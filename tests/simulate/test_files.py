@@ -12,11 +12,11 @@ from rtseg.errors import SettingError
 from rtseg.recordings.calms21 import read_calms21
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import IGNORE
-from rtseg.simulate.files import file_name, n_test_sequences, simulate_dataset
+from rtseg.simulate.files import file_name, SPLITS, n_held_out, simulate_dataset
 from rtseg.simulate.tasks import GROUPS, simulate_group
 
 SMALL = {"seed": 3, "sequences": (3, 5, 7), "minutes": 0.25}
-FILES = [(task, split) for task in (1, 2, 3) for split in ("train", "test")]
+FILES = [(task, split) for task in (1, 2, 3) for split in SPLITS]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_folder_holds_the_six_files_and_nothing_half_written(written: tuple)
 @pytest.mark.parametrize(("task", "split"), FILES)
 def test_a_file_reads_back_as_it_was_simulated(written: tuple, task: int, split: str) -> None:
     n = SMALL["sequences"][task - 1]
-    n = n if split == "train" else n_test_sequences(task, n)
+    n = n if split == "train" else n_held_out(task, n)
     found = list(read_calms21(written[0].parent / file_name(task, split)))
     assert len(found) == n
     assert {sequence.group for sequence in found} == set(GROUPS[task])
@@ -67,7 +67,7 @@ def test_a_file_has_the_official_layout_and_says_simulated(written: tuple, task:
 def test_the_dataset_file_gives_every_head_its_labels(written: tuple) -> None:
     dataset = load_dataset(written[0])
     assert dataset.simulated
-    assert dataset.splits == ("train", "test")
+    assert dataset.splits == SPLITS
     assert [head.name for head in dataset.heads] == ["task1", *GROUPS[2], *GROUPS[3]]
     assert {head.group for head in dataset.heads} == {"task1", "task2", "task3"}
     for split in dataset.splits:

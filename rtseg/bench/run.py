@@ -1,0 +1,137 @@
+"""All parts of the benchmark in one run, with what is needed to tell results apart: machine, versions, commit, bundle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import rtseg
+from rtseg.bundle import Bundle, load_bundle
+from rtseg.errors import SettingError
+
+SCHEMA = 1
+PARTS = ("features", "engine", "session", "wire", "load")
+DEFAULT_PARTS = PARTS[:4]
+PACKAGES = ("rtseg", "numpy", "numba", "llvmlite", "pyzmq", "msgpack", "onnx", "onnxruntime", "torch")
+
+
+def bench(
+    bundle: Path | str,
+    *,
+    only: Sequence[str] = DEFAULT_PARTS,
+    seconds: float = 10.0,
+    load_seconds: float = 60.0,
+    load_streams: int = 100,
+    json_file: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Time the live path of a bundle, every part beside its floor, in turns, and return (and write) the result.
+
+    only: of PARTS; `load` is made of load_streams streams for load_seconds, twice. seconds: for each other part.
+    progress: is told what is timed next. Raises SettingError for an unknown part, BundleError, RtsegError where one of
+    the processes failed.
+    """
+    from rtseg.bench import steps, wire
+
+    unknown = [part for part in only if part not in PARTS]
+    if unknown or not only or not seconds > 0 or not load_seconds > 0 or load_streams < 1:
+        wrong = f"unknown part {', '.join(unknown)}" if unknown else "nothing to do: no part, no seconds or no streams"
+        raise SettingError(f"bench: {wrong}; there are the parts {', '.join(PARTS)}")
+    folder = Path(bundle).absolute()
+    loaded = load_bundle(folder)
+    settings = {"only": list(only), "seconds": seconds, "load_seconds": load_seconds, "load_streams": load_streams}
+    result = {"schema": SCHEMA, "kind": "rtseg bench", **_about(loaded), "settings": settings}
+    todo: list[tuple[str, str, Callable[[], Any]]] = [
+        ("features", "features", lambda: steps.features_part(loaded, seconds)),
+        ("engine", "engine", lambda: steps.engine_part(loaded, seconds)),
+        ("session", "session", lambda: steps.session_part(loaded, seconds)),
+        ("wire", "wire ipc", lambda: wire.wire_part(folder, seconds, "ipc")),
+        ("wire", "wire tcp", lambda: wire.wire_part(folder, seconds, "tcp")),
+        ("load", "load apart", lambda: wire.load_part(folder, load_seconds, load_streams, together=False)),
+        ("load", "load together", lambda: wire.load_part(folder, load_seconds, load_streams, together=True)),
+    ]
+    parts: dict[str, Any] = {}
+    for part, name, run in todo:
+        if part in only:
+            if progress is not None:
+                progress(name)
+            parts[name] = run().to_dict()
+    result["machine"]["load_average_after"] = _load_average()
+    result["parts"] = parts
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _about(bundle: Bundle) -> dict[str, Any]:
+    """Where, with what and about which model. load_average: how busy the machine was with other things."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "cores_usable": cores,
+            "os": platform.platform(),
+            "load_average_before": _load_average(),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "bundle": {
+            "name": bundle.name,
+            "hash": bundle.hash,
+            "simulated": bundle.simulated,
+            "features": bundle.network.n_features,
+            "outputs": bundle.network.n_outputs,
+            "multiply_adds": bundle.network.multiply_adds,
+            "fps": bundle.fps,
+        },
+        "clock_resolution_ns": round(time.get_clock_info("perf_counter").resolution * 1e9),
+    }
+
+
+def _cpu() -> str:
+    """The processor's own name for itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _load_average() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _version(package: str) -> str | None:
+    if package == "rtseg":
+        return rtseg.__version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of the checkout that runs, `+dirty` where its tracked files differ from it; None for an installed package."""
+    home = Path(rtseg.__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    if not (home / ".git").exists():
+        return None
+    try:
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

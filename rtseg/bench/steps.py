@@ -1,0 +1,151 @@
+"""The parts of a frame's way that run inside one process: features, engine and session, each beside its floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count, cycle
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg import frames
+from rtseg.bench.timing import Part, Ratio, Role, Row, interleaved
+from rtseg.bench.walk import N_FRAMES, walk
+from rtseg.bundle import Bundle
+from rtseg.engine.base import Engine
+from rtseg.engine.select import make_engine
+from rtseg.errors import RtsegError
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.kernels import FeaturePlan, FeatureState
+from rtseg.session import SessionPool
+
+F32 = NDArray[np.float32]
+Cases = dict[str, Callable[[], object]]
+
+
+@njit(cache=True)
+def _dispatched(
+    keypoints: F32, confidence: F32, slots: NDArray[np.int32], plan: FeaturePlan, state: FeatureState, out: F32
+) -> None:
+    """What a call of the feature kernel costs before anything is computed."""
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz"})
+def _read(values: F32, out: F32) -> None:
+    """Every value once: no step can be faster than reading its weights."""
+    total = np.float32(0.0)
+    for i in range(len(values)):
+        total += values[i]
+    out[0, 0] = total
+
+
+def features_part(bundle: Bundle, seconds: float) -> Part:
+    """One causal feature step. Floor: an empty compiled call with the same arguments."""
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    keypoints, confidence = walk(bundle)
+    rows = [(keypoints[t : t + 1], confidence[t : t + 1]) for t in range(N_FRAMES)]
+    state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
+    out = np.empty((1, extractor.n_features), np.float32)
+    turns = {"step": cycle(rows), "floor": cycle(rows)}
+    plan = extractor._plan
+
+    def floor() -> None:
+        points, scores = next(turns["floor"])
+        _dispatched(points, scores, slots, plan, state, out)
+
+    cases: Cases = {
+        "feature step": lambda: extractor.step(*next(turns["step"]), slots, state, out),
+        "empty call": floor,
+    }
+    timed = interleaved(cases, seconds)
+    a, k = bundle.skeleton.shape
+    part = Part(f"features: {extractor.n_features} of {a} animals x {k} keypoints, one frame")
+    part.rows = [
+        Row.of("feature step", "measured", timed["feature step"]),
+        Row.of("empty call", "floor", timed["empty call"]),
+    ]
+    return part
+
+
+def engine_part(bundle: Bundle, seconds: float) -> Part:
+    """One network step for one stream on one thread: numba beside ONNX Runtime's two forms and torch.
+
+    Floor: reading all weights once. Aims (issue 2): numba at most 1/4 of the faster ONNX form and 1/40 of torch.
+    """
+    spec = bundle.network
+    size = sum(value.nbytes for value in bundle.weights.values()) / 1e3
+    part = Part(f"engine: {spec.multiply_adds / 1e3:,.0f} k multiply-adds, {size:,.0f} kB of weights, one stream")
+    keypoints, confidence = walk(bundle)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    engines = {"numba": make_engine(bundle, "numba")}
+    for name, others in (("onnx", _onnx_engines), ("torch", _torch_engine)):
+        try:
+            engines |= others(bundle)
+        except RtsegError as error:
+            part.notes.append(f"without {name}: {error}")
+    weights = np.concatenate([value.ravel() for value in bundle.weights.values()])
+    sink = np.empty((1, 1), np.float32)
+    cases: Cases = {name: _stepping(engine, features) for name, engine in engines.items()}
+    cases["weights read once"] = lambda: _read(weights, sink)
+    timed = interleaved(cases, seconds)
+    kinds: dict[str, Role] = {"numba": "measured", "weights read once": "floor"}
+    part.rows = [Row.of(name, kinds.get(name, "comparison"), values) for name, values in timed.items()]
+    forms = [part.p50(name) for name in engines if name.startswith("onnx")]
+    if forms:
+        part.ratios.append(Ratio("p50 numba / faster ONNX form", part.p50("numba") / min(forms), 1 / 4))
+    if "torch" in engines:
+        part.ratios.append(Ratio("p50 numba / torch", part.p50("numba") / part.p50("torch"), 1 / 40))
+    return part
+
+
+def session_part(bundle: Bundle, seconds: float) -> Part:
+    """A frame validated and stepped by its Session. Floor: the feature and engine steps alone, on bare arrays."""
+    keypoints, confidence = walk(bundle)
+    shape = bundle.skeleton.shape
+    session = SessionPool(bundle, make_engine(bundle)).open("bench")
+    turn, numbers = cycle(range(N_FRAMES)), count()
+
+    def live() -> None:
+        t = next(turn)
+        frame = frames.frame(keypoints[t], confidence[t], shape=shape, seq=next(numbers), stream="bench")
+        session.step(frame)
+
+    extractor, engine = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps), make_engine(bundle)
+    state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
+    features = np.empty((1, extractor.n_features), np.float32)
+    out = np.empty((1, bundle.network.n_outputs), np.float32)
+    rows = cycle([(keypoints[t : t + 1], confidence[t : t + 1]) for t in range(N_FRAMES)])
+
+    def bare() -> None:
+        extractor.step(*next(rows), slots, state, features)
+        engine.step(features, slots, out)
+
+    timed = interleaved({"frame and session step": live, "features and engine alone": bare}, seconds)
+    part = Part("session: one frame validated and stepped")
+    part.rows = [
+        Row.of("frame and session step", "measured", timed["frame and session step"]),
+        Row.of("features and engine alone", "floor", timed["features and engine alone"]),
+    ]
+    return part
+
+
+def _onnx_engines(bundle: Bundle) -> dict[str, Engine]:
+    from rtseg.engine.onnx_engine import OnnxEngine
+
+    spec, weights = bundle.network, bundle.weights
+    return {f"onnx, {form.replace('_', ' ')}": OnnxEngine(spec, weights, 1, form) for form in ("in_place", "shifted")}
+
+
+def _torch_engine(bundle: Bundle) -> dict[str, Engine]:
+    engine = make_engine(bundle, "torch")
+    import torch
+
+    torch.set_num_threads(1)  # as all others
+    return {"torch": engine}
+
+
+def _stepping(engine: Engine, features: F32) -> Callable[[], object]:
+    rows = cycle([features[t : t + 1] for t in range(len(features))])
+    slots, out = np.zeros(1, np.int32), np.empty((1, engine.spec.n_outputs), np.float32)
+    return lambda: engine.step(next(rows), slots, out)

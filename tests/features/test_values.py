@@ -1,0 +1,207 @@
+"""Every feature's value against the slow, obvious version, found by its name; and what must not change a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.spec import GROUPS, Feature, FeatureSpec
+from rtseg.skeleton import MICE7
+from tests import naive
+from tests.features.scenes import ARENA, FPS, extractor_of, scene_of, skeleton_of, wander
+
+F32 = NDArray[np.float32]
+
+
+def assert_equals_naive(extractor: FeatureExtractor, keypoints: F32, confidence: F32) -> None:
+    """Within float32 rounding, NaN at the same places, and every name known to both."""
+    found = extractor.run(keypoints, confidence, ARENA)
+    wanted = naive.features(scene_of(extractor, keypoints, confidence))
+    names = {(group, name) for group, columns in wanted.items() for name in columns}
+    assert {(f.group, f.name) for f in extractor.features} == {(g, n) for g, n in names if g in extractor.spec.groups}
+    for column, feature in enumerate(extractor.features):
+        values = np.array(wanted[feature.group][feature.name])
+        size = np.nanmax(np.abs(values), initial=1.0)
+        # A coordinate of 1000 px has 6e-5 px in float32; a velocity is a difference of coordinates, scaled.
+        absolute = 2e-4 if feature.unit == "px" else 1e-5 * size
+        np.testing.assert_allclose(
+            found[:, column], values, rtol=1e-5, atol=absolute, err_msg=f"{feature}, frames where they differ"
+        )
+
+
+@pytest.mark.parametrize("n_animals", [1, 2, 3])
+@pytest.mark.parametrize("n_points", [2, 5, 7])
+def test_every_group_equals_the_naive_version(n_animals: int, n_points: int) -> None:
+    extractor = extractor_of(n_animals, n_points)
+    for seed, missing in ((0, 0.0), (1, 0.5)):
+        assert_equals_naive(extractor, *wander((n_animals, n_points), 40, seed, missing))
+
+
+@pytest.mark.parametrize("lags", [(1,), (4,), (1, 2), (2, 5, 11)])
+@pytest.mark.parametrize("hold_frames", [0, 1, 6, 1000])
+def test_lags_and_holding(lags: tuple[int, ...], hold_frames: int) -> None:
+    spec = FeatureSpec(lags=lags, hold_frames=hold_frames, horizons_s=(0.1, 1.0), absence_cap_s=0.3)
+    extractor = extractor_of(2, 3, fps=50.0, spec=spec)
+    assert_equals_naive(extractor, *wander((2, 3), 45, seed=hold_frames + sum(lags), missing=0.6))
+
+
+def test_no_horizons_and_many() -> None:
+    for horizons in ((), (0.2, 0.5, 1.0, 3.0, 9.0)):
+        assert_equals_naive(extractor_of(2, 3, spec=FeatureSpec(horizons_s=horizons)), *wander((2, 3), 30, 5))
+
+
+def test_a_recording_without_any_point() -> None:
+    extractor = extractor_of(2, 3)
+    keypoints, confidence = np.full((20, 2, 3, 2), np.nan, np.float32), np.zeros((20, 2, 3), np.float32)
+    assert_equals_naive(extractor, keypoints, confidence)
+    found = extractor.run(keypoints, confidence, ARENA)
+    cap = FeatureSpec().absence_cap_s
+    for column, feature in enumerate(extractor.features):
+        expected = {"confidence": 0.0, "missing": 1.0, "absence": cap}.get(feature.group, math.nan)
+        np.testing.assert_array_equal(found[:, column], expected)
+
+
+def test_an_animal_folded_to_one_spot_has_no_heading() -> None:
+    extractor = extractor_of(1, 3)
+    keypoints = np.full((3, 1, 3, 2), 300.0, np.float32)
+    assert_equals_naive(extractor, keypoints, np.ones((3, 1, 3), np.float32))
+    found = extractor.run(keypoints, np.ones((3, 1, 3), np.float32), ARENA)
+    heading = [i for i, f in enumerate(extractor.features) if f.group == "heading"]
+    assert np.isnan(found[:, heading]).all()
+
+
+def test_hand_computed_values() -> None:
+    """An animal that faces down the picture and walks 3 px a frame, another 100 px ahead that stands still."""
+    extractor = FeatureExtractor(skeleton_of(2, 2), FeatureSpec(lags=(1, 2), hold_frames=0), 10.0)
+    keypoints = np.empty((4, 2, 2, 2), np.float32)
+    for t in range(4):
+        keypoints[t, 0] = [[200, 120 + 3 * t], [200, 80 + 3 * t]]  # front, rear
+        keypoints[t, 1] = [[200, 210], [200, 190]]
+    found = extractor.run(keypoints, np.ones((4, 2, 2), np.float32), (0, 0, 400, 300))
+    at = {f.name: i for i, f in enumerate(extractor.features)}
+    last = {name: float(found[3, i]) for name, i in at.items()}
+    assert last["a.p0.x"] == 0.0
+    assert last["a.p0.y"] == 120 + 9 - 150
+    assert last["a.p0-p1"] == 40.0
+    assert last["a.p0-b.p1"] == 190 - 129
+    assert last["a.p0.speed_1"] == last["a.p0.speed_2"] == 30.0
+    assert last["a.center.y"] == 109 - 150
+    assert last["a.extension"] == 20.0
+    assert (last["a.heading_cos"], last["a.heading_sin"]) == (0.0, 1.0)
+    assert (last["a.p0.along"], last["a.p0.across"]) == (20.0, 0.0)
+    assert (last["a>b.p0.along"], last["a>b.p0.across"]) == (210 - 109, 0.0)
+    assert (last["a.v_along_1"], last["a.v_across_1"]) == (30.0, 0.0)
+    assert last["a.a_along_1"] == 0.0
+    assert math.isnan(last["a.a_along_2"])  # needs four frames before this one
+    assert last["a>b.approach_1"] == pytest.approx(30.0, rel=1e-4)
+    assert last["b>a.approach_1"] == 0.0
+    assert last["a>b.bearing_cos"] == pytest.approx(1.0, rel=1e-4)
+    assert last["b>a.bearing_cos"] == pytest.approx(-1.0, rel=1e-4)
+    assert last["a-b.turn_cos"] == 1.0
+    assert last["a.speed.mean_2s"] == 30.0
+    assert last["b.speed.mean_2s"] == 0.0
+
+
+# What a change of the scene does to which group; positions are in pixels and confidences are numbers of their own.
+UNMOVED = set(GROUPS) - {"position", "center"}
+UNTURNED = UNMOVED - {"box_overlap", "heading", "averages"}
+
+
+def columns_of(features: Iterable[Feature], groups: set[str]) -> list[int]:
+    return [i for i, f in enumerate(features) if f.group in groups]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), dx=st.integers(-300, 300), dy=st.integers(-300, 300))
+def test_a_shift_changes_positions_only(seed: int, dx: int, dy: int) -> None:
+    extractor = extractor_of(2, 4)
+    keypoints, confidence = wander((2, 4), 15, seed)
+    keypoints = np.round(keypoints * 8) / 8  # a shift is then exact in float32
+    shift = np.array([dx, dy], np.float32)
+    one = extractor.run(keypoints, confidence, ARENA)
+    two = extractor.run(keypoints + shift, confidence, ARENA)
+    kept = columns_of(extractor.features, UNMOVED)
+    units = [{"px/s": 0.02, "px/s^2": 2.0, "px^2": 0.2}.get(extractor.features[i].unit, 0.002) for i in kept]
+    assert (np.isnan(one[:, kept]) == np.isnan(two[:, kept])).all()
+    assert (np.nan_to_num(np.abs(one[:, kept] - two[:, kept])).max(axis=0) <= units).all()
+    moved = columns_of(extractor.features, {"position", "center"})
+    np.testing.assert_allclose(two[:, moved] - one[:, moved], np.resize(shift, (15, len(moved))) + 0 * one[:, moved], atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), angle=st.floats(0, 2 * math.pi))
+def test_a_turn_about_the_arenas_middle_changes_only_what_knows_the_camera(seed: int, angle: float) -> None:
+    extractor = extractor_of(2, 4)
+    keypoints, confidence = wander((2, 4), 15, seed)
+    middle = np.array([(ARENA[0] + ARENA[2]) / 2, (ARENA[1] + ARENA[3]) / 2])
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    turned = ((keypoints - middle) @ turn + middle).astype(np.float32)
+    one, two = extractor.run(keypoints, confidence, ARENA), extractor.run(turned, confidence, ARENA)
+    # float32 rounds a turned coordinate by up to 6e-5 px, and a speed at lag 1 is 30 times a difference of two.
+    tolerance = {"px": 2e-3, "px/s": 2e-3 * FPS, "px/s^2": 4e-3 * FPS**2, "1": 1e-3, "s": 0.0}
+    for i in columns_of(extractor.features, UNTURNED):
+        feature = extractor.features[i]
+        np.testing.assert_allclose(two[:, i], one[:, i], atol=tolerance[feature.unit], rtol=1e-3, err_msg=str(feature))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_naming_the_animals_the_other_way_round_exchanges_their_features(seed: int) -> None:
+    extractor = extractor_of(2, 4)
+    keypoints, confidence = wander((2, 4), 15, seed)
+    one = extractor.run(keypoints, confidence, ARENA)
+    two = extractor.run(
+        np.ascontiguousarray(keypoints[:, ::-1]), np.ascontiguousarray(confidence[:, ::-1]), ARENA
+    )
+    at = {(f.group, f.name): i for i, f in enumerate(extractor.features)}
+    other = str.maketrans("ab", "ba")
+    for (group, name), i in at.items():
+        sign = -1.0 if name.endswith("turn_sin") else 1.0
+        who, dot, what = name.partition(".")
+        if group == "between_distance":  # a.p0-b.p1 is b.p1-a.p0 after the exchange
+            first, second = name.split("-")
+            twin = f"a{second[1:]}-b{first[1:]}"
+        elif "-" in who:
+            twin = name  # a-b stands for both orders
+        else:
+            twin = who.translate(other) + dot + what
+        j = at[group, twin]
+        np.testing.assert_allclose(two[:, j], sign * one[:, i], rtol=1e-6, atol=1e-6, err_msg=f"{name} and {twin}")
+
+
+def test_units_are_what_the_scale_says() -> None:
+    """Twice the frame rate doubles what is per second; twice the distance doubles what is in px."""
+    keypoints, confidence = wander((2, 4), 30, 3)
+    spec = FeatureSpec(horizons_s=())
+    once = extractor_of(2, 4, 30.0, spec)
+    features = once.features
+    base = once.run(keypoints, confidence, ARENA)
+    faster = extractor_of(2, 4, 60.0, spec).run(keypoints, confidence, ARENA)
+    larger = once.run(keypoints * 2, confidence, tuple(2 * v for v in ARENA))  # type: ignore[arg-type]
+    for i, feature in enumerate(features):
+        rate = {"px/s": 2.0, "px/s^2": 4.0, "s": 0.5}.get(feature.unit, 1.0)
+        size = {"px": 2.0, "px/s": 2.0, "px/s^2": 2.0, "px^2": 4.0}.get(feature.unit, 1.0)
+        capped = base[:, i] < 4.0 if feature.unit == "s" else np.full(30, True)
+        np.testing.assert_allclose(faster[capped, i], rate * base[capped, i], rtol=1e-6, err_msg=str(feature))
+        np.testing.assert_allclose(larger[:, i], size * base[:, i], rtol=1e-4, atol=1e-4, err_msg=str(feature))
+
+
+def test_mice7_has_the_features_that_the_readme_counts() -> None:
+    """F for CalMS21's skeleton, worked out from the groups' definitions."""
+    a, k, lags, horizons = 2, 7, 3, 3
+    pairs, ordered = 1, 2
+    expected = (
+        2 * a * k + a * k * (k - 1) // 2 + pairs * k * k + a * k * lags + pairs + 2 * a + a  # the paper's
+        + 2 * a * k + 2 * ordered * k + 2 * a + 2 * ordered + 2 * pairs
+        + 2 * a * lags + ordered * lags + 2 * a * lags
+        + horizons * (2 * a + 2 * pairs + ordered)
+        + 3 * a * k
+    )  # fmt: skip
+    assert len(FeatureSpec().features(MICE7)) == expected

@@ -1,0 +1,58 @@
+"""Importing pulls in nothing that is not needed: each case in a fresh Python, which lists what it has loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+import rtseg
+
+HEAVY = {"numba", "torch", "numpy", "pandas", "h5py", "zmq", "matplotlib", "sklearn", "sleap_io", "typer", "safetensors"}
+SERVING = {"torch", "pandas", "h5py", "matplotlib", "sklearn", "sleap_io", "onnx", "onnxruntime", "tensorrt", "pickletools"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules in a child that ran the statement."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert child.returncode == 0, child.stderr
+    return set(json.loads(child.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("statement", ["import rtseg", "import rtseg; dir(rtseg); rtseg.__version__"])
+def test_importing_rtseg_imports_nothing_heavy(statement: str) -> None:
+    assert not loaded_by(statement) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "module", ["rtseg.session", "rtseg.classifier", "rtseg.serve.daemon", "rtseg.client", "rtseg.replay", "rtseg.metrics"]
+)
+def test_serving_imports_no_torch(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not written yet")
+    assert not loaded_by(f"import {module}") & SERVING
+
+
+def test_a_client_needs_no_compiler() -> None:
+    assert not loaded_by("import rtseg.client") & {"numba", "llvmlite", "safetensors"}
+
+
+def test_loading_a_bundle_and_stepping_imports_no_torch(tiny_bundle: object) -> None:
+    statement = (
+        f"import rtseg, numpy\nc = rtseg.load({str(tiny_bundle)!r}, capacity=1)\n"
+        "c.open('s').step(c.frame(numpy.zeros((2, 7, 2)), seq=0))"
+    )
+    assert not loaded_by(statement) & SERVING
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    for name in rtseg.__all__:
+        assert getattr(rtseg, name).__module__.startswith("rtseg."), name
+    assert sorted(rtseg.__all__) == list(rtseg.__all__)
+    assert set(dir(rtseg)) == {*rtseg.__all__, "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rtseg.nothing

@@ -1,0 +1,208 @@
+"""Crops: the warm-up is masked, only training examples are drawn, the same draw for the same seed and epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rtseg.config import Recipe
+from rtseg.errors import SettingError
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.spec import FeatureSpec
+from rtseg.recordings.recording import IGNORE, Recording
+from rtseg.skeleton import MICE7
+from rtseg.training.crops import Batch, CropSampler, Example, delay_labels, example_of, fit_scaler
+from tests.training.scenes import HEADS, example, recipe
+
+# Without augmentation and with positions alone, a crop's features say where it was cut.
+PLAIN = {"rotate": False, "mirror": False, "drop_points": 0.0}
+POSITION = FeatureSpec(groups=("position",), hold_frames=0)
+
+
+def sampler_of(examples: list[Example], plan: Recipe, spec: FeatureSpec = POSITION) -> CropSampler:
+    return CropSampler(examples, plan, MICE7, FeatureExtractor(MICE7, spec, 30.0))
+
+
+def numbered(name: str, first: int, n_frames: int, labelled: slice = slice(None)) -> Example:
+    """Frame t stands at x = first + t, and its label of head 0 is t % 2, of head 1 t % 3."""
+    t = np.arange(n_frames)
+    points = np.zeros((n_frames, 2, 7, 2), np.float32)
+    points[..., 0] = (first + t)[:, None, None]
+    labels = np.full((n_frames, 3), IGNORE, np.int16)
+    labels[labelled] = np.stack([t % 2, t % 3, t % 2], axis=1)[labelled]
+    return Example(name, points, np.ones((n_frames, 2, 7), np.float32), labels)
+
+
+def rows(batches: list[Batch]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per crop the x of its frames (NaN beyond its end), and its labels."""
+    middle = 500.0
+    return [(f[:, 0] + middle, y) for b in batches for f, y in zip(b.features, b.labels, strict=True)]
+
+
+def epochs(sampler: CropSampler, n: int) -> list[Batch]:
+    return [batch for epoch in range(n) for batch in sampler.epoch(epoch)]
+
+
+def test_a_crop_is_a_stretch_with_its_labels_and_a_masked_warm_up() -> None:
+    plan = recipe(augment=PLAIN)
+    crop, warmup = plan.train.crop_frames, plan.train.warmup_frames
+    starts = set()
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 500)], plan), 6)):
+        start = int(x[0])
+        starts.add(start)
+        assert x.tolist() == list(range(start, start + crop))
+        masked = warmup if start > 0 else 0
+        assert (labels[:masked] == IGNORE).all()
+        t = np.arange(start + masked, start + crop)
+        assert labels[masked:].tolist() == np.stack([t % 2, t % 3, t % 2], axis=1).tolist()
+    assert min(starts) == 0
+    assert max(starts) > 300
+
+
+def test_a_true_beginning_carries_loss_from_its_first_frame() -> None:
+    beginnings = [y for x, y in rows(epochs(sampler_of([numbered("a", 0, 300)], recipe(augment=PLAIN)), 10)) if x[0] == 0]
+    assert len(beginnings) > 2
+    assert all((y[0] != IGNORE).all() for y in beginnings)
+
+
+def test_a_short_recording_is_padded_with_unknown_features_and_no_labels() -> None:
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 40)], recipe(augment=PLAIN)), 3)):
+        assert x[:40].tolist() == list(range(40))
+        assert np.isnan(x[40:]).all()
+        assert (labels[:40] != IGNORE).all()
+        assert (labels[40:] == IGNORE).all()
+
+
+def test_only_the_examples_given_are_ever_drawn_and_all_of_them() -> None:
+    examples = [numbered("a", 0, 300), numbered("b", 1000, 300), numbered("c", 2000, 50)]
+    seen = {int(x[0]) // 1000 for x, _ in rows(epochs(sampler_of(examples, recipe(augment=PLAIN)), 20))}
+    assert seen == {0, 1, 2}
+    seen = {int(x[0]) // 1000 for x, _ in rows(epochs(sampler_of(examples[:1], recipe(augment=PLAIN)), 20))}
+    assert seen == {0}
+
+
+def test_a_recording_without_labels_is_never_drawn() -> None:
+    examples = [numbered("a", 0, 300), numbered("b", 1000, 3000, slice(0, 0))]
+    assert {int(x[0]) // 1000 for x, _ in rows(epochs(sampler_of(examples, recipe(augment=PLAIN)), 20))} == {0}
+
+
+def test_recordings_are_drawn_in_proportion_to_their_labelled_frames() -> None:
+    examples = [numbered("a", 0, 600), numbered("b", 1000, 600, slice(0, 200))]
+    draws = [int(x[0]) // 1000 for x, _ in rows(epochs(sampler_of(examples, recipe(augment=PLAIN)), 60))]
+    assert len(draws) > 500
+    assert np.mean(draws) == pytest.approx(0.25, abs=0.06)
+
+
+def test_an_epoch_is_about_every_labelled_frame_once() -> None:
+    plan = recipe(augment=PLAIN)
+    sampler = sampler_of([numbered("a", 0, 3000, slice(0, 2000))], plan)
+    assert sampler.batches_per_epoch == round(2000 / (4 * (96 - 24)))
+    assert len(list(sampler.epoch(0))) == sampler.batches_per_epoch
+
+
+def test_no_labelled_frame_at_all_is_an_error_that_says_so() -> None:
+    with pytest.raises(SettingError, match="label"):
+        sampler_of([numbered("a", 0, 300, slice(0, 0))], recipe())
+
+
+def test_the_same_seed_and_epoch_draw_the_same_crops() -> None:
+    examples, spec = [example("a", 1), example("b", 2)], FeatureSpec(groups=("position", "speed"))
+
+    def digest(plan: Recipe, epoch: int) -> bytes:
+        batches = list(sampler_of(examples, plan, spec).epoch(epoch))
+        return b"".join(b.features.tobytes() + b.labels.tobytes() for b in batches)
+
+    plan = recipe()
+    assert digest(plan, 3) == digest(plan, 3)
+    assert digest(plan, 3) != digest(plan, 4)
+    assert digest(plan, 3) != digest(recipe(train={"seed": 6}), 3)
+
+
+def test_an_epoch_does_not_depend_on_those_before_it() -> None:
+    examples = [example("a", 1)]
+    sampler = sampler_of(examples, recipe())
+    list(sampler.epoch(0))
+    again = [b.features.tobytes() for b in sampler.epoch(2)]
+    assert again == [b.features.tobytes() for b in sampler_of(examples, recipe()).epoch(2)]
+
+
+def test_examples_stay_as_they_are() -> None:
+    one = example("a", 1)
+    before = one.keypoints.tobytes(), one.confidence.tobytes(), one.labels.tobytes()
+    everything = {"rotate": True, "mirror": True, "shift_px": 4.0, "noise_px": 1.0, "swap_animals": 1.0, "drop_animal": 0.1}
+    epochs(sampler_of([one], recipe(augment=everything)), 1)
+    assert (one.keypoints.tobytes(), one.confidence.tobytes(), one.labels.tobytes()) == before
+
+
+def test_interpolated_crops_go_in_thirds_of_a_frame() -> None:
+    plan = recipe(augment={**PLAIN, "interpolate": 3})
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 300)], plan), 2)):
+        np.testing.assert_allclose(np.diff(x), 1 / 3, atol=1e-3)
+        carried = np.flatnonzero(labels[:, 1] != IGNORE)
+        nexts = np.ceil(np.round(x[carried] * 3) / 3 - 1e-6)
+        assert (labels[carried, 1] == nexts % 3).all()
+
+
+def test_the_lookahead_moves_labels_later() -> None:
+    t = np.arange(10, dtype=np.int16)
+    labels = np.stack([t, t + 20], axis=1)[None]
+    late = delay_labels(labels, 3)
+    assert late[0, :3].tolist() == [[IGNORE] * 2] * 3
+    assert late[0, 3:].tolist() == labels[0, :-3].tolist()
+    assert delay_labels(labels, 0).tolist() == labels.tolist()
+    assert (delay_labels(labels, 10) == IGNORE).all()
+    assert (delay_labels(labels, 25) == IGNORE).all()
+    assert labels[0, :, 0].tolist() == t.tolist()
+
+
+def test_crops_carry_the_lookahead() -> None:
+    plan = recipe(augment=PLAIN, model={"lookahead_frames": 5})
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 400)], plan), 2)):
+        carried = np.flatnonzero(labels[:, 1] != IGNORE)
+        assert (labels[carried, 1] == (x[carried] - 5) % 3).all()
+
+
+def test_heads_without_labels_are_ignored() -> None:
+    one = example("a", 1)
+    recording = Recording("r", MICE7, one.keypoints, one.confidence, 30.0)
+    made = example_of(recording, {"fast": one.labels[:, 2]}, HEADS)
+    assert (made.labels[:, :2] == IGNORE).all()
+    assert (made.labels[:, 2] == one.labels[:, 2]).all()
+    assert (made.name, len(made)) == ("r", len(one))
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax"])
+def test_the_scaler(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    table = (rng.normal(50, 8, (4000, 4)) * [1, 10, 1, 1]).astype(np.float32)
+    table[rng.random(4000) < 0.2, 1] = np.nan
+    table[0, 0] = 1e6  # an identity swap
+    table[:, 2] = np.nan  # never known
+    table[:, 3] = 7  # never changes
+    before = table.copy()
+    scaler = fit_scaler([table[:1000], table[1000:]], kind, 6.0)
+    np.testing.assert_array_equal(table, before)
+    assert {n: t.shape for n, t in scaler.items()} == {
+        "scaler.fill": (4,),
+        "scaler.shift": (4,),
+        "scaler.scale": (4,),
+        "scaler.clip": (1,),
+    }
+    assert all(t.dtype == np.float32 and np.isfinite(t).all() for t in scaler.values())
+    known = np.where(np.isnan(table), scaler["scaler.fill"], table)
+    scaled = (known - scaler["scaler.shift"]) * scaler["scaler.scale"]
+    if kind == "standard":
+        np.testing.assert_allclose(np.nanmean(np.clip(scaled[:, :2], -3, 3), axis=0), 0, atol=0.05)
+        np.testing.assert_allclose(scaled[1:, 0].std(), 1.0, atol=0.05)
+    else:
+        assert ((scaled[:, :2] >= 0) & (scaled[:, :2] <= 1)).mean() > 0.985
+    np.testing.assert_allclose(scaler["scaler.fill"][:2], [50, 500], rtol=0.01)
+    assert (scaled[:, 2:] == 0).all()
+
+
+def test_an_example_of_another_length_than_its_labels_is_our_own_mistake() -> None:
+    one = example("a", 1)
+    with pytest.raises((ValueError, AssertionError, IndexError)):
+        epochs(sampler_of([replace(one, labels=one.labels[:50])], recipe(augment=PLAIN)), 3)

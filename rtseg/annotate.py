@@ -31,13 +31,20 @@ def annotate(
 ) -> Iterator[Annotated]:
     """Annotate every recording in the files; `NAME.predictions.csv` and `NAME.bouts.csv` under `out`, one by one.
 
-    Raises RtsegError before anything is computed for a recording whose files exist already, unless `overwrite`.
+    Raises RtsegError before anything is computed for a recording whose files exist already, unless `overwrite`; and
+    for a second recording of the same name, always.
     """
     out.mkdir(parents=True, exist_ok=True)
+    written: dict[Path, str] = {}
     for path in paths:
         for recording in read_recordings(path, fps=fps):
             stem = recording.name.replace("/", "_")
             frames_file, bouts_file = out / f"{stem}.predictions.csv", out / f"{stem}.bouts.csv"
+            if frames_file in written:
+                raise RtsegError(
+                    f"{recording.source}: its file {frames_file} was just written for {written[frames_file]}; "
+                    "annotate recordings of the same name into different folders"
+                )
             for file in (frames_file, bouts_file):
                 if file.exists() and not overwrite:
                     raise RtsegError(f"{file} exists already; name another folder with --out, or add --overwrite")
@@ -49,4 +56,5 @@ def annotate(
             predictions = classifier.run(recording)
             write_predictions(predictions, frames_file)
             write_bouts(predictions, bouts_file, recording.fps)
+            written[frames_file] = recording.source
             yield Annotated(recording.name, predictions, frames_file, bouts_file, recording.warnings)

@@ -1,19 +1,24 @@
 """The commands. Each loads, builds, calls one function and prints; heavy imports happen inside.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not start. Logging is set up here and nowhere else.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not start: no such bundle, engine, daemon or address, keypoints
+that do not match, and whatever keeps `serve` from starting. Logging is set up here and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtseg.errors import BundleError, EngineError, RtsegError, ServeError
+from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError
+
+NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
+"""Serving that could not start is told apart from work that failed."""
 
 app = typer.Typer(
     name="rtseg",
@@ -25,10 +30,13 @@ app = typer.Typer(
 
 Bundle = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE"),
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, numba or torch.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, onnx or torch.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")
+]
 Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
@@ -45,8 +53,8 @@ def simulate(
     from rtseg.progress import counting
     from rtseg.simulate.files import simulate_dataset
 
+    counts = _three(sequences)
     with counting("simulating") as progress:
-        counts = _three(sequences)
         path = simulate_dataset(out, seed=seed, sequences=counts, minutes=minutes, progress=progress)
     typer.echo(f"simulated recordings, described by {path}")
 
@@ -89,6 +97,8 @@ def evaluate(
     from rtseg.recordings.dataset import load_dataset
     from rtseg.report import print_scores
 
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
     scores = score(load(bundle, engine), load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
     if json_file:
         json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
@@ -130,11 +140,14 @@ def serve(
 
     chosen = [f"{k}={json.dumps(v)}" for k, v in (("frames", frames), ("predictions", predictions)) if v]
     overrides = [*(set_ or ()), *chosen]
-    if config_file:
-        settings = config.load(config_file, ServeSettings, overrides)
-    else:
-        settings = config.from_plain({}, ServeSettings, overrides)
-    run(load(bundle, settings.engine, settings.capacity), settings)
+    try:
+        if config_file:
+            settings = config.load(config_file, ServeSettings, overrides)
+        else:
+            settings = config.from_plain({}, ServeSettings, overrides)
+        run(load(bundle, settings.engine, settings.capacity), settings)
+    except RtsegError as error:
+        raise ServeError(str(error)) from error
 
 
 @app.command()
@@ -154,9 +167,12 @@ def replay(
     from rtseg.replay import replay as play
     from rtseg.report import print_latency, watch
 
+    times = _speed(speed)
+    source = read_recording(recording, fps=fps, name=name)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
     with watch(quiet) as show:
-        source = read_recording(recording, fps=fps, name=name)
-        done = play(source, to, speed=_speed(speed), stream=stream, on_prediction=show)
+        done = play(source, to, speed=times, stream=stream, on_prediction=show)
     if out:
         write_predictions(done.predictions, out)
     print_latency(done)
@@ -179,6 +195,34 @@ def listen(
                 typer.echo(prediction_line(prediction))
 
 
+@app.command()
+def bench(
+    bundle: Bundle,
+    only: Annotated[str | None, typer.Option(help="Parts, e.g. engine,wire; 'load' runs only if named.")] = None,
+    seconds: Annotated[float, typer.Option(help="For each part but 'load'.")] = 10.0,
+    load_seconds: Annotated[float, typer.Option(help="For 'load', run twice.")] = 60.0,
+    load_streams: Annotated[int, typer.Option(help="Streams of 'load'.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
+) -> None:
+    """Time features, engine, session and the way over the wire, each beside its floor in the same run."""
+    from rtseg.bench import DEFAULT_PARTS, print_result
+    from rtseg.bench import bench as run
+
+    parts = only.split(",") if only else DEFAULT_PARTS
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+    result = run(
+        bundle,
+        only=parts,
+        seconds=seconds,
+        load_seconds=load_seconds,
+        load_streams=load_streams,
+        json_file=json_file,
+        progress=lambda name: typer.echo(name, err=True),
+    )
+    print_result(result)
+
+
 def main() -> None:
     """Run a command; a known error becomes one line and an exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
@@ -186,8 +230,10 @@ def main() -> None:
         app()
     except RtsegError as error:
         typer.echo(f"rtseg: {error}", err=True)
-        # Serving that could not start is told apart from work that failed.
-        sys.exit(3 if isinstance(error, ServeError | BundleError | EngineError) else 1)
+        sys.exit(3 if isinstance(error, NOT_STARTED) else 1)
+    except OSError as error:
+        typer.echo(f"rtseg: {error}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -204,6 +250,9 @@ def _speed(text: str) -> float | None:
     if text == "max":
         return None
     try:
-        return float(text)
+        times = float(text)
     except ValueError:
-        raise typer.BadParameter(f"expected a number or 'max', got {text!r}") from None
+        times = math.nan
+    if not 0 < times < math.inf:
+        raise typer.BadParameter(f"expected a number above 0 or 'max', got {text!r}")
+    return times

@@ -17,14 +17,21 @@ from rtseg.errors import SettingError
 from rtseg.metrics import HeadScore, Video, group_scores, score_head
 from rtseg.recordings.dataset import Dataset
 
+PROTOCOL = "frames pooled over videos, argmax, nothing tuned; means over scored classes, then over a group's heads"
+"""CalMS21's."""
+
 
 def evaluate(
-    classifier: Classifier, dataset: Dataset, split: str = "validation", progress: Callable[[str], None] = lambda _: None
+    classifier: Classifier,
+    dataset: Dataset,
+    split: str = "validation",
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Scores per head and per head group by CalMS21's protocol, and per video; see `rtseg.metrics`.
 
     Raw probabilities and argmax are scored; `decoded` gives the segmental scores of the decoded labels beside them.
-    Raises SettingError when bundle and dataset do not name the same heads and classes.
+    Heads that only one of bundle and dataset names are left out. Raises SettingError where they have no head in
+    common, name other classes for the same head, or differ in frame rate.
     """
     bundle = classifier.bundle
     heads = {h.name: h for h in bundle.heads}
@@ -40,6 +47,11 @@ def evaluate(
                 f"head {head.name!r}: the dataset has the classes {', '.join(head.classes)}, "
                 f"the bundle {', '.join(heads[head.name].classes)}"
             )
+    if abs(dataset.fps - bundle.fps) > 1e-6:
+        raise SettingError(
+            f"dataset {dataset.name!r} has {dataset.fps:g} frames per second; "
+            f"bundle {bundle.name!r} was trained at {bundle.fps:g}"
+        )
     videos: dict[str, list[Video]] = {h.name: [] for h in known}
     decoded: dict[str, list[Video]] = {h.name: [] for h in known}
     per_video: dict[str, dict[str, Any]] = {}
@@ -69,7 +81,7 @@ def evaluate(
         "simulated": bundle.simulated or dataset.simulated,
         "dataset": dataset.name,
         "split": split,
-        "protocol": "frames pooled over videos, argmax, nothing tuned; means over scored classes, then over a group's heads",
+        "protocol": PROTOCOL,
         "groups": group_scores(known, scores),
         "heads": {name: asdict(score) for name, score in scores.items()},
         "decoded": {name: _segments(score) for name, score in smoothed.items()},

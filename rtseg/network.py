@@ -121,7 +121,7 @@ class NetworkSpec:
             dilations, head_dilations = tuple(plain.pop("dilations")), tuple(plain.pop("head_dilations"))
             for size in (*dilations, *head_dilations, *plain.values()):
                 if not isinstance(size, int) or size < 1:
-                    raise BundleError(f"the architecture's sizes and dilations must be whole and positive, got {size!r}")
+                    raise BundleError(f"sizes and dilations of an architecture are whole and positive, got {size!r}")
             return cls(dilations=dilations, head_dilations=head_dilations, heads=heads, **plain)
         except (KeyError, TypeError) as error:
             raise BundleError(f"the architecture in the manifest lacks or misnames a field: {error}") from error

@@ -1,4 +1,7 @@
-"""Progress bars of the long commands (rich). Shown on stderr, so that stdout stays a command's result."""
+"""Progress bars of the long commands (rich), on stderr, so that stdout stays a command's result.
+
+A bar is for somebody who watches: where stderr is no terminal there is none, and only lines worth keeping are written.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,13 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
                 bar.update(task, completed=event["step"], total=event["steps"], description=text)
                 return
             groups = "  ".join(f"{g} F1 {s['f1']:.3f} mAP {s['map']:.3f}" for g, s in event["groups"].items())
-            bar.console.print(f"epoch {event['epoch']}: loss {event['loss']:.3f}  validation {groups}")
+            line = f"epoch {event['epoch']}: loss {event['loss']:.3f}  validation {groups}"
+            bar.console.print(line, soft_wrap=True)
 
         yield report, lambda text: bar.update(task, description=text)
 
 
 def _bar() -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rtseg.client import Publisher, Subscriber
 from rtseg.errors import ServeError
-from rtseg.predictions import Prediction, Predictions
+from rtseg.predictions import Prediction, Predictions, Quality
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import Recording
 from rtseg.serve.messages import PredictionMessage, StreamEvent
@@ -128,6 +128,9 @@ def replay(
     if len(answers) < len(recording):
         raise ServeError(f"stream {name!r}: {len(answers)} answers to {len(recording)} frames, counters {counters}")
     predictions, begins = collect(publisher.served.heads, answers)
+    if speed is None:
+        # Frames that come faster than a camera's are answered later than its interval; nothing was slow.
+        predictions.quality[:] &= ~Quality.LATE
     daemon_ns = np.array([answer.t_pub_ns - answer.t_recv_ns for answer in answers], np.int64)
     return Replayed(predictions, begins, latency_ns, daemon_ns, publisher.served.model, counters)
 

@@ -1,40 +1,59 @@
-"""What the commands show: score tables, latency tables, live answers. Only words and layout; nothing is computed twice."""
+"""What the commands show: score tables, latency tables, live answers. Only words and layout."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
+from rich.box import SIMPLE
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rtseg.replay import Replayed
     from rtseg.serve.messages import PredictionMessage
 
+HEADS_SHOWN = 14
+"""Rows of the live picture, so that it fits a screen of 24 lines."""
+
 
 def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
-    """Per head and class: F1, average precision, segmental scores, onset delay, false starts."""
+    """Per head and class: F1, average precision, segmental scores, onset delay, false starts. Fits 80 columns."""
     console = Console()
-    if simulated:
-        console.print("[bold]These recordings or labels are simulated.[/bold]")
-    table = Table(title=title)
-    for column in ("head", "class", "F1", "AP", "seg F1@10/25/50", "edit", "onset delay", "false starts/min", "frames"):
-        table.add_column(column, justify="left" if column in ("head", "class") else "right")
+    table = Table(
+        title=title + (" (simulated)" if simulated else ""), box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for column in (
+        "head, class",
+        "F1",
+        "AP",
+        "seg F1\n@10/25/50",
+        "edit",
+        "onset\ndelay, s",
+        "false\nstarts/min",
+        "frames",
+    ):
+        table.add_column(column, justify="left" if column == "head, class" else "right", no_wrap=True)
     for name, head in scores["heads"].items():
-        segments = " / ".join(f"{head['segmental_f1'][k]:.0f}" for k in ("10", "25", "50"))
-        mean = [_number(head["macro_f1"]), _number(head["mean_average_precision"]), segments, f"{head['edit']:.0f}"]
-        table.add_row(name, "[bold]mean", *mean, "", "", str(head["frames"]))
+        segments = "/".join(f"{head['segmental_f1'][k]:.0f}" for k in ("10", "25", "50"))
+        mean = [_number(head["macro_f1"]), _number(head["mean_average_precision"]), segments, _number(head["edit"], 0)]
+        table.add_row(name, *mean, "", "", str(head["frames"]), style="bold")
         for label, score in head["classes"].items():
-            delay = "-" if score["onset_delay_s"] is None else f"{score['onset_delay_s']:+.2f} s"
-            row = [_number(score["f1"]), _number(score["average_precision"]), "", "", delay]
-            table.add_row("", label, *row, _number(score["false_starts_per_minute"], 2), str(score["frames"]))
+            delay, starts = score["onset_delay_s"], score["false_starts_per_minute"]
+            row = [_number(score["f1"]), _number(score["average_precision"]), "", ""]
+            row += ["-" if delay is None else f"{delay:+.2f}", _number(starts, 2), str(score["frames"])]
+            table.add_row("  " + label, *row)
     console.print(table)
     for group, means in scores["groups"].items():
-        console.print(f"{group}: F1 {_number(means['f1'])}, mAP {_number(means['map'])}")
+        console.print(f"{group}: F1 {_number(means['f1'])}, mAP {_number(means['map'])}", markup=False, highlight=False)
+    if simulated:
+        console.print("These recordings or labels are simulated: the scores say nothing about real animals.")
 
 
 def print_latency(done: Replayed) -> None:
@@ -49,7 +68,8 @@ def print_latency(done: Replayed) -> None:
         table.add_row(name, *(f"{p:,.0f}" for p in points))
     console = Console()
     console.print(table)
-    console.print("stream: " + ", ".join(f"{name} {count}" for name, count in done.counters.items()))
+    counters = ", ".join(f"{name} {count}" for name, count in done.counters.items())
+    console.print(f"stream: {counters}", soft_wrap=True, highlight=False)
 
 
 def prediction_line(prediction: PredictionMessage) -> str:
@@ -61,26 +81,49 @@ def prediction_line(prediction: PredictionMessage) -> str:
 
 @contextmanager
 def watch(quiet: bool) -> Iterator[Callable[[PredictionMessage], None] | None]:
-    """A function that shows the newest answer on one line of the screen, ten times a second of stream time."""
+    """A function to be told every answer; the newest is shown ten times a second, on stderr.
+
+    Where stderr is no terminal: a line where a bout of the first head begins.
+    """
+    console = Console(stderr=True)
     if quiet:
         yield None
-        return
-    from rich.live import Live
-    from rich.text import Text
+    elif not console.is_terminal:
+        yield _say_bouts
+    else:
+        from rich.live import Live
 
-    with Live(console=Console(stderr=True), refresh_per_second=10, transient=True) as live:
+        newest: list[PredictionMessage] = []
+        # Drawn when the screen is due, and by another thread: showing an answer must not delay the next.
+        with Live(get_renderable=lambda: _shown(newest), console=console, refresh_per_second=10, transient=True):
+            yield lambda prediction: newest.__setitem__(slice(None), [prediction])
 
-        def show(prediction: PredictionMessage) -> None:
-            if prediction.seq % 3 == 0:
-                text = Text(f"frame {prediction.seq:>6}")
-                for head, values in list(prediction.probs.items())[:4]:
-                    label = prediction.label[head]
-                    text.append(f"   {head}: ", "dim")
-                    text.append(f"{label:<14}", "bold")
-                    text.append("▁▂▃▄▅▆▇█"[min(int(values.max() * 8), 7)] + f" {values.max():.2f}")
-                live.update(text)
 
-        yield show
+def _shown(newest: list[PredictionMessage]) -> RenderableType:
+    """A row a head: its decoded label, and the highest of its probabilities as a bar."""
+    if not newest:
+        return "waiting for the first answer"
+    prediction = newest[0]
+    table = Table(
+        title=f"{prediction.stream}, frame {prediction.seq}", box=None, title_justify="left", padding=(0, 2, 0, 0)
+    )
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    heads = list(prediction.probs)
+    for head in heads[:HEADS_SHOWN]:
+        label = prediction.label[head]
+        p = float(prediction.probs[head].max())
+        table.add_row(Text(head, "dim"), Text(label, "bold"), ProgressBar(1.0, p, width=20), f"{p:.2f}")
+    if len(heads) > HEADS_SHOWN:
+        table.add_row(Text(f"and {len(heads) - HEADS_SHOWN} more", "dim"))
+    return table
+
+
+def _say_bouts(prediction: PredictionMessage) -> None:
+    head = next(iter(prediction.probs))
+    if head in prediction.event:
+        line = f"{prediction.stream}, frame {prediction.seq}: {head} {prediction.label[head]}"
+        print(f"{line}  (p {prediction.probs[head].max():.2f})", file=sys.stderr, flush=True)
 
 
 def _number(value: float | None, digits: int = 3) -> str:

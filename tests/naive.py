@@ -36,8 +36,7 @@ class Scene:
 
     def age(self, t: int, a: int, k: int) -> float:
         """Frames since the point was seen; infinite if it never was."""
-        seen = [u for u in range(t + 1) if not math.isnan(self.keypoints[u, a, k, 0])]
-        return t - seen[-1] if seen else math.inf
+        return next((back for back in range(t + 1) if not math.isnan(self.keypoints[t - back, a, k, 0])), math.inf)
 
     def point(self, t: int, a: int, k: int) -> tuple[float, float]:
         """Where a point is, or was last seen up to hold_frames ago; NaN otherwise and before the recording."""
@@ -121,7 +120,8 @@ def _paper(s: Scene, t: int) -> dict[str, dict[str, float]]:
     mid = (s.arena[0] + s.arena[2]) / 2, (s.arena[1] + s.arena[3]) / 2
     animals, points = list(enumerate(s.animals)), list(enumerate(s.names))
     out: dict[str, dict[str, float]] = {
-        g: {} for g in ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")
+        g: {}
+        for g in ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")
     }
     for a, animal in animals:
         for axis, letter in enumerate("xy"):
@@ -175,7 +175,10 @@ def _field(s: Scene, t: int) -> dict[str, dict[str, float]]:
             out["egocentric_other"] |= {f"{one}>{two}.{name}.along": along, f"{one}>{two}.{name}.across": across}
         ahead, aside = s.along_across(t, a, bx - ax, by - ay)
         length = math.dist((ax, ay), (bx, by)) + 1e-3
-        out["relative_angle"] |= {f"{one}>{two}.bearing_sin": aside / length, f"{one}>{two}.bearing_cos": ahead / length}
+        out["relative_angle"] |= {
+            f"{one}>{two}.bearing_sin": aside / length,
+            f"{one}>{two}.bearing_cos": ahead / length,
+        }
         for lag in s.lags:
             out["approach"][f"{one}>{two}.approach_{lag}"] = s.approach(t, a, b, lag)
     for (a, one), (b, two) in combinations(animals, 2):
@@ -213,6 +216,30 @@ def _average(values: Sequence[float], frames: float) -> float:
         total += rest * weight * known[n - 1]
         rest *= 1 - weight
     return total
+
+
+def forget_order(group: str, columns: Columns) -> Columns:
+    """What is left of a group's features where the animals' order is not to be known.
+
+    Features that differ in the animals alone share their values, largest first and unknown last; of a signed turn from
+    one animal to another only the magnitude is known.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in columns:
+        what = name.partition(".")[2]
+        if group == "between_distance":  # a.nose-b.tail and a.tail-b.nose
+            what = " and ".join(sorted(part.partition(".")[2] for part in name.split("-")))
+        alike.setdefault(what, []).append(name)
+    out: Columns = {}
+    for what, names in alike.items():
+        rows = []
+        for values in zip(*(columns[name] for name in names), strict=True):
+            if what == "turn_sin":
+                values = [abs(v) for v in values]
+            rows.append(sorted(values, key=lambda v: (math.isnan(v), -v)))
+        for place, name in enumerate(names):
+            out[name] = [row[place] for row in rows]
+    return out
 
 
 def decode(probs: NDArray[np.float32], margin: float, min_bout: int, merge_gap: int) -> tuple[list[int], list[bool]]:

@@ -67,7 +67,7 @@ def test_what_is_saved_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
             assert getattr(again, field.name) == getattr(full, field.name), field.name
     assert again.features.features(again.skeleton) == full.features.features(full.skeleton)
     assert again.features.to_dict() == full.features.to_dict()
-    assert list(again.weights) and set(again.weights) == set(full.weights)
+    assert set(again.weights) == set(full.network.shapes())
     assert all(again.weights[n].tobytes() == w.tobytes() for n, w in full.weights.items())
     assert again.heads == full.heads
 
@@ -119,14 +119,14 @@ def test_the_manifest_names_every_feature_with_its_unit(tiny_bundle: Path) -> No
 def test_what_is_no_folder_or_holds_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
-        with pytest.raises(BundleError, match="no bundle here.*rtseg train") as refusal:
+        with pytest.raises(BundleError, match=r"no bundle here.*rtseg train") as refusal:
             load_bundle(path)
         assert str(path) in str(refusal.value)
 
 
 def test_a_missing_weights_file(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
-    with pytest.raises(BundleError, match="weights.safetensors is missing") as refusal:
+    with pytest.raises(BundleError, match=r"weights.safetensors is missing") as refusal:
         load_bundle(folder)
     assert str(folder) in str(refusal.value)
 
@@ -139,7 +139,7 @@ def test_one_flipped_bit_of_the_weights_is_found(tiny_bundle: Path, tmp_path_fac
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= 1 << data.draw(st.integers(0, 7))
     (folder / WEIGHTS).write_bytes(raw)
-    with pytest.raises(BundleError, match="weights.safetensors was changed or cut"):
+    with pytest.raises(BundleError, match=r"weights.safetensors was changed or cut"):
         load_bundle(folder)
 
 
@@ -156,10 +156,9 @@ def test_one_flipped_bit_of_the_manifest_is_an_error_or_another_model(
     (folder / MANIFEST).write_bytes(raw)
     try:
         found = load_bundle(folder)
-    except BundleError as error:
-        assert str(folder) in str(error)
-    else:
-        assert found.hash != load_bundle(tiny_bundle).hash
+    except BundleError:
+        return
+    assert found.hash != load_bundle(tiny_bundle).hash
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])

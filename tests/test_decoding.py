@@ -1,6 +1,8 @@
-"""The decoding rule: cases written out, then anything against the naive version; no future frame; streams; snapshots."""
+"""The decoding rule: cases written out, anything against the naive version, no future frame, streams, snapshots."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -97,7 +99,10 @@ def test_the_first_frame_gets_its_best_label_at_once() -> None:
 
 
 rules = st.builds(
-    DecodingSettings, margin=st.sampled_from([0.0, 0.1, 0.25, 0.5]), min_bout_frames=st.integers(1, 6), merge_gap_frames=st.integers(0, 6)
+    DecodingSettings,
+    margin=st.sampled_from([0.0, 0.1, 0.25, 0.5]),
+    min_bout_frames=st.integers(1, 6),
+    merge_gap_frames=st.integers(0, 6),
 )
 
 
@@ -122,7 +127,7 @@ def test_any_probabilities_are_decoded_as_the_naive_version_does(
 ) -> None:
     offsets, probs = table
     labels, events = run(Decoder(offsets, rule), probs)
-    for head, (lo, hi) in enumerate(zip(offsets, offsets[1:], strict=False)):
+    for head, (lo, hi) in enumerate(pairwise(offsets)):
         expected = naive.decode(probs[:, lo:hi], rule.margin, rule.min_bout_frames, rule.merge_gap_frames)
         assert (labels[:, head].tolist(), events[:, head].tolist()) == expected
 
@@ -132,7 +137,7 @@ def test_any_probabilities_are_decoded_as_the_naive_version_does(
 def test_with_nothing_set_it_is_the_best_class(table: tuple[tuple[int, ...], NDArray[np.float32]]) -> None:
     offsets, probs = table
     labels, _ = run(Decoder(offsets, DecodingSettings()), probs)
-    for head, (lo, hi) in enumerate(zip(offsets, offsets[1:], strict=False)):
+    for head, (lo, hi) in enumerate(pairwise(offsets)):
         assert labels[:, head].tolist() == probs[:, lo:hi].argmax(1).tolist()
 
 

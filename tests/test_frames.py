@@ -180,7 +180,9 @@ def test_numbers_that_do_not_fit_the_wire_are_refused(number: int) -> None:
 
 
 numbers = arrays.arrays(
-    st.sampled_from([np.float32, np.float64, np.float16, np.int32, np.uint8, np.bool_, np.complex64, "<U2", "M8[s]", object]),
+    st.sampled_from(
+        [np.float32, np.float64, np.float16, np.int32, np.uint8, np.bool_, np.complex64, "<U2", "M8[s]", object]
+    ),
     st.one_of(st.just((2, 3, 2)), arrays.array_shapes(max_dims=4, max_side=4)),
 )
 

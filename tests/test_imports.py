@@ -93,7 +93,7 @@ def test_imports_go_one_way(path: Path) -> None:
     for line, module in imports_of(path):
         top, _, rest = module.partition(".")
         if module == "rtseg":
-            assert used_of_rtseg(path) <= {"__version__"}, f"{name_of(path)}: import the module that is meant"
+            assert used_of_rtseg(path) <= {"__version__", "__file__"}, f"{name_of(path)}: import the module that is meant"
         elif top == "rtseg":
             target = rest.split(".")[0]
             assert target in allowed or target == "__version__", (
@@ -134,7 +134,10 @@ def test_nothing_is_unpickled_by_another_name(path: Path) -> None:
         ("from rtseg import frames, bundle", {"rtseg.frames", "rtseg.bundle"}),
         ("from rtseg.serve.daemon import Daemon", {"rtseg.serve.daemon"}),
         ("if TYPE_CHECKING:\n    import torch\nelse:\n    import json", {"json"}),
-        ("class A:\n    def f(self):\n        try:\n            import pickle\n        except ImportError: ...", {"pickle"}),
+        (
+            "class A:\n    def f(self):\n        try:\n            import pickle\n        except ImportError: ...",
+            {"pickle"},
+        ),
     ],
 )
 def test_the_reader_of_imports_sees_them_all(tmp_path: Path, source: str, found: set[str]) -> None:

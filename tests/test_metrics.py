@@ -118,9 +118,7 @@ def test_calms21s_protocol_by_hand() -> None:
     """Two videos pooled; `other` counts as a wrong answer but has no score of its own."""
     truth = ["aaaiiooo", "mmoo"]
     guess = ["aaiiiooa", "moom"]
-    videos = [
-        (sure_of(labels_of(g, "aimo"), 4), labels_of(t, "aimo")) for g, t in zip(guess, truth, strict=True)
-    ]
+    videos = [(sure_of(labels_of(g, "aimo"), 4), labels_of(t, "aimo")) for g, t in zip(guess, truth, strict=True)]
     score = score_head(TASK1, videos, 30.0)
     # attack: 2 hits of 3 calls and 3 frames; investigation: 2 hits, 3 calls, 2 frames; mount: 1 hit, 2 calls, 2 frames.
     assert score.classes["attack"].f1 == pytest.approx(2 * 2 / (3 + 3))
@@ -135,7 +133,9 @@ def test_groups_are_means_over_their_heads() -> None:
     heads = [PAIR, Head("back", ("other", "back"), ("back",), "task3"), TASK1]
     truth = [labels_of(t, "ox") for t in ("ooxx", "oxxx")]
     guess = [labels_of(t, "ox") for t in ("oxxx", "oxxx")]
-    scores = {h.name: score_head(h, [(sure_of(g, 2), t)], 30.0) for h, g, t in zip(heads[:2], guess, truth, strict=True)}
+    scores = {
+        h.name: score_head(h, [(sure_of(g, 2), t)], 30.0) for h, g, t in zip(heads[:2], guess, truth, strict=True)
+    }
     groups = group_scores(heads, scores)  # a head without a score is left out
     assert list(groups) == ["task3"]
     assert groups["task3"]["f1"] == pytest.approx((0.8 + 1.0) / 2)
@@ -262,7 +262,9 @@ def test_calms21s_true_labels_give_known_scores(data_root: Path) -> None:
     perfect = score_head(TASK1, [(sure_of(y, 4), y) for y in truths], 30.0)
     assert (perfect.macro_f1, perfect.mean_average_precision, perfect.edit) == (1.0, pytest.approx(1.0), 100.0)
     assert set(perfect.segmental_f1.values()) == {100.0}
-    assert {(s.onset_delay_s, s.found_bouts, s.false_starts_per_minute) for s in perfect.classes.values()} == {(0, 1, 0)}
+    assert {(s.onset_delay_s, s.found_bouts, s.false_starts_per_minute) for s in perfect.classes.values()} == {
+        (0, 1, 0)
+    }
     # Always `investigation`: its F1 is 2p / (1 + p) of its share p; the others are never right. A constant
     # probability's average precision is the class's share.
     same = np.tile(np.array([[0.2, 0.4, 0.3, 0.1]], np.float32), (total, 1))

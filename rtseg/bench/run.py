@@ -1,4 +1,4 @@
-"""All parts of the benchmark in one run, with what is needed to tell results apart: machine, versions, commit, bundle."""
+"""All parts of the benchmark in one run, with what tells results apart: machine, versions, commit, bundle."""
 
 from __future__ import annotations
 

@@ -38,13 +38,18 @@ LINE_S = 120.0
 
 @dataclass(frozen=True)
 class Heard:
-    """What one run measured: per side the counted latencies in ns and what was sent and answered."""
+    """What one run measured: per side the counted latencies in ns and what was sent and answered.
+
+    inside_ns: the daemon's share of its latencies. late_ns: how long after their time frames were sent. cpu_us: the
+    daemon's processor time a frame, all its threads; None where the system does not say.
+    """
 
     latency_ns: dict[str, NDArray[np.int64]]
     inside_ns: NDArray[np.int64]
     sent: dict[str, int]
     answered: dict[str, int]
     late_ns: NDArray[np.int64]
+    cpu_us: float | None
 
 
 def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
@@ -64,6 +69,7 @@ def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
         Ratio(f"p50 daemon / bare echo, {transport}", part.rows[0].p50_us / part.rows[-1].p50_us, 2.5),
         Ratio(f"frames lost, {transport}", heard.sent["daemon"] - heard.answered["daemon"], 0),
     ]
+    part.notes = _cpu_note(heard)
     return part
 
 
@@ -94,6 +100,7 @@ def load_part(folder: Path, seconds: float, n_streams: int, together: bool) -> P
     )
     late = np.percentile(heard.late_ns, (50, 99)) / 1e3
     part.notes = [f"{where}; frames were sent {late[0]:.0f} µs (p50) and {late[1]:.0f} µs (p99) after their time"]
+    part.notes += _cpu_note(heard)
     return part
 
 
@@ -112,6 +119,10 @@ def _counts(heard: Heard, through: str) -> dict[str, dict[str, int]]:
         names[side]: {"sent": sent, "answered": heard.answered[side], "lost": sent - heard.answered[side]}
         for side, sent in heard.sent.items()
     }
+
+
+def _cpu_note(heard: Heard) -> list[str]:
+    return [] if heard.cpu_us is None else [f"the daemon took {heard.cpu_us:.0f} µs of processor time a frame"]
 
 
 def _run(
@@ -148,9 +159,12 @@ def _run(
         plan = {"turns": turns, "streams": streams, "frames_per_s": frames_per_s}
         send = start("send", {"sides": ins, "bundle": str(bundle), **plan})
         send.wait("ready")
+        before_s = daemon.cpu_s()
         send.go()
         longest_s = LINE_S + sum(n for _, n in turns) / frames_per_s
         heard, sent = hear.wait("done", longest_s), send.wait("done", longest_s)
+        after_s = daemon.cpu_s()
+    n_daemon = sum(n * len(streams) for side, n in turns if side == "daemon")
     counted = list(zip(turns, heard["latency_ns"], heard["inside_ns"], strict=True))[2:]
 
     def flat(side: str, which: int) -> NDArray[np.int64]:
@@ -163,6 +177,7 @@ def _run(
         sent={side: sum(n * len(streams) for (s, n), _, _ in counted if s == side) for side in sides},
         answered={side: sum(len(values) for (s, _), values, _ in counted if s == side) for side in sides},
         late_ns=np.array(sent["late_ns"], np.int64),
+        cpu_us=None if before_s is None or after_s is None else (after_s - before_s) / n_daemon * 1e6,
     )
 
 
@@ -173,7 +188,7 @@ class _Child:
         self._name, self._process = name, process
 
     def wait(self, word: str, timeout_s: float = LINE_S) -> dict[str, Any]:
-        """The values of the next line, which must be this word. Raises RtsegError with what the process said instead."""
+        """The values of the next line, which must be this word. Raises RtsegError with what it said instead."""
         out = self._process.stdout
         assert out is not None
         line = out.readline() if select.select([out], [], [], timeout_s)[0] else ""
@@ -183,6 +198,14 @@ class _Child:
             raise RtsegError(f"bench: the process {self._name!r} did not get to {word!r}: {' | '.join(said[-3:])}")
         values: dict[str, Any] = json.loads(line.removeprefix(word))
         return values
+
+    def cpu_s(self) -> float | None:
+        """Processor time so far, all threads, in the system's ticks (Linux)."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def go(self) -> None:
         """Give it the line that it waits for."""

@@ -166,4 +166,5 @@ def _say(word: str, values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    {"echo": echo, "send": send, "hear": hear}[sys.argv[1]](**json.loads(sys.argv[2]))
+    roles: dict[str, Callable[..., None]] = {"echo": echo, "send": send, "hear": hear}
+    roles[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.config import Recipe
+from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Recording
@@ -67,6 +68,8 @@ class CropSampler:
         )
         # Recordings are drawn in proportion to the frames that carry a label of any head.
         frames = np.array([(e.labels != IGNORE).any(axis=1).sum() for e in self._examples], np.float64)
+        if not frames.any():
+            raise SettingError("no frame of the training recordings carries a label; look at the dataset file's heads")
         self._share = frames / frames.sum()
         self.batches_per_epoch = max(
             1, round(frames.sum() / (recipe.train.batch * (recipe.train.crop_frames - recipe.train.warmup_frames)))

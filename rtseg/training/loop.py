@@ -144,7 +144,7 @@ def train(
         run.seconds += time.monotonic() - started
         if run.epoch % settings.evaluate_every == 0 or run.epoch == settings.epochs:
             scores = _evaluate(model, run.average, heads, validation, validation_features, recipe, fps)
-            mean = float(np.mean([(s["f1"] + s["map"]) / 2 for s in scores.values()]))
+            mean = _overall(scores)
             entry = {"epoch": run.epoch, "loss": float(np.mean(losses)), "score": mean, "groups": scores}
             entry["seconds"] = round(run.seconds, 1)
             run.history.append(entry)
@@ -174,8 +174,9 @@ def fingerprint(recipe: Recipe, training: Sequence[Example], validation: Sequenc
     digest = hashlib.sha256(json.dumps(config.to_plain(recipe), sort_keys=True).encode())
     for example in (*training, *validation):
         digest.update(example.name.encode())
-        digest.update(np.ascontiguousarray(example.keypoints))
-        digest.update(np.ascontiguousarray(example.labels))
+        digest.update(np.ascontiguousarray(example.keypoints).data)
+        digest.update(np.ascontiguousarray(example.confidence).data)
+        digest.update(np.ascontiguousarray(example.labels).data)
     return digest.hexdigest()
 
 
@@ -207,6 +208,18 @@ def _schedule(step: int, warmup: int, steps: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
+
+
+def _overall(scores: dict[str, dict[str, float]]) -> float:
+    """Mean over head groups of macro-F1 and mAP; a group without a positive validation frame has none and is left out.
+
+    Raises SettingError where no group has a score: nothing would tell good weights from bad ones.
+    """
+    groups = [[v for v in (s["f1"], s["map"]) if not math.isnan(v)] for s in scores.values()]
+    means = [sum(g) / len(g) for g in groups if g]
+    if not means:
+        raise SettingError("no scored class has a frame in the validation recordings; choose others for validation")
+    return float(np.mean(means))
 
 
 def _evaluate(

@@ -50,7 +50,8 @@ def multitask_loss(
     members: dict[str, int] = {}
     for head in heads:
         members[head.group] = members.get(head.group, 0) + 1
-    total = torch.zeros(())
+    # Zero, but a function of the logits: crops may all lie in masked stretches, and such a batch must not end the run.
+    total = next(iter(refined.values())).float().sum() * 0.0
     for column, head in enumerate(heads):
         target = labels[..., column].long()
         if not bool((target != IGNORE).any()):

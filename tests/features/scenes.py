@@ -62,5 +62,7 @@ def scene_of(
     )
 
 
-def extractor_of(n_animals: int = 2, n_points: int = 5, fps: float = FPS, spec: FeatureSpec | None = None) -> FeatureExtractor:
+def extractor_of(
+    n_animals: int = 2, n_points: int = 5, fps: float = FPS, spec: FeatureSpec | None = None
+) -> FeatureExtractor:
     return FeatureExtractor(skeleton_of(n_animals, n_points), spec or FeatureSpec(), fps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ from rtseg.features.spec import GROUPS, FeatureSpec
 from rtseg.skeleton import MICE7
 from tests.features.scenes import ARENA, FPS, skeleton_of, wander
 
-UNITS = {"px", "px/s", "px/s^2", "px^2", "1", "s", "px, px/s"}
+UNITS = {"px", "px/s", "px/s^2", "px^2", "1", "s", "px, px/s, px^2"}
 
 
-def run(groups: tuple[str, ...], n_animals: int, n_points: int) -> tuple[FeatureExtractor, np.ndarray]:
-    extractor = FeatureExtractor(skeleton_of(n_animals, n_points), FeatureSpec(groups=groups), FPS)
+def run(
+    groups: tuple[str, ...], n_animals: int, n_points: int, order: str = "kept"
+) -> tuple[FeatureExtractor, np.ndarray]:
+    spec = FeatureSpec(groups=groups, animal_order=order)
+    extractor = FeatureExtractor(skeleton_of(n_animals, n_points), spec, FPS)
     return extractor, extractor.run(*wander((n_animals, n_points), 25, seed=4), ARENA)
 
 
@@ -35,10 +39,12 @@ def test_a_group_alone_gives_the_columns_it_has_among_all(group: str, n_animals:
 
 
 @settings(max_examples=30, deadline=None)
-@given(groups=st.lists(st.sampled_from(list(GROUPS)), min_size=1, unique=True))
-def test_any_selection_gives_its_columns_in_the_fixed_order(groups: list[str]) -> None:
-    everything, table = run((), 2, 3)
-    some, part = run(tuple(groups), 2, 3)
+@given(
+    groups=st.lists(st.sampled_from(list(GROUPS)), min_size=1, unique=True), order=st.sampled_from(["kept", "sorted"])
+)
+def test_any_selection_gives_its_columns_in_the_fixed_order(groups: list[str], order: str) -> None:
+    everything, table = run((), 2, 3, order)
+    some, part = run(tuple(groups), 2, 3, order)
     columns = [i for i, f in enumerate(everything.features) if f.group in groups]
     assert tuple(everything.features[i] for i in columns) == some.features
     assert np.ascontiguousarray(table[:, columns]).tobytes() == part.tobytes()
@@ -63,17 +69,13 @@ def test_no_groups_means_all() -> None:
     lags=st.sets(st.integers(1, 60), min_size=1, max_size=4),
     horizons=st.lists(st.floats(0.01, 100), max_size=4),
     hold=st.integers(0, 100),
+    order=st.sampled_from(["kept", "sorted"]),
 )
-def test_a_spec_survives_json(groups: list[str], lags: set[int], horizons: list[float], hold: int) -> None:
-    spec = FeatureSpec(tuple(groups), tuple(sorted(lags)), tuple(horizons), hold)
+def test_a_spec_survives_json(groups: list[str], lags: set[int], horizons: list[float], hold: int, order: str) -> None:
+    spec = FeatureSpec(tuple(groups), tuple(sorted(lags)), tuple(horizons), hold, animal_order=order)
     again = FeatureSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     assert again.features(MICE7) == spec.features(MICE7)
-    assert (again.lags, again.horizons_s, again.hold_frames, again.absence_cap_s) == (
-        spec.lags,
-        spec.horizons_s,
-        spec.hold_frames,
-        spec.absence_cap_s,
-    )
+    assert replace(again, groups=()) == replace(spec, groups=())
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,7 @@ def test_a_spec_survives_json(groups: list[str], lags: set[int], horizons: list[
         ({"horizons_s": (-1.0,)}, "horizons_s"),
         ({"hold_frames": -1}, "hold_frames"),
         ({"absence_cap_s": 0.0}, "absence_cap_s"),
+        ({"animal_order": "random"}, "'kept' or 'sorted', got 'random'"),
     ],
 )
 def test_refusals(change: dict[str, Any], says: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,7 +49,7 @@ def test_run_is_step_frame_by_frame(extractor: FeatureExtractor, scene: tuple[F3
 def test_chunks_do_not_matter(extractor: FeatureExtractor, scene: tuple[F32, F32], cuts: list[int]) -> None:
     keypoints, confidence = scene
     state, edges, parts = extractor.init_state(3, ARENA), [0, *sorted(cuts), 60], []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         out = np.empty((stop - start, extractor.n_features), np.float32)
         extractor.step(keypoints[start:stop], confidence[start:stop], np.full(stop - start, 1, np.int32), state, out)
         parts.append(out)
@@ -111,9 +113,7 @@ def test_each_slot_has_its_own_arena_and_keeps_it_over_a_reset(
 
 
 @pytest.mark.parametrize("cut", [0, 1, 6, 7, 31])
-def test_a_state_goes_on_elsewhere_bit_for_bit(
-    extractor: FeatureExtractor, scene: tuple[F32, F32], cut: int
-) -> None:
+def test_a_state_goes_on_elsewhere_bit_for_bit(extractor: FeatureExtractor, scene: tuple[F32, F32], cut: int) -> None:
     keypoints, confidence = scene
     here = extractor.init_state(2, ELSEWHERE)
     step_all(extractor, here, 0, keypoints[:cut], confidence[:cut])

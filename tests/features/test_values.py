@@ -24,6 +24,8 @@ def assert_equals_naive(extractor: FeatureExtractor, keypoints: F32, confidence:
     """Within float32 rounding, NaN at the same places, and every name known to both."""
     found = extractor.run(keypoints, confidence, ARENA)
     wanted = naive.features(scene_of(extractor, keypoints, confidence))
+    if extractor.spec.animal_order == "sorted":
+        wanted = {group: naive.forget_order(group, columns) for group, columns in wanted.items()}
     names = {(group, name) for group, columns in wanted.items() for name in columns}
     assert {(f.group, f.name) for f in extractor.features} == {(g, n) for g, n in names if g in extractor.spec.groups}
     for column, feature in enumerate(extractor.features):
@@ -50,6 +52,26 @@ def test_lags_and_holding(lags: tuple[int, ...], hold_frames: int) -> None:
     spec = FeatureSpec(lags=lags, hold_frames=hold_frames, horizons_s=(0.1, 1.0), absence_cap_s=0.3)
     extractor = extractor_of(2, 3, fps=50.0, spec=spec)
     assert_equals_naive(extractor, *wander((2, 3), 45, seed=hold_frames + sum(lags), missing=0.6))
+
+
+@pytest.mark.parametrize(("n_animals", "n_points"), [(1, 3), (2, 5), (3, 4)])
+def test_sorted_columns_equal_the_naive_version(n_animals: int, n_points: int) -> None:
+    extractor = extractor_of(n_animals, n_points, spec=FeatureSpec(animal_order="sorted"))
+    for seed, missing in ((0, 0.0), (1, 0.6)):
+        assert_equals_naive(extractor, *wander((n_animals, n_points), 40, seed, missing))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), data=st.data())
+def test_where_the_order_is_forgotten_it_does_not_matter_at_all(seed: int, data: st.DataObject) -> None:
+    """Exactly (but for a zero's sign), for two and three animals in any order, missing ones included."""
+    n_animals = data.draw(st.sampled_from([2, 3]))
+    order = list(data.draw(st.permutations(range(n_animals))))
+    extractor = extractor_of(n_animals, 3, spec=FeatureSpec(animal_order="sorted"))
+    keypoints, confidence = wander((n_animals, 3), 25, seed, missing=0.5)
+    other = np.ascontiguousarray(keypoints[:, order]), np.ascontiguousarray(confidence[:, order])
+    one, two = extractor.run(keypoints, confidence, ARENA), extractor.run(*other, ARENA)
+    assert np.array_equal(one, two, equal_nan=True)
 
 
 def test_no_horizons_and_many() -> None:
@@ -132,7 +154,9 @@ def test_a_shift_changes_positions_only(seed: int, dx: int, dy: int) -> None:
     assert (np.isnan(one[:, kept]) == np.isnan(two[:, kept])).all()
     assert (np.nan_to_num(np.abs(one[:, kept] - two[:, kept])).max(axis=0) <= units).all()
     moved = columns_of(extractor.features, {"position", "center"})
-    np.testing.assert_allclose(two[:, moved] - one[:, moved], np.resize(shift, (15, len(moved))) + 0 * one[:, moved], atol=1e-3)
+    np.testing.assert_allclose(
+        two[:, moved] - one[:, moved], np.resize(shift, (15, len(moved))) + 0 * one[:, moved], atol=1e-3
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -157,9 +181,7 @@ def test_naming_the_animals_the_other_way_round_exchanges_their_features(seed: i
     extractor = extractor_of(2, 4)
     keypoints, confidence = wander((2, 4), 15, seed)
     one = extractor.run(keypoints, confidence, ARENA)
-    two = extractor.run(
-        np.ascontiguousarray(keypoints[:, ::-1]), np.ascontiguousarray(confidence[:, ::-1]), ARENA
-    )
+    two = extractor.run(np.ascontiguousarray(keypoints[:, ::-1]), np.ascontiguousarray(confidence[:, ::-1]), ARENA)
     at = {(f.group, f.name): i for i, f in enumerate(extractor.features)}
     other = str.maketrans("ab", "ba")
     for (group, name), i in at.items():
@@ -193,7 +215,7 @@ def test_units_are_what_the_scale_says() -> None:
         np.testing.assert_allclose(larger[:, i], size * base[:, i], rtol=1e-4, atol=1e-4, err_msg=str(feature))
 
 
-def test_mice7_has_the_features_that_the_readme_counts() -> None:
+def test_how_many_features_mice7_has() -> None:
     """F for CalMS21's skeleton, worked out from the groups' definitions."""
     a, k, lags, horizons = 2, 7, 3, 3
     pairs, ordered = 1, 2

@@ -53,7 +53,9 @@ def example(name: str, seed: int, n_frames: int = 400, masked: bool = True) -> E
     angle = np.cumsum(rng.normal(0, 0.2, (n_frames, 2)), axis=0)
     steps = np.stack([np.cos(angle), np.sin(angle)], -1) * np.stack([pace, np.full(n_frames, 3.0)], -1)[..., None]
     body = 300 + np.abs((np.cumsum(steps, axis=0) + 200) % 400 - 200)
-    points = (body[:, :, None] + rng.normal(0, 20, (1, 2, 7, 2)) + rng.normal(0, 0.3, (n_frames, 2, 7, 2))).astype(np.float32)
+    points = (body[:, :, None] + rng.normal(0, 20, (1, 2, 7, 2)) + rng.normal(0, 0.3, (n_frames, 2, 7, 2))).astype(
+        np.float32
+    )
     scores = np.ones((n_frames, 2, 7), np.float32)
     points[rng.random((n_frames, 2, 7)) < 0.05] = np.nan
     scores[np.isnan(points[..., 0])] = 0

@@ -62,7 +62,9 @@ def test_a_crop_is_a_stretch_with_its_labels_and_a_masked_warm_up() -> None:
 
 
 def test_a_true_beginning_carries_loss_from_its_first_frame() -> None:
-    beginnings = [y for x, y in rows(epochs(sampler_of([numbered("a", 0, 300)], recipe(augment=PLAIN)), 10)) if x[0] == 0]
+    beginnings = [
+        y for x, y in rows(epochs(sampler_of([numbered("a", 0, 300)], recipe(augment=PLAIN)), 10)) if x[0] == 0
+    ]
     assert len(beginnings) > 2
     assert all((y[0] != IGNORE).all() for y in beginnings)
 
@@ -131,7 +133,14 @@ def test_an_epoch_does_not_depend_on_those_before_it() -> None:
 def test_examples_stay_as_they_are() -> None:
     one = example("a", 1)
     before = one.keypoints.tobytes(), one.confidence.tobytes(), one.labels.tobytes()
-    everything = {"rotate": True, "mirror": True, "shift_px": 4.0, "noise_px": 1.0, "swap_animals": 1.0, "drop_animal": 0.1}
+    everything = {
+        "rotate": True,
+        "mirror": True,
+        "shift_px": 4.0,
+        "noise_px": 1.0,
+        "swap_animals": 1.0,
+        "drop_animal": 0.1,
+    }
     epochs(sampler_of([one], recipe(augment=everything)), 1)
     assert (one.keypoints.tobytes(), one.confidence.tobytes(), one.labels.tobytes()) == before
 

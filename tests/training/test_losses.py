@@ -30,7 +30,9 @@ def logits(seed: int = 0, batch: int = 2, n_frames: int = 20) -> dict[str, Tenso
 
 def labels_of(seed: int = 0, batch: int = 2, n_frames: int = 20) -> Tensor:
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(np.stack([rng.integers(0, n, (batch, n_frames)) for n in SIZES.values()], -1).astype(np.int16))
+    return torch.from_numpy(
+        np.stack([rng.integers(0, n, (batch, n_frames)) for n in SIZES.values()], -1).astype(np.int16)
+    )
 
 
 def loss_of(first: dict[str, Tensor], refined: dict[str, Tensor], labels: Tensor, **settings: Any) -> Tensor:

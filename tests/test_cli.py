@@ -1,0 +1,277 @@
+"""The commands as a user meets them: child processes, exit codes, one line for every reason, the whole small way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rtseg.client import Subscriber
+from rtseg.serve.messages import StreamEvent
+from tests.live import REPO, TIMEOUT_S, Child, daemon
+
+COMMANDS = ("simulate", "train", "evaluate", "annotate", "serve", "replay", "listen", "bench")
+SEQUENCE = "simulated/task1/test/sequence001"
+N_FRAMES = 360
+RECIPE = """
+name = "tiny-sim"
+dataset = "sim/dataset.toml"
+arena = [0.0, 0.0, 1024.0, 570.0]
+
+[features]
+groups = ["egocentric_other", "approach", "speed"]
+
+[model]
+channels = 8
+layers = 3
+head_channels = 4
+head_layers = 2
+
+[train]
+epochs = 1
+batch = 4
+crop_frames = 200
+warmup_frames = 50
+evaluate_every = 1
+threads = 1
+bfloat16 = false
+"""
+STRANGERS = "frame,a.nose.x,a.nose.y,b.nose.x,b.nose.y\n0,1,2,3,4\n1,1,2,3,4\n"
+
+Done = subprocess.CompletedProcess[str]
+
+
+def start(*words: object, cwd: Path = REPO) -> subprocess.Popen[str]:
+    """`rtseg WORDS` in a process of its own; 80 columns, no colours."""
+    environment = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "COLUMNS": "80", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "rtseg", *map(str, words)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> Done:
+    try:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def rtseg(*words: object, cwd: Path = REPO) -> Done:
+    return finish(start(*words, cwd=cwd))
+
+
+@dataclass
+class Way:
+    """A folder in which recordings were simulated and a bundle was trained; and what the two commands said."""
+
+    folder: Path
+    simulated: Done
+    trained: Done
+    recording: str = "sim/calms21_task1_test.json"
+
+    def rtseg(self, *words: object) -> Done:
+        return rtseg(*words, cwd=self.folder)
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
+    folder = tmp_path_factory.mktemp("way")
+    (folder / "tiny.toml").write_text(RECIPE)
+    (folder / "strangers.csv").write_text(STRANGERS)
+    simulated = rtseg("simulate", "--out", "sim", "--sequences", "1,5,7", "--minutes", "0.2", cwd=folder)
+    assert simulated.returncode == 0, simulated.stderr
+    trained = rtseg("train", "tiny.toml", "--out", "tiny", cwd=folder)
+    assert trained.returncode == 0, trained.stderr
+    return Way(folder, simulated, trained)
+
+
+@pytest.fixture(scope="module")
+def annotated(way: Way) -> Done:
+    return way.rtseg("annotate", "tiny", way.recording, "--out", "answers")
+
+
+@pytest.fixture(scope="module")
+def child(way: Way) -> Iterator[Child]:
+    with daemon(way.folder / "tiny") as child:
+        yield child
+
+
+def answers(folder: Path) -> Path:
+    return folder / "answers" / f"{SEQUENCE.replace('/', '_')}.predictions.csv"
+
+
+def test_every_command_has_its_help() -> None:
+    helps = {name: start(name, "--help") for name in COMMANDS}
+    everything = rtseg("--help")
+    assert (everything.returncode, everything.stderr) == (0, "")
+    for name, process in helps.items():
+        done = finish(process)
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert f"rtseg {name} " in done.stdout
+        assert f"│ {name} " in everything.stdout
+
+
+def test_simulate_says_one_line_on_stdout(way: Way) -> None:
+    assert way.simulated.stdout == "simulated recordings, described by sim/dataset.toml\n"
+    assert way.simulated.stderr == ""
+    assert len(list((way.folder / "sim").glob("calms21_task[123]_*.json"))) == 9
+
+
+def test_train_writes_a_bundle_and_says_how_good_it_is(way: Way) -> None:
+    manifest = json.loads((way.folder / "tiny" / "manifest.json").read_text())
+    assert manifest["simulated"] is True
+    assert manifest["name"] == "tiny-sim"
+    lines = way.trained.stdout.splitlines()
+    assert "tiny-sim, validation recordings (simulated)" in lines[0]
+    assert lines[-1] == "bundle written to tiny"
+    assert max(map(len, lines)) <= 80 or lines[-2].startswith("These recordings or labels are simulated")
+    assert "epoch 1: loss" in way.trained.stderr
+    assert (way.folder / "tiny.run" / "checkpoint.safetensors").is_file()
+
+
+def test_evaluate_gives_the_scores_that_training_wrote_down(way: Way) -> None:
+    done = way.rtseg("evaluate", "tiny", "sim/dataset.toml", "--json", "scores/validation.json")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((way.folder / "scores" / "validation.json").read_text())
+    kept = json.loads((way.folder / "tiny" / "manifest.json").read_text())["scores"]["validation"]
+    assert scores["heads"] == kept["heads"]
+    assert scores["groups"] == kept["groups"]
+    assert scores["simulated"] is True
+    assert "simulated" in done.stdout
+    # What is going on stands on stderr: a line for each video.
+    assert sorted(done.stderr.splitlines()) == sorted(scores["videos"])
+
+
+def test_replay_writes_the_very_file_that_annotate_writes(way: Way, annotated: Done, child: Child) -> None:
+    assert annotated.returncode == 0, annotated.stderr
+    assert annotated.stdout.startswith(f"{SEQUENCE}: {N_FRAMES} frames -> ")
+    assert annotated.stderr == ""
+    with Subscriber(child.predictions, SEQUENCE) as subscriber:
+        listener = start("listen", SEQUENCE, "--from", child.predictions)
+        heard = subscriber.receive(TIMEOUT_S)
+        assert isinstance(heard, StreamEvent)
+        assert heard.type == "subscribed"  # the listener is there
+        done = way.rtseg("replay", way.recording, "--to", child.frames, "--speed", "max", "--out", "live/answers.csv")
+        listened = finish(listener)  # ends with the stream
+    assert done.returncode == 0, done.stderr
+    assert (way.folder / "live" / "answers.csv").read_bytes() == answers(way.folder).read_bytes()
+    assert f"{N_FRAMES} frames answered" in done.stdout
+    assert f"frames {N_FRAMES}, duplicates 0" in done.stdout
+    assert all(line.startswith(f"{SEQUENCE}, frame ") for line in done.stderr.splitlines())
+    assert listened.returncode == 0, listened.stderr
+    lines = [json.loads(line) for line in listened.stdout.splitlines()]
+    assert [line["seq"] for line in lines] == list(range(N_FRAMES))
+    assert set(lines[0]) == {"stream", "seq", "label", "probs", "event", "quality"}
+
+
+def test_quiet_replay_says_nothing_beside_the_result(way: Way, child: Child) -> None:
+    done = way.rtseg("replay", way.recording, "--to", child.frames, "--speed", "50", "--stream", "cage 9", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "inside the daemon" in done.stdout
+
+
+def test_listen_ends_on_sigint_without_a_traceback(child: Child) -> None:
+    with Subscriber(child.predictions, "nobody") as subscriber:
+        listener = start("listen", "nobody", "--from", child.predictions)
+        assert isinstance(subscriber.receive(TIMEOUT_S), StreamEvent)
+    listener.send_signal(signal.SIGINT)
+    done = finish(listener)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_annotate_replaces_nothing_unless_told_to(way: Way, annotated: Done) -> None:
+    before = answers(way.folder).read_bytes()
+    answers(way.folder).write_text("mine")
+    again = way.rtseg("annotate", "tiny", way.recording, "--out", "answers")
+    assert_one_line(again, 1, "exists already; name another folder with --out, or add --overwrite")
+    assert answers(way.folder).read_text() == "mine"
+    forced = way.rtseg("annotate", "tiny", way.recording, "--out", "answers", "--overwrite")
+    assert forced.returncode == 0, forced.stderr
+    assert answers(way.folder).read_bytes() == before
+
+
+FAILED = [
+    ("train wrong.toml --out x", "wrong.toml: model: unknown key chanels; accepted: channels, "),
+    ("train tiny.toml --out x --set model.chanels=3", "unknown key chanels"),
+    ("evaluate tiny sim/dataset.toml --split tests", "has the splits train, validation, test, not 'tests'"),
+    ("evaluate tiny tiny.toml", "tiny.toml: "),
+    ("annotate tiny nothing.csv --out x", "nothing.csv: cannot be read"),
+    ("annotate tiny sim/calms21_task1_test.json --out tiny.toml", "tiny.toml"),
+    ("simulate --out x --sequences 1,1,1", "at least 1, 5, 7"),
+]
+NOT_STARTED = [
+    ("annotate nothing strangers.csv --out x", "nothing: no bundle here: expected a folder with manifest.json"),
+    ("annotate foreign strangers.csv --out x", "not the manifest of a bundle"),
+    ("annotate tiny strangers.csv --out x", "without a counterpart"),
+    ("annotate tiny strangers.csv --out x --engine gpu", "unknown engine 'gpu'; there are: auto, numba"),
+    ("evaluate nothing sim/dataset.toml", "no bundle here"),
+    ("bench nothing --only engine", "no bundle here"),
+    ("serve tiny --set prot=5757", "unknown key prot; accepted: frames, predictions"),
+    ("serve tiny --set engine=gpu", "unknown engine 'gpu'"),
+    ("serve tiny --config serve.toml", "serve.toml: unknown key prot"),
+]
+
+
+@pytest.fixture(scope="module")
+def wrong(way: Way) -> Way:
+    """The same folder with files that are wrong."""
+    (way.folder / "wrong.toml").write_text(RECIPE.replace("channels = 8", "chanels = 8", 1))
+    (way.folder / "serve.toml").write_text("prot = 5757\n")
+    (way.folder / "foreign").mkdir()
+    (way.folder / "foreign" / "manifest.json").write_text("[]")
+    return way
+
+
+@pytest.mark.parametrize(("code", "cases"), [(1, FAILED), (3, NOT_STARTED)], ids=["failed", "could not start"])
+def test_every_reason_is_one_line_and_its_exit_code(wrong: Way, code: int, cases: list[tuple[str, str]]) -> None:
+    # Two at a time: most of a child's time is its start.
+    for some in (cases[i : i + 2] for i in range(0, len(cases), 2)):
+        children = [start(*command.split(), cwd=wrong.folder) for command, _ in some]
+        for (_, reason), process in zip(some, children, strict=True):
+            assert_one_line(finish(process), code, reason)
+    assert not (wrong.folder / "x" / "manifest.json").exists()
+
+
+def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
+    taken = start("serve", "tiny", "--frames", child.frames, cwd=way.folder)
+    foreign = start("replay", "strangers.csv", "--to", child.frames, cwd=way.folder)
+    rate = start("replay", "strangers.csv", "--to", child.frames, "--fps", 25, cwd=way.folder)
+    assert_one_line(finish(taken), 3, f"address {child.frames} is in use")
+    assert_one_line(finish(foreign), 3, "without a counterpart")
+    assert_one_line(finish(rate), 3, "30 frames per second")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("replay some.csv --speed 0", "expected a number above 0 or 'max', got '0'"),
+        ("simulate --out x --sequences 1,2", "expected three numbers like 20,10,7"),
+        ("annotate tiny some.csv", "--out"),
+        ("serve tiny --port 5757", "--port"),
+        ("observe", "observe"),
+    ],
+)
+def test_wrong_usage(command: str, reason: str, tmp_path: Path) -> None:
+    done = rtseg(*command.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert reason in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def assert_one_line(done: Done, code: int, reason: str) -> None:
+    assert done.returncode == code, (done.args, done.stderr)
+    assert done.stdout == ""
+    assert done.stderr.startswith("rtseg: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert reason in done.stderr

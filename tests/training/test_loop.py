@@ -1,0 +1,225 @@
+"""The loop: the same seed gives the same bits, a killed run goes on as if nothing had been, and it does learn."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtseg import config
+from rtseg.config import Recipe
+from rtseg.errors import SettingError
+from rtseg.recordings.recording import IGNORE
+from rtseg.skeleton import MICE7
+from rtseg.training import checkpoint
+from rtseg.training.crops import CropSampler, Example
+from rtseg.training.loop import Trained, _schedule, fingerprint, network_spec, train
+from tests.training.run_tiny import EPOCHS, run
+from tests.training.scenes import HEADS, example, recipe
+
+REPO = Path(__file__).parent.parent.parent
+
+
+def bits(trained: Trained) -> dict[str, bytes]:
+    return {name: tensor.tobytes() for name, tensor in trained.tensors.items()}
+
+
+def untimed(trained: Trained) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in trained.history]
+
+
+def train_tiny(plan: Recipe, folder: Path | None = None, validation: list[Example] | None = None) -> Trained:
+    return train(plan, MICE7, 30.0, HEADS, [example("a", 1)], validation or [example("c", 3, 300)], folder)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return run(tmp_path_factory.mktemp("through"))
+
+
+def test_the_same_seed_gives_the_same_bits_with_or_without_checkpoints(uninterrupted: Trained) -> None:
+    again = run(None)
+    assert bits(again) == bits(uninterrupted)
+    assert untimed(again) == untimed(uninterrupted)
+    assert (again.score, again.epoch) == (uninterrupted.score, uninterrupted.epoch)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    one, two = (train_tiny(recipe(train={"epochs": 1, "seed": seed})) for seed in (5, 6))
+    assert bits(one) != bits(two)
+
+
+def test_a_run_killed_in_epoch_1_goes_on_bit_for_bit(uninterrupted: Trained, tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.run_tiny", str(tmp_path)],
+        cwd=REPO,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout is not None
+        said = child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+        child.wait(timeout=60)
+    assert said == "in epoch 1\n"
+    assert child.returncode == -signal.SIGKILL
+    assert (tmp_path / checkpoint.NAME).is_file()
+    seen: list[int] = []
+    resumed = run(tmp_path, lambda event: seen.append(event["epoch"]))
+    assert min(seen) == 1  # epoch 0 was not done again
+    assert bits(resumed) == bits(uninterrupted)
+    assert untimed(resumed) == untimed(uninterrupted)
+    assert (resumed.score, resumed.epoch) == (uninterrupted.score, uninterrupted.epoch)
+
+
+def test_a_finished_run_is_not_done_again(uninterrupted: Trained, tmp_path: Path) -> None:
+    first = run(tmp_path)
+    events: list[Any] = []
+    assert bits(run(tmp_path, events.append)) == bits(first) == bits(uninterrupted)
+    assert events == []
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    train_tiny(recipe(train={"epochs": 1}), tmp_path)
+    with pytest.raises(SettingError, match="another recipe"):
+        train_tiny(recipe(train={"epochs": 1, "learning_rate": 0.02}), tmp_path)
+
+
+def spoiled(one: Example, part: str) -> Example:
+    array = getattr(one, part).copy()
+    array.flat[-1] = 1 if part != "keypoints" else 333
+    if part == "confidence":
+        array.flat[-1] = 0.5
+    return replace(one, **{part: array})
+
+
+@pytest.mark.parametrize("part", ["keypoints", "confidence", "labels"])
+def test_a_fingerprint_knows_every_part_of_the_data(part: str) -> None:
+    one, two, plan = example("a", 1), example("b", 2), recipe()
+    base = fingerprint(plan, [one], [two])
+    assert fingerprint(plan, [one], [two]) == base
+    one.labels.flat[-1] = 0
+    base = fingerprint(plan, [one], [two])
+    assert fingerprint(plan, [spoiled(one, part)], [two]) != base
+    assert fingerprint(plan, [one], [spoiled(two, part)]) != base
+    assert fingerprint(plan, [replace(one, name="c")], [two]) != base
+    assert fingerprint(config.from_plain(config.to_plain(plan), Recipe, ["train.seed=9"]), [one], [two]) != base
+
+
+def test_the_loss_falls_and_the_score_rises() -> None:
+    plan = recipe(train={"epochs": 12, "ema": 0.9, "patience": 99})
+    trained = train(plan, MICE7, 30.0, HEADS, [example("a", 1, 1500), example("b", 2, 1500)], [example("c", 3, 800)])
+    losses = [entry["loss"] for entry in trained.history]
+    assert losses[-1] < 0.75 * losses[0]
+    assert trained.score > 0.7
+    assert trained.score == max(entry["score"] for entry in trained.history)
+    assert trained.epoch == max(trained.history, key=lambda entry: entry["score"])["epoch"]
+
+
+def test_the_history_and_the_reports() -> None:
+    events: list[dict[str, Any]] = []
+    trained = run(None, events.append)
+    steps = [event for event in events if "step" in event]
+    assert [event["step"] for event in steps] == list(range(1, steps[-1]["steps"] + 1))
+    assert [event for event in events if "score" in event] == trained.history
+    assert [entry["epoch"] for entry in trained.history] == list(range(1, EPOCHS + 1))
+    assert set(trained.history[0]["groups"]) == {"near", "pair"}
+    assert trained.seconds > 0
+
+
+def test_validation_examples_are_never_in_a_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real sampler, looked at: its examples are the training ones, and its crops come from their frames alone."""
+    batches = []
+    whole = CropSampler.epoch
+
+    def watched(self: CropSampler, epoch: int) -> Any:
+        for batch in whole(self, epoch):
+            batches.append(batch)
+            yield batch
+
+    monkeypatch.setattr(CropSampler, "epoch", watched)
+    one, other = example("a", 1), example("c", 3, 300)
+    other.keypoints[..., 0] += 5000  # the validation animals are far outside the arena
+    plan = recipe(
+        features={"groups": ["position"]},
+        augment={"rotate": False, "mirror": False, "drop_points": 0.0},
+        train={"epochs": 2},
+    )
+    train(plan, MICE7, 30.0, HEADS, [one], [other])
+    assert len(batches) >= 2
+    largest = max(float(np.nanmax(batch.features)) for batch in batches)
+    assert largest <= float(np.nanmax(one.keypoints)) - 300 + 1
+
+
+def test_validation_has_no_influence_on_the_weights() -> None:
+    plan = recipe(train={"epochs": 2, "evaluate_every": 2})
+    one = train_tiny(plan, validation=[example("c", 3, 300)])
+    two = train_tiny(plan, validation=[example("d", 4, 350)])
+    assert bits(one) == bits(two)  # the last epoch is the only one that was scored
+    assert one.score != two.score
+
+
+def test_training_stops_when_nothing_gets_better() -> None:
+    plan = recipe(train={"epochs": 50, "patience": 2, "learning_rate": 0.0})
+    trained = train_tiny(plan)
+    assert len(trained.history) == 3  # the first is the best, two more bring nothing
+    assert trained.epoch == 1
+
+
+def test_a_head_without_a_positive_validation_frame_does_not_spoil_the_choice() -> None:
+    """Its group has no score; the others decide. A NaN must not leave the random start as the best weights."""
+    validation = example("c", 3, 300)
+    validation.labels[:, 0] = IGNORE
+    trained = train_tiny(recipe(train={"epochs": 2}), validation=[validation])
+    assert trained.epoch > 0
+    assert np.isfinite(trained.score)
+
+
+def test_validation_without_anything_to_score_is_an_error() -> None:
+    validation = example("c", 3, 300)
+    validation.labels[:] = IGNORE
+    with pytest.raises(SettingError, match="validation"):
+        train_tiny(recipe(train={"epochs": 1}), validation=[validation])
+
+
+@pytest.mark.parametrize("missing", ["training", "validation"])
+def test_no_recordings_are_an_error(missing: str) -> None:
+    some = {"training": [example("a", 1)], "validation": [example("c", 3)]} | {missing: []}
+    with pytest.raises(SettingError, match="at least one training and one validation"):
+        train(recipe(), MICE7, 30.0, HEADS, some["training"], some["validation"])
+
+
+def test_a_lookahead_and_the_scaler_reach_the_weights() -> None:
+    trained = train_tiny(recipe(train={"epochs": 1}, model={"lookahead_frames": 4}, scaler={"clip": 3.0}))
+    assert trained.tensors["scaler.clip"].tolist() == [3.0]
+    assert (trained.tensors["scaler.scale"] > 0).all()
+    assert {n: t.shape for n, t in trained.tensors.items()} == trained.spec.shapes()
+    for head in HEADS:
+        assert (trained.tensors[f"head.{head.name}.calibration.scale"] == 1).all()
+        assert (trained.tensors[f"head.{head.name}.calibration.shift"] == 0).all()
+
+
+def test_the_network_that_a_recipe_asks_for() -> None:
+    spec = network_spec(recipe(), 17, HEADS)
+    assert (spec.n_features, spec.channels, spec.head_channels, spec.kernel) == (17, 8, 4, 3)
+    assert spec.dilations == (1, 2, 4)
+    assert spec.head_dilations == (1, 2)
+    assert spec.heads == HEADS
+
+
+def test_the_learning_rates_schedule() -> None:
+    rates: NDArray[np.float64] = np.array([_schedule(step, 10, 100) for step in range(100)])
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert rates.max() == pytest.approx(1.0)
+    assert (np.diff(rates[:10]) > 0).all()
+    assert (np.diff(rates[10:]) < 0).all()
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)

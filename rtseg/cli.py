@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError
+from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
 """Serving that could not start is told apart from work that failed."""
@@ -69,7 +69,11 @@ def train(
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.progress import training
-    from rtseg.training.export import train_bundle
+
+    try:
+        from rtseg.training.export import train_bundle
+    except ModuleNotFoundError as error:
+        raise needs_extra(str(error.name), "train", "training") from None
 
     with training() as (report, say):
         folder = runs or out.with_name(out.name + ".run")

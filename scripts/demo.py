@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,26 +22,32 @@ from rtseg.simulate.tasks import simulate_sequence
 BUNDLE = Path("engines/mice-sim")
 OUT = Path("demo-output")
 SECONDS, FPS, SEED = 40, 30, 2026
+START_S = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - START_S:5.1f} s] {text}", flush=True)
 
 
 def main() -> int:
     OUT.mkdir(exist_ok=True)
-    print("starting the daemon: rtseg serve", BUNDLE, flush=True)
+    say(f"starting the daemon: rtseg serve {BUNDLE}")
     with tempfile.TemporaryDirectory() as folder:
         addresses = ["--frames", f"ipc://{folder}/frames", "--predictions", f"ipc://{folder}/predictions"]
         daemon = subprocess.Popen(
             [sys.executable, "-m", "rtseg", "serve", str(BUNDLE), *addresses], stdout=subprocess.PIPE, text=True
         )
         try:
-            print(f"simulating {SECONDS} s of two mice", flush=True)
+            say(f"simulating {SECONDS} s of two mice")
             recording, labels = simulate_sequence(SEED, SECONDS * FPS, name="simulated mice", aggressive=True)
+            say("waiting for the daemon (it compiles its kernels on first use)")
             assert daemon.stdout is not None
             line = daemon.stdout.readline()
             if not line.startswith("ready "):
                 print("the daemon did not start", file=sys.stderr)
                 return 1
             ready = json.loads(line.removeprefix("ready "))
-            print(f"replaying {SECONDS} s live at {FPS} frames per second to {ready['frames']}", flush=True)
+            say(f"replaying {SECONDS} s live at {FPS} frames per second to {ready['frames']}")
             with watch(quiet=False) as show:
                 done = replay(recording, ready["frames"], speed=1.0, on_prediction=show)
         finally:
@@ -49,6 +56,7 @@ def main() -> int:
     if code != 0:
         print(f"the daemon ended with {code}", file=sys.stderr)
         return 1
+    say("drawing")
     write_predictions(done.predictions, OUT / "predictions.csv")
     title = "Simulated mice, shipped bundle mice-sim, answered live"
     truth = labels.frames
@@ -58,7 +66,7 @@ def main() -> int:
     print_latency(done)
     torch = importlib.util.find_spec("torch")
     print(f"torch in this environment: {'no' if torch is None else 'yes'}")
-    print(f"see {OUT / 'ethogram.png'} and {OUT / 'predictions.csv'}")
+    say(f"done: see {OUT / 'ethogram.png'} and {OUT / 'predictions.csv'}")
     return 0
 
 

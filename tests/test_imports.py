@@ -93,7 +93,8 @@ def test_imports_go_one_way(path: Path) -> None:
     for line, module in imports_of(path):
         top, _, rest = module.partition(".")
         if module == "rtseg":
-            assert used_of_rtseg(path) <= {"__version__", "__file__"}, f"{name_of(path)}: import the module that is meant"
+            used = used_of_rtseg(path)
+            assert used <= {"__version__", "__file__"}, f"{name_of(path)} uses {used}: import the module that is meant"
         elif top == "rtseg":
             target = rest.split(".")[0]
             assert target in allowed or target == "__version__", (

@@ -112,7 +112,8 @@ def load_bundle(folder: Path | str) -> Bundle:
         text = (folder / MANIFEST).read_bytes()
     except OSError:
         raise BundleError(
-            f"{folder}: no bundle here: expected a folder with {MANIFEST}; make one with 'rtseg train', or name one of engines/"
+            f"{folder}: no bundle here: expected a folder with {MANIFEST}; "
+            "make one with 'rtseg train', or name one of engines/"
         ) from None
     try:
         manifest: dict[str, Any] = json.loads(text)
@@ -189,4 +190,6 @@ def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkS
         if not np.isfinite(weights[name]).all():
             raise BundleError(f"weight {name!r} holds a number that is not finite")
     if set(weights) - set(shapes):
-        raise BundleError(f"weights that the architecture does not know: {', '.join(sorted(set(weights) - set(shapes)))}")
+        raise BundleError(
+            f"weights that the architecture does not know: {', '.join(sorted(set(weights) - set(shapes)))}"
+        )

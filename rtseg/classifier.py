@@ -37,9 +37,17 @@ class Classifier:
         return self.pool.open(stream, arena)
 
     def frame(
-        self, keypoints: ArrayLike, confidence: ArrayLike | None = None, *, seq: int, t_source_ns: int = 0, stream: str = ""
+        self,
+        keypoints: ArrayLike,
+        confidence: ArrayLike | None = None,
+        *,
+        seq: int,
+        t_source_ns: int = 0,
+        stream: str = "",
     ) -> Frame:
-        """A validated frame of this model's skeleton: keypoints (A, K, 2) px, NaN = missing; confidence (A, K) in [0, 1].
+        """A validated frame of this model's skeleton.
+
+        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None.
 
         Raises FrameError naming what was expected and what came.
         """

@@ -51,8 +51,8 @@ class ScalerSettings:
 class ModelSettings:
     """The causal multitask TCN (paper, IV.C and IV.D).
 
-    channels and layers: the shared predictor generator, dilation first_dilation * 2^layer. head_channels and head_layers: each refinement
-    head. lookahead_frames: the answer about frame t is given at t + lookahead.
+    channels and layers: the shared predictor generator, dilation first_dilation * 2^layer. head_channels and
+    head_layers: each refinement head. lookahead_frames: the answer about frame t is given at t + lookahead.
     """
 
     channels: int = 64
@@ -64,14 +64,21 @@ class ModelSettings:
     dropout: float = 0.2
     lookahead_frames: int = 0
 
+    def __post_init__(self) -> None:
+        sizes = (self.channels, self.layers, self.first_dilation, self.kernel, self.head_channels)
+        _require(min(sizes) >= 1 and self.head_layers >= 0, "model: sizes must be 1 or more, head_layers 0 or more")
+        _require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}")
+        _require(self.lookahead_frames >= 0, f"model.lookahead_frames must be 0 or more, got {self.lookahead_frames}")
+
 
 @dataclass(frozen=True)
 class AugmentSettings:
     """Changes to training recordings, each a switch (paper, III.B and III.E).
 
-    interpolate: factor of quadratic up-sampling (paper: 3; 1 = off). rotate, mirror: about the arena's centre. shift_px,
-    noise_px: standard deviations. swap_animals: probability that a crop exchanges its animals. drop_points: probability
-    that a point is missing for a short while. drop_animal: the same for a whole animal.
+    interpolate: factor of quadratic up-sampling (paper: 3; 1 = off); as in the paper it slows the training recordings
+    only, nothing else is up-sampled. rotate, mirror: about the arena's centre. shift_px, noise_px, scale (of the
+    logarithm): standard deviations. swap_animals: probability that a crop exchanges its animals. drop_points:
+    probability that a point is missing for a short while. drop_animal: the same for a whole animal.
     """
 
     interpolate: int = 1
@@ -83,7 +90,13 @@ class AugmentSettings:
     swap_animals: float = 0.0
     drop_points: float = 0.0
     drop_animal: float = 0.0
-    copies: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.interpolate >= 1, f"augment.interpolate must be 1 or more, got {self.interpolate}")
+        for name in ("swap_animals", "drop_points", "drop_animal"):
+            _require(0 <= getattr(self, name) <= 1, f"augment.{name} is a share in [0, 1], got {getattr(self, name)}")
+        for name in ("shift_px", "noise_px", "scale"):
+            _require(getattr(self, name) >= 0, f"augment.{name} must be 0 or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,9 @@ class TrainSettings:
 
     crop_frames: length of a training crop, of which the first warmup_frames carry no loss (unless the crop begins the
     recording). class_weight_power: classes are weighted by inverse frequency to this power. smoothing: weight of the
-    truncated smoothing loss, its threshold smoothing_cut (Li et al. 2020, eq. 7). loss_factor: on the whole loss (paper,
-    V.C: 0.1). task_weights: head group -> weight; groups not named get task_weight_default. ema: decay of the weights'
-    average, which is what is kept. patience: evaluations without a better validation score before stopping.
+    truncated smoothing loss, its threshold smoothing_cut (Li et al. 2020, eq. 7). loss_factor: on the whole loss
+    (paper, V.C: 0.1). task_weights: head group -> weight; groups not named get task_weight_default. ema: decay of the
+    weights' average, which is what is kept. patience: evaluations without a better validation score before stopping.
     """
 
     seed: int = 0
@@ -120,6 +133,16 @@ class TrainSettings:
     threads: int = 2
     bfloat16: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "crop_frames", "evaluate_every", "patience", "threads"):
+            _require(getattr(self, name) >= 1, f"train.{name} must be 1 or more, got {getattr(self, name)}")
+        _require(
+            0 <= self.warmup_frames < self.crop_frames,
+            f"train.warmup_frames must lie in 0 .. crop_frames - 1, got {self.warmup_frames} of {self.crop_frames}",
+        )
+        _require(self.learning_rate >= 0, f"train.learning_rate must be 0 or more, got {self.learning_rate}")
+        _require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
+
 
 @dataclass(frozen=True)
 class DecodingSettings:
@@ -128,6 +151,13 @@ class DecodingSettings:
     margin: float = 0.0
     min_bout_frames: int = 1
     merge_gap_frames: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.margin <= 1, f"decoding.margin must lie in [0, 1], got {self.margin}")
+        _require(
+            self.min_bout_frames >= 1 and self.merge_gap_frames >= 0,
+            f"decoding: min_bout_frames must be 1 or more and merge_gap_frames 0 or more, got {self}",
+        )
 
 
 @dataclass(frozen=True)
@@ -139,6 +169,9 @@ class GapSettings:
 
     fill_frames: int = 30
     low_confidence: float = 0.3
+
+    def __post_init__(self) -> None:
+        _require(self.fill_frames >= 0, f"gaps.fill_frames must be 0 or more, got {self.fill_frames}")
 
 
 @dataclass(frozen=True)
@@ -161,6 +194,10 @@ class Recipe:
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
     gaps: GapSettings = field(default_factory=GapSettings)
 
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.arena
+        _require(x0 < x1 and y0 < y1, f"arena is a box x0, y0, x1, y1 in px with x0 < x1 and y0 < y1, got {self.arena}")
+
 
 @dataclass(frozen=True)
 class ServeSettings:
@@ -179,6 +216,10 @@ class ServeSettings:
     idle_timeout_s: float = 60.0
     queue_messages: int = 100_000
     max_message_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "max_batch", "idle_timeout_s", "queue_messages", "max_message_bytes"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
 
 
 def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
@@ -232,6 +273,11 @@ def to_plain(settings: Any) -> dict[str, Any]:
     return plain
 
 
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise SettingError(otherwise)
+
+
 def _build(value: Any, kind: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
@@ -248,7 +294,8 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         ]
         if needed:
             raise SettingError(f"{where}: missing key {', '.join(needed)}")
-        return kind(**{k: _build(v, hints[k], f"{where}: {k}") for k, v in value.items()})
+        values = {k: _build(v, hints[k], f"{where}: {k}") for k, v in value.items()}
+        return typing.cast(type, kind)(**values)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _build(value, next(a for a in arguments if a is not type(None)), where)

@@ -1,4 +1,6 @@
-"""From probabilities to bouts: hysteresis, minimum bout and merge gap, causally. Written once, the same live and offline.
+"""From probabilities to bouts: hysteresis, minimum bout and merge gap, causally.
+
+Written once, the same live and offline.
 
 Per head: the label changes to a better one when it leads by `margin`, has led for `min_bout_frames` frames on end, and
 the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of its bout).
@@ -37,9 +39,7 @@ class Decoder:
     def __init__(self, offsets: tuple[int, ...], settings: DecodingSettings) -> None:
         self.n_heads = len(offsets) - 1
         self._offsets = np.array(offsets, np.int64)
-        self._rule = np.array(
-            [settings.margin, settings.min_bout_frames, settings.merge_gap_frames], np.float64
-        )
+        self._rule = np.array([settings.margin, settings.min_bout_frames, settings.merge_gap_frames], np.float64)
 
     def init_state(self, slots: int) -> DecoderState:
         """A fresh state for S slots."""

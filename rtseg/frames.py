@@ -7,6 +7,7 @@ Nothing behind this file checks a frame again.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,10 @@ def frame(
     keypoints: (A, K, 2) px with NaN where missing; confidence: (A, K) or None, which stands for 1 where a point is
     present. shape: the (A, K) that the stream declared. Raises FrameError naming field, expectation and what came.
     """
+    try:
+        seq, t_source_ns = operator.index(seq), operator.index(t_source_ns)
+    except TypeError as error:
+        raise FrameError(f"stream {stream!r}: seq and t_source_ns must be whole numbers: {error}") from error
     if not 0 <= seq <= MAX_SEQ or not 0 <= t_source_ns <= MAX_SEQ:
         raise FrameError(f"stream {stream!r}: seq and t_source_ns must lie in 0 .. 2^63-1, got {seq} and {t_source_ns}")
     try:
@@ -73,6 +78,8 @@ def frame(
 def _float32(values: ArrayLike) -> Float32:
     """A copy as float32; TypeError for what numpy would turn into numbers though it is none, such as text and dates."""
     raw = np.asarray(values)
+    if raw.dtype == np.float32:
+        return np.array(raw, order="C")
     if raw.dtype.kind not in "fiubO":
         raise TypeError(f"got an array of {raw.dtype}")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused as a coordinate
@@ -120,6 +127,4 @@ def point_quality(keypoints: Float32, confidence: Float32, low: float, out: NDAr
 
 def missing_frame(shape: tuple[int, int], *, seq: int, t_source_ns: int, stream: str) -> Frame:
     """The frame that stands for one that never came: every point missing."""
-    return Frame(
-        stream, seq, t_source_ns, np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32)
-    )
+    return Frame(stream, seq, t_source_ns, np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32))

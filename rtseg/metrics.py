@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import needs_extra
-from rtseg.recordings.heads import Head
 from rtseg.recordings.bouts import Bout, bouts_of
+from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 
 Video = tuple[NDArray[np.float32], NDArray[np.int16]]
@@ -102,7 +102,10 @@ def average_precision(truth: NDArray[np.bool_], probability: NDArray[np.floating
 def segmental_f1(
     guesses: Sequence[NDArray[np.int16]], truths: Sequence[NDArray[np.int16]], scored: Sequence[int], overlap: float
 ) -> float:
-    """F1 in percent of bouts whose intersection over union reaches `overlap` (Lea et al. 2017); each true bout counts once."""
+    """F1 in percent of bouts whose intersection over union reaches `overlap` (Lea et al. 2017).
+
+    Each true bout counts once.
+    """
     hits = wrong = missed = 0
     for guess, truth in zip(guesses, truths, strict=True):
         wanted = [b for b in bouts_of(truth) if b.label in scored]
@@ -133,7 +136,7 @@ def edit_score(guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Seque
         change = np.minimum(row[1:] + 1, row[:-1] + (b != label))
         cost = np.concatenate(([i], change)) - np.arange(len(b) + 1)
         row = np.minimum.accumulate(cost) + np.arange(len(b) + 1)
-    return 100.0 * (1 - row[-1] / max(len(a), len(b)))
+    return 100.0 * (1 - float(row[-1]) / max(len(a), len(b)))
 
 
 def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.int16]], fps: float) -> ClassScore:

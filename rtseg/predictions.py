@@ -1,6 +1,7 @@
 """What a model answers: one `Prediction` a frame, or `Predictions` of a whole stream, and their file.
 
-The file is the same whether it was written live or offline; probabilities are written so that float32 comes back exactly.
+The file is the same whether it was written live or offline; probabilities are written so that float32 comes back
+exactly.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from rtseg.recordings.heads import Head
 class Quality(enum.IntFlag):
     """What a prediction's reader should know about it.
 
-    WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was stepped
-    as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS: some keypoint is missing.
-    LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no point was seen.
-    IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the stream's frame rate.
+    WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was
+    stepped as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS:
+    some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
+    point was seen. IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the
+    stream's frame rate.
     """
 
     WARMING_UP = 1
@@ -40,8 +42,9 @@ class Quality(enum.IntFlag):
 class Prediction:
     """The answer about one frame.
 
-    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. probs: (P,) float32, the heads side
-    by side. labels: (H,) decoded class index per head. events: (H,) whether a new bout begins here. quality: `Quality`.
+    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. probs: (P,) float32, the heads
+    side by side. labels: (H,) decoded class index per head. events: (H,) whether a new bout begins here. quality:
+    `Quality`.
     """
 
     stream: str
@@ -93,7 +96,10 @@ class Predictions:
 
 
 def write_predictions(predictions: Predictions, path: Path | str) -> None:
-    """CSV, a row a frame: seq, quality, per head its decoded label and its probabilities (9 digits: float32 exactly)."""
+    """CSV, a row a frame.
+
+    Seq, quality, per head its decoded label and its probabilities (9 digits: float32 exactly).
+    """
     heads = predictions.heads
     columns = ["seq", "quality"]
     for head in heads:

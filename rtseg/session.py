@@ -1,7 +1,7 @@
 """One stream's state and its step: frame in, answers out. The daemon, annotate and evaluate all go through here.
 
-A `SessionPool` holds the slots of all streams of one model and steps them in one batch; a `Session` is one stream in it.
-Reads no clock, opens nothing, and never looks ahead: what a frame gets depends on it and on the frames before it.
+A `SessionPool` holds the slots of all streams of one model and steps them in one batch; a `Session` is one stream in
+it. Reads no clock, opens nothing, and never looks ahead: what a frame gets depends on it and on the frames before it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class SessionPool:
     def open(self, stream: str, arena: Arena | None = None) -> Session:
         """A session in a free slot. arena: its box in px; None = the bundle's. Raises RtsegError when all are taken."""
         if not self._free:
-            raise RtsegError(f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity")
+            raise RtsegError(
+                f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
+            )
         slot = self._free.popleft()
         self._features.arena[slot] = self.bundle.arena if arena is None else arena
         session = Session(self, slot, stream)
@@ -95,7 +97,9 @@ class SessionPool:
             if len(session._pending) > self.bundle.lookahead_frames:
                 seq, t_source_ns, flagged = session._pending.popleft()
                 answers[place].append(
-                    Prediction(session.stream, seq, t_source_ns, probs[i].copy(), labels[i].copy(), events[i].copy(), flagged)
+                    Prediction(
+                        session.stream, seq, t_source_ns, probs[i].copy(), labels[i].copy(), events[i].copy(), flagged
+                    )
                 )
 
     def _compute(
@@ -117,9 +121,7 @@ class SessionPool:
 
     def _grow(self, n: int) -> _Rows:
         a, k = self.bundle.skeleton.shape
-        self._rows = _Rows(
-            n, a, k, self._extractor.n_features, self.bundle.network.n_outputs, len(self.heads)
-        )
+        self._rows = _Rows(n, a, k, self._extractor.n_features, self.bundle.network.n_outputs, len(self.heads))
         return self._rows
 
     def _reset(self, slot: int) -> None:
@@ -152,8 +154,8 @@ class Session:
         bundle, pool, total = self.pool.bundle, self.pool, len(recording)
         if recording.skeleton.shape != bundle.skeleton.shape:
             raise FrameError(
-                f"{recording.name}: expected (animals, keypoints) {bundle.skeleton.shape}, got {recording.skeleton.shape}; "
-                "use recording.select(bundle.skeleton)"
+                f"{recording.name}: expected (animals, keypoints) {bundle.skeleton.shape}, got "
+                f"{recording.skeleton.shape}; use recording.select(bundle.skeleton)"
             )
         self.reset()
         owed = bundle.lookahead_frames
@@ -175,12 +177,10 @@ class Session:
             probs[at], labels[at], _, quality[at] = pool._compute(*parts, space.slots[:1], space, 1)
         quality[: bundle.warmup_frames] |= Quality.WARMING_UP
         self.reset()
-        return Predictions(
-            bundle.heads, np.arange(total, dtype=np.int64), probs[owed:], labels[owed:], quality[:total]
-        )
+        return Predictions(bundle.heads, np.arange(total, dtype=np.int64), probs[owed:], labels[owed:], quality[:total])
 
     def finish(self) -> list[Prediction]:
-        """The answers that the lookahead still owes, as if nothing were seen any more; the stream is fresh afterwards."""
+        """The answers that the lookahead still owes, as if nothing more were seen; the stream is fresh afterwards."""
         answers = self._owed()
         self.reset()
         return answers
@@ -220,7 +220,10 @@ class Session:
         pool = self.pool
         here = (pool.bundle.hash, pool.engine.name)
         if (plain["model"], plain["engine"]) != here:
-            raise RtsegError(f"the snapshot is of model and engine {plain['model'][:12]}, {plain['engine']}; here: {here[0][:12]}, {here[1]}")
+            raise RtsegError(
+                f"the snapshot is of model {plain['model'][:12]} on engine {plain['engine']}; "
+                f"here: {here[0][:12]} on {here[1]}"
+            )
         load_state(pool._features, self.slot, plain["features"])
         pool.engine.restore(self.slot, plain["network"])
         for part, values in zip(pool._decoding, plain["decoding"], strict=True):

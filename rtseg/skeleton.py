@@ -58,7 +58,7 @@ class Skeleton:
     @property
     def mirror(self) -> tuple[int, ...]:
         """For every keypoint the index of its mirror image. Length K."""
-        partner = {left: right for left, right in self.pairs} | {right: left for left, right in self.pairs}
+        partner = dict(self.pairs) | {right: left for left, right in self.pairs}
         return tuple(self.keypoints.index(partner.get(name, name)) for name in self.keypoints)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
 
     Raises SkeletonError naming the missing ones when a name has no counterpart, or two.
     """
-    exact = {name: i for i, name in enumerate(offered)}
+    exact = {name: i for i, name in enumerate(offered) if offered.count(name) == 1}
     folded: dict[str, list[int]] = {}
     for i, name in enumerate(offered):
         folded.setdefault(_fold(name), []).append(i)

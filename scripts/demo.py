@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from rtseg.bundle import load_bundle
 from rtseg.ethogram import draw_ethogram
 from rtseg.predictions import write_predictions
 from rtseg.replay import replay
@@ -21,7 +23,9 @@ from rtseg.simulate.tasks import simulate_sequence
 
 BUNDLE = Path("engines/mice-sim")
 OUT = Path("demo-output")
-SECONDS, FPS, SEED = 40, 30, 2026
+LOG = OUT / "daemon.log"
+SECONDS, FPS, SEED = 30, 30, 2028
+"""A scene with attacks, chosen by its labels and not by the model's answers."""
 START_S = time.monotonic()
 
 
@@ -34,9 +38,10 @@ def main() -> int:
     say(f"starting the daemon: rtseg serve {BUNDLE}")
     with tempfile.TemporaryDirectory() as folder:
         addresses = ["--frames", f"ipc://{folder}/frames", "--predictions", f"ipc://{folder}/predictions"]
-        daemon = subprocess.Popen(
-            [sys.executable, "-m", "rtseg", "serve", str(BUNDLE), *addresses], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-m", "rtseg", "serve", str(BUNDLE), *addresses]
+        # The daemon logs to a file, for the live picture has the screen.
+        with LOG.open("w") as log:
+            daemon = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             say(f"simulating {SECONDS} s of two mice")
             recording, labels = simulate_sequence(SEED, SECONDS * FPS, name="simulated mice", aggressive=True)
@@ -44,7 +49,7 @@ def main() -> int:
             assert daemon.stdout is not None
             line = daemon.stdout.readline()
             if not line.startswith("ready "):
-                print("the daemon did not start", file=sys.stderr)
+                print(f"the daemon did not start; see {LOG}: {LOG.read_text()}", file=sys.stderr)
                 return 1
             ready = json.loads(line.removeprefix("ready "))
             say(f"replaying {SECONDS} s live at {FPS} frames per second to {ready['frames']}")
@@ -54,14 +59,16 @@ def main() -> int:
             daemon.send_signal(signal.SIGTERM)
             code = daemon.wait(timeout=30)
     if code != 0:
-        print(f"the daemon ended with {code}", file=sys.stderr)
+        print(f"the daemon ended with {code}; see {LOG}", file=sys.stderr)
         return 1
     say("drawing")
-    write_predictions(done.predictions, OUT / "predictions.csv")
+    # The wire does not say which classes are scored; the bundle does.
+    predictions = replace(done.predictions, heads=load_bundle(BUNDLE).heads)
+    write_predictions(predictions, OUT / "predictions.csv")
     title = "Simulated mice, shipped bundle mice-sim, answered live"
     truth = labels.frames
-    draw_ethogram(done.predictions, "task1", OUT / "ethogram.png", fps=FPS, truth=truth, title=title)
-    guess = done.predictions.of("task1").argmax(axis=1)
+    draw_ethogram(predictions, "task1", OUT / "ethogram.png", fps=FPS, truth=truth, title=title)
+    guess = predictions.of("task1").argmax(axis=1)
     print(f"{np.mean(guess == truth):.0%} of {len(truth)} frames as labelled (simulated mice, simulated annotator)")
     print_latency(done)
     torch = importlib.util.find_spec("torch")

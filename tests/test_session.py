@@ -24,7 +24,7 @@ from rtseg.skeleton import MICE7
 def wandering(n_frames: int, seed: int = 0, missing: float = 0.1) -> Recording:
     """Two animals that drift, with missing points."""
     rng = np.random.default_rng(seed)
-    body = np.cumsum(rng.normal(0, 3, (n_frames, 2, 1, 2)), axis=0) + [[400, 250]]
+    body = np.cumsum(rng.normal(0, 3, (n_frames, 2, 1, 2)), axis=0) + np.array([400, 250])
     points = body + rng.normal(0, 20, (1, 2, 7, 2)) + rng.normal(0, 1, (n_frames, 2, 7, 2))
     points[rng.random((n_frames, 2, 7)) < missing] = np.nan
     keypoints, confidence = clean(points, rng.random((n_frames, 2, 7)))
@@ -125,7 +125,7 @@ def test_a_snapshot_goes_on_bit_for_bit_in_another_slot(classifier: Classifier) 
 
 def test_a_snapshot_of_another_model_is_refused(tiny_bundle: Path, classifier: Classifier) -> None:
     stranger = Classifier(replace(load_bundle(tiny_bundle), hash="another"), capacity=1)
-    with pytest.raises(RtsegError, match="another"),_open(classifier) as session:
+    with pytest.raises(RtsegError, match="another"), _open(classifier) as session:
         session.restore(stranger.open("s").snapshot())
 
 

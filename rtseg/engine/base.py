@@ -27,10 +27,10 @@ class Engine(ABC):
         self.spec, self.capacity = spec, capacity
 
     @abstractmethod
-    def step(
-        self, features: NDArray[np.float32], slots: NDArray[np.int32], out: NDArray[np.float32]
-    ) -> None:
-        """One frame for each row: features (B, F) raw with NaN = not known, slots (B,) -> probabilities into out (B, P).
+    def step(self, features: NDArray[np.float32], slots: NDArray[np.int32], out: NDArray[np.float32]) -> None:
+        """One frame for each row.
+
+        Features (B, F) raw with NaN = not known, slots (B,) -> probabilities into out (B, P).
 
         Rows are taken in order; a slot that comes twice is stepped twice.
         """

@@ -52,12 +52,16 @@ class NumbaEngine(Engine):
         self._memory.frames[slots] = 0
 
     def snapshot(self, slot: int) -> bytes:
-        return self._memory.frames[slot].tobytes() + self._memory.rings[slot].tobytes()
+        phase: bytes = self._memory.frames[slot].tobytes()
+        rings: bytes = self._memory.rings[slot].tobytes()
+        return phase + rings
 
     def restore(self, slot: int, data: bytes) -> None:
         expected = 8 + self._memory.rings[slot].nbytes
         if len(data) != expected:
-            raise EngineError(f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?")
+            raise EngineError(
+                f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?"
+            )
         self._memory.frames[slot] = np.frombuffer(data[:8], np.int64)[0]
         self._memory.rings[slot] = np.frombuffer(data[8:], np.float32)
 

@@ -148,7 +148,8 @@ def advance(features: F32, slots: NDArray[np.int32], w: Weights, layout: Layout,
     head_layers, width = w.head_conv.shape[1], w.head_conv.shape[2]
     n_heads, n_outputs = len(layout.offsets) - 1, w.first.shape[0]
     kernel = w.conv.shape[2] // channels
-    # Scratch: z (F) | h (C) | taps (K*C) | y (C) | mixed (C) | first logits (P) | first probabilities (P) | entered (H*G)
+    # Scratch: z (F) | h (C) | taps (K*C) | y (C) | mixed (C) | first logits (P) | first probabilities (P) | entered
+    # (H*G)
     z = memory.scratch[:n_features]
     rest = memory.scratch[n_features:]
     h, rest = rest[:channels], rest[channels:]

@@ -25,11 +25,7 @@ class FeatureExtractor:
         self.n_features = len(self.features)
         self._n_averages = sum(f.group == "averages" for f in self.features)
         orbits = spec.orbits(skeleton) if spec.animal_order == "sorted" else []
-        unsigned = [
-            i
-            for i, f in enumerate(self.features)
-            if f.orbit == "turn_sin" and spec.animal_order == "sorted"
-        ]
+        unsigned = [i for i, f in enumerate(self.features) if f.orbit == "turn_sin" and spec.animal_order == "sorted"]
         self._plan = FeaturePlan(
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
@@ -49,7 +45,7 @@ class FeatureExtractor:
             held=np.empty((slots, a, k, 2), np.float32),
             age=np.empty((slots, a, k), np.int32),
             averages=np.empty((slots, max(self._n_averages, 1)), np.float32),
-            count=np.empty((slots, max(self._n_averages, 1)), np.int32),
+            averaged=np.empty((slots, max(self._n_averages, 1)), np.int32),
             frames=np.empty(slots, np.int64),
             arena=np.tile(np.array(arena, np.float32), (slots, 1)),
         )

@@ -24,10 +24,10 @@ NEVER = np.int32(2**30)
 class FeaturePlan(NamedTuple):
     """What `advance` is to compute; the same for every stream of a model.
 
-    enabled: (groups,) bool in the order of spec.GROUPS. lags: (L,) int64 frames. decay: (H,) float32, the share that an
-    exponential average keeps in a frame. scalars: (5,) float64: fps, hold_frames, absence cap in s, rear and front
-    keypoint. orbits: the columns to be sorted, orbit after orbit; orbit_ends: where each ends. unsigned: columns of which
-    only the magnitude is kept. All three are empty where the animals' order is kept.
+    enabled: (groups,) bool in the order of spec.GROUPS. lags: (L,) int64 frames. decay: (H,) float32, the share that
+    an exponential average keeps in a frame. scalars: (5,) float64: fps, hold_frames, absence cap in s, rear and front
+    keypoint. orbits: the columns to be sorted, orbit after orbit; orbit_ends: where each ends. unsigned: columns of
+    which only the magnitude is kept. All three are empty where the animals' order is kept.
     """
 
     enabled: NDArray[np.bool_]
@@ -43,7 +43,7 @@ class FeatureState(NamedTuple):
     """What a feature step remembers, for S slots.
 
     past: (S, D, A, K, 2) ring of the effective points (seen, or held where last seen), D = 2 * longest lag + 1.
-    held: (S, A, K, 2) where each point was last seen. age: (S, A, K) frames since then. averages: (S, M) and count:
+    held: (S, A, K, 2) where each point was last seen. age: (S, A, K) frames since then. averages: (S, M) and averaged:
     (S, M) frames averaged so far. frames: (S,) frames since the reset. arena: (S, 4) box x0, y0, x1, y1 in px.
     """
 
@@ -51,7 +51,7 @@ class FeatureState(NamedTuple):
     held: F32
     age: NDArray[np.int32]
     averages: F32
-    count: NDArray[np.int32]
+    averaged: NDArray[np.int32]
     frames: NDArray[np.int64]
     arena: F32
 
@@ -63,7 +63,7 @@ def reset(state: FeatureState, slot: int) -> None:
     state.held[slot] = np.nan
     state.age[slot] = NEVER
     state.averages[slot] = 0.0
-    state.count[slot] = 0
+    state.averaged[slot] = 0
     state.frames[slot] = 0
 
 
@@ -141,7 +141,7 @@ def _remember(points: F32, slot: int, plan: FeaturePlan, state: FeatureState) ->
                 state.past[slot, now, a, k] = state.held[slot, a, k]
             else:
                 state.past[slot, now, a, k] = np.nan
-    return now
+    return int(now)
 
 
 @njit(cache=True)
@@ -321,13 +321,11 @@ def _frame_groups(points: F32, body: F32, plan: FeaturePlan, out: F32, at: int) 
 def _approach(body: F32, a: int, b: int, vx: float, vy: float) -> float:
     """The part of a velocity of animal a that leads towards animal b; px/s."""
     dx, dy = body[b, 0] - body[a, 0], body[b, 1] - body[a, 1]
-    return (vx * dx + vy * dy) / (math.sqrt(dx * dx + dy * dy) + 1e-3)
+    return float((vx * dx + vy * dy) / (math.sqrt(dx * dx + dy * dy) + 1e-3))
 
 
 @njit(cache=True)
-def _motion_groups(
-    body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32, at: int
-) -> int:
+def _motion_groups(body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32, at: int) -> int:
     """body_velocity, approach, acceleration: causal differences at several lags."""
     on, fps = plan.enabled, plan.scalars[0]
     n_animals = body.shape[0]
@@ -368,16 +366,17 @@ def _average(value: float, m: int, plan: FeaturePlan, state: FeatureState, slot:
     if math.isnan(value):
         return
     for h in range(len(plan.decay)):
-        state.count[slot, m + h] += 1
-        weight = max(1.0 - plan.decay[h], 1.0 / state.count[slot, m + h])
+        state.averaged[slot, m + h] += 1
+        weight = max(1.0 - plan.decay[h], 1.0 / state.averaged[slot, m + h])
         state.averages[slot, m + h] += weight * (value - state.averages[slot, m + h])
 
 
 @njit(cache=True)
-def _averages(
-    points: F32, body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32, at: int
-) -> int:
-    """averages: speed and extension of each animal, distance and overlap of each pair, approach of each ordered pair."""
+def _averages(points: F32, body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32, at: int) -> int:
+    """averages.
+
+    Speed and extension of each animal, distance and overlap of each pair, approach of each ordered pair.
+    """
     if not plan.enabled[14]:
         return at
     n_animals, horizons, m = body.shape[0], len(plan.decay), 0
@@ -397,5 +396,5 @@ def _averages(
                 _average(_approach(body, a, b, vx, vy), m, plan, state, slot)
                 m += horizons
     for i in range(m):
-        out[at + i] = state.averages[slot, i] if state.count[slot, i] > 0 else np.nan
+        out[at + i] = state.averages[slot, i] if state.averaged[slot, i] > 0 else np.nan
     return at + m

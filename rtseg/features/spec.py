@@ -34,9 +34,9 @@ class FeatureSpec:
     groups: names from `GROUPS`; their order here does not matter. lags: in frames, for speeds and accelerations over
     causal differences. horizons_s: time constants of the exponential averages. hold_frames: how long a missing point
     stands where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point was seen stops
-    counting. animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade places
-    when the animals do are then sorted by value, largest first, NaN last, so that no answer depends on who is called first
-    (and a signed angle between two animals becomes its magnitude).
+    counting. animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade
+    places when the animals do are then sorted by value, largest first, NaN last, so that no answer depends on who is
+    called first (and a signed angle between two animals becomes its magnitude).
     """
 
     groups: tuple[str, ...] = ()
@@ -91,8 +91,11 @@ class FeatureSpec:
         """The inverse of `to_dict`; unknown fields are refused."""
         known = {"groups", "lags", "horizons_s", "hold_frames", "absence_cap_s", "animal_order"}
         if set(plain) - known:
-            raise SettingError(f"unknown feature setting {', '.join(sorted(set(plain) - known))}; known: {sorted(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+            raise SettingError(
+                f"unknown feature setting {', '.join(sorted(set(plain) - known))}; known: {sorted(known)}"
+            )
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
 
 
 Names = Callable[[Skeleton, FeatureSpec], Iterator[tuple[str, str]]]

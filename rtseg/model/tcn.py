@@ -85,7 +85,10 @@ class MultitaskTCN(nn.Module):
         return first, refined
 
     def probabilities(self, features: Tensor) -> Tensor:
-        """Calibrated probabilities (B, T, P) of all heads side by side: what an engine's step gives, for whole sequences."""
+        """Calibrated probabilities (B, T, P) of all heads side by side.
+
+        What an engine's step gives, for whole sequences.
+        """
         _, refined = self(features)
         return torch.cat(
             [

@@ -39,7 +39,7 @@ def simulate_dataset(
     minutes: float = 3.0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write calms21_task{1,2,3}_{train,validation,test}.json and dataset.toml into a folder; the path of the dataset file.
+    """Write calms21_task{1,2,3}_{train,validation,test}.json and dataset.toml into a folder; the path of the latter.
 
     sequences: training sequences of Task 1, of Task 2 (one for each of five annotators at least) and of Task 3 (one
     for each of seven behaviours at least). minutes: length of every sequence. Raises SettingError for too few or too

@@ -43,7 +43,6 @@ def augment(
     if settings.swap_animals and rng.random() < settings.swap_animals:
         order = rng.permutation(points.shape[1])
         points, scores = points[:, order], scores[:, order]
-    t, a, k = scores.shape
     if settings.drop_points:
         _drop(points, scores, rng, settings.drop_points, per_animal=False)
     if settings.drop_animal:

@@ -37,7 +37,7 @@ def load(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], 
     path = folder / NAME
     if not path.is_file():
         return None
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         progress: dict[str, Any] = json.loads(file.metadata()["progress"])
     if progress["fingerprint"] != fingerprint:
         raise SettingError(

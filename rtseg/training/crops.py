@@ -54,12 +54,16 @@ def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads
 class CropSampler:
     """Random crops of examples, augmented, as features."""
 
-    def __init__(self, examples: Sequence[Example], recipe: Recipe, skeleton: Skeleton, extractor: FeatureExtractor) -> None:
+    def __init__(
+        self, examples: Sequence[Example], recipe: Recipe, skeleton: Skeleton, extractor: FeatureExtractor
+    ) -> None:
         factor = recipe.augment.interpolate
         self._examples = [
-            Example(e.name, *interpolate(e.keypoints, e.confidence, factor), np.stack(
-                [interpolate_labels(c, factor) for c in e.labels.T], axis=1
-            ))
+            Example(
+                e.name,
+                *interpolate(e.keypoints, e.confidence, factor),
+                np.stack([interpolate_labels(c, factor) for c in e.labels.T], axis=1),
+            )
             for e in examples
         ]
         self._recipe, self._skeleton = recipe, skeleton
@@ -114,9 +118,7 @@ def delay_labels(labels: NDArray[np.int16], lookahead: int) -> NDArray[np.int16]
     return late
 
 
-def fit_scaler(
-    features: Sequence[NDArray[np.float32]], kind: str, clip: float
-) -> dict[str, NDArray[np.float32]]:
+def fit_scaler(features: Sequence[NDArray[np.float32]], kind: str, clip: float) -> dict[str, NDArray[np.float32]]:
     """The scaler tensors of a network from training features, list of (T, F) with NaN.
 
     `standard`: mean and deviation after cutting each feature at its 0.5 and 99.5 percentiles, because identity swaps

@@ -96,7 +96,7 @@ def train(
         ],
         lr=settings.learning_rate,
     )
-    run = _Run(fingerprint(recipe, training, validation))
+    run = _Run(fingerprint(recipe, training, validation, skeleton, fps, tuple(heads)))
     resumed = checkpoint.load(folder, run.fingerprint) if folder else None
     if resumed:
         tensors, progress = resumed
@@ -169,9 +169,13 @@ def train(
     return Trained(model.spec, model.tensors(), run.best_score, run.best_epoch, run.seconds, run.history)
 
 
-def fingerprint(recipe: Recipe, training: Sequence[Example], validation: Sequence[Example]) -> str:
-    """A hash of everything that a run's outcome depends on; a checkpoint of another run is not resumed."""
+def fingerprint(recipe: Recipe, training: Sequence[Example], validation: Sequence[Example], *context: object) -> str:
+    """A hash of everything that a run's outcome depends on; a checkpoint of another run is not resumed.
+
+    context: whatever else matters and has a repr that says it all (skeleton, frame rate, heads).
+    """
     digest = hashlib.sha256(json.dumps(config.to_plain(recipe), sort_keys=True).encode())
+    digest.update(repr(context).encode())
     for example in (*training, *validation):
         digest.update(example.name.encode())
         digest.update(np.ascontiguousarray(example.keypoints).data)

@@ -12,7 +12,7 @@ from rtseg.errors import SettingError
 from rtseg.recordings.calms21 import read_calms21
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import IGNORE
-from rtseg.simulate.files import file_name, SPLITS, n_held_out, simulate_dataset
+from rtseg.simulate.files import SPLITS, file_name, n_held_out, simulate_dataset
 from rtseg.simulate.tasks import GROUPS, simulate_group
 
 SMALL = {"seed": 3, "sequences": (3, 5, 7), "minutes": 0.25}

@@ -67,7 +67,7 @@ class Classifier:
 
 
 def load(bundle: Path | str, engine: str = "auto", capacity: int = 16) -> Classifier:
-    """Load a bundle folder and put it on an engine ('auto', 'numba', 'torch').
+    """Load a bundle folder and put it on an engine ('auto', 'numba', 'onnx', 'torch').
 
     Raises BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here.
     """

@@ -5,7 +5,7 @@ Lays a bundle's weights out once at load; the computing is in `numba_kernels`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,82 +25,75 @@ class NumbaEngine(Engine):
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
         super().__init__(spec, capacity)
-        self._weights = pack(spec, weights)
-        dilations = (*spec.dilations, *spec.head_dilations)
-        sizes = [((spec.kernel - 1) * d + 1) * spec.channels for d in spec.dilations]
-        sizes += [((spec.kernel - 1) * d + 1) * spec.head_channels * len(spec.heads) for d in spec.head_dilations]
-        starts = np.concatenate(([0], np.cumsum(sizes)))
-        self._layout = kernels.Layout(
-            dilations=np.array(dilations, np.int64),
-            rings=starts[:-1].astype(np.int64),
-            offsets=np.array(spec.offsets, np.int64),
-            clip=np.array(weights["scaler.clip"], np.float32),
-        )
-        widest = max(spec.channels, spec.head_channels)
-        scratch = spec.n_features + (3 + spec.kernel) * widest + 2 * spec.n_outputs
-        self._memory = kernels.Memory(
-            rings=np.zeros((capacity, int(starts[-1])), np.float32),
-            frames=np.zeros(capacity, np.int64),
-            scratch=np.zeros(scratch + len(spec.heads) * spec.head_channels, np.float32),
-        )
+        c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
+        self._tape = tape(spec, weights)
+        numbers = (c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads)
+        self._sizes = np.array([*numbers, *spec.dilations, *spec.head_dilations, *spec.offsets], np.int64)
+        self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
+        self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
+        scratch = spec.n_features + (k + 3) * max(c, g) + 2 * spec.n_outputs + n_heads * g
+        self._memory = _aligned((capacity, kernels.padded(self._ring_floats + scratch)))
+        self._frames = np.zeros(capacity, np.int64)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
-        kernels.advance(features, slots, self._weights, self._layout, self._memory, out)
+        kernels.advance(features, slots, self._tape, self._sizes, self._memory, self._frames, out)
 
     def reset(self, slots: NDArray[np.int32]) -> None:
-        self._memory.rings[slots] = 0.0
-        self._memory.frames[slots] = 0
+        self._memory[slots] = 0.0
+        self._frames[slots] = 0
 
     def snapshot(self, slot: int) -> bytes:
-        phase: bytes = self._memory.frames[slot].tobytes()
-        rings: bytes = self._memory.rings[slot].tobytes()
-        return phase + rings
+        data: bytes = self._frames[slot].tobytes() + self._memory[slot, : self._ring_floats].tobytes()
+        return data
 
     def restore(self, slot: int, data: bytes) -> None:
-        expected = 8 + self._memory.rings[slot].nbytes
+        expected = 8 + 4 * self._ring_floats
         if len(data) != expected:
             raise EngineError(
                 f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?"
             )
-        self._memory.frames[slot] = np.frombuffer(data[:8], np.int64)[0]
-        self._memory.rings[slot] = np.frombuffer(data[8:], np.float32)
+        self._frames[slot] = np.frombuffer(data[:8], np.int64)[0]
+        self._memory[slot, : self._ring_floats] = np.frombuffer(data[8:], np.float32)
 
 
-def pack(spec: NetworkSpec, weights: Mapping[str, F32]) -> kernels.Weights:
-    """A bundle's tensors (inputs before outputs) in the order that the kernel reads them (outputs before inputs)."""
+def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> F32:
+    """A bundle's tensors in the order in which a step reads them, each from a cache line's beginning on."""
+    parts = [np.ravel(part) for part in _in_order(spec, weights)]
+    filled = _aligned((sum(kernels.padded(part.size) for part in parts),))
+    at = 0
+    for part in parts:
+        filled[at : at + part.size] = part
+        at += kernels.padded(part.size)
+    return filled
+
+
+def _in_order(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[F32]:
     heads = [f"head.{h.name}" for h in spec.heads]
     n_classes = [len(h.classes) for h in spec.heads]
-
-    def conv(name: str) -> F32:
-        w = weights[f"{name}.conv.weight"]  # (L, K, C_in, C_out)
-        return w.reshape(len(w), -1, w.shape[-1]).transpose(0, 2, 1)
-
-    def across(suffix: str) -> F32:
-        return np.concatenate([weights[f"{h}.{suffix}"].T for h in heads])
-
-    def stack(suffix: str) -> F32:
-        return np.stack([weights[f"{h}.{suffix}"] for h in heads])
-
-    enter = [weights[f"{h}.enter.weight"] for h in heads]  # each (n + C, G)
-    plain = kernels.Weights(
-        scaler=np.stack([weights["scaler.fill"], weights["scaler.shift"], weights["scaler.scale"]]),
-        inputs=weights["input.weight"].T,
-        conv=conv("trunk"),
-        mix=weights["trunk.mix.weight"].transpose(0, 2, 1),
-        first=across("first.weight"),
-        enter=np.concatenate([e[n:].T for e, n in zip(enter, n_classes, strict=True)]),
-        enter_probs=np.concatenate([e[:n] for e, n in zip(enter, n_classes, strict=True)]),
-        head_conv=np.stack([conv(h) for h in heads]),
-        head_mix=stack("mix.weight").transpose(0, 1, 3, 2),
-        leave=across("leave.weight"),
-        calibration=np.stack([across("calibration.scale"), across("calibration.shift")]),
-        input_bias=weights["input.bias"],
-        conv_bias=weights["trunk.conv.bias"],
-        mix_bias=weights["trunk.mix.bias"],
-        first_bias=across("first.bias"),
-        enter_bias=across("enter.bias"),
-        head_conv_bias=stack("conv.bias"),
-        head_mix_bias=stack("mix.bias"),
-        leave_bias=across("leave.bias"),
+    enter = [w[f"{h}.enter.weight"] for h in heads]  # each (n + C, G): first probabilities, then the trunk
+    yield from (w["scaler.fill"], w["scaler.shift"], w["scaler.scale"], w["scaler.clip"])
+    yield from (w["input.bias"], w["input.weight"].T)
+    yield from _residual(w, "trunk")
+    yield np.concatenate([w[f"{h}.{part}.bias"] for part in ("first", "enter") for h in heads])
+    yield np.concatenate(
+        [w[f"{h}.first.weight"].T for h in heads] + [e[n:].T for e, n in zip(enter, n_classes, strict=True)]
     )
-    return kernels.Weights(*(np.ascontiguousarray(part, np.float32) for part in plain))
+    for h, e, n in zip(heads, enter, n_classes, strict=True):
+        yield e[:n]
+        yield from _residual(w, h)
+        yield from (w[f"{h}.leave.bias"], w[f"{h}.leave.weight"].T)
+        yield from (w[f"{h}.calibration.scale"], w[f"{h}.calibration.shift"])
+
+
+def _residual(w: Mapping[str, F32], name: str) -> Iterator[F32]:
+    for layer, conv in enumerate(w[f"{name}.conv.weight"]):  # (K, C_in, C_out)
+        yield from (w[f"{name}.conv.bias"][layer], conv.reshape(-1, conv.shape[-1]).T)
+        yield from (w[f"{name}.mix.bias"][layer], w[f"{name}.mix.weight"][layer].T)
+
+
+def _aligned(shape: tuple[int, ...]) -> F32:
+    """Zeros that begin at a cache line."""
+    size = int(np.prod(shape))
+    room = np.zeros(size + kernels.LINE, np.float32)
+    start = -room.ctypes.data // room.itemsize % kernels.LINE
+    return room[start : start + size].reshape(shape)

@@ -111,9 +111,14 @@ def _clean(points: Float32, scores: Float32) -> int:
 
 
 @njit(cache=True)
-def point_quality(keypoints: Float32, confidence: Float32, low: float, out: NDArray[np.int32]) -> None:
-    """For frames (N, A, K, 2) and (N, A, K) into out (N,): 1 where a point is missing, + 2 where the mean confidence of
-    the seen points is under `low` or no point was seen."""
+def point_quality(
+    keypoints: Float32, confidence: Float32, low: float, missing_flag: int, low_flag: int, out: NDArray[np.int32]
+) -> None:
+    """Flags of frames (N, A, K, 2) and (N, A, K) into out (N,).
+
+    missing_flag where a point is missing; low_flag where the mean confidence of the seen points is under `low`, or no
+    point was seen.
+    """
     for n in range(len(out)):
         seen, total, points = 0, 0.0, 0
         for a in range(confidence.shape[1]):
@@ -122,7 +127,11 @@ def point_quality(keypoints: Float32, confidence: Float32, low: float, out: NDAr
                 if not math.isnan(keypoints[n, a, k, 0]):
                     seen += 1
                     total += confidence[n, a, k]
-        out[n] = (1 if seen < points else 0) + (2 if seen == 0 or total < low * seen else 0)
+        out[n] = 0
+        if seen < points:
+            out[n] |= missing_flag
+        if seen == 0 or total < low * seen:
+            out[n] |= low_flag
 
 
 def missing_frame(shape: tuple[int, int], *, seq: int, t_source_ns: int, stream: str) -> Frame:

@@ -24,6 +24,11 @@ from rtseg.predictions import Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording
 
 Arena = tuple[float, float, float, float]
+_Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
+"""Keypoints (N, A, K, 2), confidence (N, A, K), slots (N,) and features (N, F) on their way through a pool."""
+KEPT_ROWS = 256
+"""Buffers of larger batches are not kept."""
+MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 
 
 @dataclass(slots=True)
@@ -49,9 +54,9 @@ class SessionPool:
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
         self._decoding = self._decoder.init_state(engine.capacity)
         self._free = deque(range(engine.capacity))
-        a, k = bundle.skeleton.shape
         self._one_slot = np.zeros(1, np.int32)
-        self._rows = _Rows(0, a, k, self._extractor.n_features, bundle.network.n_outputs, len(bundle.heads))
+        self._kept: dict[int, _Buffers] = {}
+        self._n_outputs, self._low_confidence = bundle.network.n_outputs, bundle.gaps.low_confidence
 
     def open(self, stream: str, arena: Arena | None = None) -> Session:
         """A session in a free slot. arena: its box in px; None = the bundle's. Raises RtsegError when all are taken."""
@@ -87,19 +92,18 @@ class SessionPool:
         if not rows:
             return
         n = len(rows)
-        space = self._rows if n <= len(self._rows.slots) else self._grow(n)
-        keypoints, confidence, slots = space.keypoints[:n], space.confidence[:n], space.slots[:n]
+        keypoints, confidence, slots, features = self._buffers(n)
         for i, (_, session, frame, _) in enumerate(rows):
             keypoints[i], confidence[i], slots[i] = frame.keypoints, frame.confidence, session.slot
-        probs, labels, events, quality = self._compute(keypoints, confidence, slots, space, n)
+        probs, labels, events, quality = self._compute(keypoints, confidence, slots, features)
+        lookahead = self.bundle.lookahead_frames
         for i, (place, session, frame, flags) in enumerate(rows):
-            session._pending.append((frame.seq, frame.t_source_ns, flags | int(quality[i])))
-            if len(session._pending) > self.bundle.lookahead_frames:
-                seq, t_source_ns, flagged = session._pending.popleft()
+            pending = session._pending
+            pending.append((frame.seq, frame.t_source_ns, flags | int(quality[i])))
+            if len(pending) > lookahead:
+                seq, t_source_ns, flagged = pending.popleft()
                 answers[place].append(
-                    Prediction(
-                        session.stream, seq, t_source_ns, probs[i].copy(), labels[i].copy(), events[i].copy(), flagged
-                    )
+                    Prediction(session.stream, seq, t_source_ns, probs[i], labels[i], events[i], flagged)
                 )
 
     def _compute(
@@ -107,22 +111,36 @@ class SessionPool:
         keypoints: NDArray[np.float32],
         confidence: NDArray[np.float32],
         slots: NDArray[np.int32],
-        space: _Rows,
-        n: int,
+        features: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.bool_], NDArray[np.int32]]:
-        """The way of the data: features, engine, decoding, for N rows in order."""
-        probs, labels, events, quality = space.probs[:n], space.labels[:n], space.events[:n], space.quality[:n]
-        point_quality(keypoints, confidence, self.bundle.gaps.low_confidence, quality)
-        quality *= Quality.MISSING_POINTS  # and twice that is LOW_CONFIDENCE
-        self._extractor.step(keypoints, confidence, slots, self._features, space.features[:n])
-        self.engine.step(space.features[:n], slots, probs)
+        """The way of the data: features, engine, decoding, for N rows in order. features: (N, F) scratch.
+
+        Returns fresh arrays, which the predictions keep.
+        """
+        n, n_heads = len(slots), len(self.heads)
+        probs = np.empty((n, self._n_outputs), np.float32)
+        labels, events = np.empty((n, n_heads), np.int16), np.empty((n, n_heads), np.bool_)
+        quality = np.empty(n, np.int32)
+        point_quality(keypoints, confidence, self._low_confidence, MISSING_POINTS, LOW_CONFIDENCE, quality)
+        self._extractor.step(keypoints, confidence, slots, self._features, features)
+        self.engine.step(features, slots, probs)
         self._decoder.step(probs, slots, self._decoding, labels, events)
         return probs, labels, events, quality
 
-    def _grow(self, n: int) -> _Rows:
-        a, k = self.bundle.skeleton.shape
-        self._rows = _Rows(n, a, k, self._extractor.n_features, self.bundle.network.n_outputs, len(self.heads))
-        return self._rows
+    def _buffers(self, n: int) -> _Buffers:
+        """Room for N rows, kept from batch to batch."""
+        buffers = self._kept.get(n)
+        if buffers is None:
+            a, k = self.bundle.skeleton.shape
+            buffers = (
+                np.empty((n, a, k, 2), np.float32),
+                np.empty((n, a, k), np.float32),
+                np.empty(n, np.int32),
+                np.empty((n, self._extractor.n_features), np.float32),
+            )
+            if n <= KEPT_ROWS:
+                self._kept[n] = buffers
+        return buffers
 
     def _reset(self, slot: int) -> None:
         self._one_slot[0] = slot
@@ -162,19 +180,18 @@ class Session:
         probs = np.empty((total + owed, bundle.network.n_outputs), np.float32)
         labels = np.empty((total + owed, len(bundle.heads)), np.int16)
         quality = np.empty(total + owed, np.int32)
-        chunk_frames = max(1, min(chunk_frames, total))
-        space = _Rows(chunk_frames, *bundle.skeleton.shape, bundle.network.n_features, probs.shape[1], labels.shape[1])
-        space.slots[:] = self.slot
-        for start in range(0, total, chunk_frames):
-            n = min(chunk_frames, total - start)
+        features = np.empty((max(1, min(chunk_frames, total)), bundle.network.n_features), np.float32)
+        slots = np.full(len(features), self.slot, np.int32)
+        for start in range(0, total, len(features)):
+            n = min(len(features), total - start)
             here = slice(start, start + n)
             parts = recording.keypoints[here], recording.confidence[here]
-            probs[here], labels[here], _, quality[here] = pool._compute(*parts, space.slots[:n], space, n)
-        for i in range(owed):
+            probs[here], labels[here], _, quality[here] = pool._compute(*parts, slots[:n], features[:n])
+        for at in range(total, total + owed):
             blank = missing_frame(bundle.skeleton.shape, seq=0, t_source_ns=0, stream=self.stream)
             parts = blank.keypoints[None], blank.confidence[None]
-            at = slice(total + i, total + i + 1)
-            probs[at], labels[at], _, quality[at] = pool._compute(*parts, space.slots[:1], space, 1)
+            here = slice(at, at + 1)
+            probs[here], labels[here], _, quality[here] = pool._compute(*parts, slots[:1], features[:1])
         quality[: bundle.warmup_frames] |= Quality.WARMING_UP
         self.reset()
         return Predictions(bundle.heads, np.arange(total, dtype=np.int64), probs[owed:], labels[owed:], quality[:total])
@@ -285,17 +302,3 @@ class Session:
         answers = self._owed()
         self.pool._reset(self.slot)
         return answers
-
-
-class _Rows:
-    """Buffers for N rows on their way through the pool."""
-
-    def __init__(self, n: int, a: int, k: int, n_features: int, n_outputs: int, n_heads: int) -> None:
-        self.keypoints = np.empty((n, a, k, 2), np.float32)
-        self.confidence = np.empty((n, a, k), np.float32)
-        self.slots = np.empty(n, np.int32)
-        self.features = np.empty((n, n_features), np.float32)
-        self.probs = np.empty((n, n_outputs), np.float32)
-        self.labels = np.empty((n, n_heads), np.int16)
-        self.events = np.empty((n, n_heads), np.bool_)
-        self.quality = np.empty(n, np.int32)

@@ -254,7 +254,7 @@ def test_point_quality() -> None:
     points[3], scores[3] = np.nan, 0
     points[4, 0], scores[4, 0], scores[4, 1] = np.nan, 0, 0.3  # the mean is over the seen points alone
     out = np.full(5, 99, np.int32)
-    point_quality(points, scores, 0.3, out)
+    point_quality(points, scores, 0.3, 1, 2, out)
     assert out[:4].tolist() == [0, 1, 2, 3]
     point_quality(points, scores, 0.31, out)
     assert out[4] == 3

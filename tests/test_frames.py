@@ -256,7 +256,7 @@ def test_point_quality() -> None:
     out = np.full(5, 99, np.int32)
     point_quality(points, scores, 0.3, 1, 2, out)
     assert out[:4].tolist() == [0, 1, 2, 3]
-    point_quality(points, scores, 0.31, out)
+    point_quality(points, scores, 0.31, 1, 2, out)
     assert out[4] == 3
-    point_quality(points, scores, 0.29, out)
+    point_quality(points, scores, 0.29, 1, 2, out)
     assert out[4] == 1

@@ -26,6 +26,8 @@ from rtseg.skeleton import Skeleton
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+SHIPPED = Path(__file__).parent / "bundles"
+"""Where a wheel puts the default bundle."""
 TOLERANCE = 1e-5
 """How far a float32 engine's probabilities may stand from the torch reference."""
 
@@ -100,14 +102,14 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
 
 
 def load_bundle(folder: Path | str) -> Bundle:
-    """Read and check a bundle.
+    """Read and check a bundle: a folder, or the bare name of one that came with the installed package.
 
     Raises BundleError when the folder is none, was written by a newer rtseg, or a file is missing or was changed.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    folder = Path(folder)
+    folder = _folder_of(folder)
     try:
         text = (folder / MANIFEST).read_bytes()
     except OSError:
@@ -152,6 +154,12 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise BundleError(f"{folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
         raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+
+
+def _folder_of(name: Path | str) -> Path:
+    folder = Path(name)
+    shipped = SHIPPED / folder
+    return shipped if len(folder.parts) == 1 and not folder.exists() and shipped.is_dir() else folder
 
 
 def _checked(path: Path, digest: str) -> bytes:

@@ -26,6 +26,7 @@ from rtseg.skeleton import Skeleton
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+UNSEALED = "0" * 64
 SHIPPED = Path(__file__).parent / "bundles"
 """Where a wheel puts the default bundle."""
 TOLERANCE = 1e-5
@@ -39,7 +40,7 @@ class Bundle:
     fps: the rate it was trained at. arena: default box x0, y0, x1, y1 in px; a stream's hello may name its own.
     lookahead_frames: the answer about frame t is given at t + lookahead. warmup_frames: a stream's first answers are
     flagged, since training's crops always had this much context. decoding: defaults. scores and provenance:
-    what was measured on what. hash: sha256 over the manifest, which holds the weights' own.
+    what was measured on what. hash: sha256 over the manifest, which holds it and the weights' own.
     """
 
     name: str
@@ -76,6 +77,7 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
     packed = save({n: np.ascontiguousarray(bundle.weights[n], np.float32) for n in shapes})
     manifest = {
         "schema": SCHEMA,
+        "sha256": UNSEALED,
         "name": bundle.name,
         "simulated": bundle.simulated,
         "skeleton": bundle.skeleton.to_dict(),
@@ -93,12 +95,20 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
         "provenance": dict(bundle.provenance),
         "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
     }
-    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
-    for name, data in ((WEIGHTS, packed), (MANIFEST, text.encode())):
+    json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
+    text, digest = seal(manifest)
+    for name, data in ((WEIGHTS, packed), (MANIFEST, text)):
         aside = folder / (name + ".part")
         aside.write_bytes(data)
         aside.replace(folder / name)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest
+
+
+def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A manifest's bytes with their own sha256 in them (taken while zeros stand in its place), and that digest."""
+    text = (json.dumps({**manifest, "sha256": UNSEALED}, indent=1) + "\n").encode()
+    digest = hashlib.sha256(text).hexdigest()
+    return text.replace(UNSEALED.encode(), digest.encode(), 1), digest
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -124,6 +134,9 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise BundleError(f"{folder / MANIFEST}: not the manifest of a bundle") from None
     if schema != SCHEMA:
         raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
+    digest = str(manifest.get("sha256", ""))
+    if len(digest) != 64 or hashlib.sha256(text.replace(digest.encode(), UNSEALED.encode(), 1)).hexdigest() != digest:
+        raise BundleError(f"{folder / MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
     try:
         weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
         skeleton = Skeleton.from_dict(manifest["skeleton"])
@@ -148,7 +161,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             tolerance=float(manifest["tolerance"]),
             scores=manifest["scores"],
             provenance=manifest["provenance"],
-            hash=hashlib.sha256(text).hexdigest(),
+            hash=digest,
         )
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from error

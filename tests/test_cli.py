@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -176,6 +178,35 @@ def test_quiet_replay_says_nothing_beside_the_result(way: Way, child: Child) -> 
     done = way.rtseg("replay", way.recording, "--to", child.frames, "--speed", "50", "--stream", "cage 9", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "inside the daemon" in done.stdout
+
+
+def test_somebody_who_watches_sees_the_answers_come(way: Way, child: Child) -> None:
+    screen, terminal = os.openpty()
+    words = ["replay", way.recording, "--to", child.frames, "--speed", "20", "--stream", "cage 7"]
+    environment = os.environ | {"PYTHONPATH": str(REPO), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    command = [sys.executable, "-m", "rtseg", *words]
+    with subprocess.Popen(
+        command, cwd=way.folder, env=environment, stdout=subprocess.DEVNULL, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        # A terminal whose other side is gone cannot be read: that is the end.
+        with contextlib.suppress(OSError):
+            while part := os.read(screen, 65536):
+                shown += part
+        os.close(screen)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert re.search(r"cage 7, frame \d+", text)
+    assert re.search(r"task1 +(attack|investigation|mount|other) +[━╸╺ ]+ +0\.\d\d", text)
+
+
+def test_training_without_torch_says_what_is_missing(way: Way) -> None:
+    code = "import sys; sys.modules['torch'] = None; from rtseg.cli import main; sys.argv[0] = 'rtseg'; main()"
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    command = [sys.executable, "-c", code, "train", "tiny.toml", "--out", "x"]
+    done = subprocess.run(command, cwd=way.folder, env=environment, capture_output=True, text=True, check=False)
+    assert_one_line(done, 1, "training needs the package 'torch': pip install 'rtseg[train]'")
 
 
 def test_listen_ends_on_sigint_without_a_traceback(child: Child) -> None:

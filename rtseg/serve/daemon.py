@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, cast
 
+import numpy as np
 import zmq
 
+from rtseg import frames
 from rtseg.classifier import Classifier
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError
-from rtseg.frames import Frame, missing_frame
+from rtseg.frames import Frame
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.latency import Histogram
 from rtseg.serve.messages import Hello, MessageError, Served, parse_bye, parse_frame, parse_to_daemon
@@ -87,8 +89,11 @@ class Daemon:
     def warm_up(self) -> None:
         """Compile everything that a frame's way needs, on a stream of its own."""
         session = self._pool.open("warm-up")
+        shape = self._bundle.skeleton.shape
+        nothing = np.full((*shape, 2), np.nan, np.float32)
         for seq in range(3):
-            blank = missing_frame(self._bundle.skeleton.shape, seq=seq, t_source_ns=seq, stream="warm-up")
+            # Through the validation, which is compiled as well.
+            blank = frames.frame(nothing, shape=shape, seq=seq, t_source_ns=seq, stream="warm-up")
             self._pool.step([session], [blank])
         session.finish()
         session.close()

@@ -31,12 +31,14 @@ class NumbaEngine(Engine):
         self._sizes = np.array([*numbers, *spec.dilations, *spec.head_dilations, *spec.offsets], np.int64)
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
-        scratch = spec.n_features + (k + 3) * max(c, g) + 2 * spec.n_outputs + n_heads * g
-        self._memory = _aligned((capacity, kernels.padded(self._ring_floats + scratch)))
+        windows = k * (len(spec.dilations) * c + len(spec.head_dilations) * n_heads * g)
+        scratch = spec.n_features + c + 2 * spec.n_outputs + n_heads * g + windows + 2 * max(c, g)
+        self._scratch = _aligned((scratch,))
+        self._memory = _aligned((capacity, kernels.padded(self._ring_floats)))
         self._frames = np.zeros(capacity, np.int64)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
-        kernels.advance(features, slots, self._tape, self._sizes, self._memory, self._frames, out)
+        kernels.advance(features, slots, self._tape, self._sizes, self._memory, self._frames, self._scratch, out)
 
     def reset(self, slots: NDArray[np.int32]) -> None:
         self._memory[slots] = 0.0

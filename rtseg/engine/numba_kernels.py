@@ -80,24 +80,44 @@ def _softmax(logits: F32, out: F32) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _residual(tape: F32, at: int, ring: F32, frame: int, dilation: int, x: F32, taps: F32, y: F32) -> int:
-    """x (C,) += mix(relu(conv(x))), through a layer's ring (depth, C); taps (K*C,) and y (2*C,) are scratch."""
-    depth, channels = ring.shape
-    kernel = len(taps) // channels
-    now = frame % depth
-    window = taps.reshape(kernel, channels)
+def _recall(rings: F32, frame: int, kernel: int, dilations: I64, widths: tuple[int, int], windows: F32) -> None:
+    """All older taps of all layers of one block into their windows, before any is needed.
+
+    rings: per layer (depth, H*G). windows: per layer and head (K, G), oldest tap first, the last row left alone.
+    widths: (H, G). A stream that was not stepped lately lies in no cache: these reads do not wait for one another, as
+    they would if each layer fetched its own.
+    """
+    n_heads, width = widths
+    row = n_heads * width
+    ring_at = window_at = 0
+    for dilation in dilations:
+        depth = (kernel - 1) * dilation + 1
+        back = frame % depth
+        for tap in range(kernel - 1):
+            back += 1 if tap == 0 else dilation  # the oldest lies one past the newest
+            if back >= depth:
+                back -= depth
+            start = ring_at + back * row
+            for head in range(n_heads):
+                to = window_at + (head * kernel + tap) * width
+                for c in range(width):
+                    windows[to + c] = rings[start + head * width + c]
+        ring_at += depth * row
+        window_at += kernel * row
+
+
+@njit(cache=True, error_model="numpy")
+def _residual(tape: F32, at: int, now: F32, x: F32, window: F32, y: F32) -> int:
+    """x (C,) += mix(relu(conv(window))) after x went into its ring row `now` (C,) and the window's last (K*C,).
+
+    y (2*C,) is scratch.
+    """
+    channels = len(x)
+    last = len(window) - channels
     for c in range(channels):
-        ring[now, c] = x[c]
-    back = now
-    # Tap 0 is the oldest: one past the newest in a ring that is (kernel - 1) * dilation + 1 deep.
-    for tap in range(kernel):
-        back += 1 if tap == 0 else dilation
-        if back >= depth:
-            back -= depth
-        for c in range(channels):
-            window[tap, c] = ring[back, c]
+        now[c] = window[last + c] = x[c]
     hidden, mixed = y[:channels], y[channels:]
-    at = _product(tape, at, taps, hidden)
+    at = _product(tape, at, window, hidden)
     for c in range(channels):
         hidden[c] = max(hidden[c], np.float32(0.0))
     at = _product(tape, at, hidden, mixed)
@@ -122,38 +142,53 @@ def _scale(tape: F32, at: int, features: F32, z: F32) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def advance(features: F32, slots: NDArray[np.int32], tape: F32, sizes: I64, memory: F32, frames: I64, out: F32) -> None:
+def advance(
+    features: F32,
+    slots: NDArray[np.int32],
+    tape: F32,
+    sizes: I64,
+    memory: F32,
+    frames: I64,
+    scratch: F32,
+    out: F32,
+) -> None:
     """features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
 
     sizes: C, G, K, L, R, H, then L + R dilations, then H + 1 offsets of the heads' outputs. memory: (S, floats), a
-    slot's rings in the order of the layers (per head in the refinement), then scratch that does not outlive a step.
+    slot's rings: per trunk layer (depth, C), then per head layer (depth, H*G). scratch: nothing in it outlives a row.
     """
     channels, width, kernel, layers, head_layers, n_heads = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
-    dilations, offsets = sizes[6 : 6 + layers + head_layers], sizes[6 + layers + head_layers :]
+    dilations, head_dilations = sizes[6 : 6 + layers], sizes[6 + layers : 6 + layers + head_layers]
+    offsets = sizes[6 + layers + head_layers :]
     n_features, n_outputs = features.shape[1], out.shape[1]
-    n_scratch = n_features + (kernel + 3) * max(channels, width) + 2 * n_outputs + n_heads * width
+    row = n_heads * width
+    trunk_floats = 0
+    for dilation in dilations:
+        trunk_floats += ((kernel - 1) * dilation + 1) * channels
+    # Scratch: z (F) | h (C) | logits (P) | entered (H*G) | probabilities (P) | windows | y (2*C or 2*G)
+    z, rest = scratch[:n_features], scratch[n_features:]
+    h, rest = rest[:channels], rest[channels:]
+    from_trunk, rest = rest[: n_outputs + row], rest[n_outputs + row :]
+    logits, entered = from_trunk[:n_outputs], from_trunk[n_outputs:]
+    probabilities, rest = rest[:n_outputs], rest[n_outputs:]
+    windows, rest = rest[: layers * kernel * channels], rest[layers * kernel * channels :]
+    head_windows, y = rest[: head_layers * kernel * row], rest[head_layers * kernel * row :]
     for n in range(len(slots)):
         slot = slots[n]
-        frame, mine = frames[slot], memory[slot]
-        scratch = mine[len(mine) - n_scratch :]
-        # Scratch: z (F) | h (C) | logits (P) | entered (H*G) | probabilities (P) | taps (K*C) | y (2*C)
-        z, rest = scratch[:n_features], scratch[n_features:]
-        h, rest = rest[:channels], rest[channels:]
-        from_trunk = rest[: n_outputs + n_heads * width]
-        logits, entered = from_trunk[:n_outputs], from_trunk[n_outputs:]
-        rest = rest[len(from_trunk) :]
-        probabilities, rest = rest[:n_outputs], rest[n_outputs:]
-        taps, y = rest[: kernel * channels], rest[kernel * channels : (kernel + 2) * channels]
+        frame = frames[slot]
+        rings, head_rings = memory[slot, :trunk_floats], memory[slot, trunk_floats:]
+        _recall(rings, frame, kernel, dilations, (1, channels), windows)
+        _recall(head_rings, frame, kernel, head_dilations, (n_heads, width), head_windows)
         at = _scale(tape, 0, features[n], z)
         at = _product(tape, at, z, h)
         ring_at = 0
         for layer in range(layers):
-            size = ((kernel - 1) * dilations[layer] + 1) * channels
-            ring = mine[ring_at : ring_at + size].reshape(-1, channels)
-            at = _residual(tape, at, ring, frame, dilations[layer], h, taps, y)
-            ring_at += size
+            depth = (kernel - 1) * dilations[layer] + 1
+            start = ring_at + frame % depth * channels
+            window = windows[layer * kernel * channels : (layer + 1) * kernel * channels]
+            at = _residual(tape, at, rings[start : start + channels], h, window, y[: 2 * channels])
+            ring_at += depth * channels
         at = _product(tape, at, h, from_trunk)
-        taps, y = rest[: kernel * width], rest[kernel * width : (kernel + 2) * width]
         for head in range(n_heads):
             lo, hi = offsets[head], offsets[head + 1]
             r, p = entered[head * width : (head + 1) * width], probabilities[lo:hi]
@@ -163,11 +198,14 @@ def advance(features: F32, slots: NDArray[np.int32], tape: F32, sizes: I64, memo
                 for g in range(width):
                     r[g] += weight[c, g] * p[c]
             at += padded((hi - lo) * width)
-            for layer in range(layers, layers + head_layers):
-                size = ((kernel - 1) * dilations[layer] + 1) * width
-                ring = mine[ring_at : ring_at + size].reshape(-1, width)
-                at = _residual(tape, at, ring, frame, dilations[layer], r, taps, y)
-                ring_at += size
+            ring_at = head * width
+            for layer in range(head_layers):
+                depth = (kernel - 1) * head_dilations[layer] + 1
+                start = ring_at + frame % depth * row
+                window_at = (layer * n_heads + head) * kernel * width
+                window = head_windows[window_at : window_at + kernel * width]
+                at = _residual(tape, at, head_rings[start : start + width], r, window, y[: 2 * width])
+                ring_at += depth * row
             at = _product(tape, at, r, p)
             step = padded(hi - lo)
             for c in range(hi - lo):

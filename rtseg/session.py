@@ -28,6 +28,8 @@ _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], ND
 """Keypoints (N, A, K, 2), confidence (N, A, K), slots (N,) and features (N, F) on their way through a pool."""
 KEPT_ROWS = 256
 """Buffers of larger batches are not kept."""
+# As plain numbers: an IntFlag takes a microsecond where a frame has forty.
+WARMING_UP, GAP_FILLED, RESET = map(int, (Quality.WARMING_UP, Quality.GAP_FILLED, Quality.RESET))
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 
 
@@ -80,7 +82,7 @@ class SessionPool:
         rows: list[tuple[int, Session, Frame, int]] = []  # place in answers, session, frame, flags
         for place, (session, frame) in enumerate(zip(sessions, frames, strict=True)):
             for stepped, flags in session._admit(frame):
-                if flags & Quality.RESET:
+                if flags & RESET:
                     self._advance(rows, answers)
                     rows = []
                     answers[place] += session._restart()
@@ -156,7 +158,7 @@ class Session:
         self.pool, self.slot, self.stream = pool, slot, stream
         self.counters = Counters()
         self._last: tuple[int, int] | None = None  # seq, t_source_ns of the newest frame
-        self._since_reset = 0
+        self._since_reset, self._warmup = 0, pool.bundle.warmup_frames
         self._pending: deque[tuple[int, int, int]] = deque()  # frames whose answer the lookahead still owes
         self._closed = False
 
@@ -192,7 +194,7 @@ class Session:
             parts = blank.keypoints[None], blank.confidence[None]
             here = slice(at, at + 1)
             probs[here], labels[here], _, quality[here] = pool._compute(*parts, slots[:1], features[:1])
-        quality[: bundle.warmup_frames] |= Quality.WARMING_UP
+        quality[: bundle.warmup_frames] |= WARMING_UP
         self.reset()
         return Predictions(bundle.heads, np.arange(total, dtype=np.int64), probs[owed:], labels[owed:], quality[:total])
 
@@ -256,37 +258,37 @@ class Session:
         Up to `fill_frames` missing frames are stepped as frames without any point; beyond that the stream restarts.
         """
         self.counters.frames += 1
-        if self._last is None:
-            stepped = [(frame, 0)]
-        else:
-            last_seq, last_t = self._last
-            missing = frame.seq - last_seq - 1
-            if missing < 0:
-                self.counters.duplicates += frame.seq == last_seq
-                self.counters.late += frame.seq < last_seq
-                return []
-            stepped = []
-            if missing > self.pool.bundle.gaps.fill_frames:
-                self.counters.gaps += 1
-                self.counters.restarts += 1
-                self._since_reset = 0
-                stepped.append((frame, int(Quality.RESET)))
-            else:
-                self.counters.gaps += missing > 0
-                self.counters.filled += missing
-                shape = self.pool.bundle.skeleton.shape
-                for i in range(1, missing + 1):
-                    t = last_t + (frame.t_source_ns - last_t) * i // (missing + 1)
-                    blank = missing_frame(shape, seq=last_seq + i, t_source_ns=t, stream=self.stream)
-                    stepped.append((blank, int(Quality.GAP_FILLED)))
-                stepped.append((frame, 0))
+        stepped = [(frame, 0)]
+        if self._last is not None and frame.seq != self._last[0] + 1:
+            stepped = self._bridge(frame, *self._last)
+            if not stepped:
+                return stepped
         self._last = (frame.seq, frame.t_source_ns)
-        warmup = self.pool.bundle.warmup_frames
-        if self._since_reset < warmup:
-            cold = max(0, warmup - self._since_reset)
-            stepped = [(f, flags | Quality.WARMING_UP * (i < cold)) for i, (f, flags) in enumerate(stepped)]
+        cold = self._warmup - self._since_reset
+        if cold > 0:
+            stepped = [(f, flags | WARMING_UP if i < cold else flags) for i, (f, flags) in enumerate(stepped)]
         self._since_reset += len(stepped)
         return stepped
+
+    def _bridge(self, frame: Frame, last_seq: int, last_t: int) -> list[tuple[Frame, int]]:
+        """The frames to step for one that does not follow the last one."""
+        missing = frame.seq - last_seq - 1
+        if missing < 0:
+            self.counters.duplicates += frame.seq == last_seq
+            self.counters.late += frame.seq < last_seq
+            return []
+        self.counters.gaps += 1
+        if missing > self.pool.bundle.gaps.fill_frames:
+            self.counters.restarts += 1
+            self._since_reset = 0
+            return [(frame, RESET)]
+        self.counters.filled += missing
+        stepped = []
+        for i in range(1, missing + 1):
+            t = last_t + (frame.t_source_ns - last_t) * i // (missing + 1)
+            shape = self.pool.bundle.skeleton.shape
+            stepped.append((missing_frame(shape, seq=last_seq + i, t_source_ns=t, stream=self.stream), GAP_FILLED))
+        return [*stepped, (frame, 0)]
 
     def _owed(self) -> list[Prediction]:
         answers: list[list[Prediction]] = [[]]

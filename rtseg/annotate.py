@@ -48,11 +48,6 @@ def annotate(
             for file in (frames_file, bouts_file):
                 if file.exists() and not overwrite:
                     raise RtsegError(f"{file} exists already; name another folder with --out, or add --overwrite")
-            if abs(recording.fps - classifier.bundle.fps) > 1e-6:
-                raise RtsegError(
-                    f"{recording.source}: {recording.fps:g} frames per second; the model was trained at "
-                    f"{classifier.bundle.fps:g}. If the file is wrong, name the true rate with --fps"
-                )
             predictions = classifier.run(recording)
             write_predictions(predictions, frames_file)
             write_bouts(predictions, bouts_file, recording.fps)

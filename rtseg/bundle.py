@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtseg import config
 from rtseg.config import DecodingSettings, GapSettings
-from rtseg.errors import BundleError, RtsegError
+from rtseg.errors import BundleError, RateError, RtsegError
 from rtseg.features.spec import FeatureSpec
 from rtseg.network import NetworkSpec
 from rtseg.recordings.heads import Head
@@ -26,6 +26,7 @@ from rtseg.skeleton import Skeleton
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+RATE_TOLERANCE = 0.01
 UNSEALED = "0" * 64
 SHIPPED = Path(__file__).parent / "bundles"
 """Where a wheel puts the default bundle."""
@@ -64,6 +65,14 @@ class Bundle:
     def heads(self) -> tuple[Head, ...]:
         """In the order of the outputs."""
         return self.network.heads
+
+    def check_rate(self, fps: float, who: str) -> None:
+        """Raise RateError unless `who` has the rate that the model was trained at (29.97 passes for 30)."""
+        if not abs(fps - self.fps) <= RATE_TOLERANCE * self.fps:
+            raise RateError(
+                f"{who}: {fps:g} frames per second; the model was trained at {self.fps:g}. Name a file's true rate "
+                "with --fps, set the camera to the model's, or train a model for yours (frames are not resampled yet)"
+            )
 
 
 def save_bundle(bundle: Bundle, folder: Path | str) -> str:

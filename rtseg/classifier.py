@@ -57,8 +57,10 @@ class Classifier:
     def run(self, recording: Recording, arena: Arena | None = None) -> Predictions:
         """All answers about a recording, bit for bit what a live stream of its frames gets.
 
-        Keypoints are matched by name. Raises SkeletonError where one has no counterpart.
+        Keypoints are matched by name. Raises SkeletonError where one has no counterpart, RateError for another frame
+        rate than the model's.
         """
+        self.bundle.check_rate(recording.fps, recording.source or recording.name)
         session = self.open(recording.name, arena)
         try:
             return session.run(recording.select(self.bundle.skeleton))

@@ -30,6 +30,10 @@ class SkeletonError(RtsegError):
     """The keypoints of a source and of a model do not match."""
 
 
+class RateError(RtsegError):
+    """Frames come at another rate than the model was trained at."""
+
+
 class FrameError(RtsegError):
     """A frame was refused at the boundary."""
 

@@ -47,11 +47,7 @@ def evaluate(
                 f"head {head.name!r}: the dataset has the classes {', '.join(head.classes)}, "
                 f"the bundle {', '.join(heads[head.name].classes)}"
             )
-    if abs(dataset.fps - bundle.fps) > 1e-6:
-        raise SettingError(
-            f"dataset {dataset.name!r} has {dataset.fps:g} frames per second; "
-            f"bundle {bundle.name!r} was trained at {bundle.fps:g}"
-        )
+    bundle.check_rate(dataset.fps, f"dataset {dataset.name!r}")
     videos: dict[str, list[Video]] = {h.name: [] for h in known}
     decoded: dict[str, list[Video]] = {h.name: [] for h in known}
     per_video: dict[str, dict[str, Any]] = {}

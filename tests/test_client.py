@@ -72,7 +72,7 @@ def test_another_shape_never_leaves(child: Child) -> None:
 
 
 def test_a_refusal_is_raised_with_its_reason(child: Child) -> None:
-    with pytest.raises(ServeError, match="refused stream 'cage1': the model was trained at 30 frames per second"):
+    with pytest.raises(ServeError, match=r"refused stream 'cage1': .* the model was trained at 30"):
         Publisher(child.frames, "cage1", MICE7, 25.0)
     with pytest.raises(ServeError, match="without a counterpart: nose"):
         Publisher(child.frames, "cage1", Skeleton(MICE7.animals, MICE7.keypoints[1:]), 30.0)

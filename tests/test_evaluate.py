@@ -107,7 +107,7 @@ def test_an_unknown_split(classifier: Classifier, dataset: Dataset) -> None:
             ('"mount", "other"]', '"mount", "rest"]'),
             "head 'task1': the dataset has the classes attack, investigation, mount, rest, the bundle attack, ",
         ),
-        (("fps = 30", "fps = 25"), "25 frames per second; bundle 'tiny' was trained at 30"),
+        (("fps = 30", "fps = 25"), "25 frames per second; the model was trained at 30"),
     ],
 )
 def test_what_does_not_match_is_refused(

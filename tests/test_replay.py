@@ -82,7 +82,7 @@ def test_a_recording_of_one_frame_and_of_none(child: Child) -> None:
 
 
 def test_a_recording_that_does_not_fit_is_refused(child: Child) -> None:
-    with pytest.raises(ServeError, match="trained at 30 frames per second"):
+    with pytest.raises(ServeError, match="the model was trained at 30"):
         replay(replace(random_walk(5, 0), fps=50.0), child.frames)
     with pytest.raises(ServeError, match="without a counterpart"):
         replay(random_walk(5, 0, Skeleton(("a", "b"), ("nose", "tail"))), child.frames)

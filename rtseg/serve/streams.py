@@ -21,9 +21,6 @@ from rtseg.serve.messages import FLOAT32, FrameMessage, Hello
 from rtseg.session import Session, SessionPool
 from rtseg.skeleton import Skeleton
 
-FPS_TOLERANCE = 0.01
-"""A camera at 29.97 may feed a model of 30 frames per second."""
-
 
 class StreamError(ServeError):
     """A stream that is not there, or not this connection's."""
@@ -118,14 +115,9 @@ class Streams:
     def check(self, hello: Hello) -> NDArray[np.intp] | None:
         """Index of the model's points among the source's, None where they are the same.
 
-        Raises SkeletonError or StreamError where the model cannot serve this stream.
+        Raises SkeletonError or RateError where the model cannot serve this stream.
         """
-        fps = self._bundle.fps
-        if abs(hello.fps - fps) > FPS_TOLERANCE * fps:
-            raise StreamError(
-                f"the model was trained at {fps:g} frames per second, the stream has {hello.fps:g}: set the camera to "
-                f"{fps:g} or train a model for its rate (frames are not resampled yet)"
-            )
+        self._bundle.check_rate(hello.fps, f"stream {hello.stream!r}")
         return match_points(self._bundle.skeleton, hello.skeleton, hello.names)
 
     def open(self, owner: bytes, hello: Hello, points: NDArray[np.intp] | None, now_ns: int) -> Stream:

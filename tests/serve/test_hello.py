@@ -42,7 +42,7 @@ def test_accepted_says_what_is_served(child: Child, tiny_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"fps": 25}, "trained at 30 frames per second, the stream has 25"),
+        ({"fps": 25}, "25 frames per second; the model was trained at 30"),
         ({"skeleton": {"animals": ["a", "b"], "keypoints": ["nose"]}}, "without a counterpart: left_ear"),
         ({"skeleton": {"animals": ["a"], "keypoints": HELLO["skeleton"]["keypoints"]}}, "animals expected: resident"),
         ({"arena": [5, 5, 1, 1]}, "'arena': expected x0 < x1"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtseg.classifier import Classifier, load
-from rtseg.errors import FrameError, RtsegError, SkeletonError
+from rtseg.errors import FrameError, RateError, RtsegError, SkeletonError
 from rtseg.serve.messages import FrameMessage, Hello
 from rtseg.serve.streams import Stream, StreamError, Streams, match_points
 from rtseg.skeleton import MICE7, Skeleton
@@ -72,7 +72,7 @@ def test_wrong_sizes_are_refused(streams: Streams, kp: int, conf: int | None) ->
 
 
 def test_another_frame_rate_is_refused_with_the_reason(streams: Streams) -> None:
-    with pytest.raises(StreamError, match="trained at 30 frames per second, the stream has 25"):
+    with pytest.raises(RateError, match="25 frames per second; the model was trained at 30"):
         streams.check(Hello("s", MICE7, 25.0))
     streams.check(Hello("s", MICE7, 29.97))
 

@@ -203,16 +203,17 @@ class Recipe:
 class ServeSettings:
     """The daemon.
 
-    frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once.
-    max_batch: frames taken up in one turn of the loop. idle_timeout_s: after this long without a frame a stream is
-    closed. queue_messages: high-water mark of both sockets. max_message_bytes: larger messages are refused unread.
+    frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once. max_batch:
+    frames taken up in one turn of the loop; what came together is published in parts of this size. idle_timeout_s:
+    after this long without a frame a stream is closed. queue_messages: high-water mark of both sockets.
+    max_message_bytes: larger messages are refused unread.
     """
 
     frames: str = "tcp://127.0.0.1:5757"
     predictions: str = "tcp://127.0.0.1:5758"
     engine: str = "auto"
     capacity: int = 256
-    max_batch: int = 256
+    max_batch: int = 16
     idle_timeout_s: float = 60.0
     queue_messages: int = 100_000
     max_message_bytes: int = 1_000_000

@@ -87,23 +87,25 @@ def _recall(rings: F32, frame: int, kernel: int, dilations: I64, widths: tuple[i
     widths: (H, G). A stream that was not stepped lately lies in no cache: these reads do not wait for one another, as
     they would if each layer fetched its own.
     """
-    n_heads, width = widths
-    row = n_heads * width
-    ring_at = window_at = 0
-    for dilation in dilations:
-        depth = (kernel - 1) * dilation + 1
-        back = frame % depth
-        for tap in range(kernel - 1):
-            back += 1 if tap == 0 else dilation  # the oldest lies one past the newest
+    n_heads, width = np.uintp(widths[0]), np.uintp(widths[1])
+    row, taps = n_heads * width, np.uintp(kernel)
+    ring_at = window_at = np.uintp(0)
+    for layer in range(len(dilations)):
+        dilation = np.uintp(dilations[layer])
+        depth = (taps - np.uintp(1)) * dilation + np.uintp(1)
+        back = np.uintp(frame) % depth
+        for tap in range(taps - np.uintp(1)):
+            back += np.uintp(1) if tap == 0 else dilation  # the oldest lies one past the newest
             if back >= depth:
                 back -= depth
             start = ring_at + back * row
             for head in range(n_heads):
-                to = window_at + (head * kernel + tap) * width
+                to = window_at + (head * taps + tap) * width
                 for c in range(width):
-                    windows[to + c] = rings[start + head * width + c]
+                    windows[to + c] = rings[start + c]
+                start += width
         ring_at += depth * row
-        window_at += kernel * row
+        window_at += taps * row
 
 
 @njit(cache=True, error_model="numpy")
@@ -112,8 +114,8 @@ def _residual(tape: F32, at: int, now: F32, x: F32, window: F32, y: F32) -> int:
 
     y (2*C,) is scratch.
     """
-    channels = len(x)
-    last = len(window) - channels
+    channels = np.uintp(len(x))
+    last = np.uintp(len(window)) - channels
     for c in range(channels):
         now[c] = window[last + c] = x[c]
     hidden, mixed = y[:channels], y[channels:]

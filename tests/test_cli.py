@@ -279,7 +279,7 @@ def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
     rate = start("replay", "strangers.csv", "--to", child.frames, "--fps", 25, cwd=way.folder)
     assert_one_line(finish(taken), 3, f"address {child.frames} is in use")
     assert_one_line(finish(foreign), 3, "without a counterpart")
-    assert_one_line(finish(rate), 3, "30 frames per second")
+    assert_one_line(finish(rate), 3, "25 frames per second; the model was trained at 30")
 
 
 @pytest.mark.parametrize(

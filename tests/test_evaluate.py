@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtseg.classifier import Classifier, load
-from rtseg.errors import SettingError
+from rtseg.errors import RateError, SettingError
 from rtseg.evaluate import evaluate, without_nan
 from rtseg.metrics import group_scores, score_head
 from rtseg.recordings.calms21 import write_calms21
@@ -118,5 +118,5 @@ def test_what_does_not_match_is_refused(
     if "mine" in change[1]:
         text = text.replace('heads = "task1"', 'heads = "mine"')
     path.write_text(text)
-    with pytest.raises(SettingError, match=reason):
+    with pytest.raises((SettingError, RateError), match=reason):
         evaluate(classifier, load_dataset(path, folder))

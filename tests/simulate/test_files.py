@@ -87,7 +87,7 @@ def test_the_same_arguments_write_the_same_bytes(written: tuple, tmp_path: Path)
 
 def test_progress_counts_every_sequence(written: tuple) -> None:
     _, calls = written
-    total = 3 + 1 + 5 + 5 + 7 + 7
+    total = (3 + 1 + 1) + 3 * 5 + 3 * 7  # train, validation and test of each task
     assert calls == [(i, total) for i in range(total + 1)]
 
 

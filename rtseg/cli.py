@@ -229,7 +229,8 @@ def bench(
 
 def main() -> None:
     """Run a command; a known error becomes one line and an exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("rtseg").setLevel(logging.INFO)
     try:
         app()
     except RtsegError as error:

@@ -34,7 +34,7 @@ class NumbaEngine(Engine):
         windows = k * (len(spec.dilations) * c + len(spec.head_dilations) * n_heads * g)
         scratch = spec.n_features + c + 2 * spec.n_outputs + n_heads * g + windows + 2 * max(c, g)
         self._scratch = _aligned((scratch,))
-        self._memory = _aligned((capacity, kernels.padded(self._ring_floats)))
+        self._memory = _aligned((capacity, int(kernels.padded(self._ring_floats))))
         self._frames = np.zeros(capacity, np.int64)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
@@ -61,11 +61,11 @@ class NumbaEngine(Engine):
 def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> F32:
     """A bundle's tensors in the order in which a step reads them, each from a cache line's beginning on."""
     parts = [np.ravel(part) for part in _in_order(spec, weights)]
-    filled = _aligned((sum(kernels.padded(part.size) for part in parts),))
+    filled = _aligned((sum(int(kernels.padded(part.size)) for part in parts),))
     at = 0
     for part in parts:
         filled[at : at + part.size] = part
-        at += kernels.padded(part.size)
+        at += int(kernels.padded(part.size))
     return filled
 
 

@@ -9,6 +9,7 @@ feature is replaced before it gets there. Few plain arguments: 29 arrays in tupl
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -16,131 +17,138 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+Place = int | np.unsignedinteger[Any]
 
 LINE = 16
 """Floats in a cache line; everything on the tape begins at a multiple of it."""
 
 
 @njit(cache=True)
-def padded(n: int) -> int:
-    """n floats, rounded up to whole cache lines."""
-    return (n + LINE - 1) // LINE * LINE
+def padded(n: Place) -> Place:
+    """n floats, rounded up to whole cache lines.
+
+    Places are unsigned throughout: a signed index may count from the end, and asking whether it does keeps a compiler
+    from vectorising.
+    """
+    return (np.uintp(n) + np.uintp(LINE - 1)) // np.uintp(LINE) * np.uintp(LINE)
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _product(tape: F32, at: int, x: F32, y: F32) -> int:
-    """y (O,) = weight (O, I) @ x (I,) + bias (O,), bias and weight at `at` on the tape; where the next thing lies.
+def _product(tape: F32, at: Place, s: F32, x: Place, n_in: Place, y: Place, n_out: Place) -> Place:
+    """s[y:] (O,) = weight (O, I) @ s[x:] (I,) + bias (O,), bias and weight at `at` on the tape; where the tape goes on.
 
     Four outputs at a time keep four sums in registers and read x once for them.
     """
-    n_out, n_in = len(y), np.uintp(len(x))  # unsigned: no test for an index that counts from the end
-    bias = np.uintp(at)
-    row = np.uintp(at + padded(n_out))
-    o = 0
-    while o + 4 <= n_out:
+    one, four, last = np.uintp(1), np.uintp(4), np.uintp(n_out)
+    bias, row = np.uintp(at), np.uintp(at) + padded(n_out)
+    o = np.uintp(0)
+    while o + four <= last:
         row1 = row + n_in
         row2 = row1 + n_in
         row3 = row2 + n_in
         s0 = s1 = s2 = s3 = np.float32(0.0)
         for i in range(n_in):
-            v = x[i]
+            v = s[x + i]
             s0 += tape[row + i] * v
             s1 += tape[row1 + i] * v
             s2 += tape[row2 + i] * v
             s3 += tape[row3 + i] * v
-        y[o] = s0 + tape[bias]
-        y[o + 1] = s1 + tape[bias + np.uintp(1)]
-        y[o + 2] = s2 + tape[bias + np.uintp(2)]
-        y[o + 3] = s3 + tape[bias + np.uintp(3)]
-        o += 4
+        to = y + o
+        s[to] = s0 + tape[bias]
+        s[to + one] = s1 + tape[bias + one]
+        s[to + one + one] = s2 + tape[bias + one + one]
+        s[to + one + one + one] = s3 + tape[bias + one + one + one]
+        o += four
         row = row3 + n_in
-        bias += np.uintp(4)
-    while o < n_out:
+        bias += four
+    while o < last:
         s0 = np.float32(0.0)
         for i in range(n_in):
-            s0 += tape[row + i] * x[i]
-        y[o] = s0 + tape[bias]
-        o += 1
+            s0 += tape[row + i] * s[x + i]
+        s[y + o] = s0 + tape[bias]
+        o += one
         row += n_in
-        bias += np.uintp(1)
-    return at + padded(n_out) + padded(n_out * len(x))
+        bias += one
+    return np.uintp(at) + padded(n_out) + padded(n_out * n_in)
 
 
 @njit(cache=True, error_model="numpy")
-def _softmax(logits: F32, out: F32) -> None:
-    top = logits[0]
-    for i in range(1, len(logits)):
-        top = max(top, logits[i])
+def _softmax(s: F32, logits: Place, n: Place, out: F32, to: Place) -> None:
+    """s[logits:] (n,) to probabilities in out[to:]."""
+    top = s[logits]
+    for i in range(n):
+        top = max(top, s[logits + i])
     total = np.float32(0.0)
-    for i in range(len(logits)):
-        out[i] = math.exp(logits[i] - top)
-        total += out[i]
-    for i in range(len(logits)):
-        out[i] /= total
+    for i in range(n):
+        out[to + i] = math.exp(s[logits + i] - top)
+        total += out[to + i]
+    for i in range(n):
+        out[to + i] /= total
 
 
 @njit(cache=True, error_model="numpy")
-def _recall(rings: F32, frame: int, kernel: int, dilations: I64, widths: tuple[int, int], windows: F32) -> None:
-    """All older taps of all layers of one block into their windows, before any is needed.
+def _recall(
+    rings: F32, at: Place, frame: Place, kernel: Place, dilations: I64, widths: tuple[Place, Place], s: F32, to: Place
+) -> Place:
+    """All older taps of all layers of one block into their windows, before any is needed; where its rings end.
 
-    rings: per layer (depth, H*G). windows: per layer and head (K, G), oldest tap first, the last row left alone.
-    widths: (H, G). A stream that was not stepped lately lies in no cache: these reads do not wait for one another, as
-    they would if each layer fetched its own.
+    rings[at:]: per layer (depth, H*G). s[to:], the windows: per layer and head (K, G), oldest tap first, the last row
+    left alone. widths: (H, G). A stream that was not stepped lately lies in no cache: these reads do not wait for one
+    another, as they would if each layer fetched its own.
     """
-    n_heads, width = np.uintp(widths[0]), np.uintp(widths[1])
-    row, taps = n_heads * width, np.uintp(kernel)
-    ring_at = window_at = np.uintp(0)
+    n_heads, width = widths
+    one, row = np.uintp(1), n_heads * width
     for layer in range(len(dilations)):
         dilation = np.uintp(dilations[layer])
-        depth = (taps - np.uintp(1)) * dilation + np.uintp(1)
-        back = np.uintp(frame) % depth
-        for tap in range(taps - np.uintp(1)):
-            back += np.uintp(1) if tap == 0 else dilation  # the oldest lies one past the newest
+        depth = (kernel - one) * dilation + one
+        back = frame % depth
+        for tap in range(kernel - one):
+            back += one if tap == 0 else dilation  # the oldest lies one past the newest
             if back >= depth:
                 back -= depth
-            start = ring_at + back * row
+            start = at + back * row
             for head in range(n_heads):
-                to = window_at + (head * taps + tap) * width
+                window = to + (head * kernel + tap) * width
                 for c in range(width):
-                    windows[to + c] = rings[start + c]
+                    s[window + c] = rings[start + c]
                 start += width
-        ring_at += depth * row
-        window_at += taps * row
-
-
-@njit(cache=True, error_model="numpy")
-def _residual(tape: F32, at: int, now: F32, x: F32, window: F32, y: F32) -> int:
-    """x (C,) += mix(relu(conv(window))) after x went into its ring row `now` (C,) and the window's last (K*C,).
-
-    y (2*C,) is scratch.
-    """
-    channels = np.uintp(len(x))
-    last = np.uintp(len(window)) - channels
-    for c in range(channels):
-        now[c] = window[last + c] = x[c]
-    hidden, mixed = y[:channels], y[channels:]
-    at = _product(tape, at, window, hidden)
-    for c in range(channels):
-        hidden[c] = max(hidden[c], np.float32(0.0))
-    at = _product(tape, at, hidden, mixed)
-    for c in range(channels):
-        x[c] += mixed[c]
+        at += depth * row
+        to += kernel * row
     return at
 
 
 @njit(cache=True, error_model="numpy")
-def _scale(tape: F32, at: int, features: F32, z: F32) -> int:
-    """Raw features (F,) to scaled and clipped ones; on the tape: fill, shift, scale, clip."""
-    n = len(features)
-    step = padded(n)
-    fill, shift = tape[at : at + n], tape[at + step : at + step + n]
-    scale, clip = tape[at + 2 * step : at + 2 * step + n], tape[at + 3 * step]
+def _remember(rings: F32, now: Place, s: F32, x: Place, newest: Place, channels: Place) -> None:
+    """s[x:] (C,) into its ring's row of this frame and into its window's newest tap."""
+    for c in range(channels):
+        rings[now + c] = s[newest + c] = s[x + c]
+
+
+@njit(cache=True, error_model="numpy")
+def _residual(tape: F32, at: Place, s: F32, x: Place, window: Place, taps: Place, y: Place, channels: Place) -> Place:
+    """s[x:] (C,) += mix(relu(conv(s[window:] (taps,)))); s[y:] (2*C,) is scratch."""
+    at = _product(tape, at, s, window, taps, y, channels)
+    for c in range(channels):
+        s[y + c] = max(s[y + c], np.float32(0.0))
+    at = _product(tape, at, s, y, channels, y + channels, channels)
+    for c in range(channels):
+        s[x + c] += s[y + channels + c]
+    return at
+
+
+@njit(cache=True, error_model="numpy")
+def _scale(tape: F32, features: F32, s: F32) -> Place:
+    """Raw features (F,) to scaled and clipped ones in s[0:]; the tape begins with fill, shift, scale, clip."""
+    n = np.uintp(len(features))
+    shift = padded(n)
+    scale = shift + shift
+    clip = tape[scale + shift]
     for f in range(n):
         value = features[f]
         if math.isnan(value):
-            value = fill[f]
-        z[f] = min(max((value - shift[f]) * scale[f], -clip), clip)
-    return at + 3 * step + LINE
+            value = tape[f]
+        s[f] = min(max((value - tape[shift + f]) * tape[scale + f], -clip), clip)
+    return scale + shift + np.uintp(LINE)
 
 
 @njit(cache=True, error_model="numpy")
@@ -151,67 +159,65 @@ def advance(
     sizes: I64,
     memory: F32,
     frames: I64,
-    scratch: F32,
+    s: F32,
     out: F32,
 ) -> None:
     """features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
 
     sizes: C, G, K, L, R, H, then L + R dilations, then H + 1 offsets of the heads' outputs. memory: (S, floats), a
-    slot's rings: per trunk layer (depth, C), then per head layer (depth, H*G). scratch: nothing in it outlives a row.
+    slot's rings: per trunk layer (depth, C), then per head layer (depth, H*G). s: scratch; nothing in it outlives a
+    row. Everything in it is named by its place: a slice would cost as much as a small product.
     """
-    channels, width, kernel, layers, head_layers, n_heads = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
-    dilations, head_dilations = sizes[6 : 6 + layers], sizes[6 + layers : 6 + layers + head_layers]
-    offsets = sizes[6 + layers + head_layers :]
-    n_features, n_outputs = features.shape[1], out.shape[1]
-    row = n_heads * width
-    trunk_floats = 0
-    for dilation in dilations:
-        trunk_floats += ((kernel - 1) * dilation + 1) * channels
-    # Scratch: z (F) | h (C) | logits (P) | entered (H*G) | probabilities (P) | windows | y (2*C or 2*G)
-    z, rest = scratch[:n_features], scratch[n_features:]
-    h, rest = rest[:channels], rest[channels:]
-    from_trunk, rest = rest[: n_outputs + row], rest[n_outputs + row :]
-    logits, entered = from_trunk[:n_outputs], from_trunk[n_outputs:]
-    probabilities, rest = rest[:n_outputs], rest[n_outputs:]
-    windows, rest = rest[: layers * kernel * channels], rest[layers * kernel * channels :]
-    head_windows, y = rest[: head_layers * kernel * row], rest[head_layers * kernel * row :]
+    channels, width, kernel = np.uintp(sizes[0]), np.uintp(sizes[1]), np.uintp(sizes[2])
+    layers, head_layers, n_heads = np.uintp(sizes[3]), np.uintp(sizes[4]), np.uintp(sizes[5])
+    dilations, head_dilations = sizes[6 : 6 + sizes[3]], sizes[6 + sizes[3] : 6 + sizes[3] + sizes[4]]
+    offsets = sizes[6 + sizes[3] + sizes[4] :]
+    n_features, n_outputs = np.uintp(features.shape[1]), np.uintp(out.shape[1])
+    one, row = np.uintp(1), n_heads * width
+    # Scratch: scaled features (F) | h (C) | logits (P) | entered (H*G) | probabilities (P) | windows | y (2*C or 2*G)
+    h = n_features
+    logits = h + channels
+    entered = logits + n_outputs
+    probabilities = entered + row
+    windows = probabilities + n_outputs
+    head_windows = windows + layers * kernel * channels
+    y = head_windows + head_layers * kernel * row
     for n in range(len(slots)):
         slot = slots[n]
-        frame = frames[slot]
-        rings, head_rings = memory[slot, :trunk_floats], memory[slot, trunk_floats:]
-        _recall(rings, frame, kernel, dilations, (1, channels), windows)
-        _recall(head_rings, frame, kernel, head_dilations, (n_heads, width), head_windows)
-        at = _scale(tape, 0, features[n], z)
-        at = _product(tape, at, z, h)
-        ring_at = 0
+        frame, rings, answer = np.uintp(frames[slot]), memory[slot], out[n]
+        trunk_end = _recall(rings, np.uintp(0), frame, kernel, dilations, (one, channels), s, windows)
+        _recall(rings, trunk_end, frame, kernel, head_dilations, (n_heads, width), s, head_windows)
+        at = _scale(tape, features[n], s)
+        at = _product(tape, at, s, np.uintp(0), n_features, h, channels)
+        ring, window, taps = np.uintp(0), windows, kernel * channels
         for layer in range(layers):
-            depth = (kernel - 1) * dilations[layer] + 1
-            start = ring_at + frame % depth * channels
-            window = windows[layer * kernel * channels : (layer + 1) * kernel * channels]
-            at = _residual(tape, at, rings[start : start + channels], h, window, y[: 2 * channels])
-            ring_at += depth * channels
-        at = _product(tape, at, h, from_trunk)
+            depth = (kernel - one) * np.uintp(dilations[layer]) + one
+            _remember(rings, ring + frame % depth * channels, s, h, window + taps - channels, channels)
+            at = _residual(tape, at, s, h, window, taps, y, channels)
+            ring += depth * channels
+            window += taps
+        at = _product(tape, at, s, h, channels, logits, n_outputs + row)
+        taps = kernel * width
         for head in range(n_heads):
-            lo, hi = offsets[head], offsets[head + 1]
-            r, p = entered[head * width : (head + 1) * width], probabilities[lo:hi]
-            _softmax(logits[lo:hi], p)
-            weight = tape[at : at + (hi - lo) * width].reshape(-1, width)
-            for c in range(hi - lo):
+            lo = np.uintp(offsets[head])
+            size = np.uintp(offsets[head + one]) - lo
+            r, p, q = entered + head * width, probabilities + lo, logits + lo
+            _softmax(s, q, size, s, p)
+            for c in range(size):
                 for g in range(width):
-                    r[g] += weight[c, g] * p[c]
-            at += padded((hi - lo) * width)
-            ring_at = head * width
+                    s[r + g] += tape[at + c * width + g] * s[p + c]
+            at += padded(size * width)
+            ring, window = trunk_end + head * width, head_windows + head * taps
             for layer in range(head_layers):
-                depth = (kernel - 1) * head_dilations[layer] + 1
-                start = ring_at + frame % depth * row
-                window_at = (layer * n_heads + head) * kernel * width
-                window = head_windows[window_at : window_at + kernel * width]
-                at = _residual(tape, at, head_rings[start : start + width], r, window, y[: 2 * width])
-                ring_at += depth * row
-            at = _product(tape, at, r, p)
-            step = padded(hi - lo)
-            for c in range(hi - lo):
-                logits[lo + c] = (logits[lo + c] + p[c]) * tape[at + c] + tape[at + step + c]
-            at += 2 * step
-            _softmax(logits[lo:hi], out[n, lo:hi])
-        frames[slot] = frame + 1
+                depth = (kernel - one) * np.uintp(head_dilations[layer]) + one
+                _remember(rings, ring + frame % depth * row, s, r, window + taps - width, width)
+                at = _residual(tape, at, s, r, window, taps, y, width)
+                ring += depth * row
+                window += kernel * row
+            at = _product(tape, at, s, r, width, p, size)
+            step = padded(size)
+            for c in range(size):
+                s[q + c] = (s[q + c] + s[p + c]) * tape[at + c] + tape[at + step + c]
+            at += step + step
+            _softmax(s, q, size, answer, lo)
+        frames[slot] += 1

@@ -110,7 +110,7 @@ class Raw:
         return self.receive()
 
     def close(self, linger_ms: int = 0) -> None:
-        """Close; with linger_ms = -1 only when everything sent has been handed to the operating system."""
+        """Close; waiting at most linger_ms until all is handed to the operating system."""
         self.socket.close(linger=linger_ms)
         self.context.term()
 

@@ -1,112 +1,19 @@
-"""The commands. Each loads, builds, calls one function and prints; heavy imports happen inside.
+"""The commands that use a model: live and on recordings.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not start: no such bundle, engine, daemon or address, keypoints
-that do not match, and whatever keeps `serve` from starting. Logging is set up here and nowhere else.
+Each loads, builds, calls one function and prints; heavy imports happen inside.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
-
-NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
-"""Serving that could not start is told apart from work that failed."""
-
-app = typer.Typer(
-    name="rtseg",
-    help="Tells live, from tracked keypoints, what animals are doing.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-Bundle = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE"),
-]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, onnx or torch.")]
-Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")
-]
-Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
-
-
-@app.command()
-def simulate(
-    out: Out,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    sequences: Annotated[str, typer.Option(help="Training sequences of Tasks 1, 2 and 3.")] = "20,10,7",
-    minutes: Annotated[float, typer.Option(help="Length of each sequence.")] = 3.0,
-) -> None:
-    """Write simulated mice in CalMS21's official layout, with a dataset file for training."""
-    from rtseg.progress import counting
-    from rtseg.simulate.files import simulate_dataset
-
-    counts = _three(sequences)
-    with counting("simulating") as progress:
-        path = simulate_dataset(out, seed=seed, sequences=counts, minutes=minutes, progress=progress)
-    typer.echo(f"simulated recordings, described by {path}")
-
-
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
-    root: Root = None,
-    set_: Settings = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
-) -> None:
-    """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
-    from rtseg.progress import training
-
-    try:
-        from rtseg.training.export import train_bundle
-    except ModuleNotFoundError as error:
-        raise needs_extra(str(error.name), "train", "training") from None
-
-    with training() as (report, say):
-        folder = runs or out.with_name(out.name + ".run")
-        bundle = train_bundle(
-            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, report=report, progress=say
-        )
-    from rtseg.report import print_scores
-
-    print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
-    typer.echo(f"bundle written to {out}")
-
-
-@app.command()
-def evaluate(
-    bundle: Bundle,
-    dataset: Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)],
-    root: Root = None,
-    split: Annotated[str, typer.Option(help="Which recordings of the dataset.")] = "validation",
-    engine: EngineName = "auto",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file.")] = None,
-) -> None:
-    """Score a bundle on labelled recordings, through the Session that serves."""
-    from rtseg.classifier import load
-    from rtseg.evaluate import evaluate as score
-    from rtseg.recordings.dataset import load_dataset
-    from rtseg.report import print_scores
-
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-    scores = score(load(bundle, engine), load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
-    if json_file:
-        json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    print_scores(scores, f"{scores['bundle']} on {scores['dataset']}, {split}", scores["simulated"])
+from rtseg.cli.app import Bundle, EngineName, Fps, Out, Quiet, Settings, app
+from rtseg.errors import RtsegError, ServeError
 
 
 @app.command()
@@ -225,30 +132,6 @@ def bench(
         progress=lambda name: typer.echo(name, err=True),
     )
     print_result(result)
-
-
-def main() -> None:
-    """Run a command; a known error becomes one line and an exit code."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("rtseg").setLevel(logging.INFO)
-    try:
-        app()
-    except RtsegError as error:
-        typer.echo(f"rtseg: {error}", err=True)
-        sys.exit(3 if isinstance(error, NOT_STARTED) else 1)
-    except OSError as error:
-        typer.echo(f"rtseg: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _three(text: str) -> tuple[int, int, int]:
-    try:
-        one, two, three = (int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"expected three numbers like 20,10,7, got {text!r}") from None
-    return one, two, three
 
 
 def _speed(text: str) -> float | None:

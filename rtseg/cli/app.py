@@ -1,0 +1,58 @@
+"""What every command shares: the app, the options that several take, exit codes and logging.
+
+The commands stand in the files beside this one.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not start: no such bundle, engine, daemon or address, keypoints
+that do not match, and whatever keeps `serve` from starting. Logging is set up here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError
+
+NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
+"""Serving that could not start is told apart from work that failed."""
+
+app = typer.Typer(
+    name="rtseg",
+    help="Tells live, from tracked keypoints, what animals are doing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Bundle = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE"),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, onnx or torch.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")
+]
+Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
+
+
+def main() -> None:
+    """Run a command; a known error becomes one line and an exit code."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("rtseg").setLevel(logging.INFO)
+    try:
+        app()
+    except RtsegError as error:
+        typer.echo(f"rtseg: {error}", err=True)
+        sys.exit(3 if isinstance(error, NOT_STARTED) else 1)
+    except OSError as error:
+        typer.echo(f"rtseg: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

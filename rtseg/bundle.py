@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.config import DecodingSettings, GapSettings
 from rtseg.errors import BundleError, RateError, RtsegError
+from rtseg.features.ranges import FeatureRanges
 from rtseg.features.spec import FeatureSpec
 from rtseg.network import NetworkSpec
 from rtseg.recordings.heads import Head
@@ -40,8 +41,10 @@ class Bundle:
 
     fps: the rate it was trained at. arena: default box x0, y0, x1, y1 in px; a stream's hello may name its own.
     lookahead_frames: the answer about frame t is given at t + lookahead. warmup_frames: a stream's first answers are
-    flagged, since training's crops always had this much context. decoding: defaults. scores and provenance:
-    what was measured on what. hash: sha256 over the manifest, which holds it and the weights' own.
+    flagged, since training's crops always had this much context. decoding: defaults. abstain_below: head -> the
+    probability below which it is unsure; a head not named never is. ranges: of training's features; older bundles have
+    none. scores and provenance: what was measured on what. hash: sha256 over the manifest, which holds it and the
+    weights' own.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Bundle:
     simulated: bool = False
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
     gaps: GapSettings = field(default_factory=GapSettings)
+    abstain_below: Mapping[str, float] = field(default_factory=dict)
+    ranges: FeatureRanges | None = None
     tolerance: float = TOLERANCE
     scores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +107,7 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
         "tolerance": bundle.tolerance,
         "scores": dict(bundle.scores),
         "provenance": dict(bundle.provenance),
+        **_optional(bundle),
         "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
     }
     json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
@@ -154,6 +160,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         _check_weights(weights, network, len(features.features(skeleton)))
         x0, y0, x1, y1 = map(float, manifest["arena"])
         _check_numbers(manifest)
+        ranges = manifest.get("ranges")
         return Bundle(
             name=str(manifest["name"]),
             skeleton=skeleton,
@@ -167,6 +174,8 @@ def load_bundle(folder: Path | str) -> Bundle:
             simulated=bool(manifest["simulated"]),
             decoding=config.from_plain(manifest["decoding"], DecodingSettings),
             gaps=config.from_plain(manifest["gaps"], GapSettings),
+            abstain_below=_abstain(manifest.get("abstain_below", {}), network),
+            ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
             tolerance=float(manifest["tolerance"]),
             scores=manifest["scores"],
             provenance=manifest["provenance"],
@@ -176,6 +185,25 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise BundleError(f"{folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
         raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+
+
+def _optional(bundle: Bundle) -> dict[str, Any]:
+    """What older bundles do not have, and what only some need."""
+    plain: dict[str, Any] = {}
+    if bundle.abstain_below:
+        plain["abstain_below"] = dict(bundle.abstain_below)
+    if bundle.ranges is not None:
+        plain["ranges"] = bundle.ranges.to_dict()
+    return plain
+
+
+def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]:
+    checked = {str(head): float(threshold) for head, threshold in below.items()}
+    config.check_abstain(checked)
+    strangers = set(checked) - {h.name for h in network.heads}
+    if strangers:
+        raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(strangers))}")
+    return checked
 
 
 def _folder_of(name: Path | str) -> Path:

@@ -30,6 +30,9 @@ class FeatureSettings:
     hold_frames: int = 15
     absence_cap_s: float = 4.0
     animal_order: str = "kept"
+    identities: str = "tracker"
+    relink_margin_px: float = 5.0
+    relink_cap_px: float = 200.0
 
 
 @dataclass(frozen=True)
@@ -47,28 +50,99 @@ class ScalerSettings:
             raise SettingError(f"scaler.kind must be standard or minmax, got {self.kind!r}")
 
 
+KINDS = (
+    "multitask-tcn",
+    "ms-tcn",
+    "fully-connected",
+    "lstm",
+    "gru",
+    "self-attention",
+    "conv1d",
+    "transformer",
+    "gradient-boosting",
+)
+"""Systems that can be trained; only a causal multitask-tcn becomes a bundle, the others are there to compare with."""
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """A recurrent cell of the multitask network: `rtseg.network.Cell`."""
+
+    encoder: int = 96
+    hidden: int = 128
+    period: int = 1
+
+    def __post_init__(self) -> None:
+        _require(min(self.encoder, self.hidden, self.period) >= 1, f"model.cells: sizes must be 1 or more, got {self}")
+
+
 @dataclass(frozen=True)
 class ModelSettings:
-    """The causal multitask TCN (paper, IV.C and IV.D).
+    """Which system, and its sizes (paper, IV). Sizes that a kind does not name below mean nothing to it.
 
-    channels and layers: the shared predictor generator, dilation first_dilation * 2^layer. head_channels and
-    head_layers: each refinement head. lookahead_frames: the answer about frame t is given at t + lookahead.
+    causal: false lets the system see the whole recording (symmetric convolutions and attention, both directions).
+    lookahead_frames: the answer about frame t is given at t + lookahead. dropout: all networks.
+
+    channels: width of every network's layers. kernel: taps of multitask-tcn, ms-tcn, transformer and conv1d.
+    multitask-tcn (IV.C and IV.D): `layers` of the shared predictor generator, dilation first_dilation * 2^layer;
+    head_channels and head_layers of each refinement head, dilations head_first_dilation * 2^layer; cells: recurrent
+    cells beside the convolutions or, with layers = 0, in their place; forget_order: the cells see the features once for
+    every way to call the animals and answer the same for all. ms-tcn: `stages` of `layers` each (generator and
+    refinements), dual_dilation as in MS-TCN++'s generator. transformer: one encoder and stages - 1 decoders of `layers`
+    each, layer i attends to 2^i frames, at most attention_window. lstm, gru: `depth` layers. self-attention: `depth`
+    blocks with attention_heads over attention_window frames. fully-connected, conv1d: a window of window_frames frames
+    to each side (causal: to the past), every window_stride-th of them; fully-connected has `depth` hidden layers, the
+    first 4 times `channels` wide, conv1d three convolutions, the first twice `channels` wide.
     """
 
+    kind: str = "multitask-tcn"
+    causal: bool = True
     channels: int = 64
     layers: int = 10
     first_dilation: int = 1
     kernel: int = 3
     head_channels: int = 16
     head_layers: int = 6
+    head_first_dilation: int = 1
+    cells: tuple[CellSettings, ...] = ()
+    forget_order: bool = False
+    stages: int = 4
+    dual_dilation: bool = False
+    depth: int = 1
+    attention_heads: int = 4
+    attention_window: int = 256
+    window_frames: int = 100
+    window_stride: int = 2
     dropout: float = 0.2
     lookahead_frames: int = 0
 
     def __post_init__(self) -> None:
-        sizes = (self.channels, self.layers, self.first_dilation, self.kernel, self.head_channels)
-        _require(min(sizes) >= 1 and self.head_layers >= 0, "model: sizes must be 1 or more, head_layers 0 or more")
+        _require(self.kind in KINDS, f"model.kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
+        for name in (
+            *("channels", "first_dilation", "kernel", "head_first_dilation", "stages", "depth"),
+            *("attention_heads", "attention_window", "window_frames", "window_stride"),
+        ):
+            _require(getattr(self, name) >= 1, f"model.{name} must be 1 or more, got {getattr(self, name)}")
+        _require(
+            self.head_layers >= 0 and self.head_channels >= (1 if self.head_layers else 0),
+            "model.head_layers must be 0 or more, head_channels 1 or more (0 and 0: nothing is refined); got "
+            f"{self.head_layers} and {self.head_channels}",
+        )
+        _require(
+            self.layers >= (0 if self.cells else 1),
+            f"model.layers must be 1 or more (0 or more where there are cells), got {self.layers}",
+        )
         _require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}")
         _require(self.lookahead_frames >= 0, f"model.lookahead_frames must be 0 or more, got {self.lookahead_frames}")
+        _require(
+            self.causal or self.lookahead_frames == 0,
+            "model.lookahead_frames is the delay of a causal model; with causal = false it must be 0, "
+            f"got {self.lookahead_frames}",
+        )
+        _require(
+            self.causal or self.kernel % 2 == 1 or self.kind not in ("multitask-tcn", "ms-tcn", "transformer"),
+            f"model.kernel must be odd where causal = false, so that it looks equally far both ways; got {self.kernel}",
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +152,12 @@ class AugmentSettings:
     interpolate: factor of quadratic up-sampling (paper: 3; 1 = off); as in the paper it slows the training recordings
     only, nothing else is up-sampled. rotate, mirror: about the arena's centre. shift_px, noise_px, scale (of the
     logarithm): standard deviations. swap_animals: probability that a crop exchanges its animals. drop_points:
-    probability that a point is missing for a short while. drop_animal: the same for a whole animal.
+    probability that a point is missing for a short while. drop_animal: the same for a whole animal. drop_like_data:
+    probability that a crop also misses the points that another training crop, drawn at random, misses.
+
+    balance_tasks: copies are added until every head group has as many sequences as the largest (paper, III.E and H:
+    Tasks 2 and 3 to Task 1's number). A copy carries its group's labels only, and whenever it is drawn it goes through
+    the paper's augmentation, whatever else is off: rotation, mirroring, shift by copy_shift_px, noise of copy_noise_px.
     """
 
     interpolate: int = 1
@@ -90,29 +169,60 @@ class AugmentSettings:
     swap_animals: float = 0.0
     drop_points: float = 0.0
     drop_animal: float = 0.0
+    drop_like_data: float = 0.0
+    balance_tasks: bool = False
+    copy_shift_px: float = 20.0
+    copy_noise_px: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.interpolate >= 1, f"augment.interpolate must be 1 or more, got {self.interpolate}")
-        for name in ("swap_animals", "drop_points", "drop_animal"):
+        for name in ("swap_animals", "drop_points", "drop_animal", "drop_like_data"):
             _require(0 <= getattr(self, name) <= 1, f"augment.{name} is a share in [0, 1], got {getattr(self, name)}")
-        for name in ("shift_px", "noise_px", "scale"):
+        for name in ("shift_px", "noise_px", "scale", "copy_shift_px", "copy_noise_px"):
             _require(getattr(self, name) >= 0, f"augment.{name} must be 0 or more, got {getattr(self, name)}")
+
+
+TASK_WEIGHTINGS = ("settings", "sum", "share", "uncertainty")
+SELECTIONS = ("score", "f1", "map", "last")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """The training loop.
 
+    apart: every cell of the multitask network is trained as a network of its own, and they are put side by side (an
+    ensemble in one network, which has no convolutions then and refines nothing).
+    frame_stride: the network is trained on every so many-th frame (features are those of all); its periods and
+    dilations must be multiples of it, so that each phase is a sequence of its own, and it is scored on all frames.
+    cache_mb: where crops differ by a mirror at most, features of whole recordings are kept up to this size (else each
+    crop's are worked out anew).
     crop_frames: length of a training crop, of which the first warmup_frames carry no loss (unless the crop begins the
-    recording). class_weight_power: classes are weighted by inverse frequency to this power. smoothing: weight of the
-    truncated smoothing loss, its threshold smoothing_cut (Li et al. 2020, eq. 7). loss_factor: on the whole loss
-    (paper, V.C: 0.1). task_weights: head group -> weight; groups not named get task_weight_default. ema: decay of the
-    weights' average, which is what is kept. patience: evaluations without a better validation score before stopping.
+    recording; where causal = false, half of them at either end). ema: decay of the weights' average, which is what is
+    kept. patience: evaluations without a better validation score before stopping.
+
+    Loss: class_weight_power: classes are weighted by inverse frequency to this power. logit_adjustment: times the log
+    of the class frequencies is added to the logits in training (Menon et al. 2021; goes with class_weight_power 0).
+    smoothing: weight of the truncated smoothing loss, its threshold smoothing_cut (Li et al. 2020, eq. 7).
+    boundary_smoothing_frames: so near a label boundary the target mixes both labels, half and half at the boundary.
+    soft_f1: weight of one minus the soft macro-F1 of the batch. stage_weight: of every stage but the last.
+    distill_weight: share of the loss that is the divergence from a teacher's probabilities, where an example has them.
+    future_pose_weight: of predicting the pose future_pose_s ahead from the last hidden layer, causal networks only.
+
+    Tasks: a task's (head group's) loss is the mean over its heads. task_weighting: `settings`: task_weights by group,
+    those not named task_weight_default; `sum`: all 1; `share`: each task's share of the batch's loss, L_g / sum of L,
+    taken as constants (paper, V.C); `uncertainty`: exp(-s_g) L_g + s_g / 2 with learned s_g (Kendall et al. 2018).
+    loss_factor: on the whole loss (paper, V.C: 0.1).
+
+    Selection: what a checkpoint is chosen by on the validation recordings. select: `score` (mean over groups of
+    macro-F1 and mAP), `f1` or `map` alone, or `last` (the last epoch's weights). select_group: one head group decides.
     """
 
     seed: int = 0
     epochs: int = 40
     batch: int = 8
+    apart: bool = False
+    frame_stride: int = 1
+    cache_mb: int = 4096
     crop_frames: int = 3072
     warmup_frames: int = 512
     learning_rate: float = 1e-3
@@ -120,28 +230,84 @@ class TrainSettings:
     warmup_steps: int = 50
     clip_gradient: float = 1.0
     class_weight_power: float = 0.5
+    logit_adjustment: float = 0.0
     label_smoothing: float = 0.0
+    boundary_smoothing_frames: int = 0
     smoothing: float = 0.15
     smoothing_cut: float = 4.0
+    soft_f1: float = 0.0
     stage_weight: float = 0.5
+    distill_weight: float = 0.0
+    future_pose_weight: float = 0.0
+    future_pose_s: float = 0.5
     loss_factor: float = 1.0
+    task_weighting: str = "settings"
     task_weights: Mapping[str, float] = field(default_factory=dict)
     task_weight_default: float = 1.0
     ema: float = 0.998
     evaluate_every: int = 2
     patience: int = 8
+    select: str = "score"
+    select_group: str = ""
     threads: int = 2
     bfloat16: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "crop_frames", "evaluate_every", "patience", "threads"):
+        for name in ("epochs", "batch", "frame_stride", "crop_frames", "evaluate_every", "patience", "threads"):
             _require(getattr(self, name) >= 1, f"train.{name} must be 1 or more, got {getattr(self, name)}")
         _require(
             0 <= self.warmup_frames < self.crop_frames,
             f"train.warmup_frames must lie in 0 .. crop_frames - 1, got {self.warmup_frames} of {self.crop_frames}",
         )
-        _require(self.learning_rate >= 0, f"train.learning_rate must be 0 or more, got {self.learning_rate}")
+        for name in (
+            "cache_mb",
+            "learning_rate",
+            "logit_adjustment",
+            "boundary_smoothing_frames",
+            "soft_f1",
+            "future_pose_weight",
+        ):
+            _require(getattr(self, name) >= 0, f"train.{name} must be 0 or more, got {getattr(self, name)}")
         _require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
+        _require(0 <= self.distill_weight <= 1, f"train.distill_weight is a share in [0, 1], got {self.distill_weight}")
+        _require(self.future_pose_s > 0, f"train.future_pose_s must be positive, got {self.future_pose_s}")
+        for name, accepted in (("task_weighting", TASK_WEIGHTINGS), ("select", SELECTIONS)):
+            _require(
+                getattr(self, name) in accepted,
+                f"train.{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}",
+            )
+
+
+@dataclass(frozen=True)
+class BoostingSettings:
+    """Gradient-boosted trees on window statistics (model.kind = gradient-boosting); seed and threads are train's.
+
+    windows_s: mean, deviation, minimum and maximum of the features named in `groups` (none = all) over windows of these
+    lengths: ending at the frame, or centred on it where model.causal = false. frames: at most so many training frames
+    (evenly spread; with windows that overlap, neighbours say nearly the same). trees, depth, learning_rate,
+    min_child_weight, row_share and column_share (drawn per tree), bins: XGBoost's. early_stopping: rounds without a
+    lower weighted validation loss. Classes are weighted as for the networks, by train.class_weight_power.
+    """
+
+    windows_s: tuple[float, ...] = (0.5, 4.0)
+    groups: tuple[str, ...] = ()
+    frames: int = 40_000
+    trees: int = 150
+    depth: int = 6
+    learning_rate: float = 0.15
+    min_child_weight: float = 20.0
+    row_share: float = 0.4
+    column_share: float = 0.3
+    bins: int = 64
+    early_stopping: int = 15
+
+    def __post_init__(self) -> None:
+        _require(all(w > 0 for w in self.windows_s), f"boosting.windows_s must be positive, got {self.windows_s}")
+        for name in ("frames", "trees", "depth", "early_stopping"):
+            _require(getattr(self, name) >= 1, f"boosting.{name} must be 1 or more, got {getattr(self, name)}")
+        _require(self.bins >= 2, f"boosting.bins must be 2 or more, got {self.bins}")
+        for name in ("row_share", "column_share"):
+            _require(0 < getattr(self, name) <= 1, f"boosting.{name} is a share in (0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -175,11 +341,33 @@ class GapSettings:
 
 
 @dataclass(frozen=True)
+class RangeSettings:
+    """When live features no longer look like training's; see `rtseg.features.ranges`.
+
+    A feature's range goes from this percentile of its training values to 100 minus it, widened at both ends by `margin`
+    times its width. A frame is flagged where more than `share` of its known features are out of range, or one lies more
+    than `far` widths beyond an end. (Measured on rats58: 1 in 800 frames of videos not trained on; 1 in 5 where the
+    camera stood so much closer that everything is 1.5 times as large, half of them where it is a quarter as large.)
+    """
+
+    percentile: float = 0.1
+    margin: float = 0.25
+    share: float = 0.02
+    far: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.percentile < 50, f"ranges.percentile must lie in [0, 50), got {self.percentile}")
+        _require(0 <= self.share <= 1, f"ranges.share is a share in [0, 1], got {self.share}")
+        _require(min(self.margin, self.far) >= 0, f"ranges: margin and far must be 0 or more, got {self}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a bundle from recordings (`rtseg train RECIPE.toml`).
 
     dataset: the dataset file, relative to the recipe. arena: box x0, y0, x1, y1 in px, from the experimenter, never
-    from a recording that has not happened yet.
+    from a recording that has not happened yet. abstain: head -> probability; where a head's highest one lies below it,
+    the head says that it is unsure (heads not named never do).
     """
 
     name: str
@@ -191,12 +379,45 @@ class Recipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    boosting: BoostingSettings = field(default_factory=BoostingSettings)
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
     gaps: GapSettings = field(default_factory=GapSettings)
+    ranges: RangeSettings = field(default_factory=RangeSettings)
+    abstain: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_abstain(self.abstain)
+        cells_alone = self.model.cells and self.model.layers == 0 and self.model.head_channels == 0
+        _require(
+            not self.train.apart or bool(cells_alone),
+            "train.apart = true needs model.cells, layers = 0, head_layers = 0 and head_channels = 0: only cells can "
+            "be trained apart",
+        )
         x0, y0, x1, y1 = self.arena
         _require(x0 < x1 and y0 < y1, f"arena is a box x0, y0, x1, y1 in px with x0 < x1 and y0 < y1, got {self.arena}")
+
+
+@dataclass(frozen=True)
+class PaperSettings:
+    """The comparison with the paper (`rtseg paper`); what is trained stands in `rtseg.paper.plan`.
+
+    validation_share, split_seed: the part of the training recordings that chooses the epoch where a dataset has no
+    third split. resamples: of the bootstrap over videos. timing_frames: length of the recording that inference is timed
+    on. timing_s: for all systems together, and again for the steps of those that can be streamed.
+    """
+
+    validation_share: float = 0.15
+    split_seed: int = 0
+    resamples: int = 1000
+    timing_frames: int = 3000
+    timing_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.validation_share < 1, f"validation_share must lie between 0 and 1, got {self.validation_share}"
+        )
+        for name in ("resamples", "timing_frames", "timing_s"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -272,6 +493,12 @@ def to_plain(settings: Any) -> dict[str, Any]:
     """A dataclass as plain values, for a manifest."""
     plain: dict[str, Any] = dataclasses.asdict(settings)
     return plain
+
+
+def check_abstain(below: Mapping[str, float]) -> None:
+    """Raise SettingError for a threshold that is no probability."""
+    for head, threshold in below.items():
+        _require(0 <= threshold <= 1, f"abstain.{head} is a probability in [0, 1], got {threshold}")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -1,6 +1,7 @@
 """Scores of predictions against labels: CalMS21's protocol, segmental scores and what closed loops care about.
 
-numpy and scikit-learn only; no torch. Frames labelled IGNORE are left out everywhere.
+numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never answered (NaN), are
+left out everywhere.
 """
 
 from __future__ import annotations
@@ -54,8 +55,7 @@ def score_head(head: Head, videos: Sequence[Video], fps: float) -> HeadScore:
     A scored class without a positive frame in any video counts as F1 0 only if it was predicted; otherwise it is NaN
     and left out of the means.
     """
-    videos = [(p[y != IGNORE], y[y != IGNORE]) for p, y in videos]
-    videos = [(p, y) for p, y in videos if len(y)]
+    videos = answered(videos)
     truths = [y for _, y in videos]
     guesses = [p.argmax(-1).astype(np.int16) for p, _ in videos]
     classes = {}
@@ -64,10 +64,10 @@ def score_head(head: Head, videos: Sequence[Video], fps: float) -> HeadScore:
         classes[name] = _score_class(c, videos, guesses, fps)
     scored = [head.classes.index(name) for name in head.scored]
     return HeadScore(
-        macro_f1=_mean([s.f1 for s in classes.values()]),
-        mean_average_precision=_mean([s.average_precision for s in classes.values()]),
+        macro_f1=macro_mean([s.f1 for s in classes.values()]),
+        mean_average_precision=macro_mean([s.average_precision for s in classes.values()]),
         segmental_f1={str(k): segmental_f1(guesses, truths, scored, k / 100) for k in (10, 25, 50)},
-        edit=_mean([edit_score(g, y, scored) for g, y in zip(guesses, truths, strict=True)]),
+        edit=macro_mean([edit_score(g, y, scored) for g, y in zip(guesses, truths, strict=True)]),
         classes=classes,
         frames=sum(map(len, truths)),
         videos=len(videos),
@@ -82,12 +82,63 @@ def group_scores(heads: Sequence[Head], scores: dict[str, HeadScore]) -> dict[st
             groups.setdefault(head.group, []).append(scores[head.name])
     return {
         group: {
-            "f1": _mean([m.macro_f1 for m in members]),
-            "map": _mean([m.mean_average_precision for m in members]),
-            "segmental_f1_50": _mean([m.segmental_f1["50"] for m in members]),
+            "f1": macro_mean([m.macro_f1 for m in members]),
+            "map": macro_mean([m.mean_average_precision for m in members]),
+            "segmental_f1_50": macro_mean([m.segmental_f1["50"] for m in members]),
         }
         for group, members in groups.items()
     }
+
+
+def answered(videos: Sequence[Video]) -> list[Video]:
+    """The frames of each video that are scored: those with a label and an answer; videos without any are left out.
+
+    A row with NaN was never answered: the last frames of a recording, where a lookahead wanted more.
+    """
+    kept = [(~np.isnan(p).any(-1) & (y != IGNORE), p, y) for p, y in videos]
+    return [(p[keep], y[keep]) for keep, p, y in kept if keep.any()]
+
+
+def macro_mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """The mean of the scores that exist; NaN if none does."""
+    kept = [float(v) for v in values if not np.isnan(v)]
+    return sum(kept) / len(kept) if kept else float("nan")
+
+
+def confusions(videos: Sequence[Video], n_classes: int) -> NDArray[np.float64]:
+    """Hits, positive frames and called frames of every class of every video, (videos, 3, classes)."""
+    counts = np.zeros((len(videos), 3, n_classes))
+    for v, (probs, truth) in enumerate(videos):
+        guess = probs.argmax(-1)
+        counts[v, 0] = np.bincount(truth[guess == truth], minlength=n_classes)
+        counts[v, 1] = np.bincount(truth, minlength=n_classes)
+        counts[v, 2] = np.bincount(guess, minlength=n_classes)
+    return counts
+
+
+def f1_scores(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 (..., classes) of counts (..., 3, classes); NaN for a class that is neither there nor called."""
+    hits, positives, called = np.moveaxis(counts, -2, 0)
+    either = positives + called
+    scores: NDArray[np.float64] = np.divide(2 * hits, either, out=np.full(either.shape, np.nan), where=either > 0)
+    return scores
+
+
+def macro_f1(head: Head, videos: Sequence[Video]) -> float:
+    """Mean F1 of the scored classes over the frames of all videos, as `score_head` gives it."""
+    scored = [head.classes.index(name) for name in head.scored]
+    counts: NDArray[np.float64] = confusions(answered(videos), len(head.classes)).sum(0)
+    return macro_mean(f1_scores(counts[:, scored]))
+
+
+def mean_average_precision(head: Head, videos: Sequence[Video]) -> float:
+    """Mean average precision of the scored classes over the frames of all videos, as `score_head` gives it."""
+    videos = answered(videos)
+    if not videos:
+        return float("nan")
+    truth, probs = np.concatenate([y for _, y in videos]), np.concatenate([p for p, _ in videos])
+    columns = [head.classes.index(name) for name in head.scored]
+    return macro_mean([average_precision(truth == c, probs[:, c]) for c in columns])
 
 
 def average_precision(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> float:
@@ -106,22 +157,36 @@ def segmental_f1(
 
     Each true bout counts once.
     """
-    hits = wrong = missed = 0
-    for guess, truth in zip(guesses, truths, strict=True):
-        wanted = [b for b in bouts_of(truth) if b.label in scored]
-        taken = [False] * len(wanted)
-        for bout in bouts_of(guess):
-            if bout.label not in scored:
-                continue
-            ious = [_iou(bout, w) if w.label == bout.label else 0.0 for w in wanted]
-            best = int(np.argmax(ious)) if ious else -1
-            if best >= 0 and ious[best] >= overlap and not taken[best]:
-                taken[best] = True
-                hits += 1
-            else:
-                wrong += 1
-        missed += taken.count(False)
+    counts = [segmental_counts(g, y, scored, overlap) for g, y in zip(guesses, truths, strict=True)]
+    return segmental_f1_of(np.array(counts).reshape(-1, 3).sum(axis=0))
+
+
+def segmental_f1_of(counts: NDArray[np.integer | np.floating]) -> float:
+    """Segmental F1 in percent of summed `segmental_counts` (3,)."""
+    hits, wrong, missed = (float(n) for n in counts)
     return 100.0 * 2 * hits / max(2 * hits + wrong + missed, 1)
+
+
+def segmental_counts(
+    guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int], overlap: float
+) -> tuple[int, int, int]:
+    """Bouts of one video that were found, called wrongly, and missed: they add up over videos."""
+    wanted = np.array([b for b in bouts_of(truth) if b.label in scored]).reshape(-1, 3)
+    taken = np.zeros(len(wanted), np.bool_)
+    hits = wrong = 0
+    for start, stop, label in bouts_of(guess):
+        if label not in scored:
+            continue
+        inside = np.minimum(wanted[:, 1], stop) - np.maximum(wanted[:, 0], start)
+        around = np.maximum(wanted[:, 1], stop) - np.minimum(wanted[:, 0], start)
+        ious = np.where(wanted[:, 2] == label, np.maximum(inside, 0) / around, 0.0)
+        best = int(ious.argmax()) if len(ious) else -1
+        if best >= 0 and ious[best] >= overlap and not taken[best]:
+            taken[best] = True
+            hits += 1
+        else:
+            wrong += 1
+    return hits, wrong, int((~taken).sum())
 
 
 def edit_score(guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int]) -> float:
@@ -172,8 +237,3 @@ def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.i
 def _iou(a: Bout, b: Bout) -> float:
     inside = min(a.stop, b.stop) - max(a.start, b.start)
     return max(inside, 0) / (max(a.stop, b.stop) - min(a.start, b.start))
-
-
-def _mean(values: Sequence[float]) -> float:
-    kept = [v for v in values if not np.isnan(v)]
-    return float(np.mean(kept)) if kept else float("nan")

@@ -1,17 +1,23 @@
-"""The shape of the network that a bundle holds: heads, sizes, and the name and shape of every weight.
+"""The shape of the network that a bundle holds: trunk, heads, sizes, and the name and shape of every weight.
 
 Training fills these weights, every engine reads them; this file is where both agree. It computes nothing.
 
 One step, at frame t, with z the scaled features, conv over the last `kernel` inputs spaced by the layer's dilation:
 
-    h = input(z);  per trunk layer: h = h + mix(relu(conv(h)))                        (the predictor generator)
+    x = input(z);  per trunk layer: x = x + mix(relu(conv(x)))        (the predictor generator: convolutions,
+    per cell: e = relu(encode(view(z))) for every view of z,           recurrent cells, or both)
+              g = gru([mean of e, maximum of e less its mean], what g was `period` frames ago)
+    h = [x, g of every cell]
     per head: q = first(h);  r = enter([softmax(q), h]);  per layer: r = r + mix(relu(conv(r)))   (the refinement)
               p = softmax((q + leave(r)) * scale + shift)                             (scale, shift: the calibration)
+
+A view is the features as they would be had the animals other names; mean and maximum over all of them forget who is
+called the first: what the animals have in common, and how they differ. gru is Cho et al. 2014 as torch and cuDNN compute it, gates in the order reset, update, new.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from rtseg.errors import BundleError
@@ -19,11 +25,27 @@ from rtseg.recordings.heads import Head
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
-    """Sizes of the causal multitask TCN (paper, IV.C and IV.D).
+class Cell:
+    """A recurrent cell of the trunk.
 
-    n_features: F. channels: C. kernel: taps of every convolution. dilations: of the trunk's layers. head_channels: G.
-    head_dilations: of every refinement head's layers. heads: in the order of the P outputs.
+    encoder: E, width of each view's code. hidden: R, width of the state. period: its state moves on in steps of so many
+    frames, a state for each phase (a dilated recurrence, Chang et al. 2017): it is trained on every period-th frame.
+    """
+
+    encoder: int
+    hidden: int
+    period: int = 1
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Sizes of the causal multitask network (paper, IV.C and IV.D).
+
+    n_features: F. channels: C, 0 where the trunk has no convolutions. kernel: taps of every convolution. dilations: of
+    the trunk's layers. head_channels: G, 0 where nothing is refined: p = softmax(q * scale + shift). head_dilations: of
+    every refinement head's layers. heads: in the order of the P outputs. cells: recurrent cells of the trunk. views:
+    for each view of the features the column that stands at every place, counted from 1 and negative where its sign
+    turns; none = the features as they are, e alone enters gru.
     """
 
     n_features: int
@@ -33,6 +55,17 @@ class NetworkSpec:
     head_channels: int
     head_dilations: tuple[int, ...]
     heads: tuple[Head, ...]
+    cells: tuple[Cell, ...] = ()
+    views: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def width(self) -> int:
+        """D: of the trunk's output h."""
+        return self.channels + sum(cell.hidden for cell in self.cells)
+
+    def entering(self, cell: Cell) -> int:
+        """What enters a cell's gru beside its state."""
+        return 2 * cell.encoder if self.views else cell.encoder
 
     @property
     def n_outputs(self) -> int:
@@ -49,42 +82,61 @@ class NetworkSpec:
 
     @property
     def receptive_field(self) -> int:
-        """Frames that one answer depends on."""
+        """Frames that one answer depends on; of the convolutions alone where there are cells, which never forget."""
         return 1 + (self.kernel - 1) * (sum(self.dilations) + sum(self.head_dilations))
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds of one step, for one frame of one stream."""
-        c, g = self.channels, self.head_channels
+        c, g, d = self.channels, self.head_channels, self.width
         trunk = self.n_features * c + len(self.dilations) * (self.kernel + 1) * c * c
-        refinement = c * g + len(self.head_dilations) * (self.kernel + 1) * g * g
-        return trunk + sum(refinement + len(h.classes) * (c + 2 * g) for h in self.heads)
+        for cell in self.cells:
+            trunk += max(len(self.views), 1) * self.n_features * cell.encoder
+            trunk += 3 * cell.hidden * (self.entering(cell) + cell.hidden)
+        refinement = d * g + len(self.head_dilations) * (self.kernel + 1) * g * g
+        return trunk + sum(refinement + len(h.classes) * (d + 2 * g) for h in self.heads)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every float32 tensor. Inputs come before outputs: y = x @ w + b."""
-        c, g, k, layers = self.channels, self.head_channels, self.kernel, len(self.dilations)
+        c, g, k, d, layers = self.channels, self.head_channels, self.kernel, self.width, len(self.dilations)
         shapes: dict[str, tuple[int, ...]] = {
             "scaler.fill": (self.n_features,),
             "scaler.shift": (self.n_features,),
             "scaler.scale": (self.n_features,),
             "scaler.clip": (1,),
-            "input.weight": (self.n_features, c),
-            "input.bias": (c,),
-            **_block("trunk", layers, k, c),
         }
+        if c:
+            shapes |= {
+                "input.weight": (self.n_features, c),
+                "input.bias": (c,),
+                **_block("trunk", layers, k, c),
+            }
+        for number, cell in enumerate(self.cells):
+            name, e, r = f"cell.{number}", cell.encoder, cell.hidden
+            shapes |= {
+                f"{name}.encode.weight": (self.n_features, e),
+                f"{name}.encode.bias": (e,),
+                f"{name}.enter.weight": (self.entering(cell), 3 * r),
+                f"{name}.enter.bias": (3 * r,),
+                f"{name}.recur.weight": (r, 3 * r),
+                f"{name}.recur.bias": (3 * r,),
+            }
         for head in self.heads:
             n, name = len(head.classes), f"head.{head.name}"
             shapes |= {
-                f"{name}.first.weight": (c, n),
+                f"{name}.first.weight": (d, n),
                 f"{name}.first.bias": (n,),
-                f"{name}.enter.weight": (n + c, g),
-                f"{name}.enter.bias": (g,),
-                **_block(name, len(self.head_dilations), k, g),
-                f"{name}.leave.weight": (g, n),
-                f"{name}.leave.bias": (n,),
                 f"{name}.calibration.scale": (n,),
                 f"{name}.calibration.shift": (n,),
             }
+            if g:
+                shapes |= {
+                    f"{name}.enter.weight": (n + d, g),
+                    f"{name}.enter.bias": (g,),
+                    **_block(name, len(self.head_dilations), k, g),
+                    f"{name}.leave.weight": (g, n),
+                    f"{name}.leave.bias": (n,),
+                }
         return shapes
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +153,8 @@ class NetworkSpec:
                 {"name": h.name, "classes": list(h.classes), "scored": list(h.scored), "group": h.group}
                 for h in self.heads
             ],
+            "cells": [asdict(cell) for cell in self.cells],
+            "views": [list(view) for view in self.views],
         }
 
     @classmethod
@@ -119,10 +173,22 @@ class NetworkSpec:
                 if len(set(head.classes)) < 2 or set(head.scored) - set(head.classes):
                     raise BundleError(f"head {head.name!r} has the classes {head.classes}, scored {head.scored}")
             dilations, head_dilations = tuple(plain.pop("dilations")), tuple(plain.pop("head_dilations"))
-            for size in (*dilations, *head_dilations, *plain.values()):
+            cells = tuple(Cell(**cell) for cell in plain.pop("cells", ()))
+            views = tuple(tuple(view) for view in plain.pop("views", ()))
+            sizes = [size for cell in cells for size in astuple(cell)]
+            # A trunk of cells alone has no channels, and answers that nothing refines have no head channels.
+            absent = {"channels"} if cells and not dilations else set()
+            absent |= set() if head_dilations else {"head_channels"}
+            sizes += [size for name, size in plain.items() if not (name in absent and size == 0)]
+            for size in (*dilations, *head_dilations, *sizes):
                 if not isinstance(size, int) or size < 1:
                     raise BundleError(f"sizes and dilations of an architecture are whole and positive, got {size!r}")
-            return cls(dilations=dilations, head_dilations=head_dilations, heads=heads, **plain)
+            for view in views:
+                if sorted(map(abs, view)) != list(range(1, plain["n_features"] + 1)):
+                    raise BundleError(f"a view names every feature once, counted from 1, got {list(view)[:8]} ...")
+            return cls(
+                dilations=dilations, head_dilations=head_dilations, heads=heads, cells=cells, views=views, **plain
+            )
         except (KeyError, TypeError) as error:
             raise BundleError(f"the architecture in the manifest lacks or misnames a field: {error}") from error
 

@@ -26,7 +26,8 @@ class Quality(enum.IntFlag):
     stepped as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS:
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
     point was seen. IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the
-    stream's frame rate.
+    stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's threshold for it.
+    OUT_OF_RANGE: features are not like training's (`rtseg.features.ranges`).
     """
 
     WARMING_UP = 1
@@ -36,6 +37,8 @@ class Quality(enum.IntFlag):
     LOW_CONFIDENCE = 16
     IDENTITY_JUMP = 32
     LATE = 64
+    UNSURE = 128
+    OUT_OF_RANGE = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +47,7 @@ class Prediction:
 
     seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. probs: (P,) float32, the heads
     side by side. labels: (H,) decoded class index per head. events: (H,) whether a new bout begins here. quality:
-    `Quality`.
+    `Quality`. unsure: (H,) whether a head abstains; what it says is there all the same.
     """
 
     stream: str
@@ -54,13 +57,15 @@ class Prediction:
     labels: NDArray[np.int16]
     events: NDArray[np.bool_]
     quality: int
+    unsure: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """Answers about consecutive frames of one stream.
 
-    seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32.
+    seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32. unsure:
+    (T, H) bool, heads that abstain.
     """
 
     heads: tuple[Head, ...]
@@ -68,6 +73,7 @@ class Predictions:
     probs: NDArray[np.float32]
     labels: NDArray[np.int16]
     quality: NDArray[np.int32]
+    unsure: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -92,18 +98,21 @@ class Predictions:
             np.array([p.probs for p in kept], np.float32).reshape(len(kept), n_outputs),
             np.array([p.labels for p in kept], np.int16).reshape(len(kept), len(heads)),
             np.array([p.quality for p in kept], np.int32),
+            np.array([p.unsure for p in kept], np.bool_).reshape(len(kept), len(heads)),
         )
 
 
 def write_predictions(predictions: Predictions, path: Path | str) -> None:
     """CSV, a row a frame.
 
-    Seq, quality, per head its decoded label and its probabilities (9 digits: float32 exactly).
+    Seq, quality, per head its decoded label and its probabilities (9 digits: float32 exactly), and last the heads that
+    are unsure, with semicolons between them.
     """
     heads = predictions.heads
     columns = ["seq", "quality"]
     for head in heads:
         columns += [f"{head.name}", *(f"{head.name}.{c}" for c in head.classes)]
+    columns.append("unsure")
     text = io.StringIO()
     text.write(",".join(columns) + "\n")
     offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
@@ -113,6 +122,7 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
         for h, head in enumerate(heads):
             row.append(head.classes[predictions.labels[t, h]])
             row += [f"{p:.9g}" for p in probs[offsets[h] : offsets[h + 1]]]
+        row.append(";".join(head.name for head, unsure in zip(heads, predictions.unsure[t], strict=True) if unsure))
         text.write(",".join(row) + "\n")
     _write(path, text.getvalue())
 

@@ -39,6 +39,30 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
         yield report, lambda text: bar.update(task, description=text)
 
 
+@contextmanager
+def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callable[[str], None]]]:
+    """A line where each of many trainings begins and ends, and between them, on a terminal, how far it is.
+
+    Yields what is told (which training, what happened) and what is told of the work around them.
+    """
+    console = Console(stderr=True)
+    with console.status("preparing") as status:
+
+        def event(name: str, happened: dict[str, Any]) -> None:
+            place = f"[{happened.get('number')}/{happened.get('of')}] {name}"
+            if "started" in happened:
+                console.print(f"{place}: training", markup=False, highlight=False)
+            elif "kept" in happened:
+                console.print(f"{place}: there already", markup=False, highlight=False)
+            elif "ended" in happened:
+                took = "" if happened["seconds"] is None else f"trained in {happened['seconds']:.1f} s"
+                console.print(f"{place}: {happened['ended'] or took}", markup=False, highlight=False)
+            elif "epoch" in happened:
+                status.update(f"{name}, epoch {happened['epoch']}")
+
+        yield event, lambda text: status.update(text)
+
+
 def _bar() -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)

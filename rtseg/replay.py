@@ -56,6 +56,7 @@ def collect(
             labels=np.array([index[head][answer.label[head]] for head in heads], np.int16),
             events=np.array([head in answer.event for head in heads], np.bool_),
             quality=answer.quality,
+            unsure=np.array([head in answer.unsure for head in heads], np.bool_),
         )
         for answer in kept
     ]

@@ -50,10 +50,56 @@ def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
             row += ["-" if delay is None else f"{delay:+.2f}", _number(starts, 2), str(score["frames"])]
             table.add_row("  " + label, *row)
     console.print(table)
+    console.print(_trust(scores))
     for group, means in scores["groups"].items():
         console.print(f"{group}: F1 {_number(means['f1'])}, mAP {_number(means['map'])}", markup=False, highlight=False)
     if simulated:
         console.print("These recordings or labels are simulated: the scores say nothing about real animals.")
+
+
+def print_calibration(report: dict[str, Any]) -> None:
+    """A calibration's measure per head, before and after, out of fold. Fits 80 columns."""
+    console = Console()
+    title = f"{report['bundle']} on {report['dataset']}, {report['split']}: {report['method']}, out of fold"
+    title += " (simulated)" * report["simulated"]
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    for column in ("head", "ECE", "ECE by class", "log loss", "Brier", "F1"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, head in report["heads"].items():
+        pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "brier", "f1")]
+        table.add_row(name, *(f"{_number(before)} {_number(after)}" for before, after in pairs))
+    console.print(table)
+
+
+def print_comparison(report: dict[str, Any]) -> None:
+    """How far one bundle is ahead of another, per head, with 95 % intervals. Fits 80 columns."""
+    console = Console()
+    title = (
+        f"{report['ours']['bundle']} ahead of {report['theirs']['bundle']} on {report['dataset']}, {report['split']}"
+    )
+    title += " (simulated)" * report["simulated"]
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    for column in ("head", "F1", "mAP", "videos"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, apart in report["heads"].items():
+        figures = [_interval(apart[part], "difference", "+.3f") for part in ("f1", "map")]
+        table.add_row(name, *figures, str(len(report["videos"][name])))
+    console.print(table)
+    console.print("95 % intervals over videos: one that holds 0 tells the two not apart.", highlight=False)
+
+
+def _trust(scores: dict[str, Any]) -> Table:
+    """Per head: intervals over videos, calibration error, the share of errors near boundaries, and what is kept."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors near\nboundaries", "kept\nif sure"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, interval in scores["intervals"].items():
+        near, kept = scores["boundaries"][name], scores["abstention"][name]
+        shares = [near["errors"], None if kept["below"] is None else kept["coverage"]]
+        row = [_interval(interval[part], "value", ".3f") for part in ("f1", "map")]
+        row += [_number(scores["calibration"][name]["ece"]), *("-" if s is None else f"{s:.0%}" for s in shares)]
+        table.add_row(name, *row)
+    return table
 
 
 def print_latency(done: Replayed) -> None:
@@ -76,7 +122,8 @@ def prediction_line(prediction: PredictionMessage) -> str:
     """One prediction as a JSON line."""
     probs = {head: [round(float(p), 4) for p in values] for head, values in prediction.probs.items()}
     plain = {"stream": prediction.stream, "seq": prediction.seq, "label": prediction.label, "probs": probs}
-    return json.dumps(plain | {"event": prediction.event, "quality": int(prediction.quality)})
+    more = {"event": prediction.event, "unsure": prediction.unsure, "quality": int(prediction.quality)}
+    return json.dumps(plain | more)
 
 
 @contextmanager
@@ -124,6 +171,11 @@ def _say_bouts(prediction: PredictionMessage) -> None:
     if head in prediction.event:
         line = f"{prediction.stream}, frame {prediction.seq}: {head} {prediction.label[head]}"
         print(f"{line}  (p {prediction.probs[head].max():.2f})", file=sys.stderr, flush=True)
+
+
+def _interval(part: dict[str, float | None], key: str, how: str) -> str:
+    value, low, high = part[key], part["low"], part["high"]
+    return "-" if value is None or low is None or high is None else f"{value:{how}} [{low:{how}}, {high:{how}}]"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

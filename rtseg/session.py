@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.abstention import Abstention
 from rtseg.bundle import Bundle
 from rtseg.decoding import Decoder
 from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
+from rtseg.features.ranges import DriftState, RangeCheck
 from rtseg.frames import Frame, missing_frame, point_quality
 from rtseg.predictions import Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording
@@ -26,16 +29,25 @@ from rtseg.recordings.recording import Recording
 Arena = tuple[float, float, float, float]
 _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
 """Keypoints (N, A, K, 2), confidence (N, A, K), slots (N,) and features (N, F) on their way through a pool."""
+_Answers = tuple[
+    NDArray[np.float32], NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]
+]
+"""Probabilities (N, P), labels, events and unsure (N, H); flags of the frames stepped, and of the answers given (N,).
+With a lookahead an answer is about an earlier frame than the one stepped."""
 KEPT_ROWS = 256
 """Buffers of larger batches are not kept."""
 # As plain numbers: an IntFlag takes a microsecond where a frame has forty.
 WARMING_UP, GAP_FILLED, RESET = map(int, (Quality.WARMING_UP, Quality.GAP_FILLED, Quality.RESET))
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
+UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
 
 
 @dataclass(slots=True)
 class Counters:
-    """What a stream has seen. filled: frames that never came; restarts: gaps too long to fill."""
+    """What a stream has seen. filled: frames that never came; restarts: gaps too long to fill.
+
+    out_of_range: answered frames whose features were not like training's (`Session.drift` says which).
+    """
 
     frames: int = 0
     duplicates: int = 0
@@ -43,6 +55,7 @@ class Counters:
     gaps: int = 0
     filled: int = 0
     restarts: int = 0
+    out_of_range: int = 0
 
 
 class SessionPool:
@@ -55,6 +68,12 @@ class SessionPool:
         self._features = self._extractor.init_state(engine.capacity, bundle.arena)
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
         self._decoding = self._decoder.init_state(engine.capacity)
+        self._abstention = Abstention(bundle.heads, bundle.abstain_below, UNSURE)
+        self._ranges: RangeCheck | None = None
+        self._drift: DriftState | None = None
+        if bundle.ranges is not None:
+            self._ranges = RangeCheck(bundle.ranges, self._extractor.features, OUT_OF_RANGE)
+            self._drift = self._ranges.init_state(engine.capacity)
         self._free = deque(range(engine.capacity))
         self._one_slot = np.zeros(1, np.int32)
         self._kept: dict[int, _Buffers] = {}
@@ -68,6 +87,8 @@ class SessionPool:
             )
         slot = self._free.popleft()
         self._features.arena[slot] = self.bundle.arena if arena is None else arena
+        if self._ranges is not None and self._drift is not None:
+            self._ranges.reset(self._drift, slot)
         session = Session(self, slot, stream)
         self._reset(slot)
         return session
@@ -97,15 +118,17 @@ class SessionPool:
         keypoints, confidence, slots, features = self._buffers(n)
         for i, (_, session, frame, _) in enumerate(rows):
             keypoints[i], confidence[i], slots[i] = frame.keypoints, frame.confidence, session.slot
-        probs, labels, events, quality = self._compute(keypoints, confidence, slots, features)
+        probs, labels, events, unsure, quality, doubt = self._compute(keypoints, confidence, slots, features)
         lookahead = self.bundle.lookahead_frames
         for i, (place, session, frame, flags) in enumerate(rows):
             pending = session._pending
             pending.append((frame.seq, frame.t_source_ns, flags | int(quality[i])))
             if len(pending) > lookahead:
                 seq, t_source_ns, flagged = pending.popleft()
+                flagged |= int(doubt[i])
+                session.counters.out_of_range += flagged & OUT_OF_RANGE == OUT_OF_RANGE
                 answers[place].append(
-                    Prediction(session.stream, seq, t_source_ns, probs[i], labels[i], events[i], flagged)
+                    Prediction(session.stream, seq, t_source_ns, probs[i], labels[i], events[i], flagged, unsure[i])
                 )
 
     def _compute(
@@ -114,7 +137,7 @@ class SessionPool:
         confidence: NDArray[np.float32],
         slots: NDArray[np.int32],
         features: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.bool_], NDArray[np.int32]]:
+    ) -> _Answers:
         """The way of the data: features, engine, decoding, for N rows in order. features: (N, F) scratch.
 
         Returns fresh arrays, which the predictions keep.
@@ -122,12 +145,16 @@ class SessionPool:
         n, n_heads = len(slots), len(self.heads)
         probs = np.empty((n, self._n_outputs), np.float32)
         labels, events = np.empty((n, n_heads), np.int16), np.empty((n, n_heads), np.bool_)
-        quality = np.empty(n, np.int32)
+        unsure, (quality, doubt) = np.zeros((n, n_heads), np.bool_), np.zeros((2, n), np.int32)
         point_quality(keypoints, confidence, self._low_confidence, MISSING_POINTS, LOW_CONFIDENCE, quality)
         self._extractor.step(keypoints, confidence, slots, self._features, features)
+        if self._ranges is not None and self._drift is not None:
+            self._ranges.step(features, slots, self._drift, quality)
         self.engine.step(features, slots, probs)
         self._decoder.step(probs, slots, self._decoding, labels, events)
-        return probs, labels, events, quality
+        if self._abstention.active:
+            self._abstention.step(probs, unsure, doubt)
+        return probs, labels, events, unsure, quality, doubt
 
     def _buffers(self, n: int) -> _Buffers:
         """Room for N rows, kept from batch to batch."""
@@ -181,22 +208,28 @@ class Session:
         owed = bundle.lookahead_frames
         probs = np.empty((total + owed, bundle.network.n_outputs), np.float32)
         labels = np.empty((total + owed, len(bundle.heads)), np.int16)
-        quality = np.empty(total + owed, np.int32)
+        unsure = np.empty(labels.shape, np.bool_)
+        quality, doubt = np.empty((2, total + owed), np.int32)
         features = np.empty((max(1, min(chunk_frames, total)), bundle.network.n_features), np.float32)
         slots = np.full(len(features), self.slot, np.int32)
         for start in range(0, total, len(features)):
             n = min(len(features), total - start)
             here = slice(start, start + n)
             parts = recording.keypoints[here], recording.confidence[here]
-            probs[here], labels[here], _, quality[here] = pool._compute(*parts, slots[:n], features[:n])
+            answers = pool._compute(*parts, slots[:n], features[:n])
+            probs[here], labels[here], _, unsure[here], quality[here], doubt[here] = answers
         for at in range(total, total + owed):
             blank = missing_frame(bundle.skeleton.shape, seq=0, t_source_ns=0, stream=self.stream)
             parts = blank.keypoints[None], blank.confidence[None]
             here = slice(at, at + 1)
-            probs[here], labels[here], _, quality[here] = pool._compute(*parts, slots[:1], features[:1])
+            answers = pool._compute(*parts, slots[:1], features[:1])
+            probs[here], labels[here], _, unsure[here], quality[here], doubt[here] = answers
         quality[: bundle.warmup_frames] |= WARMING_UP
+        flags = quality[:total] | doubt[owed:]
+        self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
         self.reset()
-        return Predictions(bundle.heads, np.arange(total, dtype=np.int64), probs[owed:], labels[owed:], quality[:total])
+        seq = np.arange(total, dtype=np.int64)
+        return Predictions(bundle.heads, seq, probs[owed:], labels[owed:], flags, unsure[owed:])
 
     def finish(self) -> list[Prediction]:
         """The answers that the lookahead still owes, as if nothing more were seen; the stream is fresh afterwards."""
@@ -209,6 +242,15 @@ class Session:
         self.pool._reset(self.slot)
         self._last, self._since_reset = None, 0
         self._pending.clear()
+
+    def drift(self) -> dict[str, Any]:
+        """How far this stream's features have left training's ranges since it was opened.
+
+        Plain values: frames stepped, how many were out_of_range, and the features that were out most, each with its
+        name, frames, and farthest in widths of its range (`RangeCheck.report`). {} for a bundle without ranges.
+        """
+        pool = self.pool
+        return {} if pool._ranges is None or pool._drift is None else pool._ranges.report(pool._drift, self.slot)
 
     def close(self) -> None:
         """Give the slot back; closing twice is no error."""
@@ -229,6 +271,7 @@ class Session:
             "since_reset": self._since_reset,
             "pending": list(self._pending),
             "counters": asdict(self.counters),
+            "drift": state_bytes(pool._drift or (), self.slot),
         }
         packed: bytes = msgpack.packb(plain)
         return packed
@@ -251,6 +294,7 @@ class Session:
         self._since_reset = plain["since_reset"]
         self._pending = deque((seq, t, flags) for seq, t, flags in plain["pending"])
         self.counters = Counters(**plain["counters"])
+        load_state(pool._drift or (), self.slot, plain["drift"])
 
     def _admit(self, frame: Frame) -> list[tuple[Frame, int]]:
         """The gap rule: the frames to step for one that came, with their flags; none if it is a duplicate or late.

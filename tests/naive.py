@@ -105,6 +105,34 @@ class Scene:
         return (vx * (bx - ax) + vy * (by - ay)) / (math.dist((ax, ay), (bx, by)) + 1e-3)
 
 
+def relinked(
+    keypoints: NDArray[np.float32], confidence: NDArray[np.float32], margin: float, cap: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Keypoints (T, A, K, 2) and confidence (T, A, K) in the order of the animals that were last seen nearest.
+
+    Two animals trade the tracker's names where their points, on average and each `cap` at most, come nearer by `margin`
+    to where they were last seen.
+    """
+    n_animals, n_points = confidence.shape[1:]
+    links, held = list(range(n_animals)), np.full((n_animals, n_points, 2), np.nan)
+    points, scores = np.empty_like(keypoints), np.empty_like(confidence)
+
+    def apart(t: int, pairs: list[tuple[int, int]]) -> float:
+        far = [math.dist(keypoints[t, i, k], held[a, k]) for i, a in pairs for k in range(n_points)]
+        known = [min(d, cap) for d in far if not math.isnan(d)]
+        return sum(known) / len(known) if known else 0.0
+
+    for t in range(len(keypoints)):
+        for a, b in combinations(range(n_animals), 2):
+            kept, traded = [(links[a], a), (links[b], b)], [(links[b], a), (links[a], b)]
+            if apart(t, traded) + margin < apart(t, kept):
+                links[a], links[b] = links[b], links[a]
+        points[t], scores[t] = keypoints[t, links], confidence[t, links]
+        seen = ~np.isnan(points[t, ..., 0])
+        held[seen] = points[t][seen]
+    return points, scores
+
+
 def features(scene: Scene) -> dict[str, Columns]:
     """Group -> name of a feature -> its values in every frame."""
     groups: dict[str, Columns] = {}

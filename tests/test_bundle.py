@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rtseg.bundle import MANIFEST, SCHEMA, WEIGHTS, Bundle, load_bundle, save_bundle, seal
 from rtseg.config import DecodingSettings, GapSettings
 from rtseg.errors import BundleError
+from rtseg.features.ranges import FeatureRanges
 from rtseg.features.spec import FeatureSpec
 from rtseg.network import NetworkSpec
 
@@ -70,6 +71,37 @@ def test_what_is_saved_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
     assert set(again.weights) == set(full.network.shapes())
     assert all(again.weights[n].tobytes() == w.tobytes() for n, w in full.weights.items())
     assert again.heads == full.heads
+
+
+def test_thresholds_and_ranges_come_back_and_older_bundles_have_none(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    assert (dict(bundle.abstain_below), bundle.ranges) == ({}, None)
+    manifest = json.loads((tiny_bundle / MANIFEST).read_text(encoding="utf-8"))
+    assert not {"abstain_below", "ranges"} & set(manifest)
+    n = bundle.network.n_features
+    ranges = FeatureRanges(np.linspace(-1, 0, n, dtype=np.float32), np.full(n, np.inf, np.float32), 0.1, 3.0)
+    save_bundle(replace(bundle, abstain_below={"task1": 0.6}, ranges=ranges), tmp_path)
+    again = load_bundle(tmp_path)
+    assert dict(again.abstain_below) == {"task1": 0.6}
+    assert again.ranges is not None
+    assert again.ranges.to_dict() == ranges.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("abstain_below", {"task9": 0.5}, "heads that the bundle has not: task9"),
+        ("abstain_below", {"task1": 1.5}, "probability in"),
+        ("abstain_below", 0.5, "damaged or foreign"),
+        ("ranges", {"low": [0], "high": [1], "share": 0.1, "far": 1}, "expected .* features with low < high"),
+        ("ranges", {"low": []}, "damaged or foreign"),
+        ("ranges", [], "damaged or foreign"),
+    ],
+)
+def test_thresholds_and_ranges_that_no_model_has(folder: Path, key: str, value: Any, reason: str) -> None:
+    rewrite(folder, lambda manifest: manifest.update({key: value}))
+    with pytest.raises(BundleError, match=reason):
+        load_bundle(folder)
 
 
 def test_saving_twice_gives_the_same_bytes_and_hash(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,25 @@ from pathlib import Path
 import pytest
 
 from rtseg.client import Subscriber
+from rtseg.recordings.calms21 import write_calms21
 from rtseg.serve.messages import StreamEvent
+from rtseg.simulate.tasks import simulate_sequence
 from tests.live import REPO, TIMEOUT_S, Child, daemon
+from tests.test_evaluate import DATASET
 
-COMMANDS = ("simulate", "train", "evaluate", "annotate", "serve", "replay", "listen", "bench")
+COMMANDS = (
+    "simulate",
+    "train",
+    "evaluate",
+    "calibrate",
+    "compare",
+    "card",
+    "annotate",
+    "serve",
+    "replay",
+    "listen",
+    "bench",
+)
 SEQUENCE = "simulated/task1/test/sequence001"
 N_FRAMES = 360
 RECIPE = """
@@ -231,11 +247,44 @@ def test_annotate_replaces_nothing_unless_told_to(way: Way, annotated: Done) -> 
     assert answers(way.folder).read_bytes() == before
 
 
+def test_a_bundle_is_calibrated_compared_and_described(way: Way) -> None:
+    before = way.folder / "before"
+    shutil.copytree(way.folder / "tiny", before)
+    pairs = [simulate_sequence(seed, 400, name=f"validation/{seed}") for seed in (1, 2)]
+    write_calms21(way.folder / "validation.json", {"annotator-id_0": pairs})
+    (way.folder / "two.toml").write_text(DATASET)
+    done = way.rtseg("calibrate", "before", "two.toml", "--abstain", "task1=0.5")
+    assert done.returncode == 0, done.stderr
+    assert "out of fold (simulated)" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    report = json.loads((way.folder / "calibration" / "before" / "calibration.json").read_text())
+    assert report["command"] == (
+        "rtseg calibrate before two.toml --split validation --method temperature --abstain task1=0.5"
+    )
+    assert report["heads"]["task1"]["videos"] == 2
+    compared = way.rtseg("compare", "before", "tiny", "two.toml", "--json", "apart.json")
+    assert compared.returncode == 0, compared.stderr
+    assert max(map(len, compared.stdout.splitlines())) <= 80
+    # A temperature changes no argmax.
+    apart = json.loads((way.folder / "apart.json").read_text())
+    assert apart["heads"]["task1"]["f1"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    card = way.rtseg("card", "before")
+    assert card.stdout == "before/MODEL_CARD.md\n"
+    text = (before / "MODEL_CARD.md").read_text()
+    assert "SIMULATED" in text
+    assert "Calibrated (temperature scaling)" in text
+    assert "features (" in text  # ranges, stored by train
+    assert (way.folder / "tiny" / "MODEL_CARD.md").is_file()
+
+
 FAILED = [
     ("train wrong.toml --out x", "wrong.toml: model: unknown key chanels; accepted: channels, "),
     ("train tiny.toml --out x --set model.chanels=3", "unknown key chanels"),
     ("evaluate tiny sim/dataset.toml --split tests", "has the splits train, validation, test, not 'tests'"),
     ("evaluate tiny tiny.toml", "tiny.toml: "),
+    ("calibrate tiny sim/dataset.toml --split train", "was trained on this recording"),
+    ("calibrate tiny sim/dataset.toml --method platt", "must be one of temperature, vector; got 'platt'"),
+    ("calibrate tiny sim/dataset.toml --abstain task9=0.5", "not task9"),
     ("annotate tiny nothing.csv --out x", "nothing.csv: cannot be read"),
     ("annotate tiny sim/calms21_task1_test.json --out tiny.toml", "tiny.toml"),
     ("simulate --out x --sequences 1,1,1", "at least 1, 5, 7"),
@@ -246,6 +295,7 @@ NOT_STARTED = [
     ("annotate tiny strangers.csv --out x", "without a counterpart"),
     ("annotate tiny strangers.csv --out x --engine gpu", "unknown engine 'gpu'; there are: auto, numba"),
     ("evaluate nothing sim/dataset.toml", "no bundle here"),
+    ("card nothing", "no bundle here"),
     ("bench nothing --only engine", "no bundle here"),
     ("serve tiny --set prot=5757", "unknown key prot; accepted: frames, predictions"),
     ("serve tiny --set engine=gpu", "unknown engine 'gpu'"),
@@ -288,6 +338,7 @@ def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
         ("replay some.csv --speed 0", "expected a number above 0 or 'max', got '0'"),
         ("simulate --out x --sequences 1,2", "expected three numbers like 20,10,7"),
         ("annotate tiny some.csv", "--out"),
+        ("calibrate tiny some.toml --abstain 0.5", "expected HEAD=PROBABILITY, got '0.5'"),
         ("serve tiny --port 5757", "--port"),
         ("observe", "observe"),
     ],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rtseg import config
 from rtseg.config import (
     AugmentSettings,
+    BoostingSettings,
     DecodingSettings,
     FeatureSettings,
     GapSettings,
@@ -28,6 +29,7 @@ from rtseg.errors import SettingError
 
 SECTIONS = (
     AugmentSettings,
+    BoostingSettings,
     DecodingSettings,
     FeatureSettings,
     GapSettings,
@@ -124,6 +126,27 @@ def test_refusals_name_the_file_and_the_key(tmp_path: Path, text: str, says: str
     assert says in str(refusal.value)
     if "standard or minmax" not in says:
         assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.task_weighting=mean", "settings, sum, share, uncertainty; got 'mean'"),
+        ("train.select=loss", "score, f1, map, last; got 'loss'"),
+        ("train.distill_weight=1.5", "train.distill_weight is a share"),
+        ("train.future_pose_s=0", "train.future_pose_s must be positive"),
+        ("train.soft_f1=-1", "train.soft_f1 must be 0 or more"),
+        ("model.kind=resnet", "one of multitask-tcn, ms-tcn"),
+        ("model.window_stride=0", "model.window_stride must be 1 or more"),
+        ("augment.drop_like_data=2", "augment.drop_like_data is a share"),
+        ("augment.copy_noise_px=-1", "augment.copy_noise_px must be 0 or more"),
+        ("boosting.row_share=0", "boosting.row_share is a share"),
+        ("boosting.windows_s=[1, 0]", "boosting.windows_s must be positive"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(override: str, says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        config.from_plain(LEAST, Recipe, [override])
 
 
 @pytest.mark.parametrize(

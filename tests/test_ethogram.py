@@ -29,7 +29,9 @@ def answers(labels: list[int]) -> Predictions:
     sniff = np.tile(np.float32([0.7, 0.3]), (len(labels), 1))
     both = np.stack([np.array(labels), np.zeros(len(labels))], axis=1).astype(np.int16)
     n = len(labels)
-    return Predictions(HEADS, np.arange(n), np.hstack([task1, sniff]), both, np.zeros(n, np.int32))
+    return Predictions(
+        HEADS, np.arange(n), np.hstack([task1, sniff]), both, np.zeros(n, np.int32), np.zeros((n, 2), bool)
+    )
 
 
 def bars(path: Path, color: tuple[int, int, int]) -> NDArray[np.intp]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ import pytest
 
 from rtseg.classifier import Classifier, load
 from rtseg.errors import RateError, SettingError
-from rtseg.evaluate import evaluate, without_nan
+from rtseg.evaluate import compare, evaluate, kept_scores, without_nan
 from rtseg.metrics import group_scores, score_head
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.reliability import calibration_scores
 from rtseg.simulate.tasks import simulate_sequence
+from rtseg.statistics import bootstrap
 
 DATASET = """
 name = "two mice"
@@ -89,6 +91,38 @@ def test_it_says_what_was_scored_and_that_it_is_simulated(classifier: Classifier
     assert not classifier.bundle.simulated
     assert report["simulated"] is True
     json.dumps(report, allow_nan=False)
+
+
+def test_it_says_how_sure_the_scores_are_and_where_the_errors_lie(classifier: Classifier, dataset: Dataset) -> None:
+    bundle = replace(classifier.bundle, abstain_below={"task1": 0.6})
+    report = evaluate(Classifier(bundle), dataset)
+    head, predictions = dataset.heads[0], [classifier.run(i.recording) for i in dataset.items("validation")]
+    labels = [i.labels["task1"].frames for i in dataset.items("validation")]
+    videos = [(p.of("task1"), y) for p, y in zip(predictions, labels, strict=True)]
+    assert report["intervals"]["task1"] == without_nan(bootstrap(videos, head))
+    assert report["calibration"]["task1"] == without_nan(calibration_scores(head, videos))
+    assert sum(map(sum, report["confusion"]["task1"]["counts"])) == 1200
+    assert sum(row["frames"] for row in report["missing"]["task1"]) == 1200
+    sure = np.concatenate([p.of("task1").max(1) >= np.float32(0.6) for p in predictions]).mean()
+    assert report["abstention"]["task1"]["below"] == 0.6
+    assert report["abstention"]["task1"]["coverage"] == pytest.approx(sure, abs=1e-5)
+    assert set(kept_scores(report)) >= {"heads", "intervals", "calibration", "boundaries", "videos"}
+
+
+def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dataset: Dataset) -> None:
+    weights = dict(classifier.bundle.weights)
+    weights["head.task1.leave.bias"] = weights["head.task1.leave.bias"] + np.float32([0, 0, 0, 3])
+    other = Classifier(replace(classifier.bundle, weights=weights, name="other", hash="h"))
+    report = compare(classifier, other, dataset)
+    back = compare(other, classifier, dataset)
+    assert report["videos"] == {"task1": ["validation/1", "validation/2"]}
+    assert (report["ours"]["bundle"], report["theirs"]["bundle"]) == ("tiny", "other")
+    for part in ("f1", "map"):
+        one, two = report["heads"]["task1"][part], back["heads"]["task1"][part]
+        assert one["difference"] == pytest.approx(-two["difference"])
+        assert one["low"] <= one["difference"] <= one["high"]
+    itself = compare(classifier, classifier, dataset)["heads"]["task1"]["f1"]
+    assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
 
 
 def test_an_unknown_split(classifier: Classifier, dataset: Dataset) -> None:

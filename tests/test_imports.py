@@ -15,19 +15,21 @@ PACKAGE = Path(__file__).parent.parent / "rtseg"
 
 # From the ground up. A part may import from lower floors, and on its own floor from parts that stand before it.
 FLOORS = (
-    ("errors", "config", "skeleton"),
+    ("errors", "machine", "config", "skeleton"),
     ("frames",),
     ("recordings",),
     ("features",),
     ("simulate", "network", "predictions"),
     ("bundle",),
-    ("model", "engine", "decoding", "triggers"),
+    ("model", "engine", "decoding", "abstention", "triggers"),
     ("session",),
     ("classifier",),
-    ("metrics", "ethogram", "annotate", "evaluate"),
-    ("training",),
+    ("metrics", "statistics", "reliability", "breakdown", "provenance", "ethogram", "annotate", "evaluate"),
+    ("scaling", "reliability_plot", "calibrate", "model_card"),
+    ("training", "study"),
     ("serve",),
     ("client", "replay", "bench"),
+    ("paper",),
     ("progress", "report"),
     ("cli",),
 )
@@ -35,10 +37,22 @@ ORDER = [part for floor in FLOORS for part in floor]
 APART = {("features", "recordings")}
 """Lower, and still none of its business: DESIGN puts the two side by side."""
 
-TORCH = ("rtseg/model/", "rtseg/training/", "rtseg/engine/torch_engine.py", "rtseg/bench")
+TORCH = ("rtseg/model/", "rtseg/training/", "rtseg/engine/torch_engine.py", "rtseg/bench", "rtseg/paper/timing.py")
 TENSORRT = "rtseg/engine/tensorrt_engine.py"
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-HEAVY = {"pandas", "h5py", "tables", "torch", "matplotlib", "ijson", "sleap_io", "sklearn", "onnx", "onnxruntime"}
+HEAVY = {
+    "pandas",
+    "h5py",
+    "tables",
+    "torch",
+    "matplotlib",
+    "ijson",
+    "sleap_io",
+    "sklearn",
+    "onnx",
+    "onnxruntime",
+    "xgboost",
+}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -26,7 +26,8 @@ def predictions_of(n_frames: int, seed: int = 0, first_seq: int = 0) -> Predicti
         np.arange(first_seq, first_seq + n_frames, dtype=np.int64),
         rng.random((n_frames, 5)).astype(np.float32),
         np.stack([rng.integers(0, 3, n_frames), rng.integers(0, 2, n_frames)], axis=1).astype(np.int16),
-        rng.integers(0, 128, n_frames).astype(np.int32),
+        rng.integers(0, 512, n_frames).astype(np.int32),
+        rng.random((n_frames, 2)) < 0.3,
     )
 
 
@@ -40,13 +41,14 @@ def test_a_file_holds_every_number_exactly(tmp_path: Path) -> None:
     write_predictions(predictions, path)
     rows = rows_of(path)
     columns = ["task1.attack", "task1.mount", "task1.other", "face.other", "face.sniff_face"]
-    assert list(rows[0]) == ["seq", "quality", "task1", *columns[:3], "face", *columns[3:]]
+    assert list(rows[0]) == ["seq", "quality", "task1", *columns[:3], "face", *columns[3:], "unsure"]
     again = np.array([[float(row[c]) for c in columns] for row in rows], np.float32)
     assert again.tobytes() == predictions.probs.tobytes()
     assert [int(row["seq"]) for row in rows] == predictions.seq.tolist()
     assert [int(row["quality"]) for row in rows] == predictions.quality.tolist()
     for h, head in enumerate(HEADS):
         assert [head.classes.index(row[head.name]) for row in rows] == predictions.labels[:, h].tolist()
+        assert [head.name in row["unsure"].split(";") for row in rows] == predictions.unsure[:, h].tolist()
 
 
 @settings(max_examples=300)
@@ -71,9 +73,9 @@ def test_bouts_are_the_labels(tmp_path: Path) -> None:
 
 def test_a_bout_written_out(tmp_path: Path) -> None:
     labels = np.array([[0, 0], [0, 1], [2, 1]], np.int16)
-    predictions = Predictions(
-        HEADS, np.arange(3, dtype=np.int64), np.zeros((3, 5), np.float32), labels, np.zeros(3, np.int32)
-    )
+    sure = np.zeros((3, 2), np.bool_)
+    probs = np.zeros((3, 5), np.float32)
+    predictions = Predictions(HEADS, np.arange(3, dtype=np.int64), probs, labels, np.zeros(3, np.int32), sure)
     write_bouts(predictions, tmp_path / "b.csv", fps=30.0)
     assert (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines() == [
         "head,behaviour,first_seq,last_seq,start_s,duration_s",
@@ -88,7 +90,7 @@ def test_a_stream_without_answers(tmp_path: Path) -> None:
     empty = Predictions.collect(HEADS, [])
     assert len(empty) == 0
     assert empty.probs.shape == (0, 5)
-    assert empty.labels.shape == (0, 2)
+    assert empty.labels.shape == empty.unsure.shape == (0, 2)
     write_predictions(empty, tmp_path / "p.csv")
     write_bouts(empty, tmp_path / "b.csv", 30.0)
     assert rows_of(tmp_path / "p.csv") == rows_of(tmp_path / "b.csv") == []
@@ -106,11 +108,13 @@ def test_collecting_and_looking_up_a_head() -> None:
     table = predictions_of(6)
     events = np.zeros(2, np.bool_)
     single = [
-        Prediction("s", int(table.seq[t]), 0, table.probs[t], table.labels[t], events, int(table.quality[t]))
-        for t in range(6)
+        Prediction("s", int(seq), 0, probs, labels, events, int(quality), unsure)
+        for seq, probs, labels, quality, unsure in zip(
+            table.seq, table.probs, table.labels, table.quality, table.unsure, strict=True
+        )
     ]
     again = Predictions.collect(HEADS, iter(single))
-    for part in ("seq", "probs", "labels", "quality"):
+    for part in ("seq", "probs", "labels", "quality", "unsure"):
         assert getattr(again, part).tobytes() == getattr(table, part).tobytes()
         assert getattr(again, part).dtype == getattr(table, part).dtype
     assert again.of("task1").tobytes() == np.ascontiguousarray(table.probs[:, :3]).tobytes()
@@ -128,4 +132,6 @@ def test_quality_flags_are_single_bits_that_the_wire_may_rely_on() -> None:
         ("LOW_CONFIDENCE", 16),
         ("IDENTITY_JUMP", 32),
         ("LATE", 64),
+        ("UNSURE", 128),
+        ("OUT_OF_RANGE", 256),
     ]

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from rtseg import frames
 from rtseg.bundle import load_bundle
 from rtseg.classifier import Classifier
+from rtseg.config import RangeSettings
 from rtseg.errors import RtsegError
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.ranges import fit_ranges
 from rtseg.frames import Frame
 from rtseg.predictions import Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording, clean
@@ -44,7 +47,8 @@ def stepped(session: Session, some: list[Frame]) -> list[Prediction]:
 
 def same(one: Predictions, two: Predictions) -> bool:
     return all(
-        getattr(one, part).tobytes() == getattr(two, part).tobytes() for part in ("seq", "probs", "labels", "quality")
+        getattr(one, part).tobytes() == getattr(two, part).tobytes()
+        for part in ("seq", "probs", "labels", "quality", "unsure")
     )
 
 
@@ -205,6 +209,71 @@ def test_quality_flags(classifier: Classifier) -> None:
     assert quality[80] == Quality.MISSING_POINTS | Quality.LOW_CONFIDENCE
     assert quality[90] == Quality.LOW_CONFIDENCE
     assert quality[95] == 0
+
+
+def watched(tiny_bundle: Path, lookahead: int = 0) -> Classifier:
+    """A model that is unsure of its second head now and then, and knows the ranges of one wandering recording."""
+    bundle = load_bundle(tiny_bundle)
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    usual = wandering(300)
+    features = extractor.run(usual.keypoints, usual.confidence, bundle.arena)
+    ranges = fit_ranges([features], extractor.features, RangeSettings(percentile=5, margin=0, share=0.2))
+    middle = float(np.median(Classifier(bundle).run(usual).of("sniff_face").max(1)))
+    bundle = replace(bundle, ranges=ranges, abstain_below={"sniff_face": middle}, lookahead_frames=lookahead)
+    return Classifier(bundle, capacity=3)
+
+
+@pytest.mark.parametrize("lookahead", [0, 5])
+def test_doubts_are_the_same_live_and_offline(tiny_bundle: Path, lookahead: int) -> None:
+    classifier, recording = watched(tiny_bundle, lookahead), wandering(300)
+    session = classifier.open("s")
+    answers = stepped(session, frames_of(recording)) + session.finish()
+    offline = classifier.run(recording)
+    assert same(offline, Predictions.collect(classifier.bundle.heads, answers))
+    below = np.float32(classifier.bundle.abstain_below["sniff_face"])
+    np.testing.assert_array_equal(offline.unsure[:, 1], offline.of("sniff_face").max(1) < below)
+    assert not offline.unsure[:, 0].any()
+    assert 0 < offline.unsure[:, 1].mean() < 1
+    np.testing.assert_array_equal(offline.quality & Quality.UNSURE > 0, offline.unsure.any(1))
+    flagged = int((offline.quality & Quality.OUT_OF_RANGE > 0).sum())
+    assert 0 < flagged < 300
+    assert session.counters.out_of_range == flagged
+    drift = session.drift()
+    assert drift["frames"] == 300 + lookahead
+    assert drift["features"][0]["frames"] > 0
+
+
+def test_doubts_change_no_answer(tiny_bundle: Path) -> None:
+    recording = wandering(200)
+    plain, doubtful = Classifier(load_bundle(tiny_bundle)).run(recording), watched(tiny_bundle).run(recording)
+    assert plain.probs.tobytes() == doubtful.probs.tobytes()
+    assert plain.labels.tobytes() == doubtful.labels.tobytes()
+    both = int(Quality.UNSURE | Quality.OUT_OF_RANGE)
+    np.testing.assert_array_equal(plain.quality, doubtful.quality & ~both)
+
+
+def test_a_bundle_without_ranges_and_thresholds_never_doubts(classifier: Classifier) -> None:
+    with _open(classifier) as session:
+        answers = session.run(wandering(100))
+        assert not answers.quality.max() >= Quality.UNSURE
+        assert not answers.unsure.any()
+        assert session.drift() == {}
+
+
+def test_drift_belongs_to_a_stream_and_goes_on_in_a_snapshot(tiny_bundle: Path) -> None:
+    classifier, some = watched(tiny_bundle), frames_of(wandering(200))
+    first, quiet = classifier.open("first"), classifier.open("quiet")
+    stepped(first, some[:100])
+    snapshot = first.snapshot()
+    stepped(first, some[100:])
+    assert quiet.drift()["frames"] == 0
+    quiet.restore(snapshot)
+    assert quiet.drift()["frames"] == 100
+    stepped(quiet, some[100:])
+    assert quiet.drift() == first.drift()
+    assert quiet.counters == first.counters
+    first.close()
+    assert classifier.open("second in the same slot").drift()["frames"] == 0
 
 
 def test_more_streams_than_slots_are_refused_and_a_closed_one_makes_room(tiny_bundle: Path) -> None:

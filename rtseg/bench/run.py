@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import rtseg
+from rtseg import machine
 from rtseg.bundle import Bundle, load_bundle
 from rtseg.errors import SettingError
 
@@ -64,7 +59,7 @@ def bench(
             if progress is not None:
                 progress(name)
             parts[name] = run().to_dict()
-    result["machine"]["load_average_after"] = _load_average()
+    result["machine"]["load_average_after"] = machine.load_average()
     result["parts"] = parts
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -72,19 +67,9 @@ def bench(
 
 
 def _about(bundle: Bundle) -> dict[str, Any]:
-    """Where, with what and about which model. load_average: how busy the machine was with other things."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Where, with what and about which model."""
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "cores_usable": cores,
-            "os": platform.platform(),
-            "load_average_before": _load_average(),
-        },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        **machine.about(PACKAGES),
         "bundle": {
             "name": bundle.name,
             "hash": bundle.hash,
@@ -96,42 +81,3 @@ def _about(bundle: Bundle) -> dict[str, Any]:
         },
         "clock_resolution_ns": round(time.get_clock_info("perf_counter").resolution * 1e9),
     }
-
-
-def _cpu() -> str:
-    """The processor's own name for itself."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _load_average() -> float | None:
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def _version(package: str) -> str | None:
-    if package == "rtseg":
-        return rtseg.__version__
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Of the checkout that runs, `+dirty` where its tracked files differ from it; None for an installed package."""
-    home = Path(rtseg.__file__).parent.parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    if not (home / ".git").exists():
-        return None
-    try:
-        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -39,6 +39,9 @@ def train(
     root: Root = None,
     set_: Settings = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a teacher's answers, by crossvalidate (repeatable).")
+    ] = None,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.progress import training
@@ -51,7 +54,14 @@ def train(
     with training() as (report, say):
         folder = runs or out.with_name(out.name + ".run")
         bundle = train_bundle(
-            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, report=report, progress=say
+            recipe,
+            out,
+            root=root,
+            overrides=tuple(set_ or ()),
+            runs=folder,
+            teacher=teacher or (),
+            report=report,
+            progress=say,
         )
     from rtseg.report import print_scores
 

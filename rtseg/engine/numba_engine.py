@@ -27,12 +27,20 @@ class NumbaEngine(Engine):
         super().__init__(spec, capacity)
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
         self._tape = tape(spec, weights)
-        numbers = (c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads)
-        self._sizes = np.array([*numbers, *spec.dilations, *spec.head_dilations, *spec.offsets], np.int64)
+        numbers = (c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads, len(spec.cells), len(spec.views))
+        cells = [size for cell in spec.cells for size in (cell.encoder, cell.hidden, cell.period)]
+        views = [column for view in spec.views for column in view]
+        self._sizes = np.array(
+            [*numbers, *spec.dilations, *spec.head_dilations, *spec.offsets, *cells, *views], np.int64
+        )
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
+        self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
         windows = k * (len(spec.dilations) * c + len(spec.head_dilations) * n_heads * g)
-        scratch = spec.n_features + c + 2 * spec.n_outputs + n_heads * g + windows + 2 * max(c, g)
+        # A cell needs room for what enters it and, beside that, first for a view and its code, then for its gates.
+        y = [2 * c, 2 * g]
+        y += [spec.entering(q) + max(spec.n_features + q.encoder, 6 * q.hidden) for q in spec.cells]
+        scratch = spec.n_features + spec.width + 2 * spec.n_outputs + n_heads * g + windows + max(y)
         self._scratch = _aligned((scratch,))
         self._memory = _aligned((capacity, int(kernels.padded(self._ring_floats))))
         self._frames = np.zeros(capacity, np.int64)
@@ -72,18 +80,24 @@ def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> F32:
 def _in_order(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[F32]:
     heads = [f"head.{h.name}" for h in spec.heads]
     n_classes = [len(h.classes) for h in spec.heads]
-    enter = [w[f"{h}.enter.weight"] for h in heads]  # each (n + C, G): first probabilities, then the trunk
     yield from (w["scaler.fill"], w["scaler.shift"], w["scaler.scale"], w["scaler.clip"])
-    yield from (w["input.bias"], w["input.weight"].T)
-    yield from _residual(w, "trunk")
-    yield np.concatenate([w[f"{h}.{part}.bias"] for part in ("first", "enter") for h in heads])
+    if spec.channels:
+        yield from (w["input.bias"], w["input.weight"].T)
+        yield from _residual(w, "trunk")
+    for number in range(len(spec.cells)):
+        for part in ("encode", "enter", "recur"):
+            yield from (w[f"cell.{number}.{part}.bias"], w[f"cell.{number}.{part}.weight"].T)
+    refined = spec.head_channels > 0
+    enter = [w[f"{h}.enter.weight"] for h in heads] if refined else []  # each (n + D, G): probabilities, then the trunk
+    yield np.concatenate([w[f"{h}.{part}.bias"] for part in ("first", "enter")[: 1 + refined] for h in heads])
     yield np.concatenate(
-        [w[f"{h}.first.weight"].T for h in heads] + [e[n:].T for e, n in zip(enter, n_classes, strict=True)]
+        [w[f"{h}.first.weight"].T for h in heads] + [e[n:].T for e, n in zip(enter, n_classes, strict=refined)]
     )
-    for h, e, n in zip(heads, enter, n_classes, strict=True):
-        yield e[:n]
-        yield from _residual(w, h)
-        yield from (w[f"{h}.leave.bias"], w[f"{h}.leave.weight"].T)
+    for i, (h, n) in enumerate(zip(heads, n_classes, strict=True)):
+        if refined:
+            yield enter[i][:n]
+            yield from _residual(w, h)
+            yield from (w[f"{h}.leave.bias"], w[f"{h}.leave.weight"].T)
         yield from (w[f"{h}.calibration.scale"], w[f"{h}.calibration.shift"])
 
 

@@ -1,4 +1,4 @@
-"""One fused step of the multitask TCN over ring buffers, compiled for the CPU.
+"""One fused step of the multitask network over ring buffers, compiled for the CPU.
 
 `advance` steps N rows in order, each in its slot; a batch of streams and a whole recording are the same call, hence the
 same machine code. All weights lie on one tape in the order in which a step reads them, the inputs of one output side by
@@ -137,6 +137,58 @@ def _residual(tape: F32, at: Place, s: F32, x: Place, window: Place, taps: Place
 
 
 @njit(cache=True, error_model="numpy")
+def _sigmoid(x: Any) -> Any:
+    return np.float32(1.0) / (np.float32(1.0) + np.exp(-x))
+
+
+@njit(cache=True, error_model="numpy")
+def _encode(tape: F32, at: Place, s: F32, z: Place, views: I64, code: Place, width: Place, to: Place) -> Place:
+    """relu(encode(view(s[z:]))) over all views: the mean, and the maximum less it, into s[to:] (2E,).
+
+    Without views the one code (E,).
+
+    views: (V, F) columns from 1, negative where the sign turns. s[code:]: scratch, one view (F,) and one code (E,).
+    """
+    n_features, n_views = np.uintp(views.shape[1]), np.uintp(views.shape[0])
+    if n_views == 0:
+        at = _product(tape, at, s, z, n_features, to, width)
+        for e in range(width):
+            s[to + e] = max(s[to + e], np.float32(0.0))
+        return at
+    view = code
+    code = view + n_features
+    share = np.float32(1.0 / n_views)
+    after = at
+    for v in range(n_views):
+        for f in range(n_features):
+            column = views[v, f]
+            value = s[z + np.uintp(abs(column) - 1)]
+            s[view + f] = value if column > 0 else -value
+        after = _product(tape, at, s, view, n_features, code, width)
+        for e in range(width):
+            value = max(s[code + e], np.float32(0.0))
+            s[to + e] = value * share if v == 0 else s[to + e] + value * share
+            s[to + width + e] = value if v == 0 else max(s[to + width + e], value)
+    for e in range(width):
+        s[to + width + e] -= s[to + e]
+    return after
+
+
+@njit(cache=True, error_model="numpy")
+def _gru(tape: F32, at: Place, s: F32, entering: Place, state: Place, scratch: Place, n: Place, width: Place) -> Place:
+    """s[state:] (R,), what a cell was a period ago, to what it is now; s[entering:] (width,), s[scratch:] (6R,)."""
+    given, kept = scratch, scratch + n + n + n
+    at = _product(tape, at, s, entering, width, given, n + n + n)
+    at = _product(tape, at, s, state, n, kept, n + n + n)
+    for i in range(n):
+        reset = _sigmoid(s[given + i] + s[kept + i])
+        update = _sigmoid(s[given + n + i] + s[kept + n + i])
+        new = np.tanh(s[given + n + n + i] + reset * s[kept + n + n + i])
+        s[state + i] = (np.float32(1.0) - update) * new + update * s[state + i]
+    return at
+
+
+@njit(cache=True, error_model="numpy")
 def _scale(tape: F32, features: F32, s: F32) -> Place:
     """Raw features (F,) to scaled and clipped ones in s[0:]; the tape begins with fill, shift, scale, clip."""
     n = np.uintp(len(features))
@@ -164,19 +216,27 @@ def advance(
 ) -> None:
     """features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
 
-    sizes: C, G, K, L, R, H, then L + R dilations, then H + 1 offsets of the heads' outputs. memory: (S, floats), a
-    slot's rings: per trunk layer (depth, C), then per head layer (depth, H*G). s: scratch; nothing in it outlives a
-    row. Everything in it is named by its place: a slice would cost as much as a small product.
+    sizes: C, G, K, L, R, H, Q cells, V views, then L + R dilations, H + 1 offsets of the heads' outputs, Q times
+    (encoder, hidden, period), and V * F columns. memory: (S, floats), a slot's rings: per trunk layer (depth, C), per
+    head layer (depth, H*G), per cell (period, hidden). s: scratch; nothing in it outlives a row. Everything in it is
+    named by its place: a slice would cost as much as a small product.
     """
     channels, width, kernel = np.uintp(sizes[0]), np.uintp(sizes[1]), np.uintp(sizes[2])
     layers, head_layers, n_heads = np.uintp(sizes[3]), np.uintp(sizes[4]), np.uintp(sizes[5])
-    dilations, head_dilations = sizes[6 : 6 + sizes[3]], sizes[6 + sizes[3] : 6 + sizes[3] + sizes[4]]
-    offsets = sizes[6 + sizes[3] + sizes[4] :]
+    n_cells, n_views = sizes[6], sizes[7]
+    dilations, head_dilations = sizes[8 : 8 + sizes[3]], sizes[8 + sizes[3] : 8 + sizes[3] + sizes[4]]
+    offsets = sizes[8 + sizes[3] + sizes[4] :]
+    cells = offsets[sizes[5] + 1 :]
+    views = cells[3 * n_cells :].reshape((n_views, features.shape[1]))
     n_features, n_outputs = np.uintp(features.shape[1]), np.uintp(out.shape[1])
     one, row = np.uintp(1), n_heads * width
-    # Scratch: scaled features (F) | h (C) | logits (P) | entered (H*G) | probabilities (P) | windows | y (2*C or 2*G)
+    hidden = channels
+    for cell in range(n_cells):
+        hidden += np.uintp(cells[3 * cell + 1])
+    # Scratch: scaled features (F) | h (D) | logits (P) | entered (H*G) | probabilities (P) | windows
+    #          | y: (2*C), (2*G), or a cell's: entering (2E), then view (F), code (E), or gates (6R)
     h = n_features
-    logits = h + channels
+    logits = h + hidden
     entered = logits + n_outputs
     probabilities = entered + row
     windows = probabilities + n_outputs
@@ -186,9 +246,17 @@ def advance(
         slot = slots[n]
         frame, rings, answer = np.uintp(frames[slot]), memory[slot], out[n]
         trunk_end = _recall(rings, np.uintp(0), frame, kernel, dilations, (one, channels), s, windows)
-        _recall(rings, trunk_end, frame, kernel, head_dilations, (n_heads, width), s, head_windows)
+        heads_end = _recall(rings, trunk_end, frame, kernel, head_dilations, (n_heads, width), s, head_windows)
+        ring, state = heads_end, h + channels
+        for cell in range(n_cells):
+            size, period = np.uintp(cells[3 * cell + 1]), np.uintp(cells[3 * cell + 2])
+            for i in range(size):
+                s[state + i] = rings[ring + frame % period * size + i]
+            ring += period * size
+            state += size
         at = _scale(tape, features[n], s)
-        at = _product(tape, at, s, np.uintp(0), n_features, h, channels)
+        if channels > 0:
+            at = _product(tape, at, s, np.uintp(0), n_features, h, channels)
         ring, window, taps = np.uintp(0), windows, kernel * channels
         for layer in range(layers):
             depth = (kernel - one) * np.uintp(dilations[layer]) + one
@@ -196,28 +264,42 @@ def advance(
             at = _residual(tape, at, s, h, window, taps, y, channels)
             ring += depth * channels
             window += taps
-        at = _product(tape, at, s, h, channels, logits, n_outputs + row)
+        ring, state = heads_end, h + channels
+        for cell in range(n_cells):
+            code, size = np.uintp(cells[3 * cell]), np.uintp(cells[3 * cell + 1])
+            period = np.uintp(cells[3 * cell + 2])
+            entering = code + code if n_views > 0 else code
+            at = _encode(tape, at, s, np.uintp(0), views, y + entering, code, y)
+            at = _gru(tape, at, s, y, state, y + entering, size, entering)
+            for i in range(size):
+                rings[ring + frame % period * size + i] = s[state + i]
+            ring += period * size
+            state += size
+        at = _product(tape, at, s, h, hidden, logits, n_outputs + row)
         taps = kernel * width
         for head in range(n_heads):
             lo = np.uintp(offsets[head])
             size = np.uintp(offsets[head + one]) - lo
             r, p, q = entered + head * width, probabilities + lo, logits + lo
-            _softmax(s, q, size, s, p)
-            for c in range(size):
-                for g in range(width):
-                    s[r + g] += tape[at + c * width + g] * s[p + c]
-            at += padded(size * width)
-            ring, window = trunk_end + head * width, head_windows + head * taps
-            for layer in range(head_layers):
-                depth = (kernel - one) * np.uintp(head_dilations[layer]) + one
-                _remember(rings, ring + frame % depth * row, s, r, window + taps - width, width)
-                at = _residual(tape, at, s, r, window, taps, y, width)
-                ring += depth * row
-                window += kernel * row
-            at = _product(tape, at, s, r, width, p, size)
+            if width > 0:
+                _softmax(s, q, size, s, p)
+                for c in range(size):
+                    for g in range(width):
+                        s[r + g] += tape[at + c * width + g] * s[p + c]
+                at += padded(size * width)
+                ring, window = trunk_end + head * width, head_windows + head * taps
+                for layer in range(head_layers):
+                    depth = (kernel - one) * np.uintp(head_dilations[layer]) + one
+                    _remember(rings, ring + frame % depth * row, s, r, window + taps - width, width)
+                    at = _residual(tape, at, s, r, window, taps, y, width)
+                    ring += depth * row
+                    window += kernel * row
+                at = _product(tape, at, s, r, width, p, size)
+                for c in range(size):
+                    s[q + c] += s[p + c]
             step = padded(size)
             for c in range(size):
-                s[q + c] = (s[q + c] + s[p + c]) * tape[at + c] + tape[at + step + c]
+                s[q + c] = s[q + c] * tape[at + c] + tape[at + step + c]
             at += step + step
             _softmax(s, q, size, answer, lo)
         frames[slot] += 1

@@ -7,14 +7,14 @@ writes into, each stream at its own phase). Builds only; running it is an engine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import needs_extra
-from rtseg.network import NetworkSpec
+from rtseg.network import Cell, NetworkSpec
 
 F32 = NDArray[np.float32]
 Form = Literal["shifted", "in_place"]
@@ -38,18 +38,19 @@ def present_name(layer: int) -> str:
 
 
 def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, ...]]:
-    """Shape of every layer's cache, the trunk's layers first; zeros are a fresh stream.
+    """Shape of every layer's cache: the trunk's layers, the heads', the cells; zeros are a fresh stream.
 
     shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, S, C) with
     S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head
-    h of stream b.
+    h of stream b. A cell's cache holds its states, (B, period, R) and (B, 1, period, R).
     """
     rows = [(batch, spec.channels, d) for d in spec.dilations]
     rows += [(len(spec.heads) * batch, spec.head_channels, d) for d in spec.head_dilations]
     reach = spec.kernel - 1
+    cells = [(batch, cell.period, cell.hidden) for cell in spec.cells]
     if form == "shifted":
-        return [(n, reach * d, c) for n, c, d in rows]
-    return [(n, 1, reach * d + 1, c) for n, c, d in rows]
+        return [*((n, reach * d, c) for n, c, d in rows), *cells]
+    return [*((n, 1, reach * d + 1, c) for n, c, d in rows), *((n, 1, period, r) for n, period, r in cells)]
 
 
 def step_model(spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch: int = 1) -> Any:
@@ -64,13 +65,17 @@ def step_model(spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch:
     except ImportError:
         raise needs_extra("onnx", "onnx", "the network's step as ONNX") from None
     graph = _Graph(onnx, spec, weights, form, batch)
-    h = graph.scaled()
-    h = graph.node("MatMul", h, graph.constant(weights["input.weight"]))
-    h = graph.node("Add", h, graph.constant(weights["input.bias"]))
-    for layer in range(len(spec.dilations)):
-        conv, mix = weights["trunk.conv.weight"][layer], weights["trunk.mix.weight"][layer]
-        h = graph.residual(layer, h, conv, weights["trunk.conv.bias"][layer], mix, weights["trunk.mix.bias"][layer])
-    graph.heads(h)
+    z, parts = graph.scaled(), []
+    if spec.channels:
+        x = graph.linear(z, "input")
+        for layer in range(len(spec.dilations)):
+            conv, mix = weights["trunk.conv.weight"][layer], weights["trunk.mix.weight"][layer]
+            x = graph.residual(layer, x, conv, weights["trunk.conv.bias"][layer], mix, weights["trunk.mix.bias"][layer])
+        parts.append(x)
+    if spec.cells:
+        views = graph.views(z)
+        parts += [graph.cell(number, views) for number in range(len(spec.cells))]
+    graph.heads(graph.node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0])
     return graph.model()
 
 
@@ -106,6 +111,72 @@ class _Graph:
         z = self.node("Mul", self.node("Sub", known, shift), scale)
         return self.node("Clip", z, self.constant(-clip), self.constant(clip))
 
+    def linear(self, x: str, name: str) -> str:
+        """x @ weight + bias."""
+        y = self.node("MatMul", x, self.constant(self._weights[f"{name}.weight"]))
+        return self.node("Add", y, self.constant(self._weights[f"{name}.bias"]))
+
+    def views(self, z: str) -> list[str]:
+        """Scaled features (B, F) as they would be had the animals other names."""
+        found = []
+        for view in self._spec.views:
+            traded = self.node("Gather", z, self.constant(np.abs(view) - 1, np.int64), axis=1)
+            found.append(self.node("Mul", traded, self.constant(np.sign(view))))
+        return found or [z]
+
+    def cell(self, number: int, views: list[str]) -> str:
+        """A recurrent cell's new state (B, R), which replaces the one of a period ago in its cache."""
+        name, spec = f"cell.{number}", self._spec.cells[number]
+        e = [self.node("Relu", self.linear(view, f"{name}.encode")) for view in views]
+        entering = e[0]
+        if self._spec.views:
+            total = self.node("Sum", *e)
+            mean = self.node("Mul", total, self.constant(1.0 / len(e)))
+            above = self.node("Sub", self.node("Max", *e), mean)
+            entering = self.node("Concat", mean, above, axis=1)
+        layer = len(self._shapes) - len(self._spec.cells) + number
+        before, write = self._read_state(layer, spec)
+        given, kept = self.linear(entering, f"{name}.enter"), self.linear(before, f"{name}.recur")
+        (r, u, n), (kept_r, kept_u, kept_n) = self._thirds(given, spec.hidden), self._thirds(kept, spec.hidden)
+        reset = self.node("Sigmoid", self.node("Add", r, kept_r))
+        update = self.node("Sigmoid", self.node("Add", u, kept_u))
+        new = self.node("Tanh", self.node("Add", n, self.node("Mul", reset, kept_n)))
+        # (1 - u) * new + u * before
+        state = self.node("Add", new, self.node("Mul", update, self.node("Sub", before, new)))
+        self._write_state(layer, spec, state, write)
+        return state
+
+    def _thirds(self, x: str, width: int) -> list[str]:
+        names = [f"third.{len(self._nodes)}.{i}" for i in range(3)]
+        sizes = self.constant([width] * 3, np.int64)
+        self._nodes.append(self._onnx.helper.make_node("Split", [x, sizes], names, axis=1))
+        return names
+
+    def _read_state(self, layer: int, cell: Cell) -> tuple[str, str]:
+        """A cell's state of a period ago (B, R), and in a ring where it lies (B,), for the new one to be written to."""
+        past, batch = past_name(layer), self._batch
+        if self._form == "shifted":
+            first = self.node("Gather", past, self.constant(0, np.int64), axis=1)
+            return first, ""
+        write = self.node("Mod", FRAME, self.constant(cell.period, np.int64))
+        zeros = self.constant(np.zeros((batch, 1, 1)), np.int64)
+        index = self.node("Concat", zeros, self.reshape(write, batch, 1, 1), axis=2)
+        state = self.node("GatherND", past, index, batch_dims=1)
+        return self.reshape(state, batch, cell.hidden), write
+
+    def _write_state(self, layer: int, cell: Cell, state: str, write: str) -> None:
+        past, present = past_name(layer), present_name(layer)
+        if self._form == "in_place":
+            update = self.reshape(state, self._batch, 1, 1, cell.hidden)
+            self.node("TensorScatter", past, update, write, output=present, axis=2, mode="linear")
+            return
+        newest = self.reshape(state, self._batch, 1, cell.hidden)
+        if cell.period == 1:
+            self.node("Identity", newest, output=present)
+            return
+        start, stop, axis = (self.constant([i], np.int64) for i in (1, cell.period, 1))
+        self.node("Concat", self.node("Slice", past, start, stop, axis), newest, output=present, axis=1)
+
     def residual(self, layer: int, x: str, conv: F32, conv_bias: F32, mix: F32, mix_bias: F32) -> str:
         """x + mix(relu(conv(x))): x (B, C) in the trunk; (H, B, G) in the heads, whose weights then lead with H."""
         *leading, _, channels = mix.shape
@@ -127,13 +198,30 @@ class _Graph:
             """One weight of every head, (H, ...), with `axis` padded to N classes."""
             return np.stack([_pad(w[f"{name}.{suffix}"], axis, widest, value) for name in names])
 
-        enter = [w[f"{name}.enter.weight"] for name in names]  # each (n + C, G): first probabilities, then the trunk
+        if not width:
+            x = self.constant(padded("first.weight", 1).transpose(1, 0, 2).reshape(spec.width, -1))
+            x = self.node("Add", self.node("MatMul", h, x), self.constant(padded("first.bias", 0, NEVER).reshape(-1)))
+            q = self._swap(x, batch, n_heads, widest)
+        else:
+            q = self._refined(h, names, n_classes, padded)
+        q = self.node("Mul", q, self.constant(padded("calibration.scale", 0, 1.0)[:, None]))
+        q = self.node("Add", q, self.constant(padded("calibration.shift", 0)[:, None]))
+        p = self._swap(self.node("Softmax", q, axis=-1), n_heads, batch, widest)
+        p = self.reshape(p, batch, n_heads * widest)
+        kept = [head * widest + c for head, n in enumerate(n_classes) for c in range(n)]
+        self.node("Gather", p, self.constant(kept, np.int64), output=PROBABILITIES, axis=1)
+
+    def _refined(self, h: str, names: list[str], n_classes: list[int], padded: Callable[..., F32]) -> str:
+        """The refined logits (H, B, N) of all heads; padded: one weight of every head with an axis padded to N."""
+        spec, w, batch = self._spec, self._weights, self._batch
+        n_heads, width, widest = len(names), spec.head_channels, max(n_classes)
+        enter = [w[f"{name}.enter.weight"] for name in names]  # each (n + D, G): first probabilities, then the trunk
         from_trunk = np.stack([e[n:] for e, n in zip(enter, n_classes, strict=True)])
         from_first = np.stack([_pad(e[:n], 0, widest, 0.0) for e, n in zip(enter, n_classes, strict=True)])
-        # The first logits and what enters the refinement come from the trunk in one product: (C, H * (N + G)).
+        # The first logits and what enters the refinement come from the trunk in one product: (D, H * (N + G)).
         both = np.concatenate((padded("first.weight", 1), from_trunk), axis=2).transpose(1, 0, 2)
         bias = np.concatenate((padded("first.bias", 0, NEVER), self._stacked("enter.bias")), axis=1)
-        x = self.node("MatMul", h, self.constant(both.reshape(spec.channels, -1)))
+        x = self.node("MatMul", h, self.constant(both.reshape(spec.width, -1)))
         x = self._swap(self.node("Add", x, self.constant(bias.reshape(-1))), batch, n_heads, widest + width)
         q, r = f"first.{len(self._nodes)}", f"entered.{len(self._nodes)}"
         sizes = self.constant([widest, width], np.int64)
@@ -146,12 +234,7 @@ class _Graph:
             r = self.residual(layer, r, conv[:, i], conv_bias[:, i], mix[:, i], mix_bias[:, i])
         left = self.node("MatMul", r, self.constant(padded("leave.weight", 1)))
         q = self.node("Add", q, self.node("Add", left, self.constant(padded("leave.bias", 0)[:, None])))
-        q = self.node("Mul", q, self.constant(padded("calibration.scale", 0, 1.0)[:, None]))
-        q = self.node("Add", q, self.constant(padded("calibration.shift", 0)[:, None]))
-        p = self._swap(self.node("Softmax", q, axis=-1), n_heads, batch, widest)
-        p = self.reshape(p, batch, n_heads * widest)
-        kept = [head * widest + c for head, n in enumerate(n_classes) for c in range(n)]
-        self.node("Gather", p, self.constant(kept, np.int64), output=PROBABILITIES, axis=1)
+        return q
 
     def model(self) -> Any:
         """The checked model."""

@@ -33,6 +33,10 @@ class TorchEngine(Engine):
         self._w: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
         self._blocks = [("trunk", spec.channels, spec.dilations)]
         self._blocks += [(f"head.{h.name}", spec.head_channels, spec.head_dilations) for h in spec.heads]
+        self._views = [
+            (torch.tensor([abs(c) - 1 for c in view]), torch.tensor([1.0 if c > 0 else -1.0 for c in view]))
+            for view in spec.views
+        ]
         self._past: list[list[Any]] = [self._fresh() for _ in range(capacity)]
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
@@ -58,24 +62,31 @@ class TorchEngine(Engine):
         self._past[slot] = fresh
 
     def _fresh(self) -> list[Any]:
-        """Per block and layer the last (kernel - 1) * dilation inputs, oldest first: (depth, C) zeros."""
-        depth = self.spec.kernel - 1
-        return [self._torch.zeros(depth * d, c) for _, c, dilations in self._blocks for d in dilations]
+        """Per block and layer the last (kernel - 1) * dilation inputs, oldest first, (depth, C); per cell the last
+        `period` states, (period, R): zeros.
+        """
+        depth, zeros = self.spec.kernel - 1, self._torch.zeros
+        past = [zeros(depth * d, c) for _, c, dilations in self._blocks for d in dilations]
+        return past + [zeros(cell.period, cell.hidden) for cell in self.spec.cells]
 
     def _step(self, features: Any, past: list[Any]) -> Any:
         torch, w = self._torch, self._w
         known = torch.where(torch.isnan(features), w["scaler.fill"], features)
         clip = w["scaler.clip"]
         z = torch.clamp((known - w["scaler.shift"]) * w["scaler.scale"], -clip, clip)
-        at, answers = 0, []
-        h = z @ w["input.weight"] + w["input.bias"]
-        h, at = self._layers("trunk", h, self.spec.dilations, past, at)
+        at, answers, parts = 0, [], []
+        if self.spec.channels:
+            x, at = self._layers("trunk", z @ w["input.weight"] + w["input.bias"], self.spec.dilations, past, at)
+            parts.append(x)
+        parts += [self._cell(i, z, past) for i in range(len(self.spec.cells))]
+        h = torch.cat(parts)
         for head in self.spec.heads:
             name = f"head.{head.name}"
             q = h @ w[f"{name}.first.weight"] + w[f"{name}.first.bias"]
-            r = torch.cat((torch.softmax(q, -1), h)) @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]
-            r, at = self._layers(name, r, self.spec.head_dilations, past, at)
-            q = q + r @ w[f"{name}.leave.weight"] + w[f"{name}.leave.bias"]
+            if self.spec.head_channels:
+                r = torch.cat((torch.softmax(q, -1), h)) @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]
+                r, at = self._layers(name, r, self.spec.head_dilations, past, at)
+                q = q + r @ w[f"{name}.leave.weight"] + w[f"{name}.leave.bias"]
             q = q * w[f"{name}.calibration.scale"] + w[f"{name}.calibration.shift"]
             answers.append(torch.softmax(q, -1))
         return torch.cat(answers)
@@ -90,3 +101,18 @@ class TorchEngine(Engine):
             x = x + torch.relu(y) @ w[f"{name}.mix.weight"][layer] + w[f"{name}.mix.bias"][layer]
             at += 1
         return x, at
+
+    def _cell(self, number: int, z: Any, past: list[Any]) -> Any:
+        torch, w, name = self._torch, self._w, f"cell.{number}"
+        views = [z[columns] * signs for columns, signs in self._views] or [z]
+        codes = torch.relu(torch.stack(views) @ w[f"{name}.encode.weight"] + w[f"{name}.encode.bias"])
+        mean = codes.mean(0)
+        e = torch.cat((mean, codes.amax(0) - mean)) if self._views else mean
+        at = len(past) - len(self.spec.cells) + number
+        before = past[at][0]
+        r, u, n = (e @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]).chunk(3)
+        kept_r, kept_u, kept_n = (before @ w[f"{name}.recur.weight"] + w[f"{name}.recur.bias"]).chunk(3)
+        reset, update = torch.sigmoid(r + kept_r), torch.sigmoid(u + kept_u)
+        state = (1 - update) * torch.tanh(n + reset * kept_n) + update * before
+        past[at] = torch.cat((past[at][1:], state[None]))
+        return state

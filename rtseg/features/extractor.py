@@ -6,6 +6,9 @@ at the boundary (`rtseg.frames`) and are not looked at again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +33,13 @@ class FeatureExtractor:
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
             decay=np.exp(-1.0 / (fps * np.array(spec.horizons_s))).astype(np.float32),
-            scalars=np.array([fps, spec.hold_frames, spec.absence_cap_s, rear, front], np.float64),
+            scalars=np.array(
+                [
+                    *(fps, spec.hold_frames, spec.absence_cap_s, rear, front),
+                    *(spec.identities == "relinked", spec.relink_margin_px, spec.relink_cap_px),
+                ],
+                np.float64,
+            ),
             orbits=np.array([column for orbit in orbits for column in orbit], np.int64),
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
@@ -48,6 +57,7 @@ class FeatureExtractor:
             averaged=np.empty((slots, max(self._n_averages, 1)), np.int32),
             frames=np.empty(slots, np.int64),
             arena=np.tile(np.array(arena, np.float32), (slots, 1)),
+            links=np.empty((slots, a), np.int32),
         )
         for slot in range(slots):
             kernels.reset(state, slot)
@@ -80,12 +90,12 @@ class FeatureExtractor:
         return out
 
 
-def state_bytes(state: FeatureState, slot: int) -> bytes:
+def state_bytes(state: Sequence[NDArray[Any]], slot: int) -> bytes:
     """One slot's state, to be restored by `load_state`."""
     return b"".join(np.ascontiguousarray(part[slot]).tobytes() for part in state)
 
 
-def load_state(state: FeatureState, slot: int, data: bytes) -> None:
+def load_state(state: Sequence[NDArray[Any]], slot: int, data: bytes) -> None:
     """Put what `state_bytes` gave into a slot."""
     at = 0
     for part in state:

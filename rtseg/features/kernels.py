@@ -25,9 +25,10 @@ class FeaturePlan(NamedTuple):
     """What `advance` is to compute; the same for every stream of a model.
 
     enabled: (groups,) bool in the order of spec.GROUPS. lags: (L,) int64 frames. decay: (H,) float32, the share that
-    an exponential average keeps in a frame. scalars: (5,) float64: fps, hold_frames, absence cap in s, rear and front
-    keypoint. orbits: the columns to be sorted, orbit after orbit; orbit_ends: where each ends. unsigned: columns of
-    which only the magnitude is kept. All three are empty where the animals' order is kept.
+    an exponential average keeps in a frame. scalars: (8,) float64: fps, hold_frames, absence cap in s, rear and front
+    keypoint, whether animals are relinked, by what margin and with what cap in px. orbits: the columns to be sorted,
+    orbit after orbit; orbit_ends: where each ends. unsigned: columns of which only the magnitude is kept. All three are
+    empty where the animals' order is kept.
     """
 
     enabled: NDArray[np.bool_]
@@ -44,7 +45,8 @@ class FeatureState(NamedTuple):
 
     past: (S, D, A, K, 2) ring of the effective points (seen, or held where last seen), D = 2 * longest lag + 1.
     held: (S, A, K, 2) where each point was last seen. age: (S, A, K) frames since then. averages: (S, M) and averaged:
-    (S, M) frames averaged so far. frames: (S,) frames since the reset. arena: (S, 4) box x0, y0, x1, y1 in px.
+    (S, M) frames averaged so far. frames: (S,) frames since the reset. arena: (S, 4) box x0, y0, x1, y1 in px. links:
+    (S, A) which of the tracker's animals each animal is.
     """
 
     past: F32
@@ -54,6 +56,7 @@ class FeatureState(NamedTuple):
     averaged: NDArray[np.int32]
     frames: NDArray[np.int64]
     arena: F32
+    links: NDArray[np.int32]
 
 
 @njit(cache=True)
@@ -65,6 +68,8 @@ def reset(state: FeatureState, slot: int) -> None:
     state.averages[slot] = 0.0
     state.averaged[slot] = 0
     state.frames[slot] = 0
+    for a in range(state.links.shape[1]):
+        state.links[slot, a] = a
 
 
 @njit(cache=True)
@@ -73,10 +78,17 @@ def advance(
 ) -> None:
     """N frames: keypoints (N, A, K, 2) px, confidence (N, A, K), slots (N,) -> out (N, F). State moves on in place."""
     n_animals, n_points = confidence.shape[1], confidence.shape[2]
+    points_now = np.empty((n_animals, n_points, 2), np.float32)
+    scores_now = np.empty((n_animals, n_points), np.float32)
     body = np.empty((n_animals, 6), np.float32)  # center x, y, heading cos, sin, extension, speed at the first lag
     for n in range(len(slots)):
         slot = slots[n]
-        now = _remember(keypoints[n], slot, plan, state)
+        if plan.scalars[5] > 0:
+            _relink(keypoints[n], slot, plan, state)
+        for a in range(n_animals):
+            points_now[a] = keypoints[n, state.links[slot, a]]
+            scores_now[a] = confidence[n, state.links[slot, a]]
+        now = _remember(points_now, slot, plan, state)
         points = state.past[slot, now]
         for a in range(n_animals):
             _body(points[a], plan, body[a])
@@ -90,7 +102,7 @@ def advance(
         for a in range(n_animals):
             for k in range(n_points):
                 if on[15]:
-                    out[n, at + a * n_points + k] = confidence[n, a, k]
+                    out[n, at + a * n_points + k] = scores_now[a, k]
         at += n_animals * n_points if on[15] else 0
         for a in range(n_animals):
             for k in range(n_points):
@@ -122,6 +134,30 @@ def _forget_order(plan: FeaturePlan, out: F32) -> None:
                 j -= 1
             out[plan.orbits[j]] = value
         start = end
+
+
+@njit(cache=True)
+def _relink(points: F32, slot: int, plan: FeaturePlan, state: FeatureState) -> None:
+    """Trade two animals' links where that brings the points (A, K, 2) nearer to where the animals were last seen."""
+    links, held, margin, cap = state.links[slot], state.held[slot], plan.scalars[6], plan.scalars[7]
+    for a in range(points.shape[0]):
+        for b in range(a + 1, points.shape[0]):
+            kept = _mean_apart(points, links[a], links[b], held, a, b, cap)
+            traded = _mean_apart(points, links[b], links[a], held, a, b, cap)
+            if traded + margin < kept:
+                links[a], links[b] = links[b], links[a]
+
+
+@njit(cache=True)
+def _mean_apart(points: F32, i: int, j: int, held: F32, a: int, b: int, cap: float) -> float:
+    """Mean distance of points[i] from held[a] and points[j] from held[b], a point `cap` at most; 0 if none is known."""
+    total, known = 0.0, 0
+    for k in range(points.shape[1]):
+        for apart in (_distance(points[i, k], held[a, k]), _distance(points[j, k], held[b, k])):
+            if not math.isnan(apart):
+                total += min(apart, cap)
+                known += 1
+    return total / known if known else 0.0
 
 
 @njit(cache=True)

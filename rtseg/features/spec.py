@@ -6,8 +6,8 @@ fixed here and followed by `kernels`; a test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, fields, replace
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 
@@ -18,13 +18,15 @@ from rtseg.skeleton import Skeleton
 class Feature(NamedTuple):
     """One column of the feature matrix.
 
-    orbit: columns of a group with the same orbit trade places when the animals do.
+    orbit: columns of a group with the same orbit trade places when the animals do. about: the animals and points that
+    it is about, whatever the order in which they are named; a signed angle names its animals in order.
     """
 
     name: str
     group: str
     unit: str
     orbit: str
+    about: Hashable
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class FeatureSpec:
     stands where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point was seen stops
     counting. animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade
     places when the animals do are then sorted by value, largest first, NaN last, so that no answer depends on who is
-    called first (and a signed angle between two animals becomes its magnitude).
+    called first (and a signed angle between two animals becomes its magnitude). identities: `tracker` takes the
+    tracker's, `relinked` gives every animal the name of the one that was last seen nearest to it: a tracker that swaps
+    names leaves the speeds alone then. Links change where that brings the points nearer by relink_margin_px on average,
+    a single point counting for relink_cap_px at most.
     """
 
     groups: tuple[str, ...] = ()
@@ -45,6 +50,9 @@ class FeatureSpec:
     hold_frames: int = 15
     absence_cap_s: float = 4.0
     animal_order: str = "kept"
+    identities: str = "tracker"
+    relink_margin_px: float = 5.0
+    relink_cap_px: float = 200.0
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -58,14 +66,18 @@ class FeatureSpec:
             raise SettingError("features.horizons_s and absence_cap_s must be positive, hold_frames not negative")
         if self.animal_order not in ("kept", "sorted"):
             raise SettingError(f"features.animal_order must be 'kept' or 'sorted', got {self.animal_order!r}")
+        if self.identities not in ("tracker", "relinked"):
+            raise SettingError(f"features.identities must be 'tracker' or 'relinked', got {self.identities!r}")
+        if self.relink_margin_px < 0 or self.relink_cap_px <= 0:
+            raise SettingError("features.relink_cap_px must be positive, relink_margin_px not negative")
 
     def features(self, skeleton: Skeleton) -> tuple[Feature, ...]:
         """Every column, in order. Length F."""
         return tuple(
-            Feature(name, group, unit, orbit)
+            Feature(name, group, unit, orbit, about)
             for group, (unit, names) in GROUPS.items()
             if group in self.groups
-            for name, orbit in names(skeleton, self)
+            for name, orbit, about in names(skeleton, self)
         )
 
     def orbits(self, skeleton: Skeleton) -> list[list[int]]:
@@ -74,6 +86,29 @@ class FeatureSpec:
         for column, feature in enumerate(self.features(skeleton)):
             found.setdefault((feature.group, feature.orbit), []).append(column)
         return [columns for columns in found.values() if len(columns) > 1]
+
+    def views(self, skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
+        """For every way to call the animals the column whose value each column would have then.
+
+        Columns count from 1; negative where the value's sign turns. The first view is the features as they are. Raises
+        SettingError for more than four animals: five can be called in 120 ways.
+        """
+        if len(skeleton.animals) > 4:
+            raise SettingError(
+                f"model.forget_order looks at every way to call the animals, too many for {len(skeleton.animals)}; "
+                "set features.animal_order = 'sorted' instead"
+            )
+        features = self.features(skeleton)
+        place = {(f.group, f.orbit, f.about): column for column, f in enumerate(features, 1)}
+        views = []
+        for animals in permutations(skeleton.animals):
+            view = []
+            for f in self.features(replace(skeleton, animals=animals)):
+                column = place.get((f.group, f.orbit, f.about))
+                # Only a signed angle is about its animals in order: the other order has the other sign.
+                view.append(-place[f.group, f.orbit, f.about[::-1]] if column is None else column)  # type: ignore[index]
+            views.append(tuple(view))
+        return tuple(views)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
@@ -84,12 +119,15 @@ class FeatureSpec:
             "hold_frames": self.hold_frames,
             "absence_cap_s": self.absence_cap_s,
             "animal_order": self.animal_order,
+            "identities": self.identities,
+            "relink_margin_px": self.relink_margin_px,
+            "relink_cap_px": self.relink_cap_px,
         }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> FeatureSpec:
         """The inverse of `to_dict`; unknown fields are refused."""
-        known = {"groups", "lags", "horizons_s", "hold_frames", "absence_cap_s", "animal_order"}
+        known = {f.name for f in fields(cls)}
         if set(plain) - known:
             raise SettingError(
                 f"unknown feature setting {', '.join(sorted(set(plain) - known))}; known: {sorted(known)}"
@@ -98,20 +136,23 @@ class FeatureSpec:
         return cls(**values)
 
 
-Names = Callable[[Skeleton, FeatureSpec], Iterator[tuple[str, str]]]
-"""The columns of a group: (name, orbit)."""
+Columns = Iterator[tuple[str, str, Hashable]]
+Names = Callable[[Skeleton, FeatureSpec], Columns]
+"""The columns of a group: (name, orbit, about)."""
 
 
 def _per_animal(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}.{x}", x) for a in s.animals for x in whats(s, spec))
+    return lambda s, spec: ((f"{a}.{x}", x, a) for a in s.animals for x in whats(s, spec))
 
 
 def _per_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}-{b}.{x}", x) for a, b in combinations(s.animals, 2) for x in whats(s, spec))
+    return lambda s, spec: (
+        (f"{a}-{b}.{x}", x, frozenset((a, b))) for a, b in combinations(s.animals, 2) for x in whats(s, spec)
+    )
 
 
 def _per_ordered_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}>{b}.{x}", x) for a, b in permutations(s.animals, 2) for x in whats(s, spec))
+    return lambda s, spec: ((f"{a}>{b}.{x}", x, (a, b)) for a, b in permutations(s.animals, 2) for x in whats(s, spec))
 
 
 def _points(*suffixes: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
@@ -126,18 +167,20 @@ def _lagged(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
     return lambda _, spec: (f"{x}_{n}" for n, x in product(spec.lags, names))
 
 
-def _between(s: Skeleton, _: FeatureSpec) -> Iterator[tuple[str, str]]:
+def _between(s: Skeleton, _: FeatureSpec) -> Columns:
     for a, b in combinations(s.animals, 2):
         for i, j in product(s.keypoints, repeat=2):
-            yield f"{a}.{i}-{b}.{j}", "-".join(sorted((i, j)))
+            yield f"{a}.{i}-{b}.{j}", "-".join(sorted((i, j))), frozenset(((a, i), (b, j)))
 
 
-def _relative_angle(s: Skeleton, spec: FeatureSpec) -> Iterator[tuple[str, str]]:
+def _relative_angle(s: Skeleton, spec: FeatureSpec) -> Columns:
     yield from _per_ordered_pair(_fixed("bearing_sin", "bearing_cos"))(s, spec)
-    yield from _per_pair(_fixed("turn_sin", "turn_cos"))(s, spec)
+    for a, b in combinations(s.animals, 2):
+        yield f"{a}-{b}.turn_sin", "turn_sin", (a, b)
+        yield f"{a}-{b}.turn_cos", "turn_cos", frozenset((a, b))
 
 
-def _averages(s: Skeleton, spec: FeatureSpec) -> Iterator[tuple[str, str]]:
+def _averages(s: Skeleton, spec: FeatureSpec) -> Columns:
     def means(*signals: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
         return lambda _s, _spec: (f"{x}.mean_{h:g}s" for x, h in product(signals, spec.horizons_s))
 

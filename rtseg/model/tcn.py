@@ -1,4 +1,4 @@
-"""The causal multitask TCN in torch: the offline form that is trained and that every engine is checked against.
+"""The multitask network in torch: the offline form that is trained and that every engine is checked against.
 
 Whole sequences in, logits out; zero padding at the start is what a fresh stream's empty rings mean. Serving never
 imports this file.
@@ -15,40 +15,51 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtseg.network import NetworkSpec
+from rtseg.errors import SettingError
+from rtseg.model.base import SequenceModel, Stage
+from rtseg.network import Cell, NetworkSpec
 
 
-class MultitaskTCN(nn.Module):
+class MultitaskTCN(SequenceModel):
     """Shared predictor generator, one refinement head per annotator and per behaviour (paper, IV.C and IV.D).
 
-    No normalisation over time, so that a frame's answer never depends on later frames nor on the length of the crop.
-    Parameters carry the names and shapes of `NetworkSpec.shapes`; the scaler and the calibration are buffers.
+    The generator is made of dilated convolutions, of recurrent cells, or of both side by side; `rtseg.network` says
+    what a step computes. No normalisation over time, so that a frame's answer never depends on later frames nor on the
+    length of the crop. Parameters carry the names and shapes of `NetworkSpec.shapes`; the scaler and the calibration
+    are buffers. causal: false pads both sides of every convolution alike: a teacher, which no engine can step.
+
+    Raises SettingError for recurrent cells that are not causal.
     """
 
-    def __init__(self, spec: NetworkSpec, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.spec, self.dropout = spec, dropout
+    def __init__(self, spec: NetworkSpec, dropout: float = 0.0, causal: bool = True) -> None:
+        super().__init__(spec.n_features, spec.heads, spec.width, causal, dropout)
+        if spec.cells and not causal:
+            raise SettingError("multitask-tcn: recurrent cells are causal; set model.cells = [] or causal = true")
+        self.spec = spec
+        columns = np.abs(np.array(spec.views, np.int64)) - 1
+        self.register_buffer("view/columns", torch.from_numpy(columns), persistent=False)
+        self.register_buffer("view/signs", torch.from_numpy(np.sign(spec.views).astype(np.float32)), persistent=False)
         for name, shape in spec.shapes().items():
-            self._put(name, shape)
+            if not name.startswith("scaler"):
+                self._put(name, shape)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one step."""
+        return self.spec.multiply_adds
 
     def _put(self, name: str, shape: tuple[int, ...]) -> None:
         flat = name.replace(".", "/")  # a parameter's name may hold no dot
-        if name.startswith("scaler") or ".calibration." in name:
-            ones = name.endswith("scale") or name.endswith("clip")
-            self.register_buffer(flat, torch.ones(shape) if ones else torch.zeros(shape))
+        if ".calibration." in name:
+            self.register_buffer(flat, torch.ones(shape) if name.endswith("scale") else torch.zeros(shape))
         elif name.endswith("bias"):
             self.register_parameter(flat, nn.Parameter(torch.zeros(shape)))
         else:
             inputs = math.prod(shape[1:-1]) if ".conv." in name else shape[-2]
             # Residual branches and answers start small: a deep stack begins near the identity, a head near doubt.
-            small = {"mix": 0.5, "first": 0.1, "leave": 0.1, "conv": math.sqrt(2.0)}
+            small = {"mix": 0.5, "first": 0.1, "leave": 0.1, "conv": math.sqrt(2.0), "encode": 1.2, "recur": 0.6}
             gain = small.get(name.split(".")[-2], 1.0)
             self.register_parameter(flat, nn.Parameter(torch.randn(shape) * gain / math.sqrt(inputs)))
-
-    def weight(self, name: str) -> Tensor:
-        """A tensor by its name in `NetworkSpec.shapes`."""
-        tensor: Tensor = getattr(self, name.replace(".", "/"))
-        return tensor
 
     def load(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Take over a bundle's weights."""
@@ -60,40 +71,53 @@ class MultitaskTCN(nn.Module):
         """The weights for a bundle."""
         return {n: self.weight(n).detach().float().cpu().numpy().copy() for n in self.spec.shapes()}
 
-    def scale(self, features: Tensor) -> Tensor:
-        """Raw features (B, T, F), NaN = not known, to scaled and clipped ones."""
-        known = torch.where(torch.isnan(features), self.weight("scaler.fill"), features)
-        clip = self.weight("scaler.clip")
-        return torch.clamp((known - self.weight("scaler.shift")) * self.weight("scaler.scale"), -clip, clip)
+    def trunk(self, features: Tensor) -> Tensor:
+        """The predictor generator's hidden layer (B, T, D)."""
+        z = self.drop(self.scale(features), self.dropout / 2)
+        parts = []
+        if self.spec.channels:
+            x = self._linear("input", z)
+            parts.append(self._residual_layers("trunk", x, self.spec.dilations))
+        if self.spec.cells:
+            views = self._views(z)
+            parts += [self._recurrent(f"cell.{i}", cell, views) for i, cell in enumerate(self.spec.cells)]
+        return torch.cat(parts, -1)
 
-    def forward(self, features: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Raw features (B, T, F) to logits (B, T, classes) per head: of the generator, and refined.
+    def answers(self, hidden: Tensor) -> list[Stage]:
+        """The logits of each of several parts of the generator alone, the generator's, and the refined ones.
 
-        Calibration is not applied here; `probabilities` does.
+        The generator's logits are the mean of its parts', so that parts are an ensemble within one network. Calibration
+        is not applied here; `probabilities` does.
         """
-        x = self._drop(self.scale(features), self.dropout / 2)
-        h = self._linear("input", x)
-        h = self._residual_layers("trunk", h, self.spec.dilations)
+        widths = [n for n in (self.spec.channels, *(cell.hidden for cell in self.spec.cells)) if n]
+        parts: list[Stage] = [{} for _ in widths] if len(widths) > 1 else []
+        ends = np.cumsum(widths)
         first, refined = {}, {}
         for head in self.spec.heads:
             name = f"head.{head.name}"
-            q = self._linear(f"{name}.first", h)
-            r = self._linear(f"{name}.enter", torch.cat((torch.softmax(q, -1).to(h.dtype), h), -1))
-            r = self._residual_layers(name, r, self.spec.head_dilations)
+            q = self._linear(f"{name}.first", hidden)
+            weight, bias = self.weight(f"{name}.first.weight"), self.weight(f"{name}.first.bias")
+            for part, width, end in zip(parts, widths, ends, strict=bool(parts)):
+                mine = slice(end - width, end)
+                part[head.name] = F.linear(hidden[..., mine] * len(parts), weight[mine].t(), bias)
             first[head.name] = q
+            if not self.spec.head_channels:
+                continue
+            r = self._linear(f"{name}.enter", torch.cat((torch.softmax(q, -1).to(hidden.dtype), hidden), -1))
+            r = self._residual_layers(name, r, self.spec.head_dilations)
             refined[head.name] = q + self._linear(f"{name}.leave", r)
-        return first, refined
+        return [*parts, first, refined] if refined else [*parts, first]
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Calibrated probabilities (B, T, P) of all heads side by side.
 
         What an engine's step gives, for whole sequences.
         """
-        _, refined = self(features)
+        last = self.stages(features)[-1]
         return torch.cat(
             [
                 torch.softmax(
-                    refined[h.name] * self.weight(f"head.{h.name}.calibration.scale")
+                    last[h.name] * self.weight(f"head.{h.name}.calibration.scale")
                     + self.weight(f"head.{h.name}.calibration.shift"),
                     -1,
                 )
@@ -102,6 +126,43 @@ class MultitaskTCN(nn.Module):
             -1,
         )
 
+    def _views(self, z: Tensor) -> list[Tensor]:
+        """Scaled features (B, T, F) as they would be had the animals other names."""
+        columns, signs = self.weight("view.columns"), self.weight("view.signs")
+        return [z[..., c] * s.to(z.dtype) for c, s in zip(columns, signs, strict=True)] or [z]
+
+    def _recurrent(self, name: str, cell: Cell, views: list[Tensor]) -> Tensor:
+        """A cell's states (B, T, R)."""
+        codes = torch.stack([F.relu(self._linear(f"{name}.encode", view)) for view in views])
+        # Without views the one code enters as it is.
+        mean = codes.mean(0)
+        e = torch.cat((mean, codes.amax(0) - mean), -1) if self.spec.views else mean
+        e = self.drop(e, self.dropout)
+        batch, t, width = e.shape
+        phases = self._strided(cell.period)
+        padded = F.pad(e, (0, 0, 0, -t % phases))
+        apart = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
+        # bfloat16 would round the state anew at every frame.
+        with torch.autocast("cpu", enabled=False):
+            states = torch.gru(
+                apart.to(self.weight(f"{name}.recur.weight").dtype),
+                torch.zeros(1, batch * phases, cell.hidden, dtype=self.weight(f"{name}.recur.weight").dtype),
+                [
+                    self.weight(f"{name}.enter.weight").t().contiguous(),
+                    self.weight(f"{name}.recur.weight").t().contiguous(),
+                    self.weight(f"{name}.enter.bias"),
+                    self.weight(f"{name}.recur.bias"),
+                ],
+                has_biases=True,
+                num_layers=1,
+                dropout=0.0,
+                train=self.training,
+                bidirectional=False,
+                batch_first=True,
+            )[0]
+        together = states.reshape(batch, phases, -1, cell.hidden).transpose(1, 2).reshape(batch, -1, cell.hidden)[:, :t]
+        return self.drop(together, self.dropout)
+
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self.weight(f"{name}.weight").t(), self.weight(f"{name}.bias"))
 
@@ -109,18 +170,19 @@ class MultitaskTCN(nn.Module):
         conv, conv_bias = self.weight(f"{name}.conv.weight"), self.weight(f"{name}.conv.bias")
         mix, mix_bias = self.weight(f"{name}.mix.weight"), self.weight(f"{name}.mix.bias")
         kernel, t = conv.shape[1], x.shape[1]
-        for layer, dilation in enumerate(dilations):
-            padded = F.pad(x, (0, 0, (kernel - 1) * dilation, 0))
+        for layer, apart in enumerate(dilations):
+            dilation = self._strided(apart)
+            after = 0 if self.causal else (kernel - 1) * dilation // 2
+            padded = F.pad(x, (0, 0, (kernel - 1) * dilation - after, after))
             # All taps side by side and one product: the sum that a streaming step makes, and on a CPU no slower than
             # conv1d.
             taps = torch.cat([padded[:, tap * dilation : tap * dilation + t] for tap in range(kernel)], -1)
             y = F.linear(taps, conv[layer].flatten(0, 1).t(), conv_bias[layer])
             y = F.linear(F.relu(y), mix[layer].t(), mix_bias[layer])
-            x = x + self._drop(y, self.dropout)
+            x = x + self.drop(y, self.dropout)
         return x
 
-    def _drop(self, x: Tensor, share: float) -> Tensor:
-        """Whole channels of a sequence (B, T, C): neighbouring frames are too alike for a frame's dropout to matter."""
-        if not self.training or share == 0:
-            return x
-        return x * F.dropout(torch.ones(len(x), 1, x.shape[-1], dtype=x.dtype), share)
+    def _strided(self, frames: int) -> int:
+        """A distance in frames as a distance in the sequence, which holds every `frame_stride`-th frame."""
+        assert frames % self.frame_stride == 0, "make_model checked that the stride divides it"
+        return frames // self.frame_stride

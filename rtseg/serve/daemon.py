@@ -133,6 +133,7 @@ class Daemon:
             **self.served.to_fields(),
             "capacity": self._pool.capacity,
             "streams": {stream.name: stream.counters() for stream in self._streams},
+            "drift": {stream.name: stream.drift() for stream in self._streams},
             "counters": dict(self._counters),
             "latency": {stage: histogram.summary() for stage, histogram in self.latency.items()},
         }
@@ -266,9 +267,13 @@ class Daemon:
         """Publish what a lookahead still owes, close the stream, and say so."""
         for prediction in stream.session.finish():
             self._outlet.publish(stream, prediction, stream.last_ns)
+        drift = stream.drift()
         self._streams.close(stream)
         LOG.info("stream %r closed: %s", stream.name, reason)
-        self._outlet.announce(stream.topic, {"type": "closed", "reason": reason, "counters": stream.counters()})
+        if drift.get("out_of_range"):
+            LOG.warning("stream %r: %s", stream.name, _told(drift))
+        about = {"reason": reason, "counters": stream.counters(), "drift": drift}
+        self._outlet.announce(stream.topic, {"type": "closed", **about})
 
     def _look_for_idle_streams(self) -> None:
         now_ns, limit_ns = time.monotonic_ns(), int(self._settings.idle_timeout_s * 1e9)
@@ -278,6 +283,12 @@ class Daemon:
         for stream in self._streams:
             if now_ns - stream.last_ns > limit_ns:
                 self._end(stream, "idle")
+
+
+def _told(drift: dict[str, Any]) -> str:
+    """A stream's drift in one line."""
+    worst = ", ".join(f"{f['feature']} in {f['frames']} ({f['farthest']:+.2g} widths)" for f in drift["features"])
+    return f"{drift['out_of_range']} of {drift['frames']} frames unlike training's; out of range were {worst}"
 
 
 def serve(

@@ -179,7 +179,8 @@ class PredictionMessage:
 
     t_recv_ns, t_pub_ns: the daemon's monotonic clock when the frame came and when this left. probs: head -> (classes,)
     float32. label: head -> class after decoding. event: head -> the class whose bout began here (the bout before it
-    ended). quality: flags, see docs/wire.md. model: the bundle's hash.
+    ended). unsure: heads whose highest probability lies below the model's threshold. quality: flags, see docs/wire.md.
+    model: the bundle's hash.
     """
 
     stream: str
@@ -190,6 +191,7 @@ class PredictionMessage:
     probs: dict[str, NDArray[np.float32]]
     label: dict[str, str]
     event: dict[str, str]
+    unsure: tuple[str, ...]
     quality: int
     model: str
 
@@ -218,6 +220,7 @@ def parse_published(message: dict[str, Any]) -> PredictionMessage | StreamEvent:
             probs={head: np.frombuffer(p, FLOAT32) for head, p in message["probs"].items()},
             label=message["label"],
             event=message["event"],
+            unsure=tuple(message.get("unsure", ())),
             quality=message["quality"],
             model=message["model"],
         )

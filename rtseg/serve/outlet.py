@@ -48,13 +48,15 @@ class Outlet:
         t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
         labels, events = prediction.labels.tolist(), prediction.events.tolist()
         probs = prediction.probs.astype(FLOAT32, copy=False).tobytes()
-        quality, event = int(prediction.quality), {}
+        quality, event, unsure = int(prediction.quality), {}, []
         if True in events:
             event = {
                 name: classes[label]
                 for (name, classes, _), label, begins in zip(self._heads, labels, events, strict=True)
                 if begins
             }
+        if quality & Quality.UNSURE.value:
+            unsure = [head[0] for head, doubted in zip(self._heads, prediction.unsure.tolist(), strict=True) if doubted]
         t_pub_ns = time.monotonic_ns()
         took_ns = t_pub_ns - t_recv_ns
         if took_ns > self._late_ns:
@@ -69,6 +71,7 @@ class Outlet:
             "probs": {name: probs[columns] for name, _, columns in self._heads},
             "label": {head[0]: head[1][label] for head, label in zip(self._heads, labels, strict=True)},
             "event": event,
+            "unsure": unsure,
             "quality": quality,
             "model": self._served.model,
         }

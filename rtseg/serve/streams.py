@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,10 @@ class Stream:
     def counters(self) -> dict[str, int]:
         """The session's, and the frames that were refused before it."""
         return {**asdict(self.session.counters), "refused": self.refused}
+
+    def drift(self) -> dict[str, Any]:
+        """Which features left training's ranges, and how far; see `Session.drift`."""
+        return self.session.drift()
 
 
 class Streams:

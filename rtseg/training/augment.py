@@ -5,6 +5,8 @@ Keypoints in, keypoints out; never used on validation recordings nor when servin
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,10 +27,9 @@ def augment(
     """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K)."""
     points, scores = keypoints.copy(), confidence.copy()
     center = np.array([(arena[0] + arena[2]) / 2, (arena[1] + arena[3]) / 2], np.float32)
-    points -= center
     if settings.mirror and rng.random() < 0.5:
-        points[..., 0] *= -1
-        points, scores = points[:, :, skeleton.mirror], scores[:, :, skeleton.mirror]
+        points, scores = mirrored(points, scores, skeleton, arena)
+    points -= center
     if settings.rotate:
         angle = rng.uniform(0, 2 * np.pi)
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -48,6 +49,32 @@ def augment(
     if settings.drop_animal:
         _drop(points, scores, rng, settings.drop_animal, per_animal=True)
     return np.ascontiguousarray(points), np.ascontiguousarray(scores)
+
+
+def copy_settings(settings: AugmentSettings) -> AugmentSettings:
+    """What a copy that balances the tasks goes through: the paper's four changes (III.E), and the recipe's others."""
+    return replace(
+        settings,
+        rotate=True,
+        mirror=True,
+        shift_px=max(settings.shift_px, settings.copy_shift_px),
+        noise_px=max(settings.noise_px, settings.copy_noise_px),
+    )
+
+
+def take_away(points: F32, scores: F32, gone: NDArray[np.bool_]) -> None:
+    """Make the points (T, A, K) that `gone` names missing, in place."""
+    points[gone] = np.nan
+    scores[gone] = 0.0
+
+
+def mirrored(
+    keypoints: F32, confidence: F32, skeleton: Skeleton, arena: tuple[float, float, float, float]
+) -> tuple[F32, F32]:
+    """Keypoints (T, A, K, 2) px and confidence (T, A, K) as in a mirror upright in the middle of the arena."""
+    points, scores = keypoints[:, :, skeleton.mirror].copy(), confidence[:, :, skeleton.mirror]
+    points[..., 0] = np.float32(arena[0] + arena[2]) - points[..., 0]
+    return points, np.ascontiguousarray(scores)
 
 
 def _drop(points: F32, scores: F32, rng: np.random.Generator, share: float, *, per_animal: bool) -> None:

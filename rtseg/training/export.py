@@ -6,7 +6,7 @@ The only place where training meets the bundle.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,21 @@ from rtseg import config
 from rtseg.bundle import Bundle, load_bundle, save_bundle
 from rtseg.classifier import Classifier
 from rtseg.config import Recipe
-from rtseg.evaluate import evaluate, without_nan
+from rtseg.errors import SettingError
+from rtseg.evaluate import evaluate, kept_scores, without_nan
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import FeatureSpec
+from rtseg.model_card import write_card
+from rtseg.provenance import DIGITS, content_hash, poses_hash
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.crops import Example, example_of
-from rtseg.training.loop import Report, Trained, train
+from rtseg.training.loop import NO_BUNDLE, Report, Trained
+from rtseg.training.members import train_network
+from rtseg.training.teacher import with_teacher
+
+RANGE_FRAMES = 100_000
+"""Training frames that the features' ranges are taken from, evenly spread."""
 
 
 def train_bundle(
@@ -30,19 +40,31 @@ def train_bundle(
     root: Path | None = None,
     overrides: tuple[str, ...] = (),
     runs: Path | None = None,
+    teacher: Sequence[Path] = (),
     report: Report = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Train what a recipe file describes and write the bundle `out`.
 
     root: replaces the dataset's own folder. runs: where checkpoints go, so that a killed run resumes; None = no
-    checkpoints. Only the splits `train` and `validation` are ever read.
+    checkpoints. teacher: folders of answers out of fold (`rtseg crossvalidate`) that the training recordings are
+    distilled from. Only the splits `train` and `validation` are ever read.
     """
     recipe = config.load(recipe_file, Recipe, overrides)
+    if recipe.model.kind != "multitask-tcn" or not recipe.model.causal:
+        raise SettingError(f"{recipe_file}: {NO_BUNDLE}")
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
+    for head in recipe.abstain:
+        dataset.head(head)
     training = read_examples(dataset, "train", progress)
+    if teacher:
+        if recipe.train.distill_weight == 0:
+            raise SettingError("a teacher needs a share of the loss: set train.distill_weight above 0")
+        training = with_teacher(training, teacher, dataset.heads)
+    elif recipe.train.distill_weight > 0:
+        raise SettingError("train.distill_weight is above 0 and there is no teacher: name one with --teacher")
     validation = read_examples(dataset, "validation", progress)
-    trained = train(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, validation, runs, report)
+    trained = train_network(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, validation, runs, report)
     bundle = Bundle(
         name=recipe.name,
         skeleton=dataset.skeleton,
@@ -56,13 +78,15 @@ def train_bundle(
         simulated=dataset.simulated,
         decoding=recipe.decoding,
         gaps=recipe.gaps,
+        abstain_below=recipe.abstain,
+        ranges=_ranges(recipe, dataset, training),
         provenance=_provenance(recipe, dataset, trained, training, validation),
     )
     progress("scoring through Session")
     save_bundle(bundle, out)
     scores = evaluate(Classifier(load_bundle(out)), dataset, "validation")
-    kept = {k: scores[k] for k in ("protocol", "split", "groups", "heads", "decoded")}
-    save_bundle(replace(bundle, scores={"validation": kept}), out)
+    save_bundle(replace(bundle, scores={"validation": kept_scores(scores)}), out)
+    write_card(out)
     return load_bundle(out)
 
 
@@ -76,13 +100,25 @@ def read_examples(dataset: Dataset, split: str, progress: Callable[[str], None] 
     return examples
 
 
+def _teacher_hashes(training: list[Example]) -> dict[str, str]:
+    return {e.name: hashlib.sha256(e.soft.tobytes()).hexdigest()[:DIGITS] for e in training if e.soft is not None}
+
+
+def _ranges(recipe: Recipe, dataset: Dataset, training: list[Example]) -> FeatureRanges:
+    """What the features of the training recordings reach, so that live ones that do not look like them are noticed."""
+    extractor = FeatureExtractor(dataset.skeleton, FeatureSpec(**config.to_plain(recipe.features)), dataset.fps)
+    step = max(1, sum(map(len, training)) // RANGE_FRAMES)
+    features = [extractor.run(e.keypoints, e.confidence, recipe.arena)[::step].copy() for e in training]
+    return fit_ranges(features, extractor.features, recipe.ranges)
+
+
 def _provenance(
     recipe: Recipe, dataset: Dataset, trained: Trained, training: list[Example], validation: list[Example]
 ) -> dict[str, Any]:
     import torch
 
     def videos(examples: list[Example]) -> dict[str, str]:
-        return {e.name: hashlib.sha256(e.keypoints.tobytes() + e.labels.tobytes()).hexdigest()[:16] for e in examples}
+        return {e.name: content_hash(e.keypoints, e.labels) for e in examples}
 
     plain: dict[str, Any] = without_nan(
         {
@@ -93,7 +129,9 @@ def _provenance(
             "description": recipe.description,
             "recipe": config.to_plain(recipe),
             "training": videos(training),
+            "training_poses": [poses_hash(e.keypoints) for e in training],
             "validation": videos(validation),
+            "teacher": _teacher_hashes(training),
             "training_seconds": round(trained.seconds, 1),
             "best_epoch": trained.epoch,
             "multiply_adds": trained.spec.multiply_adds,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtseg import config
 from rtseg.config import Recipe
@@ -25,42 +25,45 @@ from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
 from rtseg.metrics import group_scores, score_head
+from rtseg.model.base import SequenceModel
+from rtseg.model.select import make_model
 from rtseg.model.tcn import MultitaskTCN
 from rtseg.network import NetworkSpec
 from rtseg.recordings.heads import Head
 from rtseg.skeleton import Skeleton
 from rtseg.training import checkpoint
-from rtseg.training.crops import CropSampler, Example, fit_scaler
-from rtseg.training.losses import class_weights, multitask_loss
+from rtseg.training.crops import Batch, CropSampler, Example, fit_scaler
+from rtseg.training.future_pose import FuturePose
+from rtseg.training.losses import MultitaskLoss
 
 Report = Callable[[dict[str, Any]], None]
 """Called after every batch and epoch with what happened, for a progress bar."""
 
 
+NO_BUNDLE = "only a causal multitask-tcn can become a bundle; the other systems are there to compare with"
+
+
 @dataclass
 class Trained:
-    """The best weights, how they scored on the validation recordings, and the run's history."""
+    """The network with its best weights, how they scored on the validation recordings, and the run's history."""
 
-    spec: NetworkSpec
-    tensors: dict[str, NDArray[np.float32]]
+    model: SequenceModel
     score: float
     epoch: int
     seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The best weights, by name."""
+        return self.model.tensors()
 
-def network_spec(recipe: Recipe, n_features: int, heads: Sequence[Head]) -> NetworkSpec:
-    """The network that a recipe asks for."""
-    m = recipe.model
-    return NetworkSpec(
-        n_features=n_features,
-        channels=m.channels,
-        kernel=m.kernel,
-        dilations=tuple(m.first_dilation * 2**i for i in range(m.layers)),
-        head_channels=m.head_channels,
-        head_dilations=tuple(2**i for i in range(m.head_layers)),
-        heads=tuple(heads),
-    )
+    @property
+    def spec(self) -> NetworkSpec:
+        """The sizes for a bundle. Raises SettingError where no engine could step the network."""
+        if not isinstance(self.model, MultitaskTCN) or not self.model.causal:
+            raise SettingError(NO_BUNDLE)
+        return self.model.spec
 
 
 def train(
@@ -73,9 +76,10 @@ def train(
     folder: Path | None = None,
     report: Report = lambda event: None,
 ) -> Trained:
-    """Train the causal multitask TCN; resumes from `folder`'s checkpoint if it holds one of the same recipe.
+    """Train the network that the recipe names; resumes from `folder`'s checkpoint if it holds one of the same recipe.
 
-    Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP).
+    Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP,
+    unless `train.select` says otherwise).
     """
     if not training or not validation:
         raise SettingError("training needs at least one training and one validation recording")
@@ -85,14 +89,16 @@ def train(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(settings.seed)
     extractor = FeatureExtractor(skeleton, FeatureSpec(**config.to_plain(recipe.features)), fps)
-    model = MultitaskTCN(network_spec(recipe, extractor.n_features, heads), recipe.model.dropout)
+    views = extractor.spec.views(skeleton) if recipe.model.forget_order else ()
+    model = make_model(recipe, extractor.n_features, heads, views)
+    extras = _extras(model, recipe, extractor, training, fps)
     validation_features = [extractor.run(e.keypoints, e.confidence, recipe.arena) for e in validation]
-    sampler = CropSampler(training, recipe, skeleton, extractor)
-    weights = class_weights([e.labels for e in training], heads, settings.class_weight_power)
+    sampler = CropSampler(training, recipe, skeleton, extractor, heads)
+    parameters = [*model.parameters(), *extras.parameters()]
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=settings.learning_rate,
     )
@@ -101,6 +107,7 @@ def train(
     if resumed:
         tensors, progress = resumed
         model.load_state_dict(tensors["model"])
+        extras.load_state_dict(tensors.get("extras", {}))
         checkpoint.restore_optimizer(optimizer, tensors["optimizer"])
         run.average, run.best = tensors["average"], tensors["best"]
         run.take(progress)
@@ -120,17 +127,17 @@ def train(
         started = time.monotonic()
         torch.manual_seed(hash_seed(settings.seed, run.epoch))
         model.train()
+        model.frame_stride = settings.frame_stride
         losses = []
         for batch in sampler.epoch(run.epoch):
             rate = settings.learning_rate * _schedule(run.step, settings.warmup_steps, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-                first, refined = model(torch.from_numpy(batch.features))
-            loss = multitask_loss(first, refined, torch.from_numpy(batch.labels), heads, weights, settings)
+                loss = _batch_loss(model, extras, batch)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_gradient)
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
             optimizer.step()
             run.step += 1
             # A young average would remember the random start; its memory grows with the run.
@@ -140,15 +147,16 @@ def train(
                     run.average[name].lerp_(value, 1 - keep)
             losses.append(loss.item())
             report({"epoch": run.epoch, "step": run.step, "steps": steps, "loss": losses[-1]})
+        model.frame_stride = 1
         run.epoch += 1
         run.seconds += time.monotonic() - started
         if run.epoch % settings.evaluate_every == 0 or run.epoch == settings.epochs:
-            scores = _evaluate(model, run.average, heads, validation, validation_features, recipe, fps)
-            mean = _overall(scores)
+            scores = _evaluate(model, run.average, validation, validation_features, recipe, fps)
+            mean = overall(scores, settings.select, settings.select_group)
             entry = {"epoch": run.epoch, "loss": float(np.mean(losses)), "score": mean, "groups": scores}
             entry["seconds"] = round(run.seconds, 1)
             run.history.append(entry)
-            if mean > run.best_score:
+            if mean > run.best_score or settings.select == "last":
                 run.best_score, run.best_epoch, run.stale = mean, run.epoch, 0
                 run.best = {n: t.clone() for n, t in run.average.items()}
             else:
@@ -159,6 +167,7 @@ def train(
                 folder,
                 {
                     "model": model.state_dict(),
+                    "extras": extras.state_dict(),
                     "average": run.average,
                     "best": run.best,
                     "optimizer": checkpoint.optimizer_tensors(optimizer),
@@ -166,7 +175,19 @@ def train(
                 run.progress(),
             )
     model.load_state_dict(run.best)
-    return Trained(model.spec, model.tensors(), run.best_score, run.best_epoch, run.seconds, run.history)
+    model.eval()
+    return Trained(model, run.best_score, run.best_epoch, run.seconds, run.history)
+
+
+def predict(model: SequenceModel, features: NDArray[np.float32], lookahead: int) -> NDArray[np.float32]:
+    """Probabilities (T, P), row t about frame t; the last `lookahead` rows, never answered, are NaN.
+
+    features: (T, F), of a whole recording.
+    """
+    model.eval()
+    with torch.no_grad():
+        late = model.probabilities(torch.from_numpy(features)[None])[0].numpy()
+    return np.concatenate((late[lookahead:], np.full((min(lookahead, len(late)), late.shape[1]), np.nan, np.float32)))
 
 
 def fingerprint(recipe: Recipe, training: Sequence[Example], validation: Sequence[Example], *context: object) -> str:
@@ -181,6 +202,8 @@ def fingerprint(recipe: Recipe, training: Sequence[Example], validation: Sequenc
         digest.update(np.ascontiguousarray(example.keypoints).data)
         digest.update(np.ascontiguousarray(example.confidence).data)
         digest.update(np.ascontiguousarray(example.labels).data)
+        if example.soft is not None:
+            digest.update(np.ascontiguousarray(example.soft).data)
     return digest.hexdigest()
 
 
@@ -214,22 +237,65 @@ def _schedule(step: int, warmup: int, steps: int) -> float:
     return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
 
 
-def _overall(scores: dict[str, dict[str, float]]) -> float:
-    """Mean over head groups of macro-F1 and mAP; a group without a positive validation frame has none and is left out.
+def overall(scores: dict[str, dict[str, float]], select: str, group: str) -> float:
+    """What a checkpoint is chosen by: the mean over head groups of macro-F1 and mAP, or of what `select` names.
 
+    group: the one that decides; empty = all. A group without a positive validation frame has no score and is left out.
     Raises SettingError where no group has a score: nothing would tell good weights from bad ones.
     """
-    groups = [[v for v in (s["f1"], s["map"]) if not math.isnan(v)] for s in scores.values()]
+    if group and group not in scores:
+        raise SettingError(f"train.select_group = {group!r} is no head group; there are: {', '.join(scores)}")
+    names = (select,) if select in ("f1", "map") else ("f1", "map")
+    chosen = [scores[group]] if group else list(scores.values())
+    groups = [[v for v in (s[name] for name in names) if not math.isnan(v)] for s in chosen]
     means = [sum(g) / len(g) for g in groups if g]
     if not means:
         raise SettingError("no scored class has a frame in the validation recordings; choose others for validation")
     return float(np.mean(means))
 
 
+def score(
+    heads: Sequence[Head], examples: Sequence[Example], answers: Sequence[NDArray[np.float32]], fps: float
+) -> dict[str, dict[str, float]]:
+    """Scores per head group of answers (T, P) to each example; rows of NaN were never answered and don't count."""
+    offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
+    scores = {}
+    for column, head in enumerate(heads):
+        videos = []
+        for probs, example in zip(answers, examples, strict=True):
+            answered = ~np.isnan(probs[:, 0])
+            mine = probs[answered, offsets[column] : offsets[column + 1]]
+            videos.append((mine, example.labels[answered, column]))
+        scores[head.name] = score_head(head, videos, fps)
+    return group_scores(heads, scores)
+
+
+def _extras(
+    model: SequenceModel, recipe: Recipe, extractor: FeatureExtractor, training: Sequence[Example], fps: float
+) -> nn.ModuleDict:
+    """What is trained beside the network and dropped afterwards: the loss's own weights, the future pose's output."""
+    labels = [e.labels for e in training]
+    extras: dict[str, nn.Module] = {"loss": MultitaskLoss(model.heads, labels, recipe.train)}
+    if recipe.train.future_pose_weight:
+        extras["future_pose"] = FuturePose(
+            model, extractor.features, recipe.train, fps * recipe.augment.interpolate / recipe.train.frame_stride
+        )
+    return nn.ModuleDict(extras)
+
+
+def _batch_loss(model: SequenceModel, extras: nn.ModuleDict, batch: Batch) -> Tensor:
+    features = torch.from_numpy(batch.features)
+    soft = None if batch.soft is None else torch.from_numpy(batch.soft)
+    hidden = model.trunk(features)
+    loss: Tensor = extras["loss"](model.answers(hidden), torch.from_numpy(batch.labels), soft)
+    if "future_pose" in extras:
+        loss = loss + extras["future_pose"](hidden, model.scale(features), features)
+    return loss
+
+
 def _evaluate(
-    model: MultitaskTCN,
+    model: SequenceModel,
     tensors: dict[str, Tensor],
-    heads: Sequence[Head],
     examples: Sequence[Example],
     features: Sequence[NDArray[np.float32]],
     recipe: Recipe,
@@ -238,17 +304,6 @@ def _evaluate(
     """Validation scores of the averaged weights, per head group."""
     raw = {n: t.clone() for n, t in model.state_dict().items()}
     model.load_state_dict(tensors)
-    model.eval()
-    delay = recipe.model.lookahead_frames
-    with torch.no_grad():
-        outputs = [model.probabilities(torch.from_numpy(f)[None])[0].numpy() for f in features]
+    answers = [predict(model, f, recipe.model.lookahead_frames) for f in features]
     model.load_state_dict(raw)
-    offsets = model.spec.offsets
-    scores = {}
-    for column, head in enumerate(heads):
-        videos = [
-            (p[delay:, offsets[column] : offsets[column + 1]], e.labels[: len(e) - delay, column])
-            for p, e in zip(outputs, examples, strict=True)
-        ]
-        scores[head.name] = score_head(head, videos, fps)
-    return group_scores(heads, scores)
+    return score(model.heads, examples, answers, fps)

@@ -1,21 +1,118 @@
-"""The multitask loss: class-balanced cross entropy per head, truncated smoothing, a weighted sum over tasks.
+"""The multitask loss: per head a frame loss on every stage, per task a mean over its heads, a weighted sum over tasks.
 
-Tensors in, a scalar out; which frames count was decided by the crops (IGNORE).
+Tensors in, a scalar out; which frames count was decided by the crops (IGNORE). `TrainSettings` says what each switch
+means.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtseg.config import TrainSettings
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
+
+
+class MultitaskLoss(nn.Module):
+    """The loss of a batch, with what it knows of the training labels: class weights and frequencies.
+
+    It has parameters only where tasks are weighted by their learned uncertainty.
+    """
+
+    def __init__(self, heads: Sequence[Head], labels: Sequence[NDArray[np.int16]], settings: TrainSettings) -> None:
+        """labels: of the training recordings, list of (T, H)."""
+        super().__init__()
+        self.heads, self.settings = tuple(heads), settings
+        self.weights = class_weights(labels, heads, settings.class_weight_power)
+        self.log_shares = [torch.log(s.clamp(min=1e-9)) for s in class_shares(labels, heads)]
+        self.groups = list(dict.fromkeys(head.group for head in heads))
+        self.members = {group: sum(h.group == group for h in heads) for group in self.groups}
+        self.offsets = np.cumsum([0, *(len(h.classes) for h in heads)]).tolist()
+        if settings.task_weighting == "uncertainty":
+            self.log_variance = nn.Parameter(torch.zeros(len(self.groups)))
+
+    def forward(self, stages: Sequence[dict[str, Tensor]], labels: Tensor, soft: Tensor | None = None) -> Tensor:
+        """The loss of stages of logits (B, T, n) per head, the answer last.
+
+        labels: (B, T, H). soft: a teacher's probabilities (B, T, P), NaN where there are none. A head with neither in
+        the batch drops out.
+        """
+        tasks: dict[str, Tensor] = {}
+        for column, head in enumerate(self.heads):
+            target = labels[..., column].long()
+            teacher = None if soft is None else soft[..., self.offsets[column] : self.offsets[column + 1]]
+            if not bool((target != IGNORE).any()) and (teacher is None or bool(torch.isnan(teacher).all())):
+                continue
+            loss = self._stage_loss(stages[-1][head.name], column, target, teacher)
+            for stage in stages[:-1]:
+                loss = loss + self.settings.stage_weight * self._stage_loss(stage[head.name], column, target, teacher)
+            part = loss / self.members[head.group]
+            tasks[head.group] = tasks[head.group] + part if head.group in tasks else part
+        if not tasks:
+            # Zero, but a function of the logits: crops may all lie in masked stretches; that must not end the run.
+            return next(iter(stages[-1].values())).float().sum() * 0.0
+        return self._weighted(tasks) * self.settings.loss_factor
+
+    def _weighted(self, tasks: dict[str, Tensor]) -> Tensor:
+        losses = torch.stack(list(tasks.values()))
+        match self.settings.task_weighting:
+            case "sum":
+                return losses.sum()
+            case "share":
+                share = losses.detach().clamp(min=0)
+                return (losses * share / share.sum().clamp(min=1e-9)).sum()
+            case "uncertainty":
+                s = self.log_variance[[self.groups.index(group) for group in tasks]]
+                return (torch.exp(-s) * losses + s / 2).sum()
+        given = [self.settings.task_weights.get(g, self.settings.task_weight_default) for g in tasks]
+        return (losses * torch.tensor(given)).sum()
+
+    def _stage_loss(self, logits: Tensor, column: int, target: Tensor, teacher: Tensor | None) -> Tensor:
+        settings, logits, kept = self.settings, logits.float(), target != IGNORE
+        hot = one_hot(target, logits.shape[-1])
+        wanted = mix_at_boundaries(target, hot, settings.boundary_smoothing_frames / settings.frame_stride)
+        part, divergence = torch.ones_like(logits[..., 0]), torch.zeros(())
+        if teacher is not None and settings.distill_weight:
+            known = ~torch.isnan(teacher).any(-1)
+            part = torch.where(known, 1 - settings.distill_weight, part)
+            apart = F.kl_div(F.log_softmax(logits, -1), torch.where(known[..., None], teacher, 0.0), reduction="none")
+            divergence = settings.distill_weight * (apart.sum(-1) * known).sum() / known.sum().clamp(min=1)
+        loss = self._cross_entropy(logits, column, wanted, kept, part) + divergence
+        if settings.soft_f1:
+            scored = [self.heads[column].classes.index(name) for name in self.heads[column].scored]
+            loss = loss + settings.soft_f1 * soft_f1_loss(torch.softmax(logits, -1)[kept], hot[kept], scored)
+        if settings.smoothing:
+            loss = loss + settings.smoothing * smoothing_loss(logits, kept, settings.smoothing_cut)
+        return loss
+
+    def _cross_entropy(self, logits: Tensor, column: int, wanted: Tensor, kept: Tensor, part: Tensor) -> Tensor:
+        """Cross entropy with class weights, the mean as torch's cross_entropy takes it; part: share of each frame."""
+        weight, smooth = self.weights[column], self.settings.label_smoothing
+        if self.settings.logit_adjustment:
+            logits = logits + self.settings.logit_adjustment * self.log_shares[column]
+        smoothed = wanted * (1 - smooth) + smooth / logits.shape[-1]
+        cost = -(weight * smoothed * F.log_softmax(logits, -1)).sum(-1)
+        total = ((weight * wanted).sum(-1) * kept).sum()
+        return (cost * part * kept).sum() / total.clamp(min=1e-9)
+
+
+def class_shares(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head]) -> list[Tensor]:
+    """Per head each class's share of the labelled frames; zeros without any. labels: list of (T, H)."""
+    shares = []
+    for column, head in enumerate(heads):
+        counts = np.zeros(len(head.classes))
+        for table in labels:
+            kept = table[:, column][table[:, column] != IGNORE]
+            counts += np.bincount(kept, minlength=len(head.classes))
+        shares.append(torch.from_numpy(counts / max(counts.sum(), 1)))
+    return shares
 
 
 def class_weights(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head], power: float) -> list[Tensor]:
@@ -24,58 +121,51 @@ def class_weights(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head], po
     labels: list of (T, H).
     """
     weights = []
-    for column, head in enumerate(heads):
-        counts = np.zeros(len(head.classes))
-        for table in labels:
-            kept = table[:, column][table[:, column] != IGNORE]
-            counts += np.bincount(kept, minlength=len(head.classes))
-        share = counts / max(counts.sum(), 1)
-        weight = np.where(counts > 0, np.maximum(share, 1e-9) ** -power, 0.0)
-        weights.append(torch.tensor(weight / max((weight * share).sum(), 1e-9), dtype=torch.float32))
+    for share in class_shares(labels, heads):
+        weight = torch.where(share > 0, share.clamp(min=1e-9) ** -power, 0.0)
+        weights.append((weight / (weight * share).sum().clamp(min=1e-9)).float())
     return weights
 
 
-def multitask_loss(
-    first: dict[str, Tensor],
-    refined: dict[str, Tensor],
-    labels: Tensor,
-    heads: Sequence[Head],
-    weights: Sequence[Tensor],
-    settings: TrainSettings,
-) -> Tensor:
-    """The loss of a batch; logits (B, T, n) per head, labels (B, T, H).
+def one_hot(target: Tensor, n: int) -> Tensor:
+    """Labels (B, T) to (B, T, n) of 0 and 1, all 0 where IGNORE."""
+    return F.one_hot(torch.where(target == IGNORE, n, target), n + 1)[..., :n].float()
 
-    Heads of one group share the group's weight; a head without a labelled frame in the batch drops out.
+
+def mix_at_boundaries(target: Tensor, hot: Tensor, reach: float) -> Tensor:
+    """Targets (B, T, n) that mix the labels on both sides of a boundary, within `reach` frames of it.
+
+    target: (B, T) labels; hot: the same as one_hot. The other label's share falls from a half at the boundary, which
+    lies between two frames, to nothing `reach` frames away; only the nearest boundary counts, the earlier of two alike.
     """
-    members: dict[str, int] = {}
-    for head in heads:
-        members[head.group] = members.get(head.group, 0) + 1
-    # Zero, but a function of the logits: crops may all lie in masked stretches, and such a batch must not end the run.
-    total = next(iter(refined.values())).float().sum() * 0.0
-    for column, head in enumerate(heads):
-        target = labels[..., column].long()
-        if not bool((target != IGNORE).any()):
-            continue
-        loss = _frame_loss(refined[head.name], target, weights[column], settings)
-        loss = loss + settings.stage_weight * _frame_loss(first[head.name], target, weights[column], settings)
-        task = settings.task_weights.get(head.group, settings.task_weight_default)
-        total = total + loss * (task / members[head.group])
-    return total * settings.loss_factor
+    t = target.shape[1]
+    if reach == 0 or t < 2:
+        return hot
+    labelled = target != IGNORE
+    change = torch.zeros_like(labelled)
+    change[:, 1:] = (target[:, 1:] != target[:, :-1]) & labelled[:, 1:] & labelled[:, :-1]
+    time, far = torch.arange(t).expand_as(target), t + math.ceil(reach)
+    last = torch.where(change, time, -far).cummax(1).values
+    following = torch.full_like(target, far)
+    following[:, :-1] = torch.where(change, time, far).flip(1).cummin(1).values.flip(1)[:, 1:]
+    since, until = time - last, following - time - 1
+    share = (0.5 - (torch.minimum(since, until) + 0.5) / (2 * reach)).clamp(min=0) * labelled
+    other = target.gather(1, torch.where(since <= until, last - 1, following).clamp(0, t - 1))
+    return hot * (1 - share[..., None]) + one_hot(other, hot.shape[-1]) * share[..., None]
 
 
-def _frame_loss(logits: Tensor, target: Tensor, weight: Tensor, settings: TrainSettings) -> Tensor:
-    logits = logits.float()
-    loss = F.cross_entropy(
-        logits.flatten(0, 1),
-        target.flatten(),
-        weight,
-        ignore_index=IGNORE,
-        label_smoothing=settings.label_smoothing,
-    )
-    if settings.smoothing:
-        # Li et al. 2020, eq. 7: log-probabilities of neighbouring frames, the earlier one detached, cut at tau.
-        log = F.log_softmax(logits, -1)
-        step = (log[:, 1:] - log[:, :-1].detach()).abs().clamp(max=settings.smoothing_cut)
-        kept = ((target[:, 1:] != IGNORE) & (target[:, :-1] != IGNORE)).unsqueeze(-1)
-        loss = loss + settings.smoothing * (step.square() * kept).sum() / (kept.sum() * logits.shape[-1]).clamp(min=1)
-    return loss
+def soft_f1_loss(probs: Tensor, hot: Tensor, scored: Sequence[int]) -> Tensor:
+    """One minus the mean F1 of the scored classes that occur, probabilities counted as parts of frames. Both (N, n)."""
+    both, either = (probs * hot).sum(0)[scored], (probs + hot).sum(0)[scored]
+    occurs = hot.sum(0)[scored] > 0
+    if not bool(occurs.any()):
+        return probs.sum() * 0.0
+    return 1 - (2 * both / either.clamp(min=1e-9))[occurs].mean()
+
+
+def smoothing_loss(logits: Tensor, kept: Tensor, cut: float) -> Tensor:
+    """Li et al. 2020, eq. 7: steps between neighbours' log-probabilities, the earlier one detached, cut at tau."""
+    log = F.log_softmax(logits, -1)
+    step = (log[:, 1:] - log[:, :-1].detach()).abs().clamp(max=cut)
+    both = (kept[:, 1:] & kept[:, :-1]).unsqueeze(-1)
+    return (step.square() * both).sum() / (both.sum() * logits.shape[-1]).clamp(min=1)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rtseg.bundle import Bundle
 from rtseg.features.spec import FeatureSpec
-from rtseg.network import NetworkSpec
+from rtseg.network import Cell, NetworkSpec
 from rtseg.recordings.heads import Head
 from rtseg.skeleton import MICE7
 
@@ -20,6 +20,13 @@ def head(name: str, n_classes: int) -> Head:
     return Head(name, classes, classes, name)
 
 
+def views_of(n_features: int) -> tuple[tuple[int, ...], ...]:
+    """The features as they are, then with neighbours traded and the last one's sign turned."""
+    traded = [i + 1 if i % 2 else i - 1 for i in range(1, n_features)] + [-n_features]
+    traded[-2] = n_features - 1 if n_features % 2 == 0 else traded[-2]
+    return tuple(range(1, n_features + 1)), tuple(traded)
+
+
 TWO_HEADS = (head("task1", 4), head("face", 2))
 THIRTEEN_HEADS = tuple(head(f"h{i}", 2 + i % 5) for i in range(13))
 SPECS = {
@@ -28,6 +35,15 @@ SPECS = {
     "thirteen heads": NetworkSpec(30, 20, 2, (1, 2, 4, 8), 6, (1, 2), THIRTEEN_HEADS),
     "wide heads": NetworkSpec(9, 6, 4, (1, 5), 18, (2,), (head("a", 2), head("b", 9))),
     "no head layers": NetworkSpec(8, 8, 3, (1, 2), 4, (), TWO_HEADS),
+    "cells beside convolutions": NetworkSpec(
+        10, 6, 3, (1, 2), 5, (1, 2), TWO_HEADS, (Cell(5, 7, 2), Cell(4, 6, 3)), views_of(10)
+    ),
+    "a cell alone": NetworkSpec(12, 0, 2, (), 4, (2,), (head("a", 3),), (Cell(8, 10, 1),)),
+    "nothing refined": NetworkSpec(8, 0, 3, (), 0, (), TWO_HEADS, (Cell(6, 8, 2), Cell(4, 5, 1)), views_of(8)),
+    "convolutions, nothing refined": NetworkSpec(8, 8, 3, (1, 2), 0, (), TWO_HEADS),
+    "two cells, no head layers": NetworkSpec(
+        9, 0, 3, (), 8, (), TWO_HEADS, (Cell(6, 8, 2), Cell(6, 8, 2)), views_of(9)
+    ),
     "deep": NetworkSpec(40, 24, 3, tuple(2**i for i in range(8)), 16, tuple(2**i for i in range(5)), TWO_HEADS),
 }
 

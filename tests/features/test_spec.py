@@ -91,6 +91,9 @@ def test_a_spec_survives_json(groups: list[str], lags: set[int], horizons: list[
         ({"hold_frames": -1}, "hold_frames"),
         ({"absence_cap_s": 0.0}, "absence_cap_s"),
         ({"animal_order": "random"}, "'kept' or 'sorted', got 'random'"),
+        ({"identities": "guessed"}, "'tracker' or 'relinked', got 'guessed'"),
+        ({"relink_cap_px": 0.0}, "relink_cap_px"),
+        ({"relink_margin_px": -1.0}, "relink_margin_px"),
     ],
 )
 def test_refusals(change: dict[str, Any], says: str) -> None:
@@ -101,3 +104,13 @@ def test_refusals(change: dict[str, Any], says: str) -> None:
 def test_an_unknown_setting_of_a_manifest_is_refused() -> None:
     with pytest.raises(SettingError, match="smoothing"):
         FeatureSpec.from_dict({**FeatureSpec().to_dict(), "smoothing": 3})
+
+
+def test_too_many_animals_have_too_many_views() -> None:
+    with pytest.raises(SettingError, match=r"too many for 5; set features.animal_order = 'sorted'"):
+        FeatureSpec(("speed",)).views(replace(MICE7, animals=tuple("abcde")))
+
+
+def test_a_manifest_from_before_relinking_takes_the_trackers_identities() -> None:
+    old = {k: v for k, v in FeatureSpec().to_dict().items() if not k.startswith(("identities", "relink"))}
+    assert FeatureSpec.from_dict(old).identities == "tracker"

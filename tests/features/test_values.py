@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -59,6 +60,58 @@ def test_sorted_columns_equal_the_naive_version(n_animals: int, n_points: int) -
     extractor = extractor_of(n_animals, n_points, spec=FeatureSpec(animal_order="sorted"))
     for seed, missing in ((0, 0.0), (1, 0.6)):
         assert_equals_naive(extractor, *wander((n_animals, n_points), 40, seed, missing))
+
+
+@pytest.mark.parametrize("n_animals", [1, 2, 3])
+def test_relinked_animals_equal_the_naive_version(n_animals: int) -> None:
+    """Names that a tracker swaps at random come back; every feature is that of the relinked recording, bit for bit."""
+    plain = extractor_of(n_animals, 4)
+    relinking = extractor_of(n_animals, 4, spec=FeatureSpec(identities="relinked"))
+    for seed, missing in ((0, 0.0), (1, 0.5)):
+        true_points, true_scores = wander((n_animals, 4), 120, seed, missing)
+        points, scores, rng = true_points.copy(), true_scores.copy(), np.random.default_rng(seed)
+        for t in range(1, 120):
+            if rng.random() < 0.2:
+                order = rng.permutation(n_animals)
+                points[t:], scores[t:] = points[t:, order], scores[t:, order]
+        linked = naive.relinked(points, scores, relinking.spec.relink_margin_px, relinking.spec.relink_cap_px)
+        found = relinking.run(points, scores, ARENA)
+        assert found.tobytes() == plain.run(*linked, ARENA).tobytes()
+        if not missing:
+            assert found.tobytes() == plain.run(true_points, true_scores, ARENA).tobytes()
+
+
+def test_a_link_holds_while_an_animal_is_away_and_starts_anew_with_the_stream() -> None:
+    """The animal that stays keeps its name when the tracker calls it the other, and both when the other comes back."""
+    extractor = extractor_of(2, 3, spec=FeatureSpec(("position", "confidence"), identities="relinked", hold_frames=0))
+    body = np.array([[100.0, 100.0], [500.0, 400.0]])[:, None] + np.arange(3)[:, None] * 10.0
+    frames = np.stack([body, body, np.stack([body[1], np.full((3, 2), np.nan)]), body[::-1]]).astype(np.float32)
+    scores = np.where(np.isnan(frames[..., 0]), 0, 0.9).astype(np.float32)
+    found = extractor.run(frames, scores, ARENA)
+    first, second = found[:, :6], found[:, 6:12]
+    assert np.isnan(first[2]).all()
+    assert (second == second[0]).all()
+    assert first[3].tobytes() == first[0].tobytes()
+    assert found[2, 12:].tolist() == [0, 0, 0, *[np.float32(0.9)] * 3]
+    again = extractor.run(frames[3:], scores[3:], ARENA)
+    assert again[0, :6].tobytes() == second[0].tobytes(), "a fresh stream takes the tracker's names"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), data=st.data())
+def test_views_are_the_features_of_the_other_names(seed: int, data: st.DataObject) -> None:
+    """For one to three animals and any groups: view v is what the extractor gives for the animals in order v."""
+    n_animals = data.draw(st.integers(1, 3))
+    groups = tuple(data.draw(st.sets(st.sampled_from(list(GROUPS)), min_size=1)))
+    extractor = extractor_of(n_animals, 3, spec=FeatureSpec(groups))
+    points, scores = wander((n_animals, 3), 25, seed, missing=0.4)
+    plain = extractor.run(points, scores, ARENA)
+    views = extractor.spec.views(extractor.skeleton)
+    assert len(views) == math.factorial(n_animals)
+    assert views[0] == tuple(range(1, extractor.n_features + 1))
+    for view, order in zip(views, itertools.permutations(range(n_animals)), strict=True):
+        seen = plain[:, np.abs(view) - 1] * np.sign(view).astype(np.float32)
+        np.testing.assert_allclose(seen, extractor.run(points[:, order], scores[:, order], ARENA), rtol=1e-4, atol=1e-3)
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.bundle import load_bundle
+from rtseg.errors import SettingError
 from rtseg.model.tcn import MultitaskTCN
-from rtseg.network import NetworkSpec
+from rtseg.network import Cell, NetworkSpec
 from rtseg.recordings.heads import Head
 
 HEADS = (
@@ -61,9 +62,33 @@ def naive_probabilities(model: MultitaskTCN, features: np.ndarray) -> np.ndarray
             xs = ys
         return xs
 
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-x)))
+
+    def cell_states(name: str, cell: Cell) -> list[np.ndarray]:
+        states: list[np.ndarray] = []
+        for t, row in enumerate(z):
+            codes = [
+                np.maximum(np.array([np.sign(c) * row[abs(c) - 1] for c in view]) @ w[f"{name}.encode.weight"]
+                           + w[f"{name}.encode.bias"], 0)
+                for view in spec.views or [tuple(range(1, spec.n_features + 1))]
+            ]  # fmt: skip
+            e = np.concatenate([np.mean(codes, 0), np.max(codes, 0) - np.mean(codes, 0)]) if spec.views else codes[0]
+            before = states[t - cell.period] if t >= cell.period else np.zeros(cell.hidden)
+            given = np.split(e @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"], 3)
+            kept = np.split(before @ w[f"{name}.recur.weight"] + w[f"{name}.recur.bias"], 3)
+            update = sigmoid(given[1] + kept[1])
+            new = np.tanh(given[2] + sigmoid(given[0] + kept[0]) * kept[2])
+            states.append((1 - update) * new + update * before)
+        return states
+
     z = np.where(np.isnan(features), w["scaler.fill"], features)
     z = np.clip((z - w["scaler.shift"]) * w["scaler.scale"], -w["scaler.clip"], w["scaler.clip"])
-    h = residual("trunk", [row @ w["input.weight"] + w["input.bias"] for row in z], spec.dilations)
+    parts = []
+    if spec.channels:
+        parts.append(residual("trunk", [row @ w["input.weight"] + w["input.bias"] for row in z], spec.dilations))
+    parts += [cell_states(f"cell.{i}", cell) for i, cell in enumerate(spec.cells)]
+    h = [np.concatenate(at) for at in zip(*parts, strict=True)]
     columns = []
     for head in spec.heads:
         name = f"head.{head.name}"
@@ -79,8 +104,14 @@ def naive_probabilities(model: MultitaskTCN, features: np.ndarray) -> np.ndarray
     return np.concatenate(columns, axis=1)
 
 
-def test_it_computes_what_the_network_module_says() -> None:
-    model = network()
+VIEWS = ((1, 2, 3, 4, 5), (2, 1, 3, -5, 4))
+WITH_CELLS = replace(SMALL, cells=(Cell(4, 7, 2), Cell(3, 5, 3)), views=VIEWS)
+CELL_ALONE = replace(SMALL, channels=0, dilations=(), head_dilations=(2,), cells=(Cell(4, 7, 2),))
+
+
+@pytest.mark.parametrize("spec", [SMALL, WITH_CELLS, CELL_ALONE], ids=["convolutions", "with cells", "a cell alone"])
+def test_it_computes_what_the_network_module_says(spec: NetworkSpec) -> None:
+    model = network(spec)
     with torch.no_grad():
         for name in ("scaler.fill", "scaler.shift", "head.task1.calibration.shift"):
             model.weight(name).copy_(torch.randn(SMALL.shapes()[name]))
@@ -97,8 +128,9 @@ def test_it_computes_what_the_network_module_says() -> None:
 
 
 @torch.no_grad()
-def test_the_future_changes_nothing() -> None:
-    model, x = network(), inputs(60)
+@pytest.mark.parametrize("spec", [SMALL, WITH_CELLS])
+def test_the_future_changes_nothing(spec: NetworkSpec) -> None:
+    model, x = network(spec), inputs(60)
     before = model.probabilities(x)
     for cut in (1, 17, 59):
         changed = x.clone()
@@ -155,21 +187,29 @@ def test_sequences_of_a_batch_do_not_mix() -> None:
         replace(SMALL, kernel=5, channels=9),
         replace(SMALL, heads=HEADS[1:], head_dilations=(1,)),
         replace(SMALL, dilations=(1,)),
+        WITH_CELLS,
+        CELL_ALONE,
     ],
 )
 def test_multiply_adds_are_what_torch_counts(spec: NetworkSpec) -> None:
     model = network(spec)
     with FlopCounterMode(display=False) as counter:
         model.probabilities(inputs(1))
-    assert counter.get_total_flops() == 2 * spec.multiply_adds
+    # One frame is padded to a whole period, and every phase is stepped.
+    padding = sum((cell.period - 1) * 3 * cell.hidden * (spec.entering(cell) + cell.hidden) for cell in spec.cells)
+    # A generator of several parts gives each part's logits as well, for training only.
+    alone = sum(len(h.classes) for h in spec.heads) * spec.width if len(spec.cells) + (spec.channels > 0) > 1 else 0
+    assert counter.get_total_flops() == 2 * (spec.multiply_adds + padding + alone)
     sizes = [np.prod(shape) for name, shape in spec.shapes().items() if name.endswith("weight")]
-    assert sum(sizes) == spec.multiply_adds
+    again = sum((len(spec.views) - 1) * spec.n_features * cell.encoder for cell in spec.cells if spec.views)
+    assert sum(sizes) + again == spec.multiply_adds
 
 
 def test_parameters_and_buffers_are_the_specs_tensors() -> None:
     model = MultitaskTCN(SMALL)
     parameters = {n.replace("/", "."): tuple(p.shape) for n, p in model.named_parameters()}
-    buffers = {n.replace("/", "."): tuple(b.shape) for n, b in model.named_buffers()}
+    kept = {n.replace("/", "."): tuple(t.shape) for n, t in model.state_dict().items()}
+    buffers = {n: shape for n, shape in kept.items() if n not in parameters}
     assert {**parameters, **buffers} == SMALL.shapes()
     assert set(buffers) == {n for n in SMALL.shapes() if n.startswith("scaler") or ".calibration." in n}
 
@@ -207,7 +247,7 @@ def test_an_unknown_value_is_filled_and_carries_no_gradient_trouble() -> None:
     model = network()
     x = inputs(10)
     x[0, 4] = float("nan")
-    _, refined = model(x)
+    refined = model.stages(x)[-1]
     sum(t.sum() for t in refined.values()).backward()  # type: ignore[union-attr]
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     filled = x.clone()
@@ -219,9 +259,9 @@ def test_an_unknown_value_is_filled_and_carries_no_gradient_trouble() -> None:
 def test_dropout_takes_whole_channels_in_training_and_nothing_otherwise() -> None:
     model = network(dropout=0.5)
     ones = torch.ones(3, 20, 6, dtype=torch.float64)
-    assert torch.equal(model._drop(ones, 0.5), ones)
+    assert torch.equal(model.drop(ones, 0.5), ones)
     model.train()
-    dropped = model._drop(ones, 0.5)
+    dropped = model.drop(ones, 0.5)
     assert set(dropped.unique().tolist()) <= {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()
     assert len({tuple(row) for row in dropped[:, 0].tolist()}) > 1
@@ -241,3 +281,39 @@ def test_heads_share_the_trunk_and_nothing_else() -> None:
         after = model.probabilities(x)
     assert torch.equal(before[..., 4:], after[..., 4:])
     assert not torch.equal(before[..., :4], after[..., :4])
+
+
+@torch.no_grad()
+def test_every_phase_alone_is_what_it_is_among_the_others() -> None:
+    """Where every distance in time is even, even and odd frames never meet: training may leave one of them out."""
+    spec = replace(SMALL, dilations=(2, 4), head_dilations=(2,), cells=(Cell(4, 7, 2), Cell(3, 5, 4)), views=VIEWS)
+    model, x = network(spec), inputs(61)
+    whole = model.stages(x)
+    model.frame_stride = 2
+    for phase in (0, 1):
+        for apart, together in zip(model.stages(x[:, phase::2]), whole, strict=True):
+            for head in HEADS:
+                torch.testing.assert_close(apart[head.name], together[head.name][:, phase::2], rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_the_generators_logits_are_the_mean_of_its_parts() -> None:
+    stages = network(WITH_CELLS).stages(inputs(30))
+    assert len(stages) == 3 + 2
+    for head in HEADS:
+        parts = torch.stack([stage[head.name] for stage in stages[:3]])
+        torch.testing.assert_close(parts.mean(0), stages[3][head.name], rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_names_of_animals_do_not_matter_to_a_cell_that_forgets_them() -> None:
+    twice = ((1, 2, 3, 4, 5), (2, 1, 3, -5, -4))  # a view that is its own inverse
+    model = network(replace(CELL_ALONE, views=twice))
+    columns, signs = np.abs(twice[1]) - 1, torch.tensor(np.sign(twice[1]))
+    x = inputs(30)
+    assert torch.equal(model.probabilities(x), model.probabilities(x[..., columns] * signs))
+
+
+def test_recurrent_cells_see_no_future() -> None:
+    with pytest.raises(SettingError, match="recurrent cells are causal"):
+        MultitaskTCN(WITH_CELLS, causal=False)

@@ -13,7 +13,7 @@ from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
 from rtseg.recordings.recording import IGNORE, Recording
 from rtseg.skeleton import MICE7
-from rtseg.training.crops import Batch, CropSampler, Example, delay_labels, example_of, fit_scaler
+from rtseg.training.crops import Batch, CropSampler, Example, delay, example_of, fit_scaler
 from tests.training.scenes import HEADS, example, recipe
 
 # Without augmentation and with positions alone, a crop's features say where it was cut.
@@ -22,7 +22,7 @@ POSITION = FeatureSpec(groups=("position",), hold_frames=0)
 
 
 def sampler_of(examples: list[Example], plan: Recipe, spec: FeatureSpec = POSITION) -> CropSampler:
-    return CropSampler(examples, plan, MICE7, FeatureExtractor(MICE7, spec, 30.0))
+    return CropSampler(examples, plan, MICE7, FeatureExtractor(MICE7, spec, 30.0), HEADS)
 
 
 def numbered(name: str, first: int, n_frames: int, labelled: slice = slice(None)) -> Example:
@@ -157,12 +157,12 @@ def test_interpolated_crops_go_in_thirds_of_a_frame() -> None:
 def test_the_lookahead_moves_labels_later() -> None:
     t = np.arange(10, dtype=np.int16)
     labels = np.stack([t, t + 20], axis=1)[None]
-    late = delay_labels(labels, 3)
+    late = delay(labels, 3, IGNORE)
     assert late[0, :3].tolist() == [[IGNORE] * 2] * 3
     assert late[0, 3:].tolist() == labels[0, :-3].tolist()
-    assert delay_labels(labels, 0).tolist() == labels.tolist()
-    assert (delay_labels(labels, 10) == IGNORE).all()
-    assert (delay_labels(labels, 25) == IGNORE).all()
+    assert delay(labels, 0, IGNORE).tolist() == labels.tolist()
+    assert (delay(labels, 10, IGNORE) == IGNORE).all()
+    assert (delay(labels, 25, IGNORE) == IGNORE).all()
     assert labels[0, :, 0].tolist() == t.tolist()
 
 

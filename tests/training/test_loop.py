@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
+from rtseg.model.select import network_spec
 from rtseg.recordings.recording import IGNORE
 from rtseg.skeleton import MICE7
 from rtseg.training import checkpoint
 from rtseg.training.crops import CropSampler, Example
-from rtseg.training.loop import Trained, _schedule, fingerprint, network_spec, train
+from rtseg.training.loop import Trained, _schedule, fingerprint, train
 from tests.training.run_tiny import EPOCHS, run
 from tests.training.scenes import HEADS, example, recipe
 
@@ -208,7 +209,7 @@ def test_a_lookahead_and_the_scaler_reach_the_weights() -> None:
 
 
 def test_the_network_that_a_recipe_asks_for() -> None:
-    spec = network_spec(recipe(), 17, HEADS)
+    spec = network_spec(recipe().model, 17, HEADS)
     assert (spec.n_features, spec.channels, spec.head_channels, spec.kernel) == (17, 8, 4, 3)
     assert spec.dilations == (1, 2, 4)
     assert spec.head_dilations == (1, 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtseg.config import TrainSettings
 from rtseg.recordings.recording import IGNORE
-from rtseg.training.losses import class_weights, multitask_loss
+from rtseg.training.losses import MultitaskLoss, class_weights
 from tests.training.scenes import HEADS
 
 SIZES = {head.name: len(head.classes) for head in HEADS}
@@ -35,8 +35,16 @@ def labels_of(seed: int = 0, batch: int = 2, n_frames: int = 20) -> Tensor:
     )
 
 
+def criterion(labels: Tensor, weights: list[Tensor] = EVEN, **settings: Any) -> MultitaskLoss:
+    """The loss with these class weights in place of those of the labels."""
+    made = MultitaskLoss(HEADS, [row.numpy() for row in labels], TrainSettings(**settings))
+    made.weights = weights
+    return made
+
+
 def loss_of(first: dict[str, Tensor], refined: dict[str, Tensor], labels: Tensor, **settings: Any) -> Tensor:
-    return multitask_loss(first, refined, labels, HEADS, EVEN, TrainSettings(**settings))
+    found: Tensor = criterion(labels, **settings)([first, refined], labels)
+    return found
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.15])
@@ -65,7 +73,7 @@ def test_an_ignored_frame_has_no_influence(smoothing: float, label_smoothing: fl
 def test_the_frame_loss_is_the_weighted_mean_cross_entropy() -> None:
     refined, labels = logits(3), labels_of(4)
     weights = [torch.tensor([0.5, 2.0]), torch.tensor([1.0, 0.0, 3.0]), torch.tensor([1.0, 1.0])]
-    found = multitask_loss(logits(1), refined, labels, HEADS, weights, TrainSettings(**FRAMES_ONLY))
+    found = criterion(labels, weights, **FRAMES_ONLY)([logits(1), refined], labels)
     expected = 0.0
     for column, head in enumerate(HEADS):
         probs = torch.softmax(refined[head.name].detach().double(), -1).flatten(0, 1)

@@ -1,0 +1,49 @@
+"""Which heads are not sure enough to be taken at their word: the highest probability lies below a threshold.
+
+Thresholds come with the bundle. A head that abstains still says what it would; a reader decides what to do with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.recordings.heads import Head
+
+
+class Abstention:
+    """The thresholds of one model's heads; active is False where no head ever abstains."""
+
+    def __init__(self, heads: Sequence[Head], below: Mapping[str, float], flag: int) -> None:
+        self.active = any(threshold > 0 for threshold in below.values())
+        self._below = np.array([below.get(h.name, 0.0) for h in heads], np.float32)
+        self._offsets = np.cumsum([0, *(len(h.classes) for h in heads)], dtype=np.int64)
+        self._flag = flag
+
+    def step(self, probs: NDArray[np.float32], unsure: NDArray[np.bool_], flags: NDArray[np.int32]) -> None:
+        """Probabilities (N, P) into unsure (N, H) and flags (N,): the flag where any head is unsure, else 0."""
+        judge(probs, self._offsets, self._below, self._flag, unsure, flags)
+
+
+@njit(cache=True)
+def judge(
+    probs: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    below: NDArray[np.float32],
+    flag: int,
+    unsure: NDArray[np.bool_],
+    flags: NDArray[np.int32],
+) -> None:
+    """One frame a row; see `Abstention.step`."""
+    for n in range(len(probs)):
+        flags[n] = 0
+        for head in range(len(below)):
+            highest = np.float32(0.0)
+            for c in range(offsets[head], offsets[head + 1]):
+                highest = max(highest, probs[n, c])
+            unsure[n, head] = highest < below[head]
+            if unsure[n, head]:
+                flags[n] = flag

@@ -1,0 +1,45 @@
+"""The command that trains and compares every system of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg.cli.app import Out, Root, Settings, app
+from rtseg.errors import RtsegError, needs_extra
+
+DATA = "Folder of CalMS21's official files, one that `rtseg simulate` wrote, or a dataset file (TOML)."
+
+
+@app.command()
+def paper(
+    data: Annotated[Path, typer.Option("--data", help=DATA)],
+    out: Out,
+    seeds: Annotated[int, typer.Option(help="Trainings of each system.")] = 5,
+    root: Root = None,
+    recipe: Annotated[Path | None, typer.Option(help="Of rtseg's own systems, e.g. engines/rats58.toml.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A table or row, e.g. II or II/tcn (repeatable).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", min=1)] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small networks and short trainings: a trial.")] = False,
+    allow_other_counts: Annotated[bool, typer.Option(help="Take altered CalMS21 files.")] = False,
+    set_: Settings = None,
+) -> None:
+    """Train every system of the paper and print its Tables I to V beside its figures; a killed run goes on."""
+    from rtseg.paper.tables import print_report
+    from rtseg.progress import comparing
+
+    try:
+        from rtseg.paper.plan import Options
+        from rtseg.paper.run import Given
+        from rtseg.paper.run import paper as run
+    except ModuleNotFoundError as error:
+        raise needs_extra(str(error.name), "train", "training") from None
+    options = Options(only=tuple(only or ()), epochs=epochs, quick=quick, overrides=tuple(set_ or ()))
+    given = Given(data, root, recipe, allow_other_counts)
+    with comparing() as (event, say):
+        report = run(given, out, options, seeds=seeds, say=say, event=event)
+    print_report(report)
+    if report["failed"]:
+        raise RtsegError(f"{len(report['failed'])} trainings failed, see above; the same command tries them again")

@@ -1,0 +1,177 @@
+"""The commands that answer what one training does not: cross-validation and the studies.
+
+Each loads, builds, calls one function and prints; heavy imports happen inside.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rtseg.cli.app import Bundle, EngineName, Out, Root, Settings, app
+from rtseg.errors import needs_extra
+
+study = typer.Typer(
+    name="study", help="Ask what a recipe's parts are worth, and what a bundle can stand.", no_args_is_help=True
+)
+app.add_typer(study)
+
+Recipe = Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)]
+DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
+Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each system.", min=1)]
+Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of the trainings; default: OUT/NAME.runs")]
+Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
+FOLDERS = ("--root", "--out", "--runs")
+
+
+@app.command()
+def crossvalidate(
+    recipe: Recipe,
+    out: Out,
+    folds: Annotated[int, typer.Option(help="Groups of videos.")] = 5,
+    seeds: Seeds = 1,
+    against: Annotated[str | None, typer.Option(help="A kind of model, or another recipe (TOML).")] = None,
+    split: Annotated[str, typer.Option(help="Splits, joined by commas.")] = "train,validation",
+    fixed_epochs: Annotated[int | None, typer.Option(help="Instead of choosing the checkpoint.", min=1)] = None,
+    inside_every: Annotated[int, typer.Option(help="One of so many videos chooses the checkpoint.", min=2)] = 5,
+    root: Root = None,
+    set_: Settings = None,
+    runs: Runs = None,
+) -> None:
+    """Answer every video by a system that never saw it; a killed run goes on."""
+    with _training() as told:
+        from rtseg.study.crossvalidate import crossvalidate as run
+
+        run(
+            recipe, out, folds=folds, seeds=seeds, against=against, splits=split.split(","), fixed_epochs=fixed_epochs,
+            inside_every=inside_every, root=root, overrides=set_ or (), runs=runs, **told,
+        )  # fmt: skip
+    _show(out, "crossvalidate")
+
+
+@study.command()
+def ablation(
+    recipe: Recipe,
+    out: Out,
+    seeds: Seeds = 1,
+    group: Annotated[list[str] | None, typer.Option(help="Leave out only this one (repeatable).")] = None,
+    sets: Annotated[bool, typer.Option("--sets", help="Also the paper's groups alone, and all there are.")] = False,
+    root: Root = None,
+    set_: Settings = None,
+    runs: Runs = None,
+) -> None:
+    """Train without one group of features at a time; a killed run goes on."""
+    with _training() as told:
+        from rtseg.study.ablation import study_ablation
+
+        study_ablation(
+            recipe, out, seeds=seeds, groups=group or (), sets=sets, root=root, overrides=set_ or (), runs=runs, **told
+        )
+    _show(out, "ablation")
+
+
+@study.command()
+def lookahead(
+    recipe: Recipe,
+    out: Out,
+    frames: Annotated[str, typer.Option(help="Delays, the first is compared with.")] = "0,3,6,15,30",
+    seeds: Seeds = 1,
+    root: Root = None,
+    set_: Settings = None,
+    runs: Runs = None,
+) -> None:
+    """Train with several delays: what waiting is worth; a killed run goes on."""
+    delays = _numbers(frames)
+    with _training() as told:
+        from rtseg.study.lookahead import study_lookahead
+
+        study_lookahead(recipe, out, frames=delays, seeds=seeds, root=root, overrides=set_ or (), runs=runs, **told)
+    _show(out, "lookahead")
+
+
+@study.command()
+def missing(
+    bundle: Bundle,
+    dataset: DatasetFile,
+    out: Out,
+    root: Root = None,
+    split: Split = "validation",
+    seed: Annotated[int, typer.Option(help="Of the faults.")] = 0,
+    engine: EngineName = "auto",
+) -> None:
+    """Score a bundle under missing points and animals, swapped identities, noise and lost frames."""
+    from rtseg.study.missing import study_missing
+
+    study_missing(
+        bundle, dataset, out, root=root, split=split, seed=seed, engine=engine, command=_command(), progress=_say
+    )
+    _show(out, "missing")
+
+
+@study.command()
+def decoding(
+    bundle: Bundle,
+    dataset: DatasetFile,
+    out: Out,
+    root: Root = None,
+    split: Split = "validation",
+    head: Annotated[list[str] | None, typer.Option(help="Choose by this head alone (repeatable).")] = None,
+    max_loss: Annotated[float, typer.Option(help="Of frame macro-F1.", min=0)] = 0.005,
+    engine: EngineName = "auto",
+) -> None:
+    """Choose how a bundle's probabilities become bouts, and measure it on videos left out."""
+    from rtseg.study.decoding import study_decoding
+
+    study_decoding(
+        bundle, dataset, out, root=root, split=split, heads=head or (), max_loss=max_loss, engine=engine,
+        command=_command(), progress=_say,
+    )  # fmt: skip
+    _show(out, "decoding")
+
+
+@contextmanager
+def _training() -> Iterator[dict[str, Any]]:
+    """What a study that trains is told beside its own settings; a package that is missing is named."""
+    from rtseg.progress import training
+
+    try:
+        with training() as (report, bar):
+
+            def progress(text: str) -> None:
+                bar(text)
+                if not text.startswith("reading "):
+                    _say(text)
+
+            yield {"command": _command(), "report": report, "progress": progress}
+    except ModuleNotFoundError as error:
+        raise needs_extra(str(error.name), "train", "training") from None
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _show(out: Path, name: str) -> None:
+    typer.echo((out / f"{name}.md").read_text(encoding="utf-8"))
+    typer.echo(f"written to {out / name}.json, .md and .png")
+
+
+def _command() -> str:
+    """This command as a result may carry it: without the folders of this machine."""
+    words = ["rtseg"]
+    for before, word in zip(sys.argv, sys.argv[1:], strict=False):
+        words.append("FOLDER" if before in FOLDERS else Path(word).name if Path(word).is_absolute() else word)
+    return shlex.join(words)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"expected whole numbers like 0,3,6, got {text!r}") from None

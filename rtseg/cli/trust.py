@@ -1,0 +1,99 @@
+"""The commands about how far a bundle can be trusted.
+
+Each loads, builds, calls one function and prints; heavy imports happen inside.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg.cli.app import Bundle, EngineName, Root, app
+
+DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
+Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
+
+
+@app.command()
+def calibrate(
+    bundle: Bundle,
+    dataset: DatasetFile,
+    root: Root = None,
+    split: Split = "validation",
+    method: Annotated[str, typer.Option(help="temperature or vector.")] = "temperature",
+    abstain: Annotated[
+        list[str] | None,
+        typer.Option("--abstain", help="Below this probability a head is unsure (repeatable).", metavar="HEAD=P"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report; default: calibration/BUNDLE.")
+    ] = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Make a bundle's probabilities agree with frequencies, on recordings that training never saw."""
+    from rtseg.calibrate import calibrate as run
+    from rtseg.model_card import write_card
+    from rtseg.recordings.dataset import load_dataset
+    from rtseg.report import print_calibration
+
+    thresholds = dict(_threshold(text) for text in abstain or ())
+    command = (
+        f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split} --method {method}"
+    )
+    command += "".join(f" --abstain {head}={p:g}" for head, p in thresholds.items())
+    report = run(
+        bundle,
+        load_dataset(dataset, root),
+        split,
+        method,
+        out=out or Path("calibration") / bundle.name,
+        abstain=thresholds,
+        command=command,
+        engine=engine,
+        progress=lambda name: typer.echo(name, err=True),
+    )
+    print_calibration(report)
+    typer.echo(f"calibrated {bundle}; card: {write_card(bundle)}")
+
+
+@app.command()
+def compare(
+    ours: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
+    theirs: Annotated[Path, typer.Argument(help="Folder of the one to compare it with.", show_default=False)],
+    dataset: DatasetFile,
+    root: Root = None,
+    split: Split = "validation",
+    engine: EngineName = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
+) -> None:
+    """Say how far one bundle is ahead of another on the same recordings, and whether chance would do as well."""
+    from rtseg.classifier import load
+    from rtseg.evaluate import compare as run
+    from rtseg.recordings.dataset import load_dataset
+    from rtseg.report import print_comparison
+
+    pair = load(ours, engine), load(theirs, engine)
+    report = run(*pair, load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print_comparison(report)
+
+
+@app.command()
+def card(bundle: Bundle) -> None:
+    """Write a bundle's model card: data, scores, limits, and what it must not be used for."""
+    from rtseg.model_card import write_card
+
+    typer.echo(str(write_card(bundle)))
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    head, _, value = text.rpartition("=")
+    try:
+        return head, float(value)
+    except ValueError:
+        raise typer.BadParameter(f"expected HEAD=PROBABILITY, got {text!r}") from None

@@ -1,0 +1,74 @@
+"""Where, when and with what a result was made: what every result carries, so that nobody compares across machines.
+
+Reads the machine and the installed packages only; times nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import rtseg
+
+
+def about(packages: Sequence[str]) -> dict[str, Any]:
+    """Date, commit, machine and versions of the named packages (None = not installed), for a result's head."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "cores_usable": cores,
+            "os": platform.platform(),
+            "load_average_before": load_average(),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+    }
+
+
+def load_average() -> float | None:
+    """How busy the machine was with other things in the last minute; None where nobody knows."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def commit() -> str | None:
+    """Of the checkout that runs, `+dirty` where its tracked files differ from it; None for an installed package."""
+    home = Path(rtseg.__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    if not (home / ".git").exists():
+        return None
+    try:
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu() -> str:
+    """The processor's own name for itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str | None:
+    if package == "rtseg":
+        return rtseg.__version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,54 @@
+"""The self-attention baseline (paper, IV.A): blocks of attention to the frames near by, and nothing convolved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rtseg.config import ModelSettings
+from rtseg.errors import SettingError
+from rtseg.model.attention import LocalAttention
+from rtseg.model.base import LinearHeadsModel
+from rtseg.recordings.heads import Head
+
+
+class SelfAttention(LinearHeadsModel):
+    """`depth` blocks of attention and feed-forward layers (Vaswani et al. 2017), normalised over channels first.
+
+    attention_window frames are seen: before the frame, or half of them to either side. Raises SettingError where the
+    channels can't be shared out evenly among the heads of attention.
+    """
+
+    def __init__(self, n_features: int, heads: Sequence[Head], settings: ModelSettings) -> None:
+        c = settings.channels
+        super().__init__(n_features, heads, c, settings.causal, settings.dropout)
+        if c % settings.attention_heads:
+            raise SettingError(
+                f"model.channels must be a multiple of model.attention_heads, got {c} and {settings.attention_heads}"
+            )
+        reach = settings.attention_window if settings.causal else settings.attention_window // 2
+        self.enter = nn.Linear(n_features, c)
+        self.attend = nn.ModuleList(
+            LocalAttention(c, c, c, c, heads=settings.attention_heads, reach=reach, causal=settings.causal, fading=True)
+            for _ in range(settings.depth)
+        )
+        self.widen = nn.ModuleList(nn.Linear(c, 2 * c) for _ in range(settings.depth))
+        self.narrow = nn.ModuleList(nn.Linear(2 * c, c) for _ in range(settings.depth))
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for _ in range(2 * settings.depth))
+
+    @property
+    def context_multiply_adds(self) -> int:
+        """Of all blocks."""
+        return sum(a.multiply_adds for a in self.attend if isinstance(a, LocalAttention))
+
+    def trunk(self, features: Tensor) -> Tensor:
+        """The last block's outputs."""
+        h: Tensor = self.enter(self.drop(self.scale(features), self.dropout / 2))
+        norms = iter(self.norms)
+        for attend, widen, narrow in zip(self.attend, self.widen, self.narrow, strict=True):
+            seen = next(norms)(h)
+            h = h + self.drop(attend(seen, seen), self.dropout)
+            h = h + self.drop(narrow(torch.relu(widen(next(norms)(h)))), self.dropout)
+        return h

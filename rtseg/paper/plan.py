@@ -1,0 +1,149 @@
+"""From systems to rows and trainings: which of them the data can have, and the recipe of each.
+
+`runs` trains what is planned here, `report` fills the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rtseg import config
+from rtseg.config import Recipe
+from rtseg.errors import SettingError
+from rtseg.paper.data import PaperData
+from rtseg.paper.systems import (
+    AUGMENTED,
+    CAUSAL,
+    OURS,
+    QUICK,
+    SYMMETRIC,
+    SYSTEMS,
+    TABLES,
+    Figures,
+    Plain,
+    System,
+    Table,
+    merged,
+)
+
+LEFT_OUT = "left out by --only"
+QUOTED = "quoted by the paper; not a system of its own"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run but for its seed. key: TABLE/SYSTEM, with -causal behind it where both forms are trained."""
+
+    key: str
+    label: str
+    tasks: tuple[int, ...]
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. training: its key; None = not trained, and absent says why. paper: None = not in the paper.
+
+    form: `paper` as the paper had it, `causal`, or `ours`.
+    """
+
+    table: str
+    label: str
+    form: str
+    task: int
+    paper: Figures | None
+    training: str | None
+    absent: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line changes. recipe: of rtseg's own systems; only: TABLE, TABLE/SYSTEM or a training's key."""
+
+    recipe: Plain = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    epochs: int | None = None
+    quick: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+def plan(data: PaperData, options: Options, systems: Sequence[System] = SYSTEMS) -> tuple[list[Row], list[Training]]:
+    """The rows of all tables, and what must be trained for them, in the paper's order.
+
+    Rows that the data cannot have, and those that `only` leaves out, say so and have no training. Raises SettingError
+    for a name in `only` that is no table or row, and for settings that do not exist.
+    """
+    rows: list[Row] = []
+    trainings: dict[str, Training] = {}
+    names: set[str] = set()
+    for name, table in TABLES.items():
+        names.add(name)
+        for system in (s for s in systems if name in s.tables):
+            figures = system.paper.get(name, ())
+            for form, key, change in _forms(name, system):
+                names |= {f"{name}/{system.key}", key}
+                wanted = not options.only or bool({name, f"{name}/{system.key}", key} & set(options.only))
+                tasks = tuple(t for t in table.trained if t in data.tasks)
+                for place, task in enumerate(table.scored):
+                    why = _why_absent(system, table, task, tasks, data, wanted)
+                    paper = figures[place] if figures and form == "paper" else None
+                    rows.append(Row(name, system.label, form, task, paper, None if why else key, why))
+                    if not why:
+                        assert system.settings is not None
+                        recipe = _recipe(key, merged(system.settings, change), tasks, data, options)
+                        trainings[key] = Training(key, system.label, tasks, recipe)
+    unknown = [name for name in options.only if name not in names]
+    if unknown:
+        raise SettingError(f"--only {', '.join(unknown)}: no such table or row; there are {', '.join(sorted(names))}")
+    return rows, list(trainings.values())
+
+
+def sections(recipe: Recipe) -> Plain:
+    """What of a user's recipe `rtseg`'s own systems take over."""
+    plain = config.to_plain(recipe)
+    return {name: plain[name] for name in ("features", "scaler", "model", "augment", "train", "boosting")}
+
+
+def _forms(table: str, system: System) -> list[tuple[str, str, Plain]]:
+    """(form, key, change of settings) of every training of a system."""
+    key = f"{table}/{system.key}"
+    if not system.both:
+        return [("ours" if system.ours else "paper", key, {})]
+    first = "ours" if system.ours else "paper"
+    return [(first, key, SYMMETRIC), ("ours" if system.ours else "causal", f"{key}-causal", CAUSAL)]
+
+
+def _why_absent(system: System, table: Table, task: int, tasks: tuple[int, ...], data: PaperData, wanted: bool) -> str:
+    if task not in data.tasks:
+        return f"no Task {task}: {data.absent[task]}"
+    if system.settings is None:
+        return QUOTED
+    if len(table.trained) > 1 and len(tasks) < 2 and not system.ours:
+        return "the data has one task; nothing can be trained together"
+    return "" if wanted else LEFT_OUT
+
+
+def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, options: Options) -> Recipe:
+    plain, quick = merged(settings), merged(QUICK)
+    if OURS in plain:
+        own = dict(options.recipe)
+        del plain[OURS]
+        if "kind" in plain.get("model", {}):
+            own.pop("model", None)  # another kind has sizes of its own, and sees every frame
+            plain = merged(plain, {"train": {"frame_stride": 1}})
+        elif own:
+            quick.pop("model")  # the user's network may be made of other parts
+        plain = merged(own, plain)
+        if plain.get("train", {}).get("select_group", "") not in {data.tasks[task] for task in tasks}:
+            plain = merged(plain, {"train": {"select_group": ""}})  # a group that is not trained here
+    elif len(tasks) == 1 and data.n_training(tasks[0]) < max(map(data.n_training, data.tasks)):
+        plain = merged(plain, AUGMENTED)
+    if options.quick:
+        plain = merged(plain, quick)
+    top = {"name": key, "dataset": data.name, "arena": list(data.arena)}
+    recipe = config.from_plain({**plain, **top}, Recipe, options.overrides, where=f"recipe of {key}")
+    if options.epochs is None or recipe.train.epochs <= options.epochs:
+        return recipe
+    capped = {**config.to_plain(recipe), "train": {**config.to_plain(recipe)["train"], "epochs": options.epochs}}
+    return config.from_plain(capped, Recipe)

@@ -1,0 +1,162 @@
+"""Runs of all seeds to the figures of every row: plain values, ready for JSON and for the tables.
+
+Reads results that are on disk; trains and prints nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg import config
+from rtseg.paper.data import PaperData
+from rtseg.paper.plan import Row, Training
+from rtseg.paper.runs import Run
+from rtseg.paper.sight import future_frames
+from rtseg.paper.systems import TABLES
+from rtseg.statistics import INTERVAL
+
+SCORES = ("f1", "map")
+COSTS = ("training_seconds", "training_memory_mb", "process_memory_mb", "parameters", "multiply_adds", "epoch")
+METHOD = {
+    "score": "macro-F1 and mAP over scored classes, frames of all test recordings pooled, argmax; means over the heads "
+    "of a task (annotators, behaviours)",
+    "spread": "standard deviation over seeds (n - 1)",
+    "interval": "95 %, test recordings drawn with replacement, the same draws for every seed: of the mean over seeds; "
+    "none where an annotator or a behaviour has a single test recording",
+    "training_memory_mb": "how far the resident memory of the training's own process rose while it trained, MiB",
+    "process_memory_mb": "the most that this process ever held (ru_maxrss), recordings and libraries included, MiB",
+    "offline_us": "keypoints of a whole recording to probabilities, one thread, per frame; all networks in turns in "
+    "one process, median; gradient boosting by itself on one core after its training",
+    "step_us": "one frame of a live stream, features and network, where an engine steps the system; median",
+}
+
+
+def lines_of(
+    rows: Sequence[Row], runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """The figures of every row. timing: training key -> what `time_systems` measured."""
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        by_key.setdefault(run.training.key, []).append(run)
+    return [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
+
+
+def claims_of(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data: PaperData) -> list[dict[str, Any]]:
+    """What the paper says in section VI, and what was measured; a claim whose rows are absent says so."""
+    claims = []
+    for table in ("II", "III", "IV"):
+        tcn, transformer = (_find(lines, table, f"{table}/{name}") for name in ("tcn", "transformer"))
+        if tcn is None or transformer is None:
+            continue
+        for what, cost, said in (
+            ("training time", "training_seconds", 10.0),
+            ("memory in training", "training_memory_mb", 8.0),
+            ("inference time", "offline_us", 20.0),
+        ):
+            ratio = _ratio(transformer.get(cost), tcn.get(cost))
+            title = f"Transformer to TCN, {what} (Table {table})"
+            claims.append({"claim": title, "paper": said, "measured": ratio, "unit": "x"})
+    for task, table in ((1, "II"), (2, "III"), (3, "IV")):
+        alone = _find(lines, table, f"{table}/tcn")
+        together = _find(lines, "V", "V/multitask", task)
+        if alone is None or together is None or task not in data.tasks:
+            continue
+        for score in SCORES:
+            ahead = _ahead(runs, "V/multitask", f"{table}/tcn", data.tasks[task], score)
+            said = together["paper"][score] - alone["paper"][score]
+            title = f"multitask TCN ahead of the TCN alone, Task {task}, {'F1' if score == 'f1' else 'mAP'}"
+            claims.append({"claim": title, "paper": said, "unit": "", **ahead})
+    return claims
+
+
+def _line(row: Row, runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    several = len(TABLES[row.table].scored) > 1
+    line: dict[str, Any] = {
+        "table": row.table,
+        "label": f"{row.label}, Task {row.task}" if several else row.label,
+        "form": row.form,
+        "task": row.task,
+        "group": data.tasks.get(row.task),
+        "training": row.training,
+        "paper": None if row.paper is None else vars(row.paper),
+        "absent": row.absent,
+    }
+    if not runs:
+        return line
+    line["future_frames"] = future_frames(runs[0].training.recipe, data.fps)
+    failed = [f"{run.name}: {run.why}" for run in runs if run.result is None]
+    done = [run for run in runs if run.result is not None]
+    line |= {"seeds": [run.seed for run in done], "problems": failed}
+    if not done:
+        return line | {"absent": failed[0]}
+    group = data.tasks[row.task]
+    results = [run.result for run in done if run.result is not None]
+    for score in SCORES:
+        line[score] = _over_seeds([_number(r["groups"].get(group, {}).get(score)) for r in results])
+        line[score] |= _interval([run.resampled(group, score) for run in done])
+    for cost in COSTS:
+        line[cost] = _mean([_number(r.get(cost)) for r in results])
+    if any("offline_us" in r for r in results):
+        line["offline_us"] = _mean([_number(r.get("offline_us")) for r in results])
+    return line | dict(timing.get(runs[0].training.key, {}))
+
+
+def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return {"mean": float(np.mean(values)), "spread": spread, "values": list(values)}
+
+
+def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """Of the mean over seeds; resamples in which nothing could be scored are left out."""
+    means = np.mean(seeds, axis=0)
+    kept = means[~np.isnan(means)]
+    low, high = np.percentile(kept, INTERVAL) if len(kept) else (np.nan, np.nan)
+    return {"low": float(low), "high": float(high)}
+
+
+def _ahead(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
+    """How far one training's mean over seeds is ahead, with its paired interval, over the seeds that both have."""
+    done = {(run.training.key, run.seed): run for run in runs if run.result is not None}
+    seeds = sorted({seed for key, seed in done if key == ours} & {seed for key, seed in done if key == theirs})
+    if not seeds:
+        return {"measured": None}
+    ahead, resampled = [], []
+    for seed in seeds:
+        pair = done[ours, seed], done[theirs, seed]
+        one, other = (_number((run.result or {})["groups"][group][score]) for run in pair)
+        ahead.append(one - other)
+        resampled.append(pair[0].resampled(group, score) - pair[1].resampled(group, score))
+    return {"measured": float(np.mean(ahead)), **_interval(resampled)}
+
+
+def _find(
+    lines: Sequence[Mapping[str, Any]], table: str, training: str, task: int | None = None
+) -> Mapping[str, Any] | None:
+    """The line of a training, if it was trained."""
+    for line in lines:
+        if line["table"] == table and line["training"] == training and task in (None, line["task"]) and "f1" in line:
+            return line
+    return None
+
+
+def training_summary(training: Training) -> dict[str, Any]:
+    """Plain values of what was trained, for the report."""
+    return {"label": training.label, "tasks": list(training.tasks), "recipe": config.to_plain(training.recipe)}
+
+
+def _ratio(a: Any, b: Any) -> float | None:
+    return a / b if a and b and not np.isnan(a) and not np.isnan(b) else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    kept = [v for v in values if not np.isnan(v)]
+    return float(np.mean(kept)) if kept else float("nan")
+
+
+def _number(value: Any) -> float:
+    """A figure of a result file, where None stands for NaN."""
+    return float("nan") if value is None else float(value)

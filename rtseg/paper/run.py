@@ -1,0 +1,146 @@
+"""The whole of `rtseg paper`: data, plan, trainings, timing, report. A killed one goes on where it was.
+
+Under --out: data/ (the recordings as they were read), runs/ (a folder a training and seed), timing.json, and the report
+as paper.json and paper.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rtseg import config, machine
+from rtseg.config import PaperSettings, Recipe
+from rtseg.errors import SettingError
+from rtseg.evaluate import without_nan
+from rtseg.paper.data import PaperData, open_data, save_data
+from rtseg.paper.plan import Options, Training, plan, sections
+from rtseg.paper.report import METHOD, claims_of, lines_of, training_summary
+from rtseg.paper.run_one import write_aside
+from rtseg.paper.runs import Event, Run, find_runs, train_all
+from rtseg.paper.systems import QUICK_SETTINGS
+from rtseg.paper.tables import markdown
+from rtseg.paper.timing import time_systems
+
+SCHEMA = 1
+PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
+SECTION = "paper."
+"""Of a --set that changes PaperSettings."""
+REPORT_JSON, REPORT_MD, TIMING = "paper.json", "paper.md", "timing.json"
+
+
+@dataclass(frozen=True)
+class Given:
+    """The files that a comparison starts from: see `open_data`. recipe: of rtseg's own systems, and the arena."""
+
+    data: Path
+    root: Path | None = None
+    recipe: Path | None = None
+    allow_other_counts: bool = False
+
+
+def paper(
+    given: Given,
+    out: Path,
+    options: Options,
+    *,
+    seeds: int = 5,
+    say: Callable[[str], None] = lambda _: None,
+    event: Event = lambda name, happened: None,
+) -> dict[str, Any]:
+    """Read the data, train what is not trained yet, and return (and write) the report.
+
+    options.overrides: `paper.KEY=VALUE` changes PaperSettings, anything else every recipe. event: as in `train_all`.
+    Raises SettingError for options that name nothing, or without a seed. Trainings that fail are told of in the report.
+    """
+    if seeds < 1:
+        raise SettingError(f"--seeds: expected 1 or more, got {seeds}")
+    own = [o.removeprefix(SECTION) for o in options.overrides if o.startswith(SECTION)]
+    settings = config.from_plain(QUICK_SETTINGS if options.quick else {}, PaperSettings, own)
+    options = replace(options, overrides=tuple(o for o in options.overrides if not o.startswith(SECTION)))
+    arena = None
+    if given.recipe is not None:
+        chosen = config.load(given.recipe, Recipe)
+        options, arena = replace(options, recipe=sections(chosen)), chosen.arena
+    allow = given.allow_other_counts
+    data = open_data(given.data, out, settings, root=given.root, arena=arena, allow_other_counts=allow, say=say)
+    return compare(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
+
+
+def compare(
+    data: PaperData,
+    out: Path,
+    options: Options,
+    *,
+    seeds: int,
+    settings: PaperSettings,
+    say: Callable[[str], None] = lambda _: None,
+    event: Event = lambda name, happened: None,
+) -> dict[str, Any]:
+    """The same for recordings in memory."""
+    rows, trainings = plan(data, options)
+    about = machine.about(PACKAGES)
+    say("keeping the recordings for the training processes")
+    save_data(data, out / "data")
+    fingerprint = data.fingerprint()
+    runs = find_runs(trainings, range(seeds), out, fingerprint, settings)
+    runs = train_all(runs, out / "data", settings, event)
+    timing = _timing([t for t in trainings if _trained(t, runs)], data, settings, out / TIMING, fingerprint, say)
+    lines = lines_of(rows, runs, data, timing)
+    about["machine"]["load_average_after"] = machine.load_average()
+    report: dict[str, Any] = without_nan(
+        {
+            "schema": SCHEMA,
+            "kind": "rtseg paper",
+            **about,
+            "settings": {
+                **asdict(settings),
+                "seeds": list(range(seeds)),
+                "only": list(options.only),
+                "epochs": options.epochs,
+                "quick": options.quick,
+                "overrides": list(options.overrides),
+            },
+            "data": {**data.summary(), "fingerprint": fingerprint},
+            "method": METHOD,
+            "rows": lines,
+            "failed": {run.name: run.why for run in runs if run.result is None},
+            "claims": claims_of(lines, runs, data),
+            "trainings": {t.key: training_summary(t) for t in trainings},
+        }
+    )
+    write_aside(out / REPORT_JSON, lambda p: p.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8"))
+    write_aside(out / REPORT_MD, lambda p: p.write_text(markdown(report), encoding="utf-8"))
+    return report
+
+
+def _trained(training: Training, runs: Sequence[Run]) -> bool:
+    return any(run.training.key == training.key and run.result is not None for run in runs)
+
+
+def _timing(
+    trainings: Sequence[Training],
+    data: PaperData,
+    settings: PaperSettings,
+    path: Path,
+    fingerprint: str,
+    say: Callable[[str], None],
+) -> dict[str, dict[str, float]]:
+    """Measured once for the same systems: numbers taken in different hours are not to be set side by side."""
+    if not trainings:
+        return {}
+    what = [fingerprint, asdict(settings), [[t.key, t.tasks, config.to_plain(t.recipe)] for t in trainings]]
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known["fingerprint"] == key:
+            timing: dict[str, dict[str, float]] = known["timing"]
+            return timing
+    measured = time_systems(trainings, data, settings, say)
+    text = json.dumps({"fingerprint": key, "timing": measured}, indent=1) + "\n"
+    write_aside(path, lambda p: p.write_text(text, encoding="utf-8"))
+    return measured

@@ -1,0 +1,192 @@
+"""One training in a process of its own, so that its time and memory are its own: python -m rtseg.paper.run_one FOLDER.
+
+FOLDER/job.json says what to train; FOLDER/result.json is there when it is done, and beside it the scores of every
+resample of the test recordings. Ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg import config
+from rtseg.config import Recipe
+from rtseg.errors import RtsegError
+from rtseg.evaluate import without_nan
+from rtseg.metrics import Video, group_scores, score_head
+from rtseg.paper.data import PaperData, beginning, load_data
+from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import IGNORE
+from rtseg.statistics import resampled_scores
+from rtseg.training.crops import Example
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+JOB, RESULT, RESAMPLED, CHECKPOINTS = "job.json", "result.json", "resampled.npz", "checkpoints"
+
+ALONE_RUNS = 5
+
+
+def main(folder: Path) -> None:
+    """Do the job of a folder; events go to stdout, a JSON line each."""
+    from rtseg.training.fit import fit
+
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    recipe = config.from_plain(job["recipe"], Recipe, where=str(folder / JOB))
+    data = load_data(Path(job["data"]))
+    heads = data.heads_of(job["tasks"])
+    training, validation = (labelled(examples, data.heads, heads) for examples in (data.training, data.validation))
+    fitted = fit(recipe, data.skeleton, data.fps, heads, training, validation, folder / CHECKPOINTS, _say)
+    result = {
+        "fingerprint": job["fingerprint"],
+        "training_seconds": fitted.seconds,
+        "training_memory_mb": fitted.peak_memory_mb,
+        "process_memory_mb": process_memory_mb(),
+        "parameters": fitted.parameters,
+        "multiply_adds": fitted.multiply_adds,
+        "epoch": fitted.epoch,
+        "validation_score": fitted.score,
+        "history": fitted.history,
+    }
+    test = labelled(data.test, data.heads, heads)
+    _say({"scoring": len(test)})
+    probs = [fitted.predict(example) for example in test]
+    if recipe.model.kind == "gradient-boosting":  # not made anew in `timing`, as networks are
+        result["offline_us"] = _alone_us(fitted.predict, test, job["timing_frames"])
+    result |= _scores(data, heads, test, probs)
+    resampled = _resampled(heads, test, probs, job["resamples"])
+    write_aside(folder / RESAMPLED, lambda part: _save(part, resampled))
+    text = json.dumps(without_nan(result), indent=1) + "\n"
+    write_aside(folder / RESULT, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence[Head]) -> list[Example]:
+    """The recordings that label one of these heads, with their columns alone. known: the heads of all columns."""
+    columns = [known.index(head) for head in heads]
+    narrow = [replace(e, labels=np.ascontiguousarray(e.labels[:, columns])) for e in examples]
+    return [e for e in narrow if (e.labels != IGNORE).any()]
+
+
+def videos_of(head: int, heads: Sequence[Head], examples: Sequence[Example], probs: Sequence[F32]) -> list[Video]:
+    """The head's probabilities and labels of every recording that it is labelled in."""
+    first = sum(len(h.classes) for h in heads[:head])
+    columns = slice(first, first + len(heads[head].classes))
+    pairs = [(p[:, columns], e.labels[:, head]) for p, e in zip(probs, examples, strict=True)]
+    return [(p, y) for p, y in pairs if (y != IGNORE).any()]
+
+
+def process_memory_mb() -> float:
+    """The most that this process ever held in memory, MB; NaN where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """A file that is there only when it is whole."""
+    part = path.with_name(f".part.{path.name}")  # the suffix stays: numpy would add its own
+    write(part)
+    part.replace(path)
+
+
+def _scores(data: PaperData, heads: Sequence[Head], test: Sequence[Example], probs: Sequence[F32]) -> dict[str, Any]:
+    scores = {h.name: score_head(h, videos_of(i, heads, test, probs), data.fps) for i, h in enumerate(heads)}
+    per_video: dict[str, dict[str, float]] = {}
+    for i, head in enumerate(heads):
+        for example, p in zip(test, probs, strict=True):
+            if (example.labels[:, i] != IGNORE).any():
+                one = score_head(head, videos_of(i, heads, [example], [p]), data.fps)
+                per_video.setdefault(example.name, {})[head.name] = one.macro_f1
+    return {
+        "groups": group_scores(heads, scores),
+        "heads": {name: asdict(score) for name, score in scores.items()},
+        "macro_f1_of_videos": per_video,
+    }
+
+
+def _resampled(heads: Sequence[Head], test: Sequence[Example], probs: Sequence[F32], n: int) -> dict[str, F64]:
+    """GROUP.f1 and GROUP.map, (n,): the mean over the group's heads in each resample of the test recordings.
+
+    The draws hang on the number of recordings and the head's place alone: those of two systems are pairs. NaN where a
+    head has a single recording: drawing from it would say that it can't be otherwise.
+    """
+    members: dict[str, list[tuple[F64, F64]]] = {}
+    for i, head in enumerate(heads):
+        place = len(members.get(head.group, ()))
+        videos = videos_of(i, heads, test, probs)
+        unknown = np.full(n, np.nan)
+        scores = resampled_scores(videos, head, n, place) if len(videos) > 1 else (unknown, unknown)
+        members.setdefault(head.group, []).append(scores)
+    arrays = {}
+    for group, scored in members.items():
+        for which, name in enumerate(("f1", "map")):
+            table = np.stack([scores[which] for scores in scored])
+            alone = bool(np.isnan(table).all(axis=1).any())
+            arrays[f"{group}.{name}"] = np.full(n, np.nan) if alone else _mean(table)
+    return arrays
+
+
+def _alone_us(predict: Callable[[Example], F32], test: Sequence[Example], n_frames: int) -> float:
+    """µs per frame on one core, median of some runs over the longest recording; NaN where no core can be chosen."""
+    if not hasattr(os, "sched_setaffinity"):
+        return float("nan")
+    example = beginning(test, n_frames)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        seconds = []
+        for _ in range(ALONE_RUNS):
+            started = time.perf_counter()
+            predict(example)
+            seconds.append(time.perf_counter() - started)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return float(np.median(seconds)) / len(example) * 1e6
+
+
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    np.savez(path, **arrays)
+
+
+def _mean(table: F64) -> F64:
+    """Over rows, of those that have a score; NaN where none has."""
+    known = ~np.isnan(table)
+    total = np.where(known, table, 0.0).sum(axis=0)
+    means: F64 = np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.any(axis=0))
+    return means
+
+
+def _say(event: dict[str, Any]) -> None:
+    print(json.dumps(without_nan(event)), flush=True)
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of stdin: when it is gone, however it went, so is this process."""
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read: its lock would be held when this process ends
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    _end_with_parent()
+    try:
+        main(Path(sys.argv[1]))
+    except RtsegError as error:
+        sys.exit(f"rtseg: {error}")

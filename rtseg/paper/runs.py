@@ -1,0 +1,135 @@
+"""Trainings one after the other, each in its own process, each skipped where its result is there already.
+
+A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import rtseg
+from rtseg import config
+from rtseg.config import PaperSettings, Recipe
+from rtseg.paper.plan import Training
+from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT, write_aside
+
+SCHEMA = 1
+LOG = "log.txt"
+Event = Callable[[str, dict[str, Any]], None]
+"""Told which run it is and what it says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training with one seed. result: None = it failed or was not started, and why says so."""
+
+    training: Training
+    seed: int
+    folder: Path
+    fingerprint: str
+    result: dict[str, Any] | None = None
+    why: str = field(default="not trained yet")
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.training.key} seed {self.seed}"
+
+    def resampled(self, group: str, score: str) -> NDArray[np.float64]:
+        """The group's score (`f1` or `map`) in every resample of the test recordings, (n,)."""
+        with np.load(self.folder / RESAMPLED) as arrays:
+            values: NDArray[np.float64] = arrays[f"{group}.{score}"]
+        return values
+
+
+def recipe_of(training: Training, seed: int) -> Recipe:
+    """The training's recipe with the seed of one run."""
+    return replace(training.recipe, train=replace(training.recipe.train, seed=seed))
+
+
+def find_runs(
+    trainings: Sequence[Training], seeds: Sequence[int], out: Path, data: str, settings: PaperSettings
+) -> list[Run]:
+    """Every run, the first seed of all trainings first, with the results that are there. data: its fingerprint."""
+    runs = []
+    for seed in seeds:
+        for training in trainings:
+            recipe = recipe_of(training, seed)
+            what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, config.to_plain(recipe)]
+            fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+            folder = out / "runs" / training.key.replace("/", "-") / f"seed{seed}"
+            runs.append(_with_result(Run(training, seed, folder, fingerprint)))
+    return runs
+
+
+def train_all(runs: Sequence[Run], data_folder: Path, settings: PaperSettings, event: Event) -> list[Run]:
+    """Train what has no result yet, one process at a time; a run that fails says why and the others go on.
+
+    event: is told of every beginning ({"started": ...}), of what the training says, and of every end.
+    """
+    done = []
+    for number, run in enumerate(runs, 1):
+        place = {"number": number, "of": len(runs)}
+        if run.result is None:
+            event(run.name, {"started": True, **place})
+            run = _train(run, data_folder, settings, event)
+            event(run.name, {"ended": run.why, "seconds": (run.result or {}).get("training_seconds"), **place})
+        else:
+            event(run.name, {"kept": True, **place})
+        done.append(run)
+    return done
+
+
+def _with_result(run: Run) -> Run:
+    path = run.folder / RESULT
+    if not path.is_file():
+        return run
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return replace(run, result=result, why="") if result["fingerprint"] == run.fingerprint else run
+
+
+def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Event) -> Run:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    job_file = run.folder / JOB
+    known = json.loads(job_file.read_text(encoding="utf-8")) if job_file.is_file() else {}
+    if known.get("fingerprint") != run.fingerprint:
+        shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)  # of another recipe
+        for name in (RESULT, RESAMPLED):
+            (run.folder / name).unlink(missing_ok=True)
+    job = {
+        "fingerprint": run.fingerprint,
+        "data": str(data_folder.absolute()),
+        "resamples": settings.resamples,
+        "timing_frames": settings.timing_frames,
+        "tasks": list(run.training.tasks),
+        "recipe": config.to_plain(recipe_of(run.training, run.seed)),
+    }
+    write_aside(job_file, lambda part: part.write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8"))
+    log = run.folder / LOG
+    command = [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)]
+    with log.open("w", encoding="utf-8") as errors:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                event(run.name, json.loads(line))
+            code = child.wait()
+        finally:
+            child.kill()
+            child.communicate()
+    after = _with_result(run)
+    if code == 0 and after.result is not None:
+        return after
+    said = log.read_text(encoding="utf-8").strip().splitlines()
+    return replace(run, why=f"failed ({said[-1] if said else f'exit code {code}'}); see {log}")

@@ -1,0 +1,88 @@
+"""Scores of systems trained with several seeds, and of two of them paired over the same videos.
+
+A video's frames under all seeds are resampled together: seeds are not independent videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rtseg.metrics import Video, score_head
+from rtseg.recordings.heads import Head
+from rtseg.statistics import RESAMPLES, bootstrap, paired_bootstrap
+from rtseg.study.trials import Said
+from rtseg.training.crops import Example
+
+METRICS = ("f1", "map", "segmental_f1_50")
+
+
+def score_system(
+    heads: Sequence[Head], examples: Sequence[Example], seeds: Sequence[Said], fps: float, n: int = RESAMPLES
+) -> dict[str, Any]:
+    """Per head: mean and deviation over seeds, the pooled score with its interval over videos; and scores per video."""
+    found: dict[str, Any] = {"heads": {}, "videos": {example.name: {} for example in examples}}
+    for head in heads:
+        scores = [score_head(head, videos_of(head, heads, examples, said), fps) for said in seeds]
+        table = np.array([[s.macro_f1, s.mean_average_precision, s.segmental_f1["50"]] for s in scores])
+        entry: dict[str, Any] = {name: _spread(table[:, i]) for i, name in enumerate(METRICS)}
+        entry["seeds"] = [dict(zip(METRICS, map(float, row), strict=True)) for row in table]
+        entry["classes"] = {
+            name: {
+                "f1": float(np.mean([s.classes[name].f1 for s in scores])),
+                "average_precision": float(np.mean([s.classes[name].average_precision for s in scores])),
+                "frames": scores[0].classes[name].frames,
+            }
+            for name in head.scored
+        }
+        entry["interval"] = bootstrap(pooled(head, heads, examples, seeds), head, n)
+        found["heads"][head.name] = entry
+        for example in examples:
+            one = [score_head(head, videos_of(head, heads, [example], said), fps) for said in seeds]
+            if one[0].frames:
+                found["videos"][example.name][head.name] = {
+                    "f1": float(np.mean([s.macro_f1 for s in one])),
+                    "map": float(np.mean([s.mean_average_precision for s in one])),
+                    "frames": one[0].frames,
+                }
+    return found
+
+
+def paired(
+    heads: Sequence[Head],
+    examples: Sequence[Example],
+    ours: Sequence[Said],
+    theirs: Sequence[Said],
+    n: int = RESAMPLES,
+) -> dict[str, Any]:
+    """How far ours is ahead of theirs, per head, paired over videos and seed by seed, as many seeds as both have."""
+    both = min(len(ours), len(theirs))
+    return {
+        head.name: paired_bootstrap(
+            pooled(head, heads, examples, ours[:both]), pooled(head, heads, examples, theirs[:both]), head, n
+        )
+        for head in heads
+    }
+
+
+def videos_of(head: Head, heads: Sequence[Head], examples: Sequence[Example], said: Said) -> list[Video]:
+    """One head's probabilities and labels of every example, in order."""
+    column = [h.name for h in heads].index(head.name)
+    start = sum(len(h.classes) for h in heads[:column])
+    here = slice(start, start + len(head.classes))
+    return [(said[e.name][:, here], e.labels[:, column]) for e in examples]
+
+
+def pooled(head: Head, heads: Sequence[Head], examples: Sequence[Example], seeds: Sequence[Said]) -> list[Video]:
+    """One video for each example, with the frames of all seeds one after the other."""
+    each = [videos_of(head, heads, examples, said) for said in seeds]
+    return [
+        (np.concatenate([p for p, _ in versions]), np.concatenate([y for _, y in versions]))
+        for versions in zip(*each, strict=True)
+    ]
+
+
+def _spread(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+    return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan")}

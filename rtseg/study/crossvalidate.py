@@ -1,0 +1,200 @@
+"""Grouped k-fold cross-validation by video: every public video is answered by a system that never saw it.
+
+Nothing is chosen on a held-out video: each fold keeps some of its own training videos aside to choose the checkpoint
+by, or trains for a fixed number of epochs. The answers out of fold stay on disk; they can teach (`training.teacher`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtseg import config
+from rtseg.config import KINDS, Recipe
+from rtseg.errors import SettingError
+from rtseg.recordings.dataset import Dataset
+from rtseg.statistics import RESAMPLES
+from rtseg.study import compare, results
+from rtseg.study.trials import Said, Trial, read_recipe, read_splits, run_trial, seeded
+from rtseg.training.crops import Example
+from rtseg.training.loop import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME = "crossvalidate"
+SPLITS = ("train", "validation")
+INSIDE_EVERY = 5
+"""Of a fold's training videos every so manyth chooses the checkpoint."""
+TREES = "gradient-boosting"
+
+
+def folds_of(names: Sequence[str], k: int) -> list[list[str]]:
+    """Every name in one of k folds, dealt out in the order of the names: the same names give the same folds.
+
+    Raises SettingError for fewer than two folds or more folds than names.
+    """
+    if not 2 <= k <= len(names):
+        raise SettingError(f"folds: expected 2 to {len(names)} for {len(names)} recordings, got {k}")
+    return [sorted(names)[i::k] for i in range(k)]
+
+
+def crossvalidate(
+    recipe_file: Path,
+    out: Path,
+    *,
+    folds: int = 5,
+    seeds: int = 1,
+    against: str | None = None,
+    splits: Sequence[str] = SPLITS,
+    fixed_epochs: int | None = None,
+    inside_every: int = INSIDE_EVERY,
+    root: Path | None = None,
+    overrides: Sequence[str] = (),
+    runs: Path | None = None,
+    resamples: int = RESAMPLES,
+    command: str = "",
+    report: Report = lambda event: None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Cross-validate a recipe, and another system on the same folds; written as OUT/crossvalidate.json, .md and .png.
+
+    against: a kind of model with the recipe's other settings, or another recipe's file (with its own settings, on this
+    recipe's dataset). fixed_epochs: of networks, instead of choosing the checkpoint; trees always choose their number.
+    runs: where trials and answers are kept (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
+    """
+    recipe, dataset = read_recipe(recipe_file, root, overrides)
+    systems = {recipe_file.stem: recipe}
+    if against is not None:
+        name, other = _other(against, recipe, dataset, root)
+        if name in systems:
+            raise SettingError(f"two systems are called {name!r}: give the other recipe's file another name")
+        systems[name] = other
+    examples = sorted(read_splits(dataset, splits, progress), key=lambda example: example.name)
+    held_out = folds_of([example.name for example in examples], folds)
+    runs = runs or out / f"{NAME}.runs"
+    trials: dict[str, list[list[Trial]]] = {name: [[] for _ in range(seeds)] for name in systems}
+    for seed in range(seeds):
+        for fold, names in enumerate(held_out):
+            for system, base in systems.items():
+                progress(f"{system}, seed {seed}, fold {fold}")
+                setting, training, selection = split_fold(base, examples, names, fold, inside_every, fixed_epochs)
+                asked = [example for example in examples if example.name in names]
+                folder = runs / system / f"seed-{seed}" / f"fold-{fold}"
+                trial = run_trial(folder, seeded(setting, seed), dataset, training, selection, asked, report)
+                trials[system][seed].append(trial)
+    progress("scoring")
+    said = {name: [_joined(trial) for trial in by_seed] for name, by_seed in trials.items()}
+    label = f"{dataset.name}, {' and '.join(dict.fromkeys(splits))}, {folds} folds"
+    result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated)
+    result |= {
+        "folds": held_out,
+        "checkpoint": f"every {inside_every}th training video of a fold" if fixed_epochs is None else "last epoch",
+        "systems": {
+            name: {
+                "recipe": config.to_plain(systems[name]),
+                "trials": [trial.facts for by_seed in trials[name] for trial in by_seed],
+                **compare.score_system(dataset.heads, examples, said[name], dataset.fps, resamples),
+            }
+            for name in systems
+        },
+    }
+    if against is not None:
+        ours, theirs = said.values()
+        result["paired"] = compare.paired(dataset.heads, examples, ours, theirs, resamples)
+    return results.write(out, NAME, result, _pages(result), _figure(result))
+
+
+def split_fold(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    held_out: Sequence[str],
+    fold: int,
+    inside_every: int = INSIDE_EVERY,
+    fixed_epochs: int | None = None,
+) -> tuple[Recipe, list[Example], list[Example]]:
+    """Settings, training recordings and those that choose the checkpoint, none of them held out.
+
+    Raises SettingError where too few are left.
+    """
+    others = [example for example in examples if example.name not in held_out]
+    aside = others[fold % inside_every :: inside_every]
+    if not aside or len(aside) == len(others):
+        raise SettingError(
+            f"fold {fold} leaves {len(others)} recordings; every {inside_every}th of them, from number "
+            f"{fold % inside_every} on, would choose the checkpoint, and those are {len(aside)}: it takes some to "
+            "choose by and others to train on. Use other folds, or another share"
+        )
+    if fixed_epochs is None or recipe.model.kind == TREES:
+        return recipe, [example for example in others if example not in aside], aside
+    # The loop wants something to score; with one evaluation, after the last epoch, it chooses nothing.
+    fixed = replace(
+        recipe.train, epochs=fixed_epochs, evaluate_every=fixed_epochs, patience=fixed_epochs, select="last"
+    )
+    return replace(recipe, train=fixed), others, aside
+
+
+def _other(against: str, recipe: Recipe, dataset: Dataset, root: Path | None) -> tuple[str, Recipe]:
+    if against in KINDS:
+        return against, replace(recipe, model=replace(recipe.model, kind=against))
+    if not against.endswith(".toml"):
+        raise SettingError(f"against: expected a recipe (.toml) or one of {', '.join(KINDS)}, got {against!r}")
+    other, theirs = read_recipe(Path(against), root)
+    if (theirs.name, theirs.heads) != (dataset.name, dataset.heads):
+        raise SettingError(f"{against} is about dataset {theirs.name!r} or other heads, ours about {dataset.name!r}")
+    return Path(against).stem, other
+
+
+def _joined(trials: Sequence[Trial]) -> Said:
+    return {name: probs for trial in trials for name, probs in trial.said.items()}
+
+
+def _pages(result: dict[str, Any]) -> list[str]:
+    systems = result["systems"]
+    pages = [
+        "Every video is answered by a system that was not trained on it; frames pooled over videos, argmax, nothing "
+        f"tuned. Checkpoint: {result['checkpoint']}. {results.READING}",
+        "\n".join(f"- fold {i}: {', '.join(names)}" for i, names in enumerate(result["folds"])),
+    ]
+    for head in next(iter(systems.values()))["heads"]:
+        pages += [
+            f"## {head}",
+            results.table(results.SCORE_COLUMNS, [results.score_row(n, s["heads"][head]) for n, s in systems.items()]),
+        ]
+        if "paired" in result:
+            ahead = result["paired"][head]
+            ours, theirs = systems
+            f1, precision = (results.interval(ahead[key], "difference") for key in ("f1", "map"))
+            pages.append(f"{ours} ahead of {theirs}, paired over videos: macro-F1 {f1}, mAP {precision}.")
+        columns = ["video", "frames", *(f"{n}: {m}" for n in systems for m in ("macro-F1", "mAP"))]
+        rows = []
+        for video in next(iter(systems.values()))["videos"]:
+            scores = [s["videos"][video].get(head) for s in systems.values()]
+            if scores[0]:
+                cells = [results.number(s[key]) for s in scores for key in ("f1", "map")]
+                rows.append([video, str(scores[0]["frames"]), *cells])
+        pages.append(results.table(columns, rows))
+    seconds = [f"{n}: {sum(t['seconds'] for t in s['trials']):.0f} s of training" for n, s in systems.items()]
+    return [*pages, "; ".join(seconds) + "."]
+
+
+def _figure(result: dict[str, Any]) -> Figure:
+    """Every video's macro-F1, in the order of ours; the other system's beside it."""
+    from rtseg.study import plots
+
+    systems = result["systems"]
+    ours = next(iter(systems))
+    heads = plots.drawn(systems[ours]["heads"])
+    figure, grid = plots.panels(len(heads), 1, width=9, height=2.8)
+    for head, (axis,) in zip(heads, grid, strict=True):
+        videos = [v for v, scores in systems[ours]["videos"].items() if head in scores]
+        videos.sort(key=lambda v: systems[ours]["videos"][v][head]["f1"])
+        for (name, system), color in zip(systems.items(), (plots.F1_COLOR, plots.MAP_COLOR), strict=False):
+            values = [system["videos"][v][head]["f1"] for v in videos]
+            axis.plot(range(len(videos)), values, "o", markersize=4, color=color, label=name)
+        axis.set_xticks(range(len(videos)), videos, rotation=90, fontsize="x-small")
+        axis.set_ylabel(f"{head}: macro-F1")
+    plots.legend(figure, grid[0][0])
+    return figure

@@ -1,0 +1,99 @@
+"""What a study leaves behind: NAME.json (every number), NAME.md (the tables) and NAME.png (the plot).
+
+Each carries the command, the commit, the machine and the versions that made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtseg import machine
+from rtseg.evaluate import without_nan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA = 1
+PACKAGES = ("rtseg", "numpy", "numba", "scikit-learn", "torch", "xgboost-cpu")
+READING = "Mean ± deviation over seeds; intervals: 95 %, bootstrap over videos."
+SCORE_COLUMNS = ("system", "macro-F1", "interval", "mAP", "interval", "segmental F1@50")
+SIMULATED = "These recordings or labels are simulated: the numbers say nothing about real animals."
+
+
+def preamble(kind: str, command: str, dataset: str, simulated: bool) -> dict[str, Any]:
+    """The head of a result: what was asked, of what, where and with what."""
+    about = machine.about(PACKAGES)
+    return {"schema": SCHEMA, "kind": kind, "command": command, "dataset": dataset, "simulated": simulated, **about}
+
+
+def write(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], figure: Figure) -> dict[str, Any]:
+    """Write the three files into `out`, made if need be, each by a rename; the result as it stands in the JSON file.
+
+    parts: paragraphs and tables of the Markdown page, below a heading that the result's own head gives.
+    """
+    result = without_nan(result)
+    out.mkdir(parents=True, exist_ok=True)
+    page = "\n\n".join([*_opening(result), *parts]) + "\n"
+    for end, data in (("json", (json.dumps(result, indent=1) + "\n").encode()), ("md", page.encode())):
+        aside = out / f"{name}.{end}.part"
+        aside.write_bytes(data)
+        aside.replace(out / f"{name}.{end}")
+    aside = out / f"{name}.part.png"
+    figure.savefig(aside, dpi=120)
+    aside.replace(out / f"{name}.png")
+    return result
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; numbers stand right of the first column."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`0.776`; a dash for what does not exist."""
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def spread(score: dict[str, float]) -> str:
+    """Mean and, over several seeds, standard deviation."""
+    deviation = score["sd"]
+    return number(score["mean"]) + ("" if deviation is None or deviation != deviation else f" ± {deviation:.3f}")
+
+
+def interval(score: dict[str, float], key: str = "value") -> str:
+    """`0.776 [0.741, 0.809]`; a difference carries its sign."""
+    if score[key] is None or score[key] != score[key]:
+        return "-"
+    sign = "+" if key == "difference" else ""
+    return f"{score[key]:{sign}.3f} [{score['low']:{sign}.3f}, {score['high']:{sign}.3f}]"
+
+
+def score_row(name: str, head: Mapping[str, Any]) -> list[str]:
+    """A system's row of a head's table."""
+    f1, precision = (interval(head["interval"][key]) for key in ("f1", "map"))
+    return [
+        name,
+        spread(head["f1"]),
+        f1,
+        spread(head["map"]),
+        precision,
+        number(head["segmental_f1_50"]["mean"], 1),
+    ]
+
+
+def _opening(result: dict[str, Any]) -> list[str]:
+    where, versions = result["machine"], result["versions"]
+    used = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    lines = [f"# {result['kind']}: {result['dataset']}"]
+    if result["simulated"]:
+        lines.append(f"**{SIMULATED}**")
+    if result["command"]:
+        lines.append(f"```\n{result['command']}\n```")
+    lines.append(
+        f"{result['date']}, commit {result['commit'] or '-'}, {where['cpu']}, {where['cores_usable']} cores; {used}."
+    )
+    return lines

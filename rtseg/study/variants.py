@@ -1,0 +1,58 @@
+"""Variants of one recipe, trained with the same seeds and compared on the validation recordings, paired over videos.
+
+The checkpoint of every variant is chosen on the recordings that it is scored on, as `rtseg train` does: differences
+mean something, the level is a little too good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rtseg import config
+from rtseg.config import Recipe
+from rtseg.recordings.dataset import Dataset
+from rtseg.statistics import RESAMPLES
+from rtseg.study import compare
+from rtseg.study.trials import read_splits, run_trial, seeded
+from rtseg.training.loop import Report
+
+
+def compare_variants(
+    variants: Mapping[str, Recipe],
+    reference: str,
+    dataset: Dataset,
+    runs: Path,
+    *,
+    seeds: int = 1,
+    resamples: int = RESAMPLES,
+    report: Report = lambda event: None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train every variant with every seed, resuming in `runs`, and score it; variants in the order given.
+
+    Returns for each its recipe, trials, scores and `ahead`: its differences from the reference, per head, seeds paired.
+    """
+    training = read_splits(dataset, ("train",), progress)
+    validation = read_splits(dataset, ("validation",), progress)
+    trials = {}
+    # Seeds outside: a run that was stopped has compared all variants with the first of them.
+    for seed in range(seeds):
+        for name, recipe in variants.items():
+            progress(f"{name}, seed {seed}")
+            folder = runs / name.replace(" ", "-") / f"seed-{seed}"
+            trials[name, seed] = run_trial(
+                folder, seeded(recipe, seed), dataset, training, validation, validation, report
+            )
+    progress("scoring")
+    said = {name: [trials[name, seed].said for seed in range(seeds)] for name in variants}
+    return {
+        name: {
+            "recipe": config.to_plain(recipe),
+            "trials": [trials[name, seed].facts for seed in range(seeds)],
+            **compare.score_system(dataset.heads, validation, said[name], dataset.fps, resamples),
+            "ahead": compare.paired(dataset.heads, validation, said[name], said[reference], resamples),
+        }
+        for name, recipe in variants.items()
+    }

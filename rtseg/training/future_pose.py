@@ -1,0 +1,55 @@
+"""An auxiliary task: what the pose will be in half a second, from the hidden layer; dropped when training is over.
+
+The label of a frame says little about what is to come; the poses themselves say it for every frame, labelled or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtseg.config import TrainSettings
+from rtseg.errors import SettingError
+from rtseg.features.spec import Feature
+from rtseg.model.base import SequenceModel
+
+POSE_GROUPS = (
+    "position",
+    "within_distance",
+    "between_distance",
+    "center",
+    "extension",
+    "egocentric_self",
+    "egocentric_other",
+    "heading",
+    "relative_angle",
+)
+"""Feature groups that say where the points are at one moment."""
+
+
+class FuturePose(nn.Module):
+    """A linear output on a causal network's hidden layer, and its loss: the scaled pose features some frames ahead."""
+
+    def __init__(self, model: SequenceModel, features: Sequence[Feature], settings: TrainSettings, fps: float) -> None:
+        super().__init__()
+        if not model.causal:
+            raise SettingError(
+                "train.future_pose_weight needs model.causal = true: what sees the future need not guess"
+            )
+        self.columns = [i for i, f in enumerate(features) if f.group in POSE_GROUPS]
+        if not self.columns:
+            raise SettingError(f"train.future_pose_weight needs a feature group of {', '.join(POSE_GROUPS)}")
+        self.frames = max(1, round(settings.future_pose_s * fps))
+        self.share = settings.future_pose_weight
+        self.output = nn.Linear(model.width, len(self.columns))
+
+    def forward(self, hidden: Tensor, scaled: Tensor, features: Tensor) -> Tensor:
+        """The weighted loss (Huber) of hidden (B, T, C) on scaled features (B, T, F), where the raw ones are known."""
+        guess = self.output(hidden[:, : -self.frames]).float()
+        truth = scaled[:, self.frames :, self.columns]
+        known = ~torch.isnan(features[:, self.frames :, self.columns])
+        apart = F.huber_loss(guess, truth, reduction="none") * known
+        return self.share * apart.sum() / known.sum().clamp(min=1)

@@ -1,0 +1,141 @@
+"""Real trainings through the command: tables at the end, a kill in the middle, and a second run that goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtseg import config
+from rtseg.config import PaperSettings
+from rtseg.paper.data import save_data
+from rtseg.paper.plan import Options, plan
+from rtseg.paper.run_one import JOB
+from rtseg.paper.runs import find_runs, train_all
+from rtseg.recordings.recording import IGNORE
+from rtseg.simulate.files import simulate_dataset
+from tests.paper.scenes import paper_data
+
+TINY = (
+    "model.channels=8",
+    "model.layers=2",
+    "model.head_channels=4",
+    "model.head_layers=1",
+    "train.crop_frames=160",
+    "train.warmup_frames=32",
+    "train.threads=1",
+    "train.bfloat16=false",
+    "paper.resamples=20",
+    "paper.timing_frames=100",
+    "paper.timing_s=0.1",
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "170"}
+
+
+def command(data: Path, out: Path, *only: str) -> list[str]:
+    settings = [text for setting in TINY for text in ("--set", setting)]
+    chosen = [text for row in only for text in ("--only", row)]
+    options = ["--seeds", "1", "--epochs", "1", "--quick"]
+    return [
+        sys.executable,
+        "-m",
+        "rtseg",
+        "paper",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *options,
+        *settings,
+        *chosen,
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_and_ends_with_the_tables(tmp_path: Path) -> None:
+    data, out = tmp_path / "sim", tmp_path / "out"
+    simulate_dataset(data, sequences=(4, 5, 7), minutes=0.2)
+    rows = ("I/conv1d-causal", "II/boosting-causal", "V/ours")
+    with subprocess.Popen(
+        command(data, out, *rows), env=ENVIRONMENT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("[2/3] II/boosting-causal seed 0: training" in line for line in lines)
+        process.send_signal(signal.SIGKILL)
+    first = out / "runs" / "I-conv1d-causal" / "seed0" / "result.json"
+    made = first.stat().st_mtime_ns
+    assert not (out / "paper.json").exists()
+
+    done = subprocess.run(command(data, out, *rows), env=ENVIRONMENT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[1/3] I/conv1d-causal seed 0: there already" in done.stderr
+    assert first.stat().st_mtime_ns == made
+    assert "Table V: the tasks trained together (simulated)" in done.stdout
+    report = json.loads((out / "paper.json").read_text())
+    assert report["kind"] == "rtseg paper"
+    assert report["data"]["simulated"] is True
+    assert report["failed"] == {}
+    assert {"commit", "machine", "versions", "date"} <= set(report)
+    by_key = {row["training"]: row for row in report["rows"] if row["training"]}
+    assert set(by_key) == set(rows)
+    for row in by_key.values():
+        assert row["training_seconds"] > 0
+        assert row["offline_us"] > 0
+        assert row["future_frames"] == 0
+        assert 0 <= row["map"]["mean"] <= 1
+    boosting = by_key["II/boosting-causal"]["map"]
+    assert 0 <= boosting["low"] <= boosting["high"] <= 1
+    # Every annotator and behaviour has one test recording: no interval.
+    assert by_key["V/ours"]["map"]["low"] is None
+    assert by_key["V/ours"]["step_us"] > 0
+    assert "| rtseg's own, causal multitask, Task 3 |" in (out / "paper.md").read_text()
+
+
+def test_a_training_ends_when_its_parent_does(tmp_path: Path) -> None:
+    data = paper_data((1,), n_frames=400)
+    save_data(data, tmp_path / "data")
+    options = Options(only=("I/lstm-causal",), quick=True, overrides=(*_of_recipes(TINY), "train.patience=100000"))
+    _, trainings = plan(data, options)
+    [run] = find_runs(trainings, [0], tmp_path, "data", PaperSettings())
+    recipe = config.to_plain(run.training.recipe)
+    recipe["train"] |= {"epochs": 100_000}
+    run.folder.mkdir(parents=True)
+    job = {"fingerprint": "", "data": str(tmp_path / "data"), "tasks": [1], "resamples": 5, "timing_frames": 50}
+    (run.folder / JOB).write_text(json.dumps({**job, "recipe": recipe}))
+    with subprocess.Popen(
+        [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert "epoch" in json.loads(process.stdout.readline())
+        process.stdin.close()
+        process.stdout.read()
+        assert process.wait(timeout=60) == 1
+
+
+def test_a_training_that_fails_says_why_and_the_next_one_is_made(tmp_path: Path) -> None:
+    data = paper_data((1,), n_frames=200)
+    for example in data.validation:
+        example.labels[:] = IGNORE
+    save_data(data, tmp_path / "data")
+    _, trainings = plan(data, Options(only=("I/fully-connected-causal",), quick=True, overrides=_of_recipes(TINY)))
+    runs = find_runs(trainings, [0], tmp_path, "data", PaperSettings())
+    told: list[str] = []
+    [run] = train_all(runs, tmp_path / "data", PaperSettings(), lambda name, happened: told.extend(happened))
+    assert run.result is None
+    assert "at least one training and one validation recording" in run.why
+    assert "log.txt" in run.why
+    assert {"started", "ended"} <= set(told)
+
+
+def _of_recipes(settings: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(s for s in settings if not s.startswith("paper."))

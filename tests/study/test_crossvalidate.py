@@ -1,0 +1,169 @@
+"""Cross-validation: no video is ever answered by a system that has seen it, and a killed run goes on bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtseg.errors import SettingError
+from rtseg.recordings.calms21 import write_calms21
+from rtseg.study.crossvalidate import crossvalidate, folds_of, split_fold
+from rtseg.study.trials import read_recipe, read_splits
+from rtseg.training.answers import Answers, load_answers
+from tests.study.scenes import pairs, read_json, write_dataset
+
+SETTINGS: dict[str, Any] = {"folds": 2, "inside_every": 3, "resamples": 20}
+NAMES = [*(f"train/{i:02d}" for i in range(5)), *(f"validation/{i:02d}" for i in range(5, 8))]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def done(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A whole run against trees: its folder and its result."""
+    out = tmp_path_factory.mktemp("done")
+    return out, crossvalidate(recipe, out, against="gradient-boosting", command="rtseg crossvalidate", **SETTINGS)
+
+
+def answers(out: Path, system: str = "tiny") -> dict[str, Answers]:
+    found = map(load_answers, (out / "crossvalidate.runs" / system).rglob("*.npz"))
+    return {a.recording: a for a in found}
+
+
+@settings(max_examples=50, deadline=None)
+@given(names=st.sets(st.text("ab/12", max_size=5), min_size=2, max_size=30), data=st.data())
+def test_folds_share_the_names_out(names: set[str], data: st.DataObject) -> None:
+    k = data.draw(st.integers(2, len(names)))
+    folds = folds_of(data.draw(st.permutations(sorted(names))), k)
+    assert folds == folds_of(sorted(names), k)
+    assert sorted(n for fold in folds for n in fold) == sorted(names)
+    sizes = [len(fold) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_every_video_is_answered_by_a_system_that_has_not_seen_it(done: tuple[Path, dict[str, Any]]) -> None:
+    out, result = done
+    for system in ("tiny", "gradient-boosting"):
+        found = answers(out, system)
+        assert sorted(found) == NAMES
+        for name, answer in found.items():
+            (mine,) = [fold for fold in result["folds"] if name in fold]
+            assert not set(answer.seen) & set(mine)
+            assert set(answer.seen) == set(NAMES) - set(mine)
+            assert answer.probs.shape == (300, 4)
+            np.testing.assert_allclose(answer.probs.sum(axis=1), 1, atol=1e-5)
+        for trial in result["systems"][system]["trials"]:
+            assert not set(trial["training"]) & set(trial["selection"])
+            assert sorted(trial["training"] + trial["selection"] + trial["asked"]) == NAMES
+
+
+def test_a_poisoned_video_changes_nothing_in_its_own_fold(
+    done: tuple[Path, dict[str, Any]], recipe: Path, tmp_path: Path
+) -> None:
+    out, result = done
+    poisoned = shutil.copytree(recipe.parent, tmp_path / "data")
+    train = pairs("train", range(5))
+    bad, labels = train[4]  # trains in the other fold, where train/02 chooses the checkpoint
+    noise = np.random.default_rng(0).normal(0, 100, bad.keypoints.shape).astype(np.float32)
+    bad = replace(bad, keypoints=bad.keypoints + noise)
+    train[4] = (bad, replace(labels, frames=((labels.frames + 1) % 4).astype(np.int16)))
+    write_calms21(poisoned / "train.json", {"annotator-id_0": train})
+    crossvalidate(poisoned / "tiny.toml", tmp_path, **SETTINGS)
+    clean, other = answers(out), answers(tmp_path)
+    (mine,) = [fold for fold in result["folds"] if bad.name in fold]
+    assert len(mine) > 1
+    for name in NAMES:
+        same = np.array_equal(clean[name].probs, other[name].probs)
+        assert same == (name in mine and name != bad.name), name
+
+
+def test_all_files_hold_what_was_asked_for(done: tuple[Path, dict[str, Any]]) -> None:
+    out, result = done
+    assert result == read_json(out / "crossvalidate.json")
+    assert result["command"] == "rtseg crossvalidate"
+    assert result["machine"]["cpu"]
+    for name, system in result["systems"].items():
+        head = system["heads"]["task1"]
+        assert head["f1"]["mean"] == pytest.approx(head["interval"]["f1"]["value"], abs=2e-6)
+        assert sorted(system["videos"]) == NAMES
+        assert len(system["trials"]) == 2
+        assert (out / "crossvalidate.md").read_text().count(f"| {name} |") == 1
+    f1 = [s["heads"]["task1"]["f1"]["mean"] for s in result["systems"].values()]
+    assert result["paired"]["task1"]["f1"]["difference"] == pytest.approx(f1[0] - f1[1], abs=3e-6)
+    assert (out / "crossvalidate.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_what_is_done_is_not_done_again_and_a_killed_run_goes_on(
+    done: tuple[Path, dict[str, Any]], recipe: Path, tmp_path: Path
+) -> None:
+    out, result = done
+
+    class KilledError(Exception):
+        pass
+
+    def kill_in_the_second_fold(event: dict[str, Any]) -> None:
+        first = tmp_path / "crossvalidate.runs" / "tiny" / "seed-0" / "fold-0" / "trial.json"
+        if first.is_file() and event["epoch"] == 1 and "step" in event:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        crossvalidate(recipe, tmp_path, report=kill_in_the_second_fold, **SETTINGS)
+    assert len(answers(tmp_path)) == 4
+    heard: list[dict[str, Any]] = []
+    crossvalidate(recipe, tmp_path, report=heard.append, **SETTINGS)
+    assert {event["epoch"] for event in heard if "step" in event} == {1}  # the second epoch of the second fold
+    for name, answer in answers(out).items():
+        np.testing.assert_array_equal(answers(tmp_path)[name].probs, answer.probs)
+    heard.clear()
+    again = crossvalidate(recipe, tmp_path, report=heard.append, **SETTINGS)
+    assert heard == []
+    assert again["systems"]["tiny"]["heads"] == result["systems"]["tiny"]["heads"]
+    assert not list(tmp_path.rglob("checkpoint"))
+    with pytest.raises(SettingError, match="fold-0 holds a trial of another recipe"):
+        crossvalidate(recipe, tmp_path, overrides=["model.channels=5"], **SETTINGS)
+
+
+def test_seeds_and_fixed_epochs(recipe: Path, tmp_path: Path) -> None:
+    result = crossvalidate(recipe, tmp_path, seeds=2, fixed_epochs=1, splits=("train",), **SETTINGS)
+    trials = result["systems"]["tiny"]["trials"]
+    assert [(t["seed"], t["epoch"]) for t in trials] == [(0, 1), (0, 1), (1, 1), (1, 1)]
+    for trial in trials:
+        assert sorted(trial["training"] + trial["asked"]) == NAMES[:5]
+    head = result["systems"]["tiny"]["heads"]["task1"]
+    assert head["f1"]["sd"] > 0
+    assert head["f1"]["mean"] == pytest.approx(np.mean([s["f1"] for s in head["seeds"]]), abs=2e-6)
+
+
+def test_nothing_of_a_fold_is_in_its_training(recipe: Path) -> None:
+    setting, dataset = read_recipe(recipe)
+    examples = read_splits(dataset, ("train", "validation"))
+    for fold, names in enumerate(folds_of(NAMES, 4)):
+        _, training, selection = split_fold(setting, examples, names, fold, 2)
+        assert {e.name for e in training} | {e.name for e in selection} == set(NAMES) - set(names)
+        assert len(selection) == 3
+
+
+def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
+    for changed, reason in (
+        ({"folds": 9}, "expected 2 to 8 for 8 recordings, got 9"),
+        ({"folds": 1}, "expected 2 to 8"),
+        ({"against": "magic"}, "against: expected a recipe .* or one of multitask-tcn, .*, got 'magic'"),
+        ({"against": str(recipe)}, "two systems are called 'tiny'"),
+        ({"splits": ("train", "public")}, "has the splits train, validation, not 'public'"),
+        ({"overrides": ["train.distill_weight=0.5"]}, "a study trains without a teacher"),
+    ):
+        with pytest.raises(SettingError, match=reason):
+            crossvalidate(recipe, tmp_path, **changed)  # type: ignore[arg-type]
+    setting, dataset = read_recipe(recipe)
+    with pytest.raises(SettingError, match=r"fold 7 leaves 1 recordings; .* those are 0"):
+        split_fold(setting, read_splits(dataset, ("train",))[:2], ["train/00"], 7, 5)

@@ -1,0 +1,125 @@
+"""Gradient boosting: it learns, the same seed gives the same trees, causal trees see no future, NaN is data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtseg.config import Recipe
+from rtseg.errors import SettingError
+from rtseg.recordings.recording import IGNORE
+from rtseg.skeleton import MICE7
+from rtseg.training.boosting import Trees, WindowTable, train_trees
+from rtseg.training.crops import Example
+from tests.training.scenes import HEADS, example, recipe
+
+SMALL = {"windows_s": [0.2, 0.5], "groups": ["speed", "center"], "trees": 8, "depth": 3, "min_child_weight": 1.0}
+
+
+def plan(boosting: dict[str, Any] | None = None, **model: Any) -> Recipe:
+    return recipe(model={"kind": "gradient-boosting", **model}, boosting={**SMALL, **(boosting or {})})
+
+
+def boosted(settings: Recipe, training: list[Example] | None = None, validation: list[Example] | None = None) -> Trees:
+    return train_trees(
+        settings, MICE7, 30.0, HEADS, training or [example("a", 1), example("b", 2)], validation or [example("c", 3)]
+    )
+
+
+@pytest.fixture(scope="module")
+def causal() -> Trees:
+    return boosted(plan())
+
+
+def test_it_learns_and_says_how_well(causal: Trees) -> None:
+    assert causal.score > 0.8
+    assert [entry["head"] for entry in causal.history] == [head.name for head in HEADS]
+    assert causal.rounds == sum(entry["rounds"] for entry in causal.history) <= 8 * len(HEADS)
+    assert causal.nodes > 50
+    answers = causal.predict(example("d", 4, 200))
+    assert answers.shape == (200, 7)
+    assert answers.dtype == np.float32
+    for first, last in ((0, 2), (2, 5), (5, 7)):
+        np.testing.assert_allclose(answers[:, first:last].sum(1), 1.0, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_answers(causal: Trees) -> None:
+    one = example("d", 4)
+    assert boosted(plan()).predict(one).tobytes() == causal.predict(one).tobytes()
+
+
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_only_trees_that_may_see_the_future_do(is_causal: bool) -> None:
+    trees, one = boosted(plan(causal=is_causal)), example("d", 4, 300)
+    changed = replace(one, keypoints=one.keypoints.copy())
+    changed.keypoints[200:] = example("e", 5, 300).keypoints[200:]
+    same = trees.predict(one)[:200].tobytes() == trees.predict(changed)[:200].tobytes()
+    assert same == is_causal
+
+
+def test_recordings_without_any_point_are_answered(causal: Trees) -> None:
+    one = example("d", 4, 100)
+    one.keypoints[:] = np.nan
+    one.confidence[:] = 0
+    assert np.isfinite(causal.predict(one)).all()
+
+
+def test_a_lookahead_is_undone() -> None:
+    """With k frames of lookahead, row t is what the windows that end at t + k say, and the last k have no answer."""
+    settings, one = plan(lookahead_frames=5), example("d", 4, 100)
+    trees = boosted(settings)
+    answers = trees.predict(one)
+    assert np.isnan(answers[95:]).all()
+    assert np.isfinite(answers[:95]).all()
+    late = WindowTable(settings, MICE7, 30.0).rows(one)
+    assert late.tobytes() == WindowTable(plan(), MICE7, 30.0).rows(one)[5:].tobytes()
+    changed = replace(one, keypoints=one.keypoints.copy())
+    changed.keypoints[60:] = np.nan
+    assert trees.predict(changed)[:55].tobytes() == answers[:55].tobytes()
+
+
+def test_rows_are_thinned_evenly_and_need_a_label() -> None:
+    table = WindowTable(plan(), MICE7, 30.0)
+    one, two = example("a", 1, 300), example("b", 2, 200)
+    two.labels[50:] = IGNORE
+    rows, labels = table.sample([one, two], 100)
+    assert len(rows) == len(labels) == 75 + 13  # every fourth of 300, and of the first 50
+    assert rows[:75].tobytes() == table.rows(one)[::4].tobytes()
+    assert labels[75:].tolist() == two.labels[:50:4].tolist()
+    assert len(table.sample([one, two], 10_000)[0]) == 350
+
+
+def test_a_head_that_nobody_labelled_stays_undecided() -> None:
+    training = [example("a", 1)]
+    training[0].labels[:, 2] = IGNORE
+    trees = boosted(plan(), training)
+    np.testing.assert_allclose(trees.predict(example("d", 4, 50))[:, 5:], 0.5)
+    assert trees.history[2]["rounds"] == 0
+
+
+def test_boosting_stops_early_on_the_validation_recordings() -> None:
+    validation = example("c", 3)
+    rng = np.random.default_rng(0)
+    validation.labels[:, 1] = rng.integers(0, 3, len(validation))  # nothing to be learned
+    trees = boosted(plan({"trees": 40, "early_stopping": 3}), validation=[validation])
+    assert trees.history[1]["rounds"] < 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"groups": ["position"]}, "boosting.groups"), ({"windows_s": [0.0]}, "windows_s")]
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        boosted(plan(settings))
+
+
+def test_nothing_to_learn_from_is_an_error() -> None:
+    with pytest.raises(SettingError, match="at least one training"):
+        train_trees(plan(), MICE7, 30.0, HEADS, [], [example("c", 3)])
+    bare = example("a", 1)
+    bare.labels[:] = IGNORE
+    with pytest.raises(SettingError, match="label"):
+        boosted(plan(), [bare])

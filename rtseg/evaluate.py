@@ -65,8 +65,8 @@ def collect(
         known, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}
     )
     for item in dataset.items(split):
-        progress(item.recording.name)
         check(item)
+        progress(item.recording.name)
         predictions = classifier.run(item.recording)
         missing = np.isnan(item.recording.keypoints[..., 0]).mean(axis=(1, 2))
         for head in known:

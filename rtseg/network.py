@@ -12,7 +12,8 @@ One step, at frame t, with z the scaled features, conv over the last `kernel` in
               p = softmax((q + leave(r)) * scale + shift)                             (scale, shift: the calibration)
 
 A view is the features as they would be had the animals other names; mean and maximum over all of them forget who is
-called the first: what the animals have in common, and how they differ. gru is Cho et al. 2014 as torch and cuDNN compute it, gates in the order reset, update, new.
+called the first: what the animals have in common, and how they differ. gru is Cho et al. 2014 as torch and cuDNN
+compute it, gates in the order reset, update, new.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ COMMANDS = (
     "calibrate",
     "compare",
     "card",
+    "crossvalidate",
+    "study",
+    "paper",
     "annotate",
     "serve",
     "replay",
@@ -187,7 +190,7 @@ def test_replay_writes_the_very_file_that_annotate_writes(way: Way, annotated: D
     assert listened.returncode == 0, listened.stderr
     lines = [json.loads(line) for line in listened.stdout.splitlines()]
     assert [line["seq"] for line in lines] == list(range(N_FRAMES))
-    assert set(lines[0]) == {"stream", "seq", "label", "probs", "event", "quality"}
+    assert set(lines[0]) == {"stream", "seq", "label", "probs", "event", "unsure", "quality"}
 
 
 def test_quiet_replay_says_nothing_beside_the_result(way: Way, child: Child) -> None:
@@ -278,7 +281,7 @@ def test_a_bundle_is_calibrated_compared_and_described(way: Way) -> None:
 
 
 FAILED = [
-    ("train wrong.toml --out x", "wrong.toml: model: unknown key chanels; accepted: channels, "),
+    ("train wrong.toml --out x", "wrong.toml: model: unknown key chanels; accepted: kind, causal, channels, "),
     ("train tiny.toml --out x --set model.chanels=3", "unknown key chanels"),
     ("evaluate tiny sim/dataset.toml --split tests", "has the splits train, validation, test, not 'tests'"),
     ("evaluate tiny tiny.toml", "tiny.toml: "),

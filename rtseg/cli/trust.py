@@ -94,6 +94,9 @@ def card(bundle: Bundle) -> None:
 def _threshold(text: str) -> tuple[str, float]:
     head, _, value = text.rpartition("=")
     try:
-        return head, float(value)
+        threshold = float(value)
     except ValueError:
-        raise typer.BadParameter(f"expected HEAD=PROBABILITY, got {text!r}") from None
+        head = ""
+    if not head:
+        raise typer.BadParameter(f"expected HEAD=PROBABILITY, got {text!r}")
+    return head, threshold

@@ -44,7 +44,8 @@ def test_what_is_written_reads_back_to_the_same_bits(classifier: Classifier, pos
         with one.frames_file.open(newline="") as file:
             header, *rows = csv.reader(file)
         assert header[:7] == ["seq", "quality", *HEAD_COLUMNS]
-        assert header[7:] == ["sniff_face", "sniff_face.other", "sniff_face.sniff_face"]
+        assert header[7:] == ["sniff_face", "sniff_face.other", "sniff_face.sniff_face", "unsure"]
+        assert {row[-1] for row in rows} == {""}
         columns = [i for i, name in enumerate(header) if "." in name]
         probs = np.array([[np.float32(row[i]) for i in columns] for row in rows], np.float32)
         assert probs.tobytes() == truth.probs.tobytes()

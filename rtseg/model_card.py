@@ -46,12 +46,14 @@ def _model(bundle: Bundle) -> list[str]:
     sees = f"and {lookahead} frames after it" if lookahead else "and none after it (strictly causal)"
     animals, keypoints = bundle.skeleton.animals, bundle.skeleton.keypoints
     weights = sum(int(np.prod(shape)) for shape in spec.shapes().values())
+    # A recurrent cell never forgets entirely.
+    back = "all frames" if spec.cells else f"up to {spec.receptive_field - 1} frames"
     lines = [
         *("", "## What it answers"),
         str(bundle.provenance.get("description", "")).strip(),
         "",
         f"For every frame at {bundle.fps:g} frames per second a probability for each class of each head, from the "
-        f"keypoints of that frame, of up to {spec.receptive_field - 1} frames before it, {sees}.",
+        f"keypoints of that frame, of {back} before it, {sees}.",
         "",
         f"Needs {len(animals)} animals ({', '.join(animals)}) with {len(keypoints)} keypoints each "
         f"({', '.join(keypoints)}). {spec.n_features} features, {weights:,} weights, {spec.multiply_adds:,} "

@@ -222,8 +222,9 @@ def test_a_turn_about_the_arenas_middle_changes_only_what_knows_the_camera(seed:
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     turned = ((keypoints - middle) @ turn + middle).astype(np.float32)
     one, two = extractor.run(keypoints, confidence, ARENA), extractor.run(turned, confidence, ARENA)
-    # float32 rounds a turned coordinate by up to 6e-5 px, and a speed at lag 1 is 30 times a difference of two.
-    tolerance = {"px": 2e-3, "px/s": 2e-3 * FPS, "px/s^2": 4e-3 * FPS**2, "1": 1e-3, "s": 0.0}
+    # float32 rounds a turned coordinate by up to 6e-5 px, and a speed at lag 1 is 30 times a difference of two. An axis
+    # of few px turns that into a heading that is off by 1e-4, and 300 px away into 0.03 px.
+    tolerance = {"px": 3e-2, "px/s": 3e-2 * FPS, "px/s^2": 6e-2 * FPS**2, "1": 1e-3, "s": 0.0}
     for i in columns_of(extractor.features, UNTURNED):
         feature = extractor.features[i]
         np.testing.assert_allclose(two[:, i], one[:, i], atol=tolerance[feature.unit], rtol=1e-3, err_msg=str(feature))

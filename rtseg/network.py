@@ -22,7 +22,7 @@ from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from rtseg.errors import BundleError
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,12 @@ class NetworkSpec:
     @property
     def n_outputs(self) -> int:
         """P."""
-        return sum(len(h.classes) for h in self.heads)
+        return self.offsets[-1]
 
     @property
     def offsets(self) -> tuple[int, ...]:
         """Where each head begins in the outputs, and P at the end. Length H + 1."""
-        offsets = [0]
-        for head in self.heads:
-            offsets.append(offsets[-1] + len(head.classes))
-        return tuple(offsets)
+        return output_offsets(self.heads)
 
     @property
     def receptive_field(self) -> int:

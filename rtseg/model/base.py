@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 
 Stage = dict[str, Tensor]
 """Logits (B, T, classes) per head."""
@@ -65,15 +65,12 @@ class SequenceModel(nn.Module, ABC):
     @property
     def n_outputs(self) -> int:
         """P."""
-        return sum(len(h.classes) for h in self.heads)
+        return self.offsets[-1]
 
     @property
     def offsets(self) -> tuple[int, ...]:
         """Where each head begins in the outputs, and P at the end. Length H + 1."""
-        offsets = [0]
-        for head in self.heads:
-            offsets.append(offsets[-1] + len(head.classes))
-        return tuple(offsets)
+        return output_offsets(self.heads)
 
     @property
     def multiply_adds(self) -> int:

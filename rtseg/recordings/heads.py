@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,11 @@ class Head:
     classes: tuple[str, ...]
     scored: tuple[str, ...]
     group: str
+
+
+def output_offsets(heads: Iterable[Head]) -> tuple[int, ...]:
+    """Where each head begins in the outputs of all heads side by side, and their number P at the end. Length H + 1."""
+    return tuple(accumulate((len(head.classes) for head in heads), initial=0))
 
 
 @dataclass(frozen=True)

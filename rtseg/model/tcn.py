@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel, Stage
+from rtseg.model.recurrence import gru
 from rtseg.network import Cell, NetworkSpec
 
 
@@ -144,22 +145,9 @@ class MultitaskTCN(SequenceModel):
         apart = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
         # bfloat16 would round the state anew at every frame.
         with torch.autocast("cpu", enabled=False):
-            states = torch.gru(
-                apart.to(self.weight(f"{name}.recur.weight").dtype),
-                torch.zeros(1, batch * phases, cell.hidden, dtype=self.weight(f"{name}.recur.weight").dtype),
-                [
-                    self.weight(f"{name}.enter.weight").t().contiguous(),
-                    self.weight(f"{name}.recur.weight").t().contiguous(),
-                    self.weight(f"{name}.enter.bias"),
-                    self.weight(f"{name}.recur.bias"),
-                ],
-                has_biases=True,
-                num_layers=1,
-                dropout=0.0,
-                train=self.training,
-                bidirectional=False,
-                batch_first=True,
-            )[0]
+            parts = ("enter.weight", "recur.weight", "enter.bias", "recur.bias")
+            enter, recur, *biases = (self.weight(f"{name}.{part}") for part in parts)
+            states = gru(apart.to(recur.dtype), enter, recur, *biases)
         together = states.reshape(batch, phases, -1, cell.hidden).transpose(1, 2).reshape(batch, -1, cell.hidden)[:, :t]
         return self.drop(together, self.dropout)
 

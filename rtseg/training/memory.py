@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ def peak_memory() -> Iterator[list[float]]:
     and uses again is not counted: for comparisons, measure each piece of work in a process of its own.
     """
     found = [math.nan]
+    gc.collect()  # garbage given back in the middle of the work would hide as much of it
     try:
         MARK.write_text("5")  # the mark falls to what is resident now
         before = _resident("VmRSS")

@@ -27,9 +27,17 @@ class Annotated:
 
 
 def annotate(
-    classifier: Classifier, paths: Sequence[Path], out: Path, *, fps: float | None = None, overwrite: bool = False
+    classifier: Classifier,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    fps: float | None = None,
+    overwrite: bool = False,
+    resample: bool = False,
 ) -> Iterator[Annotated]:
     """Annotate every recording in the files; `NAME.predictions.csv` and `NAME.bouts.csv` under `out`, one by one.
+
+    resample: take recordings of another frame rate than the model's (`rtseg.resampling`).
 
     Raises RtsegError before anything is computed for a recording whose files exist already, unless `overwrite`; and
     for a second recording of the same name, always.
@@ -48,7 +56,7 @@ def annotate(
             for file in (frames_file, bouts_file):
                 if file.exists() and not overwrite:
                     raise RtsegError(f"{file} exists already; name another folder with --out, or add --overwrite")
-            predictions = classifier.run(recording)
+            predictions = classifier.run(recording, resample=resample)
             write_predictions(predictions, frames_file)
             write_bouts(predictions, bouts_file, recording.fps)
             written[frames_file] = recording.source

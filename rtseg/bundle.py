@@ -71,12 +71,17 @@ class Bundle:
         """In the order of the outputs."""
         return self.network.heads
 
+    def has_rate(self, fps: float) -> bool:
+        """Whether frames at this rate can be stepped as they are (29.97 passes for 30)."""
+        return abs(fps - self.fps) <= RATE_TOLERANCE * self.fps
+
     def check_rate(self, fps: float, who: str) -> None:
         """Raise RateError unless `who` has the rate that the model was trained at (29.97 passes for 30)."""
-        if not abs(fps - self.fps) <= RATE_TOLERANCE * self.fps:
+        if not self.has_rate(fps):
             raise RateError(
                 f"{who}: {fps:g} frames per second; the model was trained at {self.fps:g}. Name a file's true rate "
-                "with --fps, set the camera to the model's, or train a model for yours (frames are not resampled yet)"
+                "with --fps, set the camera to the model's, or have it resampled (annotate --resample; resample in a "
+                "stream's hello)"
             )
 
 

@@ -25,16 +25,17 @@ class Classifier:
     ...     for prediction in session.step(classifier.frame(keypoints, confidence, seq=seq)): ...
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto", capacity: int = 16) -> None:
+    def __init__(self, bundle: Bundle, engine: str = "auto", capacity: int = 16, identity: str = "flag") -> None:
         self.bundle = bundle
-        self.pool = SessionPool(bundle, make_engine(bundle, engine, capacity))
+        self.pool = SessionPool(bundle, make_engine(bundle, engine, capacity), identity)
 
-    def open(self, stream: str = "", arena: Arena | None = None) -> Session:
+    def open(self, stream: str = "", arena: Arena | None = None, fps: float | None = None) -> Session:
         """A session for one stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's.
 
-        Raises RtsegError when `capacity` streams are open.
+        fps: of a camera whose frames are to be resampled to the model's rate (`rtseg.resampling`). Raises RtsegError
+        when `capacity` streams are open, RateError for a camera that is too slow or too fast.
         """
-        return self.pool.open(stream, arena)
+        return self.pool.open(stream, arena, fps)
 
     def frame(
         self,
@@ -54,23 +55,26 @@ class Classifier:
         shape = self.bundle.skeleton.shape
         return frames.frame(keypoints, confidence, shape=shape, seq=seq, t_source_ns=t_source_ns, stream=stream)
 
-    def run(self, recording: Recording, arena: Arena | None = None) -> Predictions:
+    def run(self, recording: Recording, arena: Arena | None = None, *, resample: bool = False) -> Predictions:
         """All answers about a recording, bit for bit what a live stream of its frames gets.
 
         Keypoints are matched by name. Raises SkeletonError where one has no counterpart, RateError for another frame
-        rate than the model's.
+        rate than the model's; resample: it is resampled instead, and `seq` is that of the recording's frames.
         """
-        self.bundle.check_rate(recording.fps, recording.source or recording.name)
-        session = self.open(recording.name, arena)
+        other = resample and not self.bundle.has_rate(recording.fps)
+        if not other:
+            self.bundle.check_rate(recording.fps, recording.source or recording.name)
+        session = self.open(recording.name, arena, recording.fps if other else None)
         try:
             return session.run(recording.select(self.bundle.skeleton))
         finally:
             session.close()
 
 
-def load(bundle: Path | str, engine: str = "auto", capacity: int = 16) -> Classifier:
-    """Load a bundle folder and put it on an engine ('auto', 'numba', 'onnx', 'torch').
+def load(bundle: Path | str, engine: str = "auto", capacity: int = 16, identity: str = "flag") -> Classifier:
+    """Load a bundle folder and put it on an engine ('auto', 'numba', 'cuda', 'tensorrt', 'onnx', 'torch').
 
-    Raises BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here.
+    identity: what is done where a tracker has mixed up two animals: `flag` the answer, `swap` them back, or `reset` the
+    stream. Raises BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here.
     """
-    return Classifier(load_bundle(bundle), engine, capacity)
+    return Classifier(load_bundle(bundle), engine, capacity, identity)

@@ -12,6 +12,8 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -20,7 +22,10 @@ import numpy as np
 import zmq
 from numpy.typing import ArrayLike
 
+from rtseg.comeback import Comeback
 from rtseg.errors import FrameError, ServeError
+from rtseg.serve.addresses import seen_from
+from rtseg.serve.keys import ClientKey, read_client_key
 from rtseg.serve.messages import (
     FLOAT32,
     VERSION,
@@ -34,6 +39,8 @@ from rtseg.serve.messages import (
 )
 from rtseg.skeleton import Skeleton
 
+Key = ClientKey | Path | str | None
+"""A key, or the file that holds it."""
 QUEUE_MESSAGES = 100_000
 """High-water mark of a client's sockets; a publisher that reaches it gets an error, for then the daemon is stuck."""
 
@@ -44,8 +51,16 @@ class Publisher:
     address: the daemon's frames address. stream: a name of your choice. skeleton: animals and keypoints in the order of
     your arrays; the daemon picks the model's from them by name. fps: camera frames per second, the model's. clock: what
     your t_source_ns count. arena: box x0, y0, x1, y1 in px. names: your animal or keypoint names -> the model's, where
-    they differ. Says hello at once; raises ServeError where nobody answers within timeout_s, or with the daemon's
-    reason for a refusal.
+    they differ. key: your key file, where the daemon asks for one (`rtseg keys`). Says hello at once; raises ServeError
+    where nobody answers within timeout_s, or with the daemon's reason for a refusal.
+
+    policy: what is published where frames wait: `all` answers, or the `newest` one and those with an event, for closed
+    loops. resample: take the camera's rate though the model has another one (docs/serving.md); delay_s then says by how
+    much answers come later for it, at most.
+
+    A daemon that dies is waited for, for reconnect_s (0 = not at all): frames are kept, and a daemon that resumes the
+    stream (`rtseg serve --resume`) gets those of the last keep_frames that it has not seen. resume: go on with a stream
+    of this name that another process left behind; resumed: its last frame that the daemon knows, None where it is new.
     """
 
     def __init__(
@@ -59,18 +74,35 @@ class Publisher:
         arena: tuple[float, float, float, float] | None = None,
         names: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
+        key: Key = None,
+        reconnect_s: float = 30.0,
+        keep_frames: int = 512,
+        resume: bool = False,
+        policy: str = "all",
+        resample: bool = False,
     ) -> None:
-        hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}))
+        hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
         self.address, self.stream = address, stream
         self._shape, self._timeout_s = skeleton.shape, timeout_s
-        self._next_seq = 0
+        self._again = replace(hello, resume=True)
+        self._comeback = Comeback(reconnect_s, keep_frames)
+        self.resumed: int | None = None
+        self.delay_s = 0.0
+        self._known: int | None = None
         self._packer = msgpack.Packer()
-        self._socket = _connect(zmq.DEALER, address)
+        self._key = _key(key)
+        self._socket = _connect(zmq.DEALER, address, self._key)
         try:
             self.served = self._say_hello(hello)
         except BaseException:
             self._socket.close(linger=0)
             raise
+        self._next_seq = 0 if self.resumed is None else self.resumed + 1
+
+    @property
+    def reconnects(self) -> int:
+        """How often the stream came back to a daemon that was lost."""
+        return self._comeback.times
 
     def send(
         self,
@@ -84,17 +116,42 @@ class Publisher:
 
         keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None. seq: +1 per camera frame, frames
         that the camera dropped included; counted here where None. t_source_ns: now, on the monotonic clock, where None.
-        Raises FrameError for another shape; ServeError where the daemon is gone or has refused an earlier frame (this
-        one is on its way then, and sending may go on).
+        Raises FrameError for another shape; ServeError where the daemon is stopping, has been away for reconnect_s, or
+        has refused an earlier frame (this one is on its way then, and sending may go on).
         """
         number = self._next_seq if seq is None else int(seq)
         points = self._bytes(keypoints, (*self._shape, 2), "keypoints", number)
         scores = None if confidence is None else self._bytes(confidence, self._shape, "confidence", number)
         t_ns = time.monotonic_ns() if t_source_ns is None else int(t_source_ns)
-        self._put(frame_message(self.stream, number, t_ns, points, scores))
+        data = self._packer.pack(frame_message(self.stream, number, t_ns, points, scores))
         self._next_seq = number + 1
-        self._hear()
+        self._comeback.keep(number, data)
+        if not self._comeback.lost:
+            self._send(data, number)
+            self._hear(number)
+        if self._comeback.lost:
+            self._come_back()
         return number
+
+    def beat(self) -> None:
+        """Say that this end lives though it has no frame to send; a stream is not idle then. Raises as `send` does."""
+        self._put({"v": VERSION, "type": "beat", "stream": self.stream, "t_source_ns": time.monotonic_ns()})
+        self._hear()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until the daemon is known to have taken the newest frame; whether it has.
+
+        One that was lost meanwhile is waited for, and gets what it has not seen. Raises as `send` does.
+        """
+        newest, deadline = self._next_seq - 1, time.monotonic() + timeout_s
+        self._known = None
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._comeback.ask(time.monotonic(), newest)
+            self._come_back()
+            if not self._comeback.lost and self._known is not None and self._known >= newest:
+                return True
+            self._socket.poll(_ms(min(left_s, 0.01)))
+        return False
 
     def close(self) -> dict[str, int]:
         """End the stream, wait for the daemon's goodbye and return its counters of the stream.
@@ -119,23 +176,57 @@ class Publisher:
 
     def _say_hello(self, hello: Hello) -> Served:
         if not self._socket.poll(_ms(self._timeout_s), zmq.POLLOUT):
-            raise _no_daemon(self.address, self._timeout_s)
+            raise _no_daemon(self.address, self._timeout_s, self._key)
         self._put(hello.to_message())
         answer = self._answer(("accepted", "refused"))
         if answer["type"] == "refused":
             raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {answer.get('reason')}")
-        return Served.from_message(answer)
+        self.resumed = answer.get("resumed")
+        self.delay_s = float((answer.get("resampled") or {}).get("delay_s", 0.0))
+        return _reachable(Served.from_message(answer), self.address)
 
     def _put(self, message: dict[str, Any]) -> None:
+        self._send(self._packer.pack(message), None)
+
+    def _send(self, data: bytes, seq: int | None) -> None:
+        """seq: of a frame, whose daemon is waited for where it is away."""
         try:
-            self._socket.send(self._packer.pack(message), zmq.NOBLOCK)
+            self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
             self._hear()
-            raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
+            if seq is None or not self._comeback.lose(time.monotonic(), seq):
+                raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
 
-    def _hear(self) -> None:
+    def _hear(self, seq: int | None = None) -> None:
         if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._raise_complaint(unpack(self._socket.recv()))
+            message = unpack(self._socket.recv())
+            # A daemon that was restarted in the meantime knows no stream of this connection.
+            unknown = message.get("type") == "error" and message.get("kind") == "StreamError"
+            if seq is not None and unknown:
+                first = message.get("seq")
+                if self._comeback.lose(time.monotonic(), first if isinstance(first, int) else seq):
+                    return
+            self._raise_complaint(message)
+
+    def _come_back(self) -> None:
+        """Say hello again where there is somebody to hear it, and send what was missed once that is accepted."""
+        now_s, comeback, socket = time.monotonic(), self._comeback, self._socket
+        if comeback.hopeless(now_s):
+            away = f"has been away for {comeback.patience_s:g} s"
+            raise ServeError(f"the daemon at {self.address} {away} (reconnect_s): start it again, or stop sending")
+        while comeback.greeted and socket.poll(0):
+            message = unpack(socket.recv())
+            if message.get("type") == "refused":
+                raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {message['reason']}")
+            if message.get("type") == "error" and type(message.get("seq")) is int:
+                comeback.was_lost(message["seq"])
+            if message.get("type") == "accepted":
+                self.served = _reachable(Served.from_message(message), self.address)
+                self._known = message.get("resumed")
+                for data in comeback.back(self._known):
+                    self._send(data, self._next_seq - 1)
+        if comeback.lost and socket.poll(0, zmq.POLLOUT) and comeback.may_greet(now_s):
+            self._put(self._again.to_message())
 
     def _answer(self, kinds: tuple[str, ...]) -> dict[str, Any]:
         """The next message of one of these types. Raises ServeError for a complaint, or where none comes."""
@@ -173,7 +264,8 @@ class Subscriber:
     address: the daemon's predictions address. streams: names; none = all. timeout_s: how long iterating waits for the
     next message; None = for ever. Returns once the daemon has confirmed the subscription, so that nothing published
     after that is lost; raises ServeError where it does not within connect_timeout_s. served says what the
-    predictions mean.
+    predictions mean. key: your key file, where the daemon asks for one. heard_s: when anything last came, on
+    `time.monotonic`; a daemon that lives says something every heartbeat_s (1 s), which is not handed on.
     """
 
     def __init__(
@@ -183,11 +275,14 @@ class Subscriber:
         *,
         timeout_s: float | None = None,
         connect_timeout_s: float = 5.0,
+        key: Key = None,
     ) -> None:
         self.address, self.timeout_s = address, timeout_s
         self.streams = frozenset([streams] if isinstance(streams, str) else streams)
         self._waiting: deque[PredictionMessage | StreamEvent] = deque()
-        self._socket = _connect(zmq.SUB, address)
+        self.heard_s = time.monotonic()
+        self._key = _key(key)
+        self._socket = _connect(zmq.SUB, address, self._key)
         try:
             self.served = self._subscribe(connect_timeout_s)
         except BaseException:
@@ -234,35 +329,79 @@ class Subscriber:
             if isinstance(message, StreamEvent) and message.type == "subscribed":
                 missing.discard(message.stream)
                 if not missing:
-                    return Served.from_message(message.fields)
+                    return _reachable(Served.from_message(message.fields), self.address)
             else:
                 self._waiting.append(message)
-        raise _no_daemon(self.address, timeout_s)
+        raise _no_daemon(self.address, timeout_s, self._key)
 
     def _receive(self, timeout_s: float | None) -> PredictionMessage | StreamEvent | None:
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while self._socket.poll(None if timeout_s is None else _ms(deadline - time.monotonic())):
             topic, data = self._socket.recv_multipart()
+            self.heard_s = time.monotonic()
             # ZeroMQ matches topics by prefix: "cage1" would hear "cage10" as well.
             if not self.streams or topic.decode() in self.streams:
-                return parse_published(unpack(data))
+                message = parse_published(unpack(data))
+                if not (isinstance(message, StreamEvent) and message.type == "beat"):
+                    return message
         return None
 
 
-def ask_status(address: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
-    """A daemon's counters and latencies (docs/wire.md, `status`). Raises ServeError where nobody answers."""
-    with _connect(zmq.DEALER, address) as socket:
-        if socket.poll(_ms(timeout_s), zmq.POLLOUT):
-            socket.send(msgpack.packb({"v": VERSION, "type": "status"}), zmq.NOBLOCK)
-            if socket.poll(_ms(timeout_s)):
-                return unpack(socket.recv())
-    raise _no_daemon(address, timeout_s)
+def ask_status(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
+    """A daemon's counters and latencies (docs/wire.md, `status`).
+
+    key: your key file, with the role control. Raises ServeError where nobody answers, or with the reason for a refusal.
+    """
+    return _ask(address, {"v": VERSION, "type": "status"}, timeout_s, key)
 
 
-def _connect(kind: int, address: str) -> zmq.Socket[bytes]:
+def ask_load(
+    address: str, bundle: Path | str, *, stream: str | None = None, timeout_s: float = 120.0, key: Key = None
+) -> dict[str, Any]:
+    """Swap a daemon's bundle while it serves (docs/wire.md, `load`); returns once it answers with the new one.
+
+    bundle: folder on the daemon's machine. stream: only this one; None = all, and those to come. Raises ServeError with
+    the reason for a refusal, or where no answer comes within timeout_s.
+    """
+    return _ask(address, {"v": VERSION, "type": "load", "bundle": str(bundle), "stream": stream}, timeout_s, key)
+
+
+def ask_stop(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
+    """Make a daemon drain and end, as SIGTERM does (docs/wire.md, `stop`). Raises ServeError."""
+    return _ask(address, {"v": VERSION, "type": "stop"}, timeout_s, key)
+
+
+def _ask(address: str, message: dict[str, Any], timeout_s: float, key: Key) -> dict[str, Any]:
+    own = _key(key)
+    deadline = time.monotonic() + timeout_s
+    with _connect(zmq.DEALER, address, own) as socket:
+        # Who waits long for an answer need not wait as long to hear that nobody is there.
+        if not socket.poll(_ms(min(timeout_s, 5.0)), zmq.POLLOUT):
+            raise _no_daemon(address, min(timeout_s, 5.0), own)
+        socket.send(msgpack.packb(message), zmq.NOBLOCK)
+        if not socket.poll(_ms(deadline - time.monotonic())):
+            raise ServeError(f"the daemon at {address} gave no answer to {message['type']} within {timeout_s} s")
+        answer = unpack(socket.recv())
+    if answer.get("type") in ("error", "refused"):
+        raise ServeError(f"the daemon at {address} refused {message['type']}: {answer.get('reason')}")
+    return answer
+
+
+def _key(key: Key) -> ClientKey | None:
+    return key if key is None or isinstance(key, ClientKey) else read_client_key(key)
+
+
+def _reachable(served: Served, address: str) -> Served:
+    return replace(served, predictions=seen_from(served.predictions, address))
+
+
+def _connect(kind: int, address: str, key: ClientKey | None = None) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
+    if key is not None:
+        socket.curve_serverkey = key.server.encode()
+        socket.curve_publickey, socket.curve_secretkey = key.public.encode(), key.secret.encode()
     if kind == zmq.DEALER:
         socket.setsockopt(zmq.IMMEDIATE, 1)  # what is sent while the daemon is away is refused, not kept
     try:
@@ -273,8 +412,15 @@ def _connect(kind: int, address: str) -> zmq.Socket[bytes]:
     return socket
 
 
-def _no_daemon(address: str, timeout_s: float) -> ServeError:
-    return ServeError(f"no daemon at {address} within {timeout_s} s: start `rtseg serve BUNDLE` first")
+def _no_daemon(address: str, timeout_s: float, key: ClientKey | None) -> ServeError:
+    if key is None:
+        otherwise = "start `rtseg serve BUNDLE` first (one that was started with --keys takes connections with a key)"
+    else:
+        otherwise = (
+            f"start `rtseg serve BUNDLE --keys FOLDER` first, or it refused key {key.name!r}: revoked, without the "
+            "role, or of another daemon; its log says which"
+        )
+    return ServeError(f"no daemon at {address} within {timeout_s} s: {otherwise}")
 
 
 def _ms(seconds: float) -> int:

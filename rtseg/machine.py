@@ -16,6 +16,8 @@ from typing import Any
 
 import rtseg
 
+_CACHE_FILES = ("type", "level", "size")
+
 
 def about(packages: Sequence[str]) -> dict[str, Any]:
     """Date, commit, machine and versions of the named packages (None = not installed), for a result's head."""
@@ -53,6 +55,29 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the processor says that it can (Linux, x86); empty where nobody knows."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    flags = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return frozenset(flags[0].split()) if flags else frozenset()
+
+
+def caches_kb() -> dict[str, int]:
+    """Name -> kB of the first core's data caches, `L1d`, `L2`, `L3` (Linux); empty where nobody knows."""
+    found: dict[str, int] = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            kind, level, size = ((folder / part).read_text(encoding="utf-8").strip() for part in _CACHE_FILES)
+        except OSError:
+            continue
+        if kind != "Instruction" and size.endswith("K"):
+            found[f"L{level}" + ("d" if kind == "Data" else "")] = int(size[:-1])
+    return found
 
 
 def _cpu() -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.client import Publisher, Subscriber
+from rtseg.client import Key, Publisher, Subscriber
 from rtseg.errors import ServeError
 from rtseg.predictions import Prediction, Predictions, Quality
 from rtseg.recordings.heads import Head
@@ -76,12 +76,14 @@ def replay(
     on_prediction: Callable[[PredictionMessage], None] | None = None,
     window_frames: int = WINDOW_FRAMES,
     timeout_s: float = 10.0,
+    key: Key = None,
 ) -> Replayed:
     """Send every frame of `recording` to the daemon at `address` and return its answers.
 
     speed: times the recording's rate; None = as fast as answers come. stream: name, the recording's where None. arena,
-    names: see `rtseg.client.Publisher`. on_prediction: called with each answer as it comes. Raises ServeError where the
-    daemon refuses the stream, complains about a frame, or stays silent for timeout_s.
+    names, key: see `rtseg.client.Publisher`; the key needs the roles publish and subscribe. on_prediction: called with
+    each answer as it comes. Raises ServeError where the daemon refuses the stream, complains about a frame, or stays
+    silent for timeout_s.
     """
     if speed is not None and not speed > 0:
         raise ServeError(f"speed must be above 0, got {speed}")
@@ -95,8 +97,10 @@ def replay(
         arena=arena,
         names=names,
         timeout_s=timeout_s,
+        key=key,
     )
-    with publisher, Subscriber(publisher.served.predictions, name, connect_timeout_s=timeout_s) as subscriber:
+    predictions_address = publisher.served.predictions
+    with publisher, Subscriber(predictions_address, name, connect_timeout_s=timeout_s, key=key) as subscriber:
         answers: list[PredictionMessage] = []
         sent_ns, latency_ns = np.zeros((2, len(recording)), np.int64)
         window_frames += publisher.served.lookahead_frames

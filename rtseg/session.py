@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,14 +18,17 @@ from numpy.typing import NDArray
 
 from rtseg.abstention import Abstention
 from rtseg.bundle import Bundle
+from rtseg.config import IDENTITY
 from rtseg.decoding import Decoder
 from rtseg.engine.base import Engine
-from rtseg.errors import FrameError, RtsegError
+from rtseg.errors import FrameError, RtsegError, SettingError
+from rtseg.features import identity
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
 from rtseg.features.ranges import DriftState, RangeCheck
 from rtseg.frames import Frame, missing_frame, point_quality
 from rtseg.predictions import Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording
+from rtseg.resampling import Resampler
 
 Arena = tuple[float, float, float, float]
 _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
@@ -40,13 +44,15 @@ KEPT_ROWS = 256
 WARMING_UP, GAP_FILLED, RESET = map(int, (Quality.WARMING_UP, Quality.GAP_FILLED, Quality.RESET))
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
+IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
 
 
 @dataclass(slots=True)
 class Counters:
     """What a stream has seen. filled: frames that never came; restarts: gaps too long to fill.
 
-    out_of_range: answered frames whose features were not like training's (`Session.drift` says which).
+    out_of_range: answered frames whose features were not like training's (`Session.drift` says which). identity_jumps:
+    answered frames at which two animals seem to have been mixed up.
     """
 
     frames: int = 0
@@ -56,13 +62,22 @@ class Counters:
     filled: int = 0
     restarts: int = 0
     out_of_range: int = 0
+    identity_jumps: int = 0
 
 
 class SessionPool:
-    """All streams of one bundle on one engine: up to `engine.capacity` of them."""
+    """All streams of one bundle on one engine: up to `engine.capacity` of them.
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
-        self.bundle, self.engine = bundle, engine
+    on_identity_jump: one of `config.IDENTITY`: what is done about animals that the tracker has mixed up
+    (`features.identity`). It changes answers, so live and offline must be given the same. Raises SettingError.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, on_identity_jump: str = "flag") -> None:
+        if on_identity_jump not in IDENTITY:
+            raise SettingError(f"identity must be one of {', '.join(IDENTITY)}; got {on_identity_jump!r}")
+        self.bundle, self.engine, self.on_identity_jump = bundle, engine, on_identity_jump
+        self._identities = identity.init_state(engine.capacity, bundle.skeleton.shape)
+        self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
         self.heads, self.capacity = bundle.heads, engine.capacity
         self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
         self._features = self._extractor.init_state(engine.capacity, bundle.arena)
@@ -79,8 +94,12 @@ class SessionPool:
         self._kept: dict[int, _Buffers] = {}
         self._n_outputs, self._low_confidence = bundle.network.n_outputs, bundle.gaps.low_confidence
 
-    def open(self, stream: str, arena: Arena | None = None) -> Session:
-        """A session in a free slot. arena: its box in px; None = the bundle's. Raises RtsegError when all are taken."""
+    def open(self, stream: str, arena: Arena | None = None, fps: float | None = None) -> Session:
+        """A session in a free slot. arena: its box in px; None = the bundle's. fps: of a camera to be resampled.
+
+        Raises RtsegError when all slots are taken, RateError for a camera that cannot be resampled (`resampling`).
+        """
+        resampler = None if fps is None else Resampler(fps, self.bundle.fps, f"stream {stream!r}")
         if not self._free:
             raise RtsegError(
                 f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
@@ -89,8 +108,8 @@ class SessionPool:
         self._features.arena[slot] = self.bundle.arena if arena is None else arena
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)
-        session = Session(self, slot, stream)
-        self._reset(slot)
+        session = Session(self, slot, stream, resampler)
+        session.reset()
         return session
 
     def step(self, sessions: Sequence[Session], frames: Sequence[Frame]) -> list[list[Prediction]]:
@@ -127,6 +146,10 @@ class SessionPool:
                 seq, t_source_ns, flagged = pending.popleft()
                 flagged |= int(doubt[i])
                 session.counters.out_of_range += flagged & OUT_OF_RANGE == OUT_OF_RANGE
+                if flagged & IDENTITY_JUMP:
+                    session.counters.identity_jumps += 1
+                if session._resampler is not None:
+                    seq = session._resampler.camera_seq(seq)
                 answers[place].append(
                     Prediction(session.stream, seq, t_source_ns, probs[i], labels[i], events[i], flagged, unsure[i])
                 )
@@ -140,13 +163,15 @@ class SessionPool:
     ) -> _Answers:
         """The way of the data: features, engine, decoding, for N rows in order. features: (N, F) scratch.
 
-        Returns fresh arrays, which the predictions keep.
+        Returns fresh arrays, which the predictions keep. Keypoints and confidence change where animals are traded back.
         """
         n, n_heads = len(slots), len(self.heads)
         probs = np.empty((n, self._n_outputs), np.float32)
         labels, events = np.empty((n, n_heads), np.int16), np.empty((n, n_heads), np.bool_)
         unsure, (quality, doubt) = np.zeros((n, n_heads), np.bool_), np.zeros((2, n), np.int32)
         point_quality(keypoints, confidence, self._low_confidence, MISSING_POINTS, LOW_CONFIDENCE, quality)
+        if self.on_identity_jump != "reset":
+            self._look_at_identities(keypoints, confidence, slots, quality)
         self._extractor.step(keypoints, confidence, slots, self._features, features)
         if self._ranges is not None and self._drift is not None:
             self._ranges.step(features, slots, self._drift, quality)
@@ -155,6 +180,17 @@ class SessionPool:
         if self._abstention.active:
             self._abstention.step(probs, unsure, doubt)
         return probs, labels, events, unsure, quality, doubt
+
+    def _look_at_identities(
+        self,
+        keypoints: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        quality: NDArray[np.int32],
+    ) -> None:
+        trade = self.on_identity_jump == "swap"
+        rule, state = self._identity_rule, self._identities
+        identity.advance(keypoints, confidence, slots, state, rule, trade, IDENTITY_JUMP, quality)
 
     def _buffers(self, n: int) -> _Buffers:
         """Room for N rows, kept from batch to batch."""
@@ -176,13 +212,16 @@ class SessionPool:
         self._extractor.reset(self._features, slot)
         self.engine.reset(self._one_slot)
         self._decoder.reset(self._decoding, slot)
+        if self.on_identity_jump != "reset":  # there a new start begins with the animals' new places
+            identity.reset(self._identities, slot)
 
 
 class Session:
     """One stream of a pool; made by `SessionPool.open`."""
 
-    def __init__(self, pool: SessionPool, slot: int, stream: str) -> None:
+    def __init__(self, pool: SessionPool, slot: int, stream: str, resampler: Resampler | None = None) -> None:
         self.pool, self.slot, self.stream = pool, slot, stream
+        self._resampler = resampler
         self.counters = Counters()
         self._last: tuple[int, int] | None = None  # seq, t_source_ns of the newest frame
         self._since_reset, self._warmup = 0, pool.bundle.warmup_frames
@@ -192,6 +231,31 @@ class Session:
     def step(self, frame: Frame) -> list[Prediction]:
         """The answers that one frame brings; see `SessionPool.step`."""
         return self.pool.step([self], [frame])[0]
+
+    @property
+    def last_seq(self) -> int | None:
+        """Number of the newest frame; None before the first."""
+        if self._resampler is not None:
+            return self._resampler.last_seq
+        return None if self._last is None else self._last[0]
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether the camera runs at another rate than the model."""
+        return self._resampler is not None
+
+    @property
+    def delay_s(self) -> float:
+        """How much later answers come for a camera that is resampled, at most; 0 for one that is not."""
+        return 0.0 if self._resampler is None else self._resampler.delay_s
+
+    def follow(self, before: Session) -> None:
+        """Go on with another session's numbering and counters, whatever its model; the state stays fresh.
+
+        Must come before the first step: the frames that follow are warming up.
+        """
+        self._last, self.counters = before._last, before.counters
+        self._resampler = copy(before._resampler)
 
     def run(self, recording: Recording, chunk_frames: int = 4096) -> Predictions:
         """All answers about a recording, frame 0 being seq 0, from a fresh state: the same step, frame after frame.
@@ -205,6 +269,8 @@ class Session:
                 f"{recording.skeleton.shape}; use recording.select(bundle.skeleton)"
             )
         self.reset()
+        if self._resampler is not None or pool.on_identity_jump == "reset":
+            return self._run_frames(recording)
         owed = bundle.lookahead_frames
         probs = np.empty((total + owed, bundle.network.n_outputs), np.float32)
         labels = np.empty((total + owed, len(bundle.heads)), np.int16)
@@ -216,6 +282,8 @@ class Session:
             n = min(len(features), total - start)
             here = slice(start, start + n)
             parts = recording.keypoints[here], recording.confidence[here]
+            if pool.on_identity_jump == "swap":
+                parts = parts[0].copy(), parts[1].copy()
             answers = pool._compute(*parts, slots[:n], features[:n])
             probs[here], labels[here], _, unsure[here], quality[here], doubt[here] = answers
         for at in range(total, total + owed):
@@ -227,9 +295,19 @@ class Session:
         quality[: bundle.warmup_frames] |= WARMING_UP
         flags = quality[:total] | doubt[owed:]
         self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
+        self.counters.identity_jumps += int(np.count_nonzero(flags & IDENTITY_JUMP))
         self.reset()
         seq = np.arange(total, dtype=np.int64)
         return Predictions(bundle.heads, seq, probs[owed:], labels[owed:], flags, unsure[owed:])
+
+    def _run_frames(self, recording: Recording) -> Predictions:
+        """The same where frames are not simply stepped one after the other."""
+        answers: list[Prediction] = []
+        for seq in range(len(recording)):
+            t_ns = round(seq * 1e9 / recording.fps)
+            frame = Frame(self.stream, seq, t_ns, recording.keypoints[seq], recording.confidence[seq])
+            answers += self.step(frame)
+        return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:
         """The answers that the lookahead still owes, as if nothing more were seen; the stream is fresh afterwards."""
@@ -240,8 +318,11 @@ class Session:
     def reset(self) -> None:
         """Start again: the next frame is a first one."""
         self.pool._reset(self.slot)
+        identity.reset(self.pool._identities, self.slot)
         self._last, self._since_reset = None, 0
         self._pending.clear()
+        if self._resampler is not None:
+            self._resampler.reset()
 
     def drift(self) -> dict[str, Any]:
         """How far this stream's features have left training's ranges since it was opened.
@@ -272,6 +353,8 @@ class Session:
             "pending": list(self._pending),
             "counters": asdict(self.counters),
             "drift": state_bytes(pool._drift or (), self.slot),
+            "identities": state_bytes(pool._identities, self.slot),
+            "resampler": None if self._resampler is None else self._resampler.state(),
         }
         packed: bytes = msgpack.packb(plain)
         return packed
@@ -295,31 +378,54 @@ class Session:
         self._pending = deque((seq, t, flags) for seq, t, flags in plain["pending"])
         self.counters = Counters(**plain["counters"])
         load_state(pool._drift or (), self.slot, plain["drift"])
+        load_state(pool._identities, self.slot, plain["identities"])
+        if self._resampler is not None:
+            self._resampler.restore(plain["resampler"], self.stream, pool.bundle.skeleton.shape)
 
     def _admit(self, frame: Frame) -> list[tuple[Frame, int]]:
-        """The gap rule: the frames to step for one that came, with their flags; none if it is a duplicate or late.
+        """The frames to step for one that came, with their flags.
+
+        None if it is a duplicate or late, or where a resampler waits for the next one.
+        """
+        self.counters.frames += 1
+        if self._resampler is None:
+            return self._follow(frame)
+        last_seq = self._resampler.last_seq
+        if last_seq is not None and frame.seq <= last_seq:
+            self._count_old(frame.seq, last_seq)
+            return []
+        return [stepped for made in self._resampler.push(frame) for stepped in self._follow(made)]
+
+    def _follow(self, frame: Frame) -> list[tuple[Frame, int]]:
+        """The gap rule.
 
         Up to `fill_frames` missing frames are stepped as frames without any point; beyond that the stream restarts.
         """
-        self.counters.frames += 1
         stepped = [(frame, 0)]
         if self._last is not None and frame.seq != self._last[0] + 1:
             stepped = self._bridge(frame, *self._last)
             if not stepped:
                 return stepped
         self._last = (frame.seq, frame.t_source_ns)
+        if self.pool.on_identity_jump == "reset" and self._jumped(frame, afresh=bool(stepped[-1][1] & RESET)):
+            self.counters.restarts += 1
+            before, self._since_reset = self._warming(stepped[:-1]), 0
+            return [*before, *self._warming([(frame, RESET | IDENTITY_JUMP)])]
+        return self._warming(stepped)
+
+    def _warming(self, stepped: list[tuple[Frame, int]]) -> list[tuple[Frame, int]]:
+        """Flag those that come too soon after a start, and count all."""
         cold = self._warmup - self._since_reset
-        if cold > 0:
-            stepped = [(f, flags | WARMING_UP if i < cold else flags) for i, (f, flags) in enumerate(stepped)]
         self._since_reset += len(stepped)
+        if cold > 0:
+            return [(f, flags | WARMING_UP if i < cold else flags) for i, (f, flags) in enumerate(stepped)]
         return stepped
 
     def _bridge(self, frame: Frame, last_seq: int, last_t: int) -> list[tuple[Frame, int]]:
         """The frames to step for one that does not follow the last one."""
         missing = frame.seq - last_seq - 1
         if missing < 0:
-            self.counters.duplicates += frame.seq == last_seq
-            self.counters.late += frame.seq < last_seq
+            self._count_old(frame.seq, last_seq)
             return []
         self.counters.gaps += 1
         if missing > self.pool.bundle.gaps.fill_frames:
@@ -333,6 +439,19 @@ class Session:
             shape = self.pool.bundle.skeleton.shape
             stepped.append((missing_frame(shape, seq=last_seq + i, t_source_ns=t, stream=self.stream), GAP_FILLED))
         return [*stepped, (frame, 0)]
+
+    def _count_old(self, seq: int, last_seq: int) -> None:
+        self.counters.duplicates += seq == last_seq
+        self.counters.late += seq < last_seq
+
+    def _jumped(self, frame: Frame, *, afresh: bool) -> bool:
+        """Whether animals seem to have been mixed up at this frame. afresh: nothing before it counts."""
+        pool = self.pool
+        if afresh:
+            identity.reset(pool._identities, self.slot)
+        pool._one_slot[0], quality = self.slot, np.zeros(1, np.int32)
+        pool._look_at_identities(frame.keypoints[None], frame.confidence[None], pool._one_slot, quality)
+        return bool(quality[0])
 
     def _owed(self) -> list[Prediction]:
         answers: list[list[Prediction]] = [[]]

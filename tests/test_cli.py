@@ -38,6 +38,9 @@ COMMANDS = (
     "replay",
     "listen",
     "bench",
+    "keys",
+    "status",
+    "load",
 )
 SEQUENCE = "simulated/task1/test/sequence001"
 N_FRAMES = 360

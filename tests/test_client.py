@@ -138,7 +138,7 @@ def test_without_a_daemon(tmp_path: Path) -> None:
 
 def test_a_daemon_that_stops_is_noticed_by_the_next_frames(tiny_bundle: Path) -> None:
     with daemon(tiny_bundle) as child, Subscriber(child.predictions, timeout_s=60) as everything:
-        publisher = Publisher(child.frames, "cage1", MICE7, 30.0)
+        publisher = Publisher(child.frames, "cage1", MICE7, 30.0, reconnect_s=0.0)
         opened = everything.receive(60)
         assert isinstance(opened, StreamEvent)
         assert (opened.type, opened.stream, opened.fields["clock"]) == ("opened", "cage1", "monotonic")
@@ -158,7 +158,7 @@ def test_a_stream_that_was_idle_too_long_is_gone(tiny_bundle: Path) -> None:
     with (
         daemon(tiny_bundle, idle_timeout_s=0.1) as child,
         Subscriber(child.predictions, "cage1", timeout_s=60) as subscriber,
-        Publisher(child.frames, "cage1", MICE7, 30.0) as publisher,
+        Publisher(child.frames, "cage1", MICE7, 30.0, reconnect_s=0.0) as publisher,
     ):
         assert list(subscriber) == []  # until it is closed
         with pytest.raises(ServeError, match="'cage1' is not open: send a hello first"):

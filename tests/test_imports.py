@@ -15,8 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "rtseg"
 
 # From the ground up. A part may import from lower floors, and on its own floor from parts that stand before it.
 FLOORS = (
-    ("errors", "machine", "config", "skeleton"),
-    ("frames",),
+    ("errors", "machine", "nvidia", "config", "skeleton"),
+    ("frames", "records", "resampling"),
+    ("recorder",),
     ("recordings",),
     ("features",),
     ("simulate", "network", "predictions"),
@@ -28,16 +29,23 @@ FLOORS = (
     ("scaling", "reliability_plot", "calibrate", "model_card"),
     ("training", "study"),
     ("serve",),
-    ("client", "replay", "bench"),
+    ("comeback", "client", "replay", "recorded", "verify", "bench"),
     ("paper",),
-    ("progress", "report"),
+    ("progress", "logs", "report", "daemon_report", "doctor"),
     ("cli",),
 )
 ORDER = [part for floor in FLOORS for part in floor]
 APART = {("features", "recordings")}
 """Lower, and still none of its business: DESIGN puts the two side by side."""
 
-TORCH = ("rtseg/model/", "rtseg/training/", "rtseg/engine/torch_engine.py", "rtseg/bench", "rtseg/paper/timing.py")
+TORCH = (
+    "rtseg/model/",
+    "rtseg/training/",
+    "rtseg/engine/torch_engine.py",
+    "rtseg/engine/cuda_engine.py",
+    "rtseg/bench",
+    "rtseg/paper/timing.py",
+)
 TENSORRT = "rtseg/engine/tensorrt_engine.py"
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 HEAVY = {
@@ -53,6 +61,7 @@ HEAVY = {
     "onnxruntime",
     "xgboost",
 }
+TRITON = "rtseg/engine/cuda_kernel.py"
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -124,6 +133,7 @@ def test_what_is_imported_from_outside(path: Path) -> None:
         assert top not in PICKLES, f"{where}: no pickle, on the wire or on disk"
         assert top not in ("torch", "torchvision") or name.startswith(TORCH), f"{where}: torch has no place here"
         assert top not in ("tensorrt", "tensorrt_rtx") or name == TENSORRT, f"{where}: tensorrt stays in its own file"
+        assert top != "triton" or name == TRITON, f"{where}: triton stays in its own file"
     if not name.startswith(("rtseg/model/", "rtseg/training/")):
         for line, module in imports_of(path, everywhere=False):
             assert module.split(".")[0] not in HEAVY, f"{name}, line {line}: {module} belongs inside the function"

@@ -33,12 +33,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE"),
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, onnx or torch.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, cuda, tensorrt, onnx or torch.")]
 Root = Annotated[
     Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")
 ]
 Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+KeyFile = Annotated[Path | None, typer.Option("--key", help="Your key file, where the daemon asks for one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
 
 

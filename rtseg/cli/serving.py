@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Fps, Out, Quiet, Settings, app
+from rtseg.cli.app import Bundle, EngineName, Fps, KeyFile, Out, Quiet, Settings, app
 from rtseg.errors import RtsegError, ServeError
 
 
@@ -24,12 +24,15 @@ def annotate(
     fps: Fps = None,
     engine: EngineName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    resample: Annotated[bool, typer.Option("--resample", help="Take recordings of other frame rates.")] = False,
+    identity: Annotated[str, typer.Option(help="Where animals were mixed up: flag, swap or reset.")] = "flag",
 ) -> None:
     """Write the model's answers about recordings: a row a frame, and a row a bout."""
     from rtseg.annotate import annotate as run
     from rtseg.classifier import load
 
-    for done in run(load(bundle, engine), recordings, out, fps=fps, overwrite=overwrite):
+    classifier = load(bundle, engine, identity=identity)
+    for done in run(classifier, recordings, out, fps=fps, overwrite=overwrite, resample=resample):
         for warning in done.warnings:
             typer.echo(f"{done.name}: warning: {warning}", err=True)
         typer.echo(f"{done.name}: {len(done.predictions)} frames -> {done.frames_file}, {done.bouts_file.name}")
@@ -40,23 +43,31 @@ def serve(
     bundle: Bundle,
     config_file: Annotated[Path | None, typer.Option("--config", help="Settings of the daemon (TOML).")] = None,
     set_: Settings = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="auto, numba, cuda, tensorrt, onnx or torch.")] = None,
     frames: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
     predictions: Annotated[str | None, typer.Option(help="Address for predictions.")] = None,
+    keys: Annotated[str | None, typer.Option(help="Folder of keys: every connection needs one (`rtseg keys`).")] = None,
+    record: Annotated[str | None, typer.Option(help="Folder for recordings (MCAP), one file a run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
     from rtseg import config
     from rtseg.classifier import load
     from rtseg.config import ServeSettings
+    from rtseg.logs import background
     from rtseg.serve.daemon import serve as run
 
-    chosen = [f"{k}={json.dumps(v)}" for k, v in (("frames", frames), ("predictions", predictions)) if v]
+    given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
+    given |= {"record": record, "resume": resume}
+    chosen = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
     overrides = [*(set_ or ()), *chosen]
     try:
         if config_file:
             settings = config.load(config_file, ServeSettings, overrides)
         else:
             settings = config.from_plain({}, ServeSettings, overrides)
-        run(load(bundle, settings.engine, settings.capacity), settings)
+        with background(settings.log_format):
+            run(load(bundle, settings.engine, settings.slots, settings.identity), settings)
     except RtsegError as error:
         raise ServeError(str(error)) from error
 
@@ -71,8 +82,15 @@ def replay(
     stream: Annotated[str | None, typer.Option(help="Stream name; default: the recording's.")] = None,
     fps: Fps = None,
     quiet: Quiet = False,
+    key: KeyFile = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Of an .mcap: step it again and compare every bit.")] = False,
+    bundle: Annotated[Path | None, typer.Option(help="For --verify: the model's folder.")] = None,
 ) -> None:
     """Play a recording to a daemon as a camera would, and show its answers as they come."""
+    if verify:
+        from rtseg.cli.recordings import verify as compare
+
+        return compare(recording, bundle)
     from rtseg.predictions import write_predictions
     from rtseg.recordings.open import read_recording
     from rtseg.replay import replay as play
@@ -83,7 +101,7 @@ def replay(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     with watch(quiet) as show:
-        done = play(source, to, speed=times, stream=stream, on_prediction=show)
+        done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)
     if out:
         write_predictions(done.predictions, out)
     print_latency(done)
@@ -95,12 +113,13 @@ def listen(
     address: Annotated[str, typer.Option("--from", help="Predictions address.")] = "tcp://127.0.0.1:5758",
     bouts: Annotated[bool, typer.Option("--bouts", help="Only where a bout begins.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Stop after so many seconds of silence.")] = None,
+    key: KeyFile = None,
 ) -> None:
     """Print predictions as they are published, one JSON line each."""
     from rtseg.client import Subscriber
     from rtseg.report import prediction_line
 
-    with Subscriber(address, streams or (), timeout_s=timeout) as subscriber:
+    with Subscriber(address, streams or (), timeout_s=timeout, key=key) as subscriber:
         for prediction in subscriber:
             if prediction.event or not bouts:
                 typer.echo(prediction_line(prediction))

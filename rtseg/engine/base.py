@@ -17,7 +17,8 @@ from rtseg.network import NetworkSpec
 class Engine(ABC):
     """One network on one backend, for `capacity` slots.
 
-    exact: whether a stream's outputs are bit for bit the same whoever else is in the batch.
+    exact: whether a stream's outputs are bit for bit the same whoever else is in the batch; where not, they differ by
+    rounding only, within the bundle's tolerance.
     """
 
     name: str

@@ -6,12 +6,14 @@ Lays a bundle's weights out once at load; the computing is in `numba_kernels`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.engine import numba_kernels as kernels
 from rtseg.engine.base import Engine
+from rtseg.engine.lanes import LANES
 from rtseg.errors import EngineError
 from rtseg.network import NetworkSpec
 
@@ -19,34 +21,40 @@ F32 = NDArray[np.float32]
 
 
 class NumbaEngine(Engine):
-    """Batch rows are stepped one after the other, so a stream's bits depend on nothing but its own frames."""
+    """A stream's bits depend on nothing but its own frames, whatever the batch.
+
+    stored: `float32`, or `float16` where every weight of every matrix is one exactly: half the bytes, the same bits.
+    """
 
     name = "numba"
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
         super().__init__(spec, capacity)
+        if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
+            raise EngineError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
         self._tape = tape(spec, weights)
-        numbers = (c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads, len(spec.cells), len(spec.views))
+        self.stored = "float16" if self._tape[1].dtype == np.uint16 else "float32"
+        classes = max(len(h.classes) for h in spec.heads)
+        numbers = [c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads, len(spec.cells), len(spec.views)]
+        regions = _regions(spec, classes)
         cells = [size for cell in spec.cells for size in (cell.encoder, cell.hidden, cell.period)]
         views = [column for view in spec.views for column in view]
-        self._sizes = np.array(
-            [*numbers, *spec.dilations, *spec.head_dilations, *spec.offsets, *cells, *views], np.int64
-        )
+        after = [*spec.dilations, *spec.head_dilations, *spec.offsets, *cells, *views]
+        sizes = np.array([*numbers, classes, *after], np.int64)
+        places = np.zeros((3, max(kernels.REGIONS, kernels.BLOCK)), np.uintp)
+        places[0, : kernels.REGIONS] = kernels.BLOCK * (np.cumsum(regions) - regions)
+        places[1, : kernels.REGIONS] = regions
+        self._plan = sizes, places
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
         self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
-        windows = k * (len(spec.dilations) * c + len(spec.head_dilations) * n_heads * g)
-        # A cell needs room for what enters it and, beside that, first for a view and its code, then for its gates.
-        y = [2 * c, 2 * g]
-        y += [spec.entering(q) + max(spec.n_features + q.encoder, 6 * q.hidden) for q in spec.cells]
-        scratch = spec.n_features + spec.width + 2 * spec.n_outputs + n_heads * g + windows + max(y)
-        self._scratch = _aligned((scratch,))
-        self._memory = _aligned((capacity, int(kernels.padded(self._ring_floats))))
+        self._scratch = _aligned((kernels.BLOCK * sum(regions) + LANES,), np.float32)
+        self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
         self._frames = np.zeros(capacity, np.int64)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
-        kernels.advance(features, slots, self._tape, self._sizes, self._memory, self._frames, self._scratch, out)
+        kernels.advance(features, slots, self._tape, self._plan, self._memory, self._frames, self._scratch, out)
 
     def reset(self, slots: NDArray[np.int32]) -> None:
         self._memory[slots] = 0.0
@@ -66,50 +74,110 @@ class NumbaEngine(Engine):
         self._memory[slot, : self._ring_floats] = np.frombuffer(data[8:], np.float32)
 
 
-def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> F32:
-    """A bundle's tensors in the order in which a step reads them, each from a cache line's beginning on."""
-    parts = [np.ravel(part) for part in _in_order(spec, weights)]
-    filled = _aligned((sum(int(kernels.padded(part.size)) for part in parts),))
-    at = 0
-    for part in parts:
-        filled[at : at + part.size] = part
-        at += int(kernels.padded(part.size))
-    return filled
+def _regions(spec: NetworkSpec, classes: int) -> list[int]:
+    """Floats that a row needs in every part of the scratch (`kernels.REGIONS`); values may pass their end."""
+    views, n_heads = max(len(spec.views), 1), len(spec.heads)
+    heads = n_heads * _padded(spec.head_channels)
+    entering = max((spec.entering(cell) for cell in spec.cells), default=0)
+    hidden = max((cell.hidden for cell in spec.cells), default=0)
+    layer = max(_padded(spec.channels), heads)
+    taps = spec.kernel * max(spec.channels, n_heads * spec.head_channels)
+    of_classes = n_heads * _padded(classes)
+    codes = views * _padded(sum(cell.encoder for cell in spec.cells))
+    # Views lie side by side from row to row, so this one part has no room between rows; neither do codes.
+    sizes = [views * spec.n_features, _padded(spec.width) + LANES, codes, entering]
+    sizes += [3 * hidden + LANES, 3 * hidden + LANES, hidden + LANES, taps, layer, layer]
+    sizes += [_padded(spec.n_outputs) + heads + LANES, of_classes, of_classes]
+    return sizes[:1] + [_padded(size) for size in sizes[1:]]
 
 
-def _in_order(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[F32]:
+def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, NDArray[Any]]:
+    """A bundle's vectors and matrices in the order in which a step reads them (`products`)."""
+    vectors = [weights[f"scaler.{part}"] for part in ("fill", "shift", "scale", "clip")]
+    matrices = []
+    for bias, weight in _products(spec, weights):
+        vectors += list(bias)
+        matrices += [_panels(matrix) for matrix in weight]
+    for part in ("scale", "shift"):
+        vectors.append(np.concatenate([weights[f"head.{h.name}.calibration.{part}"] for h in spec.heads]))
+    flat = np.concatenate(matrices).astype(np.float32)
+    with np.errstate(over="ignore"):
+        halves = flat.astype(np.float16)
+    if np.array_equal(halves.astype(np.float32), flat):
+        flat = halves.view(np.uint16)
+    return _laid(np.concatenate([_widened(v) for v in vectors]).astype(np.float32)), _laid(flat)
+
+
+def _products(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[tuple[F32, F32]]:
+    """Every product of a step in order: biases (groups, outputs) and weights (groups, inputs, outputs)."""
     heads = [f"head.{h.name}" for h in spec.heads]
-    n_classes = [len(h.classes) for h in spec.heads]
-    yield from (w["scaler.fill"], w["scaler.shift"], w["scaler.scale"], w["scaler.clip"])
     if spec.channels:
-        yield from (w["input.bias"], w["input.weight"].T)
-        yield from _residual(w, "trunk")
-    for number in range(len(spec.cells)):
-        for part in ("encode", "enter", "recur"):
-            yield from (w[f"cell.{number}.{part}.bias"], w[f"cell.{number}.{part}.weight"].T)
-    refined = spec.head_channels > 0
-    enter = [w[f"{h}.enter.weight"] for h in heads] if refined else []  # each (n + D, G): probabilities, then the trunk
-    yield np.concatenate([w[f"{h}.{part}.bias"] for part in ("first", "enter")[: 1 + refined] for h in heads])
-    yield np.concatenate(
-        [w[f"{h}.first.weight"].T for h in heads] + [e[n:].T for e, n in zip(enter, n_classes, strict=refined)]
-    )
-    for i, (h, n) in enumerate(zip(heads, n_classes, strict=True)):
-        if refined:
-            yield enter[i][:n]
-            yield from _residual(w, h)
-            yield from (w[f"{h}.leave.bias"], w[f"{h}.leave.weight"].T)
-        yield from (w[f"{h}.calibration.scale"], w[f"{h}.calibration.shift"])
+        yield w["input.bias"][None], w["input.weight"][None]
+        for layer in range(len(spec.dilations)):
+            yield from _residual([w[f"trunk.{part}"][layer][None] for part in _RESIDUAL])
+    if spec.cells:
+        cells = [f"cell.{number}" for number in range(len(spec.cells))]
+        bias = np.concatenate([w[f"{cell}.encode.bias"] for cell in cells])
+        yield bias[None], np.concatenate([w[f"{cell}.encode.weight"] for cell in cells], axis=1)[None]
+        for cell in cells:
+            for part in ("enter", "recur"):
+                yield w[f"{cell}.{part}.bias"][None], w[f"{cell}.{part}.weight"][None]
+    first_bias = _widened(np.concatenate([w[f"{h}.first.bias"] for h in heads]))
+    first_weight = _widened(np.concatenate([w[f"{h}.first.weight"] for h in heads], axis=1))
+    if not spec.head_channels:
+        yield first_bias[None], first_weight[None]
+        return
+    n_classes = [len(h.classes) for h in spec.heads]
+    most = max(n_classes)
+    enter = [w[f"{h}.enter.weight"] for h in heads]  # each (n + D, G): probabilities, then the trunk
+    biases = [first_bias, *(_widened(w[f"{h}.enter.bias"]) for h in heads)]
+    weights = [first_weight, *(_widened(e[n:]) for e, n in zip(enter, n_classes, strict=True))]
+    yield np.concatenate(biases)[None], np.concatenate(weights, axis=1)[None]
+    from_first = np.stack([np.pad(e[:n], ((0, most - n), (0, 0))) for e, n in zip(enter, n_classes, strict=True)])
+    yield np.zeros((len(heads), spec.head_channels), np.float32), from_first
+    for layer in range(len(spec.head_dilations)):
+        yield from _residual([np.stack([w[f"{h}.{part}"][layer] for h in heads]) for part in _RESIDUAL])
+    spare = [most - n for n in n_classes]
+    biases = [np.pad(w[f"{h}.leave.bias"], (0, n)) for h, n in zip(heads, spare, strict=True)]
+    weights = [np.pad(w[f"{h}.leave.weight"], ((0, 0), (0, n))) for h, n in zip(heads, spare, strict=True)]
+    yield np.stack(biases), np.stack(weights)
 
 
-def _residual(w: Mapping[str, F32], name: str) -> Iterator[F32]:
-    for layer, conv in enumerate(w[f"{name}.conv.weight"]):  # (K, C_in, C_out)
-        yield from (w[f"{name}.conv.bias"][layer], conv.reshape(-1, conv.shape[-1]).T)
-        yield from (w[f"{name}.mix.bias"][layer], w[f"{name}.mix.weight"][layer].T)
+_RESIDUAL = ("conv.bias", "conv.weight", "mix.bias", "mix.weight")
 
 
-def _aligned(shape: tuple[int, ...]) -> F32:
-    """Zeros that begin at a cache line."""
-    size = int(np.prod(shape))
-    room = np.zeros(size + kernels.LINE, np.float32)
-    start = -room.ctypes.data // room.itemsize % kernels.LINE
+def _residual(parts: list[F32]) -> Iterator[tuple[F32, F32]]:
+    """Both products of one layer of all groups."""
+    bias, conv, mix_bias, mix = parts  # conv: (groups, K, C, C)
+    yield bias, conv.reshape(len(conv), -1, conv.shape[-1])
+    yield mix_bias, mix
+
+
+def _panels(weight: F32) -> F32:
+    """(inputs, outputs) to panels (inputs, LANES), one after the other and flat."""
+    wide = _widened(weight)
+    return np.ravel(wide.reshape(len(weight), -1, LANES).transpose(1, 0, 2))
+
+
+def _padded(n: int) -> int:
+    return -(-n // LANES) * LANES
+
+
+def _widened(part: F32) -> F32:
+    """The last axis filled up to whole LANES with zeros."""
+    return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, _padded(part.shape[-1]) - part.shape[-1])])
+
+
+def _laid(values: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins at a cache line."""
+    room = _aligned(values.shape, values.dtype)
+    room[:] = values
+    return room
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin at a cache line (64 bytes)."""
+    size, item = int(np.prod(shape)), np.dtype(dtype).itemsize
+    room = np.zeros(size + 64 // item, dtype)
+    start = -room.ctypes.data // item % (64 // item)
     return room[start : start + size].reshape(shape)

@@ -1,9 +1,9 @@
 """One fused step of the multitask network over ring buffers, compiled for the CPU.
 
 `advance` steps N rows in order, each in its slot; a batch of streams and a whole recording are the same call, hence the
-same machine code. All weights lie on one tape in the order in which a step reads them, the inputs of one output side by
-side, so that an output is one dot product. Only these dot products may be reassociated and contracted; a NaN in a
-feature is replaced before it gets there. Few plain arguments: 29 arrays in tuples cost a call 6 µs, these 0.7.
+same machine code. Up to BLOCK rows go through a product together, so that weights come from the cache; a cell moves on
+as many rows at once as do not wait for one another. Bits depend on neither: see `products`. A NaN in a feature is
+replaced before it gets anywhere. Few plain arguments: 29 arrays in tuples cost a call 6 µs.
 """
 
 from __future__ import annotations
@@ -15,200 +15,169 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rtseg.engine import lanes
+from rtseg.engine.lanes import load, store
+from rtseg.engine.products import At, N, Tape, padded, product
+
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-Place = int | np.unsignedinteger[Any]
 
-LINE = 16
-"""Floats in a cache line; everything on the tape begins at a multiple of it."""
-
-
-@njit(cache=True)
-def padded(n: Place) -> Place:
-    """n floats, rounded up to whole cache lines.
-
-    Places are unsigned throughout: a signed index may count from the end, and asking whether it does keeps a compiler
-    from vectorising.
-    """
-    return (np.uintp(n) + np.uintp(LINE - 1)) // np.uintp(LINE) * np.uintp(LINE)
-
-
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _product(tape: F32, at: Place, s: F32, x: Place, n_in: Place, y: Place, n_out: Place) -> Place:
-    """s[y:] (O,) = weight (O, I) @ s[x:] (I,) + bias (O,), bias and weight at `at` on the tape; where the tape goes on.
-
-    Four outputs at a time keep four sums in registers and read x once for them.
-    """
-    one, four, last = np.uintp(1), np.uintp(4), np.uintp(n_out)
-    bias, row = np.uintp(at), np.uintp(at) + padded(n_out)
-    o = np.uintp(0)
-    while o + four <= last:
-        row1 = row + n_in
-        row2 = row1 + n_in
-        row3 = row2 + n_in
-        s0 = s1 = s2 = s3 = np.float32(0.0)
-        for i in range(n_in):
-            v = s[x + i]
-            s0 += tape[row + i] * v
-            s1 += tape[row1 + i] * v
-            s2 += tape[row2 + i] * v
-            s3 += tape[row3 + i] * v
-        to = y + o
-        s[to] = s0 + tape[bias]
-        s[to + one] = s1 + tape[bias + one]
-        s[to + one + one] = s2 + tape[bias + one + one]
-        s[to + one + one + one] = s3 + tape[bias + one + one + one]
-        o += four
-        row = row3 + n_in
-        bias += four
-    while o < last:
-        s0 = np.float32(0.0)
-        for i in range(n_in):
-            s0 += tape[row + i] * s[x + i]
-        s[y + o] = s0 + tape[bias]
-        o += one
-        row += n_in
-        bias += one
-    return np.uintp(at) + padded(n_out) + padded(n_out * n_in)
+BLOCK = 24
+"""Rows that go through a product together: what they need lies in the second cache beside one product's weights."""
+HEADER = 9
+REGIONS = 13
+"""Parts of the scratch, each with room for BLOCK rows: scaled features in all views (V * F) | h (D) | codes (V * E's) |
+what enters a cell (2E) | gates from it (3R) | gates from the state (3R) | states (R) | taps (K * C or H * K * G) | a
+layer's inner value | and outer value (C or H * G) | logits and what enters the heads (P + H * G) | probabilities (H * N
+classes) | what leaves the heads (H * N)."""
+NOTHING = np.uintp(0)
 
 
 @njit(cache=True, error_model="numpy")
-def _softmax(s: F32, logits: Place, n: Place, out: F32, to: Place) -> None:
-    """s[logits:] (n,) to probabilities in out[to:]."""
+def _softmax(s: F32, logits: Any, n: Any, to: Any, room: Any) -> None:
+    """s[logits:] (n,) to probabilities in s[to:], and zeros up to s[to + room]."""
     top = s[logits]
     for i in range(n):
         top = max(top, s[logits + i])
+    for i in range(np.uintp(0), padded(n), N):
+        value = lanes.subtract(load(s, logits + i), lanes.spread(top))
+        store(s, to + i, lanes.exponential(value))
     total = np.float32(0.0)
     for i in range(n):
-        out[to + i] = math.exp(s[logits + i] - top)
-        total += out[to + i]
+        total += s[to + i]
     for i in range(n):
-        out[to + i] /= total
+        s[to + i] /= total
+    for i in range(n, room):
+        s[to + i] = np.float32(0.0)
 
 
 @njit(cache=True, error_model="numpy")
-def _recall(
-    rings: F32, at: Place, frame: Place, kernel: Place, dilations: I64, widths: tuple[Place, Place], s: F32, to: Place
-) -> Place:
-    """All older taps of all layers of one block into their windows, before any is needed; where its rings end.
-
-    rings[at:]: per layer (depth, H*G). s[to:], the windows: per layer and head (K, G), oldest tap first, the last row
-    left alone. widths: (H, G). A stream that was not stepped lately lies in no cache: these reads do not wait for one
-    another, as they would if each layer fetched its own.
-    """
-    n_heads, width = widths
-    one, row = np.uintp(1), n_heads * width
-    for layer in range(len(dilations)):
-        dilation = np.uintp(dilations[layer])
-        depth = (kernel - one) * dilation + one
-        back = frame % depth
-        for tap in range(kernel - one):
-            back += one if tap == 0 else dilation  # the oldest lies one past the newest
-            if back >= depth:
-                back -= depth
-            start = at + back * row
-            for head in range(n_heads):
-                window = to + (head * kernel + tap) * width
-                for c in range(width):
-                    s[window + c] = rings[start + c]
-                start += width
-        at += depth * row
-        to += kernel * row
-    return at
+def _relu(s: F32, at: Any, n: Any) -> None:
+    for i in range(np.uintp(0), padded(n), N):
+        store(s, at + i, lanes.larger(load(s, at + i), lanes.spread(np.float32(0.0))))
 
 
 @njit(cache=True, error_model="numpy")
-def _remember(rings: F32, now: Place, s: F32, x: Place, newest: Place, channels: Place) -> None:
-    """s[x:] (C,) into its ring's row of this frame and into its window's newest tap."""
-    for c in range(channels):
-        rings[now + c] = s[newest + c] = s[x + c]
-
-
-@njit(cache=True, error_model="numpy")
-def _residual(tape: F32, at: Place, s: F32, x: Place, window: Place, taps: Place, y: Place, channels: Place) -> Place:
-    """s[x:] (C,) += mix(relu(conv(s[window:] (taps,)))); s[y:] (2*C,) is scratch."""
-    at = _product(tape, at, s, window, taps, y, channels)
-    for c in range(channels):
-        s[y + c] = max(s[y + c], np.float32(0.0))
-    at = _product(tape, at, s, y, channels, y + channels, channels)
-    for c in range(channels):
-        s[x + c] += s[y + channels + c]
-    return at
-
-
-@njit(cache=True, error_model="numpy")
-def _sigmoid(x: Any) -> Any:
-    return np.float32(1.0) / (np.float32(1.0) + np.exp(-x))
-
-
-@njit(cache=True, error_model="numpy")
-def _encode(tape: F32, at: Place, s: F32, z: Place, views: I64, code: Place, width: Place, to: Place) -> Place:
-    """relu(encode(view(s[z:]))) over all views: the mean, and the maximum less it, into s[to:] (2E,).
-
-    Without views the one code (E,).
-
-    views: (V, F) columns from 1, negative where the sign turns. s[code:]: scratch, one view (F,) and one code (E,).
-    """
-    n_features, n_views = np.uintp(views.shape[1]), np.uintp(views.shape[0])
-    if n_views == 0:
-        at = _product(tape, at, s, z, n_features, to, width)
-        for e in range(width):
-            s[to + e] = max(s[to + e], np.float32(0.0))
-        return at
-    view = code
-    code = view + n_features
-    share = np.float32(1.0 / n_views)
-    after = at
-    for v in range(n_views):
-        for f in range(n_features):
-            column = views[v, f]
-            value = s[z + np.uintp(abs(column) - 1)]
-            s[view + f] = value if column > 0 else -value
-        after = _product(tape, at, s, view, n_features, code, width)
-        for e in range(width):
-            value = max(s[code + e], np.float32(0.0))
-            s[to + e] = value * share if v == 0 else s[to + e] + value * share
-            s[to + width + e] = value if v == 0 else max(s[to + width + e], value)
-    for e in range(width):
-        s[to + width + e] -= s[to + e]
-    return after
-
-
-@njit(cache=True, error_model="numpy")
-def _gru(tape: F32, at: Place, s: F32, entering: Place, state: Place, scratch: Place, n: Place, width: Place) -> Place:
-    """s[state:] (R,), what a cell was a period ago, to what it is now; s[entering:] (width,), s[scratch:] (6R,)."""
-    given, kept = scratch, scratch + n + n + n
-    at = _product(tape, at, s, entering, width, given, n + n + n)
-    at = _product(tape, at, s, state, n, kept, n + n + n)
-    for i in range(n):
-        reset = _sigmoid(s[given + i] + s[kept + i])
-        update = _sigmoid(s[given + n + i] + s[kept + n + i])
-        new = np.tanh(s[given + n + n + i] + reset * s[kept + n + n + i])
-        s[state + i] = (np.float32(1.0) - update) * new + update * s[state + i]
-    return at
-
-
-@njit(cache=True, error_model="numpy")
-def _scale(tape: F32, features: F32, s: F32) -> Place:
-    """Raw features (F,) to scaled and clipped ones in s[0:]; the tape begins with fill, shift, scale, clip."""
+def _scale(vectors: F32, features: F32, views: I64, s: F32, z: Any) -> None:
+    """Raw features (F,) to scaled and clipped ones in s[z:] (F,), or in every view (V, F)."""
     n = np.uintp(len(features))
     shift = padded(n)
     scale = shift + shift
-    clip = tape[scale + shift]
+    clip = vectors[scale + shift]
     for f in range(n):
         value = features[f]
         if math.isnan(value):
-            value = tape[f]
-        s[f] = min(max((value - tape[shift + f]) * tape[scale + f], -clip), clip)
-    return scale + shift + np.uintp(LINE)
+            value = vectors[f]
+        s[z + f] = min(max((value - vectors[shift + f]) * vectors[scale + f], -clip), clip)
+    # The first view is the features as they are, or else the last to be written.
+    for v in range(len(views) - 1, -1, -1):
+        to = z + np.uintp(v) * n
+        if v > 0:
+            for f in range(n):
+                column = views[v, f]
+                value = s[z + np.uintp(abs(column) - 1)]
+                s[to + f] = value if column > 0 else -value
+
+
+@njit(cache=True, error_model="numpy")
+def _taps(
+    rings: F32,
+    at: Any,
+    frame: Any,
+    kernel: Any,
+    dilation: Any,
+    shape: tuple[Any, Any],
+    s: F32,
+    x: Any,
+    x_step: Any,
+    to: Any,
+) -> Any:
+    """s[x:] into its ring and, with the older taps, oldest first, into s[to:] (H, K, G); where the ring ends.
+
+    rings[at:]: (depth, H * G). shape: H, G. x_step: from one head's value in s[x:] to the next one's.
+    """
+    n_heads, width = shape
+    one, row = np.uintp(1), n_heads * width
+    depth = (kernel - one) * dilation + one
+    back = frame % depth
+    for head in range(n_heads):
+        for c in range(width):
+            rings[at + back * row + head * width + c] = s[x + head * x_step + c]
+    for tap in range(kernel):
+        back += one if tap == 0 else dilation  # the oldest lies one past the newest
+        if back >= depth:
+            back -= depth
+        if kernel == one:
+            back = frame % depth
+        start = at + back * row
+        for head in range(n_heads):
+            window = to + (head * kernel + tap) * width
+            for c in range(width):
+                s[window + c] = rings[start + c]
+            start += width
+    return at + depth * row
+
+
+@njit(cache=True, error_model="numpy")
+def _residual(
+    tape: Tape, at: At, s: F32, x: tuple[Any, Any], taps: tuple[Any, Any], y: tuple[Any, Any, Any], shape: Any
+) -> At:
+    """s[x] += mix(relu(conv(s[taps]))) for some rows of some groups.
+
+    x: its beginning and how far rows lie apart; taps likewise; y: two places for inner values, and how far their rows
+    lie apart. shape: rows, groups, kernel, width.
+    """
+    rows, groups, kernel, width = shape
+    inner, outer, y_row = y
+    wide = padded(width)
+    at = product(tape, at, s, (taps[0], taps[1], kernel * width), (inner, y_row), (rows, groups, kernel * width, width))
+    for row in range(rows):
+        _relu(s, inner + row * y_row, groups * wide)
+    at = product(tape, at, s, (inner, y_row, wide), (outer, y_row), (rows, groups, width, width))
+    for row in range(rows):
+        here, there = x[0] + row * x[1], outer + row * y_row
+        for i in range(np.uintp(0), groups * wide, N):
+            store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
+    return at
+
+
+@njit(cache=True, error_model="numpy")
+def _entering(s: F32, codes: Any, step: Any, views: Any, width: Any, to: Any) -> None:
+    """Codes (V, E) of one row, `step` apart, to what enters a cell: their mean and the maximum less it, or the code."""
+    zero = np.float32(0.0)
+    if views == 0:
+        for e in range(width):
+            s[to + e] = max(s[codes + e], zero)
+        return
+    share = np.float32(1.0 / views)
+    for e in range(width):
+        value = max(s[codes + e], zero)
+        mean, top = value * share, value
+        for v in range(np.uintp(1), views):
+            value = max(s[codes + v * step + e], zero)
+            mean += value * share
+            top = max(top, value)
+        s[to + e] = mean
+        s[to + width + e] = top - mean
+
+
+@njit(cache=True, error_model="numpy")
+def _gates(s: F32, given: Any, kept: Any, state: Any, n: Any) -> None:
+    """s[state:] (R,), what a cell was a period ago, to what it is now; gates (3R,) in the order reset, update, new."""
+    for i in range(np.uintp(0), n, N):
+        reset = lanes.sigmoid(lanes.add(load(s, given + i), load(s, kept + i)))
+        update = lanes.sigmoid(lanes.add(load(s, given + n + i), load(s, kept + n + i)))
+        new = lanes.tanh(lanes.muladd(reset, load(s, kept + n + n + i), load(s, given + n + n + i)))
+        before = load(s, state + i)
+        store(s, state + i, lanes.muladd(update, lanes.subtract(before, new), new))
 
 
 @njit(cache=True, error_model="numpy")
 def advance(
     features: F32,
     slots: NDArray[np.int32],
-    tape: F32,
-    sizes: I64,
+    tape: Tape,
+    plan: tuple[I64, NDArray[np.uintp]],
     memory: F32,
     frames: I64,
     s: F32,
@@ -216,90 +185,177 @@ def advance(
 ) -> None:
     """features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
 
-    sizes: C, G, K, L, R, H, Q cells, V views, then L + R dilations, H + 1 offsets of the heads' outputs, Q times
-    (encoder, hidden, period), and V * F columns. memory: (S, floats), a slot's rings: per trunk layer (depth, C), per
-    head layer (depth, H*G), per cell (period, hidden). s: scratch; nothing in it outlives a row. Everything in it is
-    named by its place: a slice would cost as much as a small product.
+    plan: sizes and places. sizes: C, G, K, L, R, H, Q cells, V views, N classes of the largest head, L + R dilations,
+    H + 1 offsets of the heads' outputs, Q times (encoder, hidden, period), and V * F columns. places: where each of the
+    scratch's REGIONS begins, how far its rows lie apart, and room for the rows' frame numbers. memory: (S, floats), a
+    slot's rings: per trunk layer (depth, C), per head layer (depth, H * G), per cell (period, hidden). frames: (S,)
+    frames since a slot's reset. s: scratch, see REGIONS; nothing in it outlives a block. Everything in it is named by
+    its place: a slice would cost as much as a small product.
     """
+    for start in range(0, len(slots), BLOCK):
+        stop = min(start + BLOCK, len(slots))
+        _block(features[start:stop], slots[start:stop], tape, plan, memory, frames, s, out[start:stop])
+
+
+@njit(cache=True, error_model="numpy")
+def _block(
+    features: F32, slots: NDArray[np.int32], tape: Tape, plan: Any, memory: F32, frames: I64, s: F32, out: F32
+) -> None:
+    """Up to BLOCK rows; see `advance`."""
+    sizes, places = plan
     channels, width, kernel = np.uintp(sizes[0]), np.uintp(sizes[1]), np.uintp(sizes[2])
-    layers, head_layers, n_heads = np.uintp(sizes[3]), np.uintp(sizes[4]), np.uintp(sizes[5])
-    n_cells, n_views = sizes[6], sizes[7]
-    dilations, head_dilations = sizes[8 : 8 + sizes[3]], sizes[8 + sizes[3] : 8 + sizes[3] + sizes[4]]
-    offsets = sizes[8 + sizes[3] + sizes[4] :]
-    cells = offsets[sizes[5] + 1 :]
-    views = cells[3 * n_cells :].reshape((n_views, features.shape[1]))
-    n_features, n_outputs = np.uintp(features.shape[1]), np.uintp(out.shape[1])
-    one, row = np.uintp(1), n_heads * width
+    n_layers, n_head_layers, n_heads = sizes[3], sizes[4], np.uintp(sizes[5])
+    n_cells, n_views, classes = sizes[6], np.uintp(sizes[7]), np.uintp(sizes[8])
+    dilations = sizes[HEADER:]
+    offsets = dilations[n_layers + n_head_layers :][: sizes[5] + 1]
+    cells = dilations[n_layers + n_head_layers + sizes[5] + 1 :]
+    views = cells[3 * n_cells :].reshape((sizes[7], features.shape[1]))
+    rows, n_features, n_outputs = np.uintp(len(slots)), np.uintp(features.shape[1]), np.uintp(out.shape[1])
+    one = np.uintp(1)
+    place, step = places[0], places[1]
+    frame = places[2]
+    for row in range(rows):
+        frame[row] = np.uintp(frames[slots[row]])
+        frames[slots[row]] += 1
+        _scale(tape[0], features[row], views, s, place[0] + row * step[0])
+    at = (np.uintp(3) * padded(n_features) + N, np.uintp(0))
+    h, h_row = place[1], step[1]
+    y = place[8], place[9], step[8]
+    ring = np.uintp(0)
+    if channels > 0:
+        shape = rows, one, n_features, channels
+        at = product(tape, at, s, (place[0], step[0], NOTHING), (h, h_row), shape)
+        for layer in range(n_layers):
+            dilation = np.uintp(dilations[layer])
+            end = ring
+            for row in range(rows):
+                end = _taps(
+                    *(memory[slots[row]], ring, frame[row], kernel, dilation, (one, channels)),
+                    *(s, h + row * h_row, NOTHING, place[7] + row * step[7]),
+                )
+            at = _residual(tape, at, s, (h, h_row), (place[7], step[7]), y, (rows, one, kernel, channels))
+            ring = end
+    heads_ring = ring
+    for layer in range(n_head_layers):
+        ring += ((kernel - one) * np.uintp(dilations[n_layers + layer]) + one) * n_heads * width
     hidden = channels
-    for cell in range(n_cells):
-        hidden += np.uintp(cells[3 * cell + 1])
-    # Scratch: scaled features (F) | h (D) | logits (P) | entered (H*G) | probabilities (P) | windows
-    #          | y: (2*C), (2*G), or a cell's: entering (2E), then view (F), code (E), or gates (6R)
-    h = n_features
-    logits = h + hidden
-    entered = logits + n_outputs
-    probabilities = entered + row
-    windows = probabilities + n_outputs
-    head_windows = windows + layers * kernel * channels
-    y = head_windows + head_layers * kernel * row
-    for n in range(len(slots)):
-        slot = slots[n]
-        frame, rings, answer = np.uintp(frames[slot]), memory[slot], out[n]
-        trunk_end = _recall(rings, np.uintp(0), frame, kernel, dilations, (one, channels), s, windows)
-        heads_end = _recall(rings, trunk_end, frame, kernel, head_dilations, (n_heads, width), s, head_windows)
-        ring, state = heads_end, h + channels
+    if n_cells > 0:
+        codes = np.uintp(0)
         for cell in range(n_cells):
-            size, period = np.uintp(cells[3 * cell + 1]), np.uintp(cells[3 * cell + 2])
-            for i in range(size):
-                s[state + i] = rings[ring + frame % period * size + i]
-            ring += period * size
-            state += size
-        at = _scale(tape, features[n], s)
-        if channels > 0:
-            at = _product(tape, at, s, np.uintp(0), n_features, h, channels)
-        ring, window, taps = np.uintp(0), windows, kernel * channels
-        for layer in range(layers):
-            depth = (kernel - one) * np.uintp(dilations[layer]) + one
-            _remember(rings, ring + frame % depth * channels, s, h, window + taps - channels, channels)
-            at = _residual(tape, at, s, h, window, taps, y, channels)
-            ring += depth * channels
-            window += taps
-        ring, state = heads_end, h + channels
+            codes += np.uintp(cells[3 * cell])
+        shape = rows * max(n_views, one), one, n_features, codes
+        at = product(tape, at, s, (place[0], n_features, NOTHING), (place[2], padded(codes)), shape)
+        code = place[2]
         for cell in range(n_cells):
-            code, size = np.uintp(cells[3 * cell]), np.uintp(cells[3 * cell + 1])
-            period = np.uintp(cells[3 * cell + 2])
-            entering = code + code if n_views > 0 else code
-            at = _encode(tape, at, s, np.uintp(0), views, y + entering, code, y)
-            at = _gru(tape, at, s, y, state, y + entering, size, entering)
+            encoder, size, period = np.uintp(cells[3 * cell]), np.uintp(cells[3 * cell + 1]), cells[3 * cell + 2]
+            for row in range(rows):
+                _entering(s, code + row * step[2], padded(codes), n_views, encoder, place[3] + row * step[3])
+            entering = encoder if n_views == NOTHING else encoder + encoder
+            shape = rows, one, entering, np.uintp(3) * size
+            at = product(tape, at, s, (place[3], step[3], NOTHING), (place[4], step[4]), shape)
+            at = _recur(tape, at, s, (place, step), slots, frame, memory, (ring, h + hidden, size, period))
+            ring += np.uintp(period) * size
+            hidden += size
+            code += encoder
+    first = padded(n_outputs) + n_heads * padded(width)
+    at = product(tape, at, s, (h, h_row, NOTHING), (place[10], step[10]), (rows, one, hidden, first))
+    if width > 0:
+        shape = n_heads, width, kernel, classes
+        layers = dilations[n_layers : n_layers + n_head_layers]
+        at = _refine(tape, at, s, (place, step), slots, frame, memory, (heads_ring, shape, layers, offsets))
+    _answer(tape[0], at[0], s, (place, step), offsets, (width > 0, classes), out)
+
+
+@njit(cache=True, error_model="numpy")
+def _recur(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], frame: Any, memory: F32, cell: Any) -> At:
+    """One cell for all rows of a block, in waves: a row waits for the row of its slot that came a period before.
+
+    cell: where its ring and its part of h begin, its size and its period.
+    """
+    place, step = room
+    ring, h, size, period = cell
+    rows, begin, after = len(slots), 0, at
+    while begin < rows:
+        end = begin
+        while end < rows:
+            earlier = 0
+            for row in range(begin, end):
+                earlier += slots[row] == slots[end]
+            if earlier >= period:
+                break
+            end += 1
+        for row in range(begin, end):
+            rings, phase = memory[slots[row]], ring + frame[row] % np.uintp(period) * size
+            state = place[6] + np.uintp(row) * step[6]
             for i in range(size):
-                rings[ring + frame % period * size + i] = s[state + i]
-            ring += period * size
-            state += size
-        at = _product(tape, at, s, h, hidden, logits, n_outputs + row)
-        taps = kernel * width
+                s[state + i] = rings[phase + i]
+        first = np.uintp(begin)
+        shape = np.uintp(end - begin), np.uintp(1), size, np.uintp(3) * size
+        x = place[6] + first * step[6], step[6], NOTHING
+        after = product(tape, at, s, x, (place[5] + first * step[5], step[5]), shape)
+        for row in range(begin, end):
+            n = np.uintp(row)
+            state, to = place[6] + n * step[6], h + n * step[1]
+            _gates(s, place[4] + n * step[4], place[5] + n * step[5], state, size)
+            rings, phase = memory[slots[row]], ring + frame[row] % np.uintp(period) * size
+            for i in range(size):
+                rings[phase + i] = s[to + i] = s[state + i]
+        begin = end
+    return after
+
+
+@njit(cache=True, error_model="numpy")
+def _refine(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], frame: Any, memory: F32, heads: Any) -> At:
+    """All refinement heads together; what leaves them into the last region.
+
+    heads: where their rings begin, (H, G, K, N), their dilations, and the offsets of their outputs.
+    """
+    place, step = room
+    ring, (n_heads, width, kernel, classes), dilations, offsets = heads
+    rows, wide, room_n = np.uintp(len(slots)), padded(width), padded(classes)
+    entered = place[10] + padded(np.uintp(offsets[n_heads]))
+    for row in range(rows):
         for head in range(n_heads):
             lo = np.uintp(offsets[head])
-            size = np.uintp(offsets[head + one]) - lo
-            r, p, q = entered + head * width, probabilities + lo, logits + lo
-            if width > 0:
-                _softmax(s, q, size, s, p)
-                for c in range(size):
-                    for g in range(width):
-                        s[r + g] += tape[at + c * width + g] * s[p + c]
-                at += padded(size * width)
-                ring, window = trunk_end + head * width, head_windows + head * taps
-                for layer in range(head_layers):
-                    depth = (kernel - one) * np.uintp(head_dilations[layer]) + one
-                    _remember(rings, ring + frame % depth * row, s, r, window + taps - width, width)
-                    at = _residual(tape, at, s, r, window, taps, y, width)
-                    ring += depth * row
-                    window += kernel * row
-                at = _product(tape, at, s, r, width, p, size)
-                for c in range(size):
-                    s[q + c] += s[p + c]
-            step = padded(size)
-            for c in range(size):
-                s[q + c] = s[q + c] * tape[at + c] + tape[at + step + c]
-            at += step + step
-            _softmax(s, q, size, answer, lo)
-        frames[slot] += 1
+            n = np.uintp(offsets[head + np.uintp(1)]) - lo
+            _softmax(s, place[10] + row * step[10] + lo, n, place[11] + row * step[11] + head * room_n, room_n)
+    shape = rows, n_heads, classes, width
+    at = product(tape, at, s, (place[11], step[11], room_n), (place[8], step[8]), shape)
+    for row in range(rows):
+        here, there = entered + row * step[10], place[8] + row * step[8]
+        for i in range(np.uintp(0), n_heads * wide, N):
+            store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
+    for layer in range(len(dilations)):
+        end = ring
+        for row in range(rows):
+            end = _taps(
+                *(memory[slots[row]], ring, frame[row], kernel, np.uintp(dilations[layer]), (n_heads, width)),
+                *(s, entered + row * step[10], wide, place[7] + row * step[7]),
+            )
+        y = place[8], place[9], step[8]
+        at = _residual(tape, at, s, (entered, step[10]), (place[7], step[7]), y, (rows, n_heads, kernel, width))
+        ring = end
+    shape = rows, n_heads, width, classes
+    return product(tape, at, s, (entered, step[10], wide), (place[12], step[12]), shape)
+
+
+@njit(cache=True, error_model="numpy")
+def _answer(vectors: F32, at: Any, s: F32, room: Any, offsets: I64, refined: tuple[Any, Any], out: F32) -> None:
+    """Calibrated probabilities of all heads of all rows; refined: whether, and N."""
+    place, step = room
+    n_outputs, classes = np.uintp(out.shape[1]), padded(refined[1])
+    shift = at + padded(n_outputs)
+    for n in range(len(out)):
+        row = np.uintp(n)
+        logits = place[10] + row * step[10]
+        for head in range(len(offsets) - 1):
+            lo, hi = np.uintp(offsets[head]), np.uintp(offsets[head + 1])
+            for c in range(lo, hi):
+                value = s[logits + c]
+                if refined[0]:
+                    value += s[place[12] + row * step[12] + np.uintp(head) * classes + c - lo]
+                s[logits + c] = value * vectors[at + c] + vectors[shift + c]
+            to = place[11] + row * step[11] + np.uintp(head) * classes
+            _softmax(s, logits + lo, hi - lo, to, hi - lo)
+            for c in range(lo, hi):
+                out[n, c] = s[to + c - lo]

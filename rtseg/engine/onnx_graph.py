@@ -3,6 +3,9 @@
 Scaler, trunk, heads, calibration and softmax are all inside; caches go in and come out, the graph holds no state.
 Two forms: `shifted` (caches concatenated and cut; runs anywhere) and `in_place` (rings that opset 24's TensorScatter
 writes into, each stream at its own phase). Builds only; running it is an engine's job.
+
+In place, a step writes the one row of each ring that no later step reads before it is written again. So a stream whose
+frame number is left alone may be stepped along with a batch, with anything for features, and loses nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rtseg.errors import needs_extra
+from rtseg.engine.onnx_nodes import F32, Nodes, Precision
+from rtseg.errors import EngineError, needs_extra
 from rtseg.network import Cell, NetworkSpec
 
-F32 = NDArray[np.float32]
 Form = Literal["shifted", "in_place"]
 FORMS: tuple[Form, ...] = ("shifted", "in_place")
 
@@ -42,7 +44,8 @@ def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, .
 
     shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, S, C) with
     S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head
-    h of stream b. A cell's cache holds its states, (B, period, R) and (B, 1, period, R).
+    h of stream b. A cell's cache holds its states: (B, period, R), and in place (B, 1, period + 1, R), so that the new
+    one is not written where the old one is read.
     """
     rows = [(batch, spec.channels, d) for d in spec.dilations]
     rows += [(len(spec.heads) * batch, spec.head_channels, d) for d in spec.head_dilations]
@@ -50,58 +53,110 @@ def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, .
     cells = [(batch, cell.period, cell.hidden) for cell in spec.cells]
     if form == "shifted":
         return [*((n, reach * d, c) for n, c, d in rows), *cells]
-    return [*((n, 1, reach * d + 1, c) for n, c, d in rows), *((n, 1, period, r) for n, period, r in cells)]
+    return [*((n, 1, reach * d + 1, c) for n, c, d in rows), *((n, 1, period + 1, r) for n, period, r in cells)]
 
 
-def step_model(spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch: int = 1) -> Any:
+def cache_dtypes(spec: NetworkSpec, precision: Precision = "fp32") -> list[type]:
+    """numpy's type of every layer's cache, in the order of `cache_shapes`.
+
+    Inputs of layers are only ever read by products, which round them to float16 anyway; a cell's state stays float32.
+    """
+    layers: type = np.float32 if precision == "fp32" else np.float16
+    return [layers] * (len(spec.dilations) + len(spec.head_dilations)) + [np.float32] * len(spec.cells)
+
+
+def step_model(
+    spec: NetworkSpec,
+    weights: Mapping[str, F32],
+    form: Form = "in_place",
+    batch: int = 1,
+    precision: Precision = "fp32",
+    scales: Mapping[str, float] | None = None,
+) -> Any:
     """An onnx.ModelProto of one step for a static batch of B streams, checked by onnx.checker.
 
     Inputs: features (B, F) float32 raw, NaN = not known; for `in_place` frame (B,) int64, steps since each stream's
-    reset; past.0 ... (see `cache_shapes`). Outputs: probabilities (B, P), present.0 ... . Raises RtsegError where onnx
-    is missing.
+    reset; past.0 ... (see `cache_shapes`, `cache_dtypes`). Outputs: probabilities (B, P), present.0 ... . precision:
+    what products read; scales: for int8, see `onnx_nodes.Nodes`. Raises RtsegError where onnx is missing, EngineError
+    for int8 without scales or scales of products that the network has not.
     """
+    return _built(spec, weights, form, batch, precision, scales).model()
+
+
+def watched_model(spec: NetworkSpec, weights: Mapping[str, F32], batch: int) -> tuple[Any, dict[str, list[str]]]:
+    """The float32 step in place with what enters every product as further outputs, and their names by product."""
+    graph = _built(spec, weights, "in_place", batch, "fp32", None)
+    model = graph.model()
+    seen = {tensor for tensors in graph.products.values() for tensor in tensors}
+    for tensor in sorted(seen):
+        model.graph.output.append(graph.onnx.helper.make_tensor_value_info(tensor, graph.onnx.TensorProto.FLOAT, None))
+    return model, graph.products
+
+
+def product_names(spec: NetworkSpec) -> list[str]:
+    """Names of all products of a step, in order: what int8 scales are given for."""
+    weights = {name: np.zeros(shape, np.float32) for name, shape in spec.shapes().items()}
+    return list(_built(spec, weights, "in_place", 1, "fp32", None).products)
+
+
+def _built(
+    spec: NetworkSpec,
+    weights: Mapping[str, F32],
+    form: Form,
+    batch: int,
+    precision: Precision,
+    scales: Mapping[str, float] | None,
+) -> _Graph:
     try:
         import onnx
     except ImportError:
         raise needs_extra("onnx", "onnx", "the network's step as ONNX") from None
-    graph = _Graph(onnx, spec, weights, form, batch)
-    z, parts = graph.scaled(), []
-    if spec.channels:
-        x = graph.linear(z, "input")
-        for layer in range(len(spec.dilations)):
-            conv, mix = weights["trunk.conv.weight"][layer], weights["trunk.mix.weight"][layer]
-            x = graph.residual(layer, x, conv, weights["trunk.conv.bias"][layer], mix, weights["trunk.mix.bias"][layer])
-        parts.append(x)
-    if spec.cells:
-        views = graph.views(z)
-        parts += [graph.cell(number, views) for number in range(len(spec.cells))]
-    graph.heads(graph.node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0])
-    return graph.model()
+    if precision == "int8" and not scales:
+        raise EngineError("an int8 step needs the scales of its products; got none: rtseg calibrate --int8 finds them")
+    graph = _Graph(onnx, spec, weights, form, batch, precision, scales)
+    graph.step()
+    strangers = set(scales or ()) - set(graph.products)
+    if strangers:
+        raise EngineError(
+            f"int8 scales name products that the network has not: {', '.join(sorted(strangers))}; it has "
+            f"{', '.join(graph.products)}: calibrate the bundle anew"
+        )
+    return graph
 
 
-class _Graph:
-    """Nodes and constants on their way to a model."""
+class _Graph(Nodes):
+    """A network's step as nodes."""
 
-    def __init__(self, onnx: Any, spec: NetworkSpec, weights: Mapping[str, F32], form: Form, batch: int) -> None:
-        self._onnx, self._spec, self._weights, self._form, self._batch = onnx, spec, weights, form, batch
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-        self._shapes = cache_shapes(spec, form, batch)
+    def __init__(
+        self,
+        onnx: Any,
+        spec: NetworkSpec,
+        weights: Mapping[str, F32],
+        form: Form,
+        batch: int,
+        precision: Precision,
+        scales: Mapping[str, float] | None,
+    ) -> None:
+        super().__init__(onnx, precision, scales)
+        self._spec, self._weights, self._form, self._batch = spec, weights, form, batch
+        self._shapes, self._dtypes = cache_shapes(spec, form, batch), cache_dtypes(spec, precision)
         self._taps, self._writes = self._positions() if form == "in_place" else ([], [])
 
-    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Add a node with one output; that output's name."""
-        output = output or f"{kind.lower()}.{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, value: Any, dtype: type = np.float32) -> str:
-        name = f"constant.{len(self._constants)}"
-        self._constants.append(self._onnx.numpy_helper.from_array(np.asarray(value, dtype, order="C"), name))
-        return name
-
-    def reshape(self, x: str, *shape: int) -> str:
-        return self.node("Reshape", x, self.constant(shape, np.int64))
+    def step(self) -> None:
+        """All nodes, from the features to the probabilities."""
+        spec, weights = self._spec, self._weights
+        z, parts = self.scaled(), []
+        if spec.channels:
+            x = self.weighted(z, "input")
+            for layer in range(len(spec.dilations)):
+                conv, mix = (weights[f"trunk.{part}.weight"][layer] for part in ("conv", "mix"))
+                conv_bias, mix_bias = (weights[f"trunk.{part}.bias"][layer] for part in ("conv", "mix"))
+                x = self.residual(layer, f"trunk.{layer}", x, conv, conv_bias, mix, mix_bias)
+            parts.append(x)
+        if spec.cells:
+            views = self.views(z)
+            parts += [self.cell(number, views) for number in range(len(spec.cells))]
+        self.heads(self.node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0])
 
     def scaled(self) -> str:
         """Raw features to scaled and clipped ones."""
@@ -111,10 +166,9 @@ class _Graph:
         z = self.node("Mul", self.node("Sub", known, shift), scale)
         return self.node("Clip", z, self.constant(-clip), self.constant(clip))
 
-    def linear(self, x: str, name: str) -> str:
-        """x @ weight + bias."""
-        y = self.node("MatMul", x, self.constant(self._weights[f"{name}.weight"]))
-        return self.node("Add", y, self.constant(self._weights[f"{name}.bias"]))
+    def weighted(self, x: str, name: str) -> str:
+        """x through the linear map of this name."""
+        return self.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], name)
 
     def views(self, z: str) -> list[str]:
         """Scaled features (B, F) as they would be had the animals other names."""
@@ -127,7 +181,7 @@ class _Graph:
     def cell(self, number: int, views: list[str]) -> str:
         """A recurrent cell's new state (B, R), which replaces the one of a period ago in its cache."""
         name, spec = f"cell.{number}", self._spec.cells[number]
-        e = [self.node("Relu", self.linear(view, f"{name}.encode")) for view in views]
+        e = [self.node("Relu", self.weighted(view, f"{name}.encode")) for view in views]
         entering = e[0]
         if self._spec.views:
             total = self.node("Sum", *e)
@@ -136,8 +190,9 @@ class _Graph:
             entering = self.node("Concat", mean, above, axis=1)
         layer = len(self._shapes) - len(self._spec.cells) + number
         before, write = self._read_state(layer, spec)
-        given, kept = self.linear(entering, f"{name}.enter"), self.linear(before, f"{name}.recur")
-        (r, u, n), (kept_r, kept_u, kept_n) = self._thirds(given, spec.hidden), self._thirds(kept, spec.hidden)
+        given, kept = self.weighted(entering, f"{name}.enter"), self.weighted(before, f"{name}.recur")
+        thirds = [spec.hidden] * 3
+        (r, u, n), (kept_r, kept_u, kept_n) = self.split(given, thirds, 1), self.split(kept, thirds, 1)
         reset = self.node("Sigmoid", self.node("Add", r, kept_r))
         update = self.node("Sigmoid", self.node("Add", u, kept_u))
         new = self.node("Tanh", self.node("Add", n, self.node("Mul", reset, kept_n)))
@@ -146,21 +201,17 @@ class _Graph:
         self._write_state(layer, spec, state, write)
         return state
 
-    def _thirds(self, x: str, width: int) -> list[str]:
-        names = [f"third.{len(self._nodes)}.{i}" for i in range(3)]
-        sizes = self.constant([width] * 3, np.int64)
-        self._nodes.append(self._onnx.helper.make_node("Split", [x, sizes], names, axis=1))
-        return names
-
     def _read_state(self, layer: int, cell: Cell) -> tuple[str, str]:
-        """A cell's state of a period ago (B, R), and in a ring where it lies (B,), for the new one to be written to."""
+        """A cell's state of a period ago (B, R), and for a ring where the new one goes (B,)."""
         past, batch = past_name(layer), self._batch
         if self._form == "shifted":
             first = self.node("Gather", past, self.constant(0, np.int64), axis=1)
             return first, ""
-        write = self.node("Mod", FRAME, self.constant(cell.period, np.int64))
+        depth = self.constant(cell.period + 1, np.int64)
+        write = self.node("Mod", FRAME, depth)
+        read = self.node("Mod", self.node("Add", FRAME, self.constant(1, np.int64)), depth)
         zeros = self.constant(np.zeros((batch, 1, 1)), np.int64)
-        index = self.node("Concat", zeros, self.reshape(write, batch, 1, 1), axis=2)
+        index = self.node("Concat", zeros, self.reshape(read, batch, 1, 1), axis=2)
         state = self.node("GatherND", past, index, batch_dims=1)
         return self.reshape(state, batch, cell.hidden), write
 
@@ -177,15 +228,13 @@ class _Graph:
         start, stop, axis = (self.constant([i], np.int64) for i in (1, cell.period, 1))
         self.node("Concat", self.node("Slice", past, start, stop, axis), newest, output=present, axis=1)
 
-    def residual(self, layer: int, x: str, conv: F32, conv_bias: F32, mix: F32, mix_bias: F32) -> str:
+    def residual(self, layer: int, name: str, x: str, conv: F32, conv_bias: F32, mix: F32, mix_bias: F32) -> str:
         """x + mix(relu(conv(x))): x (B, C) in the trunk; (H, B, G) in the heads, whose weights then lead with H."""
         *leading, _, channels = mix.shape
         taps = self._shift(layer, x) if self._form == "shifted" else self._scatter(layer, x)
         taps = self.reshape(taps, *leading, self._batch, self._spec.kernel * channels)
-        y = self.node("MatMul", taps, self.constant(conv.reshape(*leading, -1, channels)))
-        y = self.node("Relu", self.node("Add", y, self.constant(conv_bias)))
-        y = self.node("MatMul", y, self.constant(mix))
-        return self.node("Add", x, self.node("Add", y, self.constant(mix_bias)))
+        y = self.linear(taps, conv.reshape(*leading, -1, channels), conv_bias, f"{name}.conv")
+        return self.node("Add", x, self.linear(self.node("Relu", y), mix, mix_bias, f"{name}.mix"))
 
     def heads(self, h: str) -> None:
         """All refinement heads at once, batched over H; heads with fewer classes are padded to N and cut at the end."""
@@ -199,14 +248,14 @@ class _Graph:
             return np.stack([_pad(w[f"{name}.{suffix}"], axis, widest, value) for name in names])
 
         if not width:
-            x = self.constant(padded("first.weight", 1).transpose(1, 0, 2).reshape(spec.width, -1))
-            x = self.node("Add", self.node("MatMul", h, x), self.constant(padded("first.bias", 0, NEVER).reshape(-1)))
-            q = self._swap(x, batch, n_heads, widest)
+            first = padded("first.weight", 1).transpose(1, 0, 2).reshape(spec.width, -1)
+            x = self.linear(h, first, padded("first.bias", 0, NEVER).reshape(-1), "heads.first")
+            q = self.swap(x, batch, n_heads, widest)
         else:
             q = self._refined(h, names, n_classes, padded)
         q = self.node("Mul", q, self.constant(padded("calibration.scale", 0, 1.0)[:, None]))
         q = self.node("Add", q, self.constant(padded("calibration.shift", 0)[:, None]))
-        p = self._swap(self.node("Softmax", q, axis=-1), n_heads, batch, widest)
+        p = self.swap(self.node("Softmax", q, axis=-1), n_heads, batch, widest)
         p = self.reshape(p, batch, n_heads * widest)
         kept = [head * widest + c for head, n in enumerate(n_classes) for c in range(n)]
         self.node("Gather", p, self.constant(kept, np.int64), output=PROBABILITIES, axis=1)
@@ -221,64 +270,64 @@ class _Graph:
         # The first logits and what enters the refinement come from the trunk in one product: (D, H * (N + G)).
         both = np.concatenate((padded("first.weight", 1), from_trunk), axis=2).transpose(1, 0, 2)
         bias = np.concatenate((padded("first.bias", 0, NEVER), self._stacked("enter.bias")), axis=1)
-        x = self.node("MatMul", h, self.constant(both.reshape(spec.width, -1)))
-        x = self._swap(self.node("Add", x, self.constant(bias.reshape(-1))), batch, n_heads, widest + width)
-        q, r = f"first.{len(self._nodes)}", f"entered.{len(self._nodes)}"
-        sizes = self.constant([widest, width], np.int64)
-        self._nodes.append(self._onnx.helper.make_node("Split", [x, sizes], [q, r], axis=2))
-        r = self.node("Add", r, self.node("MatMul", self.node("Softmax", q, axis=-1), self.constant(from_first)))
+        x = self.linear(h, both.reshape(spec.width, -1), bias.reshape(-1), "heads.first")
+        q, r = self.split(self.swap(x, batch, n_heads, widest + width), [widest, width], 2)
+        r = self.node("Add", r, self.product(self.node("Softmax", q, axis=-1), from_first, "heads.enter"))
         conv, conv_bias = self._stacked("conv.weight"), self._stacked("conv.bias")[:, :, None]
         mix, mix_bias = self._stacked("mix.weight"), self._stacked("mix.bias")[:, :, None]
         for i in range(len(spec.head_dilations)):
             layer = len(spec.dilations) + i
-            r = self.residual(layer, r, conv[:, i], conv_bias[:, i], mix[:, i], mix_bias[:, i])
-        left = self.node("MatMul", r, self.constant(padded("leave.weight", 1)))
-        q = self.node("Add", q, self.node("Add", left, self.constant(padded("leave.bias", 0)[:, None])))
-        return q
+            r = self.residual(layer, f"heads.{i}", r, conv[:, i], conv_bias[:, i], mix[:, i], mix_bias[:, i])
+        left = self.linear(r, padded("leave.weight", 1), padded("leave.bias", 0)[:, None], "heads.leave")
+        return self.node("Add", q, left)
 
     def model(self) -> Any:
         """The checked model."""
-        helper, float32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
+        helper, float32 = self.onnx.helper, self.onnx.TensorProto.FLOAT
         info = helper.make_tensor_value_info
         inputs = [info(FEATURES, float32, (self._batch, self._spec.n_features))]
         if self._form == "in_place":
-            inputs.append(info(FRAME, self._onnx.TensorProto.INT64, (self._batch,)))
+            inputs.append(info(FRAME, self.onnx.TensorProto.INT64, (self._batch,)))
         outputs = [info(PROBABILITIES, float32, (self._batch, self._spec.n_outputs))]
-        inputs += [info(past_name(i), float32, shape) for i, shape in enumerate(self._shapes)]
-        outputs += [info(present_name(i), float32, shape) for i, shape in enumerate(self._shapes)]
-        graph = helper.make_graph(self._nodes, f"rtseg-step-{self._form}", inputs, outputs, self._constants)
+        caches = [
+            (helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+            for dtype, shape in zip(self._dtypes, self._shapes, strict=True)
+        ]
+        inputs += [info(past_name(i), *cache) for i, cache in enumerate(caches)]
+        outputs += [info(present_name(i), *cache) for i, cache in enumerate(caches)]
+        graph = helper.make_graph(self.nodes, f"rtseg-step-{self._form}", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", OPSET[self._form])]
         ir_version = helper.find_min_ir_version_for(opsets)
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="rtseg")
-        self._onnx.checker.check_model(model, full_check=True)
+        self.onnx.checker.check_model(model, full_check=True)
         return model
 
     def _stacked(self, suffix: str) -> F32:
         """One weight of every head, (H, ...)."""
         return np.stack([self._weights[f"head.{head.name}.{suffix}"] for head in self._spec.heads])
 
-    def _swap(self, x: str, first: int, second: int, last: int) -> str:
-        """(first * second, last) or flatter, as (first, second, last), to (second, first, last)."""
-        if 1 in (first, second):
-            return self.reshape(x, second, first, last)
-        return self.node("Transpose", self.reshape(x, first, second, last), perm=[1, 0, 2])
-
     def _shift(self, layer: int, x: str) -> str:
         """Append x to a layer's cache, drop the oldest, and take the taps (rows, K, C) out of both."""
         rows, depth, channels = self._shapes[layer]
-        window = self.node("Concat", past_name(layer), self.reshape(x, rows, 1, channels), axis=1)
+        window = self.node("Concat", past_name(layer), self._kept(layer, self.reshape(x, rows, 1, channels)), axis=1)
         axis, end = self.constant([1], np.int64), self.constant([depth + 1], np.int64)
         self.node("Slice", window, self.constant([1], np.int64), end, axis, output=present_name(layer))
         dilation = self.constant([(*self._spec.dilations, *self._spec.head_dilations)[layer]], np.int64)
-        return self.node("Slice", window, self.constant([0], np.int64), end, axis, dilation)
+        return self._recalled(layer, self.node("Slice", window, self.constant([0], np.int64), end, axis, dilation))
 
     def _scatter(self, layer: int, x: str) -> str:
         """Write x into a layer's ring at its stream's phase and gather the taps (rows, K, C), oldest first."""
         rows, _, _, channels = self._shapes[layer]
-        update, past = self.reshape(x, rows, 1, 1, channels), past_name(layer)
+        update, past = self._kept(layer, self.reshape(x, rows, 1, 1, channels)), past_name(layer)
         write, present = self._writes[layer], present_name(layer)
         self.node("TensorScatter", past, update, write, output=present, axis=2, mode="linear")
-        return self.node("GatherND", present, self._taps[layer], batch_dims=1)
+        return self._recalled(layer, self.node("GatherND", present, self._taps[layer], batch_dims=1))
+
+    def _kept(self, layer: int, x: str) -> str:
+        return self.float16(x) if self._dtypes[layer] is np.float16 else x
+
+    def _recalled(self, layer: int, x: str) -> str:
+        return self.float32(x) if self._dtypes[layer] is np.float16 else x
 
     def _positions(self) -> tuple[list[str], list[str]]:
         """Per layer where its taps lie, (rows, K, 2) into (1, S), and where its newest is written, (rows,).

@@ -2,28 +2,135 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping
+
+from rtseg import nvidia
 from rtseg.bundle import Bundle
 from rtseg.engine.base import Engine
-from rtseg.errors import EngineError
+from rtseg.errors import EngineError, RtsegError
 
-ENGINES = ("numba", "onnx", "torch")
+log = logging.getLogger(__name__)
+
+ENGINES = ("numba", "onnx", "torch", "tensorrt", "cuda")
+ON_GPU = ("tensorrt", "cuda")
+"""What `auto` tries before the CPU, the fastest first."""
+TENSORRT_LIBRARIES = ("tensorrt", "tensorrt_rtx")
 
 
 def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine:
-    """An engine for a bundle. name: one of ENGINES, or `auto` for the fastest that runs here.
+    """An engine for a bundle, with slots for `capacity` streams.
 
-    Raises EngineError for an unknown name, RtsegError where a library is missing.
+    name: one of ENGINES, or `auto`: tensorrt or cuda where they run here and agree with the CPU engine, else numba,
+    with the reasons in the log wherever a GPU could have been meant. tensorrt takes a precision, `tensorrt:fp16`.
+    Raises EngineError for an unknown name and where a named engine cannot run here, RtsegError where its library is
+    missing.
     """
-    if name in ("auto", "numba"):
-        from rtseg.engine.numba_engine import NumbaEngine
+    if name == "auto":
+        return _fastest(bundle, capacity)
+    kind, _, precision = name.partition(":")
+    if kind not in ENGINES or (precision and kind != "tensorrt"):
+        raise EngineError(f"unknown engine {name!r}; there are: auto, {', '.join(ENGINES)}")
+    if kind == "tensorrt":
+        return _tensorrt(bundle, capacity, precision or "fp32")
+    makers: dict[str, Callable[[Bundle, int], Engine]] = {"numba": _numba, "onnx": _onnx, "torch": _torch}
+    return (makers | {"cuda": _cuda})[kind](bundle, capacity)
 
-        return NumbaEngine(bundle.network, bundle.weights, capacity)
-    if name == "onnx":
-        from rtseg.engine.onnx_engine import OnnxEngine
 
-        return OnnxEngine(bundle.network, bundle.weights, capacity)
-    if name == "torch":
-        from rtseg.engine.torch_engine import TorchEngine
+def why_not(name: str) -> str | None:
+    """Why an engine cannot run here, in one line; None = it can, as far as can be told without loading its library."""
+    if name == "tensorrt":
+        # Its library may crash where there is no GPU, so nobody looks further then.
+        found = nvidia.gpus()
+        if isinstance(found, str):
+            return found
+        from rtseg.engine import tensorrt_engine
 
-        return TorchEngine(bundle.network, bundle.weights, capacity)
-    raise EngineError(f"unknown engine {name!r}; there are: auto, {', '.join(ENGINES)}")
+        reason: str | None = tensorrt_engine.available()
+        return reason
+    if name == "cuda":
+        from rtseg.engine import cuda_engine
+
+        return cuda_engine.available()
+    needs = {"onnx": ("onnx", "onnxruntime"), "torch": ("torch",)}.get(name, ())
+    missing = [package for package in needs if importlib.util.find_spec(package) is None]
+    return f"the package {missing[0]!r} is not installed" if missing else None
+
+
+def meant_for_gpu() -> bool:
+    """Whether somebody set this machine up for a GPU: it has one, or a TensorRT library is installed."""
+    installed = any(importlib.util.find_spec(library) is not None for library in TENSORRT_LIBRARIES)
+    return installed or not isinstance(nvidia.gpus(), str)
+
+
+def choose(bundle: Bundle, capacity: int = 1) -> tuple[Engine, dict[str, str]]:
+    """The engine that `auto` stands for, and why none of the faster ones: name -> reason, in one line."""
+    makers: dict[str, Callable[[Bundle, int], Engine]] = {"tensorrt": _tensorrt, "cuda": _cuda}
+    reasons: dict[str, str] = {}
+    for name in ON_GPU:
+        reason = why_not(name)
+        if reason is None:
+            try:
+                return makers[name](bundle, capacity), reasons
+            except RtsegError as error:
+                reason = str(error)
+        reasons[name] = reason
+    return _numba(bundle, capacity), reasons
+
+
+def told(reasons: Mapping[str, str]) -> str:
+    """All reasons in one line, each once."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return "; ".join(f"no {' or '.join(group)}: {reason}" for reason, group in names.items())
+
+
+def _fastest(bundle: Bundle, capacity: int) -> Engine:
+    engine, reasons = choose(bundle, capacity)
+    if engine.name in ON_GPU:
+        log.info("engine: %s%s", engine.name, f" ({told(reasons)})" if reasons else "")
+    elif meant_for_gpu():
+        log.warning("engine: %s, on the CPU (%s)", engine.name, told(reasons))
+    return engine
+
+
+def _numba(bundle: Bundle, capacity: int) -> Engine:
+    from rtseg.engine.numba_engine import NumbaEngine
+
+    return NumbaEngine(bundle.network, bundle.weights, capacity)
+
+
+def _onnx(bundle: Bundle, capacity: int) -> Engine:
+    from rtseg.engine.onnx_engine import OnnxEngine
+
+    return OnnxEngine(bundle.network, bundle.weights, capacity)
+
+
+def _torch(bundle: Bundle, capacity: int) -> Engine:
+    from rtseg.engine.torch_engine import TorchEngine
+
+    return TorchEngine(bundle.network, bundle.weights, capacity)
+
+
+def _cuda(bundle: Bundle, capacity: int) -> Engine:
+    from rtseg.engine.cuda_engine import CudaEngine, interpreted
+    from rtseg.engine.parity import require
+
+    engine = CudaEngine(bundle.network, bundle.weights, capacity)
+    # The interpreter takes seconds for a frame: tests compare it themselves.
+    if not interpreted():
+        require(engine, bundle)
+    return engine
+
+
+def _tensorrt(bundle: Bundle, capacity: int, precision: str = "fp32") -> Engine:
+    found = nvidia.gpus()
+    if isinstance(found, str):
+        raise EngineError(f"the tensorrt engine cannot run here: {found}")
+    from rtseg.engine.tensorrt_engine import TensorRTEngine
+
+    # Compares itself with the CPU engine at load, with the tolerance of its precision.
+    engine: Engine = TensorRTEngine(bundle, capacity, precision)
+    return engine

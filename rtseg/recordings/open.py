@@ -16,7 +16,7 @@ from rtseg.recordings.text import read_lines
 DEFAULT_FPS = 30.0
 """For formats that carry no frame rate, where the caller names none."""
 POSES = (
-    "DeepLabCut .csv and .h5, SLEAP analysis .h5 and .slp, CalMS21 .json, "
+    "DeepLabCut .csv and .h5, SLEAP analysis .h5 and .slp, CalMS21 .json, recordings of rtseg .mcap, "
     "plain .csv with the columns frame, animal.keypoint.x, animal.keypoint.y"
 )
 LABELS = (
@@ -26,7 +26,7 @@ LABELS = (
 
 
 def read_recordings(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
-    """The recordings of a file, one in memory at a time: many from CalMS21's JSON, else one.
+    """The recordings of a file, one in memory at a time: many from CalMS21's JSON or from rtseg's .mcap, else one.
 
     fps: frames per second, for formats that carry none; None = 30. name: the recording's name; None = the file's (and
     the sequence's). Raises RecordingError where the format is unknown or the file is not what it seems.
@@ -37,6 +37,10 @@ def read_recordings(path: Path | str, *, fps: float | None = None, name: str | N
 
         wants = None if name is None else lambda _, sequence: sequence == name
         yield from (sequence.recording for sequence in read_calms21(path, fps=fps, wants=wants))
+    elif path.suffix.lower() == ".mcap":
+        from rtseg.recordings.poses_mcap import read_mcap
+
+        yield from read_mcap(path, name=name)
     else:
         yield _read_one(path, fps, name)
 

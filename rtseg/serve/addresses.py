@@ -1,4 +1,4 @@
-"""Where the daemon may listen: ipc files and the loopback interface, and nothing beyond it while there are no keys.
+"""Where the daemon may listen: ipc files and the loopback interface; beyond it only where a key is asked for.
 
 Binds a socket or says in one line why that cannot be.
 """
@@ -18,16 +18,17 @@ from rtseg.errors import ServeError
 _EXPECTED = "expected ipc:///PATH, tcp://127.0.0.1:PORT or tcp://127.0.0.1:* for a free port"
 
 
-def bind(socket: zmq.Socket[bytes], address: str) -> str:
+def bind(socket: zmq.Socket[bytes], address: str, *, keyed: bool = False) -> str:
     """Bind `socket` and return the address that clients connect to.
 
-    Raises ServeError for an address beyond loopback, one in use, or none at all.
+    keyed: it takes connections with a key only (`zap.Gatekeeper.secure`). Raises ServeError for an address beyond
+    loopback without keys, one in use, or none at all.
     """
     path = ipc_path(address)
     if path is not None:
         _check_free(path, address)
     else:
-        address = _loopback(address)
+        address = _tcp(address, keyed)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
@@ -55,20 +56,37 @@ def ipc_path(address: str) -> Path | None:
     return Path(rest)
 
 
-def _loopback(address: str) -> str:
+def seen_from(address: str, peer: str) -> str:
+    """An address that a daemon told, as whoever reached it at `peer` can use it.
+
+    A daemon that listens on every interface calls itself 0.0.0.0; the client knows by which name it got there.
+    """
+    scheme, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
+    peer_scheme, _, peer_rest = peer.partition("://")
+    if scheme != "tcp" or peer_scheme != "tcp" or host not in ("0.0.0.0", "[::]", "*"):
+        return address
+    return f"tcp://{peer_rest.rpartition(':')[0]}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host (a name or an IP address, with or without brackets) is this machine and no other."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _tcp(address: str, keyed: bool) -> str:
     scheme, _, rest = address.partition("://")
     host, colon, port = rest.rpartition(":")
     if scheme != "tcp" or not colon or not (port == "*" or (port.isascii() and port.isdigit() and int(port) < 65536)):
         raise ServeError(f"address {address!r}: {_EXPECTED}")
     host = "127.0.0.1" if host == "localhost" else host
-    try:
-        loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not keyed and not is_loopback(host):
         raise ServeError(
-            f"address {address!r} can be reached from other machines: that needs keys, which are not available yet; "
-            f"{_EXPECTED}"
+            f"address {address!r} can be reached from other machines: that needs keys (`rtseg keys new NAME --role "
+            f"ROLE`, then `rtseg serve --keys FOLDER`); {_EXPECTED}"
         )
     return f"tcp://{host}:{port}"
 

@@ -11,6 +11,9 @@ _STEPS = 5
 _OCTAVES = 35
 """Values from 2^40 ns (18 minutes) on share the last bucket."""
 _LAST = (_OCTAVES << _STEPS) + (2 << _STEPS) - 1
+_POWERS = range(10, 34)
+BOUNDS_NS = tuple((1 << power) - 1 for power in _POWERS)
+"""Edges of `cumulative`: 1 us to 8.6 s, doubling."""
 
 
 class Histogram:
@@ -46,6 +49,15 @@ class Histogram:
             if count and seen >= wanted:
                 return min(_upper_edge(bucket), self.max_ns)
         return self.max_ns
+
+    def cumulative(self) -> list[int]:
+        """How many values lie at or below each of BOUNDS_NS, and how many there are: Prometheus's form."""
+        counts, edge, seen, below = self._counts, 0, 0, []
+        for power in _POWERS:
+            last, edge = edge, (power - _STEPS + 1) << _STEPS
+            seen += sum(counts[last:edge])
+            below.append(seen)
+        return [*below, self.count]
 
     def summary(self) -> dict[str, float]:
         """count, and p50, p99, p99.9 and max in microseconds."""

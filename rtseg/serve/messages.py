@@ -24,6 +24,8 @@ MAX_NAME_CHARACTERS = 200
 MAX_POINTS = 4096
 """Animals x keypoints of one stream."""
 MAX_INTEGER = 2**63 - 1
+POLICIES = ("all", "newest")
+"""Where frames of a stream wait: every answer is published, or the newest one and those with an event."""
 _MAX_ITEMS = 65_536
 _MAX_BYTES = 16_000_000
 
@@ -47,7 +49,9 @@ def unpack(data: bytes) -> dict[str, Any]:
             max_map_len=_MAX_ITEMS,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise MessageError(f"expected one msgpack map, got {len(data)} bytes that are none: {error!r}"[:300]) from None
+        # Not its repr: that of "extra data" shows what came first, however deeply it is nested.
+        why = f"{type(error).__name__} {error}"[:200]
+        raise MessageError(f"expected one msgpack map, got {len(data)} bytes that are none: {why}") from None
     if type(message) is not dict:
         raise MessageError(f"expected a msgpack map, got {type(message).__name__}")
     version = message.get("v")
@@ -66,7 +70,9 @@ class Hello:
 
     stream: its name. skeleton: animals and keypoints in the order of the frames that follow. fps: camera frames per
     second. clock: what its t_source_ns are counted in. arena: box x0, y0, x1, y1 in px, static. names: the source's
-    animal or keypoint names -> the model's, where they differ.
+    animal or keypoint names -> the model's, where they differ. resume: whether it goes on where it was broken off; None
+    = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
+    another rate than the model's is to be resampled.
     """
 
     stream: str
@@ -75,8 +81,13 @@ class Hello:
     clock: str = "unknown"
     arena: tuple[float, float, float, float] | None = None
     names: dict[str, str] = field(default_factory=dict)
+    resume: bool | None = None
+    policy: str = "all"
+    resample: bool = False
 
     def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise MessageError(f"field 'policy': expected one of {', '.join(POLICIES)}, got {_shown(self.policy)}")
         for where, name in (("stream", self.stream), ("clock", self.clock)):
             _check_name(name, where)
         for name in (*self.skeleton.animals, *self.skeleton.keypoints, *self.names, *self.names.values()):
@@ -105,13 +116,23 @@ class Hello:
             "clock": self.clock,
             "arena": None if self.arena is None else list(self.arena),
             "names": self.names,
+            **({} if self.resume is None else {"resume": self.resume}),
+            **({} if self.policy == "all" else {"policy": self.policy}),
+            **({"resample": True} if self.resample else {}),
         }
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Hello:
         """Raises MessageError or SkeletonError naming the field."""
-        _check_fields(message, ("v", "type", "stream", "skeleton", "fps"), ("clock", "arena", "names"))
+        optional = ("clock", "arena", "names", "resume", "policy", "resample")
+        _check_fields(message, ("v", "type", "stream", "skeleton", "fps"), optional)
         plain, arena, names = message["skeleton"], message.get("arena"), message.get("names")
+        resume = message.get("resume")
+        if resume is not None and type(resume) is not bool:
+            raise MessageError(f"field 'resume': expected true, false or nil, got {_shown(resume)}")
+        resample = message.get("resample", False)
+        if type(resample) is not bool:
+            raise MessageError(f"field 'resample': expected true or false, got {_shown(resample)}")
         if type(plain) is not dict:
             raise MessageError(f"field 'skeleton': expected a map with animals and keypoints, got {_shown(plain)}")
         _check_fields(plain, ("animals", "keypoints"), (), "skeleton")
@@ -128,6 +149,9 @@ class Hello:
             clock=_text(message.get("clock", "unknown"), "clock"),
             arena=None if box is None else (box[0], box[1], box[2], box[3]),
             names={_text(k, "names"): _text(v, "names") for k, v in (names or {}).items()},
+            resume=resume,
+            policy=_text(message.get("policy", "all"), "policy"),
+            resample=resample,
         )
 
 
@@ -198,7 +222,7 @@ class PredictionMessage:
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """What else is published: `subscribed`, `opened`, `closed` or `stopping`, with the fields of docs/wire.md."""
+    """What else is published: `subscribed`, `opened`, `closed`, `stale`, ..., with the fields of docs/wire.md."""
 
     type: str
     stream: str
@@ -273,12 +297,15 @@ class Served:
             ) from None
 
 
+_KINDS = ("hello", "bye", "beat", "status", "load", "stop")
+
+
 def parse_to_daemon(data: bytes) -> tuple[str, dict[str, Any]]:
-    """(type, map) of what a client sent: `frame` (without `type`), `hello`, `bye` or `status`."""
+    """(type, map) of what a client sent: `frame` (without `type`), or one of _KINDS."""
     message = unpack(data)
     kind = message.get("type", "frame")
-    if "type" in message and (type(kind) is not str or kind not in ("hello", "bye", "status")):
-        raise MessageError(f"field 'type': expected hello, bye, status, or none for a frame; got {_shown(kind)}")
+    if "type" in message and (type(kind) is not str or kind not in _KINDS):
+        raise MessageError(f"field 'type': expected {', '.join(_KINDS)}, or none for a frame; got {_shown(kind)}")
     return kind, message
 
 
@@ -286,6 +313,27 @@ def parse_bye(message: dict[str, Any]) -> str:
     """The stream that ends. Raises MessageError."""
     _check_fields(message, ("v", "type", "stream"), ())
     return _text(message["stream"], "stream")
+
+
+def parse_beat(message: dict[str, Any]) -> tuple[str, int]:
+    """(stream, t_source_ns) of a sign of life. Raises MessageError."""
+    _check_fields(message, ("v", "type", "stream", "t_source_ns"), ())
+    t_source_ns = message["t_source_ns"]
+    if type(t_source_ns) is not int or not 0 <= t_source_ns <= MAX_INTEGER:
+        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {_shown(t_source_ns)}")
+    return _text(message["stream"], "stream"), t_source_ns
+
+
+def parse_load(message: dict[str, Any]) -> tuple[str, str | None]:
+    """(folder of the bundle, stream or None for all). Raises MessageError."""
+    _check_fields(message, ("v", "type", "bundle"), ("stream",))
+    stream = message.get("stream")
+    if stream is not None:
+        _check_name(_text(stream, "stream"), "stream")
+    bundle = _text(message["bundle"], "bundle")
+    if not bundle.startswith("/") or not bundle.isprintable():
+        raise MessageError(f"field 'bundle': expected the full path of a folder, got {_shown(bundle)}")
+    return bundle, stream
 
 
 def _check_fields(
@@ -329,6 +377,8 @@ def _numbers(value: Any, count: int, where: str) -> list[float]:
 
 def _shown(value: Any) -> str:
     """A value as an error shows it: short, whatever a stranger sent."""
-    if isinstance(value, str | bytes | list | dict) and len(value) > 40:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    nested = any(isinstance(item, list | dict) for item in inside)  # perhaps as deep as no repr can go
+    if nested or (isinstance(value, str | bytes | list | dict) and len(value) > 40):
         return f"{type(value).__name__} of length {len(value)}"
     return repr(value)[:80]

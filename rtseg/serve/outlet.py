@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgpack
@@ -14,96 +15,136 @@ import zmq
 
 from rtseg.errors import RtsegError
 from rtseg.predictions import Prediction, Quality
+from rtseg.serve.guard import Guard
 from rtseg.serve.latency import Histogram
 from rtseg.serve.messages import FLOAT32, VERSION, Served
 from rtseg.serve.streams import Stream
+from rtseg.serve.tape import Tape
 
 COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
+# As plain numbers: an IntFlag takes a microsecond.
+LATE, BROKEN = int(Quality.LATE), int(Quality.RESET | Quality.IDENTITY_JUMP)
 
 
 class Outlet:
     """The sending ends of the daemon's two sockets.
 
-    counters: what was sent and refused. total: receipt to publishing of every answered frame.
+    served: what answers a stream, by its name. tape: where what is published is recorded. counters: what was sent and
+    refused. total: receipt to publishing of every answered frame.
     """
 
-    def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], served: Served) -> None:
-        self._router, self._xpub, self._served = router, xpub, served
+    def __init__(
+        self,
+        router: zmq.Socket[bytes],
+        xpub: zmq.Socket[bytes],
+        served: Callable[[str], Served],
+        guard: Guard | None = None,
+    ) -> None:
+        self._router, self._xpub, self._served, self._guard = router, xpub, served, guard
         self._packer = msgpack.Packer()
-        self._late_ns = int(1e9 / served.fps * (1 + served.lookahead_frames))
-        self._heads: list[tuple[str, tuple[str, ...], slice]] = []
-        start = 0
-        for name, classes in served.heads.items():
-            self._heads.append((name, classes, slice(4 * start, 4 * (start + len(classes)))))
-            start += len(classes)
+        self.tape: Tape | None = None
+        self._subscriptions = 0
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
         self._complaints: dict[tuple[bytes, str, str], tuple[int, int]] = {}
         self.counters: Counter[str] = Counter()
         self.total = Histogram()
 
-    def publish(self, stream: Stream, prediction: Prediction, t_recv_ns: int) -> None:
-        """One prediction. t_recv_ns: when the frame came that brought it."""
+    def publish(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False) -> None:
+        """One prediction. t_recv_ns: when the frame came that brought it.
+
+        keep_back: a newer frame of the stream waits, and only the newest answer is wanted; published it is nevertheless
+        where a bout begins or the stream's course was broken.
+        """
         t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
-        labels, events = prediction.labels.tolist(), prediction.events.tolist()
-        probs = prediction.probs.astype(FLOAT32, copy=False).tobytes()
-        quality, event, unsure = int(prediction.quality), {}, []
-        if True in events:
-            event = {
-                name: classes[label]
-                for (name, classes, _), label, begins in zip(self._heads, labels, events, strict=True)
-                if begins
-            }
-        if quality & Quality.UNSURE.value:
-            unsure = [head[0] for head, doubted in zip(self._heads, prediction.unsure.tolist(), strict=True) if doubted]
+        events, quality = prediction.events.tolist(), prediction.quality
+        keep_back = keep_back and True not in events and not quality & BROKEN
+        stream.superseded += keep_back
+        send = not keep_back and self._is_heard(stream)
         t_pub_ns = time.monotonic_ns()
         took_ns = t_pub_ns - t_recv_ns
-        if took_ns > self._late_ns:
-            quality |= Quality.LATE.value
-        message = {
-            "v": VERSION,
-            "stream": stream.name,
-            "seq": prediction.seq,
-            "t_source_ns": prediction.t_source_ns,
-            "t_recv_ns": t_recv_ns,
-            "t_pub_ns": t_pub_ns,
-            "probs": {name: probs[columns] for name, _, columns in self._heads},
-            "label": {head[0]: head[1][label] for head, label in zip(self._heads, labels, strict=True)},
-            "event": event,
-            "unsure": unsure,
-            "quality": quality,
-            "model": self._served.model,
-        }
-        self._xpub.send(stream.topic, zmq.SNDMORE)
-        self._xpub.send(self._packer.pack(message))
+        if took_ns > stream.model.late_ns:
+            quality |= LATE
+            self.counters["late answers"] += 1
+        if send or self.tape is not None:
+            packed = stream.model.packing.pack(
+                stream.prefix,
+                (prediction.seq, prediction.t_source_ns, t_recv_ns, t_pub_ns),
+                prediction.probs.astype(FLOAT32, copy=False).tobytes(),
+                prediction.labels.tolist(),
+                events,
+                prediction.unsure.tolist(),
+                quality,
+            )
+            if send:
+                self._send(stream.topic, packed)
+            if self.tape is not None:
+                self.tape.prediction(packed, t_pub_ns)
         self.total.add(took_ns)
+
+    def _is_heard(self, stream: Stream) -> bool:
+        """Whether anybody has subscribed to the stream's topic or to a beginning of it."""
+        if stream.heard_at != self._subscriptions:
+            stream.heard_at = self._subscriptions
+            stream.heard = any(stream.topic.startswith(topic) for topic in self._topics)
+        return stream.heard
 
     def announce(self, topic: bytes, message: dict[str, Any]) -> None:
         """Something other than a prediction to all subscribers of a topic."""
         stream = topic.decode(errors="replace")
-        self._xpub.send_multipart([topic, self._packer.pack({"v": VERSION, "stream": stream, **message})])
+        packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
+        self._send(topic, packed)
+        if self.tape is not None and message["type"] not in ("subscribed", "beat"):
+            self.tape.event(packed, time.monotonic_ns())
 
     def hear_subscriptions(self) -> None:
         """Confirm new subscriptions: from here on everything published reaches them."""
         while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            said = self._xpub.recv()
+            frame = self._xpub.recv(copy=False)
+            said = frame.bytes
             topic = said[1:]
             if said[:1] == b"\x01":
+                if self._guard is not None and not self._guard.may_listen(frame):
+                    continue
                 self._topics.add(topic)
-                self.announce(topic, {"type": "subscribed", **self._served.to_fields()})
+                self._subscriptions += 1
+                served = self._served(topic.decode(errors="replace"))
+                self.announce(topic, {"type": "subscribed", **served.to_fields()})
             elif said[:1] == b"\x00":
                 self._topics.discard(topic)
+                self._subscriptions += 1
+
+    def beat(self, about: Callable[[str], dict[str, Any]]) -> None:
+        """A sign of life to everybody who listens. about: what there is to say of a stream, by its name."""
+        now_ns = time.monotonic_ns()
+        for topic in self._topics:
+            self.announce(topic, {"type": "beat", "t_pub_ns": now_ns, **about(topic.decode(errors="replace"))})
 
     def announce_end(self) -> None:
         """The last word on every topic that somebody hears."""
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
+    def _send(self, topic: bytes, packed: bytes) -> None:
+        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
+        xpub = self._xpub
+        try:
+            xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
+        except zmq.Again:
+            self.counters["dropped for slow subscribers"] += 1
+            xpub.setsockopt(zmq.XPUB_NODROP, 0)
+            xpub.send(topic, zmq.SNDMORE)
+            xpub.send(packed)
+            xpub.setsockopt(zmq.XPUB_NODROP, 1)
+            return
+        xpub.send(packed)
+
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
         """Send to one connection; whether it was there to take it."""
+        parts = [owner, self._packer.pack({"v": VERSION, **message})]
         try:
-            self._router.send_multipart([owner, self._packer.pack({"v": VERSION, **message})], zmq.NOBLOCK)
+            self._router.send_multipart(parts, zmq.NOBLOCK)
         except zmq.ZMQError:  # gone, or it reads nothing
             self.counters["unheard"] += 1
             return False

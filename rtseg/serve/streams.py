@@ -7,19 +7,21 @@ the model's order. Knows no sockets and reads no clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle
 from rtseg.errors import FrameError, ServeError
 from rtseg.frames import Frame, frame
+from rtseg.predictions import Prediction
 from rtseg.recordings.recording import Recording
+from rtseg.serve.clocks import SourceClock
 from rtseg.serve.messages import FLOAT32, FrameMessage, Hello
-from rtseg.session import Session, SessionPool
+from rtseg.serve.models import Model
+from rtseg.session import Session
 from rtseg.skeleton import Skeleton
 
 
@@ -31,21 +33,43 @@ class StreamError(ServeError):
 class Stream:
     """One open stream.
 
-    owner: the connection that opened it. points: (A, K) index of the model's points among the source's, None where they
-    are the same. topic: its name on the wire. last_ns: when its last frame came. refused: its messages that were in
-    error.
+    model: what answers it. owner: the connection that opened it. points: (A, K) index of the model's points among the
+    source's, None where they are the same. last_ns: when its last frame came; alive_ns: when its source last said that
+    it lives; newest_seq: of the frames that came. topic: its name on the wire. prefix: what its predictions begin with.
+
+    refused: its messages that were in error. waiting: frames that came and are not answered yet; dropping: how many of
+    them will not be; dropped: how many never were. superseded: answers not published because a newer frame waited;
+    answers: all, published or not. heard: whether anybody listens, as of the subscriptions numbered heard_at. watched,
+    stale: see `vigil`. closed: nothing more comes of it.
     """
 
     name: str
     owner: bytes
     hello: Hello
+    model: Model
     session: Session
     shape: tuple[int, int]
     points: NDArray[np.intp] | None
     last_ns: int
     topic: bytes
     lookahead_frames: int
+    interval_ns: int = 0
+    prefix: bytes = b""
+    clock: SourceClock = field(default_factory=SourceClock)
     refused: int = 0
+    waiting: int = 0
+    dropping: int = 0
+    dropped: int = 0
+    superseded: int = 0
+    answers: int = 0
+    heard: bool = True
+    heard_at: int = -1
+    newest_seq: int = -1
+    alive_ns: int = 0
+    overload_ns: int = 0
+    watched: bool = False
+    stale: bool = False
+    closed: bool = False
     _recv_ns: deque[tuple[int, int]] = field(default_factory=deque)  # of frames that a lookahead has not answered yet
 
     def frame(self, message: FrameMessage) -> Frame:
@@ -70,8 +94,7 @@ class Stream:
         )
 
     def note(self, seq: int, t_recv_ns: int) -> None:
-        """A frame came."""
-        self.last_ns = t_recv_ns
+        """A frame is answered."""
         if self.lookahead_frames:
             self._recv_ns.append((seq, t_recv_ns))
 
@@ -83,8 +106,9 @@ class Stream:
         return waiting[0][1] if waiting and waiting[0][0] == seq else otherwise_ns
 
     def counters(self) -> dict[str, int]:
-        """The session's, and the frames that were refused before it."""
-        return {**asdict(self.session.counters), "refused": self.refused}
+        """The session's, and what happened to frames and answers outside it."""
+        outside = {"refused": self.refused, "dropped": self.dropped, "superseded": self.superseded}
+        return {**asdict(self.session.counters), **outside}
 
     def drift(self) -> dict[str, Any]:
         """Which features left training's ranges, and how far; see `Session.drift`."""
@@ -92,10 +116,10 @@ class Stream:
 
 
 class Streams:
-    """All open streams of one daemon."""
+    """All open streams of one daemon. model: what answers those that are opened from now on."""
 
-    def __init__(self, bundle: Bundle, pool: SessionPool) -> None:
-        self._bundle, self._pool = bundle, pool
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self._open: dict[str, Stream] = {}
 
     def __iter__(self) -> Iterator[Stream]:
@@ -117,34 +141,74 @@ class Streams:
             raise StreamError(f"stream {name!r} was opened by another connection: choose another name"[:300])
         return stream
 
-    def check(self, hello: Hello) -> NDArray[np.intp] | None:
+    def check(self, hello: Hello, model: Model | None = None) -> NDArray[np.intp] | None:
         """Index of the model's points among the source's, None where they are the same.
 
-        Raises SkeletonError or RateError where the model cannot serve this stream.
+        model: another one than for new streams. Raises SkeletonError or RateError where it cannot serve this stream.
         """
-        self._bundle.check_rate(hello.fps, f"stream {hello.stream!r}")
-        return match_points(self._bundle.skeleton, hello.skeleton, hello.names)
+        bundle = (model or self.model).bundle
+        if model is not None:
+            bundle.check_rate(self.model.bundle.fps, f"stream {hello.stream!r}")
+        elif not hello.resample:
+            bundle.check_rate(hello.fps, f"stream {hello.stream!r}")
+        return match_points(bundle.skeleton, hello.skeleton, hello.names)
+
+    def check_swap(self, stream: Stream, model: Model) -> NDArray[np.intp] | None:
+        """The same for an open stream that another model is to answer. Raises StreamError besides."""
+        points = self.check(stream.hello, model)
+        # Between two frames of the camera stands one in the old model's order of points.
+        if stream.session.is_resampled and model.bundle.skeleton != stream.model.bundle.skeleton:
+            raise StreamError(
+                f"stream {stream.name!r} is resampled: the new model must have the same keypoints in the same order"
+            )
+        return points
 
     def open(self, owner: bytes, hello: Hello, points: NDArray[np.intp] | None, now_ns: int) -> Stream:
         """A fresh stream for what `check` allowed. Raises RtsegError when all places are taken."""
-        session = self._pool.open(hello.stream, arena=hello.arena)
+        capacity = self.model.places
+        if len(self._open) >= capacity:  # other models' streams count as well: all must fit one, should they swap
+            raise StreamError(
+                f"stream {hello.stream!r}: all {capacity} slots are taken; close a stream or serve with more capacity"
+            )
+        other_rate = hello.resample and not self.model.bundle.has_rate(hello.fps)
+        session = self.model.pool.open(hello.stream, hello.arena, hello.fps if other_rate else None)
         stream = Stream(
             name=hello.stream,
             owner=owner,
             hello=hello,
+            model=self.model,
             session=session,
-            shape=self._bundle.skeleton.shape,
+            shape=self.model.bundle.skeleton.shape,
             points=points,
             last_ns=now_ns,
             topic=hello.stream.encode(),
-            lookahead_frames=self._bundle.lookahead_frames,
+            lookahead_frames=self.model.bundle.lookahead_frames,
+            interval_ns=int(1e9 / hello.fps),
+            prefix=self.model.packing.prefix(hello.stream),
         )
         self._open[stream.name] = stream
         return stream
 
+    def swap(
+        self, stream: Stream, model: Model, points: NDArray[np.intp] | None, publish: Callable[[Prediction], None]
+    ) -> None:
+        """Let `model` answer this stream from its next frame on; points: as `check` gave them.
+
+        publish: gets what the old one's lookahead owes. Numbering and counters go on, the state is fresh.
+        """
+        session = model.pool.open(stream.name, arena=stream.hello.arena)
+        session.follow(stream.session)
+        for prediction in stream.session.finish():
+            publish(prediction)
+        stream.session.close()
+        stream.model, stream.session, stream.points = model, session, points
+        stream.shape, stream.lookahead_frames = model.bundle.skeleton.shape, model.bundle.lookahead_frames
+        stream.prefix = model.packing.prefix(stream.name)
+
     def close(self, stream: Stream) -> None:
         """Free its place."""
         self._open.pop(stream.name, None)
+        stream.closed = True
         stream.session.close()
 
 

@@ -6,10 +6,13 @@ The only place where training meets the bundle.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import rtseg
 from rtseg import config
@@ -72,7 +75,7 @@ def train_bundle(
         arena=recipe.arena,
         features=FeatureSpec(**config.to_plain(recipe.features)),
         network=trained.spec,
-        weights=trained.tensors,
+        weights=in_halves(trained.tensors),
         lookahead_frames=recipe.model.lookahead_frames,
         warmup_frames=recipe.train.warmup_frames,
         simulated=dataset.simulated,
@@ -88,6 +91,14 @@ def train_bundle(
     save_bundle(replace(bundle, scores={"validation": kept_scores(scores)}), out)
     write_card(out)
     return load_bundle(out)
+
+
+def in_halves(tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The weights of every matrix rounded to float16, kept as float32: an engine may then store half the bytes.
+
+    Before scores, ranges and calibration, so that whatever is said of a bundle is said of what is served.
+    """
+    return {n: t.astype(np.float16).astype(np.float32) if n.endswith(".weight") else t for n, t in tensors.items()}
 
 
 def read_examples(dataset: Dataset, split: str, progress: Callable[[str], None] = lambda _: None) -> list[Example]:

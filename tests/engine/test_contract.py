@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from rtseg.bundle import load_bundle
 from rtseg.engine.base import Engine
-from rtseg.engine.select import ENGINES, make_engine
+from rtseg.engine.select import ENGINES, make_engine, why_not
 from rtseg.errors import EngineError
+from rtseg.features.extractor import FeatureExtractor
 from rtseg.network import NetworkSpec
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
 
-NEEDS = {"torch": ("torch",), "onnx": ("onnx", "onnxruntime")}
 BEYOND = 3000
 """Frames past the receptive field: every ring has wrapped around many times."""
 SPEC = SPECS["small"]
@@ -30,8 +30,9 @@ Make = Callable[..., Engine]
 def make(request: pytest.FixtureRequest) -> Make:
     """make(spec=..., capacity=...): a fresh engine of this kind, with the same weights every time."""
     name = request.param
-    for library in NEEDS.get(name, ()):
-        pytest.importorskip(library, reason=f"{library} is not installed: pip install 'rtseg[dev]'")
+    reason = why_not(name)
+    if reason is not None:
+        pytest.skip(f"{name}: {reason}")
 
     def build(spec: NetworkSpec = SPEC, capacity: int = 1) -> Engine:
         return make_engine(bundle_of(spec), name, capacity)
@@ -210,6 +211,31 @@ def test_every_slot_up_to_the_capacity_is_a_stream_of_its_own(make: Make, whole:
     assert step(engine, LONG[:0], []).shape == (0, SPEC.n_outputs)
 
 
-def test_an_unknown_engine_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(EngineError, match="unknown engine 'gpu'; there are: auto, numba, onnx, torch"):
-        make_engine(bundle_of(SPEC), "gpu")
+def test_batches_of_every_size_up_to_the_capacity(make: Make, whole: F32) -> None:
+    """Engines with fixed batch sizes fill up the others; streams that are not in a batch must not notice."""
+    capacity, rng = 70, np.random.default_rng(8)
+    engine, at = make(capacity=capacity), np.zeros(capacity, np.int64)
+    for size in (1, 2, 5, 16, 17, 64, 65, 70, 3, 70, 1):
+        slots = rng.permutation(capacity)[:size]
+        assert same(engine, step(engine, LONG[at[slots]], slots.tolist()), whole[at[slots]])
+        at[slots] += 1
+
+
+def test_whatever_the_extractor_can_emit_the_answers_are_probabilities(make: Make, tiny_bundle: Path) -> None:
+    """Real features with NaN: nobody seen, one animal alone, single points, everybody back, animals far outside."""
+    bundle = load_bundle(tiny_bundle)
+    a, k = bundle.skeleton.shape
+    keypoints = np.cumsum(np.random.default_rng(4).normal(0, 2, (90, a, k, 2)), axis=0).astype(np.float32) + 300
+    keypoints[:10] = np.nan
+    keypoints[10:25, 0] = np.nan
+    keypoints[25:40, 1] = np.nan
+    keypoints[40:50, :, 1:] = np.nan
+    keypoints[60:62] = 1e5
+    keypoints[62:64] = keypoints[62:64, :1, :1]  # all points at one place
+    confidence = np.where(np.isnan(keypoints).any(axis=-1), 0.0, 1.0).astype(np.float32)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    assert np.isnan(features).any(), "features that are all known would prove nothing"
+    answers = make_engine(bundle, make().name).run(features)
+    assert np.isfinite(answers).all()
+    for lo, hi in zip(bundle.network.offsets, bundle.network.offsets[1:], strict=False):
+        np.testing.assert_allclose(answers[:, lo:hi].sum(1), 1.0, atol=1e-5)

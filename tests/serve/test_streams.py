@@ -11,6 +11,7 @@ import pytest
 from rtseg.classifier import Classifier, load
 from rtseg.errors import FrameError, RateError, RtsegError, SkeletonError
 from rtseg.serve.messages import FrameMessage, Hello
+from rtseg.serve.models import Model
 from rtseg.serve.streams import Stream, StreamError, Streams, match_points
 from rtseg.skeleton import MICE7, Skeleton
 from tests.live import random_walk
@@ -23,7 +24,7 @@ def classifier(tiny_bundle: Path) -> Classifier:
 
 @pytest.fixture
 def streams(classifier: Classifier) -> Iterator[Streams]:
-    streams = Streams(classifier.bundle, classifier.pool)
+    streams = Streams(Model(classifier, "tcp://127.0.0.1:1"))
     yield streams
     for stream in streams:
         streams.close(stream)
@@ -98,4 +99,3 @@ def test_times_of_receipt_wait_for_the_lookahead(streams: Streams) -> None:
     for seq, t_recv_ns in ((0, 10), (1, 20), (1, 25), (4, 30)):  # a duplicate, and two that never came
         stream.note(seq, t_recv_ns)
     assert [stream.received_ns(seq, 99) for seq in range(5)] == [10, 20, 99, 99, 30]
-    assert stream.last_ns == 30

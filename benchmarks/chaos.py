@@ -1,0 +1,381 @@
+"""Kill -9 at random moments, and see what is left: `python benchmarks/chaos.py --rounds 200 --json results/chaos.json`.
+
+A round is a stream of frames from a client process to a daemon that records, heard by a subscriber process. At a random
+moment one or two of them are killed: the daemon, the process that writes its recording, both, the client, the
+subscriber; and started again. Then it is checked that
+
+- every recording can be read as it is or after `rtseg recover`, by rtseg and by the library `mcap`;
+- every prediction that a subscriber heard is in a recording with the same bytes (0.1 s before a kill may be missing);
+- the stream's answers are, frame after frame, the bits of one run without any interruption;
+- `rtseg replay --verify` finds no difference in any file, snapshots included.
+
+All processes are real ones. They are forked from this one, which has the model loaded, so that a round takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mcap.reader import make_reader
+
+from rtseg.classifier import Classifier, load
+from rtseg.client import Publisher, Subscriber
+from rtseg.config import ServeSettings
+from rtseg.errors import ServeError
+from rtseg.machine import about
+from rtseg.recorder.reading import RecordingFile, unpacked
+from rtseg.recorder.recover import recover
+from rtseg.recordings.recording import Recording, clean
+from rtseg.serve.daemon import serve
+from rtseg.serve.messages import PredictionMessage, parse_published
+from rtseg.verify import verify
+
+STREAM = "cage"
+VICTIMS = ("daemon", "writer", "daemon and writer", "client", "subscriber")
+MAY_MISS_NS = 100_000_000
+ROUND_S = 60.0
+LAST_WORDS_S = 2.0
+"""How long a subscriber that came too late for the stream's end is left to itself."""
+HEARD = struct.Struct("<QQ32s")
+"""A line of the subscriber's log: sequence number, time of publishing, the probabilities' SHA-256."""
+
+
+class Round:
+    """One round in a folder of its own."""
+
+    def __init__(self, classifier: Classifier, walk: Recording, expected: list[bytes], rate: float, seed: int) -> None:
+        self.classifier, self.walk, self.expected, self.rate = classifier, walk, expected, rate
+        self.random = random.Random(seed)
+        self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        self.settings = ServeSettings(
+            frames=f"ipc://{self.folder}/frames",
+            predictions=f"ipc://{self.folder}/predictions",
+            capacity=classifier.pool.capacity,
+            record=str(self.folder),
+            resume=True,
+            record_buffer_mb=4,
+            record_snapshot_s=0.3,
+            control=False,
+        )
+        self.kills: list[int] = []
+        self.notes: Counter[str] = Counter()
+
+    def run(self, victim: str) -> dict[str, Any]:
+        """The round; what was found."""
+        daemon, client, subscriber = self._daemon(), self._client(), self._subscriber()
+        try:
+            # Somewhere in the stream's life, start and end included.
+            self._wait_for(self.random.randrange(len(self.walk)))
+            if "daemon" in victim or victim == "writer":
+                doomed = [daemon] if "daemon" in victim else []
+                doomed += children(daemon) if "writer" in victim else []
+                self._kill(doomed)
+                if "daemon" in victim:
+                    os.waitpid(daemon, 0)
+                    if "writer" in victim:
+                        self._recover_what_is_there()
+                    daemon = self._daemon()
+            elif victim == "client":
+                self._kill([client])
+                os.waitpid(client, 0)
+                client = self._client()
+            else:
+                self._kill([subscriber])
+                os.waitpid(subscriber, 0)
+                subscriber = self._subscriber()
+            ended = wait_for_end(client, ROUND_S)
+            os.kill(daemon, signal.SIGTERM)
+            stopped = wait_for_end(daemon, ROUND_S)
+            wait_for_end(subscriber, LAST_WORDS_S)
+        finally:
+            for process in (daemon, client, subscriber):
+                stop(process)
+        return {"victim": victim, "client": ended, "daemon": stopped, **self.check()}
+
+    def check(self) -> dict[str, Any]:
+        """Read everything that was written, and compare."""
+        found: dict[str, Any] = {"unreadable": [], "verify": [], "kills": len(self.kills)}
+        recorded: dict[int, set[bytes]] = {}
+        exact: set[bytes] = set()
+        for path in sorted(self.folder.glob("rtseg-*.mcap")):
+            if path.name.endswith(".recovered.mcap"):
+                continue
+            try:
+                self._read(path, recorded, exact)
+                found["verify"] += [verified] if (verified := self._verify(path)) else []
+            except Exception as error:
+                found["unreadable"].append(f"{path.name}: {error!r}")
+        heard = [HEARD.unpack(line) for path in sorted(self.folder.glob("heard-*")) for line in lines(path)]
+        missing = [(seq, at) for seq, at, digest in heard if digest not in exact]
+        found["heard"] = len(heard)
+        found["missing"] = sum(not self._excused(at) for _, at in missing)
+        found["missing in the last 0.1 s"] = len(missing) - found["missing"]
+        found["different"] = sum(
+            answers != {expected} for seq, expected in enumerate(self.expected) if (answers := recorded.get(seq))
+        )
+        found["unanswered"] = sum(seq not in recorded for seq in range(len(self.expected)))
+        found["identical"] = not found["different"] and not found["unanswered"]
+        return found | dict(self.notes)
+
+    def _read(self, path: Path, recorded: dict[int, set[bytes]], exact: set[bytes]) -> None:
+        done = recover(path)
+        if done.copy is not None:
+            self.notes["recovered at the end"] += 1
+            path = done.copy
+        with path.open("rb") as file:
+            library = Counter(channel.topic for _, channel, _ in make_reader(file).iter_messages())
+        with RecordingFile(path) as recording:
+            ours: Counter[str] = Counter()
+            for told in recording.messages():
+                ours[told.topic] += 1
+                if told.topic == "predictions":
+                    answer = parse_published(unpacked(path, told.data))
+                    assert isinstance(answer, PredictionMessage)
+                    recorded.setdefault(answer.seq, set()).add(probs_of(answer))
+                    exact.add(digest_of(answer))
+            assert ours == library, f"the library mcap finds {library}, and we find {ours}"
+            assert not recording.problem, recording.problem
+
+    def _verify(self, path: Path) -> str:
+        verified = verify(path, self.bundle)
+        self.notes["frames verified"] += verified.frames
+        self.notes["snapshots verified"] += verified.snapshots
+        return verified.first
+
+    def _excused(self, at_ns: int) -> bool:
+        return any(0 <= kill - at_ns <= MAY_MISS_NS for kill in self.kills)
+
+    def _recover_what_is_there(self) -> None:
+        """Daemon and writer are dead: the file is torn, and some of it is only in memory."""
+        for path in self.folder.glob("rtseg-*.mcap"):
+            done = recover(path, path.with_suffix(".torn.recovered.mcap"))
+            assert done.copy is not None, "a file whose writer was killed cannot be whole"
+            self.notes["bytes recovered from memory"] += done.from_memory
+            self.notes["torn files recovered"] += 1
+            first = verify(done.copy, self.bundle).first
+            assert not first, first
+
+    def _kill(self, processes: list[int]) -> None:
+        for process in processes:
+            os.kill(process, signal.SIGKILL)
+        self.kills.append(time.monotonic_ns())
+
+    def _wait_for(self, frames: int) -> None:
+        deadline = time.monotonic() + ROUND_S
+        while self._heard() < frames and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(self.random.uniform(0, 1 / self.rate))
+
+    def _heard(self) -> int:
+        return sum(path.stat().st_size // HEARD.size for path in self.folder.glob("heard-*"))
+
+    @property
+    def bundle(self) -> str:
+        return os.environ["CHAOS_BUNDLE"]
+
+    def _daemon(self) -> int:
+        def run() -> None:
+            sys.stderr = sys.stdout = (self.folder / "daemon.log").open("a")
+            serve(self.classifier, self.settings)
+
+        return fork(run)
+
+    def _client(self) -> int:
+        return fork(self._publish)
+
+    def _subscriber(self) -> int:
+        return fork(self._listen)
+
+    def _publisher(self) -> Publisher:
+        walk, address = self.walk, self.settings.frames
+        made = patiently(lambda: Publisher(address, STREAM, walk.skeleton, walk.fps, resume=True, timeout_s=2.0))
+        assert isinstance(made, Publisher)
+        return made
+
+    def _publish(self) -> None:
+        """Frames from where the daemon's knowledge ends, at a camera's pace."""
+        walk, publisher = self.walk, self._publisher()
+        first = 0 if publisher.resumed is None else publisher.resumed + 1
+        started = time.monotonic()
+        for t in range(first, len(walk)):
+            time.sleep(max(0.0, started + (t - first) / self.rate - time.monotonic()))
+            publisher.send(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=t * 1_000_000)
+        assert publisher.flush(ROUND_S), "the daemon does not come back"
+        while not publisher.close():  # killed between the last frame and the goodbye
+            publisher = self._publisher()
+
+    def _listen(self) -> None:
+        """All that is published, noted at once."""
+        log = os.open(self.folder / f"heard-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with patiently(lambda: Subscriber(self.settings.predictions, STREAM, connect_timeout_s=2.0)) as subscriber:
+            while (message := subscriber.receive(ROUND_S)) is not None:
+                if isinstance(message, PredictionMessage):
+                    os.write(log, HEARD.pack(message.seq, message.t_pub_ns, digest_of(message)))
+                elif message.type == "closed" and message.fields["reason"] == "bye":
+                    return
+
+
+def patiently(make: Callable[[], Any]) -> Any:
+    """Until the daemon is there, and has noticed that the one before us is gone."""
+    deadline = time.monotonic() + ROUND_S
+    while True:
+        try:
+            return make()
+        except ServeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def probs_of(answer: PredictionMessage) -> bytes:
+    """The bits that are compared."""
+    return np.concatenate(list(answer.probs.values())).tobytes()
+
+
+def digest_of(answer: PredictionMessage) -> bytes:
+    """Of one publication: its number, its time and its bits."""
+    import hashlib
+
+    return hashlib.sha256(struct.pack("<QQ", answer.seq, answer.t_pub_ns) + probs_of(answer)).digest()
+
+
+def lines(path: Path) -> list[bytes]:
+    """The whole lines of a subscriber's log."""
+    data = path.read_bytes()
+    return [data[at : at + HEARD.size] for at in range(0, len(data) - HEARD.size + 1, HEARD.size)]
+
+
+def fork(run: Callable[[], None]) -> int:
+    """A child process that does nothing but run."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        run()
+        status = 0
+    except SystemExit as error:
+        status = int(error.code or 0)
+    except BaseException as error:
+        print(f"chaos: {error!r}", file=sys.stderr)
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def children(process: int) -> list[int]:
+    """The processes that one has started."""
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def wait_for_end(process: int, timeout_s: float) -> int | None:
+    """Exit status; None where it does not end in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    return None
+
+
+def stop(process: int) -> None:
+    """Whatever happened: it is gone afterwards."""
+    try:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def random_walk(classifier: Classifier, frames: int) -> Recording:
+    """Animals that wander, with points missing now and then."""
+    skeleton, rng = classifier.bundle.skeleton, np.random.default_rng(1)
+    a, k = skeleton.shape
+    centres = rng.uniform(200, 500, (1, a, 1, 2)) + np.cumsum(rng.normal(0, 3, (frames, a, 1, 2)), axis=0)
+    keypoints = centres + rng.normal(0, 15, (1, a, k, 2)) + rng.normal(0, 1, (frames, a, k, 2))
+    keypoints[rng.random((frames, a, k)) < 0.05] = np.nan
+    points, confidence = clean(keypoints, rng.uniform(0.3, 1.0, (frames, a, k)))
+    return Recording(STREAM, skeleton, points, confidence, classifier.bundle.fps)
+
+
+def main() -> int:
+    """Run the rounds, print and write what came out; 1 where anything was lost or changed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", default="engines/rats58")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--frames", type=int, default=300, help="of the stream in each round")
+    parser.add_argument("--rate", type=float, default=300.0, help="frames per second")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    os.environ["CHAOS_BUNDLE"] = chosen.bundle
+    classifier = load(chosen.bundle, capacity=4)
+    walk = random_walk(classifier, chosen.frames)
+    expected = [row.tobytes() for row in classifier.run(walk).probs]
+    results, failed, started = [], [], time.monotonic()
+    for number in range(chosen.rounds):
+        victim = VICTIMS[number % len(VICTIMS)]
+        this = Round(classifier, walk, expected, chosen.rate, chosen.seed + number)
+        found = this.run(victim)
+        good = found["identical"] and not (found["missing"] or found["unreadable"] or found["verify"])
+        good = good and found["client"] == 0 and found["daemon"] == 0
+        print(f"{number + 1:4d} {victim:18s} {'good' if good else 'BAD'} {found}", flush=True)
+        results.append(found)
+        if good:
+            remove(this.folder)
+        else:
+            failed.append({"round": number, "folder": str(this.folder.name), **found})
+    total: Counter[str] = Counter()
+    for found in results:
+        total.update(
+            {key: value for key, value in found.items() if type(value) is int and key not in ("client", "daemon")}
+        )
+    summary = {
+        "rounds": chosen.rounds,
+        "by victim": dict(Counter(found["victim"] for found in results)),
+        "bit-identical streams": sum(found["identical"] for found in results),
+        "unreadable files": sum(len(found["unreadable"]) for found in results),
+        "files that differ when verified": sum(len(found["verify"]) for found in results),
+        "totals": dict(total),
+        "failed": failed,
+        "bundle": classifier.bundle.name,
+        "model": classifier.bundle.hash,
+        "frames": chosen.frames,
+        "rate": chosen.rate,
+        "seed": chosen.seed,
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": about(("numpy", "numba", "pyzmq", "msgpack", "mcap")),
+    }
+    print(json.dumps({key: value for key, value in summary.items() if key != "machine"}, indent=1))
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def remove(folder: Path) -> None:
+    """A round's folder."""
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""One candidate of the GPU run, in a process of its own: what crashes here stops nobody else.
+
+`python candidate.py JSON`: prints one JSON line per result, the first of which says whether the candidate can run at
+all. Started by run.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.bundle import Bundle, load_bundle
+from rtseg.engine.base import Engine
+from rtseg.errors import EngineError
+
+WARM_UP_S = 0.5
+LOWEST_COUNT = 20
+"""Steps of a batch size that are timed at least."""
+LARGEST_ON_CPU = 1024
+"""Larger batches only take longer there."""
+PARITY_STREAMS = 16
+HALF_BOUND = 0.05
+"""How far float16's probabilities may stand from the CPU engine's."""
+
+
+def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
+    """The engine that a candidate's name stands for. Raises EngineError where it cannot run here."""
+    if name.startswith("torch"):
+        return _torch(name, bundle, batch, device)
+    from rtseg.engine.select import make_engine
+
+    return make_engine(bundle, name, batch)
+
+
+def _torch(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
+    import torch
+    from torch_step import BatchedTorch
+
+    graph = name == "torch graph"
+    if graph and device == "cpu":
+        raise EngineError("CUDA graphs need an NVIDIA GPU, and this is a run on the CPU")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(f"torch {torch.__version__} sees no NVIDIA GPU here")
+    return BatchedTorch(bundle.network, bundle.weights, batch, device, graph)
+
+
+def measured(engine: Engine, bundle: Bundle, batch: int, seconds: float) -> dict[str, Any]:
+    """p50, p99 and rate of whole steps: host arrays in, host arrays out."""
+    rng = np.random.default_rng(batch)
+    scale = bundle.weights["scaler.scale"]
+    spread = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+    sets = [
+        (bundle.weights["scaler.shift"] + spread * rng.normal(size=(batch, len(scale)))).astype(np.float32)
+        for _ in range(4)
+    ]
+    slots, out = np.arange(batch, dtype=np.int32), np.empty((batch, bundle.network.n_outputs), np.float32)
+    durations: list[int] = []
+    began = time.perf_counter()
+    while (now := time.perf_counter() - began) < WARM_UP_S + seconds or len(durations) < LOWEST_COUNT:
+        features = sets[len(durations) % len(sets)]
+        start = time.perf_counter_ns()
+        engine.step(features, slots, out)
+        if now >= WARM_UP_S:
+            durations.append(time.perf_counter_ns() - start)
+    if not np.isfinite(out).all():
+        raise EngineError(f"an answer is no number at batch {batch}")
+    p50, p99 = np.percentile(durations, (50, 99)) / 1e3
+    rate = batch * len(durations) / (sum(durations) / 1e9)
+    return {"batch": batch, "count": len(durations), "p50_us": p50, "p99_us": p99, "frames_per_s": rate}
+
+
+def main(name: str, bundle: str, batches: list[int], seconds: float, device: str) -> None:
+    if name == "floors":
+        _floors(bundle, batches)
+        return
+    from rtseg.engine.parity import largest_difference
+
+    loaded = load_bundle(bundle)
+    engine = make(name, loaded, PARITY_STREAMS, device)
+    worst = largest_difference(engine, loaded)
+    bound = HALF_BOUND if "fp16" in name else 2 * loaded.tolerance
+    flavour = getattr(engine, "flavour", None)
+    _say({"parity": worst, "bound": bound, "agrees": bool(worst <= bound), "flavour": flavour})
+    on_cpu = device == "cpu" or name == "numba"
+    for batch in [batch for batch in batches if not on_cpu or batch <= LARGEST_ON_CPU]:
+        started = time.perf_counter()
+        engine = make(name, loaded, batch, device)
+        load_s = time.perf_counter() - started
+        _say({"row": {**measured(engine, loaded, batch, seconds), "load_s": load_s}})
+        del engine
+
+
+def _floors(bundle: str, batches: list[int]) -> None:
+    import torch
+    from floors import floors
+
+    if not torch.cuda.is_available():
+        raise EngineError(f"torch {torch.__version__} sees no NVIDIA GPU here")
+    _say({"floors": floors(load_bundle(bundle).network, batches)})
+
+
+def _say(values: dict[str, Any]) -> None:
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    run: Callable[..., None] = main
+    try:
+        run(**json.loads(sys.argv[1]))
+    except Exception as error:  # whatever a driver, a compiler or a library says is this candidate's result
+        text = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), repr(error))
+        _say({"impossible": text if isinstance(error, EngineError) else f"{type(error).__name__}: {text}"})
+        sys.exit(1)

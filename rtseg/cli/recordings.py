@@ -1,0 +1,63 @@
+"""The commands for what `rtseg serve --record` writes (docs/recording.md). Heavy imports happen inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg.cli.app import Out, app
+
+Mcap = Annotated[Path, typer.Argument(help="Recording of `rtseg serve --record`.", show_default=False)]
+
+
+@app.command()
+def recover(
+    recording: Mcap,
+    out: Annotated[Path | None, typer.Option("--out", help="The copy; default: NAME.recovered.mcap.")] = None,
+) -> None:
+    """Make a whole copy of a recording that was cut off or damaged; the original is not touched."""
+    from rtseg.recorder.recover import recover as run
+
+    done = run(recording, out)
+    if done.copy is None:
+        typer.echo(f"{recording} is whole: {done.messages} messages, nothing to recover")
+        return
+    typer.echo(f"{recording}: {done.problem or 'its last bytes were not written'}")
+    memory = f", {done.from_memory} bytes of it from memory" if done.from_memory else ""
+    typer.echo(f"{done.messages} messages -> {done.copy}{memory}; {done.lost} bytes were no records")
+
+
+@app.command()
+def export(
+    recording: Mcap,
+    out: Out,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write the predictions in a recording as CSV, as they were published: a row a frame, and a row a bout."""
+    from rtseg.recorded import export as run
+
+    for done in run(recording, out, overwrite=overwrite):
+        if done.other:
+            typer.echo(f"{done.name}: warning: {done.other} answers of another model are left out", err=True)
+        typer.echo(f"{done.name}: {len(done.predictions)} frames -> {done.frames_file}, {done.bouts_file.name}")
+
+
+def verify(recording: Path, bundle: Path | None) -> None:
+    """`rtseg replay --verify`: exit status 1 where an answer differs."""
+    from rtseg.verify import verify as run
+
+    found = run(recording, bundle)
+    about = f"{found.predictions} predictions and {found.snapshots} snapshots of {found.frames} frames compared"
+    if found.problem:
+        typer.echo(
+            f"{recording}: {found.problem}; {found.unanswered} frames at its end are without an answer", err=True
+        )
+    if found.uncompared:
+        typer.echo(f"{found.uncompared} predictions cannot be compared: frames before them are missing, or another "
+                   "model gave them", err=True)  # fmt: skip
+    if found.differences:
+        typer.echo(f"{about}: {found.differences} differ. The first: {found.first}")
+        raise typer.Exit(1)
+    typer.echo(f"{about}: all the same, bit for bit")

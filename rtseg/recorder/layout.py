@@ -1,0 +1,108 @@
+"""What a recording holds: its channels with their schemas, and the metadata that stand between the messages.
+
+The maps are the wire's (docs/wire.md), as they came and as they were published, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rtseg import records
+
+FRAMES, PREDICTIONS, EVENTS, SNAPSHOTS, TRIGGERS = 1, 2, 3, 4, 5
+SESSION = "rtseg.session"
+"""The metadata record at a file's beginning: who wrote it, with which model, engine, versions and settings."""
+MARK = "rtseg.mark"
+"""The metadata record that says where to begin reading for every stream that is open here; about one a second."""
+FIRST_FIELD = "session"
+"""A mark's first field, the session's random name: what a search from the file's end looks for."""
+
+_TEXT, _WHOLE, _MAP = {"type": "string"}, {"type": "integer"}, {"type": "object"}
+_VERSION = {"const": 1, "description": "version of the wire"}
+_FLOATS = {"contentEncoding": "msgpack bin", "contentMediaType": "application/x-float32-le"}
+_BYTES = {"contentEncoding": "msgpack bin"}
+
+
+def _schema(title: str, about: str, fields: Mapping[str, Any], required: str, *, more: bool = False) -> dict[str, Any]:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        "description": about,
+        "type": "object",
+        "properties": {"v": _VERSION, "stream": _TEXT, **fields},
+        "required": required.split(),
+        "additionalProperties": more,
+    }
+
+
+_TIMES = {"t_recv_ns": _WHOLE, "t_pub_ns": _WHOLE}
+CHANNELS = {
+    FRAMES: (
+        "frames",
+        _schema(
+            "rtseg.Frame",
+            "A frame as it came and was accepted; the log time is its receipt.",
+            {"seq": _WHOLE, "t_source_ns": _WHOLE, "kp": _FLOATS, "conf": _FLOATS},
+            "v stream seq t_source_ns kp",
+        ),
+    ),
+    PREDICTIONS: (
+        "predictions",
+        _schema(
+            "rtseg.Prediction",
+            "A prediction as it was published.",
+            {
+                **{"seq": _WHOLE, "t_source_ns": _WHOLE, **_TIMES, "quality": _WHOLE, "model": _TEXT},
+                "probs": {"type": "object", "additionalProperties": _FLOATS},
+                **{"label": _MAP, "event": _MAP, "unsure": {"type": "array", "items": _TEXT}},
+            },
+            "v stream seq t_source_ns t_recv_ns t_pub_ns probs label event quality model",
+            more=True,
+        ),
+    ),
+    EVENTS: (
+        "events",
+        _schema(
+            "rtseg.Event",
+            "Stream events as published; `hello` as accepted; `lost`: records that found no room.",
+            {"type": _TEXT},
+            "v type",
+            more=True,
+        ),
+    ),
+    SNAPSHOTS: (
+        "snapshots",
+        _schema(
+            "rtseg.Snapshot",
+            "All that a stream remembers between two frames, and its hello.",
+            {"hello": _MAP, "state": _BYTES},
+            "v stream hello state",
+        ),
+    ),
+    TRIGGERS: ("triggers", _schema("rtseg.Trigger", "What was fired.", {}, "v", more=True)),
+}
+"""Number of a channel -> its topic and schema."""
+
+
+def beginning(library: str, session: Mapping[str, str]) -> bytes:
+    """The bytes that a file begins with: header, schemas, channels and the session's metadata."""
+    parts = [records.MAGIC, records.header("", library)]
+    for number, (topic, schema) in CHANNELS.items():
+        plain = json.dumps(schema).encode()
+        parts.append(records.schema(number, schema["title"], "jsonschema", plain))
+        parts.append(records.channel(number, number, topic, "msgpack"))
+    parts.append(records.metadata(SESSION, session))
+    return b"".join(parts)
+
+
+def mark(session: str, start: int) -> bytes:
+    """A mark. start: offset behind which the last snapshot (or hello) of every open stream stands."""
+    return records.metadata(MARK, {FIRST_FIELD: session, "start": f"{start:020d}"})
+
+
+def mark_pattern(session: str) -> bytes:
+    """The bytes of a mark up to and with the session's name, its record's length left out."""
+    whole = mark(session, 0)
+    return whole[records.PREFIX.size : whole.index(session.encode()) + len(session)]

@@ -1,0 +1,143 @@
+"""A recording, read: its messages in the order in which they were written, from a whole file or a torn one."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+
+from rtseg import records
+from rtseg.errors import RecordingError, needs_extra
+from rtseg.recorder import layout
+
+LOST = "lost"
+"""The event that stands where messages are missing."""
+
+
+class Told(NamedTuple):
+    """One message. topic: its channel. log_ns: nanoseconds since 1970. data: a msgpack map."""
+
+    topic: str
+    log_ns: int
+    data: bytes
+
+
+@dataclass(eq=False)
+class RecordingFile:
+    """An open recording of `rtseg serve --record`.
+
+    session: the metadata of its beginning (texts). problem: why the file ends where it does, "" where it was closed;
+    known after `messages`. Raises RecordingError where the file is none.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.problem = ""
+        try:
+            with self.path.open("rb") as file:
+                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise RecordingError(self.path, "no such file") from None
+        except (OSError, ValueError) as error:
+            raise RecordingError(self.path, f"cannot be read: {error}") from None
+        self._topics: dict[int, str] = {}
+        self.session = self._read_beginning()
+
+    def messages(self, start: int | None = None) -> Iterator[Told]:
+        """All messages from a record's offset on, or from the beginning.
+
+        Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError where a
+        record says what it cannot.
+        """
+        scan = records.Scan(self._data, start)
+        for record in scan:
+            try:
+                if record.opcode == records.MESSAGE:
+                    message = records.parse_message(record.content)
+                    yield Told(self._topics[message.channel], message.log_ns, bytes(message.data))
+                elif record.opcode == records.CHANNEL:
+                    self._note_channel(record)
+                elif record.opcode == records.HOLE:
+                    yield Told("events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)}))
+                elif record.opcode == records.CHUNK:
+                    yield from self._chunked()
+                    return
+            except (ValueError, KeyError) as error:
+                raise RecordingError(self.path, f"offset {record.start}: a damaged record: {error!r}") from None
+        self.problem = scan.problem
+
+    def recent(self) -> Iterator[Told]:
+        """The messages of the file's end, from where the last state of every open stream stands."""
+        return self.messages(self._last_start())
+
+    def close(self) -> None:
+        """Let go of the file; who still iterates keeps it."""
+        with contextlib.suppress(BufferError):
+            self._data.close()
+
+    def __enter__(self) -> RecordingFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_beginning(self) -> dict[str, str]:
+        scan = records.Scan(self._data)
+        try:
+            for record in scan:
+                if record.opcode == records.CHANNEL:
+                    self._note_channel(record)
+                elif record.opcode == records.METADATA:
+                    name, values = records.parse_metadata(record.content)
+                    if name == layout.SESSION:
+                        return values
+                elif record.opcode in (records.MESSAGE, records.CHUNK):
+                    break
+        except ValueError as error:
+            raise RecordingError(self.path, f"a damaged beginning: {error}") from None
+        raise RecordingError(self.path, f"expected a recording of `rtseg serve --record`; {scan.problem or _FOREIGN}")
+
+    def _note_channel(self, record: records.Record) -> None:
+        number, topic, encoding = records.parse_channel(record.content)
+        if encoding != "msgpack":
+            raise ValueError(f"channel {topic!r} is {encoding}, not msgpack")
+        self._topics[number] = topic
+
+    def _last_start(self) -> int | None:
+        pattern, stop = layout.mark_pattern(self.session["session"]), len(self._data)
+        while (at := self._data.rfind(pattern, 0, stop)) >= 0:
+            record = next(iter(records.Scan(self._data, at - records.PREFIX.size)), None)
+            if record is not None and record.opcode == records.METADATA:
+                return int(records.parse_metadata(record.content)[1]["start"])
+            stop = at  # torn in the middle: the one before it
+        return None
+
+    def _chunked(self) -> Iterator[Told]:
+        """A file that another tool has compressed is read with that tool's library."""
+        try:
+            from mcap.reader import NonSeekingReader
+        except ModuleNotFoundError:
+            raise needs_extra("mcap", "record", f"{self.path}: reading a recording with chunks") from None
+        with self.path.open("rb") as file:
+            for _, channel, message in NonSeekingReader(file).iter_messages(log_time_order=False):
+                yield Told(channel.topic, message.log_time, message.data)
+
+
+_FOREIGN = "this one says nothing of its session"
+
+
+def unpacked(path: Path, data: bytes) -> dict[str, Any]:
+    """The map in a message's data. Raises RecordingError where there is none."""
+    try:
+        message = msgpack.unpackb(data)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise RecordingError(path, f"a message of {len(data)} bytes is no msgpack map: {error!r}") from None
+    if type(message) is not dict:
+        raise RecordingError(path, f"expected a msgpack map, got {type(message).__name__}")
+    return message

@@ -1,0 +1,242 @@
+"""The daemon's end of a recording: records into the ring, and an eye on the process that writes them.
+
+Putting a record costs the hot loop two copies in memory and no system call. It never waits: where the ring is full,
+because the disk is or the writer hangs, records are left out, counted, and their place in the recording is marked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from rtseg import records
+from rtseg.config import ServeSettings
+from rtseg.errors import ServeError
+from rtseg.recorder import layout
+from rtseg.recorder.ring import Ring
+
+LOG = logging.getLogger("rtseg.serve")
+MARK_EVERY_NS = 1_000_000_000
+RESTART_AFTER_S = 1.0
+"""A writer that does not even start is tried again so often."""
+STALLED_NS = 2_000_000_000
+"""A writer that has not looked for so long hangs."""
+CLOSE_S = 10.0
+_MASK = 0xFFFF_FFFF
+
+
+class Recorder:
+    """Records one run of a daemon into a new file under `folder`.
+
+    about: what the file should say of the run, as text. settings: the daemon's. name: distinguishes several recorders
+    of one daemon. The file is there, and its writer runs, when this returns. Raises ServeError where it cannot be.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, str], settings: ServeSettings, name: str = "") -> None:
+        self.session = secrets.token_hex(8)
+        # The monotonic clock in the file's terms: messages carry the time since 1970, and their order is kept.
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        when = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        self.file = folder / f"rtseg-{when}-{self.session[:6]}{name}.mcap"
+        ring_name = f"rtseg-{self.session}.ring"
+        session = {**about, "session": self.session, "clock_offset_ns": str(self._epoch_ns), "ring": ring_name}
+        beginning = layout.beginning("rtseg", session)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self.file.open("xb") as file:
+                file.write(beginning)
+                file.flush()
+                os.fsync(file.fileno())
+            self._ring = Ring.create(ring_name, settings.record_buffer_mb << 20, self.file, len(beginning))
+        except OSError as error:
+            raise ServeError(f"--record {folder}: a recording cannot be begun here: {error}") from None
+        self._beginning = len(beginning)
+        self._snapshot_ns, self._sync_s = int(settings.record_snapshot_s * 1e9), settings.record_sync_s
+        self._cpus = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else ""
+        self._counts = dict.fromkeys(layout.CHANNELS, 0)
+        self._packer = msgpack.Packer()
+        self._since: dict[str, tuple[int, int]] = {}  # open stream -> where and when its state was last noted
+        self._marked_ns = 0
+        self._lost, self.lost = 0, 0
+        self.restarts, self._ending = 0, threading.Event()
+        self._told = "recording"
+        self.writer = self._start()
+        self._keeper = threading.Thread(target=self._keep, name="rtseg-recorder", daemon=True)
+        self._keeper.start()
+
+    def frame(self, data: bytes, t_recv_ns: int) -> None:
+        """A frame that was accepted, as it came."""
+        self._put(layout.FRAMES, data, t_recv_ns)
+
+    def prediction(self, data: bytes, t_pub_ns: int) -> None:
+        """A prediction, as it was published."""
+        self._put(layout.PREDICTIONS, data, t_pub_ns)
+
+    def event(self, data: bytes, now_ns: int) -> None:
+        """A stream event, as it was published."""
+        self._put(layout.EVENTS, data, now_ns)
+
+    def trigger(self, data: bytes, now_ns: int) -> None:
+        """What was fired: one msgpack map."""
+        self._put(layout.TRIGGERS, data, now_ns)
+
+    def opened(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
+        """A stream begins, with the hello that was accepted. resumed: its snapshot follows."""
+        self._since[hello["stream"]] = self._ring.head, now_ns
+        self._put(layout.EVENTS, self._packer.pack({**hello, "resumed": resumed}), now_ns)
+
+    def closed(self, stream: str) -> None:
+        """A stream is over."""
+        self._since.pop(stream, None)
+
+    def snapshot(self, hello: Mapping[str, Any], state: bytes, now_ns: int) -> None:
+        """What a stream remembers between two frames (`Session.snapshot`)."""
+        stream, at = hello["stream"], self._ring.head
+        before, _ = self._since.pop(stream, (at, 0))
+        kept = self._put(layout.SNAPSHOTS, self._packer.pack(snapshot_map(hello, state)), now_ns)
+        self._since[stream] = at if kept else before, now_ns
+
+    def due(self, now_ns: int) -> str | None:
+        """The stream whose snapshot is due, the one that waits longest; None = none. Marks the file as well."""
+        if now_ns - self._marked_ns > MARK_EVERY_NS:
+            self._mark(now_ns)
+        # In order of time: whose state is noted goes to the end.
+        stream, (_, then_ns) = next(iter(self._since.items()), ("", (0, now_ns)))
+        return stream if now_ns - then_ns >= self._snapshot_ns else None
+
+    def news(self, now_ns: int) -> dict[str, Any] | None:
+        """What subscribers should hear of the recording: a map for an event, where its state has changed."""
+        state, reason = self._state(now_ns)
+        if state == self._told:
+            return None
+        (LOG.info if state == "recording" else LOG.error)("recording %s: %s%s", self.file, state, reason)
+        self._told = state
+        return {"type": "recorder", "state": state, "reason": reason.removeprefix(": "), "lost": self.lost}
+
+    def status(self) -> dict[str, Any]:
+        """File, state, bytes in it and waiting, records lost, restarts of the writer, messages per channel."""
+        state, reason = self._state(time.monotonic_ns())
+        written = self._ring.written
+        return {
+            "file": str(self.file),
+            "state": state,
+            "reason": reason.removeprefix(": "),
+            "bytes": self._beginning + written,
+            "waiting_bytes": self._ring.head - written,
+            "lost": self.lost,
+            "restarts": self.restarts,
+            "writer": self.writer.pid,
+            **{topic: self._counts[number] for number, (topic, _) in layout.CHANNELS.items()},
+        }
+
+    def close(self) -> None:
+        """Have what is left written, and the file closed; closing twice is no error."""
+        if self._ending.is_set():
+            return
+        self._say_lost(time.monotonic_ns())
+        self._ending.set()
+        self._ring.closing = True
+        self._keeper.join(CLOSE_S)
+        if self._ring.path.exists():
+            LOG.error(
+                "recording %s could not be finished%s; free some room, then: rtseg recover %s",
+                self.file,
+                self._trouble(),
+                self.file,
+            )
+        elif self.lost:
+            LOG.error("recording %s is closed; %d records found no room and are not in it", self.file, self.lost)
+
+    def _put(self, channel: int, data: bytes, now_ns: int) -> bool:
+        ring = self._ring
+        length = records.MESSAGE_HEAD.size + len(data)
+        if self._lost:
+            # Once full, it is used again when half of it is free: not in and out with every record.
+            if ring.room < ring.size // 2:
+                self._leave_out()
+                return False
+            self._say_lost(now_ns)
+        elif ring.room < length + _RESERVE:
+            self._leave_out()
+            return False
+        count = self._counts[channel]
+        self._counts[channel] = count + 1
+        log_ns = self._epoch_ns + now_ns
+        inside = records.IN_MESSAGE + len(data)
+        head = records.MESSAGE_HEAD.pack(records.MESSAGE, inside, channel, count & _MASK, log_ns, log_ns)
+        ring.append(head + data)
+        return True
+
+    def _leave_out(self) -> None:
+        self._lost += 1
+        self.lost += 1
+
+    def _say_lost(self, now_ns: int) -> None:
+        """Mark the place where records are missing, and ask for everybody's snapshot: nothing before it can be used."""
+        if not self._lost:
+            return
+        lost, self._lost = self._lost, 0
+        self._put(layout.EVENTS, self._packer.pack({"v": 1, "type": "lost", "records": lost}), now_ns)
+        head = self._ring.head
+        self._since = dict.fromkeys(self._since, (head, now_ns - self._snapshot_ns))
+
+    def _mark(self, now_ns: int) -> None:
+        self._marked_ns = now_ns
+        start = min((at for at, _ in self._since.values()), default=self._ring.head)
+        data = layout.mark(self.session, self._beginning + start)
+        if not self._lost and self._ring.room >= len(data) + _RESERVE:
+            self._ring.append(data)
+
+    def _state(self, now_ns: int) -> tuple[str, str]:
+        """(state, reason): recording, failing (the disk), stalled (the writer hangs), each with the reason."""
+        if self._ring.trouble:
+            return "failing", self._trouble()
+        if now_ns - max(self._ring.alive_ns, self._started_ns) > STALLED_NS:
+            return "stalled", f": its writer (pid {self.writer.pid}) has done nothing for two seconds"
+        if self._lost:
+            return "behind", ": the disk is slower than what comes"
+        return "recording", ""
+
+    def _trouble(self) -> str:
+        return f": {os.strerror(self._ring.trouble)}" if self._ring.trouble else ""
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._started_ns = time.monotonic_ns()
+        arguments = [str(self._ring.path), str(os.getpid()), str(self._sync_s), self._cpus]
+        return subprocess.Popen(
+            [sys.executable, "-m", "rtseg.recorder.writer", *arguments], stdin=subprocess.DEVNULL, stdout=sys.stderr
+        )
+
+    def _keep(self) -> None:
+        """A thread: wait for the writer's end, and start another one unless it is the recording's end as well."""
+        while True:
+            code = self.writer.wait()
+            if not self._ring.path.exists() or (self._ending.is_set() and code == 1):
+                return
+            self.restarts += 1
+            LOG.error("recording %s: its writer ended with status %s and is started again", self.file, code)
+            lived_ns = time.monotonic_ns() - self._started_ns
+            if lived_ns < RESTART_AFTER_S * 1e9:
+                self._ending.wait(RESTART_AFTER_S)
+            with contextlib.suppress(OSError):  # no memory, no process: the next turn tries again
+                self.writer = self._start()
+
+
+_RESERVE = 4096
+"""Room kept for saying that something was lost."""
+
+
+def snapshot_map(hello: Mapping[str, Any], state: bytes) -> dict[str, Any]:
+    """A snapshot as it stands in a recording."""
+    return {"v": 1, "stream": hello["stream"], "hello": dict(hello), "state": state}

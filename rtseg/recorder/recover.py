@@ -1,0 +1,169 @@
+"""`rtseg recover`: a whole copy of a recording whose end, or middle, was torn.
+
+The original is never touched. What a ring still holds of it (the daemon and its writer were killed together) goes into
+the copy as well. Offsets in the copy are the original's: bytes that are no record become one record that says so.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from rtseg import records
+from rtseg.errors import RecordingError, RtsegError
+from rtseg.recorder import layout
+from rtseg.recorder.reading import RecordingFile
+from rtseg.recorder.ring import SHARED_MEMORY, Ring
+from rtseg.recorder.writer import lock
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What was made of a file.
+
+    copy: the repaired one; None where the original is whole. problem: what was wrong. messages: in the copy.
+    from_memory: bytes that the file lacked and shared memory had. lost: bytes of the original that were no records.
+    """
+
+    copy: Path | None
+    problem: str
+    messages: int
+    from_memory: int = 0
+    lost: int = 0
+
+
+def recover(path: Path, out: Path | None = None) -> Recovered:
+    """Write a whole copy of a recording, beside it as NAME.recovered.mcap or to `out`.
+
+    Raises RecordingError where the file is no recording, its daemon is still writing it, or the copy exists already.
+    """
+    with RecordingFile(path) as file:
+        session = file.session
+        ring = _ring_of(path, session)
+        messages = sum(1 for _ in _readable(file))
+        problem = file.problem
+    with path.open("rb") as original:
+        try:
+            lock(original.fileno(), path)
+        except RtsegError as error:
+            raise RecordingError(path, str(error)) from None
+        if not problem and ring is None:
+            return Recovered(None, "", messages)
+        copy = path.with_name(f"{path.stem}.recovered.mcap") if out is None else out
+        if copy.exists():
+            raise RecordingError(
+                path, f"its repaired copy {copy} exists already: remove it, or name another with --out"
+            )
+        aside = copy.with_name(copy.name + ".part")
+        try:
+            shutil.copyfile(path, aside)
+            from_memory = _add_from_memory(aside, ring)
+            lost = _mend(aside, session["session"])
+            aside.replace(copy)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        finally:
+            if ring is not None:
+                ring.close()
+    with RecordingFile(copy) as file:
+        messages = sum(1 for _ in file.messages())
+    return Recovered(copy, problem, messages, from_memory, lost)
+
+
+def ring_path(path: Path, session: dict[str, str]) -> Path | None:
+    """The ring that a recording's last bytes may still lie in; None where there is none."""
+    for folder in (SHARED_MEMORY, path.parent):
+        if (ring := folder / Path(session.get("ring", "-")).name).is_file():
+            return ring
+    return None
+
+
+def _ring_of(path: Path, session: dict[str, str]) -> Ring | None:
+    found = ring_path(path, session)
+    return None if found is None else Ring.open(found)
+
+
+def _readable(file: RecordingFile) -> list[int]:
+    """One number per message until the first that is damaged, whose problem becomes the file's."""
+    seen: list[int] = []
+    try:
+        for message in file.messages():
+            seen.append(message.log_ns)
+    except RecordingError as error:
+        file.problem = str(error)
+    return seen
+
+
+def _add_from_memory(aside: Path, ring: Ring | None) -> int:
+    if ring is None:
+        return 0
+    written = min(aside.stat().st_size - ring.beginning, ring.head)
+    with aside.open("r+b") as file:
+        file.truncate(ring.beginning + written)
+        file.seek(0, os.SEEK_END)
+        for piece in ring.between(written, ring.head):
+            file.write(piece)
+    return ring.head - written
+
+
+def _mend(aside: Path, session: str) -> int:
+    """Cut the torn end off, make holes of what is no record, and close the file. Returns the bytes that were lost."""
+    lost = 0
+    with aside.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        with mmap.mmap(file.fileno(), 0) as data:
+            pattern, at = layout.mark_pattern(session), None
+            while True:
+                end = _end_of_records(data, at)
+                following = data.find(pattern, end + 2 * records.PREFIX.size)
+                at = following - records.PREFIX.size
+                if following < 0 or _complete(data, end):
+                    break
+                data[end : end + records.PREFIX.size] = records.PREFIX.pack(
+                    records.HOLE, at - end - records.PREFIX.size
+                )
+                lost += at - end
+            closed = _complete(data, end)
+        if not closed:
+            lost += size - end
+        file.truncate(end)
+        file.seek(end)
+        file.write(records.end())
+        file.flush()
+        os.fsync(file.fileno())
+    return lost
+
+
+def _end_of_records(data: mmap.mmap, at: int | None) -> int:
+    """Offset behind the last record from `at` on that is whole and says something."""
+    scan = records.Scan(data, at)
+    last = scan.end
+    try:
+        for record in scan:
+            last = record.start
+            if record.opcode == records.MESSAGE:
+                _check(records.parse_message(record.content))
+            record.content.release()
+        return scan.end
+    except (ValueError, msgpack.UnpackException):
+        return last
+    finally:
+        scan.release()
+
+
+def _check(message: records.Message) -> None:
+    """A power cut may leave blocks of zeros: a record's length can be right and its content wrong."""
+    if message.channel not in layout.CHANNELS or type(msgpack.unpackb(message.data)) is not dict:
+        raise ValueError("a message of no channel, or without a map")
+    message.data.release()
+
+
+def _complete(data: mmap.mmap, end: int) -> bool:
+    """Whether the closing records stand here."""
+    return data[end : end + records.PREFIX.size] == records.end()[: records.PREFIX.size]

@@ -1,0 +1,160 @@
+"""The memory between the daemon and the writer of its recording: a ring of bytes in a file that both have mapped.
+
+The bytes that go through it are the recording itself, so the file's length says how far it is written: a writer that
+was killed is followed by one that goes on at that byte, with nothing lost and nothing twice. The ring lies in shared
+memory under a name, so it outlives both processes; what a file still lacks is found there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from pathlib import Path
+
+from rtseg.errors import RtsegError
+
+MAGIC = 0x31474E4952475352  # "RSGRING1"
+HEAD_BYTES = 4096
+_PATH_AT = 512
+_FIELDS = ("magic", "size", "beginning", "path_bytes", "head", "written", "closing", "trouble", "alive_ns")
+_SIZE, _BEGINNING, _PATH_BYTES, _HEAD, _WRITTEN, _CLOSING, _TROUBLE, _ALIVE = range(1, len(_FIELDS))
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class Ring:
+    """A mapped ring; made by `create` in the daemon and by `open` in whoever reads it.
+
+    Each field is one aligned word, which the other side sees whole. head: bytes appended since the start, written by
+    the daemon alone. The rest of the fields say what their properties say.
+    """
+
+    def __init__(self, path: Path, memory: mmap.mmap) -> None:
+        self.path, self._memory = path, memory
+        self._view = memoryview(memory)
+        self._words = self._view[: 8 * len(_FIELDS)].cast("Q")
+        self._size = self._words[_SIZE]
+        self._data = self._view[HEAD_BYTES : HEAD_BYTES + self._size]
+        length = self._words[_PATH_BYTES]
+        self.file = Path(os.fsdecode(bytes(self._view[_PATH_AT : _PATH_AT + length])))
+        self.head: int = self._words[_HEAD]
+
+    @classmethod
+    def create(cls, name: str, size: int, file: Path, beginning: int) -> Ring:
+        """A new ring of `size` bytes for a file whose first `beginning` bytes stand already.
+
+        Raises OSError where there is no room for it.
+        """
+        folder = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else file.parent
+        path, encoded = folder / name, os.fsencode(file.absolute())
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            # Room that is only promised would be a bus error later.
+            os.posix_fallocate(descriptor, 0, HEAD_BYTES + size)
+            memory = mmap.mmap(descriptor, HEAD_BYTES + size)
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        words = memoryview(memory)[: 8 * len(_FIELDS)].cast("Q")
+        words[_SIZE], words[_BEGINNING], words[_PATH_BYTES] = size, beginning, len(encoded)
+        memory[_PATH_AT : _PATH_AT + len(encoded)] = encoded
+        words[0] = MAGIC
+        words.release()
+        return cls(path, memory)
+
+    @classmethod
+    def open(cls, path: Path) -> Ring:
+        """A ring that is there. Raises RtsegError where the file is none, OSError where it cannot be read."""
+        with path.open("r+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            memory = mmap.mmap(file.fileno(), 0) if size > HEAD_BYTES else None
+        if memory is None or int.from_bytes(memory[:8], "little") != MAGIC:
+            raise RtsegError(f"{path}: expected the ring of a recording that was not finished, got another file")
+        return cls(path, memory)
+
+    def append(self, record: bytes) -> None:
+        """Put a record behind the others. There must be `room` for it."""
+        at, length = self.head % self._size, len(record)
+        stop = at + length
+        if stop <= self._size:
+            self._data[at:stop] = record
+        else:
+            cut = self._size - at
+            self._data[at:] = record[:cut]
+            self._data[: length - cut] = record[cut:]
+        self.head += length
+        self._words[_HEAD] = self.head  # only now can the reader see it, and it sees it whole
+
+    @property
+    def room(self) -> int:
+        """Bytes free."""
+        return self._size - (self.head - self._words[_WRITTEN])
+
+    def between(self, start: int, stop: int) -> list[memoryview]:
+        """The bytes from start to stop, counted since the beginning, in one piece or two."""
+        at, length, size = start % self._size, stop - start, self._size
+        if at + length <= size:
+            return [self._data[at : at + length]]
+        return [self._data[at:], self._data[: at + length - size]]
+
+    def look(self) -> int:
+        """Bytes appended until now, as the reader sees it."""
+        self.head = self._words[_HEAD]
+        return self.head
+
+    @property
+    def beginning(self) -> int:
+        """Length of what stood in the file before the first byte that went through here."""
+        return self._words[_BEGINNING]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds at most."""
+        return self._size
+
+    @property
+    def written(self) -> int:
+        """Bytes that have left it for the file."""
+        return self._words[_WRITTEN]
+
+    @written.setter
+    def written(self, count: int) -> None:
+        self._words[_WRITTEN] = count
+
+    @property
+    def closing(self) -> bool:
+        """Whether the daemon has said that nothing more will come."""
+        return bool(self._words[_CLOSING])
+
+    @closing.setter
+    def closing(self, value: bool) -> None:
+        self._words[_CLOSING] = int(value)
+
+    @property
+    def trouble(self) -> int:
+        """The number of the error that keeps the writer from writing; 0 = none."""
+        return self._words[_TROUBLE]
+
+    @trouble.setter
+    def trouble(self, number: int) -> None:
+        self._words[_TROUBLE] = number
+
+    @property
+    def alive_ns(self) -> int:
+        """When the writer last looked, on the monotonic clock."""
+        return self._words[_ALIVE]
+
+    @alive_ns.setter
+    def alive_ns(self, now_ns: int) -> None:
+        self._words[_ALIVE] = now_ns
+
+    def close(self, *, remove: bool = False) -> None:
+        """Unmap it; `remove` deletes the file."""
+        for view in (self._words, self._data, self._view):
+            view.release()
+        self._memory.close()
+        if remove:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()

@@ -1,0 +1,157 @@
+"""The process that writes a recording: bytes out of the ring, into the file, to the disk.
+
+It lives as long as there is something to write: it outlives a daemon that was killed, writes what is left and closes
+the file. Run as `python -m rtseg.recorder.writer RING DAEMON_PID SYNC_S CPUS`; needs neither numpy nor ZeroMQ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from rtseg import records
+from rtseg.errors import RtsegError
+from rtseg.recorder.ring import Ring
+
+LOOK_S = 0.02
+"""How often the ring is looked at: a file is behind what was published by little more."""
+MAX_WRITE = 1 << 20
+RETRY_S = 0.5
+"""How long a full disk is left alone."""
+GIVE_UP_S = 2.0
+"""How long closing may be held up by a full disk; the ring is kept then, for `rtseg recover`."""
+
+
+class Writer:
+    """Brings a ring's bytes into its file, which it locks; raises RtsegError where another process writes the file."""
+
+    def __init__(self, ring: Ring, sync_s: float) -> None:
+        self._ring, self._sync_s = ring, sync_s
+        self._file = os.open(ring.file, os.O_RDWR)
+        lock(self._file, ring.file)
+        # Closing records that a full disk cut short may stand behind the ring's last byte: they will be written again.
+        self._written = min(os.fstat(self._file).st_size - ring.beginning, ring.look())
+        if self._written < 0:
+            os.close(self._file)
+            raise RtsegError(f"{ring.file}: is shorter than when it was begun")
+        ring.written = self._written
+        self._synced, self._synced_s = self._written, time.monotonic()
+
+    def turn(self) -> bool:
+        """Write what waits, and have it on the disk once in sync_s; whether there is nothing left to write.
+
+        Raises OSError where that fails; what was written until then counts.
+        """
+        ring, head = self._ring, self._ring.look()
+        while self._written < head:
+            for piece in ring.between(self._written, min(head, self._written + MAX_WRITE)):
+                self._written += os.pwrite(self._file, piece, ring.beginning + self._written)
+                ring.written = self._written
+        if time.monotonic() - self._synced_s >= self._sync_s:
+            self._sync()
+        return self._written == ring.look()
+
+    def finish(self) -> None:
+        """Close the file after the last record. Raises OSError."""
+        at, last = self._ring.beginning + self._written, records.end()
+        while last:
+            count = os.pwrite(self._file, last, at)
+            at, last = at + count, last[count:]
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def _sync(self) -> None:
+        if self._synced != self._written:
+            os.fdatasync(self._file)
+            self._synced = self._written
+        self._synced_s = time.monotonic()
+
+
+def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
+    """Hold a recording for oneself until its descriptor is closed. Raises RtsegError where another process has it."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise RtsegError(f"{path} is being written by another process: stop its daemon first") from None
+            time.sleep(LOOK_S)
+
+
+def finish(path: Path, *, wait_s: float = 0.0) -> Path:
+    """Finish the recording that a ring belongs to, as its writer would have done, and return the file.
+
+    Raises RtsegError where a writer is at it and stays for wait_s, OSError where the file cannot be written.
+    """
+    ring = Ring.open(path)
+    with ring.file.open("rb") as file:
+        lock(file.fileno(), ring.file, wait_s=wait_s)
+    if not path.exists():  # the writer that we waited for has done it
+        ring.close()
+        return ring.file
+    writer = Writer(ring, sync_s=0.0)
+    try:
+        writer.turn()
+        writer.finish()
+    finally:
+        writer.close()
+    ring.close(remove=True)
+    return ring.file
+
+
+def run(ring: Ring, daemon: int, sync_s: float) -> int:
+    """Write until the daemon has said that it is over, or is no more. Returns the exit status."""
+    writer = Writer(ring, sync_s)
+    ended_s = None
+    while True:
+        ring.alive_ns = time.monotonic_ns()
+        over = ring.closing or os.getppid() != daemon
+        try:
+            if writer.turn() and over:
+                writer.finish()
+                ring.trouble = 0
+                ring.close(remove=True)
+                return 0
+            ring.trouble = 0
+        except OSError as error:
+            ring.trouble = error.errno or 1
+        if over:
+            ended_s = ended_s or time.monotonic()
+            if time.monotonic() - ended_s > GIVE_UP_S:
+                return 1
+        time.sleep(RETRY_S if ring.trouble and not over else LOOK_S)
+
+
+def _stand_aside(cpus: str) -> None:
+    """Leave the signals to the daemon, and its core and priority as well."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(os, "sched_setscheduler"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
+
+
+def main(arguments: list[str]) -> int:
+    """The process: RING DAEMON_PID SYNC_S CPUS."""
+    path, daemon, sync_s, cpus = arguments
+    _stand_aside(cpus)
+    try:
+        return run(Ring.open(Path(path)), int(daemon), float(sync_s))
+    except (RtsegError, OSError) as error:
+        print(f"rtseg: recording: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

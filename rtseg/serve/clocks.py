@@ -1,0 +1,83 @@
+"""What can be known of a source's clock from when its frames came: its offset to the daemon's, its drift, its jumps.
+
+Published and never subtracted from anything: a frame's answer depends on no clock. A frame's way takes time, and never
+less than a certain time; so of all frames within a window only the quickest one counts. Reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+WINDOW_NS = 2_000_000_000
+WINDOWS = 60
+"""Kept: two minutes."""
+JUMP_NS = 250_000_000
+"""No quickest way changes by so much; a clock that was set does."""
+_MIN_WINDOWS = 5
+
+
+class SourceClock:
+    """One stream's clock. jumps: how often it was set, or went back."""
+
+    __slots__ = ("_least_ns", "_quickest", "_source_ns", "_started_ns", "_windows", "jumps")
+
+    def __init__(self) -> None:
+        self.jumps = 0
+        self._source_ns = -1
+        self._windows: deque[tuple[int, int]] = deque(maxlen=WINDOWS)  # when, and the least difference then
+        self._least_ns: int | None = None
+        self._started_ns = self._quickest = 0
+
+    def note(self, t_source_ns: int, t_recv_ns: int) -> bool:
+        """One frame's two times; whether the source's clock has jumped. Costs a few integer operations."""
+        apart_ns = t_recv_ns - t_source_ns
+        before_ns, self._source_ns = self._source_ns, t_source_ns
+        least_ns = self._least_ns
+        if least_ns is None:
+            self._started_ns, self._least_ns, self._quickest = t_recv_ns, apart_ns, t_recv_ns
+        elif t_source_ns < before_ns or apart_ns < least_ns - JUMP_NS:
+            return self._jumped(t_source_ns, t_recv_ns)
+        elif apart_ns < least_ns:
+            self._least_ns, self._quickest = apart_ns, t_recv_ns
+        elif t_recv_ns - self._started_ns > WINDOW_NS:
+            return self._close_window(t_source_ns, t_recv_ns)
+        return False
+
+    def summary(self) -> dict[str, Any]:
+        """offset_ns: the daemon's clock minus the source's, at the quickest frame of late, way included.
+
+        drift_ppm: how much faster the source's clock runs than the daemon's, in millionths; None until there are
+        _MIN_WINDOWS windows. jumps.
+        """
+        windows = list(self._windows)
+        offset_ns = windows[-1][1] if windows else self._least_ns
+        return {"offset_ns": offset_ns, "drift_ppm": _drift_ppm(windows), "jumps": self.jumps}
+
+    def _close_window(self, t_source_ns: int, t_recv_ns: int) -> bool:
+        assert self._least_ns is not None
+        if self._windows and self._least_ns - self._windows[-1][1] > JUMP_NS:
+            return self._jumped(t_source_ns, t_recv_ns)
+        self._windows.append((self._quickest, self._least_ns))
+        self._started_ns = self._quickest = t_recv_ns
+        self._least_ns = t_recv_ns - t_source_ns
+        return False
+
+    def _jumped(self, t_source_ns: int, t_recv_ns: int) -> bool:
+        self.jumps += 1
+        self._windows.clear()
+        self._started_ns, self._least_ns, self._quickest = t_recv_ns, t_recv_ns - t_source_ns, t_recv_ns
+        return True
+
+
+def _drift_ppm(windows: list[tuple[int, int]]) -> float | None:
+    """Slope of the least differences over time, by least squares."""
+    if len(windows) < _MIN_WINDOWS:
+        return None
+    start_ns, base_ns = windows[0]
+    times = [(t - start_ns) * 1e-9 for t, _ in windows]
+    apart = [(d - base_ns) * 1e-9 for _, d in windows]
+    mean_t, mean_d = sum(times) / len(times), sum(apart) / len(apart)
+    spread = sum((t - mean_t) ** 2 for t in times)
+    slope = sum((t - mean_t) * (d - mean_d) for t, d in zip(times, apart, strict=True)) / spread
+    return round(-slope * 1e6, 2)

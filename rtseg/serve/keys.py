@@ -1,0 +1,218 @@
+"""Keys: who may come from beyond loopback, and what for. Files in a folder, nothing else; knows no sockets.
+
+A key is a CURVE25519 pair (ZeroMQ's CURVE). The daemon's folder holds its own pair and the public half of everybody it
+lets in; the secret half leaves with the key file and is kept nowhere else. docs/security.md says what that is worth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from rtseg.errors import ServeError
+
+ROLES = ("publish", "subscribe", "control")
+"""publish: streams of frames. subscribe: predictions. control: status, load, stop."""
+SERVER_FILE = "server.toml"
+ALLOWED, REVOKED = "allowed", "revoked"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+
+class KeyFileError(ServeError):
+    """A key, or a file or folder of keys, that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one key may do. public: 40 characters (Z85). created: UTC, ISO 8601."""
+
+    name: str
+    public: str
+    roles: tuple[str, ...]
+    created: str
+
+
+@dataclass(frozen=True)
+class ClientKey:
+    """What a client needs: its own pair, and the daemon's public half, by which it knows the daemon."""
+
+    name: str
+    public: str
+    secret: str
+    server: str
+
+
+class KeyStore:
+    """The daemon's folder of keys.
+
+    folder/server.toml: its own pair. folder/allowed/NAME.toml: a key that is let in. folder/revoked/: those that were.
+    All files have mode 0600, the folders 0700.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).expanduser()
+
+    def server(self) -> tuple[str, str]:
+        """The daemon's pair (public, secret), made on first use. Raises KeyFileError."""
+        path = self.folder / SERVER_FILE
+        if not path.exists():
+            _make_folder(self.folder)
+            public, secret = _pair()
+            with contextlib.suppress(FileExistsError):  # somebody was faster: theirs is read below
+                _write(path, {"public": public, "secret": secret})
+        plain = _read(path, ("public", "secret"), secret=True)
+        return plain["public"], plain["secret"]
+
+    def new(self, name: str, roles: Sequence[str]) -> ClientKey:
+        """Let a new key in. Raises KeyFileError for a name that is taken or none, or for unknown roles."""
+        if not _NAME.fullmatch(name):
+            raise KeyFileError(f"key name {name!r}: expected 1 to 64 letters, digits, dots, dashes or underscores")
+        unknown = [role for role in roles if role not in ROLES]
+        if unknown or not roles:
+            raise KeyFileError(
+                f"roles of key {name!r}: expected one or more of {', '.join(ROLES)}; got {', '.join(roles) or 'none'}"
+            )
+        server, _ = self.server()
+        _make_folder(self.folder / ALLOWED)
+        public, secret = _pair()
+        grant = {"name": name, "public": public, "roles": [r for r in ROLES if r in roles], "created": _now()}
+        try:
+            _write(self.folder / ALLOWED / f"{name}.toml", grant)
+        except FileExistsError:
+            raise KeyFileError(f"key {name!r} exists: revoke it first, or choose another name") from None
+        return ClientKey(name, public, secret, server)
+
+    def grants(self) -> tuple[dict[str, Grant], list[str]]:
+        """Public half -> what it may do, and a line for every file that could not be read (and lets nobody in)."""
+        found: dict[str, Grant] = {}
+        problems = []
+        for path in sorted((self.folder / ALLOWED).glob("*.toml")):
+            try:
+                grant = _grant(path)
+            except KeyFileError as error:
+                problems.append(str(error))
+                continue
+            found[grant.public] = grant
+        return found, problems
+
+    def revoke(self, name: str) -> Grant:
+        """Let a key in no more; a running daemon follows within a second. Raises KeyFileError where there is none."""
+        path = self.folder / ALLOWED / f"{name}.toml"
+        if not _NAME.fullmatch(name) or not path.exists():
+            names = ", ".join(p.stem for p in sorted((self.folder / ALLOWED).glob("*.toml")))
+            raise KeyFileError(f"no key {name!r} in {self.folder}; there are: {names or 'none'}")
+        grant = _grant(path)
+        _make_folder(self.folder / REVOKED)
+        path.rename(self.folder / REVOKED / f"{name}-{time.time_ns()}.toml")
+        return grant
+
+    def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
+        """Changes whenever a key is added, changed or revoked; costs a look into one folder."""
+        try:
+            with os.scandir(self.folder / ALLOWED) as entries:
+                stats = [(entry.name, entry.stat()) for entry in entries]
+        except OSError:
+            return ()
+        return tuple(sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
+
+
+def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) -> ClientKey:
+    """Let a new key in and write the file that its owner gets (mode 0600).
+
+    Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: nobody is let in then.
+    """
+    if path.exists():
+        raise KeyFileError(f"{path} exists: move it away, or write to another file")
+    key = store.new(name, roles)
+    plain = {"name": key.name, "public": key.public, "secret": key.secret, "server": key.server}
+    try:
+        _write(path, plain)
+    except (KeyFileError, FileExistsError):
+        store.revoke(name)
+        raise KeyFileError(f"{path} cannot be written: choose another file with --out") from None
+    return key
+
+
+def read_client_key(path: Path | str) -> ClientKey:
+    """Raises KeyFileError for a file that is none, or that others can read."""
+    path = Path(path).expanduser()
+    plain = _read(path, ("name", "public", "secret", "server"), secret=True)
+    return ClientKey(plain["name"], plain["public"], plain["secret"], plain["server"])
+
+
+def default_folder() -> Path:
+    """Where keys are kept unless somebody says otherwise."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "rtseg" / "keys"
+
+
+def _pair() -> tuple[str, str]:
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def _grant(path: Path) -> Grant:
+    plain = _read(path, ("name", "public", "roles", "created"))
+    roles = plain["roles"]
+    if type(roles) is not list or not roles or any(role not in ROLES for role in roles):
+        raise KeyFileError(f"{path}: 'roles': expected a list of {', '.join(ROLES)}; got {roles!r}")
+    return Grant(plain["name"], plain["public"], tuple(roles), plain["created"])
+
+
+def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[str, Any]:
+    try:
+        if secret and path.stat().st_mode & 0o077:
+            raise KeyFileError(f"{path} holds a secret that others can read: chmod 600 {path}")
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise KeyFileError(f"{path}: no such key file: `rtseg keys new NAME --role ROLE` makes one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise KeyFileError(f"{path}: not a key file of rtseg: {error}") from None
+    if set(plain) != set(fields):
+        raise KeyFileError(f"{path}: expected the keys {', '.join(fields)}; got {', '.join(plain) or 'none'}")
+    for field in fields:
+        value = plain[field]
+        if field in ("public", "secret", "server") and not (type(value) is str and _Z85.fullmatch(value)):
+            raise KeyFileError(f"{path}: {field!r}: expected 40 characters of Z85")
+        if field != "roles" and type(value) is not str:
+            raise KeyFileError(f"{path}: {field!r}: expected a text, got {type(value).__name__}")
+    return plain
+
+
+def _write(path: Path, plain: dict[str, Any]) -> None:
+    """A new file that nobody else can read; it appears whole or not at all. Raises FileExistsError."""
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # unlike a rename this never replaces a file
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeyFileError(f"{folder}: cannot be made: {error.strerror or error}") from None
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

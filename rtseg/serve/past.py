@@ -1,0 +1,145 @@
+"""Where streams stood when a daemon was killed, read from its recording, and how one is brought back there.
+
+A stream goes on bit for bit: its last snapshot, then the frames that came after it, stepped again. Frames whose answers
+had not been published yet are handed back, to be answered now.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtseg.errors import RtsegError
+from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
+from rtseg.recorder.recover import ring_path
+from rtseg.recorder.writer import finish, lock
+from rtseg.serve.messages import Hello, parse_frame, unpack
+from rtseg.serve.streams import Stream
+
+LOG = logging.getLogger("rtseg.serve")
+WAIT_S = 5.0
+"""How long the writer of a daemon that was killed may take to finish its file."""
+
+
+@dataclass(eq=False)
+class Past:
+    """One stream that was open when its daemon ended.
+
+    state: its last snapshot, None for one that began with `frames`. frames: what came after that, as it came. answers:
+    how many predictions were published after that. last_ns: when its last frame came, ns since 1970.
+    """
+
+    hello: Hello
+    state: bytes | None
+    frames: list[bytes] = field(default_factory=list)
+    answers: int = 0
+    last_ns: int = 0
+
+
+def read_pasts(folder: Path, since_ns: int) -> dict[str, Past]:
+    """The streams that were open at the end of the folder's recordings and had a frame since `since_ns` (since 1970).
+
+    A file that its writer could not finish is finished first. One that cannot be read is left out, with a warning.
+    """
+    pasts: dict[str, Past] = {}
+    for path in sorted(folder.glob("rtseg-*.mcap"), key=lambda path: path.stat().st_mtime_ns):
+        if path.name.endswith(".recovered.mcap") or path.stat().st_mtime_ns < since_ns:
+            continue
+        try:
+            _finish(path)
+            with RecordingFile(path) as file:
+                for told in file.recent():
+                    _note(pasts, path, told)
+        except (RtsegError, OSError) as error:
+            LOG.warning("streams of an earlier recording cannot be resumed: %s", error)
+    return {name: past for name, past in pasts.items() if past.last_ns >= since_ns}
+
+
+def same_source(one: Hello, other: Hello) -> bool:
+    """Whether two hellos describe the same stream."""
+    return _description(one) == _description(other)
+
+
+def bring_back(stream: Stream, past: Past) -> list[bytes]:
+    """Put a fresh stream where it stood, and return the frames that are still to be answered, as they came.
+
+    Raises RtsegError where its snapshot is of another model or engine.
+    """
+    session = stream.session
+    if past.state is not None:
+        session.restore(past.state)
+    frames = [stream.frame(parse_frame(unpack(data))) for data in past.frames]
+    before, answers, done = session.snapshot(), 0, 0
+    for frame in frames:
+        answers += len(session.step(frame))
+        if answers > past.answers:
+            break
+        done += 1
+    if done < len(frames):  # one frame too far
+        session.restore(before)
+        for frame in frames[:done]:
+            session.step(frame)
+    return past.frames[done:]
+
+
+def _finish(path: Path) -> None:
+    with RecordingFile(path) as file:
+        session = file.session
+    with path.open("rb") as opened:
+        # Held by the writer, which outlives its daemon until all is written.
+        lock(opened.fileno(), path, wait_s=WAIT_S)
+        fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
+    ring = ring_path(path, session)
+    if ring is not None:
+        finish(ring)
+
+
+def _note(pasts: dict[str, Past], path: Path, told: Told) -> None:
+    if told.topic == "frames":
+        past = pasts.get(_stream_of(path, told))
+        if past is not None:
+            past.frames.append(told.data)
+            past.last_ns = told.log_ns
+    elif told.topic == "predictions":
+        past = pasts.get(_stream_of(path, told))
+        if past is not None:
+            past.answers += 1
+    elif told.topic == "snapshots":
+        message = unpacked(path, told.data)
+        before = pasts.get(message["stream"])
+        last_ns = told.log_ns if before is None else before.last_ns
+        pasts[message["stream"]] = Past(Hello.from_message(message["hello"]), message["state"], last_ns=last_ns)
+    elif told.topic == "events":
+        _note_event(pasts, unpacked(path, told.data), told.log_ns)
+
+
+def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int) -> None:
+    kind, stream = event.get("type"), str(event.get("stream"))
+    if kind == "hello":
+        plain = {key: value for key, value in event.items() if key != "resumed"}
+        if event.get("resumed"):
+            pasts.pop(stream, None)  # its snapshot follows
+        else:
+            pasts[stream] = Past(Hello.from_message(plain), None, last_ns=log_ns)
+    elif kind == "closed":
+        pasts.pop(stream, None)
+    elif kind == LOST:
+        pasts.clear()  # their frames may be among what is missing; snapshots follow
+
+
+def _stream_of(path: Path, told: Told) -> str:
+    return str(unpacked(path, told.data)["stream"])
+
+
+def _description(hello: Hello) -> tuple[Any, ...]:
+    return hello.skeleton, hello.fps, hello.clock, hello.arena, hello.names
+
+
+def open_streams(pasts: dict[str, Past]) -> Iterator[str]:
+    """For the log: each stream and how much of it there is to step again."""
+    for name, past in pasts.items():
+        yield f"{name!r} ({len(past.frames)} frames since its last snapshot)"

@@ -1,0 +1,132 @@
+"""What the operating system and Python grant the hot loop: cores, a priority, and when garbage may be collected.
+
+Nothing here is needed to serve; what is not granted is said once, at the start and in the status, and serving goes on.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from typing import Any
+
+import zmq
+
+from rtseg.config import ServeSettings
+from rtseg.errors import ServeError
+
+LOG = logging.getLogger("rtseg.serve")
+YOUNG_NS, OLD_NS = 1_000_000_000, 60_000_000_000
+"""Garbage is collected so often, when nothing waits: what is young, and all of it."""
+_RESET_ON_FORK = getattr(os, "SCHED_RESET_ON_FORK", 0)
+OVERDUE = 100_000
+"""Objects since the last collection from which on it does not wait for a quiet moment."""
+
+
+class Grants:
+    """Applies the settings `cpus`, `priority` and `busy_poll`: to a context's threads at once, to the loop by `enter`.
+
+    To be made before the context has sockets. Raises ServeError for a core that is not there or not allowed; a priority
+    that is not allowed is a warning, for the loop runs without it.
+    """
+
+    def __init__(self, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._settings = settings
+        self._before: set[int] | None = None
+        self._entered = False
+        self._cores, self._priority = self._ask_for_cores(context), self._ask_for_priority(context)
+
+    def told(self) -> dict[str, Any]:
+        """What was granted, for the ready line and the status."""
+        rehearsal = f", rehearsing after {self._settings.rehearse_us} us" if self._settings.rehearse_us else ""
+        return {
+            "cores": self._cores,
+            "priority": self._priority,
+            "polling": f"busy{rehearsal}" if self._settings.busy_poll else "asleep until a message comes",
+            "garbage": "collected between frames",
+        }
+
+    def enter(self) -> None:
+        """This thread becomes the loop's. Processes and threads that were started before keep what they have."""
+        self._entered = True
+        if self._cores.startswith("loop"):
+            self._before = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {self._settings.cpus[0]})
+        if self._priority.startswith("fifo"):
+            os.sched_setscheduler(0, os.SCHED_FIFO | _RESET_ON_FORK, os.sched_param(self._settings.priority))
+        LOG.info("hot loop: %s", ", ".join(f"{name} {said}" for name, said in self.told().items()))
+
+    def release(self) -> None:
+        """Undo it, for a daemon inside somebody else's process."""
+        if self._before is not None:
+            os.sched_setaffinity(0, self._before)
+            self._before = None
+        if self._entered and self._priority.startswith("fifo"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        self._entered = False
+
+    def _ask_for_cores(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
+        cpus = self._settings.cpus
+        if not cpus:
+            return "any"
+        if not hasattr(os, "sched_setaffinity"):
+            return f"any: cpus = {list(cpus)} cannot be had on this system"
+        allowed = os.sched_getaffinity(0)
+        if not allowed.issuperset(cpus):
+            raise ServeError(f"cpus = {list(cpus)}: this process may use the cores {sorted(allowed)}")
+        for cpu in cpus[1:] or cpus:
+            context.set(zmq.THREAD_AFFINITY_CPU_ADD, cpu)
+        return f"loop on {cpus[0]}, network on {', '.join(map(str, cpus[1:] or cpus))}"
+
+    def _ask_for_priority(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
+        wanted = self._settings.priority
+        if not wanted:
+            return "normal"
+        if not hasattr(os, "sched_setscheduler"):
+            return f"normal: priority = {wanted} cannot be had on this system"
+        # The network's threads stand above the loop: one that polls without a pause would never let them in.
+        above = min(99, wanted + 1)
+        before = os.sched_getscheduler(0)
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(above))
+            os.sched_setscheduler(0, before, os.sched_param(0))
+        except OSError as error:
+            LOG.warning("priority = %d is not granted (%s): see `ulimit -r`, or LimitRTPRIO= of systemd", wanted, error)
+            return f"normal: fifo {wanted} was not granted ({error.strerror})"
+        context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_FIFO)
+        context.set(zmq.THREAD_PRIORITY, above)
+        return f"fifo {wanted}, network {above}"
+
+
+class Collector:
+    """Garbage collection at moments of the loop's choice. Reads no clock."""
+
+    def __init__(self) -> None:
+        self._young_ns = self._old_ns = 0
+        self.collections = 0
+
+    def begin(self) -> None:
+        """The loop begins: what is there is here to stay, and nothing is collected unasked."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def due(self, now_ns: int, *, quiet: bool) -> bool:
+        """Whether to collect now. quiet: no message waits."""
+        if now_ns - self._young_ns < YOUNG_NS:
+            return False
+        return quiet or gc.get_count()[0] > OVERDUE
+
+    def collect(self, now_ns: int) -> None:
+        """Collect what is young, and now and then all that came since `begin`."""
+        old = now_ns - self._old_ns > OLD_NS
+        self._young_ns = now_ns
+        if old:
+            self._old_ns = now_ns
+        gc.collect(2 if old else 0)
+        self.collections += 1
+
+    def end(self) -> None:
+        """Python collects by itself again."""
+        gc.unfreeze()
+        gc.enable()

@@ -1,0 +1,125 @@
+"""Which engine serves: what falls back, what is an error, and what is said about it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from rtseg import nvidia
+from rtseg.bundle import Bundle
+from rtseg.engine import cuda_engine, parity, select
+from rtseg.engine.base import Engine
+from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.engine.select import choose, make_engine, told
+from rtseg.errors import EngineError
+from tests.conftest import REPO
+from tests.engine.networks import SPECS, bundle_of
+
+BUNDLE = bundle_of(SPECS["small"])
+WITHOUT_GPU = pytest.mark.skipif(not isinstance(nvidia.gpus(), str), reason="this machine has a GPU")
+
+
+@pytest.fixture
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver names a GPU, and the libraries of both engines seem to be there."""
+    gpu = nvidia.Gpu("pretended", (9, 0), 2**36, 132, (13, 0))
+    monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
+    monkeypatch.setattr(cuda_engine, "available", lambda: None)
+
+
+def test_an_unknown_engine_is_named_with_those_that_there_are() -> None:
+    for name in ("gpu", "numba:fp16", ""):
+        with pytest.raises(
+            EngineError, match=r"unknown engine '.*'; there are: auto, numba, onnx, torch, tensorrt, cu"
+        ):
+            make_engine(BUNDLE, name)
+
+
+@WITHOUT_GPU
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt:fp16", "cuda"])
+def test_a_named_engine_that_cannot_run_is_an_error(name: str) -> None:
+    with pytest.raises(EngineError, match=r"engine cannot run here: .*NVIDIA"):
+        make_engine(BUNDLE, name)
+
+
+@WITHOUT_GPU
+def test_without_a_gpu_numba_serves_and_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+    engine, reasons = choose(BUNDLE)
+    assert isinstance(engine, NumbaEngine)
+    assert set(reasons) == {"tensorrt", "cuda"}
+    assert told(reasons).startswith("no tensorrt or cuda: no NVIDIA driver here: ")
+
+
+@pytest.mark.parametrize("meant", [True, False])
+@WITHOUT_GPU
+def test_a_line_is_only_written_where_a_gpu_was_meant(
+    meant: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that is installed for nothing is worth one line; a plain CPU machine none."""
+    found = {"numpy"} if meant else {"no_such_library"}
+    monkeypatch.setattr(select, "TENSORRT_LIBRARIES", found)
+    with caplog.at_level(logging.INFO, logger="rtseg"):
+        assert make_engine(BUNDLE, "auto").name == "numba"
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == meant
+    assert all("numba, on the CPU (no tensorrt or cuda: no NVIDIA" in line for line in lines)
+
+
+def test_an_engine_that_answers_wrongly_does_not_serve(
+    with_gpu: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU engine stands on a network with another weight; parity finds it, and the CPU engine takes over."""
+    other = bundle_of(SPECS["small"], seed=1)
+
+    def wrong(bundle: Bundle, capacity: int) -> Engine:
+        engine = NumbaEngine(other.network, other.weights, capacity)
+        parity.require(engine, bundle)
+        return engine
+
+    monkeypatch.setattr(select, "ON_GPU", ("cuda",))
+    monkeypatch.setattr(select, "_cuda", wrong)
+    with caplog.at_level(logging.WARNING, logger="rtseg"):
+        assert make_engine(BUNDLE, "auto").name == "numba"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "answers differ from the CPU engine's by 0." in line
+    with pytest.raises(EngineError, match="differ from the CPU engine's"):
+        make_engine(BUNDLE, "cuda")
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_parity_passes_the_same_network_and_sees_a_small_change(seed: int) -> None:
+    bundle = bundle_of(SPECS["cells beside convolutions"], seed)
+    assert parity.require(NumbaEngine(bundle.network, bundle.weights, 3), bundle) <= bundle.tolerance
+    weights = {name: value.copy() for name, value in bundle.weights.items()}
+    weights["cell.1.recur.weight"][2, 3] += 0.3  # matters only once a state is remembered
+    with pytest.raises(EngineError, match="allowed are 2e-05"):
+        parity.require(NumbaEngine(bundle.network, weights, 3), bundle)
+
+
+def test_parity_sees_an_engine_that_forgets_to_reset() -> None:
+    class Forgetful(NumbaEngine):
+        resets = 0
+
+        def reset(self, slots: object) -> None:
+            """Only the first one is done."""
+            self.resets += 1
+            if self.resets == 1:
+                super().reset(slots)  # type: ignore[arg-type]
+
+    with pytest.raises(EngineError, match="differ"):
+        parity.require(Forgetful(BUNDLE.network, BUNDLE.weights, 3), BUNDLE)
+
+
+@WITHOUT_GPU
+def test_choosing_loads_no_gpu_library() -> None:
+    code = (
+        "import sys\nfrom rtseg.bundle import load_bundle\nfrom rtseg.engine.select import make_engine\n"
+        "make_engine(load_bundle('engines/rats58'))\nprint(*sys.modules)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in child.stdout.split()}
+    assert "rtseg" in loaded
+    assert not loaded & {"torch", "triton", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "onnx", "onnxruntime"}

@@ -69,7 +69,9 @@ def verify(path: Path, bundle: Path | str | None = None, engine: str | None = No
     """
     with RecordingFile(path) as file:
         session = file.session
-        classifier = load(bundle or session["bundle"], engine or session["engine"], _capacity(session))
+        classifier = load(
+            bundle or session["bundle"], engine or session["engine"], _capacity(session), _identity(session)
+        )
         found = classifier.bundle.hash
         if found != session["model"]:
             raise RtsegError(
@@ -201,6 +203,11 @@ class _Verification:
 def _capacity(session: dict[str, str]) -> int:
     """As many streams at once as the daemon had."""
     return int(json.loads(session["settings"])["capacity"])
+
+
+def _identity(session: dict[str, str]) -> str:
+    """What the daemon did about animals that were mixed up."""
+    return str(json.loads(session["settings"]).get("identity", "flag"))
 
 
 def _floats(data: bytes) -> list[str]:

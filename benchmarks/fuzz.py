@@ -366,8 +366,10 @@ def run(bundle: Path, n_inputs: int, seed: int) -> dict[str, Any]:
 
 def run_atheris(n_inputs: int, skeleton: Skeleton, fps: float) -> None:
     """Coverage-led fuzzing of the parsers; ends the process with atheris's own status."""
-    import atheris
-
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("--atheris needs the package atheris (Linux): pip install atheris")
     from rtseg import skeleton as skeletons
     from rtseg.serve import messages
 

@@ -5,6 +5,8 @@ turns, so that whatever else the machine does meets all alike:
 
 - quiet: nobody looks;
 - scraped: /metrics is asked for 20 times a second, two hundred times as often as Prometheus does;
+- beside: the same questions to the same server, over a board that no daemon writes: what the questions alone cost on
+  a machine whose cores they share with the daemon and its client;
 - loading: another bundle is loaded for a stream beside it, again and again;
 - keys: a daemon with keys, so that every message is encrypted, and its key looked up.
 """
@@ -12,7 +14,6 @@ turns, so that whatever else the machine does meets all alike:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -30,7 +31,10 @@ import numpy as np
 from rtseg.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber, ask_load
 from rtseg.machine import about
+from rtseg.serve.board import STREAM_COUNTS, Board
+from rtseg.serve.health import HealthProcess
 from rtseg.serve.keys import ClientKey, KeyStore
+from rtseg.serve.latency import BOUNDS_NS
 from rtseg.serve.messages import PredictionMessage
 
 RATE = 200.0
@@ -98,19 +102,44 @@ def meanwhile(work: Callable[[], object], every_s: float) -> Iterator[list[int]]
         thread.join()
 
 
-def scraper(url: str) -> subprocess.Popen[bytes]:
-    """A process of its own that scrapes, as Prometheus is one."""
+@contextmanager
+def health_beside() -> Iterator[str]:
+    """A server that looks at a board of nobody's, of the same size; its URL."""
+    board = Board()
+    try:
+        stages = {stage: [0] * (len(BOUNDS_NS) + 1) for stage in ("decode", "step", "publish", "total")}
+        streams = {name: [0] * (len(STREAM_COUNTS) + 1) for name in ("timed", "beside")}
+        piece = {"started_ns": 0, "capacity": 256, "counters": {"frames": 0}, "latency": stages, "streams": streams}
+        board.write_all(lambda: iter([piece]), time.monotonic_ns())
+        process = HealthProcess(board.path, "127.0.0.1:0")
+        try:
+            yield process.url
+        finally:
+            process.close()
+    finally:
+        board.close()
+
+
+@contextmanager
+def scraped(url: str) -> Iterator[None]:
+    """Within this, a process of its own scrapes, as Prometheus is one."""
     code = (
         "import sys, time, urllib.request\n"
         "while True:\n"
         f"    urllib.request.urlopen({url + '/metrics'!r}).read(); time.sleep({1 / SCRAPES})\n"
     )
-    return subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        urllib.request.urlopen(url + "/metrics").close()
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def run(bundle: Path, turns: int) -> dict[str, Any]:
     """All cases, interleaved."""
-    taken: dict[str, list[float]] = {"quiet": [], "scraped": [], "loading": [], "keys": []}
+    taken: dict[str, list[float]] = {"quiet": [], "scraped": [], "beside": [], "loading": [], "keys": []}
     loads = 0
     with tempfile.TemporaryDirectory() as folder:
         store = KeyStore(Path(folder) / "keys")
@@ -118,17 +147,16 @@ def run(bundle: Path, turns: int) -> dict[str, Any]:
         with (
             daemon(bundle, http="127.0.0.1:0", fresh_s=60.0) as plain,
             daemon(bundle, keys=str(store.folder)) as keyed,
+            health_beside() as unrelated,
         ):
             line, other = Line(plain["frames"], bundle), Line(keyed["frames"], bundle, key)
             described = load_bundle(bundle)
             with Publisher(plain["frames"], "beside", described.skeleton, described.fps) as beside:
                 for _ in range(turns):
                     taken["quiet"] += line.turn(TURN_S)
-                    process = scraper(plain["http"])
-                    with contextlib.closing(urllib.request.urlopen(plain["http"] + "/metrics")):
-                        taken["scraped"] += line.turn(TURN_S)
-                    process.kill()
-                    process.wait()
+                    for case, url in (("scraped", plain["http"]), ("beside", unrelated)):
+                        with scraped(url):
+                            taken[case] += line.turn(TURN_S)
 
                     def swap() -> None:
                         ask_load(plain["frames"], bundle.resolve(), stream="beside")

@@ -5,7 +5,8 @@ do not depend on the rows beside it, and rows may be computed twice: where they 
 last block begins earlier.
 
 On the tape's two arrays a product has, per group, biases padded to whole LANES; and per group and LANES of outputs a
-panel (inputs, LANES). Groups are products of the same shape with weights and inputs of their own (the heads' layers).
+panel (inputs, LANES). The blocks below are written out, one a shape, so that every sum stays in
+a register. Groups are products of the same shape with weights and inputs of their own (the heads' layers).
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
 
 @njit(cache=True, error_model="numpy")
 def _six(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
+    """Six rows, one panel."""
     vectors, matrices = tape
     b = load(vectors, at[0])
     a0 = a1 = a2 = a3 = a4 = a5 = b
@@ -139,6 +141,7 @@ def _six(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_i
 
 @njit(cache=True, error_model="numpy")
 def _four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
+    """Four rows, one panel."""
     vectors, matrices = tape
     b = load(vectors, at[0])
     a0 = a1 = a2 = a3 = b
@@ -161,6 +164,7 @@ def _four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_
 
 @njit(cache=True, error_model="numpy")
 def _two_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
+    """Two rows, two panels."""
     vectors, matrices = tape
     x00, row, step = x
     x10 = x00 + row
@@ -184,6 +188,7 @@ def _two_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[An
 
 @njit(cache=True, error_model="numpy")
 def _one_by_four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: Any) -> None:
+    """One row, four panels."""
     vectors, matrices = tape
     bias, panel0 = at
     panel1 = panel0 + N * n_in
@@ -211,6 +216,7 @@ def _one_by_four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: 
 
 @njit(cache=True, error_model="numpy")
 def _one_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: Any) -> None:
+    """One row, two panels."""
     vectors, matrices = tape
     panel0 = at[1]
     panel1 = panel0 + N * n_in
@@ -226,6 +232,7 @@ def _one_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: A
 
 @njit(cache=True, error_model="numpy")
 def _one(tape: Tape, at: At, s: F32, x: Any, to: Any, n_in: Any) -> None:
+    """One row, one panel."""
     vectors, matrices = tape
     a = load(vectors, at[0])
     for i in range(n_in):

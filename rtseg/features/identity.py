@@ -1,7 +1,7 @@
 """Whether a tracker has mixed up two animals from one frame to the next: told by the cost of the other assignment.
 
-The same comparison as relinking makes (`features.kernels`), on the animals as they are named by the source. What
-follows from it is a session's affair: a flag, a trade back, or a new start. Nothing here allocates or reads a clock.
+The same rule as relinking's (`features.relink`), on the animals as they are named by the source. What follows from it
+is a session's affair: a flag, a trade back, or a new start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.features.kernels import F32, _mean_apart
+from rtseg.features.relink import F32, relink
 
 
 class IdentityState(NamedTuple):
@@ -60,25 +60,21 @@ def advance(
     were themselves. rule: by how many px in the mean, and what a single point counts at most. trade: such a pair is
     traded back, in place, here and in the frames that follow, until the source trades it again.
     """
-    n_animals, n_points = confidence.shape[1], confidence.shape[2]
-    points = np.empty((n_animals, n_points, 2), np.float32)
-    scores = np.empty((n_animals, n_points), np.float32)
     for n in range(len(slots)):
-        slot = slots[n]
-        held, links = state.held[slot], state.links[slot]
-        for a in range(n_animals):
-            for b in range(a + 1, n_animals):
-                kept = _mean_apart(keypoints[n], links[a], links[b], held, a, b, rule[1])
-                traded = _mean_apart(keypoints[n], links[b], links[a], held, a, b, rule[1])
-                if traded + rule[0] < kept:
-                    quality[n] |= flag
-                    if trade:
-                        links[a], links[b] = links[b], links[a]
+        held, links = state.held[slots[n]], state.links[slots[n]]
+        if relink(keypoints[n], held, links, rule[0], rule[1], trade):
+            quality[n] |= flag
         if trade:
-            for a in range(n_animals):
-                points[a], scores[a] = keypoints[n, links[a]], confidence[n, links[a]]
-            keypoints[n], confidence[n] = points, scores
-        for a in range(n_animals):
-            for k in range(n_points):
+            _rename(keypoints[n], confidence[n], links)
+        for a in range(keypoints.shape[1]):
+            for k in range(keypoints.shape[2]):
                 if not math.isnan(keypoints[n, a, k, 0]):
                     held[a, k] = keypoints[n, a, k]
+
+
+@njit(cache=True)
+def _rename(points: F32, scores: F32, links: NDArray[np.int32]) -> None:
+    """Points (A, K, 2) and scores (A, K) in the order of the links (A,), in place."""
+    points_now, scores_now = points.copy(), scores.copy()
+    for a in range(len(links)):
+        points[a], scores[a] = points_now[links[a]], scores_now[links[a]]

@@ -16,7 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
+from rtseg.features.relink import F32, distance, relink
+
 NEVER = np.int32(2**30)
 """The age of a point that was never seen."""
 
@@ -84,7 +85,7 @@ def advance(
     for n in range(len(slots)):
         slot = slots[n]
         if plan.scalars[5] > 0:
-            _relink(keypoints[n], slot, plan, state)
+            relink(keypoints[n], state.held[slot], state.links[slot], plan.scalars[6], plan.scalars[7], True)
         for a in range(n_animals):
             points_now[a] = keypoints[n, state.links[slot, a]]
             scores_now[a] = confidence[n, state.links[slot, a]]
@@ -134,30 +135,6 @@ def _forget_order(plan: FeaturePlan, out: F32) -> None:
                 j -= 1
             out[plan.orbits[j]] = value
         start = end
-
-
-@njit(cache=True)
-def _relink(points: F32, slot: int, plan: FeaturePlan, state: FeatureState) -> None:
-    """Trade two animals' links where that brings the points (A, K, 2) nearer to where the animals were last seen."""
-    links, held, margin, cap = state.links[slot], state.held[slot], plan.scalars[6], plan.scalars[7]
-    for a in range(points.shape[0]):
-        for b in range(a + 1, points.shape[0]):
-            kept = _mean_apart(points, links[a], links[b], held, a, b, cap)
-            traded = _mean_apart(points, links[b], links[a], held, a, b, cap)
-            if traded + margin < kept:
-                links[a], links[b] = links[b], links[a]
-
-
-@njit(cache=True)
-def _mean_apart(points: F32, i: int, j: int, held: F32, a: int, b: int, cap: float) -> float:
-    """Mean distance of points[i] from held[a] and points[j] from held[b], a point `cap` at most; 0 if none is known."""
-    total, known = 0.0, 0
-    for k in range(points.shape[1]):
-        for apart in (_distance(points[i, k], held[a, k]), _distance(points[j, k], held[b, k])):
-            if not math.isnan(apart):
-                total += min(apart, cap)
-                known += 1
-    return total / known if known else 0.0
 
 
 @njit(cache=True)
@@ -257,11 +234,6 @@ def _overlap(one: F32, two: F32) -> float:
 
 
 @njit(cache=True)
-def _distance(one: F32, two: F32) -> float:
-    return math.sqrt((one[0] - two[0]) ** 2 + (one[1] - two[1]) ** 2)
-
-
-@njit(cache=True)
 def _paper_groups(points: F32, body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32) -> int:
     """position .. extension: the paper's section III."""
     on, at = plan.enabled, 0
@@ -278,14 +250,14 @@ def _paper_groups(points: F32, body: F32, plan: FeaturePlan, state: FeatureState
         for a in range(n_animals):
             for i in range(n_points):
                 for j in range(i + 1, n_points):
-                    out[at] = _distance(points[a, i], points[a, j])
+                    out[at] = distance(points[a, i], points[a, j])
                     at += 1
     if on[2]:
         for a in range(n_animals):
             for b in range(a + 1, n_animals):
                 for i in range(n_points):
                     for j in range(n_points):
-                        out[at] = _distance(points[a, i], points[b, j])
+                        out[at] = distance(points[a, i], points[b, j])
                         at += 1
     if on[3]:
         depth, frames = state.past.shape[1], state.frames[slot]
@@ -294,7 +266,7 @@ def _paper_groups(points: F32, body: F32, plan: FeaturePlan, state: FeatureState
                 for lag in plan.lags:
                     out[at] = np.nan
                     if frames >= lag:
-                        moved = _distance(points[a, k], state.past[slot, (frames - lag) % depth, a, k])
+                        moved = distance(points[a, k], state.past[slot, (frames - lag) % depth, a, k])
                         out[at] = moved * plan.scalars[0] / lag
                     at += 1
     if on[4]:
@@ -422,7 +394,7 @@ def _averages(points: F32, body: F32, plan: FeaturePlan, state: FeatureState, sl
         m += 2 * horizons
     for a in range(n_animals):
         for b in range(a + 1, n_animals):
-            _average(_distance(body[a], body[b]), m, plan, state, slot)
+            _average(distance(body[a], body[b]), m, plan, state, slot)
             _average(_overlap(points[a], points[b]), m + horizons, plan, state, slot)
             m += 2 * horizons
     for a in range(n_animals):

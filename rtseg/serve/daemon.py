@@ -1,7 +1,7 @@
 """The daemon: frames in over one socket, predictions out over another, on one thread (docs/wire.md).
 
-Its life: bind, compile, say `ready`, serve, drain, close. With its outlet the only part of rtseg that reads a clock,
-and the only place with a broad except: whatever one client sends, the other streams go on.
+Its life: bind, compile, say `ready`, serve, drain, close. With what serves beside it the only part of rtseg that reads
+a clock, and that has broad excepts: whatever one client sends or loads, the other streams go on.
 """
 
 from __future__ import annotations
@@ -552,7 +552,8 @@ class Daemon:
             points = [self._streams.check_swap(stream, result) for stream in streams]  # all of them, or none
         except Exception as error:
             self._counters["refused loads"] += 1
-            LOG.warning("bundle %s is not taken: %s", request.bundle, error)
+            unforeseen = None if isinstance(error, RtsegError) else error
+            LOG.warning("bundle %s is not taken: %s", request.bundle, error, exc_info=unforeseen)
             self._outlet.answer(request.owner, {"type": "refused", "stream": request.stream, "reason": str(error)})
             return
         self._step_all()  # frames that wait are in the old model's order of points

@@ -183,7 +183,7 @@ def test_a_disk_that_stays_full_leaves_the_rest_to_recover(tmp_path: Path, caplo
 
 
 DAEMON = """
-import sys, time
+import sys
 from pathlib import Path
 from rtseg.config import ServeSettings
 from rtseg.recorder.recorder import Recorder
@@ -191,14 +191,18 @@ recorder = Recorder(Path(sys.argv[1]), {}, ServeSettings(record_buffer_mb=1))
 for n in range(int(sys.argv[2])):
     recorder.frame(b"\\x81\\xa1n\\xcd" + n.to_bytes(2, "big"), n)
 print(recorder.writer.pid, flush=True)
-time.sleep(60)
+sys.stdin.read()  # until it is killed
 """
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["the daemon", "the daemon and the writer"])
 def test_what_a_killed_daemon_recorded_is_there(tmp_path: Path, both: bool) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", DAEMON, str(tmp_path), "5000"], stdout=subprocess.PIPE, cwd=REPO, text=True
+        [sys.executable, "-c", DAEMON, str(tmp_path), "5000"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=REPO,
+        text=True,
     ) as daemon:
         assert daemon.stdout is not None
         writer = int(daemon.stdout.readline())

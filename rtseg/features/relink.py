@@ -1,0 +1,51 @@
+"""Which animal is which: the cost of calling two of them by each other's name, against where they were last seen.
+
+The one rule of assignment: features relink by it (`kernels`), and mixed-up animals are noticed by it (`identity`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+
+@njit(cache=True)
+def distance(one: F32, two: F32) -> float:
+    """Between two points (2,); NaN where one is missing."""
+    return math.sqrt((one[0] - two[0]) ** 2 + (one[1] - two[1]) ** 2)
+
+
+@njit(cache=True)
+def relink(points: F32, held: F32, links: NDArray[np.int32], margin: float, cap: float, trade: bool) -> bool:
+    """Whether the points (A, K, 2) lie nearer to where the animals were last seen, held (A, K, 2), if two are traded.
+
+    links: (A,) which of the source's animals each is. margin: nearer by so many px in the mean. cap: what a single
+    point counts at most. trade: such a pair trades its links, in place.
+    """
+    found = False
+    for a in range(points.shape[0]):
+        for b in range(a + 1, points.shape[0]):
+            kept = _mean_apart(points, links[a], links[b], held, a, b, cap)
+            traded = _mean_apart(points, links[b], links[a], held, a, b, cap)
+            if traded + margin < kept:
+                found = True
+                if trade:
+                    links[a], links[b] = links[b], links[a]
+    return found
+
+
+@njit(cache=True)
+def _mean_apart(points: F32, i: int, j: int, held: F32, a: int, b: int, cap: float) -> float:
+    """Mean distance of points[i] from held[a] and points[j] from held[b], a point `cap` at most; 0 if none is known."""
+    total, known = 0.0, 0
+    for k in range(points.shape[1]):
+        for apart in (distance(points[i, k], held[a, k]), distance(points[j, k], held[b, k])):
+            if not math.isnan(apart):
+                total += min(apart, cap)
+                known += 1
+    return total / known if known else 0.0

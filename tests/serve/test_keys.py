@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -87,7 +88,9 @@ class Connection:
         self.context.destroy(linger=0)
 
     def send(self, message: dict[str, Any]) -> None:
-        self.socket.send(msgpack.packb(message))
+        """Never waits: once ZeroMQ knows that the connection is refused, there is nowhere to put a message."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send(msgpack.packb(message), zmq.NOBLOCK)
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         self.send(message)

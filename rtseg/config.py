@@ -250,7 +250,7 @@ class TrainSettings:
     select: str = "score"
     select_group: str = ""
     threads: int = 2
-    bfloat16: bool = True
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "frame_stride", "crop_frames", "evaluate_every", "patience", "threads"):
@@ -317,12 +317,16 @@ class DecodingSettings:
     margin: float = 0.0
     min_bout_frames: int = 1
     merge_gap_frames: int = 0
+    settle_margin: float = 0.0
+    settle_frames: int = 0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.margin <= 1, f"decoding.margin must lie in [0, 1], got {self.margin}")
+        for name in ("margin", "settle_margin"):
+            _require(0 <= getattr(self, name) <= 1, f"decoding.{name} must lie in [0, 1], got {getattr(self, name)}")
         _require(
-            self.min_bout_frames >= 1 and self.merge_gap_frames >= 0,
-            f"decoding: min_bout_frames must be 1 or more and merge_gap_frames 0 or more, got {self}",
+            self.min_bout_frames >= 1 and self.merge_gap_frames >= 0 and self.settle_frames >= 0,
+            "decoding: min_bout_frames must be 1 or more, merge_gap_frames and settle_frames 0 or more, "
+            f"got {self.min_bout_frames}, {self.merge_gap_frames} and {self.settle_frames}",
         )
 
 

@@ -1,10 +1,12 @@
-"""From probabilities to bouts: hysteresis, minimum bout and merge gap, causally.
+"""From probabilities to bouts: hysteresis that settles, minimum bout and merge gap, causally.
 
 Written once, the same live and offline.
 
 Per head: the label changes to a better one when it leads by `margin`, has led for `min_bout_frames` frames on end, and
 the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of its bout).
-A label is never changed afterwards: what was published stays.
+A label that has just come must be beaten by more: by `settle_margin` beside the margin, which fades linearly over
+`settle_frames`, so that a bout does not flicker where it begins and an old one is left as soon as before (the first,
+whose beginning nobody saw, has none). A label is never changed afterwards: what was published stays.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ class DecoderState(NamedTuple):
     """For S slots and H heads, all (S, H) int32.
 
     label: of the running bout, NOT_STARTED before the first frame. candidate: the label that leads it. lead: for how
-    many frames on end. absent: frames since the running label last led.
+    many frames on end. absent: frames since the running label last led. fresh: frames until it has settled.
     """
 
     label: NDArray[np.int32]
     candidate: NDArray[np.int32]
     lead: NDArray[np.int32]
     absent: NDArray[np.int32]
+    fresh: NDArray[np.int32]
 
 
 class Decoder:
@@ -39,7 +42,10 @@ class Decoder:
     def __init__(self, offsets: tuple[int, ...], settings: DecodingSettings) -> None:
         self.n_heads = len(offsets) - 1
         self._offsets = np.array(offsets, np.int64)
-        self._rule = np.array([settings.margin, settings.min_bout_frames, settings.merge_gap_frames], np.float64)
+        fade = settings.settle_margin / max(settings.settle_frames, 1)
+        self._rule = np.array(
+            [settings.margin, settings.min_bout_frames, settings.merge_gap_frames, settings.settle_frames, fade]
+        )
 
     def init_state(self, slots: int) -> DecoderState:
         """A fresh state for S slots."""
@@ -49,11 +55,12 @@ class Decoder:
             np.full(shape, NOT_STARTED, np.int32),
             np.zeros(shape, np.int32),
             np.zeros(shape, np.int32),
+            np.zeros(shape, np.int32),
         )
 
     def reset(self, state: DecoderState, slot: int) -> None:
         """Start one slot again."""
-        for part, fresh in zip(state, (NOT_STARTED, NOT_STARTED, 0, 0), strict=True):
+        for part, fresh in zip(state, (NOT_STARTED, NOT_STARTED, 0, 0, 0), strict=True):
             part[slot] = fresh
 
     def step(
@@ -89,10 +96,12 @@ def advance(
                     best = c
             current = state.label[slot, head]
             events[n, head] = False
+            state.fresh[slot, head] = max(state.fresh[slot, head] - 1, 0)
+            margin = rule[0] + rule[4] * state.fresh[slot, head]
             if current == NOT_STARTED:
                 state.label[slot, head] = best
                 events[n, head] = True
-            elif best == current or probs[n, lo + best] < probs[n, lo + current] + rule[0]:
+            elif best == current or probs[n, lo + best] < probs[n, lo + current] + margin:
                 state.lead[slot, head] = 0
                 state.absent[slot, head] = 0
             else:
@@ -106,5 +115,6 @@ def advance(
                     state.label[slot, head] = best
                     state.lead[slot, head] = 0
                     state.absent[slot, head] = 0
+                    state.fresh[slot, head] = rule[3]
                     events[n, head] = True
             labels[n, head] = state.label[slot, head]

@@ -270,12 +270,21 @@ def forget_order(group: str, columns: Columns) -> Columns:
     return out
 
 
-def decode(probs: NDArray[np.float32], margin: float, min_bout: int, merge_gap: int) -> tuple[list[int], list[bool]]:
+def decode(
+    probs: NDArray[np.float32],
+    margin: float,
+    min_bout: int,
+    merge_gap: int,
+    settle_margin: float = 0.0,
+    settle_frames: int = 0,
+) -> tuple[list[int], list[bool]]:
     """Labels (T,) and bout starts (T,) of one head from probabilities (T, n), each frame from the whole past.
 
     The running label gives way to another when that one leads by `margin`, has led in `min_bout` frames on end, and
-    the running one has not led in more than `merge_gap` frames on end.
+    the running one has not led in more than `merge_gap` frames on end. The margin is wider by a part of
+    `settle_margin`: the part of `settle_frames` that is left since the bout began; not in the first bout.
     """
+    fade = settle_margin / max(settle_frames, 1)
     labels: list[int] = []
     starts: list[bool] = []
     for t in range(len(probs)):
@@ -286,9 +295,10 @@ def decode(probs: NDArray[np.float32], margin: float, min_bout: int, merge_gap: 
         running = labels[-1]
         began = max(u for u in range(t) if starts[u])
         leaders = []  # since the frame after the bout's start
-        for row in probs[began + 1 : t + 1]:
+        for age, row in enumerate(probs[began + 1 : t + 1], start=1):
             best = int(np.argmax(row))
-            leaders.append(best if float(row[best]) >= float(row[running]) + margin else running)
+            left = max(settle_frames - age, 0) if began > 0 else 0
+            leaders.append(best if float(row[best]) >= float(row[running]) + (margin + fade * left) else running)
         led = next((i for i, who in enumerate(reversed(leaders)) if who != leaders[-1]), len(leaders))
         gone = next((i for i, who in enumerate(reversed(leaders)) if who == running), len(leaders))
         changes = leaders[-1] != running and led >= min_bout and gone > merge_gap

@@ -93,6 +93,19 @@ def test_a_frame_within_the_margin_interrupts_a_lead() -> None:
     assert labels[:, 0].tolist() == [0, 0, 0, 0, 1]
 
 
+def test_a_new_bout_is_left_for_a_wider_margin_until_it_has_settled() -> None:
+    # Every leader leads by 0.4. After b has come, it takes 0.45, 0.3, 0.15 more to leave it.
+    leaders = "ab" + "a" * 6
+    assert decode(leaders) == leaders
+    assert decode(leaders, settle_margin=0.6, settle_frames=4) == "abbaaaaa"
+    assert decode(leaders, settle_margin=0.66, settle_frames=12) == "abbbbbaa"
+    assert decode(leaders, margin=0.3, settle_margin=0.6, settle_frames=4) == "abbbbaaa"
+
+
+def test_the_first_bout_has_settled() -> None:
+    assert decode("abab", settle_margin=1.0, settle_frames=100) == "abbb"
+
+
 def test_the_first_frame_gets_its_best_label_at_once() -> None:
     labels, events = run(Decoder((0, 3), DecodingSettings(0.5, 100, 100)), np.array([[0.2, 0.5, 0.3]], np.float32))
     assert (labels.tolist(), events.tolist()) == ([[1]], [[True]])
@@ -103,6 +116,8 @@ rules = st.builds(
     margin=st.sampled_from([0.0, 0.1, 0.25, 0.5]),
     min_bout_frames=st.integers(1, 6),
     merge_gap_frames=st.integers(0, 6),
+    settle_margin=st.sampled_from([0.0, 0.25, 0.4]),
+    settle_frames=st.integers(0, 12),
 )
 
 
@@ -128,7 +143,14 @@ def test_any_probabilities_are_decoded_as_the_naive_version_does(
     offsets, probs = table
     labels, events = run(Decoder(offsets, rule), probs)
     for head, (lo, hi) in enumerate(pairwise(offsets)):
-        expected = naive.decode(probs[:, lo:hi], rule.margin, rule.min_bout_frames, rule.merge_gap_frames)
+        expected = naive.decode(
+            probs[:, lo:hi],
+            rule.margin,
+            rule.min_bout_frames,
+            rule.merge_gap_frames,
+            rule.settle_margin,
+            rule.settle_frames,
+        )
         assert (labels[:, head].tolist(), events[:, head].tolist()) == expected
 
 
@@ -173,7 +195,7 @@ def test_a_state_goes_on_in_another_slot(
 
 def test_streams_in_one_batch_do_not_disturb_each_other_and_a_reset_is_a_fresh_start() -> None:
     rng = np.random.default_rng(3)
-    rule, offsets = DecodingSettings(0.1, 2, 1), (0, 3, 5)
+    rule, offsets = DecodingSettings(0.1, 2, 1, 0.2, 5), (0, 3, 5)
     decoder = Decoder(offsets, rule)
     state = decoder.init_state(4)
     streams = rng.random((3, 40, 5)).astype(np.float32)

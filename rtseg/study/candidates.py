@@ -23,9 +23,13 @@ from rtseg.study import hmm
 
 OVERLAP = 0.5
 MARGINS = tuple(round(0.05 * i, 2) for i in range(13))
-MIN_BOUTS = (1, 2, 3, 5, 8, 12, 20, 30)
-MERGE_GAPS = (0, 5, 10, 20, 40)
-GRID = tuple(DecodingSettings(*values) for values in itertools.product(MARGINS, MIN_BOUTS, MERGE_GAPS))
+MIN_BOUTS = (1, 2, 3, 5, 8, 12, 20)
+MERGE_GAPS = (0, 10, 40)
+SETTLE_MARGINS = (0.1, 0.2, 0.3, 0.4, 0.6)
+SETTLE_FRAMES = (60, 120, 240, 480)
+_STEADY = itertools.product(MARGINS, MIN_BOUTS, MERGE_GAPS)
+_SETTLING = itertools.product(MARGINS[:5], MIN_BOUTS[:3], (0,), SETTLE_MARGINS, SETTLE_FRAMES)
+GRID = tuple(DecodingSettings(*values) for values in (*_STEADY, *_SETTLING))
 HMM_GRID = tuple(itertools.product((0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0), (0.0, 0.5, 1.0)))
 """(weight, prior_power) of `hmm.filtered`."""
 Track = NDArray[np.int16]

@@ -63,10 +63,10 @@ def print_calibration(report: dict[str, Any]) -> None:
     title = f"{report['bundle']} on {report['dataset']}, {report['split']}: {report['method']}, out of fold"
     title += " (simulated)" * report["simulated"]
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-    for column in ("head", "ECE", "ECE by class", "log loss", "Brier", "F1"):
+    for column in ("head", "ECE", "ECE by class", "log loss", "F1"):
         table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
     for name, head in report["heads"].items():
-        pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "brier", "f1")]
+        pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "f1")]
         table.add_row(name, *(f"{_number(before)} {_number(after)}" for before, after in pairs))
     console.print(table)
 

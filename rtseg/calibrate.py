@@ -56,6 +56,7 @@ def calibrate(
     method: str = "temperature",
     *,
     out: Path,
+    vector: Sequence[str] = (),
     abstain: Mapping[str, float] | None = None,
     command: str = "",
     engine: str = "auto",
@@ -64,8 +65,9 @@ def calibrate(
     """Calibrate the bundle in `folder`, in place, on a split of a dataset; the report, which is also written to `out`.
 
     A calibration that the bundle has already is taken out first, so that doing it twice changes nothing. Heads of which
-    the split has fewer than two videos with labels stay as they are. abstain: head -> probability below which it says
-    that it is unsure. The bundle's scores become those of this split.
+    the split has fewer than two videos with labels stay as they are. vector: heads that get the method `vector`,
+    whatever the others get. abstain: head -> probability below which it says that it is unsure. The bundle's scores
+    become those of this split.
 
     Raises SettingError for a recording that the bundle was trained on, a split without two videos with labels of any
     head, or an unknown method; BundleError where `folder` holds no bundle.
@@ -79,10 +81,13 @@ def calibrate(
     bundle = load_bundle(folder)
     abstain_below = {**bundle.abstain_below, **(abstain or {})}
     check_abstain(abstain_below)
-    strangers = set(abstain_below) - {h.name for h in bundle.heads}
-    if strangers:
-        known = ", ".join(h.name for h in bundle.heads)
-        raise SettingError(f"abstain: bundle {bundle.name!r} has the heads {known}, not {', '.join(sorted(strangers))}")
+    for option, named in (("abstain", set(abstain_below)), ("vector", set(vector))):
+        strangers = named - {h.name for h in bundle.heads}
+        if strangers:
+            known = ", ".join(h.name for h in bundle.heads)
+            raise SettingError(
+                f"{option}: bundle {bundle.name!r} has the heads {known}, not {', '.join(sorted(strangers))}"
+            )
     hashes: dict[str, str] = {}
 
     def check(item: Item) -> None:
@@ -97,11 +102,14 @@ def calibrate(
             f"dataset {dataset.name!r}, split {split!r}: calibrating takes two or more videos with labels of a head, "
             f"to measure on others than it is fitted on; got {got}"
         )
-    done = [calibrate_head(head, videos, method) for head, videos in enough.items()]
+    methods = {head: "vector" if head.name in vector else method for head in enough}
+    done = [calibrate_head(head, videos, methods[head]) for head, videos in enough.items()]
     weights = dict(bundle.weights)
     for one in done:
         weights |= _tensors(one.head, one.scaling)
-    about = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
+    about: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
+    if vector:
+        about["vector"] = list(vector)
     calibrated = replace(
         bundle,
         weights=weights,
@@ -110,7 +118,7 @@ def calibrate(
     )
     progress("scoring through Session")
     scores = kept_scores(evaluate(Classifier(calibrated, engine), dataset, split))
-    heads = without_nan({one.head.name: _measured(one, method) for one in done})
+    heads = without_nan({one.head.name: _measured(one, methods[one.head]) for one in done})
     # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
     scores["calibration"] = {
         name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}

@@ -146,6 +146,18 @@ def test_a_bundle_of_unknown_origin_is_refused(tiny_bundle: Path, dataset: Datas
         calibrate(tmp_path, dataset, out=tmp_path / "report")
 
 
+def test_one_head_may_have_a_method_of_its_own(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    mixed = calibrate(trained, dataset, vector=["task1"], out=tmp_path / "a")
+    about = load_bundle(trained).provenance["calibration"]
+    assert (about["method"], about["vector"]) == ("temperature", ["task1"])
+    assert (
+        mixed["heads"]["task1"]
+        == calibrate(trained, dataset, "validation", "vector", out=tmp_path / "b")["heads"]["task1"]
+    )
+    with pytest.raises(SettingError, match="not task9"):
+        calibrate(trained, dataset, vector=["task9"], out=tmp_path / "c")
+
+
 def test_thresholds_are_stored(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     calibrate(trained, dataset, out=tmp_path / "report", abstain={"task1": 0.6})
     assert dict(load_bundle(trained).abstain_below) == {"task1": 0.6}

@@ -24,6 +24,10 @@ def calibrate(
     root: Root = None,
     split: Split = "validation",
     method: Annotated[str, typer.Option(help="temperature or vector.")] = "temperature",
+    vector: Annotated[
+        list[str] | None,
+        typer.Option("--vector", help="This head gets `vector`, whatever the others get (repeatable).", metavar="HEAD"),
+    ] = None,
     abstain: Annotated[
         list[str] | None,
         typer.Option("--abstain", help="Below this probability a head is unsure (repeatable).", metavar="HEAD=P"),
@@ -43,6 +47,7 @@ def calibrate(
     command = (
         f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split} --method {method}"
     )
+    command += "".join(f" --vector {head}" for head in vector or ())
     command += "".join(f" --abstain {head}={p:g}" for head, p in thresholds.items())
     report = run(
         bundle,
@@ -50,6 +55,7 @@ def calibrate(
         split,
         method,
         out=out or Path("calibration") / bundle.name,
+        vector=vector or (),
         abstain=thresholds,
         command=command,
         engine=engine,

@@ -130,8 +130,8 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
         own = dict(options.recipe)
         del plain[OURS]
         if "kind" in plain.get("model", {}):
-            own.pop("model", None)  # another kind has sizes of its own, and sees every frame
-            plain = merged(plain, {"train": {"frame_stride": 1}})
+            own.pop("model", None)  # another kind has sizes of its own, sees every frame, and is trained in one piece
+            plain = merged(plain, {"train": {"frame_stride": 1, "apart": False}})
         elif own:
             quick.pop("model")  # the user's network may be made of other parts
         plain = merged(own, plain)

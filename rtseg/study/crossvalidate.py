@@ -62,8 +62,9 @@ def crossvalidate(
     """Cross-validate a recipe, and another system on the same folds; written as OUT/crossvalidate.json, .md and .png.
 
     against: a kind of model with the recipe's other settings, or another recipe's file (with its own settings, on this
-    recipe's dataset). fixed_epochs: of networks, instead of choosing the checkpoint; trees always choose their number.
-    runs: where trials and answers are kept (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
+    recipe's dataset). fixed_epochs: of networks, which then train on all of a fold's others and choose nothing; trees
+    choose their number on some of these and are boosted anew on all. runs: where trials and answers are kept
+    (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     systems = {recipe_file.stem: recipe}
@@ -127,8 +128,10 @@ def split_fold(
             f"{fold % inside_every} on, would choose the checkpoint, and those are {len(aside)}: it takes some to "
             "choose by and others to train on. Use other folds, or another share"
         )
-    if fixed_epochs is None or recipe.model.kind == TREES:
+    if fixed_epochs is None:
         return recipe, [example for example in others if example not in aside], aside
+    if recipe.model.kind == TREES:
+        return recipe, others, aside
     # The loop wants something to score; with one evaluation, after the last epoch, it chooses nothing.
     fixed = replace(
         recipe.train, epochs=fixed_epochs, evaluate_every=fixed_epochs, patience=fixed_epochs, select="last"

@@ -47,20 +47,21 @@ class WindowTable:
         features = self._extractor.run(example.keypoints, example.confidence, self._arena)[:, self._columns]
         return window_statistics(features, self._windows, self._causal)[self.lookahead :]
 
-    def sample(self, examples: Sequence[Example], limit: int) -> tuple[F32, NDArray[np.int16]]:
-        """Rows and labels (N, H) of every n-th labelled frame, n such that about `limit` of them are left."""
+    def sample(self, examples: Sequence[Example], limit: int) -> tuple[F32, NDArray[np.int16], NDArray[np.int32]]:
+        """Rows, labels (N, H) and the example (N,) of every n-th labelled frame, n such that about `limit` are left."""
         labelled = sum(int((e.labels != IGNORE).any(axis=1).sum()) for e in examples)
         every = max(1, -(-labelled // limit))
-        rows, labels = [], []
-        for example in examples:
+        rows, labels, owners = [], [], []
+        for number, example in enumerate(examples):
             known = example.labels[: len(example) - self.lookahead]
             taken = np.flatnonzero((known != IGNORE).any(axis=1))[::every]
             if len(taken):
                 rows.append(self.rows(example)[taken])
                 labels.append(known[taken])
+                owners.append(np.full(len(taken), number, np.int32))
         if not rows:
             raise SettingError("no frame of the recordings carries a label; look at the dataset file's heads and split")
-        return np.concatenate(rows), np.concatenate(labels)
+        return np.concatenate(rows), np.concatenate(labels), np.concatenate(owners)
 
 
 @dataclass
@@ -108,20 +109,29 @@ def train_trees(
     validation: Sequence[Example],
     report: Report = lambda event: None,
 ) -> Trees:
-    """Boost one set of trees per head, stopped early on the validation recordings; the same seed, the same trees."""
-    if not training or not validation:
+    """Boost one set of trees per head, stopped early on the validation recordings; the same seed, the same trees.
+
+    Validation recordings that stand among the training ones too choose the number of rounds only: they are left out
+    while it is looked for, and the trees are then boosted anew, so many rounds, on all training recordings.
+    """
+    held = {e.name for e in validation}
+    is_apart = np.array([e.name not in held for e in training], np.bool_)
+    if not is_apart.any() or not validation:
         raise SettingError("training needs at least one training and one validation recording")
     started = time.monotonic()
     table = WindowTable(recipe, skeleton, fps)
-    rows, labels = table.sample(training, recipe.boosting.frames)
-    held_rows, held_labels = table.sample(validation, max(1, recipe.boosting.frames // 4))
+    rows, labels, owners = table.sample(training, recipe.boosting.frames)
+    held_rows, held_labels, _ = table.sample(validation, max(1, recipe.boosting.frames // 4))
+    apart = is_apart[owners]
     trees = Trees(tuple(heads), table, [])
     weights = class_weights([e.labels for e in training], heads, recipe.train.class_weight_power)
     for column, head in enumerate(heads):
-        weight = weights[column].numpy()
+        weight = weights[column].numpy().astype(np.float32)
         booster, entry = _boost(
-            recipe, head, (rows, labels[:, column]), (held_rows, held_labels[:, column]), weight.astype(np.float32)
+            recipe, head, (rows[apart], labels[apart, column]), (held_rows, held_labels[:, column]), weight
         )
+        if booster is not None and not apart.all():
+            booster, _ = _boost(recipe, head, (rows, labels[:, column]), None, weight, entry["rounds"])
         trees.boosters.append(booster)
         trees.history.append(entry)
         report({"epoch": column + 1, "step": column + 1, "steps": len(heads), "loss": entry["loss"]})
@@ -135,10 +145,11 @@ def _boost(
     recipe: Recipe,
     head: Head,
     training: tuple[F32, NDArray[np.int16]],
-    validation: tuple[F32, NDArray[np.int16]],
+    validation: tuple[F32, NDArray[np.int16]] | None,
     weight: F32,
+    most: int | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """The best rounds of one head's booster, and what the history says of them."""
+    """The best rounds of one head's booster, and what the history says of them. validation None: `most` rounds."""
     try:
         import xgboost
     except ImportError:
@@ -157,7 +168,8 @@ def _boost(
     two = len(head.classes) == 2
     data = matrix(*training)
     # A class that training never had weighs nothing; a validation of such frames only can't stop anything.
-    stops = bool(weight[validation[1][validation[1] != IGNORE]].sum() > 0)
+    held = None if validation is None else validation[1][validation[1] != IGNORE]
+    stops = held is not None and bool(weight[held].sum() > 0)
     losses: dict[str, Any] = {}
     booster = xgboost.train(
         {
@@ -174,13 +186,13 @@ def _boost(
             "nthread": recipe.train.threads,
         },
         data,
-        num_boost_round=b.trees,
+        num_boost_round=most or b.trees,
         evals=[(matrix(*validation, ref=data), "validation")] if stops else [],
         early_stopping_rounds=b.early_stopping if stops else None,
         evals_result=losses,
         verbose_eval=False,
     )
-    rounds = booster.best_iteration + 1 if stops else b.trees
+    rounds = booster.best_iteration + 1 if stops else most or b.trees
     if losses:
         entry["loss"] = float(next(iter(losses["validation"].values()))[rounds - 1])
     entry["rounds"] = rounds

@@ -85,7 +85,8 @@ def test_rows_are_thinned_evenly_and_need_a_label() -> None:
     table = WindowTable(plan(), MICE7, 30.0)
     one, two = example("a", 1, 300), example("b", 2, 200)
     two.labels[50:] = IGNORE
-    rows, labels = table.sample([one, two], 100)
+    rows, labels, owners = table.sample([one, two], 100)
+    assert owners.tolist() == [0] * 75 + [1] * 13
     assert len(rows) == len(labels) == 75 + 13  # every fourth of 300, and of the first 50
     assert rows[:75].tobytes() == table.rows(one)[::4].tobytes()
     assert labels[75:].tolist() == two.labels[:50:4].tolist()
@@ -106,6 +107,21 @@ def test_boosting_stops_early_on_the_validation_recordings() -> None:
     validation.labels[:, 1] = rng.integers(0, 3, len(validation))  # nothing to be learned
     trees = boosted(plan({"trees": 40, "early_stopping": 3}), validation=[validation])
     assert trees.history[1]["rounds"] < 40
+
+
+def test_validation_recordings_among_the_training_ones_choose_the_rounds_and_are_then_learned_from() -> None:
+    setting = plan({"trees": 40, "early_stopping": 3, "frames": 10_000})
+    some, held = [example("a", 1), example("b", 2)], [example("c", 3)]
+    chosen = boosted(setting, some, validation=held)
+    anew = boosted(setting, [*some, *held], validation=held)
+    assert [b.num_boosted_rounds() for b in anew.boosters] == [entry["rounds"] for entry in anew.history]
+    assert anew.history[0]["rounds"] < 40  # stopped by recordings that it had not learned from yet
+    labels = held[0].labels[:, 0]
+    known = labels != IGNORE
+    told, guessed = (t.predict(held[0])[known, :2][np.arange(known.sum()), labels[known]] for t in (anew, chosen))
+    assert told.mean() > guessed.mean()
+    with pytest.raises(SettingError, match="at least one training"):
+        boosted(setting, held, validation=held)
 
 
 @pytest.mark.parametrize(

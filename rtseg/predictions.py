@@ -41,23 +41,73 @@ class Quality(enum.IntFlag):
     OUT_OF_RANGE = 256
 
 
+class Answers:
+    """What a batch of N frames was answered, a row a frame; predictions look into it.
+
+    probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class index per head. events: (N, H)
+    whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is there all the same.
+    """
+
+    __slots__ = ("_plain", "events", "labels", "probs", "unsure")
+
+    def __init__(
+        self,
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        events: NDArray[np.bool_],
+        unsure: NDArray[np.bool_],
+    ) -> None:
+        self.probs, self.labels, self.events, self.unsure = probs, labels, events, unsure
+        self._plain: tuple[bytes, list[list[int]], list[list[bool]], list[list[bool]]] | None = None
+
+    def plain(self, row: int) -> tuple[bytes, list[int], list[bool], list[bool]]:
+        """A row as it goes over a wire: its probabilities' bytes (little-endian float32), labels, events, unsure.
+
+        The whole batch is turned into plain values when the first row is asked for: a row alone costs five times as
+        much.
+        """
+        if self._plain is None:
+            data = self.probs.astype("<f4", copy=False).tobytes()
+            self._plain = data, self.labels.tolist(), self.events.tolist(), self.unsure.tolist()
+        data, labels, events, unsure = self._plain
+        size = 4 * self.probs.shape[1]
+        return data[row * size : row * size + size], labels[row], events[row], unsure[row]
+
+
 @dataclass(slots=True, eq=False)
 class Prediction:
     """The answer about one frame.
 
-    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. probs: (P,) float32, the heads
-    side by side. labels: (H,) decoded class index per head. events: (H,) whether a new bout begins here. quality:
-    `Quality`. unsure: (H,) whether a head abstains; what it says is there all the same.
+    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. quality: `Quality`. answers and
+    row: where in its batch it stands.
     """
 
     stream: str
     seq: int
     t_source_ns: int
-    probs: NDArray[np.float32]
-    labels: NDArray[np.int16]
-    events: NDArray[np.bool_]
     quality: int
-    unsure: NDArray[np.bool_]
+    answers: Answers
+    row: int
+
+    @property
+    def probs(self) -> NDArray[np.float32]:
+        """(P,), the heads side by side."""
+        return self.answers.probs[self.row]
+
+    @property
+    def labels(self) -> NDArray[np.int16]:
+        """(H,) decoded class index per head."""
+        return self.answers.labels[self.row]
+
+    @property
+    def events(self) -> NDArray[np.bool_]:
+        """(H,) whether a new bout begins here."""
+        return self.answers.events[self.row]
+
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """(H,) whether a head abstains; what it says is there all the same."""
+        return self.answers.unsure[self.row]
 
 
 @dataclass(frozen=True, eq=False)

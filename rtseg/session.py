@@ -104,7 +104,7 @@ class SessionPool:
                 f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
             )
         slot = self._free.popleft()
-        self._features.arena[slot] = self.bundle.arena if arena is None else arena
+        self._features.memory.arena[slot] = self.bundle.arena if arena is None else arena
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)
         session = Session(self, slot, stream, resampler)

@@ -54,6 +54,11 @@ class NumbaEngine(Engine):
         self._parts = vectors, sizes, places, _columns(spec), self._memory, self._frames, scratch
         self._at = pointers.table(*self._parts)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Of everything that a step reads and never writes."""
+        return int(self._matrices.nbytes + self._parts[0].nbytes)
+
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
         kernels.advance(features, slots, self._matrices, self._at, out)
 

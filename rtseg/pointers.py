@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, extending, njit, types
+from numba import extending, njit, types
+from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 Table = NDArray[np.int64]
@@ -35,7 +36,7 @@ def _pointer(kind: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
-        return types.CPointer(kind)(types.int64), code
+        return types.CPointer(kind)(types.int64), code  # type: ignore[no-untyped-call]
 
     return pointer
 

@@ -92,22 +92,26 @@ class Prediction:
     @property
     def probs(self) -> NDArray[np.float32]:
         """(P,), the heads side by side."""
-        return self.answers.probs[self.row]
+        probs: NDArray[np.float32] = self.answers.probs[self.row]
+        return probs
 
     @property
     def labels(self) -> NDArray[np.int16]:
         """(H,) decoded class index per head."""
-        return self.answers.labels[self.row]
+        labels: NDArray[np.int16] = self.answers.labels[self.row]
+        return labels
 
     @property
     def events(self) -> NDArray[np.bool_]:
         """(H,) whether a new bout begins here."""
-        return self.answers.events[self.row]
+        events: NDArray[np.bool_] = self.answers.events[self.row]
+        return events
 
     @property
     def unsure(self) -> NDArray[np.bool_]:
         """(H,) whether a head abstains; what it says is there all the same."""
-        return self.answers.unsure[self.row]
+        unsure: NDArray[np.bool_] = self.answers.unsure[self.row]
+        return unsure
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 `table` writes down where arrays lie and how large they are, once; a kernel that gets the table opens them with `bools`,
 `floats` and their like, in the table's order. Whoever keeps a table keeps its arrays, too: an address holds nothing.
+After a change here touch the kernels' files: numba's cache looks at the file of the function it keeps.
 """
 
 from __future__ import annotations

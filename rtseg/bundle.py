@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,25 @@ class Bundle:
                 "with --fps, set the camera to the model's, or have it resampled (annotate --resample; resample in a "
                 "stream's hello)"
             )
+
+    def only(self, names: Sequence[str]) -> Bundle:
+        """The same model without the heads that are not named: nothing is computed for them, and the others' answers
+        are the same bits on the numba engine.
+
+        Its hash names the heads, for a stream's state and answers are not the whole model's. Raises SettingError for a
+        name that no head has, and for none.
+        """
+        network = self.network.only(names)
+        left = {head.name for head in network.heads}
+        if len(left) == len(self.heads):
+            return self
+        return replace(
+            self,
+            network=network,
+            weights={name: self.weights[name] for name in network.shapes()},
+            abstain_below={name: below for name, below in self.abstain_below.items() if name in left},
+            hash=f"{self.hash}:{','.join(head.name for head in network.heads)}",
+        )
 
 
 def save_bundle(bundle: Bundle, folder: Path | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -71,10 +72,19 @@ class Classifier:
             session.close()
 
 
-def load(bundle: Path | str, engine: str = "auto", capacity: int = 16, identity: str = "flag") -> Classifier:
+def load(
+    bundle: Path | str,
+    engine: str = "auto",
+    capacity: int = 16,
+    identity: str = "flag",
+    heads: Sequence[str] | None = None,
+) -> Classifier:
     """Load a bundle folder and put it on an engine ('auto', 'numba', 'cuda', 'tensorrt', 'onnx', 'torch').
 
     identity: what is done where a tracker has mixed up two animals: `flag` the answer, `swap` them back, or `reset` the
-    stream. Raises BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here.
+    stream. heads: the only ones that are wanted; nothing is computed for the others (`Bundle.only`). Raises BundleError
+    for a folder that is none or was changed, EngineError for an engine that cannot run here, SettingError for a head
+    that the bundle has not.
     """
-    return Classifier(load_bundle(bundle), engine, capacity, identity)
+    loaded = load_bundle(bundle)
+    return Classifier(loaded if heads is None else loaded.only(heads), engine, capacity, identity)

@@ -18,10 +18,11 @@ compute it, gates in the order reset, update, new.
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
-from rtseg.errors import BundleError
+from rtseg.errors import BundleError, SettingError
 from rtseg.recordings.heads import Head, output_offsets
 
 
@@ -136,6 +137,18 @@ class NetworkSpec:
                     f"{name}.leave.bias": (n,),
                 }
         return shapes
+
+    def only(self, names: Sequence[str]) -> NetworkSpec:
+        """The same network without the heads that are not named, which keep their order.
+
+        Every weight that is left has its name and shape, and no answer of a head that is left changes. Raises
+        SettingError for a name that no head has, and for none.
+        """
+        unknown = [name for name in names if name not in {h.name for h in self.heads}]
+        if unknown or not names:
+            wrong = f"unknown head {', '.join(map(repr, unknown))}" if unknown else "no head named"
+            raise SettingError(f"{wrong}; there are: {', '.join(h.name for h in self.heads)}")
+        return replace(self, heads=tuple(h for h in self.heads if h.name in names))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""

@@ -7,10 +7,10 @@ exactly.
 from __future__ import annotations
 
 import enum
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,23 +41,77 @@ class Quality(enum.IntFlag):
     OUT_OF_RANGE = 256
 
 
+class Answers:
+    """What a batch of N frames was answered, a row a frame; predictions look into it.
+
+    probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class index per head. events: (N, H)
+    whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is there all the same.
+    """
+
+    __slots__ = ("_plain", "events", "labels", "probs", "unsure")
+
+    def __init__(
+        self,
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        events: NDArray[np.bool_],
+        unsure: NDArray[np.bool_],
+    ) -> None:
+        self.probs, self.labels, self.events, self.unsure = probs, labels, events, unsure
+        self._plain: tuple[bytes, list[list[int]], list[list[bool]], list[list[bool]]] | None = None
+
+    def plain(self, row: int) -> tuple[bytes, list[int], list[bool], list[bool]]:
+        """A row as it goes over a wire: its probabilities' bytes (little-endian float32), labels, events, unsure.
+
+        The whole batch is turned into plain values when the first row is asked for: a row alone costs five times as
+        much.
+        """
+        if self._plain is None:
+            data = self.probs.astype("<f4", copy=False).tobytes()
+            self._plain = data, self.labels.tolist(), self.events.tolist(), self.unsure.tolist()
+        data, labels, events, unsure = self._plain
+        size = 4 * self.probs.shape[1]
+        return data[row * size : row * size + size], labels[row], events[row], unsure[row]
+
+
 @dataclass(slots=True, eq=False)
 class Prediction:
     """The answer about one frame.
 
-    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. probs: (P,) float32, the heads
-    side by side. labels: (H,) decoded class index per head. events: (H,) whether a new bout begins here. quality:
-    `Quality`. unsure: (H,) whether a head abstains; what it says is there all the same.
+    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. quality: `Quality`. answers and
+    row: where in its batch it stands.
     """
 
     stream: str
     seq: int
     t_source_ns: int
-    probs: NDArray[np.float32]
-    labels: NDArray[np.int16]
-    events: NDArray[np.bool_]
     quality: int
-    unsure: NDArray[np.bool_]
+    answers: Answers
+    row: int
+
+    @property
+    def probs(self) -> NDArray[np.float32]:
+        """(P,), the heads side by side."""
+        probs: NDArray[np.float32] = self.answers.probs[self.row]
+        return probs
+
+    @property
+    def labels(self) -> NDArray[np.int16]:
+        """(H,) decoded class index per head."""
+        labels: NDArray[np.int16] = self.answers.labels[self.row]
+        return labels
+
+    @property
+    def events(self) -> NDArray[np.bool_]:
+        """(H,) whether a new bout begins here."""
+        events: NDArray[np.bool_] = self.answers.events[self.row]
+        return events
+
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """(H,) whether a head abstains; what it says is there all the same."""
+        unsure: NDArray[np.bool_] = self.answers.unsure[self.row]
+        return unsure
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,22 +163,22 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     are unsure, with semicolons between them.
     """
     heads = predictions.heads
-    columns = ["seq", "quality"]
-    for head in heads:
-        columns += [f"{head.name}", *(f"{head.name}.{c}" for c in head.classes)]
-    columns.append("unsure")
-    text = io.StringIO()
-    text.write(",".join(columns) + "\n")
-    offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
-    for t in range(len(predictions)):
-        row = [str(predictions.seq[t]), str(predictions.quality[t])]
-        probs = predictions.probs[t].tolist()
-        for h, head in enumerate(heads):
-            row.append(head.classes[predictions.labels[t, h]])
-            row += [f"{p:.9g}" for p in probs[offsets[h] : offsets[h + 1]]]
-        row.append(";".join(head.name for head, unsure in zip(heads, predictions.unsure[t], strict=True) if unsure))
-        text.write(",".join(row) + "\n")
-    _write(path, text.getvalue())
+    names, template = ["seq", "quality"], "%d,%d"
+    columns: list[list[Any]] = [predictions.seq.tolist(), predictions.quality.tolist()]
+    probs = predictions.probs.T.tolist()
+    for h, head in enumerate(heads):
+        names += [head.name, *(f"{head.name}.{c}" for c in head.classes)]
+        template += ",%s" + ",%.9g" * len(head.classes)
+        columns.append([head.classes[label] for label in predictions.labels[:, h].tolist()])
+        columns += [probs.pop(0) for _ in head.classes]
+    names.append("unsure")
+    columns.append([""] * len(predictions))
+    for t in np.flatnonzero(predictions.unsure.any(axis=1)).tolist():
+        unsure = predictions.unsure[t].tolist()
+        columns[-1][t] = ";".join(head.name for head, is_unsure in zip(heads, unsure, strict=True) if is_unsure)
+    # One template for a whole row: a number formatted by itself takes three times as long.
+    template += ",%s\n"
+    _write(path, ",".join(names) + "\n" + "".join([template % row for row in zip(*columns, strict=True)]))
 
 
 def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:

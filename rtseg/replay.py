@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.client import Key, Publisher, Subscriber
 from rtseg.errors import ServeError
-from rtseg.predictions import Prediction, Predictions, Quality
+from rtseg.predictions import Predictions, Quality
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import Recording
 from rtseg.serve.messages import PredictionMessage, StreamEvent
@@ -47,22 +48,22 @@ def collect(
     """Answers off the wire as one table in order of their sequence numbers, and where bouts began (T, H)."""
     kept = sorted(answers, key=lambda answer: answer.seq)
     index = {head: {name: i for i, name in enumerate(classes)} for head, classes in heads.items()}
-    rows = [
-        Prediction(
-            stream=answer.stream,
-            seq=answer.seq,
-            t_source_ns=answer.t_source_ns,
-            probs=np.concatenate([answer.probs[head] for head in heads]),
-            labels=np.array([index[head][answer.label[head]] for head in heads], np.int16),
-            events=np.array([head in answer.event for head in heads], np.bool_),
-            quality=answer.quality,
-            unsure=np.array([head in answer.unsure for head in heads], np.bool_),
-        )
-        for answer in kept
-    ]
-    # What is scored is the bundle's affair: the wire says classes only.
-    table = Predictions.collect(tuple(Head(name, classes, classes, name) for name, classes in heads.items()), rows)
-    return table, np.array([row.events for row in rows], np.bool_).reshape(len(rows), len(heads))
+    n, n_heads = len(kept), len(heads)
+
+    def table(rows: list[list[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+        return np.array(rows, dtype).reshape(n, n_heads)
+
+    probs = [np.concatenate([answer.probs[head] for head in heads]) for answer in kept]
+    predictions = Predictions(
+        # What is scored is the bundle's affair: the wire says classes only.
+        tuple(Head(name, classes, classes, name) for name, classes in heads.items()),
+        seq=np.array([answer.seq for answer in kept], np.int64),
+        probs=np.array(probs, np.float32).reshape(n, sum(map(len, heads.values()))),
+        labels=table([[index[head][answer.label[head]] for head in heads] for answer in kept], np.int16),
+        quality=np.array([answer.quality for answer in kept], np.int32),
+        unsure=table([[head in answer.unsure for head in heads] for answer in kept], np.bool_),
+    )
+    return predictions, table([[head in answer.event for head in heads] for answer in kept], np.bool_)
 
 
 def replay(

@@ -26,18 +26,16 @@ from rtseg.features import identity
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
 from rtseg.features.ranges import DriftState, RangeCheck
 from rtseg.frames import Frame, missing_frame, point_quality
-from rtseg.predictions import Prediction, Predictions, Quality
+from rtseg.predictions import Answers, Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording
 from rtseg.resampling import Resampler
 
 Arena = tuple[float, float, float, float]
 _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
 """Keypoints (N, A, K, 2), confidence (N, A, K), slots (N,) and features (N, F) on their way through a pool."""
-_Answers = tuple[
-    NDArray[np.float32], NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]
-]
-"""Probabilities (N, P), labels, events and unsure (N, H); flags of the frames stepped, and of the answers given (N,).
-With a lookahead an answer is about an earlier frame than the one stepped."""
+_Answered = tuple[Answers, NDArray[np.int32], NDArray[np.int32]]
+"""Answers, flags of the frames stepped, and flags of the answers given (N,): with a lookahead an answer is about an
+earlier frame than the one stepped."""
 KEPT_ROWS = 256
 """Buffers of larger batches are not kept."""
 # As plain numbers: an IntFlag takes a microsecond where a frame has forty.
@@ -45,6 +43,7 @@ WARMING_UP, GAP_FILLED, RESET = map(int, (Quality.WARMING_UP, Quality.GAP_FILLED
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
 IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
+COUNTED = OUT_OF_RANGE | IDENTITY_JUMP
 
 
 @dataclass(slots=True)
@@ -105,7 +104,7 @@ class SessionPool:
                 f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
             )
         slot = self._free.popleft()
-        self._features.arena[slot] = self.bundle.arena if arena is None else arena
+        self._features.memory.arena[slot] = self.bundle.arena if arena is None else arena
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)
         session = Session(self, slot, stream, resampler)
@@ -119,8 +118,11 @@ class SessionPool:
         lookahead fills; after a short gap one more for each missing frame.
         """
         answers: list[list[Prediction]] = [[] for _ in frames]
-        rows: list[tuple[int, Session, Frame, int]] = []  # place in answers, session, frame, flags
+        rows: list[tuple[int, Session, Frame, int]] = []
         for place, (session, frame) in enumerate(zip(sessions, frames, strict=True)):
+            if session._just_goes_on(frame):
+                rows.append((place, session, frame, 0))
+                continue
             for stepped, flags in session._admit(frame):
                 if flags & RESET:
                     self._advance(rows, answers)
@@ -131,28 +133,32 @@ class SessionPool:
         return answers
 
     def _advance(self, rows: list[tuple[int, Session, Frame, int]], answers: list[list[Prediction]]) -> None:
+        """Step the rows (place in answers, session, frame, flags) and put what is due into the answers."""
         if not rows:
             return
         n = len(rows)
         keypoints, confidence, slots, features = self._buffers(n)
-        for i, (_, session, frame, _) in enumerate(rows):
-            keypoints[i], confidence[i], slots[i] = frame.keypoints, frame.confidence, session.slot
-        probs, labels, events, unsure, quality, doubt = self._compute(keypoints, confidence, slots, features)
+        a, k = confidence.shape[1:]
+        np.concatenate([row[2].keypoints for row in rows], out=keypoints.reshape(n * a, k, 2))
+        np.concatenate([row[2].confidence for row in rows], out=confidence.reshape(n * a, k))
+        slots[:] = [row[1].slot for row in rows]
+        of, quality, doubt = self._compute(keypoints, confidence, slots, features)
         lookahead = self.bundle.lookahead_frames
-        for i, (place, session, frame, flags) in enumerate(rows):
-            pending = session._pending
-            pending.append((frame.seq, frame.t_source_ns, flags | int(quality[i])))
-            if len(pending) > lookahead:
-                seq, t_source_ns, flagged = pending.popleft()
-                flagged |= int(doubt[i])
-                session.counters.out_of_range += flagged & OUT_OF_RANGE == OUT_OF_RANGE
-                if flagged & IDENTITY_JUMP:
-                    session.counters.identity_jumps += 1
-                if session._resampler is not None:
-                    seq = session._resampler.camera_seq(seq)
-                answers[place].append(
-                    Prediction(session.stream, seq, t_source_ns, probs[i], labels[i], events[i], flagged, unsure[i])
-                )
+        flagged = zip(rows, quality.tolist(), doubt.tolist(), strict=True)
+        for i, ((place, session, frame, flags), seen, unsure) in enumerate(flagged):
+            seq, t_source_ns, flags = frame.seq, frame.t_source_ns, flags | seen
+            if lookahead:
+                pending = session._pending
+                pending.append((seq, t_source_ns, flags))
+                if len(pending) <= lookahead:
+                    continue
+                seq, t_source_ns, flags = pending.popleft()
+            flags |= unsure
+            if flags & COUNTED:
+                session._count(flags)
+            if session._resampler is not None:
+                seq = session._resampler.camera_seq(seq)
+            answers[place].append(Prediction(session.stream, seq, t_source_ns, flags, of, i))
 
     def _compute(
         self,
@@ -160,7 +166,7 @@ class SessionPool:
         confidence: NDArray[np.float32],
         slots: NDArray[np.int32],
         features: NDArray[np.float32],
-    ) -> _Answers:
+    ) -> _Answered:
         """The way of the data: features, engine, decoding, for N rows in order. features: (N, F) scratch.
 
         Returns fresh arrays, which the predictions keep. Keypoints and confidence change where animals are traded back.
@@ -179,7 +185,7 @@ class SessionPool:
         self._decoder.step(probs, slots, self._decoding, labels, events)
         if self._abstention.active:
             self._abstention.step(probs, unsure, doubt)
-        return probs, labels, events, unsure, quality, doubt
+        return Answers(probs, labels, events, unsure), quality, doubt
 
     def _look_at_identities(
         self,
@@ -225,6 +231,7 @@ class Session:
         self.counters = Counters()
         self._last: tuple[int, int] | None = None  # seq, t_source_ns of the newest frame
         self._since_reset, self._warmup = 0, pool.bundle.warmup_frames
+        self._is_plain = resampler is None and pool.on_identity_jump != "reset"
         self._pending: deque[tuple[int, int, int]] = deque()  # frames whose answer the lookahead still owes
         self._closed = False
 
@@ -284,14 +291,14 @@ class Session:
             parts = recording.keypoints[here], recording.confidence[here]
             if pool.on_identity_jump == "swap":
                 parts = parts[0].copy(), parts[1].copy()
-            answers = pool._compute(*parts, slots[:n], features[:n])
-            probs[here], labels[here], _, unsure[here], quality[here], doubt[here] = answers
+            answers, quality[here], doubt[here] = pool._compute(*parts, slots[:n], features[:n])
+            probs[here], labels[here], unsure[here] = answers.probs, answers.labels, answers.unsure
         for at in range(total, total + owed):
             blank = missing_frame(bundle.skeleton.shape, seq=0, t_source_ns=0, stream=self.stream)
             parts = blank.keypoints[None], blank.confidence[None]
             here = slice(at, at + 1)
-            answers = pool._compute(*parts, slots[:1], features[:1])
-            probs[here], labels[here], _, unsure[here], quality[here], doubt[here] = answers
+            answers, quality[here], doubt[here] = pool._compute(*parts, slots[:1], features[:1])
+            probs[here], labels[here], unsure[here] = answers.probs, answers.labels, answers.unsure
         quality[: bundle.warmup_frames] |= WARMING_UP
         flags = quality[:total] | doubt[owed:]
         self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
@@ -382,6 +389,16 @@ class Session:
         if self._resampler is not None:
             self._resampler.restore(plain["resampler"], self.stream, pool.bundle.skeleton.shape)
 
+    def _just_goes_on(self, frame: Frame) -> bool:
+        """Whether a frame follows the last one of a warm stream, as nearly all do: it is then counted, with no flag."""
+        last = self._last
+        if last is None or frame.seq != last[0] + 1 or self._since_reset < self._warmup or not self._is_plain:
+            return False
+        self.counters.frames += 1
+        self._since_reset += 1
+        self._last = (frame.seq, frame.t_source_ns)
+        return True
+
     def _admit(self, frame: Frame) -> list[tuple[Frame, int]]:
         """The frames to step for one that came, with their flags.
 
@@ -443,6 +460,11 @@ class Session:
     def _count_old(self, seq: int, last_seq: int) -> None:
         self.counters.duplicates += seq == last_seq
         self.counters.late += seq < last_seq
+
+    def _count(self, flags: int) -> None:
+        """Count an answered frame's COUNTED flags."""
+        self.counters.out_of_range += flags & OUT_OF_RANGE != 0
+        self.counters.identity_jumps += flags & IDENTITY_JUMP != 0
 
     def _jumped(self, frame: Frame, *, afresh: bool) -> bool:
         """Whether animals seem to have been mixed up at this frame. afresh: nothing before it counts."""

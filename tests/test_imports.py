@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "rtseg"
 
 # From the ground up. A part may import from lower floors, and on its own floor from parts that stand before it.
 FLOORS = (
-    ("errors", "machine", "nvidia", "config", "skeleton"),
+    ("errors", "pointers", "machine", "nvidia", "config", "skeleton"),
     ("frames", "records", "resampling"),
     ("recorder",),
     ("recordings",),

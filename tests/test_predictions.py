@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.predictions import Prediction, Predictions, Quality, write_bouts, write_predictions
+from rtseg.predictions import Answers, Prediction, Predictions, Quality, write_bouts, write_predictions
 from rtseg.recordings.heads import Head
 
 HEADS = (
@@ -106,13 +106,19 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_collecting_and_looking_up_a_head() -> None:
     table = predictions_of(6)
-    events = np.zeros(2, np.bool_)
+    events = np.zeros(table.labels.shape, np.bool_)
+    events[2, 1] = True
+    answers = Answers(table.probs, table.labels, events, table.unsure)
     single = [
-        Prediction("s", int(seq), 0, probs, labels, events, int(quality), unsure)
-        for seq, probs, labels, quality, unsure in zip(
-            table.seq, table.probs, table.labels, table.quality, table.unsure, strict=True
-        )
+        Prediction("s", int(seq), 0, int(quality), answers, row)
+        for row, (seq, quality) in enumerate(zip(table.seq, table.quality, strict=True))
     ]
+    for row, alone in enumerate(single):
+        probs, labels, begins, unsure = answers.plain(row)
+        assert probs == alone.probs.astype("<f4").tobytes() == table.probs[row].astype("<f4").tobytes()
+        assert labels == alone.labels.tolist() == table.labels[row].tolist()
+        assert begins == alone.events.tolist() == [False, row == 2]
+        assert unsure == alone.unsure.tolist() == table.unsure[row].tolist()
     again = Predictions.collect(HEADS, iter(single))
     for part in ("seq", "probs", "labels", "quality", "unsure"):
         assert getattr(again, part).tobytes() == getattr(table, part).tobytes()

@@ -17,7 +17,6 @@ from rtseg.engine.base import Engine
 from rtseg.engine.select import make_engine
 from rtseg.errors import RtsegError
 from rtseg.features.extractor import FeatureExtractor
-from rtseg.features.kernels import FeaturePlan, FeatureState
 from rtseg.session import SessionPool
 
 F32 = NDArray[np.float32]
@@ -26,7 +25,12 @@ Cases = dict[str, Callable[[], object]]
 
 @njit(cache=True)
 def _dispatched(
-    keypoints: F32, confidence: F32, slots: NDArray[np.int32], plan: FeaturePlan, state: FeatureState, out: F32
+    keypoints: F32,
+    confidence: F32,
+    slots: NDArray[np.int32],
+    plan_at: NDArray[np.int64],
+    state_at: NDArray[np.int64],
+    out: F32,
 ) -> None:
     """What a call of the feature kernel costs before anything is computed."""
 
@@ -51,11 +55,11 @@ def features_part(bundle: Bundle, seconds: float) -> Part:
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
     out = np.empty((1, extractor.n_features), np.float32)
     turns = {"step": cycle(rows), "floor": cycle(rows)}
-    plan = extractor._plan
+    plan_at = extractor._plan_at
 
     def floor() -> None:
         points, scores = next(turns["floor"])
-        _dispatched(points, scores, slots, plan, state, out)
+        _dispatched(points, scores, slots, plan_at, state.at, out)
 
     cases: Cases = {
         "feature step": lambda: extractor.step(*next(turns["step"]), slots, state, out),

@@ -63,7 +63,12 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector:
 
 @intrinsic
 def load(_: Any, array: Any, at: Any) -> Any:
-    """array[at : at + LANES] of a flat array: float32, or the bits of float16 kept as uint16, widened exactly."""
+    """array[at : at + LANES] of a contiguous array, as if it were flat.
+
+    float32, or the bits of float16 kept as uint16, widened exactly.
+    """
+    if array.layout != "C":
+        return None
     half = array.dtype == types.uint16
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -139,6 +144,17 @@ def smaller(_: Any, a: Any, b: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = arguments
         return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+    return _lanes(_lanes, _lanes), code
+
+
+@intrinsic
+def known(_: Any, a: Any, b: Any) -> Any:
+    """A in each lane; b where a is NaN."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return builder.select(builder.fcmp_ordered("ord", a, a), a, b)
 
     return _lanes(_lanes, _lanes), code
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg import pointers
 from rtseg.engine import numba_kernels as kernels
 from rtseg.engine.base import Engine
 from rtseg.engine.lanes import LANES
@@ -33,28 +34,33 @@ class NumbaEngine(Engine):
         if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
             raise EngineError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
-        self._tape = tape(spec, weights)
-        self.stored = "float16" if self._tape[1].dtype == np.uint16 else "float32"
+        vectors, self._matrices = tape(spec, weights)
+        self.stored = "float16" if self._matrices.dtype == np.uint16 else "float32"
         classes = max(len(h.classes) for h in spec.heads)
         numbers = [c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads, len(spec.cells), len(spec.views)]
         regions = _regions(spec, classes)
         cells = [size for cell in spec.cells for size in (cell.encoder, cell.hidden, cell.period)]
-        views = [column for view in spec.views for column in view]
-        after = [*spec.dilations, *spec.head_dilations, *spec.offsets, *cells, *views]
+        after = [*spec.dilations, *spec.head_dilations, *spec.offsets, *cells]
         sizes = np.array([*numbers, classes, *after], np.int64)
         places = np.zeros((3, max(kernels.REGIONS, kernels.BLOCK)), np.uintp)
         places[0, : kernels.REGIONS] = kernels.BLOCK * (np.cumsum(regions) - regions)
         places[1, : kernels.REGIONS] = regions
-        self._plan = sizes, places
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
         self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
-        self._scratch = _aligned((kernels.BLOCK * sum(regions) + LANES,), np.float32)
+        scratch = _aligned((kernels.BLOCK * sum(regions) + LANES,), np.float32)
         self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
         self._frames = np.zeros(capacity, np.int64)
+        self._parts = vectors, sizes, places, _columns(spec), self._memory, self._frames, scratch
+        self._at = pointers.table(*self._parts)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of everything that a step reads and never writes."""
+        return int(self._matrices.nbytes + self._parts[0].nbytes)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
-        kernels.advance(features, slots, self._tape, self._plan, self._memory, self._frames, self._scratch, out)
+        kernels.advance(features, slots, self._matrices, self._at, out)
 
     def reset(self, slots: NDArray[np.int32]) -> None:
         self._memory[slots] = 0.0
@@ -85,10 +91,20 @@ def _regions(spec: NetworkSpec, classes: int) -> list[int]:
     of_classes = n_heads * _padded(classes)
     codes = views * _padded(sum(cell.encoder for cell in spec.cells))
     # Views lie side by side from row to row, so this one part has no room between rows; neither do codes.
-    sizes = [views * spec.n_features, _padded(spec.width) + LANES, codes, entering]
+    sizes = [views * _padded(spec.n_features), _padded(spec.width) + LANES, codes, entering]
     sizes += [3 * hidden + LANES, 3 * hidden + LANES, hidden + LANES, taps, layer, layer]
-    sizes += [_padded(spec.n_outputs) + heads + LANES, of_classes, of_classes]
-    return sizes[:1] + [_padded(size) for size in sizes[1:]]
+    sizes += [_padded(spec.n_outputs) + heads + LANES, of_classes, of_classes, 2 * hidden + LANES]
+    return [_padded(size) for size in sizes]
+
+
+def _columns(spec: NetworkSpec) -> NDArray[np.uintp]:
+    """How the other views come from the features as they are; see `numba_kernels`."""
+    others, wide = spec.views[1:], _padded(spec.n_features)
+    columns = [abs(column) - 1 for view in others for column in view]
+    turned = [
+        (v + 1) * wide + place for v, view in enumerate(others) for place, column in enumerate(view) if column < 0
+    ]
+    return np.array([*columns, *turned], np.uintp)
 
 
 def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, NDArray[Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rtseg import pointers
 from rtseg.engine import lanes
 from rtseg.engine.lanes import load, store
 from rtseg.engine.products import At, N, Tape, padded, product
@@ -25,11 +26,11 @@ I64 = NDArray[np.int64]
 BLOCK = 24
 """Rows that go through a product together: what they need lies in the second cache beside one product's weights."""
 HEADER = 9
-REGIONS = 13
-"""Parts of the scratch, each with room for BLOCK rows: scaled features in all views (V * F) | h (D) | codes (V * E's) |
-what enters a cell (2E) | gates from it (3R) | gates from the state (3R) | states (R) | taps (K * C or H * K * G) | a
-layer's inner value | and outer value (C or H * G) | logits and what enters the heads (P + H * G) | probabilities (H * N
-classes) | what leaves the heads (H * N)."""
+REGIONS = 14
+"""Parts of the scratch, each with room for BLOCK rows: scaled features in all views (V * F, each view padded) |
+h (D) | codes (V * E's) | what enters a cell (2E) | gates from it (3R) | gates from the state (3R) | states (R) | taps
+(K * C or H * K * G) | a layer's inner value | and outer value (C or H * G) | logits and what enters the heads (P + H *
+G) | probabilities (H * N classes) | what leaves the heads (H * N) | opened gates (2R)."""
 NOTHING = np.uintp(0)
 
 
@@ -58,25 +59,36 @@ def _relu(s: F32, at: Any, n: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _scale(vectors: F32, features: F32, views: I64, s: F32, z: Any) -> None:
-    """Raw features (F,) to scaled and clipped ones in s[z:] (F,), or in every view (V, F)."""
-    n = np.uintp(len(features))
-    shift = padded(n)
+def _scale(vectors: F32, features: F32, row: Any, views: Any, columns: NDArray[np.uintp], s: F32, z: Any) -> None:
+    """Raw features[row] (F,) to scaled and clipped ones in s[z:], in every view (V, F), each view padded.
+
+    columns: for each view but the first the column that stands at every place, and last the places, as they lie in
+    s[z:], where a value's sign turns.
+    """
+    n = np.uintp(features.shape[1])
+    wide, first = padded(n), row * n
+    shift = wide
     scale = shift + shift
     clip = vectors[scale + shift]
-    for f in range(n):
-        value = features[f]
-        if math.isnan(value):
-            value = vectors[f]
-        s[z + f] = min(max((value - vectors[shift + f]) * vectors[scale + f], -clip), clip)
-    # The first view is the features as they are, or else the last to be written.
-    for v in range(len(views) - 1, -1, -1):
-        to = z + np.uintp(v) * n
-        if v > 0:
-            for f in range(n):
-                column = views[v, f]
-                value = s[z + np.uintp(abs(column) - 1)]
-                s[to + f] = value if column > 0 else -value
+    low, high = lanes.spread(-clip), lanes.spread(clip)
+    whole = n // N * N
+    for f in range(np.uintp(0), whole, N):
+        value = lanes.known(load(features, first + f), load(vectors, f))
+        value = lanes.multiply(lanes.subtract(value, load(vectors, shift + f)), load(vectors, scale + f))
+        store(s, z + f, lanes.smaller(lanes.larger(value, low), high))
+    for f in range(whole, n):
+        one = features[row, f]
+        if math.isnan(one):
+            one = vectors[f]
+        s[z + f] = min(max((one - vectors[shift + f]) * vectors[scale + f], -clip), clip)
+    at, to = np.uintp(0), z
+    for _ in range(np.uintp(1), max(views, np.uintp(1))):
+        to += wide
+        for f in range(n):
+            s[to + f] = s[z + columns[at + f]]
+        at += n
+    for i in range(at, np.uintp(len(columns))):
+        s[z + columns[i]] = -s[z + columns[i]]
 
 
 @njit(cache=True, error_model="numpy")
@@ -144,54 +156,56 @@ def _residual(
 @njit(cache=True, error_model="numpy")
 def _entering(s: F32, codes: Any, step: Any, views: Any, width: Any, to: Any) -> None:
     """Codes (V, E) of one row, `step` apart, to what enters a cell: their mean and the maximum less it, or the code."""
-    zero = np.float32(0.0)
+    zero = lanes.spread(np.float32(0.0))
     if views == 0:
-        for e in range(width):
-            s[to + e] = max(s[codes + e], zero)
+        for e in range(np.uintp(0), width, N):
+            store(s, to + e, lanes.larger(load(s, codes + e), zero))
         return
-    share = np.float32(1.0 / views)
-    for e in range(width):
-        value = max(s[codes + e], zero)
-        mean, top = value * share, value
+    share = lanes.spread(np.float32(1.0 / views))
+    # Ends of the loops write past their part: first the mean, then what comes behind it.
+    for e in range(np.uintp(0), width, N):
+        mean = lanes.multiply(lanes.larger(load(s, codes + e), zero), share)
         for v in range(np.uintp(1), views):
-            value = max(s[codes + v * step + e], zero)
-            mean += value * share
-            top = max(top, value)
-        s[to + e] = mean
-        s[to + width + e] = top - mean
+            value = lanes.larger(load(s, codes + v * step + e), zero)
+            mean = lanes.add(mean, lanes.multiply(value, share))
+        store(s, to + e, mean)
+    for e in range(np.uintp(0), width, N):
+        top = lanes.larger(load(s, codes + e), zero)
+        for v in range(np.uintp(1), views):
+            top = lanes.larger(load(s, codes + v * step + e), top)
+        store(s, to + width + e, lanes.subtract(top, load(s, to + e)))
 
 
 @njit(cache=True, error_model="numpy")
-def _gates(s: F32, given: Any, kept: Any, state: Any, n: Any) -> None:
-    """s[state:] (R,), what a cell was a period ago, to what it is now; gates (3R,) in the order reset, update, new."""
+def _gates(s: F32, given: Any, kept: Any, opened: Any, state: Any, n: Any) -> None:
+    """s[state:] (R,), what a cell was a period ago, to what it is now; gates (3R,) in the order reset, update, new.
+
+    opened: room for two gates. In two passes, for each keeps a processor's pipes fuller than both at once.
+    """
+    both = n + n
+    for i in range(np.uintp(0), both, N):
+        store(s, opened + i, lanes.sigmoid(lanes.add(load(s, given + i), load(s, kept + i))))
     for i in range(np.uintp(0), n, N):
-        reset = lanes.sigmoid(lanes.add(load(s, given + i), load(s, kept + i)))
-        update = lanes.sigmoid(lanes.add(load(s, given + n + i), load(s, kept + n + i)))
-        new = lanes.tanh(lanes.muladd(reset, load(s, kept + n + n + i), load(s, given + n + n + i)))
+        new = lanes.tanh(lanes.muladd(load(s, opened + i), load(s, kept + both + i), load(s, given + both + i)))
         before = load(s, state + i)
-        store(s, state + i, lanes.muladd(update, lanes.subtract(before, new), new))
+        store(s, state + i, lanes.muladd(load(s, opened + n + i), lanes.subtract(before, new), new))
 
 
 @njit(cache=True, error_model="numpy")
-def advance(
-    features: F32,
-    slots: NDArray[np.int32],
-    tape: Tape,
-    plan: tuple[I64, NDArray[np.uintp]],
-    memory: F32,
-    frames: I64,
-    s: F32,
-    out: F32,
-) -> None:
+def advance(features: F32, slots: NDArray[np.int32], matrices: NDArray[Any], at: NDArray[np.int64], out: F32) -> None:
     """features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
 
-    plan: sizes and places. sizes: C, G, K, L, R, H, Q cells, V views, N classes of the largest head, L + R dilations,
-    H + 1 offsets of the heads' outputs, Q times (encoder, hidden, period), and V * F columns. places: where each of the
-    scratch's REGIONS begins, how far its rows lie apart, and room for the rows' frame numbers. memory: (S, floats), a
-    slot's rings: per trunk layer (depth, C), per head layer (depth, H * G), per cell (period, hidden). frames: (S,)
-    frames since a slot's reset. s: scratch, see REGIONS; nothing in it outlives a block. Everything in it is named by
-    its place: a slice would cost as much as a small product.
+    matrices: the tape's. at: where lie (`rtseg.pointers`) the tape's vectors; sizes; places; columns; memory; frames;
+    scratch. sizes: C, G, K, L, R, H, Q cells, V views, N classes of the largest head, L + R dilations, H + 1 offsets of
+    the heads' outputs, and Q times (encoder, hidden, period). places: where each of the scratch's REGIONS begins, how
+    far its rows lie apart, and room for the rows' frame numbers. columns: see `_scale`. memory: (S, floats), a slot's
+    rings: per trunk layer (depth, C), per head layer (depth, H * G), per cell (period, hidden). frames: (S,) frames
+    since a slot's reset. scratch: see REGIONS; nothing in it outlives a block. Everything in it is named by its place:
+    a slice would cost as much as a small product.
     """
+    tape = pointers.floats(at, 0), matrices
+    plan = pointers.int64s(at, 1), pointers.uintps_2d(at, 2), pointers.uintps(at, 3)
+    memory, frames, s = pointers.floats_2d(at, 4), pointers.int64s(at, 5), pointers.floats(at, 6)
     for start in range(0, len(slots), BLOCK):
         stop = min(start + BLOCK, len(slots))
         _block(features[start:stop], slots[start:stop], tape, plan, memory, frames, s, out[start:stop])
@@ -202,14 +216,13 @@ def _block(
     features: F32, slots: NDArray[np.int32], tape: Tape, plan: Any, memory: F32, frames: I64, s: F32, out: F32
 ) -> None:
     """Up to BLOCK rows; see `advance`."""
-    sizes, places = plan
+    sizes, places, columns = plan
     channels, width, kernel = np.uintp(sizes[0]), np.uintp(sizes[1]), np.uintp(sizes[2])
     n_layers, n_head_layers, n_heads = sizes[3], sizes[4], np.uintp(sizes[5])
     n_cells, n_views, classes = sizes[6], np.uintp(sizes[7]), np.uintp(sizes[8])
     dilations = sizes[HEADER:]
     offsets = dilations[n_layers + n_head_layers :][: sizes[5] + 1]
     cells = dilations[n_layers + n_head_layers + sizes[5] + 1 :]
-    views = cells[3 * n_cells :].reshape((sizes[7], features.shape[1]))
     rows, n_features, n_outputs = np.uintp(len(slots)), np.uintp(features.shape[1]), np.uintp(out.shape[1])
     one = np.uintp(1)
     place, step = places[0], places[1]
@@ -217,8 +230,9 @@ def _block(
     for row in range(rows):
         frame[row] = np.uintp(frames[slots[row]])
         frames[slots[row]] += 1
-        _scale(tape[0], features[row], views, s, place[0] + row * step[0])
-    at = (np.uintp(3) * padded(n_features) + N, np.uintp(0))
+        _scale(tape[0], features, row, n_views, columns, s, place[0] + row * step[0])
+    wide = padded(n_features)
+    at = (np.uintp(3) * wide + N, np.uintp(0))
     h, h_row = place[1], step[1]
     y = place[8], place[9], step[8]
     ring = np.uintp(0)
@@ -244,7 +258,7 @@ def _block(
         for cell in range(n_cells):
             codes += np.uintp(cells[3 * cell])
         shape = rows * max(n_views, one), one, n_features, codes
-        at = product(tape, at, s, (place[0], n_features, NOTHING), (place[2], padded(codes)), shape)
+        at = product(tape, at, s, (place[0], wide, NOTHING), (place[2], padded(codes)), shape)
         code = place[2]
         for cell in range(n_cells):
             encoder, size, period = np.uintp(cells[3 * cell]), np.uintp(cells[3 * cell + 1]), cells[3 * cell + 2]
@@ -285,10 +299,10 @@ def _recur(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], fram
                 break
             end += 1
         for row in range(begin, end):
-            rings, phase = memory[slots[row]], ring + frame[row] % np.uintp(period) * size
+            slot, phase = slots[row], ring + frame[row] % np.uintp(period) * size
             state = place[6] + np.uintp(row) * step[6]
             for i in range(size):
-                s[state + i] = rings[phase + i]
+                s[state + i] = memory[slot, phase + i]
         first = np.uintp(begin)
         shape = np.uintp(end - begin), np.uintp(1), size, np.uintp(3) * size
         x = place[6] + first * step[6], step[6], NOTHING
@@ -296,10 +310,13 @@ def _recur(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], fram
         for row in range(begin, end):
             n = np.uintp(row)
             state, to = place[6] + n * step[6], h + n * step[1]
-            _gates(s, place[4] + n * step[4], place[5] + n * step[5], state, size)
-            rings, phase = memory[slots[row]], ring + frame[row] % np.uintp(period) * size
+            opened = place[13] + n * step[13]
+            _gates(s, place[4] + n * step[4], place[5] + n * step[5], opened, state, size)
+            slot, phase = slots[row], ring + frame[row] % np.uintp(period) * size
             for i in range(size):
-                rings[phase + i] = s[to + i] = s[state + i]
+                memory[slot, phase + i] = s[state + i]
+            for i in range(np.uintp(0), size, N):  # past its end comes the next cell's state, which follows
+                store(s, to + i, load(s, state + i))
         begin = end
     return after
 

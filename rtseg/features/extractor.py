@@ -6,16 +6,29 @@ at the boundary (`rtseg.frames`) and are not looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg import pointers
 from rtseg.features import kernels
-from rtseg.features.kernels import FeaturePlan, FeatureState
+from rtseg.features.kernels import FeaturePlan, Memory
 from rtseg.features.spec import GROUPS, FeatureSpec
 from rtseg.skeleton import Skeleton
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FeatureState:
+    """What was seen by all slots. Iterating gives its arrays; at: where they lie (`rtseg.pointers`)."""
+
+    memory: Memory
+    at: pointers.Table
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter(self.memory)
 
 
 class FeatureExtractor:
@@ -44,12 +57,13 @@ class FeatureExtractor:
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
         )
+        self._plan_at = pointers.table(*self._plan)
 
     def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:
         """A fresh state for S slots; arena: box x0, y0, x1, y1 in px."""
         a, k = self.skeleton.shape
         depth = 2 * max(self.spec.lags) + 1
-        state = FeatureState(
+        memory = Memory(
             past=np.empty((slots, depth, a, k, 2), np.float32),
             held=np.empty((slots, a, k, 2), np.float32),
             age=np.empty((slots, a, k), np.int32),
@@ -60,12 +74,12 @@ class FeatureExtractor:
             links=np.empty((slots, a), np.int32),
         )
         for slot in range(slots):
-            kernels.reset(state, slot)
-        return state
+            kernels.reset(memory, slot)
+        return FeatureState(memory, pointers.table(*memory))
 
     def reset(self, state: FeatureState, slot: int) -> None:
         """Start one slot again."""
-        kernels.reset(state, slot)
+        kernels.reset(state.memory, slot)
 
     def step(
         self,
@@ -76,7 +90,7 @@ class FeatureExtractor:
         out: NDArray[np.float32],
     ) -> None:
         """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, into out (N, F); NaN = not known."""
-        kernels.advance(keypoints, confidence, slots, self._plan, state, out)
+        kernels.advance(keypoints, confidence, slots, self._plan_at, state.at, out)
 
     def run(
         self,
@@ -90,12 +104,12 @@ class FeatureExtractor:
         return out
 
 
-def state_bytes(state: Sequence[NDArray[Any]], slot: int) -> bytes:
+def state_bytes(state: Iterable[NDArray[Any]], slot: int) -> bytes:
     """One slot's state, to be restored by `load_state`."""
     return b"".join(np.ascontiguousarray(part[slot]).tobytes() for part in state)
 
 
-def load_state(state: Sequence[NDArray[Any]], slot: int, data: bytes) -> None:
+def load_state(state: Iterable[NDArray[Any]], slot: int, data: bytes) -> None:
     """Put what `state_bytes` gave into a slot."""
     at = 0
     for part in state:

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rtseg import pointers
 from rtseg.features.relink import F32, distance, relink
 
 NEVER = np.int32(2**30)
@@ -41,7 +42,7 @@ class FeaturePlan(NamedTuple):
     unsigned: NDArray[np.int64]
 
 
-class FeatureState(NamedTuple):
+class Memory(NamedTuple):
     """What a feature step remembers, for S slots.
 
     past: (S, D, A, K, 2) ring of the effective points (seen, or held where last seen), D = 2 * longest lag + 1.
@@ -61,7 +62,7 @@ class FeatureState(NamedTuple):
 
 
 @njit(cache=True)
-def reset(state: FeatureState, slot: int) -> None:
+def reset(state: Memory, slot: int) -> None:
     """Start a slot again; its arena box stays."""
     state.past[slot] = np.nan
     state.held[slot] = np.nan
@@ -74,46 +75,80 @@ def reset(state: FeatureState, slot: int) -> None:
 
 
 @njit(cache=True)
+def _plan(rows: NDArray[np.int64]) -> FeaturePlan:
+    return FeaturePlan(
+        pointers.bools(rows, 0),
+        pointers.int64s(rows, 1),
+        pointers.floats(rows, 2),
+        pointers.float64s(rows, 3),
+        pointers.int64s(rows, 4),
+        pointers.int64s(rows, 5),
+        pointers.int64s(rows, 6),
+    )
+
+
+@njit(cache=True)
+def _memory(rows: NDArray[np.int64]) -> Memory:
+    return Memory(
+        pointers.floats_5d(rows, 0),
+        pointers.floats_4d(rows, 1),
+        pointers.int32s_3d(rows, 2),
+        pointers.floats_2d(rows, 3),
+        pointers.int32s_2d(rows, 4),
+        pointers.int64s(rows, 5),
+        pointers.floats_2d(rows, 6),
+        pointers.int32s_2d(rows, 7),
+    )
+
+
+@njit(cache=True)
 def advance(
-    keypoints: F32, confidence: F32, slots: NDArray[np.int32], plan: FeaturePlan, state: FeatureState, out: F32
+    keypoints: F32,
+    confidence: F32,
+    slots: NDArray[np.int32],
+    plan_at: NDArray[np.int64],
+    state_at: NDArray[np.int64],
+    out: F32,
 ) -> None:
-    """N frames: keypoints (N, A, K, 2) px, confidence (N, A, K), slots (N,) -> out (N, F). State moves on in place."""
+    """N frames: keypoints (N, A, K, 2) px, confidence (N, A, K), slots (N,) -> out (N, F). State moves on in place.
+
+    plan_at, state_at: where the arrays of a FeaturePlan and a Memory lie (`rtseg.pointers`).
+    """
+    plan, state = _plan(plan_at), _memory(state_at)
     n_animals, n_points = confidence.shape[1], confidence.shape[2]
-    points_now = np.empty((n_animals, n_points, 2), np.float32)
-    scores_now = np.empty((n_animals, n_points), np.float32)
     body = np.empty((n_animals, 6), np.float32)  # center x, y, heading cos, sin, extension, speed at the first lag
+    moved = np.empty((n_animals, len(plan.lags), 2), np.float64)  # velocity at every lag
     for n in range(len(slots)):
         slot = slots[n]
         if plan.scalars[5] > 0:
             relink(keypoints[n], state.held[slot], state.links[slot], plan.scalars[6], plan.scalars[7], True)
-        for a in range(n_animals):
-            points_now[a] = keypoints[n, state.links[slot, a]]
-            scores_now[a] = confidence[n, state.links[slot, a]]
-        now = _remember(points_now, slot, plan, state)
+        now = _remember(keypoints[n], slot, plan, state)
         points = state.past[slot, now]
         for a in range(n_animals):
             _body(points[a], plan, body[a])
-            vx, vy = _velocity(state, slot, a, 0, plan.lags[0], plan.scalars[0])
-            body[a, 5] = math.sqrt(vx * vx + vy * vy)
+            for i in range(len(plan.lags)):
+                moved[a, i, 0], moved[a, i, 1] = _velocity(state, slot, a, 0, plan.lags[i], plan.scalars[0])
+            body[a, 5] = math.sqrt(moved[a, 0, 0] * moved[a, 0, 0] + moved[a, 0, 1] * moved[a, 0, 1])
         at = _paper_groups(points, body, plan, state, slot, out[n])
         at = _frame_groups(points, body, plan, out[n], at)
-        at = _motion_groups(body, plan, state, slot, out[n], at)
-        at = _averages(points, body, plan, state, slot, out[n], at)
+        at = _motion_groups(body, moved, plan, state, slot, out[n], at)
+        at = _averages(points, body, moved, plan, state, slot, out[n], at)
         on = plan.enabled
-        for a in range(n_animals):
-            for k in range(n_points):
-                if on[15]:
-                    out[n, at + a * n_points + k] = scores_now[a, k]
-        at += n_animals * n_points if on[15] else 0
-        for a in range(n_animals):
-            for k in range(n_points):
-                if on[16]:
-                    out[n, at + a * n_points + k] = 1.0 if state.age[slot, a, k] > 0 else 0.0
-        at += n_animals * n_points if on[16] else 0
-        for a in range(n_animals):
-            for k in range(n_points):
-                if on[17]:
-                    out[n, at + a * n_points + k] = min(state.age[slot, a, k] / plan.scalars[0], plan.scalars[2])
+        if on[15]:
+            for a in range(n_animals):
+                for k in range(n_points):
+                    out[n, at + k] = confidence[n, state.links[slot, a], k]
+                at += n_points
+        if on[16]:
+            for a in range(n_animals):
+                for k in range(n_points):
+                    out[n, at + k] = 1.0 if state.age[slot, a, k] > 0 else 0.0
+                at += n_points
+        if on[17]:
+            for a in range(n_animals):
+                for k in range(n_points):
+                    out[n, at + k] = min(state.age[slot, a, k] / plan.scalars[0], plan.scalars[2])
+                at += n_points
         _forget_order(plan, out[n])
         state.frames[slot] += 1
 
@@ -138,23 +173,34 @@ def _forget_order(plan: FeaturePlan, out: F32) -> None:
 
 
 @njit(cache=True)
-def _remember(points: F32, slot: int, plan: FeaturePlan, state: FeatureState) -> int:
+def _remember(points: F32, slot: int, plan: FeaturePlan, state: Memory) -> int:
     """Put a frame's points into the ring, held where they are missing; its place in the ring."""
-    depth = state.past.shape[1]
-    now = state.frames[slot] % depth
+    now = state.frames[slot] % state.past.shape[1]
     hold_frames = plan.scalars[1]
     for a in range(points.shape[0]):
+        link = state.links[slot, a]
         for k in range(points.shape[1]):
-            if math.isnan(points[a, k, 0]):
+            # Number by number: numba copies even two of them through a loop over shapes.
+            x, y = points[link, k, 0], points[link, k, 1]
+            if math.isnan(x):
                 state.age[slot, a, k] = min(state.age[slot, a, k] + 1, NEVER)
             else:
                 state.age[slot, a, k] = 0
-                state.held[slot, a, k] = points[a, k]
+                state.held[slot, a, k, 0], state.held[slot, a, k, 1] = x, y
             if state.age[slot, a, k] <= hold_frames:
-                state.past[slot, now, a, k] = state.held[slot, a, k]
+                state.past[slot, now, a, k, 0] = state.held[slot, a, k, 0]
+                state.past[slot, now, a, k, 1] = state.held[slot, a, k, 1]
             else:
-                state.past[slot, now, a, k] = np.nan
+                state.past[slot, now, a, k, 0] = state.past[slot, now, a, k, 1] = np.nan
     return int(now)
+
+
+@njit(cache=True)
+def _back(state: Memory, slot: int, frames: int) -> int:
+    """Where in the ring the points of so many frames ago lie, less than its depth."""
+    depth = state.past.shape[1]
+    place = state.frames[slot] % depth - frames
+    return place + depth if place < 0 else place
 
 
 @njit(cache=True)
@@ -168,7 +214,8 @@ def _body(points: F32, plan: FeaturePlan, body: F32) -> None:
             y += points[k, 1]
             seen += 1
     if seen == 0:
-        body[:5] = np.nan
+        for i in range(5):
+            body[i] = np.nan
         return
     x /= seen
     y /= seen
@@ -192,13 +239,11 @@ def _body(points: F32, plan: FeaturePlan, body: F32) -> None:
 
 
 @njit(cache=True)
-def _velocity(state: FeatureState, slot: int, a: int, back: int, lag: int, fps: float) -> tuple[float, float]:
+def _velocity(state: Memory, slot: int, a: int, back: int, lag: int, fps: float) -> tuple[float, float]:
     """Mean displacement over `lag` frames, ending `back` frames ago, of the points known at both ends; px/s."""
-    depth = state.past.shape[1]
-    frames = state.frames[slot]
-    if frames < back + lag:
+    if state.frames[slot] < back + lag:
         return np.nan, np.nan
-    late, early = (frames - back) % depth, (frames - back - lag) % depth
+    late, early = _back(state, slot, back), _back(state, slot, back + lag)
     x = y = 0.0
     seen = 0
     for k in range(state.past.shape[3]):
@@ -234,7 +279,7 @@ def _overlap(one: F32, two: F32) -> float:
 
 
 @njit(cache=True)
-def _paper_groups(points: F32, body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32) -> int:
+def _paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot: int, out: F32) -> int:
     """position .. extension: the paper's section III."""
     on, at = plan.enabled, 0
     n_animals, n_points = points.shape[0], points.shape[1]
@@ -260,15 +305,17 @@ def _paper_groups(points: F32, body: F32, plan: FeaturePlan, state: FeatureState
                         out[at] = distance(points[a, i], points[b, j])
                         at += 1
     if on[3]:
-        depth, frames = state.past.shape[1], state.frames[slot]
-        for a in range(n_animals):
-            for k in range(n_points):
-                for lag in plan.lags:
-                    out[at] = np.nan
-                    if frames >= lag:
-                        moved = distance(points[a, k], state.past[slot, (frames - lag) % depth, a, k])
-                        out[at] = moved * plan.scalars[0] / lag
-                    at += 1
+        n_lags = len(plan.lags)
+        for i in range(n_lags):
+            lag = plan.lags[i]
+            before = state.past[slot, _back(state, slot, lag)]
+            for a in range(n_animals):
+                for k in range(n_points):
+                    to = at + (a * n_points + k) * n_lags + i
+                    out[to] = np.nan
+                    if state.frames[slot] >= lag:
+                        out[to] = distance(points[a, k], before[a, k]) * plan.scalars[0] / lag
+        at += n_animals * n_points * n_lags
     if on[4]:
         for a in range(n_animals):
             for b in range(a + 1, n_animals):
@@ -333,14 +380,16 @@ def _approach(body: F32, a: int, b: int, vx: float, vy: float) -> float:
 
 
 @njit(cache=True)
-def _motion_groups(body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32, at: int) -> int:
-    """body_velocity, approach, acceleration: causal differences at several lags."""
+def _motion_groups(
+    body: F32, moved: NDArray[np.float64], plan: FeaturePlan, state: Memory, slot: int, out: F32, at: int
+) -> int:
+    """body_velocity, approach, acceleration: causal differences at several lags. moved: velocities (A, L, 2)."""
     on, fps = plan.enabled, plan.scalars[0]
     n_animals = body.shape[0]
     if on[11]:
         for a in range(n_animals):
-            for lag in plan.lags:
-                vx, vy = _velocity(state, slot, a, 0, lag, fps)
+            for i in range(len(plan.lags)):
+                vx, vy = moved[a, i, 0], moved[a, i, 1]
                 out[at] = vx * body[a, 2] + vy * body[a, 3]
                 out[at + 1] = vy * body[a, 2] - vx * body[a, 3]
                 at += 2
@@ -348,16 +397,15 @@ def _motion_groups(body: F32, plan: FeaturePlan, state: FeatureState, slot: int,
         for a in range(n_animals):
             for b in range(n_animals):
                 if a != b:
-                    for lag in plan.lags:
-                        vx, vy = _velocity(state, slot, a, 0, lag, fps)
-                        out[at] = _approach(body, a, b, vx, vy)
+                    for i in range(len(plan.lags)):
+                        out[at] = _approach(body, a, b, moved[a, i, 0], moved[a, i, 1])
                         at += 1
     if on[13]:
         for a in range(n_animals):
-            for lag in plan.lags:
-                vx, vy = _velocity(state, slot, a, 0, lag, fps)
+            for i in range(len(plan.lags)):
+                lag = plan.lags[i]
                 wx, wy = _velocity(state, slot, a, lag, lag, fps)
-                ax, ay = (vx - wx) * fps / lag, (vy - wy) * fps / lag
+                ax, ay = (moved[a, i, 0] - wx) * fps / lag, (moved[a, i, 1] - wy) * fps / lag
                 out[at] = ax * body[a, 2] + ay * body[a, 3]
                 out[at + 1] = ay * body[a, 2] - ax * body[a, 3]
                 at += 2
@@ -365,7 +413,7 @@ def _motion_groups(body: F32, plan: FeaturePlan, state: FeatureState, slot: int,
 
 
 @njit(cache=True)
-def _average(value: float, m: int, plan: FeaturePlan, state: FeatureState, slot: int) -> None:
+def _average(value: float, m: int, plan: FeaturePlan, state: Memory, slot: int) -> None:
     """Move one signal's exponential averages on; a NaN leaves them as they are.
 
     The first frames are averaged plainly (weight 1/n) until n passes the time constant, so no start-up bias decays
@@ -380,7 +428,16 @@ def _average(value: float, m: int, plan: FeaturePlan, state: FeatureState, slot:
 
 
 @njit(cache=True)
-def _averages(points: F32, body: F32, plan: FeaturePlan, state: FeatureState, slot: int, out: F32, at: int) -> int:
+def _averages(
+    points: F32,
+    body: F32,
+    moved: NDArray[np.float64],
+    plan: FeaturePlan,
+    state: Memory,
+    slot: int,
+    out: F32,
+    at: int,
+) -> int:
     """averages.
 
     Speed and extension of each animal, distance and overlap of each pair, approach of each ordered pair.
@@ -400,8 +457,7 @@ def _averages(points: F32, body: F32, plan: FeaturePlan, state: FeatureState, sl
     for a in range(n_animals):
         for b in range(n_animals):
             if a != b:
-                vx, vy = _velocity(state, slot, a, 0, plan.lags[0], plan.scalars[0])
-                _average(_approach(body, a, b, vx, vy), m, plan, state, slot)
+                _average(_approach(body, a, b, moved[a, 0, 0], moved[a, 0, 1]), m, plan, state, slot)
                 m += horizons
     for i in range(m):
         out[at + i] = state.averages[slot, i] if state.averaged[slot, i] > 0 else np.nan

@@ -17,7 +17,7 @@ from rtseg.errors import RtsegError
 from rtseg.predictions import Prediction, Quality
 from rtseg.serve.guard import Guard
 from rtseg.serve.latency import Histogram
-from rtseg.serve.messages import FLOAT32, VERSION, Served
+from rtseg.serve.messages import VERSION, Served
 from rtseg.serve.streams import Stream
 from rtseg.serve.tape import Tape
 
@@ -58,7 +58,8 @@ class Outlet:
         where a bout begins or the stream's course was broken.
         """
         t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
-        events, quality = prediction.events.tolist(), prediction.quality
+        probs, labels, events, unsure = prediction.answers.plain(prediction.row)
+        quality = prediction.quality
         keep_back = keep_back and True not in events and not quality & BROKEN
         stream.superseded += keep_back
         send = not keep_back and self._is_heard(stream)
@@ -71,10 +72,10 @@ class Outlet:
             packed = stream.model.packing.pack(
                 stream.prefix,
                 (prediction.seq, prediction.t_source_ns, t_recv_ns, t_pub_ns),
-                prediction.probs.astype(FLOAT32, copy=False).tobytes(),
-                prediction.labels.tolist(),
+                probs,
+                labels,
                 events,
-                prediction.unsure.tolist(),
+                unsure,
                 quality,
             )
             if send:

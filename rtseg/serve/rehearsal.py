@@ -35,8 +35,5 @@ class Rehearsal:
         data = self._packer.pack(frame_message(stream.name, self._seq, self._seq, self._points, self._scores))
         frame = stream.frame(parse_frame(parse_to_daemon(data)[1]))
         for answer in self._model.pool.step([stream.session], [frame])[0]:
-            probs, labels, events = answer.probs.tobytes(), answer.labels.tolist(), answer.events.tolist()
             times = (answer.seq, answer.t_source_ns, 0, 0)
-            self._model.packing.pack(
-                stream.prefix, times, probs, labels, events, answer.unsure.tolist(), answer.quality
-            )
+            self._model.packing.pack(stream.prefix, times, *answer.answers.plain(answer.row), answer.quality)

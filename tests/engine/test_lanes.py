@@ -99,5 +99,5 @@ def test_weights_that_are_halves_are_kept_as_halves_and_give_the_same_bits() -> 
     halves = NumbaEngine(spec, rounded, 1)
     assert halves.stored == "float16"
     whole = NumbaEngine(spec, rounded, 1)
-    whole._tape = whole._tape[0], halves._tape[1].view(np.float16).astype(np.float32)
+    whole._matrices = halves._matrices.view(np.float16).astype(np.float32)
     assert halves.run(features).tobytes() == whole.run(features).tobytes()

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
-from rtseg.features.kernels import FeatureState
+from rtseg.features.extractor import FeatureExtractor, FeatureState, load_state, state_bytes
 from rtseg.features.spec import FeatureSpec
 from tests.features.scenes import ARENA, extractor_of, wander
 
@@ -105,7 +104,7 @@ def test_each_slot_has_its_own_arena_and_keeps_it_over_a_reset(
     extractor: FeatureExtractor, scene: tuple[F32, F32]
 ) -> None:
     state = extractor.init_state(2, ARENA)
-    state.arena[1] = ELSEWHERE
+    state.memory.arena[1] = ELSEWHERE
     step_all(extractor, state, 1, *scene)
     extractor.reset(state, 1)
     assert step_all(extractor, state, 1, *scene).tobytes() == extractor.run(*scene, ELSEWHERE).tobytes()

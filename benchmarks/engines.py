@@ -1,0 +1,279 @@
+"""Every way of stepping a bundle's network on a CPU, side by side in one process, on one thread, in turns.
+
+`python benchmarks/engines.py [BUNDLE ...] [--seconds 200] [--batches 1,16,64,256] [--out benchmarks/results/engines]`
+writes OUT.json, OUT.md and OUT.png. Beside every batch size it measures the least that a step could cost there
+(`rtseg.bench.roofline`). A candidate that cannot run, or whose single step takes longer than SLOWEST_S, stands in the
+table with its reason. Answers are compared with the numba engine's before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any library counts the cores
+
+import numpy as np
+from candidates import CANDIDATES, F32, Step, tcn_size
+
+from rtseg import machine
+from rtseg.bench.roofline import Work, near
+from rtseg.bench.walk import walk
+from rtseg.bundle import Bundle, load_bundle
+from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.errors import EngineError
+from rtseg.features.extractor import FeatureExtractor
+
+TURNS = 12
+SETTLE_CALLS = 3
+"""Calls at the beginning of a turn that are not counted, unless a call is slow: caches still hold the case before."""
+SLOW_S = 0.02
+SLOWEST_S = 2.0
+LONGEST_TURN_S = 1.5
+COMPARED_FRAMES = 40
+PACKAGES = ("numba", "llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "torch", "pytorch-tcn")
+
+
+def compared(step: Step, reference: Step, frames: Sequence[F32]) -> float:
+    """How far a candidate's probabilities lie from the numba engine's over some frames, both from a fresh start."""
+    apart = 0.0
+    for number, frame in enumerate(frames):
+        started = time.perf_counter()
+        got = step(frame)
+        took_s = time.perf_counter() - started
+        if number and took_s > SLOWEST_S:
+            raise TimeoutError(f"one step took {took_s:.1f} s")
+        expected = reference(frame)
+        if got.shape != expected.shape or not np.isfinite(got).all():
+            raise ValueError(f"answers of shape {got.shape}, expected {expected.shape}, or no numbers")
+        apart = max(apart, float(np.abs(got - expected).max()))
+    return apart
+
+
+def candidates(
+    bundle: Bundle, batch: int, frames: Sequence[F32], without: Sequence[str], say: Callable[[str], None]
+) -> tuple[Any, Any]:
+    """Those that run: name -> step; and what is known of all before they are timed: name -> reason, difference."""
+    steps: dict[str, Step] = {}
+    known: dict[str, dict[str, Any]] = {}
+    for name, (make, module, same) in CANDIDATES.items():
+        say(f"{bundle.name}, {batch}: making {name}")
+        try:
+            if name in without:
+                raise EngineError("left out by --without")
+            if importlib.util.find_spec(module) is None:
+                raise ModuleNotFoundError(f"{module} is not installed")
+            step, reference = make(bundle, batch), CANDIDATES["numba"][0](bundle, batch)
+            apart = compared(step, reference, frames[: COMPARED_FRAMES if same else 2])
+            known[name] = {"apart": apart} if same else {}
+            steps[name] = step
+        except Exception as error:  # somebody else's library may raise anything, and stops nobody
+            known[name] = {"reason": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+    return steps, known
+
+
+def in_turns(cases: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[tuple[int, int]]]:
+    """Single calls, A B A B ..., for about so many seconds, slow cases at least once a turn.
+
+    Of each its duration and the processor time of all threads meanwhile, in ns: the latter is the same on a busy
+    machine, but for caches that others fill.
+    """
+    clock, used = time.perf_counter_ns, time.process_time_ns
+    kept: dict[str, list[tuple[int, int]]] = {name: [] for name in cases}
+    slow = {}
+    for name, case in cases.items():
+        case()
+        started = clock()
+        case()
+        slow[name] = clock() - started > SLOW_S * 1e9
+    turn_ns = int(seconds / TURNS / len(cases) * 1e9)
+    for _ in range(TURNS):
+        for name, case in cases.items():
+            for _ in range(0 if slow[name] else SETTLE_CALLS):
+                case()
+            started, end = 0, clock() + min(turn_ns, int(LONGEST_TURN_S * 1e9))
+            while started < end:
+                began = used()
+                started = clock()
+                case()
+                took = clock() - started
+                kept[name].append((took, used() - began))
+    return kept
+
+
+def measured(
+    bundle: Bundle, batch: int, seconds: float, without: Sequence[str], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """One bundle at one batch size: floors, candidates, ratios."""
+    keypoints, confidence = walk(bundle)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    places = (np.arange(len(features))[:, None] + 7 * np.arange(batch)) % len(features)
+    frames = [np.ascontiguousarray(features[row]) for row in places]  # each stream at a frame of its own
+    steps, known = candidates(bundle, batch, frames, without, say)
+    work = Work.of(NumbaEngine(bundle.network, bundle.weights, 1))
+    near_bytes, read_near = near()
+    cases: dict[str, Callable[[], object]] = {**work.floors(batch), "read near": read_near}
+    for name, step in steps.items():
+        cases[name] = _circling(step, frames)
+    say(f"{bundle.name}, {batch}: timing")
+    timed = in_turns(cases, seconds)
+    rows = {name: {**known.get(name, {}), **_percentiles(values, batch)} for name, values in timed.items()}
+    floors = {name: rows.pop(name) for name in ("read", "multiply", "read near")}
+    limit_us = max(floors["read"]["p50_us"], floors["multiply"]["p50_us"])
+    forms = [row["p50_us"] for name, row in rows.items() if name.startswith("onnx")]
+    for name, row in rows.items():
+        row["numba_is"] = rows["numba"]["p50_us"] / row["p50_us"]
+        row["numba_is_of_cpu"] = rows["numba"]["cpu_us"] / row["cpu_us"]
+        row["of_limit"] = limit_us / row["p50_us"]
+        if name == "pytorch-tcn":
+            row["multiply_adds"] = tcn_size(bundle)[1]
+    return {
+        "batch": batch,
+        "rows": rows,
+        "left_out": {name: about["reason"] for name, about in known.items() if "reason" in about},
+        "roofline": {
+            "weight_bytes": work.weight_bytes,
+            "multiply_adds": work.multiply_adds * batch,
+            "floors": floors,
+            "limit_us": limit_us,
+            "bound_by": max(("read", "multiply"), key=lambda floor: floors[floor]["p50_us"]),
+            "read_gb_s": work.weight_bytes / floors["read"]["p50_us"] / 1e3,
+            "read_near_gb_s": near_bytes / floors["read near"]["p50_us"] / 1e3,
+            "multiply_adds_per_ns": work.multiply_adds * batch / floors["multiply"]["p50_us"] / 1e3,
+            "numba_reaches": limit_us / rows["numba"]["p50_us"],
+        },
+        "numba_of_best_onnx": rows["numba"]["p50_us"] / min(forms) if forms else None,
+    }
+
+
+def _circling(step: Step, frames: Sequence[F32]) -> Callable[[], object]:
+    turn = 0
+
+    def case() -> None:
+        nonlocal turn
+        turn = (turn + 1) % len(frames)
+        step(frames[turn])
+
+    return case
+
+
+def _percentiles(values: Sequence[tuple[int, int]], batch: int) -> dict[str, Any]:
+    took, used = np.array(values).T / 1e3
+    p50, p99 = (float(value) for value in np.percentile(took, (50, 99)))
+    cpu = float(np.median(used))
+    return {"count": len(took), "p50_us": p50, "p99_us": p99, "cpu_us": cpu, "us_a_frame": p50 / batch}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result in Markdown."""
+    about = result["machine"]
+    lines = [
+        "# Engines, side by side",
+        "",
+        f"{about['cpu']}, {about['cores_usable']} cores, one thread; load average {about['load_average_before']} "
+        f"before, {about['load_average_after']} after; {result['date']}; "
+        + ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
+        + ".",
+        "",
+        "Made by `benchmarks/engines.py`. CPU: processor time of all threads in the median call. numba's share: its "
+        "median as a share of the row's; of CPU: the same of processor time, which a busy machine disturbs less. "
+        "Limit: the larger of reading the weights once and doing the multiply-adds, both measured in the same turns. "
+        "Apart: the largest difference from numba's probabilities.",
+    ]
+    for name, batches in result["bundles"].items():
+        for one in batches:
+            roof = one["roofline"]
+            reading = f"{roof['read_gb_s']:.0f} GB/s (the second cache gives {roof['read_near_gb_s']:.0f})"
+            lines += [
+                "",
+                f"## {name}, {one['batch']} stream{'s' if one['batch'] > 1 else ''}",
+                "",
+                f"Limit {roof['limit_us']:,.1f} µs, by the {_BOUNDS[roof['bound_by']]}: "
+                f"{roof['weight_bytes'] / 1e3:,.0f} kB of weights at {reading}, "
+                f"{roof['multiply_adds'] / 1e3:,.0f} k multiply-adds at {roof['multiply_adds_per_ns']:.1f} a ns.",
+                "",
+                "| engine | p50 µs | p99 µs | CPU µs | µs a frame | numba's share | of CPU | of limit | apart | n |",
+                "|---|---|---|---|---|---|---|---|---|---|",
+            ]
+            for engine, row in sorted(one["rows"].items(), key=lambda item: item[1]["p50_us"]):
+                apart = f"{row['apart']:.1e}" if "apart" in row else "other answers"
+                lines.append(
+                    f"| {engine} | {row['p50_us']:,.1f} | {row['p99_us']:,.1f} | {row['cpu_us']:,.1f} | "
+                    f"{row['us_a_frame']:,.1f} | {row['numba_is']:.4f} | {row['numba_is_of_cpu']:.4f} | "
+                    f"{row['of_limit']:.1%} | {apart} | {row['count']:,} |"
+                )
+            lines += [
+                f"| {engine} | - | - | - | - | - | - | - | {why} | - |" for engine, why in one["left_out"].items()
+            ]
+        lines += ["", f"pytorch-tcn for {name}: {result['tcn'][name]}."]
+    return "\n".join(lines) + "\n"
+
+
+_BOUNDS = {"read": "reading of the weights", "multiply": "multiply-adds"}
+
+
+def draw(result: Mapping[str, Any], path: Path) -> None:
+    """Microseconds a frame over streams in a batch, a panel a bundle."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, len(result["bundles"]), figsize=(6 * len(result["bundles"]), 4.5), squeeze=False)
+    for panel, (name, batches) in zip(panels[0], result["bundles"].items(), strict=True):
+        for engine in CANDIDATES:
+            points = [(one["batch"], one["rows"][engine]["us_a_frame"]) for one in batches if engine in one["rows"]]
+            if points:
+                panel.plot(*zip(*points, strict=True), marker="o", label=engine)
+        limits = [(one["batch"], one["roofline"]["limit_us"] / one["batch"]) for one in batches]
+        panel.plot(*zip(*limits, strict=True), "k--", label="limit")
+        panel.set(xscale="log", yscale="log", title=name, xlabel="streams in a batch", ylabel="µs a frame (median)")
+        panel.grid(alpha=0.3)
+    panels[0][0].legend(fontsize=8)
+    figure.suptitle("One step of the network on one thread")
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", type=Path, nargs="*", default=[Path("engines/rats58"), Path("engines/mice-sim")])
+    parser.add_argument("--seconds", type=float, default=200.0, help="of timing in all; making the candidates is apart")
+    parser.add_argument("--batches", default="1,16,64,256")
+    parser.add_argument("--without", action="append", default=[], choices=list(CANDIDATES)[1:], help="a candidate")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engines"))
+    chosen = parser.parse_args()
+    batches = [int(batch) for batch in chosen.batches.split(",")]
+    seconds = chosen.seconds / len(chosen.bundles) / len(batches)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
+
+    result: dict[str, Any] = {"schema": 1, "kind": "engines", **machine.about(PACKAGES), "seconds": chosen.seconds}
+    result |= {"bundles": {}, "tcn": {}}
+    for path in chosen.bundles:
+        bundle = load_bundle(path)
+        layers, multiply_adds = tcn_size(bundle)
+        result["tcn"][bundle.name] = (
+            f"{layers} blocks, {multiply_adds / 1e3:,.0f} k multiply-adds (the bundle: "
+            f"{bundle.network.multiply_adds / 1e3:,.0f} k)"
+        )
+        result["bundles"][bundle.name] = [measured(bundle, batch, seconds, chosen.without, say) for batch in batches]
+    result["machine"]["load_average_after"] = machine.load_average()
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    chosen.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
+    draw(result, chosen.out.with_suffix(".png"))
+    say(f"written: {chosen.out}.json, .md and .png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The least that a step of the network can cost on this machine: its weights read once, its multiply-adds done.
+
+Both are measured, on one thread, with the very instructions that the numba engine uses; a step is then said to reach
+the share limit / step. Known only to benchmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.engine.lanes import LANES, add, load, muladd, store
+from rtseg.engine.numba_engine import NumbaEngine
+
+F32 = NDArray[np.float32]
+N = np.uintp(LANES)
+SUMS = 6
+"""Sums that run side by side: on AVX2 twelve registers, more than a multiply-add's latency asks for."""
+NEAR_BYTES = 192 * 1024
+"""Fits the second cache beside whatever else lies there, and not the first."""
+
+
+@njit(cache=True, error_model="numpy")
+def _multiply(s: F32, rounds: Any) -> None:
+    """`rounds` times SUMS * LANES multiply-adds, on values that stay in registers."""
+    w, x = load(s, np.uintp(0)), load(s, N)
+    a0 = a1 = a2 = a3 = a4 = a5 = w
+    for _ in range(rounds):
+        a0 = muladd(w, a0, x)
+        a1 = muladd(w, a1, x)
+        a2 = muladd(w, a2, x)
+        a3 = muladd(w, a3, x)
+        a4 = muladd(w, a4, x)
+        a5 = muladd(w, a5, x)
+    store(s, N + N, add(add(add(a0, a1), add(a2, a3)), add(a4, a5)))
+
+
+@njit(cache=True, error_model="numpy")
+def _read(values: F32, s: F32) -> None:
+    """Every value once, four sums of LANES at a time; the length is a multiple of that."""
+    a0 = a1 = a2 = a3 = load(s, np.uintp(0))
+    for i in range(np.uintp(0), np.uintp(len(values)), np.uintp(4) * N):
+        a0 = add(a0, load(values, i))
+        a1 = add(a1, load(values, i + N))
+        a2 = add(a2, load(values, i + N + N))
+        a3 = add(a3, load(values, i + N + N + N))
+    store(s, N + N, add(add(a0, a1), add(a2, a3)))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one step must do: read so many bytes of weights, once a batch, and so many multiply-adds a stream."""
+
+    weight_bytes: int
+    multiply_adds: int
+
+    @classmethod
+    def of(cls, engine: NumbaEngine) -> Work:
+        """Of a loaded engine: float16 counts as two bytes where it is kept so."""
+        return cls(engine.weight_bytes, engine.spec.multiply_adds)
+
+    def floors(self, batch: int) -> dict[str, Callable[[], None]]:
+        """Cases to be timed beside a step of so many streams: `read` and `multiply` of its work, no more."""
+        far, room = _values(self.weight_bytes), _values(4 * 3 * LANES)
+        rounds = round(self.multiply_adds * batch / (SUMS * LANES))
+        return {"read": lambda: _read(far, room), "multiply": lambda: _multiply(room, rounds)}
+
+
+def near() -> tuple[int, Callable[[], None]]:
+    """Bytes, and a case that reads them again and again from the second cache."""
+    values, room = _values(NEAR_BYTES), _values(4 * 3 * LANES)
+    return values.nbytes, lambda: _read(values, room)
+
+
+def _values(size: int) -> F32:
+    """At least so many bytes of small numbers, in whole turns of `_read`, from a cache line on."""
+    n = -(-size // (16 * LANES)) * 4 * LANES
+    room = np.full(n + LANES, 1e-3, np.float32)
+    start = -room.ctypes.data // 4 % LANES
+    return room[start : start + n]

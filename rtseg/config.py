@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -418,6 +419,27 @@ class PaperSettings:
         )
         for name in ("resamples", "timing_frames", "timing_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class OnnxSettings:
+    """The onnx engine.
+
+    batches: sizes that the step is loaded for; each divides the next, and the first is 1. threads: inside one operator.
+    provider: one that ONNX Runtime offers on this machine, in short: cpu, cuda, openvino ...
+    """
+
+    batches: tuple[int, ...] = (1, 16, 64, 256)
+    threads: int = 1
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _require(self.threads > 0, f"threads must be positive, got {self.threads}")
+        nested = all(small < large and large % small == 0 for small, large in pairwise(self.batches))
+        _require(
+            self.batches[:1] == (1,) and nested,
+            f"batches begin with 1 and each divides the next, as 1, 16, 64; got {list(self.batches)}",
+        )
 
 
 IDENTITY = ("flag", "swap", "reset")

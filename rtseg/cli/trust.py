@@ -84,6 +84,15 @@ def compare(
 
 
 @app.command()
+def step(bundle: Bundle) -> None:
+    """Write a bundle's step as ONNX into it, for engines other than numba and cuda; nothing else changes."""
+    from rtseg.engine.step_file import write_step
+
+    path = write_step(bundle)
+    typer.echo(f"{path}: {path.stat().st_size:,} bytes")
+
+
+@app.command()
 def card(bundle: Bundle) -> None:
     """Write a bundle's model card: data, scores, limits, and what it must not be used for."""
     from rtseg.model_card import write_card

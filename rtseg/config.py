@@ -422,6 +422,27 @@ class PaperSettings:
 
 
 @dataclass(frozen=True)
+class PrecisionSettings:
+    """When a bundle is accepted in float16 or int8; see `rtseg.precision`.
+
+    f1_drop: mean F1 must fall by less. largest, mean: how far a probability may stand from float32's, the worst of all
+    and the mean of a head. int8's ranges come from the first range_frames of range_recordings recordings.
+    """
+
+    f1_drop: float = 0.005
+    fp16_largest: float = 0.01
+    fp16_mean: float = 0.0005
+    int8_largest: float = 0.1
+    int8_mean: float = 0.005
+    range_recordings: int = 12
+    range_frames: int = 2000
+
+    def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):
+            _require(getattr(self, field_.name) > 0, f"{field_.name} must be positive")
+
+
+@dataclass(frozen=True)
 class OnnxSettings:
     """The onnx engine.
 

@@ -57,7 +57,9 @@ class OnnxEngine(Engine):
         self._form, self._sizes = form, settings.batches if form == "in_place" else (1,)
         self._rows = windows.n_rows(capacity, self._sizes)
         if model is None:
-            model = onnx_graph.step_model(spec, weights, form, onnx_graph.OPEN, precision, scales).SerializeToString()
+            open_batch, on_cpu = onnx_graph.OPEN, settings.provider == "cpu"
+            made = onnx_graph.step_model(spec, weights, form, open_batch, precision, scales, spelled=on_cpu)
+            model = made.SerializeToString()
         per_stream = onnx_graph.cache_shapes(spec, form, 1)
         self._copies = [shape[0] for shape in per_stream]
         self._sessions = {

@@ -83,16 +83,17 @@ def step_model(
     scales: Mapping[str, float] | None = None,
     *,
     halves: bool = False,
+    spelled: bool = False,
 ) -> Any:
     """An onnx.ModelProto of one step for a static batch of B streams (OPEN: whatever it is loaded for), checked.
 
     Inputs: features (B, F) float32 raw, NaN = not known; for `in_place` frame (B,) int64, steps since each stream's
     reset; past.0 ... (see `cache_shapes`, `cache_dtypes`). Outputs: probabilities (B, P), present.0 ... . precision:
-    what products read; scales: for int8, halves: of its size, see `onnx_nodes.Nodes`. Raises RtsegError where onnx is
+    what products read; scales (for int8), halves, spelled: see `onnx_nodes.Nodes`. Raises RtsegError where onnx is
     missing, EngineError for int8 without scales, scales of products that the network has not, or what `onnx_lint` has
     against a model in place.
     """
-    model = _built(spec, weights, form, batch, precision, scales, halves).model()
+    model = _built(spec, weights, form, batch, precision, scales, halves, spelled).model()
     if form == "in_place":
         onnx_lint.require(model)
     return model
@@ -122,6 +123,7 @@ def _built(
     precision: Precision,
     scales: Mapping[str, float] | None,
     halves: bool = False,
+    spelled: bool = False,
 ) -> _Graph:
     try:
         import onnx
@@ -129,7 +131,7 @@ def _built(
         raise needs_extra("onnx", "onnx", "the network's step as ONNX") from None
     if precision == "int8" and not scales:
         raise EngineError("an int8 step needs the scales of its products; got none: rtseg calibrate --int8 finds them")
-    graph = _Graph(onnx, spec, weights, form, batch, precision, scales, halves)
+    graph = _Graph(onnx, spec, weights, form, batch, precision, scales, halves, spelled)
     graph.step()
     strangers = set(scales or ()) - set(graph.products)
     if strangers:
@@ -153,8 +155,9 @@ class _Graph(Nodes):
         precision: Precision,
         scales: Mapping[str, float] | None,
         halves: bool,
+        spelled: bool,
     ) -> None:
-        super().__init__(onnx, precision, scales, halves)
+        super().__init__(onnx, precision, scales, halves, spelled)
         self._spec, self._weights, self._form = spec, weights, form
         self._batch = -1 if batch is None else batch  # -1: a reshape finds it out
         self._shapes, self._dtypes = cache_shapes(spec, form, 1), cache_dtypes(spec, precision)

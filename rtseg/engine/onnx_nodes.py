@@ -24,7 +24,9 @@ class Nodes:
 
     scales: for int8, a product's name -> what one int8 step of its input is worth; a product that is not named is made
     in float16. halves: matrices of float32 that are float16 exactly are kept as such and widened when the model is
-    loaded: the same step from half the bytes. products: name -> the tensors that enter it, in order.
+    loaded: the same step from half the bytes. spelled: products in float16 are written as products in float32 of values
+    that were rounded, and rounded again: the same numbers where a backend has no float16 of its own (ONNX Runtime on a
+    CPU computes in float32 then, and leaves the rounding out). products: name -> the tensors that enter it, in order.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class Nodes:
         precision: Precision = "fp32",
         scales: Mapping[str, float] | None = None,
         halves: bool = False,
+        spelled: bool = False,
     ) -> None:
-        self.onnx, self.precision, self._scales, self._halves = onnx, precision, scales or {}, halves
+        self.onnx, self.precision, self._scales = onnx, precision, scales or {}
+        self._halves, self._spelled = halves, spelled
         self.products: dict[str, list[str]] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -75,6 +79,9 @@ class Nodes:
             return self.node("MatMul", self._quantized(x, self._scales[name]), self._quantized_weight(weight))
         if self.precision == "fp32":
             return self.node("MatMul", x, self._matrix(weight))
+        if self._spelled:
+            rounded = self.constant(weight.astype(np.float16))
+            return self._rounded(self.node("MatMul", self._rounded(x), rounded))
         return self.float32(self.node("MatMul", self.float16(x), self.constant(weight, np.float16)))
 
     def linear(self, x: str, weight: F32, bias: F32, name: str) -> str:
@@ -88,6 +95,9 @@ class Nodes:
     def float32(self, x: str) -> str:
         """x as float32."""
         return self.node("Cast", x, to=self.onnx.TensorProto.FLOAT)
+
+    def _rounded(self, x: str) -> str:
+        return self.float32(self.float16(x))
 
     def _matrix(self, weight: F32) -> str:
         halved = weight.astype(np.float16)

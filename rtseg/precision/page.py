@@ -37,7 +37,8 @@ def page(report: dict[str, Any]) -> str:
     lines += [
         "",
         "macro-F1 and mAP: float32, then the other. Argmax: share of frames. Largest, 99.9 % of the frames, mean: how "
-        "far a probability is from float32's. Same bouts: decoded ones that begin, end and are called alike, of float32's.",
+        "far a probability is from float32's. Same bouts: decoded ones that begin, end and are called alike, of "
+        "float32's.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -57,8 +58,8 @@ def _about(entry: dict[str, Any]) -> list[str]:
     bounds = entry["bounds"]
     lines = [
         f"Mean F1 falls by {entry['f1_drop']:+.4f} (less than {bounds['f1_drop']:g} is allowed); the largest "
-        f"difference of a probability is {entry['difference']['largest']:.4f} (bound {bounds['largest']:g}), the mean of a head's "
-        f"{entry['difference']['mean']:.5f} (bound {bounds['mean']:g})."
+        f"difference of a probability is {entry['difference']['largest']:.4f} (bound {bounds['largest']:g}), the mean "
+        f"of a head's {entry['difference']['mean']:.5f} (bound {bounds['mean']:g})."
     ]
     if "ranges" in entry:
         ranges = entry["ranges"]

@@ -71,6 +71,7 @@ def calibrate(
 def _judge(
     bundle: Path, dataset: Path, root: Path | None, split: str, ranges: str, out: Path | None, *, int8: bool, fp16: bool
 ) -> None:
+    from rtseg.engine.onnx_nodes import PRECISIONS
     from rtseg.precision.judge import judge, require_accepted
     from rtseg.recordings.dataset import load_dataset
     from rtseg.report import print_precisions
@@ -80,7 +81,7 @@ def _judge(
     report = judge(
         bundle,
         load_dataset(dataset, root),
-        [*(["fp16"] if fp16 else []), *(["int8"] if int8 else [])],
+        [precision for precision in PRECISIONS if {"fp16": fp16, "int8": int8}.get(precision)],
         split=split,
         ranges=ranges,
         out=out or Path("calibration") / bundle.name,

@@ -89,7 +89,9 @@ def _watched(bundle: Bundle, features: Sequence[F32]) -> Any:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     tensors = sorted({tensor for some in products.values() for tensor in some})
     shapes = onnx_graph.cache_shapes(spec, "in_place", batch)
-    caches = [np.zeros(shape, dtype) for shape, dtype in zip(shapes, onnx_graph.cache_dtypes(spec), strict=True)]
+    caches: list[NDArray[Any]] = [
+        np.zeros(shape, dtype) for shape, dtype in zip(shapes, onnx_graph.cache_dtypes(spec), strict=True)
+    ]
     names = [*(onnx_graph.present_name(i) for i in range(len(caches))), *tensors]
     frame, kept = np.zeros(batch, np.int64), list[list[F32]]()
     for t in range(n_frames):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtseg.engine.numba_engine import NumbaEngine
@@ -25,18 +25,18 @@ def error_of(values: np.ndarray, scale: float) -> float:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_cut_is_about_the_best_there_is(seed: int) -> None:
-    """Long tails; a brute-force search over scales is hardly better, and the largest value is no better."""
-    values = np.random.default_rng(seed).standard_t(3, 20_000).astype(np.float32)
+    """Long tails; a brute-force search over scales is hardly better, and cutting nothing is worse."""
+    values = np.random.default_rng(seed).laplace(size=20_000).astype(np.float32)
     histogram = Histogram()
     for part in np.split(values, 20):
         histogram.add(part)
     scale, largest = histogram.scale(), float(np.abs(values).max())
     best = min(error_of(values, s) for s in np.linspace(largest / 2000, largest / LEVELS, 400))
-    assert error_of(values, scale) <= 1.1 * best
-    assert scale < 0.9 * largest / LEVELS
-    assert error_of(values, scale) < error_of(values, largest / LEVELS)
+    assert error_of(values, scale) <= 1.02 * best
+    assert error_of(values, scale) < 0.96 * error_of(values, largest / LEVELS)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50), st.integers(1, 5))
 def test_every_value_is_counted_in_whatever_parts_it_comes(values: list[float], parts: int) -> None:
     histogram = Histogram()

@@ -1,6 +1,7 @@
 """The bundle: a portable folder that is the only thing that passes from training to serving.
 
 `manifest.json` says what the model is, `weights.safetensors` holds it. No pickle; every file's hash is checked at load.
+Files that are made from these two (`add_derived`) are checked when they are read, and do not change the bundle's hash.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,12 +29,23 @@ from rtseg.skeleton import Skeleton
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+STEP, PRECISIONS = "step.onnx", "precisions.json"
+"""Derived files: the step as ONNX, and what was measured of it in float16 and int8."""
+REMAKE = f"or make it anew: 'rtseg step' writes {STEP}, 'rtseg calibrate --int8 --fp16' {PRECISIONS}"
 RATE_TOLERANCE = 0.01
 UNSEALED = "0" * 64
 SHIPPED = Path(__file__).parent / "bundles"
 """Where a wheel puts the default bundle."""
 TOLERANCE = 1e-5
 """How far a float32 engine's probabilities may stand from the torch reference."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a bundle was read from, and the sha256 of the files there by name."""
+
+    folder: Path
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +57,7 @@ class Bundle:
     flagged, since training's crops always had this much context. decoding: defaults. abstain_below: head -> the
     probability below which it is unsure; a head not named never is. ranges: of training's features; older bundles have
     none. scores and provenance: what was measured on what. hash: sha256 over the manifest, which holds it and the
-    weights' own.
+    weights' own. stored: for a bundle as it was read; one that was made or changed (`dataclasses.replace`) has none.
     """
 
     name: str
@@ -65,6 +78,7 @@ class Bundle:
     scores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
+    stored: Stored | None = field(default=None, init=False, repr=False)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -105,7 +119,10 @@ class Bundle:
 
 
 def save_bundle(bundle: Bundle, folder: Path | str) -> str:
-    """Write a bundle into a folder, made if need be; its hash. The manifest is written last, by a rename."""
+    """Write a bundle into a folder, made if need be; its hash. The manifest is written last, by a rename.
+
+    Derived files of another bundle that was there are deleted.
+    """
     from safetensors.numpy import save
 
     folder = Path(folder)
@@ -136,11 +153,51 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
     }
     json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
     text, digest = seal(manifest)
-    for name, data in ((WEIGHTS, packed), (MANIFEST, text)):
-        aside = folder / (name + ".part")
-        aside.write_bytes(data)
-        aside.replace(folder / name)
+    _write(folder / WEIGHTS, packed)
+    _write(folder / MANIFEST, text)
+    for name in (STEP, PRECISIONS):
+        (folder / name).unlink(missing_ok=True)
     return digest
+
+
+def add_derived(folder: Path, name: str, data: bytes) -> None:
+    """Put a file that was made from a bundle (STEP, PRECISIONS) beside it and its sha256 into the manifest.
+
+    Raises BundleError where `folder` holds no bundle that may be written to.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+    text = (folder / MANIFEST).read_bytes()
+    derived: dict[str, str] = json.loads(text).get("derived", {})
+    derived[name] = hashlib.sha256(data).hexdigest()
+    line = b',\n "derived": ' + json.dumps(derived, sort_keys=True).encode()
+    _write(folder / name, data)
+    _write(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
+
+
+def derived_file(bundle: Bundle, name: str) -> bytes | None:
+    """A derived file of a bundle as it was read, checked; None where it has none.
+
+    Raises BundleError for a file that is missing or was changed.
+    """
+    stored = bundle.stored
+    if stored is None or name not in stored.files:
+        return None
+    try:
+        return _checked(stored.folder / name, stored.files[name])
+    except BundleError as error:
+        raise BundleError(f"{stored.folder}: {error}; {REMAKE}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """By a rename, so that nobody ever reads half of it."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+_DERIVED = re.compile(rb',\n "derived": \{[^\n]*\}(?=\n\}\n\Z)')
+"""The last line of a manifest: hashes of what was made from the rest. The bundle's own hash leaves it out."""
 
 
 def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -174,7 +231,8 @@ def load_bundle(folder: Path | str) -> Bundle:
     if schema != SCHEMA:
         raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
     digest = str(manifest.get("sha256", ""))
-    if len(digest) != 64 or hashlib.sha256(text.replace(digest.encode(), UNSEALED.encode(), 1)).hexdigest() != digest:
+    bare = _DERIVED.sub(b"", text).replace(digest.encode(), UNSEALED.encode(), 1)
+    if len(digest) != 64 or hashlib.sha256(bare).hexdigest() != digest:
         raise BundleError(f"{folder / MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
     try:
         weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
@@ -185,7 +243,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         x0, y0, x1, y1 = map(float, manifest["arena"])
         _check_numbers(manifest)
         ranges = manifest.get("ranges")
-        return Bundle(
+        bundle = Bundle(
             name=str(manifest["name"]),
             skeleton=skeleton,
             fps=float(manifest["fps"]),
@@ -205,6 +263,9 @@ def load_bundle(folder: Path | str) -> Bundle:
             provenance=manifest["provenance"],
             hash=digest,
         )
+        files = {**manifest["files"], **manifest.get("derived", {})}
+        object.__setattr__(bundle, "stored", Stored(folder, files))
+        return bundle
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:

@@ -19,6 +19,7 @@ import rtseg
 from rtseg.bundle import MANIFEST, Bundle, load_bundle, save_bundle
 from rtseg.classifier import Classifier
 from rtseg.config import check_abstain
+from rtseg.engine.step_file import add_step
 from rtseg.errors import BundleError, SettingError
 from rtseg.evaluate import collect, evaluate, kept_scores, without_nan
 from rtseg.metrics import Video, answered, macro_f1, mean_average_precision
@@ -126,6 +127,7 @@ def calibrate(
     }
     scores["dataset"] = dataset.name
     model = save_bundle(replace(calibrated, scores={split: scores}), folder)
+    add_step(folder)
     report = {
         "command": command,
         "rtseg": rtseg.__version__,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from rtseg import frames
 from rtseg.bundle import Bundle, load_bundle
+from rtseg.engine.base import Engine
 from rtseg.engine.select import make_engine
 from rtseg.frames import Frame
 from rtseg.predictions import Predictions
@@ -26,9 +27,13 @@ class Classifier:
     ...     for prediction in session.step(classifier.frame(keypoints, confidence, seq=seq)): ...
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto", capacity: int = 16, identity: str = "flag") -> None:
+    def __init__(
+        self, bundle: Bundle, engine: str | Engine = "auto", capacity: int = 16, identity: str = "flag"
+    ) -> None:
+        """engine: a name (`rtseg.load`), or one that is there already, with its own capacity."""
         self.bundle = bundle
-        self.pool = SessionPool(bundle, make_engine(bundle, engine, capacity), identity)
+        made = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
+        self.pool = SessionPool(bundle, made, identity)
 
     def open(self, stream: str = "", arena: Arena | None = None, fps: float | None = None) -> Session:
         """A session for one stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's.

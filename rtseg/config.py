@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -422,6 +423,48 @@ class PaperSettings:
         )
         for name in ("resamples", "timing_frames", "timing_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class PrecisionSettings:
+    """When a bundle is accepted in float16 or int8; see `rtseg.precision`.
+
+    f1_drop: mean F1 must fall by less. largest, mean: how far a probability may stand from float32's, the worst of all
+    and the mean of a head. int8's ranges come from the first range_frames of range_recordings recordings.
+    """
+
+    f1_drop: float = 0.005
+    fp16_largest: float = 0.01
+    fp16_mean: float = 0.0005
+    int8_largest: float = 0.1
+    int8_mean: float = 0.005
+    range_recordings: int = 12
+    range_frames: int = 2000
+
+    def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):
+            _require(getattr(self, field_.name) > 0, f"{field_.name} must be positive")
+
+
+@dataclass(frozen=True)
+class OnnxSettings:
+    """The onnx engine.
+
+    batches: sizes that the step is loaded for; each divides the next, and the first is 1. threads: inside one operator.
+    provider: one that ONNX Runtime offers on this machine, in short: cpu, cuda, openvino ...
+    """
+
+    batches: tuple[int, ...] = (1, 16, 64, 256)
+    threads: int = 1
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _require(self.threads > 0, f"threads must be positive, got {self.threads}")
+        nested = all(small < large and large % small == 0 for small, large in pairwise(self.batches))
+        _require(
+            self.batches[:1] == (1,) and nested,
+            f"batches begin with 1 and each divides the next, as 1, 16, 64; got {list(self.batches)}",
+        )
 
 
 IDENTITY = ("flag", "swap", "reset")

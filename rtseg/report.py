@@ -71,6 +71,30 @@ def print_calibration(report: dict[str, Any]) -> None:
     console.print(table)
 
 
+def print_precisions(report: dict[str, Any]) -> None:
+    """What float16 and int8 cost, per head, beside float32. Fits 80 columns."""
+    from rtseg.precision.page import COLUMNS, rows
+
+    console = Console()
+    for name, entry in report["precisions"].items():
+        verdict = "accepted" if entry["accepted"] else "not accepted"
+        title = f"{report['bundle']} in {name}, {report['dataset']}, {report['split']}: {verdict}"
+        table = Table(
+            title=title + " (simulated)" * report["simulated"],
+            box=SIMPLE,
+            title_justify="left",
+            padding=(0, 1, 0, 0),
+        )
+        for column in COLUMNS:
+            table.add_column(column.replace(" ", "\n"), justify="left" if column == "head" else "right")
+        for row in rows(entry):
+            table.add_row(*row)
+        console.print(table)
+    console.print(
+        "F1 and mAP: float32, then the other; differences: of probabilities, from float32's.", highlight=False
+    )
+
+
 def print_comparison(report: dict[str, Any]) -> None:
     """How far one bundle is ahead of another, per head, with 95 % intervals. Fits 80 columns."""
     console = Console()

@@ -15,7 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.bundle import MANIFEST, SCHEMA, WEIGHTS, Bundle, load_bundle, save_bundle, seal
+from rtseg.bundle import (
+    MANIFEST,
+    PRECISIONS,
+    SCHEMA,
+    STEP,
+    WEIGHTS,
+    Bundle,
+    add_derived,
+    derived_file,
+    load_bundle,
+    save_bundle,
+    seal,
+)
 from rtseg.config import DecodingSettings, GapSettings
 from rtseg.errors import BundleError
 from rtseg.features.ranges import FeatureRanges
@@ -64,13 +76,33 @@ def test_what_is_saved_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
     again = load_bundle(tmp_path / "new" / "deep")
     assert again.hash == digest
     for field in fields(Bundle):
-        if field.name not in ("hash", "weights", "features"):
+        if field.name not in ("hash", "weights", "features", "stored"):
             assert getattr(again, field.name) == getattr(full, field.name), field.name
     assert again.features.features(again.skeleton) == full.features.features(full.skeleton)
     assert again.features.to_dict() == full.features.to_dict()
     assert set(again.weights) == set(full.network.shapes())
     assert all(again.weights[n].tobytes() == w.tobytes() for n, w in full.weights.items())
     assert again.heads == full.heads
+
+
+def test_a_derived_file_leaves_the_hash_and_goes_with_the_next_save(folder: Path) -> None:
+    before = load_bundle(folder)
+    add_derived(folder, STEP, b"one")
+    add_derived(folder, PRECISIONS, b"two")
+    add_derived(folder, STEP, b"three")
+    again = load_bundle(folder)
+    assert again.hash == before.hash
+    assert (derived_file(again, STEP), derived_file(again, PRECISIONS)) == (b"three", b"two")
+    assert derived_file(before, STEP) is None, "it was read before there was one"
+    assert derived_file(replace(again, name="other"), STEP) is None, "a changed bundle's step would be another"
+    (folder / STEP).write_bytes(b"tampered")
+    with pytest.raises(BundleError, match=r"step\.onnx was changed or cut: .* make it anew: 'rtseg step'"):
+        derived_file(again, STEP)
+    assert save_bundle(load_bundle(folder), folder) == before.hash
+    assert not (folder / STEP).exists()
+    assert derived_file(load_bundle(folder), PRECISIONS) is None
+    with pytest.raises(BundleError, match=r"may be written to; found no manifest\.json"):
+        add_derived(folder.parent, STEP, b"")
 
 
 def test_thresholds_and_ranges_come_back_and_older_bundles_have_none(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ FLOORS = (
     ("session",),
     ("classifier",),
     ("metrics", "statistics", "reliability", "breakdown", "provenance", "ethogram", "annotate", "evaluate"),
-    ("scaling", "reliability_plot", "calibrate", "model_card"),
+    ("scaling", "reliability_plot", "calibrate", "precision", "model_card"),
     ("training", "study"),
     ("serve",),
     ("comeback", "client", "replay", "recorded", "verify", "bench"),

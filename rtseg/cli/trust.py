@@ -36,8 +36,17 @@ def calibrate(
         Path | None, typer.Option("--out", help="Folder of the report; default: calibration/BUNDLE.")
     ] = None,
     engine: EngineName = "auto",
+    int8: Annotated[bool, typer.Option("--int8", help="Instead, measure the bundle in int8.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Instead, measure the bundle in float16.")] = False,
+    ranges: Annotated[str, typer.Option("--ranges", help="Split that int8's ranges come from.")] = "train",
 ) -> None:
-    """Make a bundle's probabilities agree with frequencies, on recordings that training never saw."""
+    """Make a bundle's probabilities agree with frequencies, on recordings that training never saw.
+
+    With --int8 or --fp16 the bundle is measured in those precisions beside float32, and noted as accepted or not.
+    """
+    if int8 or fp16:
+        _judge(bundle, dataset, root, split, ranges, out, int8=int8, fp16=fp16)
+        return
     from rtseg.calibrate import calibrate as run
     from rtseg.model_card import write_card
     from rtseg.recordings.dataset import load_dataset
@@ -65,6 +74,30 @@ def calibrate(
     typer.echo(f"calibrated {bundle}; card: {write_card(bundle)}")
 
 
+def _judge(
+    bundle: Path, dataset: Path, root: Path | None, split: str, ranges: str, out: Path | None, *, int8: bool, fp16: bool
+) -> None:
+    from rtseg.engine.onnx_nodes import PRECISIONS
+    from rtseg.precision.judge import judge, require_accepted
+    from rtseg.recordings.dataset import load_dataset
+    from rtseg.report import print_precisions
+
+    command = f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split}"
+    command += " --fp16" * fp16 + f" --int8 --ranges {ranges}" * int8
+    report = judge(
+        bundle,
+        load_dataset(dataset, root),
+        [precision for precision in PRECISIONS if {"fp16": fp16, "int8": int8}.get(precision)],
+        split=split,
+        ranges=ranges,
+        out=out or Path("calibration") / bundle.name,
+        command=command,
+        progress=lambda name: typer.echo(name, err=True),
+    )
+    print_precisions(report)
+    require_accepted(report)
+
+
 @app.command()
 def compare(
     ours: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
@@ -87,6 +120,15 @@ def compare(
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print_comparison(report)
+
+
+@app.command()
+def step(bundle: Bundle) -> None:
+    """Write a bundle's step as ONNX into it, for engines other than numba and cuda; nothing else changes."""
+    from rtseg.engine.step_file import write_step
+
+    path = write_step(bundle)
+    typer.echo(f"{path}: {path.stat().st_size:,} bytes")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rtseg.engine import onnx_lint
 from rtseg.engine.onnx_nodes import F32, Nodes, Precision
 from rtseg.errors import EngineError, needs_extra
 from rtseg.network import Cell, NetworkSpec
@@ -25,6 +26,8 @@ FORMS: tuple[Form, ...] = ("shifted", "in_place")
 FEATURES, FRAME, PROBABILITIES = "features", "frame", "probabilities"
 OPSET: Mapping[Form, int] = {"shifted": 18, "in_place": 24}
 """18: Split into equal parts. 24: TensorScatter."""
+OPEN = None
+"""A batch that is fixed only when the model is loaded; its name in the model is `row_name(1)`."""
 NEVER = -1e4
 """The logit of a class that a head does not have: its exponential is 0, and it fits float16."""
 
@@ -39,13 +42,19 @@ def present_name(layer: int) -> str:
     return f"present.{layer}"
 
 
+def row_name(copies: int) -> str:
+    """What an open batch calls a dimension of so many rows a stream; whoever loads the model gives each its size."""
+    return "B" if copies == 1 else f"{copies}*B"
+
+
 def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, ...]]:
     """Shape of every layer's cache: the trunk's layers, the heads', the cells; zeros are a fresh stream.
 
     shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, S, C) with
-    S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head
-    h of stream b. A cell's cache holds its states: (B, period, R), and in place (B, 1, period + 1, R), so that the new
-    one is not written where the old one is read.
+    S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers: for head h of stream
+    b row h*B + b, and in place b*H + h, so that a stream's rows lie together wherever the batch ends. A cell's cache
+    holds its states: (B, period, R), and in place (B, 1, period + 1, R), so that the new one is not written where the
+    old one is read.
     """
     rows = [(batch, spec.channels, d) for d in spec.dilations]
     rows += [(len(spec.heads) * batch, spec.head_channels, d) for d in spec.head_dilations]
@@ -69,18 +78,25 @@ def step_model(
     spec: NetworkSpec,
     weights: Mapping[str, F32],
     form: Form = "in_place",
-    batch: int = 1,
+    batch: int | None = 1,
     precision: Precision = "fp32",
     scales: Mapping[str, float] | None = None,
+    *,
+    halves: bool = False,
+    spelled: bool = False,
 ) -> Any:
-    """An onnx.ModelProto of one step for a static batch of B streams, checked by onnx.checker.
+    """An onnx.ModelProto of one step for a static batch of B streams (OPEN: whatever it is loaded for), checked.
 
     Inputs: features (B, F) float32 raw, NaN = not known; for `in_place` frame (B,) int64, steps since each stream's
     reset; past.0 ... (see `cache_shapes`, `cache_dtypes`). Outputs: probabilities (B, P), present.0 ... . precision:
-    what products read; scales: for int8, see `onnx_nodes.Nodes`. Raises RtsegError where onnx is missing, EngineError
-    for int8 without scales or scales of products that the network has not.
+    what products read; scales (for int8), halves, spelled: see `onnx_nodes.Nodes`. Raises RtsegError where onnx is
+    missing, EngineError for int8 without scales, scales of products that the network has not, or what `onnx_lint` has
+    against a model in place.
     """
-    return _built(spec, weights, form, batch, precision, scales).model()
+    model = _built(spec, weights, form, batch, precision, scales, halves, spelled).model()
+    if form == "in_place":
+        onnx_lint.require(model)
+    return model
 
 
 def watched_model(spec: NetworkSpec, weights: Mapping[str, F32], batch: int) -> tuple[Any, dict[str, list[str]]]:
@@ -103,9 +119,11 @@ def _built(
     spec: NetworkSpec,
     weights: Mapping[str, F32],
     form: Form,
-    batch: int,
+    batch: int | None,
     precision: Precision,
     scales: Mapping[str, float] | None,
+    halves: bool = False,
+    spelled: bool = False,
 ) -> _Graph:
     try:
         import onnx
@@ -113,7 +131,7 @@ def _built(
         raise needs_extra("onnx", "onnx", "the network's step as ONNX") from None
     if precision == "int8" and not scales:
         raise EngineError("an int8 step needs the scales of its products; got none: rtseg calibrate --int8 finds them")
-    graph = _Graph(onnx, spec, weights, form, batch, precision, scales)
+    graph = _Graph(onnx, spec, weights, form, batch, precision, scales, halves, spelled)
     graph.step()
     strangers = set(scales or ()) - set(graph.products)
     if strangers:
@@ -133,13 +151,16 @@ class _Graph(Nodes):
         spec: NetworkSpec,
         weights: Mapping[str, F32],
         form: Form,
-        batch: int,
+        batch: int | None,
         precision: Precision,
         scales: Mapping[str, float] | None,
+        halves: bool,
+        spelled: bool,
     ) -> None:
-        super().__init__(onnx, precision, scales)
-        self._spec, self._weights, self._form, self._batch = spec, weights, form, batch
-        self._shapes, self._dtypes = cache_shapes(spec, form, batch), cache_dtypes(spec, precision)
+        super().__init__(onnx, precision, scales, halves, spelled)
+        self._spec, self._weights, self._form = spec, weights, form
+        self._batch = -1 if batch is None else batch  # -1: a reshape finds it out
+        self._shapes, self._dtypes = cache_shapes(spec, form, 1), cache_dtypes(spec, precision)
         self._taps, self._writes = self._positions() if form == "in_place" else ([], [])
 
     def step(self) -> None:
@@ -203,17 +224,15 @@ class _Graph(Nodes):
 
     def _read_state(self, layer: int, cell: Cell) -> tuple[str, str]:
         """A cell's state of a period ago (B, R), and for a ring where the new one goes (B,)."""
-        past, batch = past_name(layer), self._batch
+        past = past_name(layer)
         if self._form == "shifted":
             first = self.node("Gather", past, self.constant(0, np.int64), axis=1)
             return first, ""
         depth = self.constant(cell.period + 1, np.int64)
         write = self.node("Mod", FRAME, depth)
         read = self.node("Mod", self.node("Add", FRAME, self.constant(1, np.int64)), depth)
-        zeros = self.constant(np.zeros((batch, 1, 1)), np.int64)
-        index = self.node("Concat", zeros, self.reshape(read, batch, 1, 1), axis=2)
-        state = self.node("GatherND", past, index, batch_dims=1)
-        return self.reshape(state, batch, cell.hidden), write
+        state = self.node("GatherND", past, self._beyond_zero(self.reshape(read, self._batch, 1, 1)), batch_dims=1)
+        return self.reshape(state, self._batch, cell.hidden), write
 
     def _write_state(self, layer: int, cell: Cell, state: str, write: str) -> None:
         past, present = past_name(layer), present_name(layer)
@@ -285,13 +304,17 @@ class _Graph(Nodes):
         """The checked model."""
         helper, float32 = self.onnx.helper, self.onnx.TensorProto.FLOAT
         info = helper.make_tensor_value_info
-        inputs = [info(FEATURES, float32, (self._batch, self._spec.n_features))]
+
+        def rows(copies: int = 1) -> int | str:
+            return row_name(copies) if self._batch < 0 else copies * self._batch
+
+        inputs = [info(FEATURES, float32, (rows(), self._spec.n_features))]
         if self._form == "in_place":
-            inputs.append(info(FRAME, self.onnx.TensorProto.INT64, (self._batch,)))
-        outputs = [info(PROBABILITIES, float32, (self._batch, self._spec.n_outputs))]
+            inputs.append(info(FRAME, self.onnx.TensorProto.INT64, (rows(),)))
+        outputs = [info(PROBABILITIES, float32, (rows(), self._spec.n_outputs))]
         caches = [
-            (helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
-            for dtype, shape in zip(self._dtypes, self._shapes, strict=True)
+            (helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), (rows(copies), *rest))
+            for dtype, (copies, *rest) in zip(self._dtypes, self._shapes, strict=True)
         ]
         inputs += [info(past_name(i), *cache) for i, cache in enumerate(caches)]
         outputs += [info(present_name(i), *cache) for i, cache in enumerate(caches)]
@@ -308,7 +331,8 @@ class _Graph(Nodes):
 
     def _shift(self, layer: int, x: str) -> str:
         """Append x to a layer's cache, drop the oldest, and take the taps (rows, K, C) out of both."""
-        rows, depth, channels = self._shapes[layer]
+        _, depth, channels = self._shapes[layer]
+        rows = self._rows(layer)
         window = self.node("Concat", past_name(layer), self._kept(layer, self.reshape(x, rows, 1, channels)), axis=1)
         axis, end = self.constant([1], np.int64), self.constant([depth + 1], np.int64)
         self.node("Slice", window, self.constant([1], np.int64), end, axis, output=present_name(layer))
@@ -317,11 +341,25 @@ class _Graph(Nodes):
 
     def _scatter(self, layer: int, x: str) -> str:
         """Write x into a layer's ring at its stream's phase and gather the taps (rows, K, C), oldest first."""
-        rows, _, _, channels = self._shapes[layer]
-        update, past = self._kept(layer, self.reshape(x, rows, 1, 1, channels)), past_name(layer)
+        copies, _, _, channels = self._shapes[layer]
+        batch, rows = self._batch, self._rows(layer)
+        # Rings lie stream by stream, the heads' products head by head.
+        newest = self.swap(self._kept(layer, x), copies, batch, channels) if copies > 1 else self._kept(layer, x)
+        update, past = self.reshape(newest, rows, 1, 1, channels), past_name(layer)
         write, present = self._writes[layer], present_name(layer)
         self.node("TensorScatter", past, update, write, output=present, axis=2, mode="linear")
-        return self._recalled(layer, self.node("GatherND", present, self._taps[layer], batch_dims=1))
+        taps = self.node("GatherND", present, self._taps[layer], batch_dims=1)
+        if copies > 1:
+            taps = self.swap(taps, batch, copies, self._spec.kernel * channels)
+        return self._recalled(layer, taps)
+
+    def _rows(self, layer: int) -> int:
+        """Of a layer's cache; -1 where the batch is open."""
+        return -1 if self._batch < 0 else self._batch * self._shapes[layer][0]
+
+    def _beyond_zero(self, at: str) -> str:
+        """Places (..., 1) in a ring as indices (..., 2) into (1, S): (0, at)."""
+        return self.node("Mul", at, self.constant([0, 1], np.int64))
 
     def _kept(self, layer: int, x: str) -> str:
         return self.float16(x) if self._dtypes[layer] is np.float16 else x
@@ -344,12 +382,12 @@ class _Graph(Nodes):
             offsets = self.constant(1 + np.arange(kernel) * steps, np.int64)
             after = self.node("Add", self.reshape(FRAME, batch, 1), offsets)
             at = self.node("Mod", after, self.constant((kernel - 1) * steps + 1, np.int64))  # (L, B, K)
+            rows = batch if batch < 0 else copies * batch
             if copies > 1:
-                at = self.node("Tile", at, self.constant([1, copies, 1], np.int64))
-            rows = copies * batch
+                at = self.node("Tile", at, self.constant([1, 1, copies], np.int64))
+                at = self.reshape(at, len(dilations), rows, kernel)
             newest = self.node("Gather", at, self.constant(kernel - 1, np.int64), axis=2)
-            zeros = self.constant(np.zeros((len(dilations), rows, kernel, 1)), np.int64)
-            index = self.node("Concat", zeros, self.reshape(at, len(dilations), rows, kernel, 1), axis=3)
+            index = self._beyond_zero(self.reshape(at, len(dilations), rows, kernel, 1))
             for layer in range(len(dilations)):
                 number = self.constant(layer, np.int64)
                 taps.append(self.node("Gather", index, number, axis=0))

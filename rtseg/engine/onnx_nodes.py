@@ -23,11 +23,22 @@ class Nodes:
     """A graph under construction.
 
     scales: for int8, a product's name -> what one int8 step of its input is worth; a product that is not named is made
-    in float16. products: name -> the tensors that enter it, in order.
+    in float16. halves: matrices of float32 that are float16 exactly are kept as such and widened when the model is
+    loaded: the same step from half the bytes. spelled: products in float16 are written as products in float32 of values
+    that were rounded, and rounded again: the same numbers where a backend has no float16 of its own (ONNX Runtime on a
+    CPU computes in float32 then, and leaves the rounding out). products: name -> the tensors that enter it, in order.
     """
 
-    def __init__(self, onnx: Any, precision: Precision = "fp32", scales: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        onnx: Any,
+        precision: Precision = "fp32",
+        scales: Mapping[str, float] | None = None,
+        halves: bool = False,
+        spelled: bool = False,
+    ) -> None:
         self.onnx, self.precision, self._scales = onnx, precision, scales or {}
+        self._halves, self._spelled = halves, spelled
         self.products: dict[str, list[str]] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -67,7 +78,10 @@ class Nodes:
         if self.precision == "int8" and name in self._scales:
             return self.node("MatMul", self._quantized(x, self._scales[name]), self._quantized_weight(weight))
         if self.precision == "fp32":
-            return self.node("MatMul", x, self.constant(weight))
+            return self.node("MatMul", x, self._matrix(weight))
+        if self._spelled:
+            rounded = self.constant(weight.astype(np.float16))
+            return self._rounded(self.node("MatMul", self._rounded(x), rounded))
         return self.float32(self.node("MatMul", self.float16(x), self.constant(weight, np.float16)))
 
     def linear(self, x: str, weight: F32, bias: F32, name: str) -> str:
@@ -81,6 +95,15 @@ class Nodes:
     def float32(self, x: str) -> str:
         """x as float32."""
         return self.node("Cast", x, to=self.onnx.TensorProto.FLOAT)
+
+    def _rounded(self, x: str) -> str:
+        return self.float32(self.float16(x))
+
+    def _matrix(self, weight: F32) -> str:
+        halved = weight.astype(np.float16)
+        if self._halves and np.array_equal(halved.astype(np.float32), weight):
+            return self.float32(self.constant(halved, np.float16))
+        return self.constant(weight)
 
     def _quantized(self, x: str, scale: float) -> str:
         step, zero = self.constant(scale), self.constant(0, np.int8)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rtseg import nvidia
 from rtseg.bundle import Bundle
+from rtseg.config import OnnxSettings
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError, RtsegError
 
@@ -23,18 +24,21 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
     """An engine for a bundle, with slots for `capacity` streams.
 
     name: one of ENGINES, or `auto`: tensorrt or cuda where they run here and agree with the CPU engine, else numba,
-    with the reasons in the log wherever a GPU could have been meant. tensorrt takes a precision, `tensorrt:fp16`.
+    with the reasons in the log wherever a GPU could have been meant. tensorrt takes a precision, `tensorrt:fp16`; onnx
+    one that the bundle was accepted in and a provider of ONNX Runtime, `onnx:int8`, `onnx:cuda`, `onnx:cuda:fp16`.
     Raises EngineError for an unknown name and where a named engine cannot run here, RtsegError where its library is
     missing.
     """
     if name == "auto":
         return _fastest(bundle, capacity)
     kind, _, precision = name.partition(":")
-    if kind not in ENGINES or (precision and kind != "tensorrt"):
+    if kind not in ENGINES or (precision and kind not in ("tensorrt", "onnx")):
         raise EngineError(f"unknown engine {name!r}; there are: auto, {', '.join(ENGINES)}")
     if kind == "tensorrt":
         return _tensorrt(bundle, capacity, precision or "fp32")
-    makers: dict[str, Callable[[Bundle, int], Engine]] = {"numba": _numba, "onnx": _onnx, "torch": _torch}
+    if kind == "onnx":
+        return _onnx(bundle, capacity, precision.split(":") if precision else [])
+    makers: dict[str, Callable[[Bundle, int], Engine]] = {"numba": _numba, "torch": _torch}
     return (makers | {"cuda": _cuda})[kind](bundle, capacity)
 
 
@@ -53,7 +57,7 @@ def why_not(name: str) -> str | None:
         from rtseg.engine import cuda_engine
 
         return cuda_engine.available()
-    needs = {"onnx": ("onnx", "onnxruntime"), "torch": ("torch",)}.get(name, ())
+    needs = {"onnx": ("onnxruntime",), "torch": ("torch",)}.get(name, ())
     missing = [package for package in needs if importlib.util.find_spec(package) is None]
     return f"the package {missing[0]!r} is not installed" if missing else None
 
@@ -102,10 +106,24 @@ def _numba(bundle: Bundle, capacity: int) -> Engine:
     return NumbaEngine(bundle.network, bundle.weights, capacity)
 
 
-def _onnx(bundle: Bundle, capacity: int) -> Engine:
+def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
     from rtseg.engine.onnx_engine import OnnxEngine
+    from rtseg.engine.onnx_nodes import PRECISIONS, Precision
+    from rtseg.engine.precisions import scales_of
+    from rtseg.engine.step_file import step_bytes
 
-    return OnnxEngine(bundle.network, bundle.weights, capacity)
+    chosen = [option for option in options if option not in PRECISIONS]
+    precision: Precision = next((p for p in PRECISIONS if p in options), "fp32")
+    if len(chosen) > 1 or len(options) - len(chosen) > 1:
+        raise EngineError(
+            f"onnx takes one precision ({', '.join(PRECISIONS)}) and one provider, got {', '.join(options)}"
+        )
+    settings = OnnxSettings(provider=chosen[0]) if chosen else OnnxSettings()
+    scales = scales_of(bundle, precision)
+    model = step_bytes(bundle) if precision == "fp32" else None
+    return OnnxEngine(
+        bundle.network, bundle.weights, capacity, settings=settings, model=model, precision=precision, scales=scales
+    )
 
 
 def _torch(bundle: Bundle, capacity: int) -> Engine:

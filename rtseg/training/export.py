@@ -19,6 +19,7 @@ from rtseg import config
 from rtseg.bundle import Bundle, load_bundle, save_bundle
 from rtseg.classifier import Classifier
 from rtseg.config import Recipe
+from rtseg.engine.step_file import add_step
 from rtseg.errors import SettingError
 from rtseg.evaluate import evaluate, kept_scores, without_nan
 from rtseg.features.extractor import FeatureExtractor
@@ -89,6 +90,7 @@ def train_bundle(
     save_bundle(bundle, out)
     scores = evaluate(Classifier(load_bundle(out)), dataset, "validation")
     save_bundle(replace(bundle, scores={"validation": kept_scores(scores)}), out)
+    add_step(out)
     write_card(out)
     return load_bundle(out)
 

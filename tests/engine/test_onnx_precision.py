@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtseg.engine.onnx_graph import cache_dtypes, cache_shapes, past_name, present_name, step_model, watched_model
-from rtseg.engine.onnx_nodes import F32, Precision
+from rtseg.engine.onnx_nodes import F32, Nodes, Precision
 from rtseg.errors import EngineError
 from tests.engine.networks import SPECS, bundle_of, features_of
 
@@ -82,3 +82,25 @@ def test_a_stream_that_is_stepped_along_without_moving_on_loses_nothing(features
     stretched[active[:, 1] == 0, 1] = 1e3
     answers, _ = rolled(step_model(SPEC, WEIGHTS, batch=2), "fp32", stretched, active)
     np.testing.assert_allclose(answers[::3, 1], plain[:, 1], rtol=0, atol=1e-6)
+
+
+def test_float16_spelled_out_rounds_what_a_product_reads_and_gives() -> None:
+    """ONNX Runtime on a CPU leaves the rounding out where it is written as float16: here it must not."""
+    import onnx
+
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(5, 24)).astype(np.float32), rng.normal(size=(24, 7)).astype(np.float16)
+    graph = Nodes(onnx, "fp16", spelled=True)
+    given = graph.product("x", weight.astype(np.float32), "p")
+    info, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    ends = [info("x", kind, x.shape)], [info(given, kind, (5, 7))]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(graph.nodes, "product", *ends, graph.constants),
+        opset_imports=[onnx.helper.make_opsetid("", 24)],
+    )
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {"x": x})
+    expected = (x.astype(np.float16).astype(np.float64) @ weight.astype(np.float64)).astype(np.float16)
+    np.testing.assert_allclose(answer, expected.astype(np.float32), rtol=2**-10)
+    assert np.array_equal(answer.astype(np.float16).astype(np.float32), answer), "rounded"
+    assert not np.allclose(answer, x @ weight.astype(np.float32), rtol=1e-5)

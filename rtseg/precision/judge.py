@@ -1,0 +1,156 @@
+"""Whether a bundle may be stepped in float16 or int8: measured beside float32, accepted or not, and written down.
+
+Ranges of int8 come from one split, the scores from another that training never saw; recordings in both are refused.
+The int8 and float16 steps run in ONNX Runtime exactly as they are written for TensorRT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rtseg import machine
+from rtseg.bundle import MANIFEST, Bundle, load_bundle
+from rtseg.classifier import Classifier
+from rtseg.config import PrecisionSettings
+from rtseg.engine import precisions
+from rtseg.engine.onnx_nodes import Precision
+from rtseg.errors import BundleError, RtsegError, SettingError
+from rtseg.evaluate import Answers, collect, without_nan
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.precision.measured import compare
+from rtseg.precision.page import write
+from rtseg.precision.ranges import F32, int8_scales
+from rtseg.provenance import check_unseen, poses_hash
+from rtseg.recordings.dataset import Dataset
+from rtseg.recordings.recording import Recording
+from rtseg.recordings.sources import Item
+
+Progress = Callable[[str], None]
+KEPT = ("scales", "bounds", "f1", "f1_drop", "difference")
+"""Of what was measured, what the bundle keeps beside the report's place."""
+PACKAGES = ("rtseg", "numpy", "numba", "onnx", "onnxruntime")
+
+
+def judge(
+    folder: Path,
+    dataset: Dataset,
+    asked: Sequence[Precision],
+    *,
+    split: str = "validation",
+    ranges: str = "train",
+    settings: PrecisionSettings | None = None,
+    out: Path,
+    command: str = "",
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """Measure a bundle in these precisions on a split; the report, also written to `out` as JSON and Markdown.
+
+    Accepted precisions, with int8's scales, are noted in the bundle; one that is not is struck out there. ranges: the
+    split that int8's scales are found on. Raises SettingError for a recording that the bundle was trained on or that
+    stands in both splits, BundleError where `folder` holds no bundle, RtsegError for a missing package.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+    if split == ranges and "int8" in asked:
+        raise SettingError(f"int8's ranges must come from other recordings than the scores; both are split {split!r}")
+    bundle, settings = load_bundle(folder), settings or PrecisionSettings()
+    scored: dict[str, str] = {}
+
+    def check(item: Item) -> None:
+        check_unseen(bundle, item)
+        scored[item.recording.name] = _hash(bundle, item.recording)
+
+    plain = collect(Classifier(bundle, "numba", 1), dataset, split, _told(progress, "fp32"), check)
+    entries: dict[str, dict[str, Any]] = {}
+    for precision in asked:
+        entry: dict[str, Any] = {}
+        if precision == "int8":
+            entry = _int8(bundle, dataset, ranges, set(scored.values()), settings, progress)
+        answers = _answers(bundle, precision, entry.get("scales"), dataset, split, progress)
+        entry = without_nan(_verdict(compare(plain, answers), precision, settings)) | entry
+        kept = {part: entry[part] for part in KEPT if part in entry}
+        kept |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
+        precisions.store(folder, precision, kept if entry["accepted"] else None)
+        entries[precision] = entry
+    report = {
+        "kind": "rtseg calibrate --int8 --fp16",
+        "command": command,
+        "bundle": bundle.name,
+        "model": bundle.hash,
+        "simulated": bundle.simulated or dataset.simulated,
+        "dataset": dataset.name,
+        "split": split,
+        "videos": scored,
+        "precisions": entries,
+        **machine.about(PACKAGES),
+    }
+    write(report, out)
+    return report
+
+
+def require_accepted(report: dict[str, Any]) -> None:
+    """Raise RtsegError naming every precision that was not accepted, and why."""
+    refused = [f"{name}: {'; '.join(of['against'])}" for name, of in report["precisions"].items() if of["against"]]
+    if refused:
+        raise RtsegError(f"{report['bundle']} is not accepted in {'; in '.join(refused)}")
+
+
+def _int8(
+    bundle: Bundle, dataset: Dataset, split: str, scored: set[str], settings: PrecisionSettings, progress: Progress
+) -> dict[str, Any]:
+    """Scales from a split's recordings, evenly picked, and which those were."""
+    features, used = list[F32](), dict[str, str]()
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    recordings = [item.recording for item in dataset.items(split)]
+    every = max(1, len(recordings) // settings.range_recordings)
+    for recording in recordings[::every][: settings.range_recordings]:
+        matched, digest = recording.select(bundle.skeleton), _hash(bundle, recording)
+        if digest in scored:
+            raise SettingError(
+                f"{recording.name}: split {split!r} gives the ranges of int8, and this recording is also scored"
+            )
+        used[recording.name] = digest
+        n = min(len(matched), settings.range_frames)
+        features.append(extractor.run(matched.keypoints[:n], matched.confidence[:n], bundle.arena).copy())
+    if not features:
+        raise SettingError(f"dataset {dataset.name!r}: split {split!r} has no recording to take int8's ranges from")
+    scales = int8_scales(bundle, features, progress)
+    return {"scales": scales, "ranges": {"split": split, "frames": sum(map(len, features)), "videos": used}}
+
+
+def _answers(
+    bundle: Bundle,
+    precision: Precision,
+    scales: dict[str, float] | None,
+    dataset: Dataset,
+    split: str,
+    progress: Progress,
+) -> Answers:
+    from rtseg.engine.onnx_engine import OnnxEngine
+
+    engine = OnnxEngine(bundle.network, bundle.weights, 1, precision=precision, scales=scales)
+    return collect(Classifier(bundle, engine), dataset, split, _told(progress, precision))
+
+
+def _verdict(found: dict[str, Any], precision: Precision, settings: PrecisionSettings) -> dict[str, Any]:
+    """What was found, the bounds it is held to, and what speaks against it."""
+    bounds = {"f1_drop": settings.f1_drop}
+    bounds |= {part: getattr(settings, f"{precision}_{part}") for part in ("largest", "mean")}
+    against = []
+    if not found["f1_drop"] < bounds["f1_drop"]:
+        against.append(f"mean F1 falls by {found['f1_drop']:.4f}, allowed is less than {bounds['f1_drop']:g}")
+    for part in ("largest", "mean"):
+        if not found["difference"][part] <= bounds[part]:
+            far = found["difference"][part]
+            against.append(f"the {part} difference of a probability is {far:.2g}, allowed is {bounds[part]:g}")
+    return {**found, "bounds": bounds, "accepted": not against, "against": against}
+
+
+def _hash(bundle: Bundle, recording: Recording) -> str:
+    return poses_hash(recording.select(bundle.skeleton).keypoints)
+
+
+def _told(progress: Progress, precision: str) -> Progress:
+    return lambda name: progress(f"{precision}: {name}")

@@ -1,0 +1,107 @@
+"""Scales of int8 from recordings: how large what enters each product of a step gets, and where to cut it.
+
+Post-training calibration. Several recordings are stepped at once through the float32 step in ONNX Runtime, watched in
+front of every product; nothing is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.bundle import Bundle
+from rtseg.engine import onnx_graph
+from rtseg.engine.onnx_nodes import LEVELS
+from rtseg.errors import needs_extra
+
+F32 = NDArray[np.float32]
+BINS = 2048
+CANDIDATES = 128
+"""Places for the cut that are compared, evenly spaced up to the largest value seen."""
+TOGETHER = 64
+"""Frames that are counted at once."""
+
+
+class Histogram:
+    """Counts of absolute values in BINS bins from 0 to `largest`, which doubles whenever a value lies beyond."""
+
+    def __init__(self) -> None:
+        self.counts, self.largest, self.zeros = np.zeros(BINS, np.int64), 0.0, 0
+        self._reach = 0.0
+
+    def add(self, values: F32) -> None:
+        """Count values of any shape; zeros, which cost nothing, apart."""
+        sizes = np.abs(values[values != 0])
+        self.zeros += values.size - sizes.size
+        if not sizes.size:
+            return
+        self.largest = max(self.largest, float(sizes.max()))
+        self._reach = self._reach or self.largest
+        while self.largest > self._reach:
+            self._reach *= 2
+            self.counts = np.concatenate((self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)))
+        self.counts += np.histogram(sizes, BINS, (0.0, self._reach))[0]
+
+    def scale(self) -> float:
+        """What one int8 step is worth so that the mean squared error over all values is least; 1 where all were 0.
+
+        Within the cut a value is off by up to half a step, beyond it by its distance from the cut.
+        """
+        if self.largest == 0:
+            return 1.0
+        middles = (np.arange(BINS) + 0.5) * self._reach / BINS
+        cuts = self.largest * np.arange(1, CANDIDATES + 1) / CANDIDATES
+        beyond = np.maximum(middles - cuts[:, None], 0.0)
+        within = np.where(beyond > 0, 0.0, (cuts[:, None] / LEVELS) ** 2 / 12)
+        errors = ((beyond**2 + within) * self.counts).sum(1)
+        return float(cuts[errors.argmin()]) / LEVELS
+
+
+def int8_scales(
+    bundle: Bundle, features: Sequence[F32], progress: Callable[[str], None] = lambda _: None
+) -> dict[str, float]:
+    """A product's name -> what one int8 step of its input is worth, from recordings' features (T, F) each.
+
+    The recordings run together, each from a fresh state; those that are shorter begin again. Raises RtsegError for a
+    missing package.
+    """
+    histograms: dict[str, Histogram] = {}
+    for number, seen in enumerate(_watched(bundle, features)):
+        for name, values in seen.items():
+            histograms.setdefault(name, Histogram()).add(values)
+        progress(f"ranges: {(number + 1) * TOGETHER} frames of {len(features)} recordings")
+    return {name: histogram.scale() for name, histogram in histograms.items()}
+
+
+def _watched(bundle: Bundle, features: Sequence[F32]) -> Any:
+    """What enters each product, by its name, for TOGETHER frames at a time of all recordings."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise needs_extra("onnxruntime", "onnx", "finding the ranges of int8") from None
+    spec, batch, n_frames = bundle.network, len(features), max(map(len, features))
+    model, products = onnx_graph.watched_model(spec, bundle.weights, batch)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    tensors = sorted({tensor for some in products.values() for tensor in some})
+    shapes = onnx_graph.cache_shapes(spec, "in_place", batch)
+    caches: list[NDArray[Any]] = [
+        np.zeros(shape, dtype) for shape, dtype in zip(shapes, onnx_graph.cache_dtypes(spec), strict=True)
+    ]
+    names = [*(onnx_graph.present_name(i) for i in range(len(caches))), *tensors]
+    frame, kept = np.zeros(batch, np.int64), list[list[F32]]()
+    for t in range(n_frames):
+        row = np.stack([recording[t % len(recording)] for recording in features])
+        feeds = {onnx_graph.past_name(i): cache for i, cache in enumerate(caches)}
+        answers = session.run(names, {**feeds, onnx_graph.FEATURES: row, onnx_graph.FRAME: frame})
+        caches = answers[: len(caches)]
+        kept.append(answers[len(caches) :])
+        frame += 1
+        if len(kept) == TOGETHER or t == n_frames - 1:
+            seen = {tensor: np.stack([one[i] for one in kept]) for i, tensor in enumerate(tensors)}
+            yield {name: np.concatenate([seen[x].ravel() for x in some]) for name, some in products.items()}
+            kept = []

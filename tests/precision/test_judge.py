@@ -1,0 +1,118 @@
+"""Precisions are measured through Session, accepted within bounds only, and noted where engines read it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.bundle import PRECISIONS, load_bundle, save_bundle
+from rtseg.classifier import Classifier
+from rtseg.config import PrecisionSettings
+from rtseg.engine.precisions import read_accepted, scales_of
+from rtseg.engine.select import make_engine
+from rtseg.engine.step_file import write_step
+from rtseg.errors import BundleError, EngineError, RtsegError, SettingError
+from rtseg.evaluate import collect
+from rtseg.precision.judge import judge, require_accepted
+from rtseg.precision.measured import compare
+from rtseg.provenance import content_hash, label_table, poses_hash
+from rtseg.recordings.calms21 import write_calms21
+from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.simulate.tasks import simulate_sequence
+from tests.test_evaluate import DATASET
+
+pytest.importorskip("onnx", reason="onnx is not installed: pip install 'rtseg[dev]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'rtseg[dev]'")
+
+LOOSE = PrecisionSettings(1.0, 1.0, 1.0, 1.0, 1.0, range_frames=150)
+"""Random weights feel rounding more than trained ones: what is tested is not how good this network is."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "dataset.toml").write_text(DATASET)
+    for split, seeds in (("train", (5, 6)), ("validation", (1, 2))):
+        pairs = [simulate_sequence(s, 300, name=f"{split}/{s}", aggressive=s == 2) for s in seeds]
+        write_calms21(folder / f"{split}.json", {"annotator-id_0": pairs})
+    return load_dataset(folder / "dataset.toml")
+
+
+@pytest.fixture
+def trained(tiny_bundle: Path, dataset: Dataset, tmp_path: Path) -> Path:
+    """The tiny bundle with matrices of float16, saying that it was trained on the split `train`."""
+    bundle, items = load_bundle(tiny_bundle), list(dataset.items("train"))
+    known = {i.recording.name: content_hash(i.recording.keypoints, label_table(i, bundle.heads)) for i in items}
+    provenance = {"training": known, "training_poses": [poses_hash(i.recording.keypoints) for i in items]}
+    weights = {n: w.astype(np.float16).astype(np.float32) for n, w in bundle.weights.items()}
+    save_bundle(replace(bundle, provenance=provenance, weights=weights), tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    write_step(trained)
+    before = load_bundle(trained)
+    report = judge(trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path / "report", command="the command")
+    require_accepted(report)
+    bundle = load_bundle(trained)
+    assert bundle.hash == before.hash == report["model"], "the float32 model is the same"
+    assert set(read_accepted(bundle)) == {"fp16", "int8"}
+    entry = report["precisions"]["int8"]
+    assert scales_of(bundle, "int8") == entry["scales"]
+    assert scales_of(bundle, "fp16") == scales_of(bundle, "fp32") == {}
+    assert list(report["videos"]) == ["validation/1", "validation/2"]
+    assert list(entry["ranges"]["videos"]) == ["train/5", "train/6"]
+    assert entry["ranges"]["frames"] == 300
+    # What was reported is what the engine that anybody can ask for answers.
+    served = collect(Classifier(bundle, make_engine(bundle, "onnx:int8")), dataset, "validation")
+    plain = collect(Classifier(bundle, "numba"), dataset, "validation")
+    again = compare(plain, served)
+    assert again["difference"]["largest"] == pytest.approx(entry["difference"]["largest"], abs=1e-6)
+    assert again["heads"]["task1"]["f1"] == pytest.approx(entry["heads"]["task1"]["f1"], abs=1e-6)
+    assert entry["difference"]["mean"] > report["precisions"]["fp16"]["difference"]["mean"] > 1e-7
+    written = tmp_path / "report" / "precision-tiny.json"
+    assert json.loads(written.read_text()) == report
+    page = written.with_suffix(".md").read_text()
+    assert "## int8: accepted" in page
+    assert "Simulated animals" in page
+    assert "the command" in page
+
+
+def test_what_is_too_far_off_is_struck_out(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    judge(trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path)
+    strict = replace(LOOSE, int8_largest=1e-9)
+    report = judge(trained, dataset, ["int8"], settings=strict, out=tmp_path)
+    bundle = load_bundle(trained)
+    assert set(read_accepted(bundle)) == {"fp16"}, "fp16 was not asked about"
+    with pytest.raises(RtsegError, match=r"tiny is not accepted in int8: the largest difference .* allowed is 1e-09"):
+        require_accepted(report)
+    with pytest.raises(EngineError, match="has not been accepted in int8"):
+        make_engine(bundle, "onnx:int8")
+    assert "Against it: the largest difference" in (tmp_path / "precision-tiny.md").read_text()
+
+
+def test_recordings_that_tell_nothing_are_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="other recordings than the scores; both are split 'validation'"):
+        judge(trained, dataset, ["int8"], ranges="validation", settings=LOOSE, out=tmp_path)
+    with pytest.raises(SettingError, match="train/5: bundle 'tiny' was trained on this recording"):
+        judge(trained, dataset, ["fp16"], split="train", settings=LOOSE, out=tmp_path)
+    shared = Path(shutil.copytree(dataset.root, tmp_path / "shared"))
+    shutil.copy(shared / "validation.json", shared / "train.json")
+    with pytest.raises(SettingError, match=r"validation/1: split 'train' gives the ranges .* also scored"):
+        judge(trained, load_dataset(shared / "dataset.toml"), ["int8"], settings=LOOSE, out=tmp_path)
+    with pytest.raises(BundleError, match=r"found no manifest\.json"):
+        judge(tmp_path, dataset, ["fp16"], settings=LOOSE, out=tmp_path)
+    assert read_accepted(load_bundle(trained)) == {}
+
+
+def test_a_note_that_was_changed_is_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    judge(trained, dataset, ["int8"], settings=LOOSE, out=tmp_path)
+    text = (trained / PRECISIONS).read_text()
+    (trained / PRECISIONS).write_text(text.replace("0.", "1."))
+    with pytest.raises(BundleError, match=r"precisions\.json was changed or cut: .*rtseg calibrate --int8"):
+        make_engine(load_bundle(trained), "onnx:int8")

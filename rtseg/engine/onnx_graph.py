@@ -43,9 +43,10 @@ def cache_shapes(spec: NetworkSpec, form: Form, batch: int) -> list[tuple[int, .
     """Shape of every layer's cache: the trunk's layers, the heads', the cells; zeros are a fresh stream.
 
     shifted: (rows, (K-1)*dilation, C), the oldest input first. in_place: rings (rows, 1, S, C) with
-    S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers, row h*B + b for head
-    h of stream b. A cell's cache holds its states: (B, period, R), and in place (B, 1, period + 1, R), so that the new
-    one is not written where the old one is read.
+    S = (K-1)*dilation + 1, input t at t modulo S. rows: B in the trunk, H*B in the heads' layers: for head h of stream
+    b row h*B + b, and in place b*H + h, so that a stream's rows lie together wherever the batch ends. A cell's cache
+    holds its states: (B, period, R), and in place (B, 1, period + 1, R), so that the new one is not written where the
+    old one is read.
     """
     rows = [(batch, spec.channels, d) for d in spec.dilations]
     rows += [(len(spec.heads) * batch, spec.head_channels, d) for d in spec.head_dilations]
@@ -318,10 +319,16 @@ class _Graph(Nodes):
     def _scatter(self, layer: int, x: str) -> str:
         """Write x into a layer's ring at its stream's phase and gather the taps (rows, K, C), oldest first."""
         rows, _, _, channels = self._shapes[layer]
-        update, past = self._kept(layer, self.reshape(x, rows, 1, 1, channels)), past_name(layer)
+        batch, copies = self._batch, rows // self._batch
+        # Rings lie stream by stream, the heads' products head by head.
+        newest = self.swap(self._kept(layer, x), copies, batch, channels) if copies > 1 else self._kept(layer, x)
+        update, past = self.reshape(newest, rows, 1, 1, channels), past_name(layer)
         write, present = self._writes[layer], present_name(layer)
         self.node("TensorScatter", past, update, write, output=present, axis=2, mode="linear")
-        return self._recalled(layer, self.node("GatherND", present, self._taps[layer], batch_dims=1))
+        taps = self.node("GatherND", present, self._taps[layer], batch_dims=1)
+        if copies > 1:
+            taps = self.swap(taps, batch, copies, self._spec.kernel * channels)
+        return self._recalled(layer, taps)
 
     def _kept(self, layer: int, x: str) -> str:
         return self.float16(x) if self._dtypes[layer] is np.float16 else x
@@ -344,9 +351,10 @@ class _Graph(Nodes):
             offsets = self.constant(1 + np.arange(kernel) * steps, np.int64)
             after = self.node("Add", self.reshape(FRAME, batch, 1), offsets)
             at = self.node("Mod", after, self.constant((kernel - 1) * steps + 1, np.int64))  # (L, B, K)
-            if copies > 1:
-                at = self.node("Tile", at, self.constant([1, copies, 1], np.int64))
             rows = copies * batch
+            if copies > 1:
+                at = self.node("Tile", at, self.constant([1, 1, copies], np.int64))
+                at = self.reshape(at, len(dilations), rows, kernel)
             newest = self.node("Gather", at, self.constant(kernel - 1, np.int64), axis=2)
             zeros = self.constant(np.zeros((len(dilations), rows, kernel, 1)), np.int64)
             index = self.node("Concat", zeros, self.reshape(at, len(dilations), rows, kernel, 1), axis=3)

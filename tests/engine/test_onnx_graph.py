@@ -41,7 +41,10 @@ class Roll:
     def reset(self, stream: int) -> None:
         self.frame[stream] = 0
         for cache in self.caches:
-            cache.reshape(-1, self.batch, *cache.shape[1:])[:, stream] = 0.0
+            if self.form == "in_place":
+                cache.reshape(self.batch, -1)[stream] = 0.0
+            else:
+                cache.reshape(-1, self.batch, *cache.shape[1:])[:, stream] = 0.0
 
 
 @every_form

@@ -20,7 +20,7 @@ from rtseg.network import NetworkSpec
 
 HERE = Path(__file__).parent
 BATCHES = (1, 16, 64, 1024, 16384)
-CANDIDATES = ("numba", "cuda", "tensorrt:fp32", "tensorrt:fp16", "torch graph", "torch eager")
+CANDIDATES = ("numba", "cuda", "tensorrt:fp32", "tensorrt:fp16", "tensorrt:int8", "torch graph", "torch eager")
 PACKAGES = ("rtseg", "torch", "triton", "tensorrt", "tensorrt-rtx", "cuda-bindings", "onnx", "numba", "numpy")
 
 

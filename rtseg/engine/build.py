@@ -76,7 +76,8 @@ def build_plans(
     wishes = wanted_plans(bundle, flavour, precisions, targets)
     if not batches or min(batches) < 1:
         raise EngineError(f"a plan steps 1 stream or more at once, got the batches {list(batches)}")
-    needed = {p: scales if p == "int8" and scales else plans.scales_of(bundle, p) for p in precisions}
+    given = {"int8": scales} if scales else {}
+    needed = {p: plans.scales_of(bundle, p) if scales is None else given.get(p, {}) for p in precisions}
     folder.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
     jobs = [(wanted, batch) for wanted, batch in product(wishes, sorted(set(batches)))]
@@ -86,7 +87,7 @@ def build_plans(
             told(number, len(jobs))
             graph = plans.graph_digest(bundle, batch, wanted.precision, needed[wanted.precision])
             plan = plans.planned(wanted, bundle, batch, graph, folder)
-            outcomes.append(_one(plan, models, needed[wanted.precision], flavour, Path(scratch)))
+            outcomes.append(_one(plan, models, needed[wanted.precision], Path(scratch)))
         told(len(jobs), len(jobs))
     found = [plans.find(folder, bundle, wanted, needed[wanted.precision])[1] for wanted in wishes]
     return Report(tuple(outcomes), tuple(dict.fromkeys(line for lines in found for line in lines)))
@@ -148,14 +149,14 @@ class _Models:
         return file
 
 
-def _one(plan: Plan, models: _Models, scales: Mapping[str, float], flavour: Flavour, scratch: Path) -> Outcome:
+def _one(plan: Plan, models: _Models, scales: Mapping[str, float], scratch: Path) -> Outcome:
     caches = len(cache_shapes(models.bundle.network, "in_place", 1))
     kept = _kept(plan)
     if kept is not None:
         return Outcome(kept, "there already", caches)
     model = models.file(plan.wanted.precision, plan.batch, scales)
     aside = plan.file.with_suffix(".plan.part")
-    job = {"model": str(model), "flavour": flavour, "target": plan.wanted.target, "plan": str(aside)}
+    job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target, "plan": str(aside)}
     result = in_child(job, scratch)
     problem = str(result.get("problem", ""))
     if not problem and result["in_place"] != caches:

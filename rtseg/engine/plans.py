@@ -43,7 +43,7 @@ class Wanted:
     """
 
     bundle: str
-    flavour: str
+    flavour: Flavour
     version: str
     precision: Precision
     target: str
@@ -153,6 +153,8 @@ def read_plan(file: Path) -> Plan:
             )
         kept = {name: about[name] for name in (f.name for f in fields(Plan)) if name not in ("file", "wanted")}
         plan = Plan(file, Wanted(**about["wanted"]), **kept)
+        if plan.wanted.flavour not in tensorrt_library.FLAVOURS or plan.wanted.precision not in onnx_nodes.PRECISIONS:
+            raise ValueError(f"{plan.wanted.flavour} {plan.wanted.precision}")
     except OSError:
         raise EngineError(f"{file.name} has no {sidecar(file).name} beside it: rtseg build makes both") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -199,11 +201,30 @@ def why_stale(plan: Plan, wanted: Wanted, bundle: Bundle, graph: str) -> str | N
         if plan.model != bundle.hash:
             return f"built from model {plan.model[:12] or '?'}, this is {bundle.hash[:12] or '?'}"
         return "built by another rtseg, whose step is written otherwise, or from other int8 ranges"
+    return why_not_here(plan, wanted)
+
+
+def why_not_here(plan: Plan, wanted: Wanted) -> str | None:
+    """What of the library and the machine is otherwise than where a plan was built for; None = nothing."""
     for field, name in (("version", wanted.flavour), ("gpu", "GPU"), ("driver", "driver")):
         built, here = getattr(plan.wanted, field), getattr(wanted, field)
         if built != here:
             return f"built with {name} {built or 'of any kind'}, here is {here or 'none'}"
     return None
+
+
+def why_outdated(plan: Plan, bundle: Bundle | None = None) -> str | None:
+    """Why a plan serves nowhere like here any more: another library, or a bundle that is no longer the same."""
+    version = tensorrt_library.installed(plan.wanted.flavour)
+    if version and version != plan.wanted.version:
+        return f"{plan.wanted.flavour} is {version} now"
+    if bundle is None:
+        return None
+    try:
+        graph = graph_digest(bundle, plan.batch, plan.wanted.precision, scales_of(bundle, plan.wanted.precision))
+    except EngineError as error:
+        return str(error)
+    return why_stale(plan, plan.wanted, bundle, graph)
 
 
 def remembered(plan: Plan, result: Mapping[str, Any], onnx: str) -> Plan:

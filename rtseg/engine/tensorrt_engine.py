@@ -28,7 +28,7 @@ from rtseg.engine.tensorrt_library import FLAVOURS, Flavour
 from rtseg.errors import EngineError
 from rtseg.network import NetworkSpec
 
-TOLERANCES: Mapping[Precision, float] = {"fp16": 0.02, "int8": 0.1}
+TOLERANCES: Mapping[Precision, float] = {"fp16": 0.01, "int8": 0.1}
 """How far a probability may stand from float32's on random frames; fp32 has the bundle's own tolerance."""
 
 Tensors = Mapping[str, tuple[tuple[int, ...], type]]
@@ -67,7 +67,7 @@ class TensorRTEngine(DeviceEngine):
         device = CudaDevice()
         self._finalizer = weakref.finalize(self, device.close)
         self._finalizer.atexit = False  # the process's end gives all back
-        loader = _Loader(tensorrt_library.library(_flavour(wanted)), device)
+        loader = _Loader(tensorrt_library.library(wanted.flavour), device)
         steps = [loader.step(plan, bundle.network) for plan in found if plan.batch in chosen]
         super().__init__("tensorrt", bundle.network, capacity, steps, device, precision)
         self.flavour = f"{wanted.flavour} {wanted.version}, {precision}, batches {', '.join(map(str, self.batches))}"
@@ -155,9 +155,8 @@ class _Loader:
                 return f"{name} is {found[0]} {found[1]}, expected {shape} {kind}"
             if engine.get_tensor_location(name) != self._trt.TensorLocation.DEVICE:
                 return f"{name} is wanted in the host's memory"
-        aliased: Callable[[str], object] | None = getattr(
-            engine, "get_aliased_input_tensor", None
-        )  # not in all versions
+        # Not every version can tell.
+        aliased: Callable[[str], object] | None = getattr(engine, "get_aliased_input_tensor", None)
         for number in range((len(expected) - 3) // 2):
             if aliased is not None and aliased(present_name(number)) != past_name(number):
                 return f"{present_name(number)} does not lie where {past_name(number)} does"
@@ -187,10 +186,6 @@ class _Step:
 
         capturable = getattr(context, "is_stream_capturable", None)  # the RTX flavour's alone
         return enqueue, capturable is None or bool(capturable(stream))
-
-
-def _flavour(wanted: Wanted) -> Flavour:
-    return "tensorrt_rtx" if wanted.flavour == "tensorrt_rtx" else "tensorrt"
 
 
 def _cannot(reason: str) -> EngineError:

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rtseg import nvidia
 from rtseg.errors import EngineError, needs_extra
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 """In the order in which a loading engine looks for them."""
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120")
-"""GPUs that the RTX flavour builds for ahead of time; the other one builds for the GPU that it finds."""
+"""GPUs that the RTX flavour builds for ahead of time; others it is only asked to build for where they are."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def library(flavour: Flavour) -> Any:
 
 
 def check_target(flavour: Flavour, target: str) -> None:
-    """Raise EngineError unless plans for this kind of GPU can be built ahead of time."""
-    if flavour == "tensorrt_rtx" and target not in TARGETS:
+    """Raise EngineError unless plans for this kind of GPU can be built: ahead of time, or since it is the one here."""
+    if flavour == "tensorrt_rtx" and target not in TARGETS and not _is_here(target):
         raise EngineError(f"unknown GPU {target!r}; plans are built ahead of time for {', '.join(TARGETS)}")
 
 
@@ -82,8 +83,8 @@ def build_plan(model: bytes, target: str, flavour: Flavour = "tensorrt_rtx") -> 
     if not parser.parse(model):
         problems = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise EngineError(f"{who} does not take the step: {problems}")
-    kind = getattr(trt.LayerType, "KV_CACHE_UPDATE", None)
-    in_place = sum(network.get_layer(i).type == kind for i in range(network.num_layers))
+    update = getattr(trt.LayerType, "KV_CACHE_UPDATE", None)
+    in_place = sum(network.get_layer(i).type == update for i in range(network.num_layers))
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     shapes = [tensor.name for tensor in inputs if tensor.is_shape_tensor]
     if shapes:
@@ -94,11 +95,17 @@ def build_plan(model: bytes, target: str, flavour: Flavour = "tensorrt_rtx") -> 
     if flavour == "tensorrt_rtx":
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, target.replace("_", "").upper()), 0)
+        kind = target.replace("_", "").upper() if target in TARGETS else "CURRENT"
+        config.set_compute_capability(getattr(trt.ComputeCapability, kind), 0)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{who} could not build the step for {target}")
     return Built(bytes(plan), in_place, str(trt.__version__))
+
+
+def _is_here(target: str) -> bool:
+    found = nvidia.gpus()
+    return not isinstance(found, str) and nvidia.target(found[0]) == target
 
 
 def build(job: dict[str, str]) -> dict[str, Any]:

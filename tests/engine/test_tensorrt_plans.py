@@ -29,7 +29,7 @@ FRAGILE = replace(bundle_of(SPECS["a cell alone"]), name="fragile")
 
 def built(name: str, precision: Precision, target: str, batches: tuple[int, ...], folder: Path) -> Report:
     bundle = load_bundle(REPO / "engines" / name)
-    scales = dict.fromkeys(product_names(bundle.network), 0.05) if precision == "int8" else None
+    scales = dict.fromkeys(product_names(bundle.network), 0.05) if precision == "int8" else {}
     report = build_plans(bundle, "tensorrt_rtx", [precision], batches, [target], folder, scales)
     for outcome in report.outcomes:
         assert (outcome.state, outcome.problem) == ("built", "")
@@ -83,16 +83,16 @@ def test_the_command_builds_keeps_and_names_what_is_stale(tmp_path: Path) -> Non
         done = subprocess.run([*command, *words], cwd=REPO, capture_output=True, text=True, check=False)
         return done.returncode, " ".join(done.stdout.split()), done.stderr
 
-    code, stdout, stderr = said("--batch", "2", "--precision", "fp16")
+    code, stdout, stderr = said("--batch", "2")
     assert (code, stderr) == (0, "")
-    assert "mice-sim-tensorrt_rtx-fp16-b2-sm_89-" in stdout
+    assert "mice-sim-tensorrt_rtx-fp32-b2-sm_89-" in stdout
     assert "built" in stdout
     assert f"1 of 1 plans in {out}" in stdout
     (plan,) = [plan for plan in plans.plans_in(out) if not isinstance(plan, str)]
     before = plan.file.stat().st_mtime_ns
     plans.write_sidecar(replace(plan, file=out / "old.plan", graph="0" * 64))
     (out / "old.plan").write_bytes(plan.data())
-    code, stdout, stderr = said("--batch", "2", "--precision", "fp16")
+    code, stdout, stderr = said("--batch", "2")
     assert (code, stderr) == (0, "")
     assert "there already" in stdout
     assert "old.plan is stale: built by another rtseg" in stdout

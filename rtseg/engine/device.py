@@ -137,11 +137,15 @@ class CudaDevice:
         self._do("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
         try:
             work()
-        finally:  # an error in between must not leave the stream recording
-            ended = self._cuda.cuStreamEndCapture(self._stream, byref(graph))
-        self._check("cuStreamEndCapture", ended)
-        self._do("cuGraphInstantiateWithFlags", byref(ready), graph, 0)
-        self._do("cuGraphDestroy", graph)
+        except BaseException:  # must not leave the stream recording
+            if self._cuda.cuStreamEndCapture(self._stream, byref(graph)) == 0:
+                self._cuda.cuGraphDestroy(graph)
+            raise
+        self._do("cuStreamEndCapture", self._stream, byref(graph))
+        try:
+            self._do("cuGraphInstantiateWithFlags", byref(ready), graph, 0)
+        finally:
+            self._cuda.cuGraphDestroy(graph)
         self._kept.append(("cuGraphExecDestroy", ready))
         launch, stream, check = self._cuda.cuGraphLaunch, self._stream, self._check
         return lambda: check("cuGraphLaunch", launch(ready, stream))

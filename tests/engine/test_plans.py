@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from rtseg.engine.plans import Plan, Wanted, default_folder, find, graph_digest,
 from rtseg.engine.select import choose, make_engine
 from rtseg.engine.tensorrt_engine import fitting
 from rtseg.errors import EngineError, RtsegError
+from tests.conftest import REPO
 from tests.engine.networks import SPECS, bundle_of
 
 BUNDLE = replace(bundle_of(SPECS["small"]), hash="1" * 64)
@@ -153,6 +156,15 @@ def test_what_cannot_be_built_here_is_refused_before_anything_is_loaded(tmp_path
     with pytest.raises(EngineError, match="unknown GPU 'sm_90'; plans are built ahead of time for sm_75"):
         build_plans(BUNDLE, "tensorrt_rtx", targets=["sm_90"], folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@WITHOUT_GPU
+def test_the_command_says_in_one_line_what_it_needs() -> None:
+    command = [sys.executable, "-m", "rtseg", "build", "engines/mice-sim"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("rtseg: for which GPU? There is none here (no NVIDIA driver here: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from rtseg.engine.build import Outcome, Report
 def print_plans(report: Report) -> None:
     """A table of the plans, then a line for each that failed or is stale."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("plan", overflow="fold")
+    table.add_column("plan")
     for column in ("kB", "s", "in place"):
         table.add_column(column, justify="right")
     table.add_column("")
     for outcome in report.outcomes:
-        table.add_row(outcome.plan.file.name, *_numbers(outcome), outcome.state)
+        plan = outcome.plan
+        name = f"{plan.wanted.precision}, batch {plan.batch}, {plan.wanted.target}"
+        table.add_row(name, *_numbers(outcome), outcome.state)
     console = Console()
     console.print(table)
     lines = [f"{o.plan.file.name}: {o.problem}" for o in report.outcomes if o.problem]

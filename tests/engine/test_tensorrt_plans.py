@@ -85,7 +85,7 @@ def test_the_command_builds_keeps_and_names_what_is_stale(tmp_path: Path) -> Non
 
     code, stdout, stderr = said("--batch", "2")
     assert (code, stderr) == (0, "")
-    assert "mice-sim-tensorrt_rtx-fp32-b2-sm_89-" in stdout
+    assert "fp32, batch 2, sm_89" in stdout
     assert "built" in stdout
     assert f"1 of 1 plans in {out}" in stdout
     (plan,) = [plan for plan in plans.plans_in(out) if not isinstance(plan, str)]

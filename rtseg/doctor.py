@@ -70,7 +70,7 @@ def examine(bundle: Path | str | None = None) -> Report:
     Raises BundleError for a folder that is no bundle.
     """
     engine, reasons = _choice() if bundle is None else _choice_for(bundle)
-    parts = (_cpu(), _gpu(), _libraries(), _engines(), _numba_cache(), _real_time(), _clock())
+    parts = (_cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock())
     findings = [finding for part in parts for finding in part]
     findings.append(_chosen(engine, reasons))
     return Report(tuple(findings), engine, reasons)
@@ -190,6 +190,32 @@ def _engines() -> Iterator[Finding]:
         mendable = reason is not None and (has_gpu or name not in select.ON_GPU)
         advice = f"pip install 'rtseg[{extras[name]}]'" if mendable and "install" in str(reason) else ""
         yield Finding("engines", name, reason or "runs here", "good" if reason is None else "note", advice)
+
+
+def _plans(folder: Path | str | None) -> Iterator[Finding]:
+    """What `rtseg build` left where engines look; for a bundle those of its name, if they are still its own."""
+    from rtseg.bundle import load_bundle
+    from rtseg.engine import plans
+
+    where = plans.default_folder()
+    bundle = None if folder is None else load_bundle(folder)
+    n_found = 0
+    for plan in plans.plans_in(where):
+        if isinstance(plan, str):
+            yield Finding("plans", "damaged", plan, "note", "rtseg build makes plans anew")
+        elif bundle is None or plan.wanted.bundle == bundle.name:
+            n_found += 1
+            reason = plans.why_outdated(plan, bundle)
+            about = (
+                f"{plan.wanted.target}, {plan.wanted.flavour} {plan.wanted.version}, {plan.size_bytes / 1024:,.0f} kB"
+            )
+            name = f"{plan.wanted.bundle} {plan.wanted.precision}, batch {plan.batch}"
+            advice = f"delete {plan.file}, and rtseg build makes it anew" if reason else ""
+            yield Finding(
+                "plans", name, f"{about}: {reason}" if reason else about, "note" if reason else "good", advice
+            )
+    if not n_found:
+        yield Finding("plans", "TensorRT plans", f"none in {where}")
 
 
 def _numba_cache() -> Iterator[Finding]:

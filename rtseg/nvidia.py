@@ -48,6 +48,11 @@ def gpus() -> tuple[Gpu, ...] | str:
     return tuple(_gpu(cuda, number) for number in range(count.value))
 
 
+def target(gpu: Gpu) -> str:
+    """A GPU's kind as compilers call it, `sm_86`."""
+    return f"sm_{gpu.capability[0]}{gpu.capability[1]}"
+
+
 def driver_version() -> str | None:
     """Of the NVIDIA kernel driver (Linux); None where the system does not say."""
     try:

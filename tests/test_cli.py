@@ -41,6 +41,8 @@ COMMANDS = (
     "keys",
     "status",
     "load",
+    "doctor",
+    "build",
 )
 SEQUENCE = "simulated/task1/test/sequence001"
 N_FRAMES = 360

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rtseg import doctor, machine, nvidia
-from rtseg.engine import cuda_engine
+from rtseg.bundle import load_bundle
+from rtseg.engine import cuda_engine, plans
 from rtseg.engine.select import ENGINES
 from rtseg.errors import BundleError
 from tests.conftest import REPO
@@ -43,6 +44,30 @@ def test_the_table_names_the_same(tiny_bundle: Path) -> None:
     words = " ".join(doctor_says(str(tiny_bundle)).split())
     for part in ("processor", "compiled kernels", "priority (rtprio)", "engine auto", "numba (no tensorrt or cuda:"):
         assert part in words
+
+
+def test_plans_are_named_and_those_that_fit_no_more(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTSEG_PLANS", str(tmp_path))
+    (none,) = doctor._plans(None)
+    assert (none.name, none.value) == ("TensorRT plans", f"none in {tmp_path}")
+    bundle = load_bundle(tiny_bundle)
+    for batch, graph in ((1, plans.graph_digest(bundle, 1, "fp32")), (64, "0" * 64)):
+        wanted = plans.Wanted("tiny", "tensorrt", "10.14.1", "fp32", "sm_86")
+        plan = plans.planned(wanted, bundle, batch, graph, tmp_path)
+        plan.file.write_bytes(b"plan")
+        plans.write_sidecar(plan)
+    (tmp_path / "alone.plan").write_bytes(b"plan")
+    alone, fits, stale = doctor._plans(tiny_bundle)
+    assert (alone.verdict, alone.name) == ("note", "damaged")
+    assert alone.value == "alone.plan has no alone.json beside it: rtseg build makes both"
+    assert (fits.verdict, fits.name, fits.advice) == ("good", "tiny fp32, batch 1", "")
+    assert fits.value.startswith("sm_86, tensorrt 10.14.1, ")
+    assert (stale.verdict, stale.name) == ("note", "tiny fp32, batch 64")
+    assert "built by another rtseg" in stale.value
+    assert stale.advice.startswith(f"delete {tmp_path}")
+    assert len(list(doctor._plans(None))) == 3
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

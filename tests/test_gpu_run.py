@@ -46,8 +46,16 @@ def test_the_run_survives_a_machine_without_a_gpu(tiny_bundle: Path, tmp_path: P
     assert child.returncode == 0, child.stderr
     result = json.loads((tmp_path / "gpu-tiny-cpu.json").read_text())
     candidates = result["candidates"]
-    assert set(candidates) == {"numba", "cuda", "tensorrt:fp32", "tensorrt:fp16", "torch graph", "torch eager"}
-    for name in ("cuda", "tensorrt:fp32", "tensorrt:fp16", "torch graph"):
+    assert set(candidates) == {
+        "numba",
+        "cuda",
+        "tensorrt:fp32",
+        "tensorrt:fp16",
+        "tensorrt:int8",
+        "torch graph",
+        "torch eager",
+    }
+    for name in ("cuda", "tensorrt:fp32", "tensorrt:fp16", "tensorrt:int8", "torch graph"):
         assert "NVIDIA" in candidates[name]["impossible"]
         assert candidates[name]["rows"] == []
         assert candidates[name]["impossible"] in child.stdout

@@ -31,7 +31,7 @@ FLOORS = (
     ("serve",),
     ("comeback", "client", "replay", "recorded", "verify", "bench"),
     ("paper",),
-    ("progress", "logs", "report", "daemon_report", "doctor"),
+    ("progress", "logs", "report", "daemon_report", "plan_report", "doctor"),
     ("cli",),
 )
 ORDER = [part for floor in FLOORS for part in floor]
@@ -46,7 +46,7 @@ TORCH = (
     "rtseg/bench",
     "rtseg/paper/timing.py",
 )
-TENSORRT = "rtseg/engine/tensorrt_engine.py"
+TENSORRT = "rtseg/engine/tensorrt_library.py"
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 HEAVY = {
     "pandas",

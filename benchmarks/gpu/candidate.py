@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from rtseg import nvidia
 from rtseg.bundle import Bundle, load_bundle
 from rtseg.engine.base import Engine
-from rtseg.errors import EngineError
+from rtseg.errors import EngineError, RtsegError
 
 WARM_UP_S = 0.5
 LOWEST_COUNT = 20
@@ -25,8 +26,6 @@ LOWEST_COUNT = 20
 LARGEST_ON_CPU = 1024
 """Larger batches only take longer there."""
 PARITY_STREAMS = 16
-HALF_BOUND = 0.05
-"""How far float16's probabilities may stand from the CPU engine's."""
 
 
 def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
@@ -36,6 +35,28 @@ def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
     from rtseg.engine.select import make_engine
 
     return make_engine(bundle, name, batch)
+
+
+def build(name: str, bundle: Bundle, batches: list[int]) -> None:
+    """Plans for a TensorRT candidate, in the first flavour that makes one here. Raises EngineError where none does."""
+    from rtseg.engine.build import asked, build_plans
+    from rtseg.engine.tensorrt_library import FLAVOURS, installed
+
+    reasons = []
+    for flavour in (flavour for flavour in FLAVOURS if installed(flavour) is not None):
+        sizes = ",".join(map(str, {PARITY_STREAMS, *batches}))
+        try:
+            report = build_plans(bundle, *asked(flavour, name.partition(":")[2], sizes, ""))
+        except RtsegError as error:
+            reasons.append(f"{flavour}: {error}")
+            continue
+        problems = [f"batch {outcome.plan.batch}: {outcome.problem}" for outcome in report.outcomes if outcome.problem]
+        _say({"plans": len(report.outcomes) - len(problems), "not_built": problems})
+        if report.failed < len(report.outcomes):
+            return
+        reasons.append(f"{flavour}: {problems[0]}")
+    if reasons:
+        raise EngineError("; ".join(reasons))
 
 
 def _torch(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
@@ -79,12 +100,16 @@ def main(name: str, bundle: str, batches: list[int], seconds: float, device: str
     if name == "floors":
         _floors(bundle, batches)
         return
-    from rtseg.engine.parity import largest_difference
+    from rtseg.engine.parity import MARGIN, largest_difference
+    from rtseg.engine.tensorrt_engine import TOLERANCES
 
     loaded = load_bundle(bundle)
+    if name.startswith("tensorrt") and not isinstance(nvidia.gpus(), str):
+        build(name, loaded, batches)
     engine = make(name, loaded, PARITY_STREAMS, device)
     worst = largest_difference(engine, loaded)
-    bound = HALF_BOUND if "fp16" in name else 2 * loaded.tolerance
+    tolerance = next((t for precision, t in TOLERANCES.items() if name.endswith(precision)), loaded.tolerance)
+    bound = MARGIN * tolerance
     flavour = getattr(engine, "flavour", None)
     _say({"parity": worst, "bound": bound, "agrees": bool(worst <= bound), "flavour": flavour})
     on_cpu = device == "cpu" or name == "numba"
@@ -116,5 +141,5 @@ if __name__ == "__main__":
         run(**json.loads(sys.argv[1]))
     except Exception as error:  # whatever a driver, a compiler or a library says is this candidate's result
         text = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), repr(error))
-        _say({"impossible": text if isinstance(error, EngineError) else f"{type(error).__name__}: {text}"})
+        _say({"impossible": text if isinstance(error, RtsegError) else f"{type(error).__name__}: {text}"})
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The command that looks at the machine."""
+"""The commands about a machine: what it has, and plans for its GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import app
+from rtseg.cli.app import Bundle, app
 
 
 @app.command()
@@ -23,3 +23,33 @@ def doctor(
         typer.echo(report.to_json())
     else:
         print_report(report)
+
+
+@app.command()
+def build(
+    bundle: Bundle,
+    engine: Annotated[
+        str, typer.Option("--engine", help="tensorrt_rtx (anywhere) or tensorrt (on the GPU that serves).")
+    ] = "tensorrt_rtx",
+    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, int8; several with commas.")] = "fp32",
+    batch: Annotated[str, typer.Option("--batch", help="Streams stepped at once; several with commas.")] = "1,64,1024",
+    target: Annotated[
+        str, typer.Option("--for", help="GPUs, as sm_86,sm_89; default: the one that is here.", metavar="GPUS")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the plans, instead of where engines look.")
+    ] = None,
+) -> None:
+    """Build TensorRT plans of a bundle; for a GPU that is elsewhere, too."""
+    from rtseg.bundle import load_bundle
+    from rtseg.engine.build import asked, build_plans
+    from rtseg.plan_report import print_plans
+    from rtseg.progress import counting
+
+    wish = asked(engine, precision, batch, target)
+    loaded = load_bundle(bundle)
+    with counting("plans") as told:
+        report = build_plans(loaded, *wish, out, told=told)
+    print_plans(report)
+    if report.failed:
+        raise typer.Exit(1)

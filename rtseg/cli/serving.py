@@ -54,6 +54,7 @@ def serve(
     from rtseg import config
     from rtseg.classifier import load
     from rtseg.config import ServeSettings
+    from rtseg.engine.select import note_unused
     from rtseg.logs import background
     from rtseg.serve.daemon import serve as run
 
@@ -67,6 +68,7 @@ def serve(
         else:
             settings = config.from_plain({}, ServeSettings, overrides)
         with background(settings.log_format):
+            note_unused(settings.engine)
             run(load(bundle, settings.engine, settings.slots, settings.identity), settings)
     except RtsegError as error:
         raise ServeError(str(error)) from error

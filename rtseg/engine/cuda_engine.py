@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rtseg import nvidia
 from rtseg.engine.base import Engine
+from rtseg.engine.rounds import rounds
 from rtseg.engine.step_program import StepProgram, step_program
 from rtseg.errors import EngineError
 from rtseg.network import NetworkSpec
@@ -95,7 +96,7 @@ class CudaEngine(Engine):
             raise EngineError(f"the cuda engine cannot run here: {str(error).splitlines()[0]}") from error
 
     def step(self, features: F32, slots: I32, out: F32) -> None:
-        for rows in _rounds(slots):
+        for rows in rounds(slots):
             self._device.step(features, slots, out, rows)
 
     def reset(self, slots: I32) -> None:
@@ -244,19 +245,3 @@ def batch_sizes(capacity: int) -> list[int]:
 def tiles_of(rows: int) -> Tiles:
     """How the kernel is cut for a batch of so many rows."""
     return next(tiles for most, tiles in TILES if rows <= most)
-
-
-def _rounds(slots: I32) -> Iterator[I32 | slice]:
-    """The rows of a batch in rounds within which no slot comes twice, each slot's rows in their order."""
-    n = len(slots)
-    if n == 0:
-        return
-    if n == 1 or len(np.unique(slots)) == n:
-        yield slice(0, n)
-        return
-    order = np.argsort(slots, kind="stable")
-    starts = np.flatnonzero(np.diff(slots[order], prepend=slots[order[0]] - 1))
-    rank = np.empty(n, np.int64)
-    rank[order] = np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
-    by_round = np.argsort(rank, kind="stable").astype(np.int32)
-    yield from np.split(by_round, np.cumsum(np.bincount(rank))[:-1])

@@ -17,25 +17,27 @@ log = logging.getLogger(__name__)
 ENGINES = ("numba", "onnx", "torch", "tensorrt", "cuda")
 ON_GPU = ("tensorrt", "cuda")
 """What `auto` tries before the CPU, the fastest first."""
-TENSORRT_LIBRARIES = ("tensorrt", "tensorrt_rtx")
+TENSORRT = ("tensorrt", "tensorrt_rtx")
+"""`tensorrt` serves with whichever flavour has plans, `tensorrt_rtx` with that one only."""
 
 
 def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine:
     """An engine for a bundle, with slots for `capacity` streams.
 
     name: one of ENGINES, or `auto`: tensorrt or cuda where they run here and agree with the CPU engine, else numba,
-    with the reasons in the log wherever a GPU could have been meant. tensorrt takes a precision, `tensorrt:fp16`; onnx
-    one that the bundle was accepted in and a provider of ONNX Runtime, `onnx:int8`, `onnx:cuda`, `onnx:cuda:fp16`.
+    with the reasons in the log where there is a GPU. tensorrt and tensorrt_rtx (that flavour only) take a precision,
+    `tensorrt:fp16`; onnx one that the bundle was accepted in and a provider of ONNX Runtime, `onnx:int8`, `onnx:cuda`,
+    `onnx:cuda:fp16`.
     Raises EngineError for an unknown name and where a named engine cannot run here, RtsegError where its library is
     missing.
     """
     if name == "auto":
         return _fastest(bundle, capacity)
     kind, _, precision = name.partition(":")
-    if kind not in ENGINES or (precision and kind not in ("tensorrt", "onnx")):
+    if kind in TENSORRT:
+        return _tensorrt(bundle, capacity, precision or "fp32", kind)
+    if kind not in ENGINES or (precision and kind != "onnx"):
         raise EngineError(f"unknown engine {name!r}; there are: auto, {', '.join(ENGINES)}")
-    if kind == "tensorrt":
-        return _tensorrt(bundle, capacity, precision or "fp32")
     if kind == "onnx":
         return _onnx(bundle, capacity, precision.split(":") if precision else [])
     makers: dict[str, Callable[[Bundle, int], Engine]] = {"numba": _numba, "torch": _torch}
@@ -45,14 +47,9 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
 def why_not(name: str) -> str | None:
     """Why an engine cannot run here, in one line; None = it can, as far as can be told without loading its library."""
     if name == "tensorrt":
-        # Its library may crash where there is no GPU, so nobody looks further then.
-        found = nvidia.gpus()
-        if isinstance(found, str):
-            return found
         from rtseg.engine import tensorrt_engine
 
-        reason: str | None = tensorrt_engine.available()
-        return reason
+        return tensorrt_engine.available()
     if name == "cuda":
         from rtseg.engine import cuda_engine
 
@@ -62,10 +59,14 @@ def why_not(name: str) -> str | None:
     return f"the package {missing[0]!r} is not installed" if missing else None
 
 
-def meant_for_gpu() -> bool:
-    """Whether somebody set this machine up for a GPU: it has one, or a TensorRT library is installed."""
-    installed = any(importlib.util.find_spec(library) is not None for library in TENSORRT_LIBRARIES)
-    return installed or not isinstance(nvidia.gpus(), str)
+def note_unused(name: str) -> None:
+    """One line in the log where a TensorRT library was installed for nothing: `auto`, and no GPU.
+
+    For a daemon, whose users wait for its speed; other commands just work. A GPU that is not used is `choose`'s line.
+    """
+    installed = any(importlib.util.find_spec(library) is not None for library in TENSORRT)
+    if name == "auto" and installed and isinstance(nvidia.gpus(), str):
+        log.info("engine: numba, on the CPU (%s)", told({name: why_not(name) or "" for name in ON_GPU}))
 
 
 def choose(bundle: Bundle, capacity: int = 1) -> tuple[Engine, dict[str, str]]:
@@ -95,7 +96,7 @@ def _fastest(bundle: Bundle, capacity: int) -> Engine:
     engine, reasons = choose(bundle, capacity)
     if engine.name in ON_GPU:
         log.info("engine: %s%s", engine.name, f" ({told(reasons)})" if reasons else "")
-    elif meant_for_gpu():
+    elif not isinstance(nvidia.gpus(), str):
         log.warning("engine: %s, on the CPU (%s)", engine.name, told(reasons))
     return engine
 
@@ -143,12 +144,14 @@ def _cuda(bundle: Bundle, capacity: int) -> Engine:
     return engine
 
 
-def _tensorrt(bundle: Bundle, capacity: int, precision: str = "fp32") -> Engine:
-    found = nvidia.gpus()
-    if isinstance(found, str):
-        raise EngineError(f"the tensorrt engine cannot run here: {found}")
+def _tensorrt(bundle: Bundle, capacity: int, precision: str = "fp32", flavour: str = "tensorrt") -> Engine:
+    from rtseg.engine.onnx_nodes import PRECISIONS
     from rtseg.engine.tensorrt_engine import TensorRTEngine
+    from rtseg.engine.tensorrt_library import FLAVOURS
 
+    chosen = [known for known in PRECISIONS if known == precision]
+    if not chosen:
+        raise EngineError(f"unknown precision {precision!r}; {flavour} has {', '.join(PRECISIONS)}")
+    flavours = [known for known in FLAVOURS if flavour in ("tensorrt", known)]
     # Compares itself with the CPU engine at load, with the tolerance of its precision.
-    engine: Engine = TensorRTEngine(bundle, capacity, precision)
-    return engine
+    return TensorRTEngine(bundle, capacity, chosen[0], flavours)

@@ -1,73 +1,192 @@
-"""TensorRT, the only file that knows it: plans of the step, built ahead of time by the RTX flavour without any GPU.
+"""The `tensorrt` engine: plans that `rtseg build` made, stepped on an NVIDIA GPU, in either flavour.
 
-Stepping such a plan is not written yet: `available` says so, and the chooser goes on to the next engine.
+What is loaded is compared with the CPU engine, batch by batch, before it serves. Where slots lie and which batch is
+taken is `device_engine`'s affair; memory, copies and recordings are `device`'s.
+
+Never run on a GPU so far: everything around TensorRT's own execution is proved with the same graph in ONNX Runtime,
+plans are built ahead of time and parsed, and the calls below were held against the libraries' own signatures.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import NoReturn
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from rtseg import nvidia
 from rtseg.bundle import Bundle
-from rtseg.errors import EngineError, needs_extra
+from rtseg.engine import parity, plans, tensorrt_library
+from rtseg.engine.device import CudaDevice, Device, Work
+from rtseg.engine.device_engine import DeviceEngine, batches_for
+from rtseg.engine.onnx_graph import FEATURES, FRAME, PROBABILITIES, cache_dtypes, cache_shapes, past_name, present_name
+from rtseg.engine.onnx_nodes import Precision
+from rtseg.engine.plans import Plan, Wanted
+from rtseg.engine.tensorrt_library import FLAVOURS, Flavour
+from rtseg.errors import EngineError
+from rtseg.network import NetworkSpec
 
-TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120")
-"""GPUs that the RTX flavour builds for ahead of time."""
-NOT_YET = "this rtseg builds TensorRT plans and cannot step them yet"
+TOLERANCES: Mapping[Precision, float] = {"fp16": 0.01, "int8": 0.1}
+"""How far a probability may stand from float32's on random frames; fp32 has the bundle's own tolerance."""
 
-
-@dataclass(frozen=True)
-class Plan:
-    """A serialized engine. in_place: the caches that it updates where they lie. library: its name and version."""
-
-    data: bytes
-    in_place: int
-    library: str
-    target: str
-
-
-def available() -> str | None:
-    """Why the engine cannot serve here, in one line; None = it can."""
-    return NOT_YET
+Tensors = Mapping[str, tuple[tuple[int, ...], type]]
 
 
-class TensorRTEngine:
-    """Refuses, with the reason, until plans can be stepped."""
+def available(flavours: Sequence[Flavour] = FLAVOURS) -> str | None:
+    """Why this engine cannot serve here, in one line; None = it can where plans are. Loads no library."""
+    found = nvidia.gpus()
+    if isinstance(found, str):
+        return found
+    if not any(tensorrt_library.installed(flavour) is not None for flavour in flavours):
+        return f"the package {' or '.join(repr(f.replace('_', '-')) for f in flavours)} is not installed"
+    return None
 
-    def __new__(cls, bundle: Bundle, capacity: int, precision: str = "fp32", cache_dir: str | None = None) -> NoReturn:
-        raise EngineError(f"the tensorrt engine cannot run here: {NOT_YET}")
 
+class TensorRTEngine(DeviceEngine):
+    """A bundle's plans on the first GPU.
 
-def build_plan(model: bytes, target: str) -> Plan:
-    """Build a serialized step model (`onnx_graph.step_model`, in place) for one kind of GPU, named as in TARGETS.
-
-    The library (1.7.1) ends the process on some networks of odd widths; the shipped ones build.
-    Raises EngineError for another target, or what the parser or the builder has against the model; RtsegError where
-    tensorrt-rtx is missing.
+    flavours: in the order in which they are tried. folder: of the plans; None = `plans.default_folder`. flavour: what
+    serves, for people. Raises EngineError, in one line, without a GPU, a library, a plan that fits, or right answers.
     """
-    if target not in TARGETS:
-        raise EngineError(f"unknown GPU {target!r}; plans are built ahead of time for {', '.join(TARGETS)}")
-    try:
-        trt = importlib.import_module("tensorrt_rtx")
-    except ImportError:
-        raise needs_extra("tensorrt-rtx", "tensorrt-rtx", "building a plan without a GPU") from None
-    # Builder and parser point at the logger, and the network at the parser's weights: all must live until it is built.
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model):
-        problems = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise EngineError(f"tensorrt-rtx {trt.__version__} does not take the step: {problems}")
-    in_place = sum(network.get_layer(i).type == trt.LayerType.KV_CACHE_UPDATE for i in range(network.num_layers))
-    config = builder.create_builder_config()
-    # TF32 would round what float32 products read to ten bits.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.ComputeCapability, target.replace("_", "").upper()), 0)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise EngineError(f"tensorrt-rtx {trt.__version__} could not build the step for {target}")
-    return Plan(bytes(plan), in_place, f"tensorrt_rtx {trt.__version__}", target)
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        capacity: int,
+        precision: Precision = "fp32",
+        flavours: Sequence[Flavour] = FLAVOURS,
+        folder: Path | None = None,
+    ) -> None:
+        reason = available(flavours)
+        if reason is not None:
+            raise _cannot(reason)
+        found, wanted = fitting(bundle, precision, flavours, plans.default_folder() if folder is None else folder)
+        chosen = batches_for(capacity, [plan.batch for plan in found])
+        device = CudaDevice()
+        self._finalizer = weakref.finalize(self, device.close)
+        self._finalizer.atexit = False  # the process's end gives all back
+        loader = _Loader(tensorrt_library.library(wanted.flavour), device)
+        steps = [loader.step(plan, bundle.network) for plan in found if plan.batch in chosen]
+        super().__init__("tensorrt", bundle.network, capacity, steps, device, precision)
+        self.flavour = f"{wanted.flavour} {wanted.version}, {precision}, batches {', '.join(map(str, self.batches))}"
+        compare(self, bundle, precision)
+
+
+def fitting(
+    bundle: Bundle, precision: Precision, flavours: Sequence[Flavour], folder: Path
+) -> tuple[list[Plan], Wanted]:
+    """The plans to serve with and what they were built for: of the first flavour that is here and has some.
+
+    Raises EngineError naming, for each flavour, what is missing or stale.
+    """
+    reasons: list[str] = []
+    gpus = nvidia.gpus()
+    if isinstance(gpus, str):
+        raise _cannot(gpus)
+    for flavour in flavours:
+        if tensorrt_library.installed(flavour) is None:
+            continue
+        wanted = plans.wanted(bundle, flavour, precision, nvidia.target(gpus[0]))
+        found, stale = plans.find(folder, bundle, wanted, plans.scales_of(bundle, precision))
+        if found:
+            return found, wanted
+        none = f"no {precision} plan of {bundle.name} for {wanted.target} in {folder}"
+        more = f" (and {len(stale) - 1} more)" if len(stale) > 1 else ""
+        reasons.append(f"{flavour}: {stale[0]}{more}" if stale else f"{flavour}: {none}")
+    raise _cannot(f"{'; '.join(reasons)}: rtseg build makes plans")
+
+
+def compare(engine: DeviceEngine, bundle: Bundle, precision: Precision) -> None:
+    """Hold every batch of an engine against the CPU engine. Raises EngineError where one answers otherwise."""
+    for batch in engine.batches:
+        engine.least = batch
+        try:
+            parity.require(engine, bundle, TOLERANCES.get(precision))
+        except EngineError as error:
+            raise EngineError(f"batch {batch}: {error}") from None
+    engine.least = 1
+
+
+def tensors(spec: NetworkSpec, precision: Precision, batch: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Name -> shape and numpy's type of everything that goes into a step and comes out."""
+    caches = zip(cache_shapes(spec, "in_place", batch), cache_dtypes(spec, precision), strict=True)
+    found: dict[str, tuple[tuple[int, ...], type]] = {
+        FEATURES: ((batch, spec.n_features), np.float32),
+        FRAME: ((batch,), np.int64),
+        PROBABILITIES: ((batch, spec.n_outputs), np.float32),
+    }
+    for number, cache in enumerate(caches):
+        found |= {past_name(number): cache, present_name(number): cache}
+    return found
+
+
+class _Loader:
+    """Plans onto the GPU; library: the flavour's module."""
+
+    def __init__(self, library: Any, device: Device) -> None:
+        self._trt, self._device = library, device
+        self._logger = library.Logger(library.Logger.ERROR)
+        self._runtime = library.Runtime(self._logger)
+
+    def step(self, plan: Plan, spec: NetworkSpec) -> _Step:
+        """A plan ready to be bound. Raises EngineError where TensorRT does not take it or it is not this network's."""
+        engine = self._runtime.deserialize_cuda_engine(plan.data())
+        if engine is None:
+            raise _cannot(
+                f"{plan.wanted.flavour} does not load {plan.file.name} on this GPU: rtseg build makes it anew"
+            )
+        problem = self._strange(engine, tensors(spec, plan.wanted.precision, plan.batch))
+        if problem:
+            raise _cannot(f"{plan.file.name}: {problem}: rtseg build makes it anew")
+        return _Step(self._trt, engine, plan, self._device)
+
+    def _strange(self, engine: Any, expected: Tensors) -> str:
+        """What about a loaded plan is not as the step is written; '' = nothing."""
+        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+        if set(names) != set(expected):
+            return f"its tensors are {', '.join(names)}"
+        kinds: dict[type, Any] = {np.float32: self._trt.DataType.FLOAT, np.float16: self._trt.DataType.HALF}
+        for name, (shape, dtype) in expected.items():
+            kind = kinds.get(dtype, self._trt.DataType.INT64)
+            found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+            if found != (shape, kind):
+                return f"{name} is {found[0]} {found[1]}, expected {shape} {kind}"
+            if engine.get_tensor_location(name) != self._trt.TensorLocation.DEVICE:
+                return f"{name} is wanted in the host's memory"
+        # Not every version can tell.
+        aliased: Callable[[str], object] | None = getattr(engine, "get_aliased_input_tensor", None)
+        for number in range((len(expected) - 3) // 2):
+            if aliased is not None and aliased(present_name(number)) != past_name(number):
+                return f"{present_name(number)} does not lie where {past_name(number)} does"
+        return ""
+
+
+class _Step:
+    """One plan on the GPU; see `device_engine.Step`."""
+
+    def __init__(self, library: Any, engine: Any, plan: Plan, device: Device) -> None:
+        self._trt, self._engine, self._plan, self._device = library, engine, plan, device
+        self.batch, self.scratch_bytes = plan.batch, int(engine.device_memory_size_v2)
+
+    def bound(self, addresses: Mapping[str, int], scratch: int) -> tuple[Work, bool]:
+        name, stream = self._plan.file.name, self._device.stream
+        context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise _cannot(f"{name}: no room on the GPU for its context")
+        context.set_device_memory(scratch, self.scratch_bytes)
+        for tensor, address in addresses.items():
+            if not context.set_tensor_address(tensor, address):
+                raise _cannot(f"{name}: {tensor} is refused at {address:#x}")
+
+        def enqueue() -> None:
+            if not context.execute_async_v3(stream):
+                raise EngineError(f"{name}: TensorRT could not enqueue the step")
+
+        capturable = getattr(context, "is_stream_capturable", None)  # the RTX flavour's alone
+        return enqueue, capturable is None or bool(capturable(stream))
+
+
+def _cannot(reason: str) -> EngineError:
+    return EngineError(f"the tensorrt engine cannot run here: {reason}")

@@ -31,6 +31,8 @@ def make(request: pytest.FixtureRequest) -> Make:
     """make(spec=..., capacity=...): a fresh engine of this kind, with the same weights every time."""
     name = request.param
     reason = why_not(name)
+    if name == "tensorrt" and reason is None:
+        reason = "serves built plans only: test_device_engine holds its slots to this, the GPU run its answers"
     if reason is not None:
         pytest.skip(f"{name}: {reason}")
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 
 from rtseg import nvidia
@@ -65,15 +64,6 @@ def test_batches_hold_the_capacity_in_whole_blocks(capacity: int) -> None:
     assert sizes == sorted(set(sizes))
     assert capacity <= sizes[-1] < capacity + 64
     assert all(size % tiles_of(size).streams == 0 for size in sizes)
-
-
-def test_rounds_hold_every_row_once_and_no_slot_twice() -> None:
-    slots = np.array([4, 1, 4, 4, 0, 1, 7], np.int32)
-    rounds = [np.arange(7)[rows].tolist() for rows in cuda_engine._rounds(slots)]
-    assert rounds == [[0, 1, 4, 6], [2, 5], [3]]
-    assert [np.arange(3)[rows].tolist() for rows in cuda_engine._rounds(np.zeros(3, np.int32))] == [[0], [1], [2]]
-    assert list(cuda_engine._rounds(np.arange(5, dtype=np.int32))) == [slice(0, 5)]
-    assert not list(cuda_engine._rounds(np.empty(0, np.int32)))
 
 
 def test_without_a_gpu_the_reason_is_one_line() -> None:

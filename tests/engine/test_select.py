@@ -10,7 +10,7 @@ import pytest
 
 from rtseg import nvidia
 from rtseg.bundle import Bundle
-from rtseg.engine import cuda_engine, parity, select
+from rtseg.engine import cuda_engine, parity, select, tensorrt_library
 from rtseg.engine.base import Engine
 from rtseg.engine.numba_engine import NumbaEngine
 from rtseg.engine.select import choose, make_engine, told
@@ -53,19 +53,37 @@ def test_without_a_gpu_numba_serves_and_says_why_once(caplog: pytest.LogCaptureF
     assert told(reasons).startswith("no tensorrt or cuda: no NVIDIA driver here: ")
 
 
-@pytest.mark.parametrize("meant", [True, False])
+@pytest.mark.parametrize("installed", [True, False])
 @WITHOUT_GPU
-def test_a_line_is_only_written_where_a_gpu_was_meant(
-    meant: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_library_that_was_installed_for_nothing_is_the_daemons_one_line(
+    installed: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that is installed for nothing is worth one line; a plain CPU machine none."""
-    found = {"numpy"} if meant else {"no_such_library"}
-    monkeypatch.setattr(select, "TENSORRT_LIBRARIES", found)
+    """Choosing an engine without a GPU says nothing, whatever is installed; a daemon notes a library in vain."""
+    monkeypatch.setattr(select, "TENSORRT", ("numpy",) if installed else ("no_such_library",))
     with caplog.at_level(logging.INFO, logger="rtseg"):
         assert make_engine(BUNDLE, "auto").name == "numba"
+        select.note_unused("numba")
+        assert not caplog.records
+        select.note_unused("auto")
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == meant
+    assert len(lines) == installed
     assert all("numba, on the CPU (no tensorrt or cuda: no NVIDIA" in line for line in lines)
+
+
+def test_a_gpu_that_is_not_used_is_a_warning(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = nvidia.Gpu("pretended", (9, 0), 2**36, 132, (13, 0))
+    monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
+    monkeypatch.setattr(cuda_engine, "available", lambda: "no triton")
+    monkeypatch.setattr(tensorrt_library, "installed", lambda flavour: None)
+    with caplog.at_level(logging.INFO, logger="rtseg"):
+        assert make_engine(BUNDLE, "auto").name == "numba"
+        select.note_unused("auto")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert (
+        "no tensorrt: the package 'tensorrt' or 'tensorrt-rtx' is not installed; no cuda: no triton"
+        in record.getMessage()
+    )
 
 
 def test_an_engine_that_answers_wrongly_does_not_serve(

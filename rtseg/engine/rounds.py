@@ -1,0 +1,26 @@
+"""A batch cut into rounds within which no slot comes twice: what an engine may hand to a device at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+I32 = NDArray[np.int32]
+
+
+def rounds(slots: I32) -> Iterator[I32 | slice]:
+    """The rows of a batch in rounds within which no slot comes twice, each slot's rows in their order."""
+    n = len(slots)
+    if n == 0:
+        return
+    if n == 1 or len(np.unique(slots)) == n:
+        yield slice(0, n)
+        return
+    order = np.argsort(slots, kind="stable")
+    starts = np.flatnonzero(np.diff(slots[order], prepend=slots[order[0]] - 1))
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
+    by_round = np.argsort(rank, kind="stable").astype(np.int32)
+    yield from np.split(by_round, np.cumsum(np.bincount(rank))[:-1])

@@ -28,6 +28,7 @@ from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError
 from rtseg.frames import Frame
 from rtseg.predictions import Prediction
+from rtseg.serve import relay as relaying
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.board import stream_counts
 from rtseg.serve.guard import AccessError, Guard
@@ -49,6 +50,7 @@ from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import same_source
 from rtseg.serve.realtime import Collector, Grants
 from rtseg.serve.rehearsal import Rehearsal
+from rtseg.serve.relay import NOBODY, Relay
 from rtseg.serve.streams import Stream, StreamError, Streams
 from rtseg.serve.tape import Tape
 from rtseg.serve.upkeep import Upkeep
@@ -87,7 +89,9 @@ class Daemon:
     latency: per stage; `decode` of a frame, `step` and `publish` of a batch, `total` from receipt to publishing.
     """
 
-    def __init__(self, classifier: Classifier, settings: ServeSettings) -> None:
+    def __init__(self, classifier: Classifier, settings: ServeSettings, relay: Relay | None = None) -> None:
+        self._relay, self._kept_ns = relay, 0
+        self._keeping: deque[str] = deque()
         self._settings = settings
         self._queue: deque[_Waiting] = deque()
         self._vigil: Vigil[Stream] = Vigil()
@@ -117,6 +121,8 @@ class Daemon:
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
         self.frames, predictions = self._addresses
+        if relay is not None:
+            predictions = relay.predictions
         places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
         self._streams = Streams(Model(classifier, predictions, places))
         self._loader = Loader(settings, predictions)
@@ -125,6 +131,7 @@ class Daemon:
             self._guard = Guard(self._gatekeeper, settings, self._addresses)
             self._gatekeeper.start()
         self._outlet = Outlet(self._router, self._xpub, self._served_to, self._guard)
+        self._outlet.relayed = relay is not None
         try:
             self._tape = self._outlet.tape = Tape(self._streams.model, settings) if settings.record else None
         except BaseException:
@@ -188,6 +195,7 @@ class Daemon:
         self._look_for_idle_streams(now_ns)
         self._look_for_orders()
         self._look_at_tape()
+        self._keep_state(now_ns)
         if now_ns - self._beat_ns > self._settings.heartbeat_s * 1e9:
             self._beat_ns = now_ns
             self._outlet.beat(self._about_stream)
@@ -303,6 +311,11 @@ class Daemon:
         for _ in range(TAKEN_AT_ONCE * self._settings.max_batch):
             parts = router.recv_multipart() if guard is None else guard.receive(router)
             t_recv_ns = clock()
+            if self._relay is not None and parts is not None:
+                parts = parts[1:]
+                if len(parts) == 2 and parts[0] == NOBODY:
+                    self._hear_front(parts[1], t_recv_ns)
+                    parts = None
             if parts is None:
                 pass
             elif len(parts) == 2:
@@ -497,6 +510,32 @@ class Daemon:
         self._end(stream, "bye")
         self._outlet.answer(owner, {"type": "goodbye", "stream": stream.name, "counters": stream.counters()})
 
+    def _hear_front(self, data: bytes, now_ns: int) -> None:
+        """A client that is gone, or a stream that comes back from a worker that died."""
+        message = relaying.unpack(data)
+        if message["type"] == "gone":
+            self._outlet.gone.add(message["owner"])
+            return
+        hello = relaying.hello_of(message)
+        stream = self._streams.open(message["owner"], hello, self._streams.check(hello), now_ns)
+        if message["state"] is not None:
+            stream.session.restore(message["state"])
+        stream.answers = message["answers"]
+        LOG.info("stream %r is restored", stream.name)
+
+    def _keep_state(self, now_ns: int) -> None:
+        """Give the front the state of a stream whose turn it is: one at a time, all of them every `every_s`."""
+        if self._relay is None or self._queue:
+            return
+        if not self._keeping:
+            if now_ns - self._kept_ns > self._relay.every_s * 1e9:
+                self._kept_ns = now_ns
+                self._keeping.extend(stream.name for stream in self._streams)
+            return
+        stream = self._streams.find(self._keeping.popleft())
+        if stream is not None and stream.newest_seq >= 0:
+            self._outlet.tell_front(relaying.snapshot(stream))
+
     def _hear_beat(self, owner: bytes, message: dict[str, Any], now_ns: int) -> None:
         """A source that has no frame to send says that it is there; the times let it compare clocks."""
         name, t_source_ns = parse_beat(message)
@@ -617,6 +656,8 @@ class Daemon:
             self._tape.end(stream)
         if self._guard is not None:
             self._guard.closed(stream.name)
+        if self._relay is not None:
+            self._outlet.tell_front(relaying.ended(stream.name))
         LOG.info("stream %r closed: %s", stream.name, reason)
         if drift.get("out_of_range"):
             LOG.warning("stream %r: %s", stream.name, _told(drift))
@@ -684,14 +725,16 @@ def serve(
     classifier: Classifier,
     settings: ServeSettings,
     announce: Callable[[str], None] | None = None,
+    relay: Relay | None = None,
 ) -> dict[str, Any]:
     """Run a daemon until SIGINT or SIGTERM; returns its last status.
 
     announce gets two lines, `ready {json}` and `stopped {json}`; they go to stdout where it is None. Raises ServeError
-    where an address cannot be had. A second signal ends the process at once, with status 1.
+    where an address cannot be had. relay: for a worker behind a front. A second signal ends the process at once, with
+    status 1.
     """
     say = announce or _print
-    daemon = Daemon(classifier, settings)
+    daemon = Daemon(classifier, settings, relay)
     try:
         with stopped_by_signals(daemon):
             daemon.warm_up()

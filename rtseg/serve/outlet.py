@@ -5,6 +5,7 @@ Owns no session and decides nothing about streams. Never waits for a peer that d
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rtseg.predictions import Prediction, Quality
 from rtseg.serve.guard import Guard
 from rtseg.serve.latency import Histogram
 from rtseg.serve.messages import FLOAT32, VERSION, Served
+from rtseg.serve.relay import NOBODY, RELAY, ordinal
 from rtseg.serve.streams import Stream
 from rtseg.serve.tape import Tape
 
@@ -30,7 +32,8 @@ LATE, BROKEN = int(Quality.LATE), int(Quality.RESET | Quality.IDENTITY_JUMP)
 class Outlet:
     """The sending ends of the daemon's two sockets.
 
-    served: what answers a stream, by its name. tape: where what is published is recorded. counters: what was sent and
+    served: what answers a stream, by its name. relayed: whether there is a front between it and the clients; gone:
+    clients that the front cannot reach. tape: where what is published is recorded. counters: what was sent and
     refused. total: receipt to publishing of every answered frame.
     """
 
@@ -44,6 +47,8 @@ class Outlet:
         self._router, self._xpub, self._served, self._guard = router, xpub, served, guard
         self._packer = msgpack.Packer()
         self.tape: Tape | None = None
+        self.relayed = False
+        self.gone: set[bytes] = set()
         self._subscriptions = 0
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
@@ -59,6 +64,7 @@ class Outlet:
         """
         t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
         events, quality = prediction.events.tolist(), prediction.quality
+        stream.answers += 1
         keep_back = keep_back and True not in events and not quality & BROKEN
         stream.superseded += keep_back
         send = not keep_back and self._is_heard(stream)
@@ -78,7 +84,7 @@ class Outlet:
                 quality,
             )
             if send:
-                self._send(stream.topic, packed)
+                self._send(stream.topic, packed, stream.answers)
             if self.tape is not None:
                 self.tape.prediction(packed, t_pub_ns)
         self.total.add(took_ns)
@@ -126,9 +132,15 @@ class Outlet:
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
-    def _send(self, topic: bytes, packed: bytes) -> None:
-        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
+    def _send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
+        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it.
+
+        number: of a prediction, for a front.
+        """
         xpub = self._xpub
+        if self.relayed:
+            xpub.send_multipart([topic, packed, ordinal(number)] if number else [topic, packed])
+            return
         try:
             xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
         except zmq.Again:
@@ -142,13 +154,20 @@ class Outlet:
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
         """Send to one connection; whether it was there to take it."""
+        if owner in self.gone:
+            return False
         parts = [owner, self._packer.pack({"v": VERSION, **message})]
         try:
-            self._router.send_multipart(parts, zmq.NOBLOCK)
+            self._router.send_multipart([RELAY, *parts] if self.relayed else parts, zmq.NOBLOCK)
         except zmq.ZMQError:  # gone, or it reads nothing
             self.counters["unheard"] += 1
             return False
         return True
+
+    def tell_front(self, data: bytes) -> None:
+        """A message between a worker and its front."""
+        with contextlib.suppress(zmq.ZMQError):  # a front that is gone takes its workers along
+            self._router.send_multipart([RELAY, NOBODY, data], zmq.NOBLOCK)
 
     def complain(
         self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True

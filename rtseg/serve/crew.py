@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -28,6 +27,7 @@ LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
 """The first start may compile."""
 STOP_S = 10.0
+"""How long workers may take to drain."""
 
 
 class Worker:
@@ -43,6 +43,8 @@ class Worker:
 
     def start(self) -> None:
         """A fresh process; it is of use when `look` says so."""
+        if self.starts:
+            self._out.close()
         self.hang_up()
         self.ready = False
         self.starts += 1
@@ -68,6 +70,8 @@ class Worker:
             [sys.executable, "-m", "rtseg.serve.worker", json.dumps(about)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # The service manager hears from the front alone.
+            env={name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},
         )
         os.set_blocking(self._out.fileno(), False)
         self._said = b""
@@ -87,6 +91,16 @@ class Worker:
         self.ready = True
         return True
 
+    def send(self, parts: list[bytes]) -> bool:
+        """Hand it something, without waiting; whether it took it."""
+        if self.commands is None:
+            return False
+        try:
+            self.commands.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
     @property
     def dead(self) -> bool:
         """Whether its process has ended."""
@@ -102,12 +116,8 @@ class Worker:
     def end(self) -> None:
         """Make sure that it has ended."""
         if not self.dead:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            self.process.kill()
+            self.process.wait()
         self._out.close()
         self.hang_up()
 
@@ -131,19 +141,16 @@ class Crew:
     def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rtseg-workers-")
         folder = Path(self._folder.name)
-        self.workers = [Worker(i, bundle, settings, predictions, folder) for i in range(settings.workers)]
-
-    def __iter__(self) -> Iterator[Worker]:
-        return iter(self.workers)
-
-    def __len__(self) -> int:
-        return len(self.workers)
+        self.workers: list[Worker] = []
+        try:
+            for number in range(settings.workers):
+                self.workers.append(Worker(number, bundle, settings, predictions, folder))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """End all of them."""
-        for worker in self.workers:
-            if not worker.dead:
-                worker.process.terminate()
+        """End all of them; those that were told to and have not are killed."""
         for worker in self.workers:
             worker.end()
         self._folder.cleanup()

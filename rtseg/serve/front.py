@@ -1,8 +1,8 @@
 """The front of several workers: one address for clients, streams spread by a hash of their names, nothing lost.
 
 Hands messages on and looks into them only to know their stream. What a worker would have to know to go on where another
-one died, the front has: of every stream its hello, its last snapshot, and the frames that came since. A worker that
-comes back gets them, steps what it has to step again, and what was published before is not published twice.
+one died, the front has (`kept`). A worker that comes back gets it, steps what it has to step again, and what was
+published before is not published twice.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import logging
 import os
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import zmq
@@ -27,9 +25,16 @@ from rtseg.errors import RtsegError, ServeError
 from rtseg.serve import relay
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.asked import Asked
-from rtseg.serve.crew import FIRST_S, Crew, Worker
-from rtseg.serve.daemon import DRAIN_S, LINGER_MS, QUIET_MS, stopped_by_signals
-from rtseg.serve.messages import VERSION, parse_to_daemon
+from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
+from rtseg.serve.guard import AccessError
+from rtseg.serve.kept import KeptStreams
+from rtseg.serve.load import CapacityError, Gauge
+from rtseg.serve.messages import MessageError, parse_to_daemon
+from rtseg.serve.outlet import Outlet
+from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
+from rtseg.serve.streams import StreamError
+from rtseg.serve.systemd import Notifier
+from rtseg.serve.topics import Topics
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -40,20 +45,6 @@ AT_ONCE = 256
 """Messages of one socket before the next one has its turn."""
 
 
-@dataclass(eq=False)
-class Kept:
-    """What a stream's next worker must know.
-
-    state: its last snapshot, and `answers` that had been given then; frames: (seq, as it came) since.
-    """
-
-    owner: bytes
-    hello: bytes
-    state: bytes | None = None
-    answers: int = 0
-    frames: deque[tuple[int, bytes]] = field(default_factory=deque)
-
-
 class Front:
     """Binds the clients' addresses and starts the workers. Raises ServeError where it can't."""
 
@@ -62,13 +53,9 @@ class Front:
         self._stopping = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._addresses: list[str] = []
-        self._streams: dict[str, Kept] = {}
-        self._answers: dict[bytes, int] = {}  # topic -> number of the last answer that was published
-        self._greeting: dict[tuple[bytes, str], bytes] = {}  # hellos that are not answered yet
-        self._topics: set[bytes] = set()
-        self._confirmed: dict[bytes, list[int]] = {}
-        self._held: list[deque[list[bytes]]] = [deque() for _ in range(settings.workers)]
-        self._asked = Asked(settings.workers)
+        self._kept = KeptStreams(settings)
+        self._topics, self._asked = Topics(settings.workers), Asked()
+        self._gauge, self._notifier = Gauge(settings.max_load), Notifier()
         self._crew: Crew | None = None
         try:
             self._router = self._listen(zmq.ROUTER, settings.frames)
@@ -78,6 +65,7 @@ class Front:
         except BaseException:
             self.close()
             raise
+        self._outlet = Outlet(self._router, self._xpub)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -99,26 +87,29 @@ class Front:
                     raise ServeError(f"worker {worker.number} ended at once, with status {worker.process.returncode}")
             if time.monotonic() > deadline:
                 raise ServeError(f"the workers did not get ready within {FIRST_S:g} s")
+            if self._stopping:
+                return
             time.sleep(POLL_MS / 1000)
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
+        self._notifier.ready(f"serving with {len(self.workers)} workers at {self.frames}")
         while not self._stopping:
             self._turn(POLL_MS)
-            self._look_at_workers()
+            self._look_around()
+        self._notifier.stopping()
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
         for worker in self.workers:
             worker.process.terminate()
-        deadline = time.monotonic() + DRAIN_S + LINGER_MS / 1000
+        deadline = time.monotonic() + STOP_S
         while not all(worker.dead for worker in self.workers) and time.monotonic() < deadline:
             self._turn(QUIET_MS)
         while self._turn(QUIET_MS):
             pass
         for topic in self._topics:
-            stopping = {"v": VERSION, "stream": topic.decode(errors="replace"), "type": "stopping"}
-            self._xpub.send_multipart([topic, msgpack.packb(stopping)])
+            self._outlet.announce(topic, {"type": "stopping"})
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
@@ -128,6 +119,7 @@ class Front:
         """End the workers and close the sockets."""
         if self._crew is not None:
             self._crew.close()
+        self._notifier.close()
         self._context.destroy(linger=LINGER_MS)
         for address in self._addresses:
             remove_ipc_file(address)
@@ -136,28 +128,38 @@ class Front:
         socket = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
         socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
-        socket.setsockopt(zmq.ROUTER_MANDATORY if kind == zmq.ROUTER else zmq.XPUB_VERBOSE, 1)
+        options = (zmq.ROUTER_MANDATORY,) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSE, zmq.XPUB_NODROP)
+        for option in options:
+            socket.setsockopt(option, 1)
         self._addresses.append(bind(socket, address, keyed=False))
         return socket
 
     def _turn(self, timeout_ms: int) -> bool:
         ready = dict(self._poller.poll(timeout_ms))
+        started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
             _all_of(self._xpub, self._subscription)
         if self._router in ready:
-            _all_of(self._router, self._from_client)
+            taken = _all_of(self._router, self._from_client)
         for worker in self.workers:
             if worker.answers is not None and worker.answers in ready:
-                _all_of(worker.answers, partial(self._published, worker.number))
+                _all_of(worker.answers, partial(self._published, worker))
             if worker.commands is not None and worker.commands in ready:
                 _all_of(worker.commands, self._answered)
+        now_ns = time.monotonic_ns()
+        self._gauge.add(now_ns - started_ns, taken, now_ns)
         return bool(ready)
 
-    def _look_at_workers(self) -> None:
+    def _look_around(self) -> None:
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns < LOOK_NS:
             return
         self._looked_ns = now_ns
+        self._notifier.alive(now_ns)
+        for topic in self._topics.unwanted():
+            for worker in self.workers:
+                if worker.answers is not None:
+                    worker.answers.send(b"\x00" + topic)
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -169,14 +171,18 @@ class Front:
                 self._connected(worker)
 
     def _forget(self, worker: Worker) -> None:
-        for socket in (worker.commands, worker.answers):
+        """Take what a dead worker still said, then hang up."""
+        for socket, take in ((worker.answers, partial(self._published, worker)), (worker.commands, self._answered)):
             if socket is not None:
+                while socket.poll(QUIET_MS):
+                    _all_of(socket, take)
                 self._poller.unregister(socket)
+        self._topics.forget_worker(worker.number)
         for client in self._asked.give_up():
-            self._tell(client, {"type": "error", "kind": "ServeError", "reason": "a worker ended: ask again"})
+            self._refuse(client, None, ServeError("a worker ended before it answered: ask again"), limited=False)
 
     def _connected(self, worker: Worker) -> None:
-        """A worker serves, or serves again: its streams come back, with all that it has to step."""
+        """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
         assert worker.commands is not None
         assert worker.answers is not None
         self._poller.register(worker.commands, zmq.POLLIN)
@@ -184,16 +190,15 @@ class Front:
         for topic in self._topics:
             worker.answers.send(b"\x01" + topic)
         back = 0
-        for name, kept in self._streams.items():
+        for name, told in self._kept.restored():
             if self._worker_of(name) is worker:
                 back += 1
-                told = relay.restore(kept.owner, kept.hello, kept.state, kept.answers)
                 worker.commands.send_multipart([relay.NOBODY, told])
-                for _, data in kept.frames:
-                    worker.commands.send_multipart([kept.owner, data])
-        held = self._held[worker.number]
-        while held:
-            worker.commands.send_multipart(held.popleft())
+        for owner, kind, name, data in self._kept.unanswered():
+            if self._worker_of(name) is worker:
+                if kind == "hello":
+                    self._contest(owner, name, worker)
+                self._hand_on(worker, owner, name, data, time.monotonic_ns())
         LOG.info("worker %d serves, %d streams are back", worker.number, back)
 
     def _worker_of(self, stream: str) -> Worker:
@@ -201,163 +206,169 @@ class Front:
         return self.workers[zlib.crc32(stream.encode(errors="replace")) % len(self.workers)]
 
     def _from_client(self, parts: list[bytes]) -> None:
-        owner, data = parts[0], parts[-1]
+        """Whatever one client sends, the others are served."""
+        now_ns, owner, kind = time.monotonic_ns(), parts[0], "frame"
+        name: str | None = None
+        seq: int | None = None
         try:
-            kind, message = parse_to_daemon(data)
-        except RtsegError:
-            kind, message = "error", {}  # a worker says what is wrong with it
-        name = message.get("stream")
-        if kind in ("status", "load") and name is None:
-            self._ask_all(owner, kind, data)
-            return
-        if kind == "stop" and self._settings.control:
-            self._tell(owner, {"type": "stopping"})
-            self.stop()
-            return
-        worker = self._worker_of(name if isinstance(name, str) else "")
-        if isinstance(name, str):
-            if kind == "frame" and self._keep(owner, name, message.get("seq"), data) and not worker.ready:
-                return  # it is among what the worker gets when it is back
-            if kind == "hello":
-                self._greet(owner, name, data, worker)
-        self._send(worker, parts)
+            if len(parts) != 2:
+                raise MessageError(f"expected one message part, got {len(parts) - 1}")
+            kind, message = parse_to_daemon(parts[1])
+            stated = message.get("stream")
+            name = stated if isinstance(stated, str) else None
+            seq = message["seq"] if type(message.get("seq")) is int else None
+            if kind in ("status", "load", "stop"):
+                self._control(owner, kind, parts[1])
+            elif kind == "frame":
+                self._frame(owner, name or "", seq, parts[1], now_ns)
+            else:
+                self._ask(owner, kind, name or "", message, parts[1], now_ns)
+        except RtsegError as error:
+            self._refuse(owner, name, error, seq, limited=kind == "frame")
+        except Exception as error:
+            if self._refuse(owner, name, error, seq):
+                LOG.exception("a message of stream %r could not be handled", name)
 
-    def _keep(self, owner: bytes, name: str, seq: object, data: bytes) -> bool:
-        kept = self._streams.get(name)
-        if kept is None or kept.owner != owner or type(seq) is not int:
+    def _refuse(
+        self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
+    ) -> bool:
+        return self._outlet.complain(owner, None if name is None else name[:200], seq, error, limited=limited)
+
+    def _frame(self, owner: bytes, name: str, seq: int | None, data: bytes, now_ns: int) -> None:
+        kept = self._kept.find(name, owner)
+        worker = self._worker_of(name)
+        left_out = False if kept is None or seq is None else kept.keep(seq, now_ns, data)
+        if worker.ready:
+            self._hand_on(worker, owner, name, data, now_ns)
+        elif kept is None:
+            raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
+        elif left_out:
+            self._outlet.counters["dropped frames"] += 1
+            raise CapacityError(
+                f"worker {worker.number} is being replaced and {kept.most} frames of stream {name!r} wait for it: the "
+                "oldest is left out"
+            )
+
+    def _ask(self, owner: bytes, kind: str, name: str, message: dict[str, Any], data: bytes, now_ns: int) -> None:
+        """A hello, a bye or a beat."""
+        worker = self._worker_of(name)
+        if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
+            return
+        if kind != "beat":
+            self._kept.ask(owner, kind, name, data)
+        if worker.ready:
+            if kind == "hello":
+                self._contest(owner, name, worker)
+            self._hand_on(worker, owner, name, data, now_ns)
+
+    def _may_come(self, owner: bytes, name: str, fps: object) -> bool:
+        """Whether the front itself can take one stream more; where not, the hello is answered."""
+        if self._kept.find(name) is not None or not isinstance(fps, int | float):
+            return True
+        try:
+            self._gauge.admit(name[:200], float(fps), self._kept.declared_fps)
+        except CapacityError as error:
+            self._outlet.counters["refused hellos"] += 1
+            self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})
             return False
-        kept.frames.append((seq, data))
-        if len(kept.frames) > self._settings.queue_messages:
-            kept.frames.popleft()
         return True
 
-    def _greet(self, owner: bytes, name: str, data: bytes, worker: Worker) -> None:
+    def _contest(self, owner: bytes, name: str, worker: Worker) -> None:
         """Before a hello: a worker cannot see whether a stream's present owner still lives; the front can."""
-        self._greeting[owner, name] = data
-        kept = self._streams.get(name)
+        kept = self._kept.find(name)
         if (
             kept is not None
             and kept.owner != owner
-            and not self._tell(kept.owner, {"type": "contested", "stream": name})
+            and not self._outlet.answer(kept.owner, {"type": "contested", "stream": name})
         ):
-            self._send(worker, [relay.NOBODY, relay.gone(kept.owner)])
+            worker.send([relay.NOBODY, relay.gone(kept.owner)])
 
-    def _ask_all(self, client: bytes, kind: str, data: bytes) -> None:
-        if not all(worker.ready for worker in self.workers):
-            self._tell(client, {"type": "error", "kind": "ServeError", "reason": "a worker is starting: ask again"})
+    def _control(self, owner: bytes, kind: str, data: bytes) -> None:
+        if kind == "status":
+            able = [worker for worker in self.workers if worker.ready]
+            if not able:
+                raise ServeError("all workers are starting: ask again")
+            question = self._asked.begin(owner, len(able))
+            for worker in able:
+                self._hand_on(worker, question, "", data, time.monotonic_ns())
             return
-        question = self._asked.begin(client, kind)
-        for worker in self.workers:
-            self._send(worker, [question, data])
+        if not self._settings.control:
+            raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
+        if kind == "stop":
+            LOG.info("asked to stop")
+            self._outlet.answer(owner, {"type": "stopping"})
+            self.stop()
+            return
+        # All workers would have to take it or none, in the midst of which one may die.
+        raise ServeError("load is not taken by a daemon with workers: start it again with the new bundle")
 
-    def _send(self, worker: Worker, parts: list[bytes]) -> None:
-        if not worker.ready or worker.commands is None:
-            self._held[worker.number].append(parts)
-            return
-        try:
-            worker.commands.send_multipart(parts, zmq.NOBLOCK)
-        except zmq.Again:
+    def _hand_on(self, worker: Worker, owner: bytes, name: str, data: bytes, now_ns: int) -> None:
+        if not worker.send([owner, relay.packed_number(now_ns), data]):
             reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
-            self._tell(parts[0], {"type": "error", "kind": "ServeError", "reason": reason})
-
-    def _tell(self, client: bytes, message: dict[str, Any]) -> bool:
-        return self._pass_on([client, msgpack.packb({"v": VERSION, **message})])
-
-    def _pass_on(self, parts: list[bytes]) -> bool:
-        try:
-            self._router.send_multipart(parts, zmq.NOBLOCK)
-        except zmq.ZMQError:  # gone, or it reads nothing
-            return False
-        return True
+            self._refuse(owner, name, CapacityError(reason))
 
     def _answered(self, parts: list[bytes]) -> None:
         """From a worker to a client, or to the front itself."""
         owner, data = parts
         if owner == relay.NOBODY:
-            told = relay.unpack(data)
-            if told["type"] == "ended":
-                self._streams.pop(told["stream"], None)
-            else:
-                self._note_snapshot(told)
+            self._kept.note(relay.unpack(data))
             return
         message = msgpack.unpackb(data)
         if self._asked.knows(owner):
             whole = self._asked.add(owner, message)
             if whole is not None:
                 client, answer = whole
-                about = [{"pid": w.process.pid, "starts": w.starts} for w in self.workers]
-                self._tell(client, answer | ({"workers": about} if answer["type"] == "status" else {}))
+                self._outlet.answer(client, answer | (self._about() if answer["type"] == "status" else {}))
             return
-        kind, name = message.get("type"), message.get("stream")
-        if kind == "contested":
+        if message.get("type") == "contested":
             return  # said before the hello was handed on
-        if kind in ("accepted", "refused"):
-            hello = self._greeting.pop((owner, name), None)
-            if kind == "accepted" and hello is not None:
-                self._opened(owner, name, hello, message.get("resumed"))
-        self._pass_on(parts)
+        self._kept.answered(owner, message)
+        self._outlet.answer(owner, message)
 
-    def _opened(self, owner: bytes, name: str, hello: bytes, resumed: object) -> None:
-        before = self._streams.get(name)
-        if before is not None and resumed is not None:
-            before.owner = owner  # the same stream goes on over another connection
-        else:
-            self._streams[name] = Kept(owner, hello)
-
-    def _note_snapshot(self, message: dict[str, Any]) -> None:
-        kept = self._streams.get(message["stream"])
-        if kept is None or message["answers"] < kept.answers:
-            return
-        kept.state, kept.answers = message["state"], message["answers"]
-        while kept.frames and kept.frames[0][0] <= message["seq"]:
-            kept.frames.popleft()
+    def _about(self) -> dict[str, Any]:
+        """The front's own share of the status."""
+        workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
+        own = {"load": round(self._gauge.load()[0], 4), "counters": dict(self._outlet.counters)}
+        return {"workers": workers, "front": own}
 
     def _subscription(self, parts: list[bytes]) -> None:
-        said = parts[0]
-        if said[:1] == b"\x01":
-            self._topics.add(said[1:])
-        else:
-            self._topics.discard(said[1:])
+        said, topic = parts[0][:1], parts[0][1:]
+        if said == b"\x00":
+            self._topics.unsubscribed(topic)
+            return
+        if said != b"\x01":
+            return
+        confirmed = self._topics.subscribed(topic)
+        if confirmed is not None:
+            self._outlet.send(topic, confirmed)
+            return
         for worker in self.workers:
             if worker.answers is not None:
-                worker.answers.send(said)
+                worker.answers.send(parts[0])
 
-    def _published(self, at: int, parts: list[bytes]) -> None:
-        topic = parts[0]
+    def _published(self, worker: Worker, parts: list[bytes]) -> None:
+        topic, data = parts[0], parts[1]
         if len(parts) == 3:
-            number = relay.number_of(parts[2])
-            if number <= self._answers.get(topic, 0):
-                return
-            self._answers[topic] = number
-            self._xpub.send_multipart(parts[:2])
+            if self._kept.is_news(topic, relay.number_in(parts[2])):
+                self._outlet.send(topic, data)
             return
-        event = msgpack.unpackb(parts[1])
+        event = msgpack.unpackb(data)
         kind = event.get("type")
         if kind == "subscribed":
-            if not self._is_confirmed(topic, at):
+            if not self._topics.confirmed(topic, worker.number, data):
                 return
-        elif kind == "stopping" or (kind == "beat" and self._worker_of(event["stream"]).number != at):
+        elif kind == "stopping" or (kind == "beat" and self._worker_of(event["stream"]) is not worker):
             return
-        elif kind in ("opened", "closed"):  # in the order in which answers come, other than what clients are told
-            self._answers.pop(topic, None)
-        self._xpub.send_multipart(parts)
-
-    def _is_confirmed(self, topic: bytes, at: int) -> bool:
-        """Whether the last worker has now confirmed a subscription that the others have confirmed before."""
-        counts = self._confirmed.setdefault(topic, [0] * len(self.workers))
-        before = min(counts)
-        counts[at] += 1
-        return min(counts) > before
+        self._outlet.send(topic, data)
 
 
-def _all_of(socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None]) -> None:
-    """Take what waits at a socket, up to AT_ONCE messages."""
-    for _ in range(AT_ONCE):
-        try:
-            parts = socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        take(parts)
+def _all_of(socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None]) -> int:
+    """Take what waits at a socket, up to AT_ONCE messages; how many."""
+    for taken in range(AT_ONCE):
+        if not cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            return taken
+        take(socket.recv_multipart())
+    return AT_ONCE
 
 
 def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> None:
@@ -366,7 +377,7 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
     announce gets two lines, `ready {json}` and `stopped {json}`; stdout where it is None. Raises ServeError where an
     address or a worker cannot be had.
     """
-    say = announce or _print
+    say = announce or print_line
     front = Front(bundle, settings)
     try:
         with stopped_by_signals(front):
@@ -374,13 +385,9 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
             pids = [worker.process.pid for worker in front.workers]
             first = front.workers[0].about
             about = {"frames": front.frames, "predictions": front.predictions, "pid": os.getpid(), "workers": pids}
-            about |= {key: first[key] for key in ("model", "engine", "loop")}
+            about |= {key: first[key] for key in ("model", "engine", "loop") if key in first}
             say(f"ready {json.dumps(about)}")
             front.run()
             say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers]})}")
     finally:
         front.close()
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)

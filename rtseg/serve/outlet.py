@@ -5,7 +5,6 @@ Owns no session and decides nothing about streams. Never waits for a peer that d
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from rtseg.predictions import Prediction, Quality
 from rtseg.serve.guard import Guard
 from rtseg.serve.latency import Histogram
 from rtseg.serve.messages import FLOAT32, VERSION, Served
-from rtseg.serve.relay import NOBODY, RELAY, ordinal
 from rtseg.serve.streams import Stream
 from rtseg.serve.tape import Tape
 
@@ -32,23 +30,14 @@ LATE, BROKEN = int(Quality.LATE), int(Quality.RESET | Quality.IDENTITY_JUMP)
 class Outlet:
     """The sending ends of the daemon's two sockets.
 
-    served: what answers a stream, by its name. relayed: whether there is a front between it and the clients; gone:
-    clients that the front cannot reach. tape: where what is published is recorded. counters: what was sent and
-    refused. total: receipt to publishing of every answered frame.
+    tape: where what is published is recorded. counters: what was sent and refused. total: receipt to publishing of
+    every answered frame.
     """
 
-    def __init__(
-        self,
-        router: zmq.Socket[bytes],
-        xpub: zmq.Socket[bytes],
-        served: Callable[[str], Served],
-        guard: Guard | None = None,
-    ) -> None:
-        self._router, self._xpub, self._served, self._guard = router, xpub, served, guard
+    def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], guard: Guard | None = None) -> None:
+        self._router, self._xpub, self._guard = router, xpub, guard
         self._packer = msgpack.Packer()
         self.tape: Tape | None = None
-        self.relayed = False
-        self.gone: set[bytes] = set()
         self._subscriptions = 0
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
@@ -84,7 +73,7 @@ class Outlet:
                 quality,
             )
             if send:
-                self._send(stream.topic, packed, stream.answers)
+                self.send(stream.topic, packed, stream.answers)
             if self.tape is not None:
                 self.tape.prediction(packed, t_pub_ns)
         self.total.add(took_ns)
@@ -100,12 +89,15 @@ class Outlet:
         """Something other than a prediction to all subscribers of a topic."""
         stream = topic.decode(errors="replace")
         packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
-        self._send(topic, packed)
+        self.send(topic, packed)
         if self.tape is not None and message["type"] not in ("subscribed", "beat"):
             self.tape.event(packed, time.monotonic_ns())
 
-    def hear_subscriptions(self) -> None:
-        """Confirm new subscriptions: from here on everything published reaches them."""
+    def hear_subscriptions(self, served_to: Callable[[str], Served]) -> None:
+        """Confirm new subscriptions: from here on everything published reaches them.
+
+        served_to: what answers a stream, by its name.
+        """
         while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             frame = self._xpub.recv(copy=False)
             said = frame.bytes
@@ -115,7 +107,7 @@ class Outlet:
                     continue
                 self._topics.add(topic)
                 self._subscriptions += 1
-                served = self._served(topic.decode(errors="replace"))
+                served = served_to(topic.decode(errors="replace"))
                 self.announce(topic, {"type": "subscribed", **served.to_fields()})
             elif said[:1] == b"\x00":
                 self._topics.discard(topic)
@@ -132,15 +124,12 @@ class Outlet:
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
-    def _send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
+    def send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
         """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it.
 
-        number: of a prediction, for a front.
+        number: of a prediction; only a front wants to know it.
         """
         xpub = self._xpub
-        if self.relayed:
-            xpub.send_multipart([topic, packed, ordinal(number)] if number else [topic, packed])
-            return
         try:
             xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
         except zmq.Again:
@@ -154,20 +143,13 @@ class Outlet:
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
         """Send to one connection; whether it was there to take it."""
-        if owner in self.gone:
-            return False
         parts = [owner, self._packer.pack({"v": VERSION, **message})]
         try:
-            self._router.send_multipart([RELAY, *parts] if self.relayed else parts, zmq.NOBLOCK)
+            self._router.send_multipart(parts, zmq.NOBLOCK)
         except zmq.ZMQError:  # gone, or it reads nothing
             self.counters["unheard"] += 1
             return False
         return True
-
-    def tell_front(self, data: bytes) -> None:
-        """A message between a worker and its front."""
-        with contextlib.suppress(zmq.ZMQError):  # a front that is gone takes its workers along
-            self._router.send_multipart([RELAY, NOBODY, data], zmq.NOBLOCK)
 
     def complain(
         self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True

@@ -39,8 +39,8 @@ class Stream:
 
     refused: its messages that were in error. waiting: frames that came and are not answered yet; dropping: how many of
     them will not be; dropped: how many never were. superseded: answers not published because a newer frame waited;
-    answers: all, published or not. heard: whether anybody listens, as of the subscriptions numbered heard_at. watched,
-    stale: see `vigil`. closed: nothing more comes of it.
+    answers: all, published or not; opened_ns: what a front tells two openings apart by. heard: whether anybody listens,
+    as of the subscriptions numbered heard_at. watched, stale: see `vigil`. closed: nothing more comes of it.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Stream:
     dropped: int = 0
     superseded: int = 0
     answers: int = 0
+    opened_ns: int = 0
     heard: bool = True
     heard_at: int = -1
     newest_seq: int = -1

@@ -34,7 +34,7 @@ def main(text: str) -> int:
     try:
         with background(settings.log_format):
             classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity)
-            serve(classifier, settings, relay=Relay(about["predictions"], settings.worker_snapshot_s))
+            serve(classifier, settings, relay=Relay(about["predictions"], settings.worker_snapshot_s, about["parent"]))
     except RtsegError as error:
         print(f"rtseg worker: {error}", file=sys.stderr)
         return 3
@@ -42,4 +42,7 @@ def main(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # the front waits, and taking the interpreter apart takes seconds on a busy machine

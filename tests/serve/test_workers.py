@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from rtseg.classifier import Classifier, load
-from rtseg.client import Publisher, Subscriber, ask_status
+from rtseg.client import Publisher, Subscriber, ask_load, ask_status
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError, SettingError
 from rtseg.predictions import Predictions
@@ -167,3 +168,45 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
 def test_what_cannot_be_had_together_is_said() -> None:
     with pytest.raises(SettingError, match="workers = 2 and record cannot be had together"):
         ServeSettings(workers=2, record="folder")
+
+
+def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier: Classifier) -> None:
+    walk = random_walk(40, 95)
+    before = status_of(child)["workers"]
+    with Raw(child.frames) as raw, Subscriber(child.predictions, "late") as subscriber:
+        for worker in before:
+            os.kill(worker["pid"], signal.SIGSTOP)  # neither hears the hello
+        raw.send(HELLO | {"stream": "late"})
+        for worker in before:
+            os.kill(worker["pid"], signal.SIGKILL)
+        assert raw.receive()["type"] == "accepted"
+        for t in range(40):
+            raw.send(frame_of(walk, t, stream="late"))
+        for worker in status_of(child)["workers"]:
+            os.kill(worker["pid"], signal.SIGKILL)
+        assert raw.ask(BYE | {"stream": "late"})["counters"]["frames"] == 40
+        subscriber.timeout_s = 60
+        assert table(list(subscriber)).probs.tobytes() == classifier.run(walk).probs.tobytes()
+
+
+def test_a_load_is_refused_with_the_reason(child: Child, tiny_bundle: Path) -> None:
+    with pytest.raises(ServeError, match="load is not taken by a daemon with workers"):
+        ask_load(child.frames, tiny_bundle)
+
+
+def test_workers_end_with_their_front(tiny_bundle: Path) -> None:
+    front = Child(tiny_bundle, workers=2).wait_ready()
+    front.process.kill()
+    front.rest()
+    deadline_s = time.monotonic() + 30
+    while any(_lives(pid) for pid in front.about["workers"]):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has waited for has."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False

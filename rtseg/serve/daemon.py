@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -20,6 +21,7 @@ from rtseg.classifier import Classifier
 from rtseg.config import ServeSettings
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.admission import Admission
+from rtseg.serve.ahead import Ahead
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind, RelayedOutlet
 from rtseg.serve.board import stream_counts
@@ -48,6 +50,8 @@ STREAMS_A_PIECE = 16
 TAKEN_AT_ONCE = 4
 """Messages read before the next batch is stepped, in batches: when a frame came is known as soon as it came."""
 SPINS = 20
+WARM_NS = 300_000
+"""So soon after work the caches still hold the model."""
 
 
 class Daemon:
@@ -60,6 +64,7 @@ class Daemon:
         self._settings, self._relay = settings, relay
         self._gauge, self._collector = Gauge(settings.max_load), Collector()
         self._rehearsal: Rehearsal | None = None
+        self._ahead = Ahead(settings.ahead_us) if settings.looks_ahead else None
         self._worked_ns = self._beat_ns = 0
         self._stopping = False
         self._started_ns = self._looked_ns = time.monotonic_ns()
@@ -243,7 +248,7 @@ class Daemon:
 
     def _turn(self, timeout_ms: int) -> bool:
         """Wait for messages, take those that have come, step a batch; whether there was anything to do."""
-        ready = self._spin(timeout_ms) if self._settings.busy_poll else dict(self._poller.poll(timeout_ms))
+        ready = self._wait(timeout_ms)
         if not ready and not self._batches:
             return False
         started_ns = time.monotonic_ns()
@@ -256,10 +261,39 @@ class Daemon:
         self._gauge.add(self._worked_ns - started_ns, stepped, self._worked_ns)
         return True
 
-    def _spin(self, timeout_ms: int) -> dict[Any, int]:
-        """The same as the poller, without ever sleeping."""
-        end_ns, clock = time.monotonic_ns() + timeout_ms * 1_000_000, time.monotonic_ns
-        rehearse_ns = self._settings.rehearse_us * 1000
+    def _wait(self, timeout_ms: int) -> dict[Any, int]:
+        """The sockets at which something waits, as soon as it does; none after the time."""
+        if not timeout_ms or (not self._settings.busy_poll and self._ahead is None):
+            return dict(self._poller.poll(timeout_ms))
+        now_ns = time.monotonic_ns()
+        end_ns = now_ns + timeout_ms * 1_000_000
+        if self._ahead is None:
+            return self._spin(end_ns, self._settings.rehearse_us * 1000)
+        window = self._ahead.window(self._streams, now_ns)
+        if window is None:
+            return dict(self._poller.poll(timeout_ms))
+        awake_ns, asleep_ns = window
+        if now_ns < awake_ns:
+            ready = self._sleep(min(awake_ns, end_ns) - now_ns)
+            if ready or awake_ns >= end_ns:
+                return ready
+            now_ns = time.monotonic_ns()
+        if now_ns - self._worked_ns > WARM_NS and self._rehearsal is not None:
+            self._rehearsal.once()
+            self._worked_ns = time.monotonic_ns()
+        return self._spin(min(asleep_ns, end_ns))
+
+    def _sleep(self, for_ns: int) -> dict[Any, int]:
+        """The same as the poller, which knows whole milliseconds only."""
+        ready = dict(self._poller.poll(0))  # must be asked first: the descriptors tell of news, not of what waits
+        if not ready:
+            select.select((self._router, self._xpub), (), (), for_ns / 1e9)
+            ready = dict(self._poller.poll(0))
+        return ready
+
+    def _spin(self, end_ns: int, rehearse_ns: int = 0) -> dict[Any, int]:
+        """The same without ever sleeping. rehearse_ns: after so long without work a frame is rehearsed; 0 = never."""
+        clock = time.monotonic_ns
         while True:
             for _ in range(SPINS):
                 if cast(int, self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
@@ -269,7 +303,7 @@ class Daemon:
             now_ns = clock()
             if now_ns >= end_ns or self._stopping:
                 return {}
-            if self._rehearsal is not None and now_ns - self._worked_ns > rehearse_ns:
+            if rehearse_ns and self._rehearsal is not None and now_ns - self._worked_ns > rehearse_ns:
                 self._rehearsal.once()
                 self._worked_ns = clock()
 

@@ -25,7 +25,9 @@ from rtseg.bundle import load_bundle
 from rtseg.errors import ServeError
 from rtseg.serve.messages import Hello, frame_message
 
-SILENCE_S = 2.0
+SILENCE_S = 5.0
+"""Who hears nothing for so long takes the rest for lost."""
+BETWEEN_S = 0.2
 CAMERAS_A_SOCKET = 50
 _TIMES = struct.Struct(">Q12xxQ10xxQ9xxQ")
 """seq, t_source_ns, t_recv_ns and t_pub_ns within a packed prediction (`rtseg.serve.packing`)."""
@@ -56,7 +58,7 @@ def send(
                     late_ns.append(int(-wait_s * 1e9))
                     way(camera, first + t)
             seqs[at] += n_frames
-            time.sleep(n_frames and SILENCE_S / 4)
+            time.sleep(BETWEEN_S)  # what is on its way arrives
         late = np.percentile(late_ns, (50, 99)).tolist() if late_ns else [0, 0]
         _say("done", {"late_us": [value / 1e3 for value in late]})
         sys.stdin.readline()  # the streams stay open until all has been read

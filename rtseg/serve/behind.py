@@ -56,13 +56,19 @@ class RelayedOutlet(Outlet):
 
 
 class Behind:
-    """A worker's dealings with its front. take, step_all: the daemon's; stop: called when the front is gone."""
+    """A worker's dealings with its front. take, step_all, stop: the daemon's."""
 
     def __init__(
-        self, place: Relay, outlet: RelayedOutlet, streams: Streams, take: Take, step_all: Callable[[], None]
+        self,
+        place: Relay,
+        outlet: RelayedOutlet,
+        streams: Streams,
+        take: Take,
+        step_all: Callable[[], None],
+        stop: Callable[[], None],
     ) -> None:
         self._place, self._outlet, self._streams = place, outlet, streams
-        self._take, self._step_all = take, step_all
+        self._take, self._step_all, self._stop = take, step_all, stop
         self._due: deque[str] = deque()
         self._told_ns = self._looked_ns = 0
         outlet.gone = set()
@@ -90,15 +96,16 @@ class Behind:
         """A stream has been closed."""
         self._outlet.tell_front(relay.ended(stream.name))
 
-    def look_around(self, now_ns: int, *, quiet: bool) -> bool:
-        """Give the front the state of a stream whose turn it is, when nothing waits; whether the front still lives.
+    def look_around(self, now_ns: int, *, quiet: bool) -> None:
+        """Give the front the state of a stream whose turn it is, when nothing waits; stop where the front is gone.
 
         One stream at a time, all of them every `every_s`; where something always waits, at every second of these.
         """
         if now_ns - self._looked_ns > PARENT_LOOK_NS:
             self._looked_ns = now_ns
             if os.getppid() != self._place.parent:
-                return False
+                LOG.error("the front is gone: this worker ends with it")
+                self._stop()
         every_ns = int(self._place.every_s * 1e9)
         if not self._due and now_ns - self._told_ns > every_ns:
             self._told_ns = now_ns
@@ -107,9 +114,11 @@ class Behind:
             stream = self._streams.find(self._due.popleft())
             if stream is not None and stream.session.last_seq is not None:
                 self._outlet.tell_front(relay.state_of(stream))
-        return True
 
     def _hear(self, message: dict[str, Any], now_ns: int) -> None:
+        if message["type"] == "stop":
+            self._stop()
+            return
         if message["type"] == "gone":
             if len(self._outlet.gone) >= MAX_GONE:
                 self._outlet.gone.clear()

@@ -6,6 +6,7 @@ a clock, and that has broad excepts: whatever one client sends or loads, the oth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -101,7 +102,7 @@ class Daemon:
         self._outlet = Outlet(self._router, self._xpub, self._guard)
         if relay is not None:
             outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
-            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all)
+            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self.stop)
         try:
             self._tape = self._outlet.tape = Tape(self._streams.model, settings) if settings.record else None
         except BaseException:
@@ -166,9 +167,8 @@ class Daemon:
         self._look_for_idle_streams(now_ns)
         self._look_for_orders()
         self._look_at_tape()
-        if self._behind is not None and not self._behind.look_around(now_ns, quiet=not self._batches):
-            LOG.error("the front is gone: this worker ends with it")
-            self.stop()
+        if self._behind is not None:
+            self._behind.look_around(now_ns, quiet=not self._batches)
         if now_ns - self._beat_ns > self._settings.heartbeat_s * 1e9:
             self._beat_ns = now_ns
             self._outlet.beat(self._about_stream)
@@ -476,13 +476,13 @@ def serve(
     """Run a daemon until SIGINT or SIGTERM; returns its last status.
 
     announce gets two lines, `ready {json}` and `stopped {json}`; they go to stdout where it is None. Raises ServeError
-    where an address cannot be had. relay: for a worker behind a front. A second signal ends the process at once, with
-    status 1.
+    where an address cannot be had. A second signal ends the process at once, with status 1. relay: for a worker, which
+    its front stops, and no signal.
     """
     say = announce or print_line
     daemon = Daemon(classifier, settings, relay)
     try:
-        with stopped_by_signals(daemon):
+        with stopped_by_signals(daemon) if relay is None else contextlib.nullcontext():
             daemon.warm_up()
             about: dict[str, Any] = {"frames": daemon.frames, "predictions": daemon.served.predictions}
             about |= {"model": daemon.served.model, "engine": daemon.served.engine, "pid": os.getpid()}

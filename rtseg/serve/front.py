@@ -102,7 +102,8 @@ class Front:
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
         for worker in self.workers:
-            worker.process.terminate()
+            if not worker.send([relay.NOBODY, relay.stop()]):
+                worker.process.kill()  # it has not begun to serve, or hangs
         deadline = time.monotonic() + STOP_S
         while not all(worker.dead for worker in self.workers) and time.monotonic() < deadline:
             self._turn(QUIET_MS)

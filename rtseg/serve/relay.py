@@ -21,7 +21,7 @@ RELAY = b"front"
 NOBODY = b""
 """Stands where a client would: the message is between front and worker."""
 _NUMBER = struct.Struct(">Q")
-_KINDS = ("stream", "ended", "restore", "gone")
+_KINDS = ("stream", "ended", "restore", "gone", "stop")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]])
 def gone(owner: bytes) -> bytes:
     """A client that can't be reached any more."""
     return _packed({"type": "gone", "owner": owner})
+
+
+def stop() -> bytes:
+    """The worker shall drain and end. No signal, for that would come before what is on its way."""
+    return _packed({"type": "stop"})
 
 
 def unpack(data: bytes) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def main(text: str) -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != about["parent"]:
         return 1  # it ended while this one began
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches all; the front tells its workers itself
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # ^C and service managers reach all; the front tells its workers itself
     settings = config.from_plain(about["settings"], ServeSettings)
     try:
         with background(settings.log_format):

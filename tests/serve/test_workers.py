@@ -149,6 +149,9 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
             raw.ask(HELLO)
             for t in range(20):
                 raw.send(frame_of(walk, t))
+            for pid in child.about["workers"]:  # ^C and service managers reach all processes
+                os.kill(pid, signal.SIGINT)
+                os.kill(pid, signal.SIGTERM)
             child.signal(signal.SIGTERM)
             heard = []
             while not (heard and isinstance(heard[-1], StreamEvent) and heard[-1].type == "stopping"):

@@ -482,13 +482,17 @@ class ServeSettings:
 
     backlog_frames: of one stream, at most so many wait to be stepped; what is beyond is dropped, oldest first, and
     counted. max_load: a hello is refused where the daemon would be busy for more than this share of the time (0 = any).
-    identity: what happens where a tracker seems to have mixed up two animals: `flag` the answer, `swap` them back, or
-    `reset` the stream; offline use takes the same word. heartbeat_s: how often subscribers hear that all is well.
+    workers: processes that share the streams, each with `capacity` places; worker_snapshot_s: how often a stream's
+    state is kept for a worker that might die. identity: what happens where a tracker seems to have mixed up two
+    animals: `flag` the answer, `swap` them back, or `reset` the stream; offline use takes the same word. heartbeat_s:
+    how often subscribers hear that all is well.
 
     cpus: cores that the daemon may use, the first one for its loop, the others for its network threads (empty = all).
     priority: real-time priority of the loop (1 to 99, SCHED_FIFO; 0 = none). busy_poll: look for frames without ever
     sleeping; takes a whole core. rehearse_us: with busy_poll, after so long without a frame the loop steps one of its
-    own and forgets the answer, so that the next frame finds warm caches (0 = never).
+    own and forgets the answer, so that the next frame finds warm caches (0 = never). ahead_us: without busy_poll, the
+    loop does that so long before the next frame is due, and looks for it without sleeping until as long after that, as
+    long as this takes no more than a quarter of the time (0 = never).
 
     keys: folder of keys (`rtseg keys`); with one every connection needs a key, and the addresses may lie beyond
     loopback. For a connection with a key: max_streams_per_key, and max_frames_per_s of each of its streams (0 = no
@@ -512,12 +516,15 @@ class ServeSettings:
     max_message_bytes: int = 1_000_000
     backlog_frames: int = 256
     max_load: float = 0.0
+    workers: int = 1
+    worker_snapshot_s: float = 2.0
     identity: str = "flag"
     heartbeat_s: float = 1.0
     cpus: tuple[int, ...] = ()
     priority: int = 0
     busy_poll: bool = False
     rehearse_us: int = 100
+    ahead_us: int = 0
     keys: str = ""
     max_streams_per_key: int = 64
     max_frames_per_s: float = 1000.0
@@ -539,14 +546,19 @@ class ServeSettings:
     @property
     def rehearses(self) -> bool:
         """Whether the loop steps frames of its own while it waits."""
-        return self.busy_poll and self.rehearse_us > 0
+        return self.looks_ahead or (self.busy_poll and self.rehearse_us > 0)
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the loop is awake before a frame is due."""
+        return self.ahead_us > 0 and not self.busy_poll
 
     def __post_init__(self) -> None:
         for name in ("capacity", "max_batch", "idle_timeout_s", "queue_messages", "max_message_bytes"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("backlog_frames", "heartbeat_s"):
+        for name in ("backlog_frames", "heartbeat_s", "workers", "worker_snapshot_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("max_load", "rehearse_us"):
+        for name in ("max_load", "rehearse_us", "ahead_us"):
             _require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
         _require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
         _require(0 <= self.priority <= 99, f"priority must lie in 0 .. 99, got {self.priority}")
@@ -557,6 +569,11 @@ class ServeSettings:
         _require(self.log_format in ("text", "json"), f"log_format must be one of text, json; got {self.log_format!r}")
         for name in ("record_buffer_mb", "record_snapshot_s", "record_sync_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        alone = [name for name in ("keys", "http", "record") if getattr(self, name)]
+        _require(
+            self.workers == 1 or not alone,
+            f"workers = {self.workers} and {', '.join(alone)} cannot be had together: serve with one worker",
+        )
         _require(bool(self.record) or not self.resume, "resume needs record: the folder that holds the recordings")
 
 

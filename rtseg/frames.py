@@ -69,6 +69,14 @@ def frame(
         raise FrameError(f"stream {stream!r}, seq {seq}: keypoints must have shape {(*shape, 2)}, got {points.shape}")
     if scores.shape != shape:
         raise FrameError(f"stream {stream!r}, seq {seq}: confidence must have shape {shape}, got {scores.shape}")
+    return own_frame(points, scores, seq=seq, t_source_ns=t_source_ns, stream=stream)
+
+
+def own_frame(points: Float32, scores: Float32, *, seq: int, t_source_ns: int, stream: str) -> Frame:
+    """The same from arrays (A, K, 2) and (A, K) of the right shapes that are nobody else's: cleaned in place, kept.
+
+    seq and t_source_ns must lie in 0 .. 2^63-1. Raises FrameError for what is in the arrays.
+    """
     problem = _clean(points, scores)
     if problem:
         raise FrameError(f"stream {stream!r}, seq {seq}: {_PROBLEMS[problem]}")

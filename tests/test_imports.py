@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "rtseg"
 
 # From the ground up. A part may import from lower floors, and on its own floor from parts that stand before it.
 FLOORS = (
-    ("errors", "pointers", "machine", "nvidia", "config", "skeleton"),
+    ("errors", "logs", "pointers", "machine", "nvidia", "config", "skeleton"),
     ("frames", "records", "resampling"),
     ("recorder",),
     ("recordings",),
@@ -31,7 +31,7 @@ FLOORS = (
     ("serve",),
     ("comeback", "client", "replay", "recorded", "verify", "bench"),
     ("paper",),
-    ("progress", "logs", "report", "daemon_report", "plan_report", "doctor"),
+    ("progress", "report", "daemon_report", "plan_report", "doctor"),
     ("cli",),
 )
 ORDER = [part for floor in FLOORS for part in floor]

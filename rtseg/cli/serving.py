@@ -48,6 +48,7 @@ def serve(
     predictions: Annotated[str | None, typer.Option(help="Address for predictions.")] = None,
     keys: Annotated[str | None, typer.Option(help="Folder of keys: every connection needs one (`rtseg keys`).")] = None,
     record: Annotated[str | None, typer.Option(help="Folder for recordings (MCAP), one file a run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the streams.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
@@ -57,9 +58,10 @@ def serve(
     from rtseg.engine.select import note_unused
     from rtseg.logs import background
     from rtseg.serve.daemon import serve as run
+    from rtseg.serve.front import serve_with_workers
 
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
-    given |= {"record": record, "resume": resume}
+    given |= {"record": record, "resume": resume, "workers": workers}
     chosen = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
     overrides = [*(set_ or ()), *chosen]
     try:
@@ -69,6 +71,8 @@ def serve(
             settings = config.from_plain({}, ServeSettings, overrides)
         with background(settings.log_format):
             note_unused(settings.engine)
+            if settings.workers > 1:
+                return serve_with_workers(bundle, settings)
             run(load(bundle, settings.engine, settings.slots, settings.identity), settings)
     except RtsegError as error:
         raise ServeError(str(error)) from error

@@ -60,5 +60,5 @@ class Gauge:
             raise CapacityError(
                 f"stream {name!r}: the daemon is busy {share:.0%} of the time with {measured_fps:.0f} frames per "
                 f"second; {fps:g} more would make it {expected:.0%}, above max_load = {self._max_load:g}: close a "
-                "stream, or serve on a faster machine"
+                "stream, serve with more workers, or on a faster machine"
             )

@@ -30,18 +30,12 @@ LATE, BROKEN = int(Quality.LATE), int(Quality.RESET | Quality.IDENTITY_JUMP)
 class Outlet:
     """The sending ends of the daemon's two sockets.
 
-    served: what answers a stream, by its name. tape: where what is published is recorded. counters: what was sent and
-    refused. total: receipt to publishing of every answered frame.
+    tape: where what is published is recorded. counters: what was sent and refused. total: receipt to publishing of
+    every answered frame.
     """
 
-    def __init__(
-        self,
-        router: zmq.Socket[bytes],
-        xpub: zmq.Socket[bytes],
-        served: Callable[[str], Served],
-        guard: Guard | None = None,
-    ) -> None:
-        self._router, self._xpub, self._served, self._guard = router, xpub, served, guard
+    def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], guard: Guard | None = None) -> None:
+        self._router, self._xpub, self._guard = router, xpub, guard
         self._packer = msgpack.Packer()
         self.tape: Tape | None = None
         self._subscriptions = 0
@@ -60,6 +54,7 @@ class Outlet:
         t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
         probs, labels, events, unsure = prediction.answers.plain(prediction.row)
         quality = prediction.quality
+        stream.answers += 1
         keep_back = keep_back and True not in events and not quality & BROKEN
         stream.superseded += keep_back
         send = not keep_back and self._is_heard(stream)
@@ -79,7 +74,7 @@ class Outlet:
                 quality,
             )
             if send:
-                self._send(stream.topic, packed)
+                self.send(stream.topic, packed, stream.answers)
             if self.tape is not None:
                 self.tape.prediction(packed, t_pub_ns)
         self.total.add(took_ns)
@@ -95,12 +90,15 @@ class Outlet:
         """Something other than a prediction to all subscribers of a topic."""
         stream = topic.decode(errors="replace")
         packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
-        self._send(topic, packed)
+        self.send(topic, packed)
         if self.tape is not None and message["type"] not in ("subscribed", "beat"):
             self.tape.event(packed, time.monotonic_ns())
 
-    def hear_subscriptions(self) -> None:
-        """Confirm new subscriptions: from here on everything published reaches them."""
+    def hear_subscriptions(self, served_to: Callable[[str], Served]) -> None:
+        """Confirm new subscriptions: from here on everything published reaches them.
+
+        served_to: what answers a stream, by its name.
+        """
         while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             frame = self._xpub.recv(copy=False)
             said = frame.bytes
@@ -110,7 +108,7 @@ class Outlet:
                     continue
                 self._topics.add(topic)
                 self._subscriptions += 1
-                served = self._served(topic.decode(errors="replace"))
+                served = served_to(topic.decode(errors="replace"))
                 self.announce(topic, {"type": "subscribed", **served.to_fields()})
             elif said[:1] == b"\x00":
                 self._topics.discard(topic)
@@ -127,8 +125,11 @@ class Outlet:
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
-    def _send(self, topic: bytes, packed: bytes) -> None:
-        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
+    def send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
+        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it.
+
+        number: of a prediction; only a front wants to know it.
+        """
         xpub = self._xpub
         try:
             xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)

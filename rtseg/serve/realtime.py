@@ -39,10 +39,11 @@ class Grants:
     def told(self) -> dict[str, Any]:
         """What was granted, for the ready line and the status."""
         rehearsal = f", rehearsing after {self._settings.rehearse_us} us" if self._settings.rehearse_us else ""
+        awake = f"{self._settings.ahead_us} us before a frame is due, or until " if self._settings.looks_ahead else ""
         return {
             "cores": self._cores,
             "priority": self._priority,
-            "polling": f"busy{rehearsal}" if self._settings.busy_poll else "asleep until a message comes",
+            "polling": f"busy{rehearsal}" if self._settings.busy_poll else f"asleep until {awake}a message comes",
             "garbage": "collected between frames",
         }
 

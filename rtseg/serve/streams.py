@@ -6,6 +6,7 @@ the model's order. Knows no sockets and reads no clock.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import FrameError, ServeError
-from rtseg.frames import Frame, frame
+from rtseg.frames import Frame, own_frame
 from rtseg.predictions import Prediction
 from rtseg.recordings.recording import Recording
 from rtseg.serve.clocks import SourceClock
@@ -23,6 +24,8 @@ from rtseg.serve.messages import FLOAT32, FrameMessage, Hello
 from rtseg.serve.models import Model
 from rtseg.session import Session
 from rtseg.skeleton import Skeleton
+
+_IS_LITTLE_ENDIAN = sys.byteorder == "little"
 
 
 class StreamError(ServeError):
@@ -33,14 +36,15 @@ class StreamError(ServeError):
 class Stream:
     """One open stream.
 
-    model: what answers it. owner: the connection that opened it. points: (A, K) index of the model's points among the
-    source's, None where they are the same. last_ns: when its last frame came; alive_ns: when its source last said that
-    it lives; newest_seq: of the frames that came. topic: its name on the wire. prefix: what its predictions begin with.
+    model: what answers it. owner: the connection that opened it. shape: (A, K) of its frames as they come. points:
+    (A, K) index of the model's points among the source's, None where they are the same. last_ns: when its last frame
+    came; alive_ns: when its source last said that it lives; newest_seq: of the frames that came. topic: its name on the
+    wire. prefix: what its predictions begin with.
 
     refused: its messages that were in error. waiting: frames that came and are not answered yet; dropping: how many of
     them will not be; dropped: how many never were. superseded: answers not published because a newer frame waited;
-    answers: all, published or not. heard: whether anybody listens, as of the subscriptions numbered heard_at. watched,
-    stale: see `vigil`. closed: nothing more comes of it.
+    answers: all, published or not; opened_ns: what a front tells two openings apart by. heard: whether anybody listens,
+    as of the subscriptions numbered heard_at. watched, stale: see `vigil`. closed: nothing more comes of it.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Stream:
     dropped: int = 0
     superseded: int = 0
     answers: int = 0
+    opened_ns: int = 0
     heard: bool = True
     heard_at: int = -1
     newest_seq: int = -1
@@ -74,24 +79,21 @@ class Stream:
 
     def frame(self, message: FrameMessage) -> Frame:
         """The validated frame in a message. Raises FrameError for wrong sizes and whatever `rtseg.frames` refuses."""
-        a, k = self.hello.skeleton.shape
+        a, k = self.shape
         conf = message.confidence
         if len(message.keypoints) != 8 * a * k or (conf is not None and len(conf) != 4 * a * k):
             raise FrameError(
                 f"stream {self.name!r}, seq {message.seq}: {a} animals x {k} keypoints take {8 * a * k} bytes of kp "
                 f"and {4 * a * k} of conf, got {len(message.keypoints)} and {'none' if conf is None else len(conf)}"
             )
-        points = np.frombuffer(message.keypoints, FLOAT32)
-        scores = None if conf is None else np.frombuffer(conf, FLOAT32)
-        if self.points is None:
-            points = points.reshape(a, k, 2)
-            scores = None if scores is None else scores.reshape(a, k)
-        else:
-            points = points.reshape(a * k, 2).take(self.points, axis=0)
-            scores = None if scores is None else scores.take(self.points)
-        return frame(
-            points, scores, shape=self.shape, seq=message.seq, t_source_ns=message.t_source_ns, stream=self.name
-        )
+        # Of copies, for cleaning writes into them.
+        points = np.ndarray((a, k, 2), FLOAT32, bytearray(message.keypoints))
+        scores = np.ones((a, k), FLOAT32) if conf is None else np.ndarray((a, k), FLOAT32, bytearray(conf))
+        if self.points is not None:
+            points, scores = points.reshape(a * k, 2).take(self.points, axis=0), scores.take(self.points)
+        if not _IS_LITTLE_ENDIAN:
+            points, scores = points.astype(np.float32), scores.astype(np.float32)
+        return own_frame(points, scores, seq=message.seq, t_source_ns=message.t_source_ns, stream=self.name)
 
     def note(self, seq: int, t_recv_ns: int) -> None:
         """A frame is answered."""
@@ -178,7 +180,7 @@ class Streams:
             hello=hello,
             model=self.model,
             session=session,
-            shape=self.model.bundle.skeleton.shape,
+            shape=hello.skeleton.shape,
             points=points,
             last_ns=now_ns,
             topic=hello.stream.encode(),
@@ -202,7 +204,7 @@ class Streams:
             publish(prediction)
         stream.session.close()
         stream.model, stream.session, stream.points = model, session, points
-        stream.shape, stream.lookahead_frames = model.bundle.skeleton.shape, model.bundle.lookahead_frames
+        stream.lookahead_frames = model.bundle.lookahead_frames
         stream.prefix = model.packing.prefix(stream.name)
 
     def close(self, stream: Stream) -> None:

@@ -1,0 +1,156 @@
+"""The worker processes of a front, and its sockets to them: started, watched, and started again.
+
+Knows nothing of streams. A worker that comes back has other addresses than before, so that nothing meant for the dead
+one can reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+import zmq
+
+from rtseg.config import ServeSettings
+from rtseg.errors import ServeError
+from rtseg.serve.relay import RELAY
+
+LOG = logging.getLogger("rtseg.serve")
+FIRST_S = 120.0
+"""The first start may compile."""
+STOP_S = 10.0
+"""How long workers may take to drain."""
+
+
+class Worker:
+    """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started."""
+
+    def __init__(self, number: int, bundle: Path, settings: ServeSettings, predictions: str, folder: Path) -> None:
+        self.number, self.ready, self.starts = number, False, 0
+        self._bundle, self._settings, self._predictions, self._folder = bundle, settings, predictions, folder
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self.commands: zmq.Socket[bytes] | None = None
+        self.answers: zmq.Socket[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """A fresh process; it is of use when `look` says so."""
+        if self.starts:
+            self._out.close()
+        self.hang_up()
+        self.ready = False
+        self.starts += 1
+        self.started_s = time.monotonic()
+        self.about: dict[str, Any] = {}
+        here = f"ipc://{self._folder}/{self.number}.{self.starts}"
+        cores = self._settings.cpus
+        mine = replace(
+            self._settings,
+            frames=here + "f",
+            predictions=here + "p",
+            workers=1,
+            cpus=cores[self.number % len(cores) :][:1] if cores else (),
+        )
+        about = {
+            "bundle": str(self._bundle),
+            "settings": asdict(mine),
+            "predictions": self._predictions,
+            "parent": os.getpid(),
+        }
+        self._addresses = mine.frames, mine.predictions
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rtseg.serve.worker", json.dumps(about)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            # The service manager hears from the front alone.
+            env={name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},
+        )
+        os.set_blocking(self._out.fileno(), False)
+        self._said = b""
+
+    def look(self) -> bool:
+        """Whether it has just become ready."""
+        if self.ready:
+            return False
+        self._said += self._out.read() or b""
+        if b"\n" not in self._said:
+            return False
+        if not self._said.startswith(b"ready "):
+            raise ServeError(f"worker {self.number} said {self._said[:200]!r} where `ready` was expected")
+        self.about = json.loads(self._said.partition(b"\n")[0].removeprefix(b"ready "))
+        self.commands = self._connect(zmq.DEALER, self._addresses[0])
+        self.answers = self._connect(zmq.XSUB, self._addresses[1])
+        self.ready = True
+        return True
+
+    def send(self, parts: list[bytes]) -> bool:
+        """Hand it something, without waiting; whether it took it."""
+        if self.commands is None:
+            return False
+        try:
+            self.commands.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    @property
+    def dead(self) -> bool:
+        """Whether its process has ended."""
+        return self.process.poll() is not None
+
+    def hang_up(self) -> None:
+        """Close the sockets to it."""
+        for socket in (self.commands, self.answers):
+            if socket is not None:
+                socket.close(linger=0)
+        self.commands = self.answers = None
+
+    def end(self) -> None:
+        """Make sure that it has ended."""
+        if not self.dead:
+            self.process.kill()
+            self.process.wait()
+        self._out.close()
+        self.hang_up()
+
+    @property
+    def _out(self) -> IO[bytes]:
+        return cast(IO[bytes], self.process.stdout)
+
+    def _connect(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.linger = 0
+        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
+        if kind == zmq.DEALER:
+            socket.setsockopt(zmq.ROUTING_ID, RELAY)
+        socket.connect(address)
+        return socket
+
+
+class Crew:
+    """All workers of a front. Raises ServeError where one can't even start."""
+
+    def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="rtseg-workers-")
+        folder = Path(self._folder.name)
+        self.workers: list[Worker] = []
+        try:
+            for number in range(settings.workers):
+                self.workers.append(Worker(number, bundle, settings, predictions, folder))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End all of them; those that were told to and have not are killed."""
+        for worker in self.workers:
+            worker.end()
+        self._folder.cleanup()

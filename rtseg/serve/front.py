@@ -1,0 +1,394 @@
+"""The front of several workers: one address for clients, streams spread by a hash of their names, nothing lost.
+
+Hands messages on and looks into them only to know their stream. What a worker would have to know to go on where another
+one died, the front has (`kept`). A worker that comes back gets it, steps what it has to step again, and what was
+published before is not published twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import msgpack
+import zmq
+
+from rtseg.config import ServeSettings
+from rtseg.errors import RtsegError, ServeError
+from rtseg.serve import relay
+from rtseg.serve.addresses import bind, remove_ipc_file
+from rtseg.serve.asked import Asked
+from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
+from rtseg.serve.guard import AccessError
+from rtseg.serve.kept import KeptStreams
+from rtseg.serve.load import CapacityError, Gauge
+from rtseg.serve.messages import MessageError, parse_to_daemon
+from rtseg.serve.outlet import Outlet
+from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
+from rtseg.serve.streams import StreamError
+from rtseg.serve.systemd import Notifier
+from rtseg.serve.topics import Topics
+
+LOG = logging.getLogger("rtseg.serve")
+POLL_MS = 20
+LOOK_NS = 5_000_000
+RETRY_S = 1.0
+"""A worker that ends before it serves is tried again after so long."""
+AT_ONCE = 256
+"""Messages of one socket before the next one has its turn."""
+
+
+class Front:
+    """Binds the clients' addresses and starts the workers. Raises ServeError where it can't."""
+
+    def __init__(self, bundle: Path, settings: ServeSettings) -> None:
+        self._settings = settings
+        self._stopping = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._addresses: list[str] = []
+        self._kept = KeptStreams(settings)
+        self._topics, self._asked = Topics(settings.workers), Asked()
+        self._gauge, self._notifier = Gauge(settings.max_load), Notifier()
+        self._crew: Crew | None = None
+        try:
+            self._router = self._listen(zmq.ROUTER, settings.frames)
+            self._xpub = self._listen(zmq.XPUB, settings.predictions)
+            self.frames, self.predictions = self._addresses
+            self._crew = Crew(bundle, settings, self.predictions)
+        except BaseException:
+            self.close()
+            raise
+        self._outlet = Outlet(self._router, self._xpub)
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._xpub, zmq.POLLIN)
+        self._looked_ns = 0
+
+    @property
+    def workers(self) -> list[Worker]:
+        """By their numbers."""
+        return [] if self._crew is None else self._crew.workers
+
+    def wait_ready(self) -> None:
+        """Until all workers serve. Raises ServeError where one ends or does not get there."""
+        deadline = time.monotonic() + FIRST_S
+        while not all(worker.ready for worker in self.workers):
+            for worker in self.workers:
+                if worker.look():
+                    self._connected(worker)
+                elif worker.dead:
+                    raise ServeError(f"worker {worker.number} ended at once, with status {worker.process.returncode}")
+            if time.monotonic() > deadline:
+                raise ServeError(f"the workers did not get ready within {FIRST_S:g} s")
+            if self._stopping:
+                return
+            time.sleep(POLL_MS / 1000)
+
+    def run(self) -> None:
+        """Serve until `stop`, then let the workers drain and tell everybody."""
+        self._notifier.ready(f"serving with {len(self.workers)} workers at {self.frames}")
+        while not self._stopping:
+            self._turn(POLL_MS)
+            self._look_around()
+        self._notifier.stopping()
+        deadline = time.monotonic() + DRAIN_S
+        while self._turn(QUIET_MS) and time.monotonic() < deadline:
+            pass
+        for worker in self.workers:
+            if not worker.send([relay.NOBODY, relay.stop()]):
+                worker.process.kill()  # it has not begun to serve, or hangs
+        deadline = time.monotonic() + STOP_S
+        while not all(worker.dead for worker in self.workers) and time.monotonic() < deadline:
+            self._turn(QUIET_MS)
+        while self._turn(QUIET_MS):
+            pass
+        for topic in self._topics:
+            self._outlet.announce(topic, {"type": "stopping"})
+
+    def stop(self) -> None:
+        """Make `run` drain and return. May be called from a signal handler."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """End the workers and close the sockets."""
+        if self._crew is not None:
+            self._crew.close()
+        self._notifier.close()
+        self._context.destroy(linger=LINGER_MS)
+        for address in self._addresses:
+            remove_ipc_file(address)
+
+    def _listen(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
+        socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
+        options = (zmq.ROUTER_MANDATORY,) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSE, zmq.XPUB_NODROP)
+        for option in options:
+            socket.setsockopt(option, 1)
+        self._addresses.append(bind(socket, address, keyed=False))
+        return socket
+
+    def _turn(self, timeout_ms: int) -> bool:
+        ready = dict(self._poller.poll(timeout_ms))
+        started_ns, taken = time.monotonic_ns(), 0
+        if self._xpub in ready:
+            _all_of(self._xpub, self._subscription)
+        if self._router in ready:
+            taken = _all_of(self._router, self._from_client)
+        for worker in self.workers:
+            if worker.answers is not None and worker.answers in ready:
+                _all_of(worker.answers, partial(self._published, worker))
+            if worker.commands is not None and worker.commands in ready:
+                _all_of(worker.commands, self._answered)
+        now_ns = time.monotonic_ns()
+        self._gauge.add(now_ns - started_ns, taken, now_ns)
+        return bool(ready)
+
+    def _look_around(self) -> None:
+        now_ns = time.monotonic_ns()
+        if now_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = now_ns
+        self._notifier.alive(now_ns)
+        for topic in self._topics.unwanted():
+            for worker in self.workers:
+                if worker.answers is not None:
+                    worker.answers.send(b"\x00" + topic)
+        for worker in self.workers:
+            if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
+                continue
+            if worker.dead:
+                LOG.error("worker %d ended with status %s: started again", worker.number, worker.process.returncode)
+                self._forget(worker)
+                worker.start()
+            elif worker.look():
+                self._connected(worker)
+
+    def _forget(self, worker: Worker) -> None:
+        """Take what a dead worker still said, then hang up."""
+        for socket, take in ((worker.answers, partial(self._published, worker)), (worker.commands, self._answered)):
+            if socket is not None:
+                while socket.poll(QUIET_MS):
+                    _all_of(socket, take)
+                self._poller.unregister(socket)
+        self._topics.forget_worker(worker.number)
+        for client in self._asked.give_up():
+            self._refuse(client, None, ServeError("a worker ended before it answered: ask again"), limited=False)
+
+    def _connected(self, worker: Worker) -> None:
+        """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
+        assert worker.commands is not None
+        assert worker.answers is not None
+        self._poller.register(worker.commands, zmq.POLLIN)
+        self._poller.register(worker.answers, zmq.POLLIN)
+        for topic in self._topics:
+            worker.answers.send(b"\x01" + topic)
+        back = 0
+        for name, told in self._kept.restored():
+            if self._worker_of(name) is worker:
+                back += 1
+                worker.commands.send_multipart([relay.NOBODY, told])
+        for owner, kind, name, data in self._kept.unanswered():
+            if self._worker_of(name) is worker:
+                if kind == "hello":
+                    self._contest(owner, name, worker)
+                self._hand_on(worker, owner, name, data, time.monotonic_ns())
+        LOG.info("worker %d serves, %d streams are back", worker.number, back)
+
+    def _worker_of(self, stream: str) -> Worker:
+        """Always the same one: by a hash of the name that is the same in every process."""
+        return self.workers[zlib.crc32(stream.encode(errors="replace")) % len(self.workers)]
+
+    def _from_client(self, parts: list[bytes]) -> None:
+        """Whatever one client sends, the others are served."""
+        now_ns, owner, kind = time.monotonic_ns(), parts[0], "frame"
+        name: str | None = None
+        seq: int | None = None
+        try:
+            if len(parts) != 2:
+                raise MessageError(f"expected one message part, got {len(parts) - 1}")
+            kind, message = parse_to_daemon(parts[1])
+            stated = message.get("stream")
+            name = stated if isinstance(stated, str) else None
+            seq = message["seq"] if type(message.get("seq")) is int else None
+            if kind in ("status", "load", "stop"):
+                self._control(owner, kind, parts[1])
+            elif kind == "frame":
+                self._frame(owner, name or "", seq, parts[1], now_ns)
+            else:
+                self._ask(owner, kind, name or "", message, parts[1], now_ns)
+        except RtsegError as error:
+            self._refuse(owner, name, error, seq, limited=kind == "frame")
+        except Exception as error:
+            if self._refuse(owner, name, error, seq):
+                LOG.exception("a message of stream %r could not be handled", name)
+
+    def _refuse(
+        self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
+    ) -> bool:
+        return self._outlet.complain(owner, None if name is None else name[:200], seq, error, limited=limited)
+
+    def _frame(self, owner: bytes, name: str, seq: int | None, data: bytes, now_ns: int) -> None:
+        kept = self._kept.find(name, owner)
+        worker = self._worker_of(name)
+        left_out = False if kept is None or seq is None else kept.keep(seq, now_ns, data)
+        if worker.ready:
+            self._hand_on(worker, owner, name, data, now_ns)
+        elif kept is None:
+            raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
+        elif left_out:
+            self._outlet.counters["dropped frames"] += 1
+            raise CapacityError(
+                f"worker {worker.number} is being replaced and {kept.most} frames of stream {name!r} wait for it: the "
+                "oldest is left out"
+            )
+
+    def _ask(self, owner: bytes, kind: str, name: str, message: dict[str, Any], data: bytes, now_ns: int) -> None:
+        """A hello, a bye or a beat."""
+        worker = self._worker_of(name)
+        if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
+            return
+        if kind != "beat":
+            self._kept.ask(owner, kind, name, data)
+        if worker.ready:
+            if kind == "hello":
+                self._contest(owner, name, worker)
+            self._hand_on(worker, owner, name, data, now_ns)
+
+    def _may_come(self, owner: bytes, name: str, fps: object) -> bool:
+        """Whether the front itself can take one stream more; where not, the hello is answered."""
+        if self._kept.find(name) is not None or not isinstance(fps, int | float):
+            return True
+        try:
+            self._gauge.admit(name[:200], float(fps), self._kept.declared_fps)
+        except CapacityError as error:
+            self._outlet.counters["refused hellos"] += 1
+            self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})
+            return False
+        return True
+
+    def _contest(self, owner: bytes, name: str, worker: Worker) -> None:
+        """Before a hello: a worker cannot see whether a stream's present owner still lives; the front can."""
+        kept = self._kept.find(name)
+        if (
+            kept is not None
+            and kept.owner != owner
+            and not self._outlet.answer(kept.owner, {"type": "contested", "stream": name})
+        ):
+            worker.send([relay.NOBODY, relay.gone(kept.owner)])
+
+    def _control(self, owner: bytes, kind: str, data: bytes) -> None:
+        if kind == "status":
+            able = [worker for worker in self.workers if worker.ready]
+            if not able:
+                raise ServeError("all workers are starting: ask again")
+            question = self._asked.begin(owner, len(able))
+            for worker in able:
+                self._hand_on(worker, question, "", data, time.monotonic_ns())
+            return
+        if not self._settings.control:
+            raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
+        if kind == "stop":
+            LOG.info("asked to stop")
+            self._outlet.answer(owner, {"type": "stopping"})
+            self.stop()
+            return
+        # All workers would have to take it or none, in the midst of which one may die.
+        raise ServeError("load is not taken by a daemon with workers: start it again with the new bundle")
+
+    def _hand_on(self, worker: Worker, owner: bytes, name: str, data: bytes, now_ns: int) -> None:
+        if not worker.send([owner, relay.packed_number(now_ns), data]):
+            reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
+            self._refuse(owner, name, CapacityError(reason))
+
+    def _answered(self, parts: list[bytes]) -> None:
+        """From a worker to a client, or to the front itself."""
+        owner, data = parts
+        if owner == relay.NOBODY:
+            self._kept.note(relay.unpack(data))
+            return
+        message = msgpack.unpackb(data)
+        if self._asked.knows(owner):
+            whole = self._asked.add(owner, message)
+            if whole is not None:
+                client, answer = whole
+                self._outlet.answer(client, answer | (self._about() if answer["type"] == "status" else {}))
+            return
+        if message.get("type") == "contested":
+            return  # said before the hello was handed on
+        self._kept.answered(owner, message)
+        self._outlet.answer(owner, message)
+
+    def _about(self) -> dict[str, Any]:
+        """The front's own share of the status."""
+        workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
+        own = {"load": round(self._gauge.load()[0], 4), "counters": dict(self._outlet.counters)}
+        return {"workers": workers, "front": own}
+
+    def _subscription(self, parts: list[bytes]) -> None:
+        said, topic = parts[0][:1], parts[0][1:]
+        if said == b"\x00":
+            self._topics.unsubscribed(topic)
+            return
+        if said != b"\x01":
+            return
+        confirmed = self._topics.subscribed(topic)
+        if confirmed is not None:
+            self._outlet.send(topic, confirmed)
+            return
+        for worker in self.workers:
+            if worker.answers is not None:
+                worker.answers.send(parts[0])
+
+    def _published(self, worker: Worker, parts: list[bytes]) -> None:
+        topic, data = parts[0], parts[1]
+        if len(parts) == 3:
+            if self._kept.is_news(topic, relay.number_in(parts[2])):
+                self._outlet.send(topic, data)
+            return
+        event = msgpack.unpackb(data)
+        kind = event.get("type")
+        if kind == "subscribed":
+            if not self._topics.confirmed(topic, worker.number, data):
+                return
+        elif kind == "stopping" or (kind == "beat" and self._worker_of(event["stream"]) is not worker):
+            return
+        self._outlet.send(topic, data)
+
+
+def _all_of(socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None]) -> int:
+    """Take what waits at a socket, up to AT_ONCE messages; how many."""
+    for taken in range(AT_ONCE):
+        if not cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            return taken
+        take(socket.recv_multipart())
+    return AT_ONCE
+
+
+def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> None:
+    """Run a front and its workers until SIGINT or SIGTERM, or until somebody asks it to stop.
+
+    announce gets two lines, `ready {json}` and `stopped {json}`; stdout where it is None. Raises ServeError where an
+    address or a worker cannot be had.
+    """
+    say = announce or print_line
+    front = Front(bundle, settings)
+    try:
+        with stopped_by_signals(front):
+            front.wait_ready()
+            pids = [worker.process.pid for worker in front.workers]
+            first = front.workers[0].about
+            about = {"frames": front.frames, "predictions": front.predictions, "pid": os.getpid(), "workers": pids}
+            about |= {key: first[key] for key in ("model", "engine", "loop") if key in first}
+            say(f"ready {json.dumps(about)}")
+            front.run()
+            say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers]})}")
+    finally:
+        front.close()

@@ -1,0 +1,102 @@
+"""What passes between a worker and its front, and nobody else (docs/serving.md, Workers).
+
+A client's message has its routing id before it and the time at which the front got it; a prediction has its number
+behind it, so that nothing is published twice when a worker is replaced. Everything else is one of the maps below.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from rtseg.errors import ServeError
+from rtseg.serve.messages import Hello
+from rtseg.serve.streams import Stream
+
+RELAY = b"front"
+"""The front's routing id at its workers."""
+NOBODY = b""
+"""Stands where a client would: the message is between front and worker."""
+_NUMBER = struct.Struct(">Q")
+_KINDS = ("stream", "ended", "restore", "gone", "stop")
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A worker's place behind a front.
+
+    predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
+    front's process.
+    """
+
+    predictions: str
+    every_s: float
+    parent: int
+
+
+def packed_number(number: int) -> bytes:
+    """A prediction's number within its topic, or a time in ns, as a part of a message."""
+    return _NUMBER.pack(number)
+
+
+def number_in(part: bytes) -> int:
+    """The inverse of `packed_number`."""
+    return int(_NUMBER.unpack(part)[0])
+
+
+def state_of(stream: Stream) -> bytes:
+    """All that another worker must know to go on with a stream after the frame `seq`; from worker to front."""
+    return _packed(
+        {
+            "type": "stream",
+            "stream": stream.name,
+            "owner": stream.owner,
+            "hello": stream.hello.to_message(),
+            "opened_ns": stream.opened_ns,
+            "state": stream.session.snapshot() if stream.session.last_seq is not None else None,
+            "seq": stream.session.last_seq,
+            "answers": stream.answers,
+            "outside": [stream.refused, stream.dropped, stream.superseded],
+        }
+    )
+
+
+def ended(stream: str) -> bytes:
+    """A stream has been closed. Goes the way of the answers, so that a new one of its name can't be meant."""
+    return _packed({"type": "ended", "stream": stream})
+
+
+def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]]) -> bytes:
+    """A stream on its way back: what `state_of` said, and the frames since, each with its time and as it came."""
+    return _packed(told | {"type": "restore", "owner": owner, "frames": frames})
+
+
+def gone(owner: bytes) -> bytes:
+    """A client that can't be reached any more."""
+    return _packed({"type": "gone", "owner": owner})
+
+
+def stop() -> bytes:
+    """The worker shall drain and end. No signal, for that would come before what is on its way."""
+    return _packed({"type": "stop"})
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """One of these messages. Raises ServeError for anything else."""
+    message = msgpack.unpackb(data)
+    if not isinstance(message, dict) or message.get("type") not in _KINDS:
+        raise ServeError("front and workers are not of the same version of rtseg: start the front again")
+    return message
+
+
+def hello_of(message: dict[str, Any]) -> Hello:
+    """The hello in a `restore`."""
+    return Hello.from_message(message["hello"])
+
+
+def _packed(message: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(message)
+    return packed

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Root, app
+from rtseg.cli.app import Bundle, EngineName, Root, Settings, app
 
 DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
 Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
@@ -39,14 +39,18 @@ def calibrate(
     int8: Annotated[bool, typer.Option("--int8", help="Instead, measure the bundle in int8.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Instead, measure the bundle in float16.")] = False,
     ranges: Annotated[str, typer.Option("--ranges", help="Split that int8's ranges come from.")] = "train",
+    set_: Settings = None,
 ) -> None:
     """Make a bundle's probabilities agree with frequencies, on recordings that training never saw.
 
-    With --int8 or --fp16 the bundle is measured in those precisions beside float32, and noted as accepted or not.
+    With --int8 or --fp16 the bundle is measured in those precisions beside float32, and noted as accepted or not; --set
+    changes what it is held to.
     """
     if int8 or fp16:
-        _judge(bundle, dataset, root, split, ranges, out, int8=int8, fp16=fp16)
+        _judge(bundle, dataset, root, split, ranges, out, set_ or [], int8=int8, fp16=fp16)
         return
+    if set_:
+        raise typer.BadParameter("--set goes with --int8 or --fp16 (int8_largest=0.2): nothing else here has settings")
     from rtseg.calibrate import calibrate as run
     from rtseg.model_card import write_card
     from rtseg.recordings.dataset import load_dataset
@@ -75,8 +79,18 @@ def calibrate(
 
 
 def _judge(
-    bundle: Path, dataset: Path, root: Path | None, split: str, ranges: str, out: Path | None, *, int8: bool, fp16: bool
+    bundle: Path,
+    dataset: Path,
+    root: Path | None,
+    split: str,
+    ranges: str,
+    out: Path | None,
+    changes: list[str],
+    *,
+    int8: bool,
+    fp16: bool,
 ) -> None:
+    from rtseg.config import PrecisionSettings, from_plain
     from rtseg.engine.onnx_nodes import PRECISIONS
     from rtseg.precision.judge import judge, require_accepted
     from rtseg.recordings.dataset import load_dataset
@@ -84,12 +98,14 @@ def _judge(
 
     command = f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split}"
     command += " --fp16" * fp16 + f" --int8 --ranges {ranges}" * int8
+    command += "".join(f" --set {change}" for change in changes)
     report = judge(
         bundle,
         load_dataset(dataset, root),
         [precision for precision in PRECISIONS if {"fp16": fp16, "int8": int8}.get(precision)],
         split=split,
         ranges=ranges,
+        settings=from_plain({}, PrecisionSettings, changes),
         out=out or Path("calibration") / bundle.name,
         command=command,
         progress=lambda name: typer.echo(name, err=True),

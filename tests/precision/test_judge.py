@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from rtseg.provenance import content_hash, label_table, poses_hash
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.simulate.tasks import simulate_sequence
+from tests.conftest import REPO
 from tests.test_evaluate import DATASET
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'rtseg[dev]'")
@@ -108,6 +111,26 @@ def test_recordings_that_tell_nothing_are_refused(trained: Path, dataset: Datase
     with pytest.raises(BundleError, match=r"found no manifest\.json"):
         judge(tmp_path, dataset, ["fp16"], settings=LOOSE, out=tmp_path)
     assert read_accepted(load_bundle(trained)) == {}
+
+
+def test_the_command_says_what_it_found_and_fails_where_it_is_not_accepted(
+    trained: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rtseg", "calibrate", str(trained), str(dataset.root / "dataset.toml")]
+        return subprocess.run([*command, *more, "--out", str(tmp_path)], cwd=REPO, capture_output=True, text=True)
+
+    bounds = ["--set", "fp16_mean=1", "--set", "f1_drop=1"]
+    refused = run("--fp16", *bounds, "--set", "fp16_largest=1e-9")
+    assert refused.returncode == 1, refused.stderr
+    assert "rtseg: tiny is not accepted in fp16: the largest difference of a probability is" in refused.stderr
+    accepted = run("--fp16", *bounds, "--set", "fp16_largest=1")
+    assert accepted.returncode == 0, accepted.stderr
+    assert "tiny in fp16" in accepted.stdout
+    assert set(read_accepted(load_bundle(trained))) == {"fp16"}
+    assert run("--set", "fp16_largest=1").returncode == 2
+    unknown = run("--int8", "--set", "int9_largest=1")
+    assert "unknown key int9_largest; accepted: f1_drop, fp16_largest" in unknown.stderr
 
 
 def test_a_note_that_was_changed_is_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def _back(state: Memory, slot: int, frames: int) -> int:
     """Where in the ring the points of so many frames ago lie, less than its depth."""
     depth = state.past.shape[1]
     place = state.frames[slot] % depth - frames
-    return place + depth if place < 0 else place
+    return int(place + depth if place < 0 else place)
 
 
 @njit(cache=True)

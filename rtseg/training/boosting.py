@@ -187,7 +187,7 @@ def _boost(
         },
         data,
         num_boost_round=most or b.trees,
-        evals=[(matrix(*validation, ref=data), "validation")] if stops else [],
+        evals=[(matrix(*validation, ref=data), "validation")] if validation is not None and stops else [],
         early_stopping_rounds=b.early_stopping if stops else None,
         evals_result=losses,
         verbose_eval=False,

@@ -62,7 +62,7 @@ def print_calibration(report: dict[str, Any]) -> None:
     console = Console()
     title = f"{report['bundle']} on {report['dataset']}, {report['split']}: {report['method']}, out of fold"
     title += " (simulated)" * report["simulated"]
-    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=min(80, len(title)))
     for column in ("head", "ECE", "ECE by class", "log loss", "F1"):
         table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
     for name, head in report["heads"].items():

@@ -56,6 +56,7 @@ def differences(axis: Axes, names: Sequence[str], scores: Sequence[Mapping[str, 
     axis.axvline(0.0, color=GREY, linewidth=0.8)
     axis.set_yticks(place, names, fontsize="small")
     axis.set_ylim(-0.6, len(names) - 0.4)
+    axis.locator_params(axis="x", nbins=5)
 
 
 def legend(figure: Figure, axis: Axes) -> None:

@@ -17,6 +17,7 @@ from rtseg.engine import onnx_graph, windows
 from rtseg.engine.base import Engine
 from rtseg.engine.onnx_graph import Form
 from rtseg.engine.onnx_nodes import Precision
+from rtseg.engine.rounds import rounds
 from rtseg.engine.windows import Window
 from rtseg.errors import EngineError, needs_extra
 from rtseg.network import NetworkSpec
@@ -81,7 +82,7 @@ class OnnxEngine(Engine):
         if len(slots) and (slots == slots[0]).all():
             self._one_stream(features, int(slots[0]), out)
             return
-        for rows in windows.waves(slots):
+        for rows in rounds(slots):
             here = slots[rows]
             self._features[here] = features[rows]
             for window in windows.cover(np.sort(here).tolist(), self._sizes, self._rows, CALL_ROWS):

@@ -7,11 +7,8 @@ a large one. Pure bookkeeping; knows no backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-
-import numpy as np
-from numpy.typing import NDArray
 
 Window = tuple[int, int]
 """First slot and number of slots."""
@@ -21,18 +18,6 @@ def n_rows(capacity: int, sizes: Sequence[int]) -> int:
     """Rows of memory for so many slots: whole windows of the second size, so that few slots lie outside any."""
     unit = 1 if capacity == 1 or len(sizes) == 1 else sizes[1]
     return -(-capacity // unit) * unit
-
-
-def waves(slots: NDArray[np.int32]) -> Iterator[NDArray[np.intp]]:
-    """The rows of a batch, cut so that no slot comes twice in a part and each slot's rows keep their order."""
-    times: dict[int, int] = {}
-    turns = []
-    for slot in slots.tolist():
-        turns.append(times.get(slot, 0))
-        times[slot] = turns[-1] + 1
-    turn = np.array(turns, np.intp)
-    for number in range(max(turns, default=-1) + 1):
-        yield np.flatnonzero(turn == number)
 
 
 def cover(slots: Sequence[int], sizes: Sequence[int], rows: int, call_rows: float) -> list[Window]:

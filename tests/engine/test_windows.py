@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg.config import OnnxSettings
-from rtseg.engine.windows import cover, n_rows, waves
+from rtseg.engine.windows import cover, n_rows
 from rtseg.errors import SettingError
 
 SIZES = OnnxSettings().batches
@@ -39,18 +38,6 @@ def test_neighbours_share_a_window_and_strangers_do_not() -> None:
     assert cover([3, 40, 41, 42, 43, 44, 45, 79], SIZES, 80, 4.0) == [(3, 1), (32, 16), (79, 1)]
     assert cover([5], SIZES, 1024, 4.0) == [(5, 1)]
     assert cover(range(300), SIZES, 304, 4.0) == [(0, 256), (256, 16), (272, 16), (288, 16)]
-
-
-@given(st.lists(st.integers(0, 5), max_size=20))
-def test_waves_keep_each_slots_order_and_hold_none_twice(slots: list[int]) -> None:
-    parts = list(waves(np.array(slots, np.int32)))
-    assert sorted(int(row) for part in parts for row in part) == list(range(len(slots)))
-    order: dict[int, list[int]] = {}
-    for part in parts:
-        assert len({slots[row] for row in part}) == len(part)
-        for row in part:
-            order.setdefault(slots[row], []).append(int(row))
-    assert all(rows == sorted(rows) for rows in order.values())
 
 
 @pytest.mark.parametrize("batches", [(), (16,), (1, 16, 40), (1, 64, 16), (1, 1)])

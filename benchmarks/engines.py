@@ -3,7 +3,8 @@
 `python benchmarks/engines.py [BUNDLE ...] [--seconds 200] [--batches 1,16,64,256] [--out benchmarks/results/engines]`
 writes OUT.json, OUT.md and OUT.png. Beside every batch size it measures the least that a step could cost there
 (`rtseg.bench.roofline`). A candidate that cannot run, or whose single step takes longer than SLOWEST_S, stands in the
-table with its reason. Answers are compared with the numba engine's before anything is timed.
+table with its reason; it is tried in a process of its own first, for some libraries take theirs down. Answers are
+compared with the numba engine's before anything is timed. OUT.json grows with every case.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +31,6 @@ from rtseg.bench.roofline import Work, near
 from rtseg.bench.walk import walk
 from rtseg.bundle import Bundle, load_bundle
 from rtseg.engine.numba_engine import NumbaEngine
-from rtseg.errors import EngineError
 from rtseg.features.extractor import FeatureExtractor
 
 TURNS = 12
@@ -35,6 +38,7 @@ SETTLE_CALLS = 3
 """Calls at the beginning of a turn that are not counted, unless a call is slow: caches still hold the case before."""
 SLOW_S = 0.02
 SLOWEST_S = 2.0
+TRIAL_S = 600
 LONGEST_TURN_S = 1.5
 COMPARED_FRAMES = 40
 PACKAGES = ("numba", "llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "torch", "pytorch-tcn")
@@ -56,26 +60,60 @@ def compared(step: Step, reference: Step, frames: Sequence[F32]) -> float:
     return apart
 
 
+def tried(path: Path, batch: int, name: str) -> str:
+    """Why a candidate can't run, "" where it can: told by a process of its own, which may crash."""
+    command = [sys.executable, __file__, str(path), "--batches", str(batch), "--try", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TRIAL_S} s"
+    if done.returncode < 0:
+        return f"its process died of {signal.Signals(-done.returncode).name}"
+    if done.returncode:
+        return (done.stdout.strip() or done.stderr.strip()).splitlines()[-1][:200]
+    return ""
+
+
+def trial(bundle: Bundle, batch: int, name: str, frames: Sequence[F32]) -> tuple[Step, dict[str, Any]]:
+    """One candidate, and how far its answers lie apart. Raises whatever a library raises."""
+    make, module, same = CANDIDATES[name]
+    if importlib.util.find_spec(module) is None:
+        raise ModuleNotFoundError(f"{module} is not installed")
+    step, reference = make(bundle, batch), CANDIDATES["numba"][0](bundle, batch)
+    apart = compared(step, reference, frames[: COMPARED_FRAMES if same else 2])
+    return step, {"apart": apart} if same else {}
+
+
 def candidates(
-    bundle: Bundle, batch: int, frames: Sequence[F32], without: Sequence[str], say: Callable[[str], None]
+    path: Path, bundle: Bundle, batch: int, without: Sequence[str], say: Callable[[str], None]
 ) -> tuple[Any, Any]:
     """Those that run: name -> step; and what is known of all before they are timed: name -> reason, difference."""
+    frames = frames_of(bundle, batch)
     steps: dict[str, Step] = {}
     known: dict[str, dict[str, Any]] = {}
-    for name, (make, module, same) in CANDIDATES.items():
+    for name in CANDIDATES:
         say(f"{bundle.name}, {batch}: making {name}")
+        reason = "left out by --without" if name in without else "" if name == "numba" else tried(path, batch, name)
+        if reason:
+            known[name] = {"reason": reason}
+            continue
         try:
-            if name in without:
-                raise EngineError("left out by --without")
-            if importlib.util.find_spec(module) is None:
-                raise ModuleNotFoundError(f"{module} is not installed")
-            step, reference = make(bundle, batch), CANDIDATES["numba"][0](bundle, batch)
-            apart = compared(step, reference, frames[: COMPARED_FRAMES if same else 2])
-            known[name] = {"apart": apart} if same else {}
-            steps[name] = step
+            steps[name], known[name] = trial(bundle, batch, name, frames)
         except Exception as error:  # somebody else's library may raise anything, and stops nobody
-            known[name] = {"reason": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+            known[name] = {"reason": _told(error)}
     return steps, known
+
+
+def frames_of(bundle: Bundle, batch: int) -> list[F32]:
+    """Features of so many streams over some frames, each stream at a frame of its own."""
+    keypoints, confidence = walk(bundle)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    places = (np.arange(len(features))[:, None] + 7 * np.arange(batch)) % len(features)
+    return [np.ascontiguousarray(features[row]) for row in places]
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 def in_turns(cases: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[tuple[int, int]]]:
@@ -108,14 +146,11 @@ def in_turns(cases: Mapping[str, Callable[[], object]], seconds: float) -> dict[
 
 
 def measured(
-    bundle: Bundle, batch: int, seconds: float, without: Sequence[str], say: Callable[[str], None]
+    path: Path, bundle: Bundle, batch: int, seconds: float, without: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """One bundle at one batch size: floors, candidates, ratios."""
-    keypoints, confidence = walk(bundle)
-    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
-    places = (np.arange(len(features))[:, None] + 7 * np.arange(batch)) % len(features)
-    frames = [np.ascontiguousarray(features[row]) for row in places]  # each stream at a frame of its own
-    steps, known = candidates(bundle, batch, frames, without, say)
+    frames = frames_of(bundle, batch)
+    steps, known = candidates(path, bundle, batch, without, say)
     work = Work.of(NumbaEngine(bundle.network, bundle.weights, 1))
     near_bytes, read_near = near()
     cases: dict[str, Callable[[], object]] = {**work.floors(batch), "read near": read_near}
@@ -241,6 +276,17 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def _try(path: Path, batch: int, name: str) -> int:
+    """What `tried` starts; the exit status."""
+    bundle = load_bundle(path)
+    try:
+        trial(bundle, batch, name, frames_of(bundle, batch))
+    except Exception as error:
+        print(_told(error))
+        return 1
+    return 0
+
+
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -249,8 +295,11 @@ def main() -> None:
     parser.add_argument("--batches", default="1,16,64,256")
     parser.add_argument("--without", action="append", default=[], choices=list(CANDIDATES)[1:], help="a candidate")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engines"))
+    parser.add_argument("--try", dest="tried", choices=list(CANDIDATES), help="only make this one and compare it")
     chosen = parser.parse_args()
     batches = [int(batch) for batch in chosen.batches.split(",")]
+    if chosen.tried:
+        sys.exit(_try(chosen.bundles[0], batches[0], chosen.tried))
     seconds = chosen.seconds / len(chosen.bundles) / len(batches)
     started = time.monotonic()
 
@@ -259,6 +308,7 @@ def main() -> None:
 
     result: dict[str, Any] = {"schema": 1, "kind": "engines", **machine.about(PACKAGES), "seconds": chosen.seconds}
     result |= {"bundles": {}, "tcn": {}}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     for path in chosen.bundles:
         bundle = load_bundle(path)
         layers, multiply_adds = tcn_size(bundle)
@@ -266,10 +316,11 @@ def main() -> None:
             f"{layers} blocks, {multiply_adds / 1e3:,.0f} k multiply-adds (the bundle: "
             f"{bundle.network.multiply_adds / 1e3:,.0f} k)"
         )
-        result["bundles"][bundle.name] = [measured(bundle, batch, seconds, chosen.without, say) for batch in batches]
-    result["machine"]["load_average_after"] = machine.load_average()
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        cases = result["bundles"][bundle.name] = []
+        for batch in batches:
+            cases.append(measured(path, bundle, batch, seconds, chosen.without, say))
+            result["machine"]["load_average_after"] = machine.load_average()
+            chosen.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     chosen.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
     draw(result, chosen.out.with_suffix(".png"))
     say(f"written: {chosen.out}.json, .md and .png")

@@ -68,10 +68,10 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
     p = np.uintp(0)
     while p < panels:
         if rows < four and p + one < panels:  # few sums a panel: several panels keep the adders busy
-            if rows == one and panels >= four:
+            if rows == one and panels >= four and x_step == np.uintp(0):
                 p = min(p, panels - four)
                 here = bias + p * N, panel + p * N * n_in
-                _one_by_four(tape, here, s, (x0 + p * x_step, x_step), y0 + p * N, n_in)
+                _one_by_four(tape, here, s, x0, y0 + p * N, n_in)
                 p += four
                 continue
             here = bias + p * N, panel + p * N * n_in
@@ -96,7 +96,8 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
         here = bias + p * N, panel + p * N * n_in
         row = np.uintp(0)
         while row < rows:
-            if rows >= ROWS:
+            left = rows - row  # seven and eight rows are two blocks of four, the rest as many of six as there can be
+            if rows >= ROWS and left > four and left != ROWS + one and left != four + four:
                 row = min(row, rows - ROWS)
                 _six(tape, here, s, (x0 + row * x_row + p * x_step, x_row), (y0 + row * y_row + p * N, y_row), n_in)
                 row += ROWS
@@ -187,27 +188,22 @@ def _two_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[An
 
 
 @njit(cache=True, error_model="numpy")
-def _one_by_four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: Any) -> None:
-    """One row, four panels."""
+def _one_by_four(tape: Tape, at: At, s: F32, x: Any, to: Any, n_in: Any) -> None:
+    """One row, four panels that have it in common."""
     vectors, matrices = tape
-    bias, panel0 = at
-    panel1 = panel0 + N * n_in
-    panel2 = panel1 + N * n_in
-    panel3 = panel2 + N * n_in
-    x0, step = x
-    x1 = x0 + step
-    x2 = x1 + step
-    x3 = x2 + step
+    bias, panel = at
+    size = N * n_in
     a0 = load(vectors, bias)
     a1 = load(vectors, bias + N)
     a2 = load(vectors, bias + N + N)
     a3 = load(vectors, bias + N + N + N)
     for i in range(n_in):
-        at_i = i * N
-        a0 = muladd(load(matrices, panel0 + at_i), spread(s[x0 + i]), a0)
-        a1 = muladd(load(matrices, panel1 + at_i), spread(s[x1 + i]), a1)
-        a2 = muladd(load(matrices, panel2 + at_i), spread(s[x2 + i]), a2)
-        a3 = muladd(load(matrices, panel3 + at_i), spread(s[x3 + i]), a3)
+        value = spread(s[x + i])
+        a0 = muladd(load(matrices, panel), value, a0)
+        a1 = muladd(load(matrices, panel + size), value, a1)
+        a2 = muladd(load(matrices, panel + size + size), value, a2)
+        a3 = muladd(load(matrices, panel + size + size + size), value, a3)
+        panel += N
     store(s, to, a0)
     store(s, to + N, a1)
     store(s, to + N + N, a2)

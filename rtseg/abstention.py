@@ -14,18 +14,9 @@ from numpy.typing import NDArray
 from rtseg.recordings.heads import Head
 
 
-class Abstention:
-    """The thresholds of one model's heads; active is False where no head ever abstains."""
-
-    def __init__(self, heads: Sequence[Head], below: Mapping[str, float], flag: int) -> None:
-        self.active = any(threshold > 0 for threshold in below.values())
-        self._below = np.array([below.get(h.name, 0.0) for h in heads], np.float32)
-        self._offsets = np.cumsum([0, *(len(h.classes) for h in heads)], dtype=np.int64)
-        self._flag = flag
-
-    def step(self, probs: NDArray[np.float32], unsure: NDArray[np.bool_], flags: NDArray[np.int32]) -> None:
-        """Probabilities (N, P) into unsure (N, H) and flags (N,): the flag where any head is unsure, else 0."""
-        judge(probs, self._offsets, self._below, self._flag, unsure, flags)
+def thresholds(heads: Sequence[Head], below: Mapping[str, float]) -> NDArray[np.float32]:
+    """(H,) the probability below which each head abstains; 0 for one that never does."""
+    return np.array([below.get(h.name, 0.0) for h in heads], np.float32)
 
 
 @njit(cache=True)
@@ -37,7 +28,7 @@ def judge(
     unsure: NDArray[np.bool_],
     flags: NDArray[np.int32],
 ) -> None:
-    """One frame a row; see `Abstention.step`."""
+    """Probabilities (N, P) into unsure (N, H) and flags (N,): the flag where any head is unsure, else 0."""
     for n in range(len(probs)):
         flags[n] = 0
         for head in range(len(below)):

@@ -37,15 +37,16 @@ class DecoderState(NamedTuple):
 
 
 class Decoder:
-    """Labels and bout changes of all heads of a model."""
+    """Labels and bout changes of all heads of a model.
+
+    plan: where the heads' outputs begin (H + 1,), and the rule's numbers, as `advance` wants them.
+    """
 
     def __init__(self, offsets: tuple[int, ...], settings: DecodingSettings) -> None:
         self.n_heads = len(offsets) - 1
-        self._offsets = np.array(offsets, np.int64)
         fade = settings.settle_margin / max(settings.settle_frames, 1)
-        self._rule = np.array(
-            [settings.margin, settings.min_bout_frames, settings.merge_gap_frames, settings.settle_frames, fade]
-        )
+        rule = [settings.margin, settings.min_bout_frames, settings.merge_gap_frames, settings.settle_frames, fade]
+        self.plan = np.array(offsets, np.int64), np.array(rule, np.float64)
 
     def init_state(self, slots: int) -> DecoderState:
         """A fresh state for S slots."""
@@ -72,7 +73,7 @@ class Decoder:
         events: NDArray[np.bool_],
     ) -> None:
         """Probabilities (N, P) of the slots (N,), in order, into labels (N, H) and events (N, H): a new bout begins."""
-        advance(probs, slots, self._offsets, self._rule, state, labels, events)
+        advance(probs, slots, *self.plan, state, labels, events)
 
 
 @njit(cache=True)

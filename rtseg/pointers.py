@@ -84,6 +84,12 @@ def int64s(rows: Any, i: Any) -> Any:
 
 
 @njit(cache=True)
+def int64s_2d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m) int64: another table."""
+    return carray(_int64s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
+
+
+@njit(cache=True)
 def float64s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) float64."""
     return carray(_float64s(rows[i, 0]), (rows[i, 1],))

@@ -16,19 +16,15 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.abstention import Abstention
 from rtseg.bundle import Bundle
 from rtseg.config import IDENTITY
-from rtseg.decoding import Decoder
 from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError, SettingError
-from rtseg.features import identity
-from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
-from rtseg.features.ranges import DriftState, RangeCheck
-from rtseg.frames import Frame, missing_frame, point_quality
+from rtseg.frames import Frame, missing_frame
 from rtseg.predictions import Answers, Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording
 from rtseg.resampling import Resampler
+from rtseg.stages import IDENTITY_JUMP, OUT_OF_RANGE, Stages
 
 Arena = tuple[float, float, float, float]
 _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
@@ -40,9 +36,6 @@ KEPT_ROWS = 256
 """Buffers of larger batches are not kept."""
 # As plain numbers: an IntFlag takes a microsecond where a frame has forty.
 WARMING_UP, GAP_FILLED, RESET = map(int, (Quality.WARMING_UP, Quality.GAP_FILLED, Quality.RESET))
-MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
-UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
-IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
 COUNTED = OUT_OF_RANGE | IDENTITY_JUMP
 
 
@@ -75,23 +68,13 @@ class SessionPool:
         if on_identity_jump not in IDENTITY:
             raise SettingError(f"identity must be one of {', '.join(IDENTITY)}; got {on_identity_jump!r}")
         self.bundle, self.engine, self.on_identity_jump = bundle, engine, on_identity_jump
-        self._identities = identity.init_state(engine.capacity, bundle.skeleton.shape)
-        self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
+        watch, trade = on_identity_jump != "reset", on_identity_jump == "swap"
+        self.stages = Stages(bundle, engine.capacity, watch=watch, trade=trade)
         self.heads, self.capacity = bundle.heads, engine.capacity
-        self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
-        self._features = self._extractor.init_state(engine.capacity, bundle.arena)
-        self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
-        self._decoding = self._decoder.init_state(engine.capacity)
-        self._abstention = Abstention(bundle.heads, bundle.abstain_below, UNSURE)
-        self._ranges: RangeCheck | None = None
-        self._drift: DriftState | None = None
-        if bundle.ranges is not None:
-            self._ranges = RangeCheck(bundle.ranges, self._extractor.features, OUT_OF_RANGE)
-            self._drift = self._ranges.init_state(engine.capacity)
         self._free = deque(range(engine.capacity))
         self._one_slot = np.zeros(1, np.int32)
         self._kept: dict[int, _Buffers] = {}
-        self._n_outputs, self._low_confidence = bundle.network.n_outputs, bundle.gaps.low_confidence
+        self._n_outputs = bundle.network.n_outputs
 
     def open(self, stream: str, arena: Arena | None = None, fps: float | None = None) -> Session:
         """A session in a free slot. arena: its box in px; None = the bundle's. fps: of a camera to be resampled.
@@ -104,9 +87,7 @@ class SessionPool:
                 f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
             )
         slot = self._free.popleft()
-        self._features.memory.arena[slot] = self.bundle.arena if arena is None else arena
-        if self._ranges is not None and self._drift is not None:
-            self._ranges.reset(self._drift, slot)
+        self.stages.open(slot, self.bundle.arena if arena is None else arena)
         session = Session(self, slot, stream, resampler)
         session.reset()
         return session
@@ -138,10 +119,14 @@ class SessionPool:
             return
         n = len(rows)
         keypoints, confidence, slots, features = self._buffers(n)
-        a, k = confidence.shape[1:]
-        np.concatenate([row[2].keypoints for row in rows], out=keypoints.reshape(n * a, k, 2))
-        np.concatenate([row[2].confidence for row in rows], out=confidence.reshape(n * a, k))
-        slots[:] = [row[1].slot for row in rows]
+        if n == 1:  # the rule of the many costs a lone frame 5 µs
+            _, session, frame, _ = rows[0]
+            keypoints[0], confidence[0], slots[0] = frame.keypoints, frame.confidence, session.slot
+        else:
+            a, k = confidence.shape[1:]
+            np.concatenate([row[2].keypoints for row in rows], out=keypoints.reshape(n * a, k, 2))
+            np.concatenate([row[2].confidence for row in rows], out=confidence.reshape(n * a, k))
+            slots[:] = [row[1].slot for row in rows]
         of, quality, doubt = self._compute(keypoints, confidence, slots, features)
         lookahead = self.bundle.lookahead_frames
         flagged = zip(rows, quality.tolist(), doubt.tolist(), strict=True)
@@ -173,30 +158,13 @@ class SessionPool:
         """
         n, n_heads = len(slots), len(self.heads)
         probs = np.empty((n, self._n_outputs), np.float32)
-        labels, events = np.empty((n, n_heads), np.int16), np.empty((n, n_heads), np.bool_)
-        unsure, (quality, doubt) = np.zeros((n, n_heads), np.bool_), np.zeros((2, n), np.int32)
-        point_quality(keypoints, confidence, self._low_confidence, MISSING_POINTS, LOW_CONFIDENCE, quality)
-        if self.on_identity_jump != "reset":
-            self._look_at_identities(keypoints, confidence, slots, quality)
-        self._extractor.step(keypoints, confidence, slots, self._features, features)
-        if self._ranges is not None and self._drift is not None:
-            self._ranges.step(features, slots, self._drift, quality)
+        labels = np.empty((n, n_heads), np.int16)
+        events, unsure = np.empty((2, n, n_heads), np.bool_)
+        quality, doubt = np.empty((2, n), np.int32)
+        self.stages.before(keypoints, confidence, slots, features, quality)
         self.engine.step(features, slots, probs)
-        self._decoder.step(probs, slots, self._decoding, labels, events)
-        if self._abstention.active:
-            self._abstention.step(probs, unsure, doubt)
+        self.stages.after(probs, slots, labels, events, unsure, doubt)
         return Answers(probs, labels, events, unsure), quality, doubt
-
-    def _look_at_identities(
-        self,
-        keypoints: NDArray[np.float32],
-        confidence: NDArray[np.float32],
-        slots: NDArray[np.int32],
-        quality: NDArray[np.int32],
-    ) -> None:
-        trade = self.on_identity_jump == "swap"
-        rule, state = self._identity_rule, self._identities
-        identity.advance(keypoints, confidence, slots, state, rule, trade, IDENTITY_JUMP, quality)
 
     def _buffers(self, n: int) -> _Buffers:
         """Room for N rows, kept from batch to batch."""
@@ -207,7 +175,7 @@ class SessionPool:
                 np.empty((n, a, k, 2), np.float32),
                 np.empty((n, a, k), np.float32),
                 np.empty(n, np.int32),
-                np.empty((n, self._extractor.n_features), np.float32),
+                np.empty((n, self.stages.n_features), np.float32),
             )
             if n <= KEPT_ROWS:
                 self._kept[n] = buffers
@@ -215,11 +183,8 @@ class SessionPool:
 
     def _reset(self, slot: int) -> None:
         self._one_slot[0] = slot
-        self._extractor.reset(self._features, slot)
+        self.stages.reset(slot)
         self.engine.reset(self._one_slot)
-        self._decoder.reset(self._decoding, slot)
-        if self.on_identity_jump != "reset":  # there a new start begins with the animals' new places
-            identity.reset(self._identities, slot)
 
 
 class Session:
@@ -325,7 +290,7 @@ class Session:
     def reset(self) -> None:
         """Start again: the next frame is a first one."""
         self.pool._reset(self.slot)
-        identity.reset(self.pool._identities, self.slot)
+        self.pool.stages.look_afresh(self.slot)
         self._last, self._since_reset = None, 0
         self._pending.clear()
         if self._resampler is not None:
@@ -337,8 +302,7 @@ class Session:
         Plain values: frames stepped, how many were out_of_range, and the features that were out most, each with its
         name, frames, and farthest in widths of its range (`RangeCheck.report`). {} for a bundle without ranges.
         """
-        pool = self.pool
-        return {} if pool._ranges is None or pool._drift is None else pool._ranges.report(pool._drift, self.slot)
+        return self.pool.stages.drift(self.slot)
 
     def close(self) -> None:
         """Give the slot back; closing twice is no error."""
@@ -352,15 +316,12 @@ class Session:
         plain = {
             "model": pool.bundle.hash,
             "engine": pool.engine.name,
-            "features": state_bytes(pool._features, self.slot),
+            **pool.stages.snapshot(self.slot),
             "network": pool.engine.snapshot(self.slot),
-            "decoding": [part[self.slot].tolist() for part in pool._decoding],
             "last": self._last,
             "since_reset": self._since_reset,
             "pending": list(self._pending),
             "counters": asdict(self.counters),
-            "drift": state_bytes(pool._drift or (), self.slot),
-            "identities": state_bytes(pool._identities, self.slot),
             "resampler": None if self._resampler is None else self._resampler.state(),
         }
         packed: bytes = msgpack.packb(plain)
@@ -376,16 +337,12 @@ class Session:
                 f"the snapshot is of model {plain['model'][:12]} on engine {plain['engine']}; "
                 f"here: {here[0][:12]} on {here[1]}"
             )
-        load_state(pool._features, self.slot, plain["features"])
+        pool.stages.restore(self.slot, plain)
         pool.engine.restore(self.slot, plain["network"])
-        for part, values in zip(pool._decoding, plain["decoding"], strict=True):
-            part[self.slot] = values
         self._last = tuple(plain["last"]) if plain["last"] else None
         self._since_reset = plain["since_reset"]
         self._pending = deque((seq, t, flags) for seq, t, flags in plain["pending"])
         self.counters = Counters(**plain["counters"])
-        load_state(pool._drift or (), self.slot, plain["drift"])
-        load_state(pool._identities, self.slot, plain["identities"])
         if self._resampler is not None:
             self._resampler.restore(plain["resampler"], self.stream, pool.bundle.skeleton.shape)
 
@@ -468,12 +425,7 @@ class Session:
 
     def _jumped(self, frame: Frame, *, afresh: bool) -> bool:
         """Whether animals seem to have been mixed up at this frame. afresh: nothing before it counts."""
-        pool = self.pool
-        if afresh:
-            identity.reset(pool._identities, self.slot)
-        pool._one_slot[0], quality = self.slot, np.zeros(1, np.int32)
-        pool._look_at_identities(frame.keypoints[None], frame.confidence[None], pool._one_slot, quality)
-        return bool(quality[0])
+        return self.pool.stages.jumped(frame.keypoints, frame.confidence, self.slot, afresh=afresh)
 
     def _owed(self) -> list[Prediction]:
         answers: list[list[Prediction]] = [[]]

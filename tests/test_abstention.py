@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.abstention import Abstention
+from rtseg.abstention import judge, thresholds
 from rtseg.recordings.heads import Head
 
 HEADS = (Head("one", ("a", "b", "c"), ("a",), "one"), Head("two", ("x", "y"), ("x",), "two"))
@@ -20,12 +19,11 @@ def test_a_head_is_unsure_where_its_highest_probability_lies_below_its_threshold
 ) -> None:
     probs = np.random.default_rng(seed).random((20, 5)).astype(np.float32)
     unsure, flags = np.ones((20, 2), np.bool_), np.full(20, 77, np.int32)
-    Abstention(HEADS, {"one": one, "two": two}, 128).step(probs, unsure, flags)
+    judge(probs, np.array([0, 3, 5]), thresholds(HEADS, {"one": one, "two": two}), 128, unsure, flags)
     expected = np.stack([probs[:, :3].max(1) < np.float32(one), probs[:, 3:].max(1) < np.float32(two)], axis=1)
     np.testing.assert_array_equal(unsure, expected)
     np.testing.assert_array_equal(flags, np.where(expected.any(1), 128, 0))
 
 
-@pytest.mark.parametrize(("below", "active"), [({}, False), ({"one": 0.0}, False), ({"two": 0.5}, True)])
-def test_it_is_active_where_some_head_can_be_unsure(below: dict[str, float], active: bool) -> None:
-    assert Abstention(HEADS, below, 128).active is active
+def test_a_head_without_a_threshold_never_abstains() -> None:
+    assert thresholds(HEADS, {"two": 0.5}).tolist() == [0.0, 0.5]

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "rtseg"
 
 # From the ground up. A part may import from lower floors, and on its own floor from parts that stand before it.
 FLOORS = (
-    ("errors", "logs", "pointers", "machine", "nvidia", "config", "skeleton"),
+    ("errors", "logs", "pointers", "stamps", "machine", "nvidia", "config", "skeleton"),
     ("frames", "records", "resampling"),
     ("recorder",),
     ("recordings",),
@@ -23,7 +23,7 @@ FLOORS = (
     ("simulate", "network", "predictions"),
     ("bundle",),
     ("model", "engine", "decoding", "abstention", "triggers"),
-    ("session",),
+    ("stages", "session"),
     ("classifier",),
     ("metrics", "statistics", "reliability", "breakdown", "provenance", "ethogram", "annotate", "evaluate"),
     ("scaling", "reliability_plot", "calibrate", "precision", "model_card"),

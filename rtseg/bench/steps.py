@@ -55,7 +55,7 @@ def features_part(bundle: Bundle, seconds: float) -> Part:
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
     out = np.empty((1, extractor.n_features), np.float32)
     turns = {"step": cycle(rows), "floor": cycle(rows)}
-    plan_at = extractor._plan_at
+    plan_at = extractor.plan_at
 
     def floor() -> None:
         points, scores = next(turns["floor"])

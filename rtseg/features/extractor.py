@@ -32,7 +32,10 @@ class FeatureState:
 
 
 class FeatureExtractor:
-    """Causal features of a skeleton at a frame rate (paper, section III, and the groups of `spec`)."""
+    """Causal features of a skeleton at a frame rate (paper, section III, and the groups of `spec`).
+
+    plan_at: where its plan lies (`rtseg.pointers`).
+    """
 
     def __init__(self, skeleton: Skeleton, spec: FeatureSpec, fps: float) -> None:
         rear, front = skeleton.axis_indices
@@ -57,7 +60,7 @@ class FeatureExtractor:
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
         )
-        self._plan_at = pointers.table(*self._plan)
+        self.plan_at = pointers.table(*self._plan)
 
     def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:
         """A fresh state for S slots; arena: box x0, y0, x1, y1 in px."""
@@ -90,7 +93,7 @@ class FeatureExtractor:
         out: NDArray[np.float32],
     ) -> None:
         """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, into out (N, F); NaN = not known."""
-        kernels.advance(keypoints, confidence, slots, self._plan_at, state.at, out)
+        kernels.advance(keypoints, confidence, slots, self.plan_at, state.at, out)
 
     def run(
         self,

@@ -91,16 +91,18 @@ class DriftState(NamedTuple):
 
 
 class RangeCheck:
-    """Checks steps of features against one bundle's ranges."""
+    """One bundle's ranges as `check` wants them, and what has left them in words.
 
-    def __init__(self, ranges: FeatureRanges, features: Sequence[Feature], flag: int) -> None:
-        self._low, self._high, self._flag = ranges.low, ranges.high, flag
-        self._rule = np.array([ranges.share, ranges.far], np.float32)
+    plan: low and high (F,), and the rule's share and distance.
+    """
+
+    def __init__(self, ranges: FeatureRanges, features: Sequence[Feature]) -> None:
+        self.plan = ranges.low, ranges.high, np.array([ranges.share, ranges.far], np.float32)
         self._names = [f"{f.group}: {f.name} [{f.unit}]" for f in features]
 
     def init_state(self, slots: int) -> DriftState:
         """Nothing seen yet, for S slots."""
-        shape = (slots, len(self._low))
+        shape = (slots, len(self.plan[0]))
         frames, flagged = np.zeros((2, slots), np.int64)
         return DriftState(frames, flagged, np.zeros(shape, np.int64), np.zeros(shape, np.float32))
 
@@ -108,10 +110,6 @@ class RangeCheck:
         """Forget one slot's record."""
         for part in state:
             part[slot] = 0
-
-    def step(self, features: F32, slots: NDArray[np.int32], state: DriftState, quality: NDArray[np.int32]) -> None:
-        """Features (N, F) of the slots (N,), in order; adds the flag to quality (N,) where a frame is out of range."""
-        check(features, slots, self._low, self._high, self._rule, state, self._flag, quality)
 
     def report(self, state: DriftState, slot: int) -> dict[str, Any]:
         """One slot's record in plain values: frames checked, frames out of range, and which features were out most.
@@ -138,7 +136,10 @@ def check(
     flag: int,
     quality: NDArray[np.int32],
 ) -> None:
-    """One check for every row; see `RangeCheck.step` and `FeatureRanges` for the rule. NaN is never out of range."""
+    """Features (N, F) of the slots (N,), in order; adds the flag to quality (N,) where a frame is out of range.
+
+    rule: `FeatureRanges` has it. NaN is never out of range.
+    """
     for n in range(len(slots)):
         slot = slots[n]
         state.frames[slot] += 1

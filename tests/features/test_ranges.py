@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rtseg.config import RangeSettings
 from rtseg.errors import SettingError
+from rtseg.features import ranges as range_rules
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
 from rtseg.features.ranges import FeatureRanges, RangeCheck, fit_ranges
 from rtseg.features.spec import Feature, FeatureSpec
@@ -23,9 +24,9 @@ UNIT = FeatureRanges(np.zeros(4, np.float32), np.ones(4, np.float32), share=0.5,
 
 def checked(ranges: FeatureRanges, rows: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
     """Quality of each row, and the report."""
-    check = RangeCheck(ranges, FEATURES, FLAG)
+    check = RangeCheck(ranges, FEATURES)
     state, quality = check.init_state(2), np.full(len(rows), 8, np.int32)
-    check.step(rows.astype(np.float32), np.ones(len(rows), np.int32), state, quality)
+    range_rules.check(rows.astype(np.float32), np.ones(len(rows), np.int32), *check.plan, state, FLAG, quality)
     assert not any(part[0].any() for part in state)  # the other slot
     return quality, check.report(state, 1)
 
@@ -67,11 +68,11 @@ def test_chunks_do_not_matter_and_a_slow_version_agrees(seed: int, chunk: int) -
     rng = np.random.default_rng(seed)
     rows = rng.normal(0.5, 0.8, (30, 4)).astype(np.float32)
     rows[rng.random((30, 4)) < 0.2] = np.nan
-    check = RangeCheck(UNIT, FEATURES, FLAG)
+    check = RangeCheck(UNIT, FEATURES)
     state, quality = check.init_state(1), np.zeros(30, np.int32)
     for start in range(0, 30, chunk):
         here = rows[start : start + chunk]
-        check.step(here, np.zeros(len(here), np.int32), state, quality[start : start + chunk])
+        range_rules.check(here, np.zeros(len(here), np.int32), *check.plan, state, FLAG, quality[start : start + chunk])
     outside = (rows < 0) | (rows > 1)
     distance = np.where(outside, np.where(rows < 0, -rows, rows - 1), 0)
     flagged = (outside.sum(1) > 0.5 * (~np.isnan(rows)).sum(1)) | (distance > 2).any(1)
@@ -91,12 +92,12 @@ def test_ranges_hold_training_and_not_a_camera_that_stands_elsewhere() -> None:
     points, scores = wander((2, 4), 1500, seed=1)
     features = extractor.run(points, scores, ARENA)
     ranges = fit_ranges([features[:700], features[700:]], extractor.features, RangeSettings())
-    check = RangeCheck(ranges, extractor.features, FLAG)
+    check = RangeCheck(ranges, extractor.features)
     shares = []
     for scale in (1.0, 4.0):
         state, quality = check.init_state(1), np.zeros(1500, np.int32)
         there = extractor.run(points * np.float32(scale), scores, ARENA)
-        check.step(there, np.zeros(1500, np.int32), state, quality)
+        range_rules.check(there, np.zeros(1500, np.int32), *check.plan, state, FLAG, quality)
         shares.append((quality > 0).mean())
     assert shares[0] < 0.02
     assert shares[1] > 0.5

@@ -484,8 +484,9 @@ class ServeSettings:
     counted. max_load: a hello is refused where the daemon would be busy for more than this share of the time (0 = any).
     workers: processes that share the streams, each with `capacity` places; worker_snapshot_s: how often a stream's
     state is kept for a worker that might die. identity: what happens where a tracker seems to have mixed up two
-    animals: `flag` the answer, `swap` them back, or `reset` the stream; offline use takes the same word. heartbeat_s:
-    how often subscribers hear that all is well.
+    animals: `flag` the answer, `swap` them back, or `reset` the stream; offline use takes the same word. heads: the
+    only ones that are answered, nothing is computed for the others (empty = all). heartbeat_s: how often subscribers
+    hear that all is well.
 
     cpus: cores that the daemon may use, the first one for its loop, the others for its network threads (empty = all).
     priority: real-time priority of the loop (1 to 99, SCHED_FIFO; 0 = none). busy_poll: look for frames without ever
@@ -519,6 +520,7 @@ class ServeSettings:
     workers: int = 1
     worker_snapshot_s: float = 2.0
     identity: str = "flag"
+    heads: tuple[str, ...] = ()
     heartbeat_s: float = 1.0
     cpus: tuple[int, ...] = ()
     priority: int = 0

@@ -6,6 +6,7 @@ it. Reads no clock, opens nothing, and never looks ahead: what a frame gets depe
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
@@ -71,7 +72,7 @@ class SessionPool:
         watch, trade = on_identity_jump != "reset", on_identity_jump == "swap"
         self.stages = Stages(bundle, engine.capacity, watch=watch, trade=trade)
         self.heads, self.capacity = bundle.heads, engine.capacity
-        self._free = deque(range(engine.capacity))
+        self._free = list(range(engine.capacity))  # a heap: few streams stay in low slots, near one another
         self._one_slot = np.zeros(1, np.int32)
         self._kept: dict[int, _Buffers] = {}
         self._n_outputs = bundle.network.n_outputs
@@ -86,7 +87,7 @@ class SessionPool:
             raise RtsegError(
                 f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
             )
-        slot = self._free.popleft()
+        slot = heapq.heappop(self._free)
         self.stages.open(slot, self.bundle.arena if arena is None else arena)
         session = Session(self, slot, stream, resampler)
         session.reset()
@@ -308,7 +309,7 @@ class Session:
         """Give the slot back; closing twice is no error."""
         if not self._closed:
             self._closed = True
-            self.pool._free.append(self.slot)
+            heapq.heappush(self.pool._free, self.slot)
 
     def snapshot(self) -> bytes:
         """Everything that this stream remembers, to be restored in any pool of the same bundle and engine."""

@@ -69,9 +69,8 @@ def verify(path: Path, bundle: Path | str | None = None, engine: str | None = No
     """
     with RecordingFile(path) as file:
         session = file.session
-        classifier = load(
-            bundle or session["bundle"], engine or session["engine"], _capacity(session), _identity(session)
-        )
+        folder, backend = bundle or session["bundle"], engine or session["engine"]
+        classifier = load(folder, backend, _capacity(session), _identity(session), _heads(session))
         found = classifier.bundle.hash
         if found != session["model"]:
             raise RtsegError(
@@ -208,6 +207,11 @@ def _capacity(session: dict[str, str]) -> int:
 def _identity(session: dict[str, str]) -> str:
     """What the daemon did about animals that were mixed up."""
     return str(json.loads(session["settings"]).get("identity", "flag"))
+
+
+def _heads(session: dict[str, str]) -> list[str]:
+    """The heads that the daemon was told to answer; none = all."""
+    return list(json.loads(session["settings"]).get("heads", ()))
 
 
 def _floats(data: bytes) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Fps, KeyFile, Out, Quiet, Settings, app
+from rtseg.cli.app import Bundle, EngineName, Fps, HeadNames, KeyFile, Out, Quiet, Settings, app
 from rtseg.errors import RtsegError, ServeError
 
 
@@ -26,12 +26,13 @@ def annotate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     resample: Annotated[bool, typer.Option("--resample", help="Take recordings of other frame rates.")] = False,
     identity: Annotated[str, typer.Option(help="Where animals were mixed up: flag, swap or reset.")] = "flag",
+    head: HeadNames = None,
 ) -> None:
     """Write the model's answers about recordings: a row a frame, and a row a bout."""
     from rtseg.annotate import annotate as run
     from rtseg.classifier import load
 
-    classifier = load(bundle, engine, identity=identity)
+    classifier = load(bundle, engine, identity=identity, heads=head or ())
     for done in run(classifier, recordings, out, fps=fps, overwrite=overwrite, resample=resample):
         for warning in done.warnings:
             typer.echo(f"{done.name}: warning: {warning}", err=True)
@@ -49,6 +50,7 @@ def serve(
     keys: Annotated[str | None, typer.Option(help="Folder of keys: every connection needs one (`rtseg keys`).")] = None,
     record: Annotated[str | None, typer.Option(help="Folder for recordings (MCAP), one file a run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the streams.")] = None,
+    head: HeadNames = None,
     resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
@@ -61,7 +63,7 @@ def serve(
     from rtseg.serve.front import serve_with_workers
 
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
-    given |= {"record": record, "resume": resume, "workers": workers}
+    given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
     chosen = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
     overrides = [*(set_ or ()), *chosen]
     try:
@@ -73,7 +75,7 @@ def serve(
             note_unused(settings.engine)
             if settings.workers > 1:
                 return serve_with_workers(bundle, settings)
-            run(load(bundle, settings.engine, settings.slots, settings.identity), settings)
+            run(load(bundle, settings.engine, settings.slots, settings.identity, settings.heads), settings)
     except RtsegError as error:
         raise ServeError(str(error)) from error
 

@@ -104,7 +104,7 @@ class Loader:
         sys.setswitchinterval(SWITCH_S)
         try:
             settings = self._settings
-            classifier = load(request.bundle, settings.engine, settings.slots, settings.identity)
+            classifier = load(request.bundle, settings.engine, settings.slots, settings.identity, settings.heads)
             model = Model(classifier, self._predictions, settings.capacity)
             model.warm_up()
         except RtsegError as error:

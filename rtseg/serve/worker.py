@@ -34,7 +34,7 @@ def main(text: str) -> int:
     settings = config.from_plain(about["settings"], ServeSettings)
     try:
         with background(settings.log_format):
-            classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity)
+            classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads)
             serve(classifier, settings, relay=Relay(about["predictions"], settings.worker_snapshot_s, about["parent"]))
     except RtsegError as error:
         print(f"rtseg worker: {error}", file=sys.stderr)

@@ -11,8 +11,10 @@ import rtseg
 from rtseg.bundle import Bundle, load_bundle
 from rtseg.engine.numba_engine import NumbaEngine
 from rtseg.errors import RtsegError, SettingError
+from rtseg.replay import replay
+from rtseg.verify import verify
 from tests.engine.networks import F32, SPECS, bundle_of, features_of
-from tests.live import random_walk
+from tests.live import Child, daemon, random_walk
 
 
 def columns_of(bundle: Bundle, names: list[str]) -> list[int]:
@@ -68,3 +70,22 @@ def test_a_session_answers_for_them_alone_and_takes_no_other_state(tiny_bundle: 
     np.testing.assert_array_equal(other.quality, one.quality)
     with pytest.raises(RtsegError, match="the snapshot is of model"):
         few.open("a").restore(whole.open("b").snapshot())
+
+
+def test_a_daemon_answers_for_them_alone_and_its_recording_verifies(tiny_bundle: Path, tmp_path: Path) -> None:
+    walk, names = random_walk(60, 6), [load_bundle(tiny_bundle).heads[0].name]
+    with daemon(tiny_bundle, heads=names, record=str(tmp_path)) as child:
+        live = replay(walk, child.frames, speed=None, stream="cage 1").predictions
+    offline = rtseg.load(tiny_bundle, capacity=1, heads=names).run(walk)
+    assert [head.name for head in live.heads] == names
+    assert live.probs.tobytes() == offline.probs.tobytes()
+    (path,) = tmp_path.glob("*.mcap")
+    found = verify(path, tiny_bundle)
+    assert (found.predictions, found.differences) == (60, 0)
+
+
+def test_a_daemon_refuses_heads_that_are_not_there(tiny_bundle: Path) -> None:
+    child = Child(tiny_bundle, heads=["sleep"])
+    _, err, code = child.rest()
+    assert code != 0
+    assert "unknown head 'sleep'; there are:" in err

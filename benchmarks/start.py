@@ -1,0 +1,107 @@
+"""How long a lab waits after `rtseg serve`: until it is ready, and until the first frame is answered.
+
+`python benchmarks/start.py [BUNDLE ...] [--rounds 5] [--json benchmarks/results/start.json]`. The first start compiles
+into an empty cache, the later ones find it there. Beside them the least that any of it could take: Python alone, and
+Python that imports numpy, numba and zmq; they take turns with the later starts. Last `rtseg --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.bundle import load_bundle
+from rtseg.client import Publisher, Subscriber
+from rtseg.machine import about, load_average
+from rtseg.serve.messages import PredictionMessage
+
+FLOORS = {"python": "pass", "python and imports": "import numpy, numba, zmq"}
+PACKAGES = ("rtseg", "numpy", "numba", "llvmlite", "pyzmq")
+
+
+def started(bundle: Path, cache: Path) -> tuple[float, float]:
+    """Seconds from starting a daemon until it is ready, and until it has answered a first frame."""
+    described = load_bundle(bundle)
+    points = np.full((*described.skeleton.shape, 2), 100.0, np.float32)
+    command = [sys.executable, "-m", "rtseg", "serve", str(bundle), "--engine", "numba"]
+    for end in ("frames", "predictions"):
+        command += ["--set", f'{end}="tcp://127.0.0.1:*"']
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        ready = time.perf_counter() - began
+        told = json.loads(line.removeprefix("ready "))
+        with (
+            Subscriber(told["predictions"], "first") as subscriber,
+            Publisher(told["frames"], "first", described.skeleton, described.fps) as publisher,
+        ):
+            publisher.send(points)
+            while not isinstance(subscriber.receive(10), PredictionMessage):
+                pass
+        return ready, time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def timed(*words: str) -> float:
+    """Seconds that Python takes with these words, from start to end."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def run(bundle: Path, rounds: int) -> dict[str, Any]:
+    """First and later starts of one bundle, medians of the later ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        first = started(bundle, Path(folder))
+        later: list[tuple[float, float]] = []
+        floors: dict[str, list[float]] = {name: [] for name in FLOORS}
+        for _ in range(rounds):
+            later.append(started(bundle, Path(folder)))
+            for name, code in FLOORS.items():
+                floors[name].append(timed("-c", code))
+    ready, answered = np.median(later, axis=0).tolist()
+    return {
+        "first_start": {"ready_s": first[0], "first_answer_s": first[1]},
+        "later_starts": {"count": rounds, "ready_s": ready, "first_answer_s": answered, "most_s": max(later)[1]},
+        "floors_s": {name: float(np.median(values)) for name, values in floors.items()},
+    }
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", type=Path, nargs="*", default=[Path("engines/rats58"), Path("engines/mice-sim")])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    result = {"schema": 1, "kind": "start", **about(PACKAGES)}
+    result["bundles"] = {load_bundle(path).name: run(path, chosen.rounds) for path in chosen.bundles}
+    helps = [timed("-m", "rtseg", "--help") for _ in range(chosen.rounds)]
+    result |= {"help_s": float(np.median(helps)), "load_average_after": load_average()}
+    text = json.dumps(result, indent=1)
+    if chosen.json:
+        chosen.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -315,6 +315,15 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def save(result: dict[str, Any], out: Path) -> None:
+    """OUT.json, OUT.md and OUT.png of what is there."""
+    result["machine"]["load_average_after"] = load_average()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    plot(result, out.with_suffix(".png"))
+
+
 def main() -> None:
     """Run the parts and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -330,20 +339,18 @@ def main() -> None:
         parser.error(f"--only {chosen.only}: there are {', '.join(PARTS)}")
     result: dict[str, Any] = {"kind": "serve", **about(PACKAGES), "bundle": chosen.bundle.name, "fps": bench.fps}
     result |= {"transport": chosen.transport, "seconds": chosen.seconds}
-    if "wire" in parts:
-        result["wire"] = wire(bench, chosen.seconds)
-    if "capacity" in parts:
-        result["capacity"] = capacity(bench, chosen.seconds)
-    knee = result["capacity"]["knee_cameras"] if "capacity" in result else chosen.cameras
-    if "load" in parts:
-        result["load"] = load(bench, chosen.seconds, max(knee, 1))
-    if "drift" in parts:
-        result["drift"] = drift(bench, chosen.seconds, knee)
-    result["machine"]["load_average_after"] = load_average()
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    chosen.out.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
-    plot(result, chosen.out.with_suffix(".png"))
+    knee = chosen.cameras
+    for part in PARTS:
+        if part not in parts:
+            continue
+        if part == "wire":
+            result[part] = wire(bench, chosen.seconds)
+        elif part == "capacity":
+            result[part] = capacity(bench, chosen.seconds)
+            knee = max(result[part]["knee_cameras"], 1)
+        else:
+            result[part] = (load if part == "load" else drift)(bench, chosen.seconds, knee)
+        save(result, chosen.out)  # after every part: a long run may be cut off
     print(markdown(result))
 
 

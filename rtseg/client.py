@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -23,9 +22,19 @@ import zmq
 from numpy.typing import ArrayLike
 
 from rtseg.comeback import Comeback
+from rtseg.connection import (
+    QUEUE_MESSAGES,
+    Key,
+    ask_load,
+    ask_status,
+    ask_stop,
+    connect,
+    key_of,
+    milliseconds,
+    no_daemon,
+    reachable,
+)
 from rtseg.errors import FrameError, ServeError
-from rtseg.serve.addresses import seen_from
-from rtseg.serve.keys import ClientKey, read_client_key
 from rtseg.serve.messages import (
     FLOAT32,
     VERSION,
@@ -39,10 +48,7 @@ from rtseg.serve.messages import (
 )
 from rtseg.skeleton import Skeleton
 
-Key = ClientKey | Path | str | None
-"""A key, or the file that holds it."""
-QUEUE_MESSAGES = 100_000
-"""High-water mark of a client's sockets; a publisher that reaches it gets an error, for then the daemon is stuck."""
+__all__ = ["QUEUE_MESSAGES", "Key", "Publisher", "Subscriber", "ask_load", "ask_status", "ask_stop"]
 
 
 class Publisher:
@@ -90,8 +96,8 @@ class Publisher:
         self.delay_s = 0.0
         self._known: int | None = None
         self._packer = msgpack.Packer()
-        self._key = _key(key)
-        self._socket = _connect(zmq.DEALER, address, self._key)
+        self._key = key_of(key)
+        self._socket = connect(zmq.DEALER, address, self._key)
         try:
             self.served = self._say_hello(hello)
         except BaseException:
@@ -150,7 +156,7 @@ class Publisher:
             self._come_back()
             if not self._comeback.lost and self._known is not None and self._known >= newest:
                 return True
-            self._socket.poll(_ms(min(left_s, 0.01)))
+            self._socket.poll(milliseconds(min(left_s, 0.01)))
         return False
 
     def close(self) -> dict[str, int]:
@@ -175,15 +181,15 @@ class Publisher:
         self.close()
 
     def _say_hello(self, hello: Hello) -> Served:
-        if not self._socket.poll(_ms(self._timeout_s), zmq.POLLOUT):
-            raise _no_daemon(self.address, self._timeout_s, self._key)
+        if not self._socket.poll(milliseconds(self._timeout_s), zmq.POLLOUT):
+            raise no_daemon(self.address, self._timeout_s, self._key)
         self._put(hello.to_message())
         answer = self._answer(("accepted", "refused"))
         if answer["type"] == "refused":
             raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {answer.get('reason')}")
         self.resumed = answer.get("resumed")
         self.delay_s = float((answer.get("resampled") or {}).get("delay_s", 0.0))
-        return _reachable(Served.from_message(answer), self.address)
+        return reachable(Served.from_message(answer), self.address)
 
     def _put(self, message: dict[str, Any]) -> None:
         self._send(self._packer.pack(message), None)
@@ -221,7 +227,7 @@ class Publisher:
             if message.get("type") == "error" and type(message.get("seq")) is int:
                 comeback.was_lost(message["seq"])
             if message.get("type") == "accepted":
-                self.served = _reachable(Served.from_message(message), self.address)
+                self.served = reachable(Served.from_message(message), self.address)
                 self._known = message.get("resumed")
                 for data in comeback.back(self._known):
                     self._send(data, self._next_seq - 1)
@@ -231,7 +237,7 @@ class Publisher:
     def _answer(self, kinds: tuple[str, ...]) -> dict[str, Any]:
         """The next message of one of these types. Raises ServeError for a complaint, or where none comes."""
         deadline = time.monotonic() + self._timeout_s
-        while self._socket.poll(_ms(deadline - time.monotonic())):
+        while self._socket.poll(milliseconds(deadline - time.monotonic())):
             message = unpack(self._socket.recv())
             if message.get("type") in kinds:
                 return message
@@ -281,8 +287,8 @@ class Subscriber:
         self.streams = frozenset([streams] if isinstance(streams, str) else streams)
         self._waiting: deque[PredictionMessage | StreamEvent] = deque()
         self.heard_s = time.monotonic()
-        self._key = _key(key)
-        self._socket = _connect(zmq.SUB, address, self._key)
+        self._key = key_of(key)
+        self._socket = connect(zmq.SUB, address, self._key)
         try:
             self.served = self._subscribe(connect_timeout_s)
         except BaseException:
@@ -329,14 +335,14 @@ class Subscriber:
             if isinstance(message, StreamEvent) and message.type == "subscribed":
                 missing.discard(message.stream)
                 if not missing:
-                    return _reachable(Served.from_message(message.fields), self.address)
+                    return reachable(Served.from_message(message.fields), self.address)
             else:
                 self._waiting.append(message)
-        raise _no_daemon(self.address, timeout_s, self._key)
+        raise no_daemon(self.address, timeout_s, self._key)
 
     def _receive(self, timeout_s: float | None) -> PredictionMessage | StreamEvent | None:
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        while self._socket.poll(None if timeout_s is None else _ms(deadline - time.monotonic())):
+        while self._socket.poll(None if timeout_s is None else milliseconds(deadline - time.monotonic())):
             topic, data = self._socket.recv_multipart()
             self.heard_s = time.monotonic()
             # ZeroMQ matches topics by prefix: "cage1" would hear "cage10" as well.
@@ -345,83 +351,3 @@ class Subscriber:
                 if not (isinstance(message, StreamEvent) and message.type == "beat"):
                     return message
         return None
-
-
-def ask_status(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
-    """A daemon's counters and latencies (docs/wire.md, `status`).
-
-    key: your key file, with the role control. Raises ServeError where nobody answers, or with the reason for a refusal.
-    """
-    return _ask(address, {"v": VERSION, "type": "status"}, timeout_s, key)
-
-
-def ask_load(
-    address: str, bundle: Path | str, *, stream: str | None = None, timeout_s: float = 120.0, key: Key = None
-) -> dict[str, Any]:
-    """Swap a daemon's bundle while it serves (docs/wire.md, `load`); returns once it answers with the new one.
-
-    bundle: folder on the daemon's machine. stream: only this one; None = all, and those to come. Raises ServeError with
-    the reason for a refusal, or where no answer comes within timeout_s.
-    """
-    return _ask(address, {"v": VERSION, "type": "load", "bundle": str(bundle), "stream": stream}, timeout_s, key)
-
-
-def ask_stop(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
-    """Make a daemon drain and end, as SIGTERM does (docs/wire.md, `stop`). Raises ServeError."""
-    return _ask(address, {"v": VERSION, "type": "stop"}, timeout_s, key)
-
-
-def _ask(address: str, message: dict[str, Any], timeout_s: float, key: Key) -> dict[str, Any]:
-    own = _key(key)
-    deadline = time.monotonic() + timeout_s
-    with _connect(zmq.DEALER, address, own) as socket:
-        # Who waits long for an answer need not wait as long to hear that nobody is there.
-        if not socket.poll(_ms(min(timeout_s, 5.0)), zmq.POLLOUT):
-            raise _no_daemon(address, min(timeout_s, 5.0), own)
-        socket.send(msgpack.packb(message), zmq.NOBLOCK)
-        if not socket.poll(_ms(deadline - time.monotonic())):
-            raise ServeError(f"the daemon at {address} gave no answer to {message['type']} within {timeout_s} s")
-        answer = unpack(socket.recv())
-    if answer.get("type") in ("error", "refused"):
-        raise ServeError(f"the daemon at {address} refused {message['type']}: {answer.get('reason')}")
-    return answer
-
-
-def _key(key: Key) -> ClientKey | None:
-    return key if key is None or isinstance(key, ClientKey) else read_client_key(key)
-
-
-def _reachable(served: Served, address: str) -> Served:
-    return replace(served, predictions=seen_from(served.predictions, address))
-
-
-def _connect(kind: int, address: str, key: ClientKey | None = None) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
-    socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
-    if key is not None:
-        socket.curve_serverkey = key.server.encode()
-        socket.curve_publickey, socket.curve_secretkey = key.public.encode(), key.secret.encode()
-    if kind == zmq.DEALER:
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # what is sent while the daemon is away is refused, not kept
-    try:
-        socket.connect(address)
-    except zmq.ZMQError as error:
-        socket.close()
-        raise ServeError(f"address {address!r}: expected tcp://HOST:PORT or ipc://PATH: {error}") from None
-    return socket
-
-
-def _no_daemon(address: str, timeout_s: float, key: ClientKey | None) -> ServeError:
-    if key is None:
-        otherwise = "start `rtseg serve BUNDLE` first (one that was started with --keys takes connections with a key)"
-    else:
-        otherwise = (
-            f"start `rtseg serve BUNDLE --keys FOLDER` first, or it refused key {key.name!r}: revoked, without the "
-            "role, or of another daemon; its log says which"
-        )
-    return ServeError(f"no daemon at {address} within {timeout_s} s: {otherwise}")
-
-
-def _ms(seconds: float) -> int:
-    return max(0, math.ceil(seconds * 1000))

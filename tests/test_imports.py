@@ -29,7 +29,7 @@ FLOORS = (
     ("scaling", "reliability_plot", "calibrate", "precision", "model_card"),
     ("training", "study"),
     ("serve",),
-    ("comeback", "client", "replay", "recorded", "verify", "bench"),
+    ("comeback", "connection", "client", "replay", "recorded", "verify", "bench"),
     ("paper",),
     ("progress", "report", "daemon_report", "plan_report", "doctor"),
     ("cli",),

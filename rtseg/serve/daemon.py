@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import select
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -22,7 +21,6 @@ from rtseg.classifier import Classifier
 from rtseg.config import ServeSettings
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.admission import Admission
-from rtseg.serve.ahead import Ahead
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind, RelayedOutlet
 from rtseg.serve.board import stream_counts
@@ -40,6 +38,7 @@ from rtseg.serve.streams import Streams
 from rtseg.serve.swap import Swap
 from rtseg.serve.tape import Tape
 from rtseg.serve.upkeep import Upkeep
+from rtseg.serve.waiting import Waiting
 from rtseg.serve.zap import FRAMES, PREDICTIONS, Gatekeeper
 
 LOG = logging.getLogger("rtseg.serve")
@@ -50,9 +49,6 @@ TAPE_LOOK_NS = 2_000_000
 STREAMS_A_PIECE = 16
 TAKEN_AT_ONCE = 4
 """Messages read before the next batch is stepped, in batches: when a frame came is known as soon as it came."""
-SPINS = 20
-WARM_NS = 300_000
-"""So soon after work the caches still hold the model."""
 
 
 class Daemon:
@@ -64,9 +60,7 @@ class Daemon:
     def __init__(self, classifier: Classifier, settings: ServeSettings, relay: Relay | None = None) -> None:
         self._settings, self._relay = settings, relay
         self._gauge, self._collector = Gauge(settings.max_load), Collector()
-        self._rehearsal: Rehearsal | None = None
-        self._ahead = Ahead(settings.ahead_us) if settings.looks_ahead else None
-        self._worked_ns = self._beat_ns = 0
+        self._beat_ns = 0
         self._stopping = False
         self._started_ns = self._looked_ns = time.monotonic_ns()
         self._context = zmq.Context()
@@ -86,14 +80,12 @@ class Daemon:
         except BaseException:
             self.close()
             raise
-        self._poller = zmq.Poller()
-        self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(self._xpub, zmq.POLLIN)
         self.frames, predictions = self._addresses
         if relay is not None:
             predictions = relay.predictions
         places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
         self._streams = Streams(Model(classifier, predictions, places))
+        self._waiting = Waiting(settings, self._router, self._xpub, self._streams)
         self._guard: Guard | None = None
         if self._gatekeeper is not None:
             self._guard = Guard(self._gatekeeper, settings, self._addresses)
@@ -122,16 +114,14 @@ class Daemon:
         """Compile everything that a frame's way needs, and ask the system for what the loop is to have."""
         self._streams.model.warm_up()
         self._rehearse(self._streams.model)
-        if self._rehearsal is not None:
-            for _ in range(100):
-                self._rehearsal.once()
+        self._waiting.warm_up()
         if self._grants is not None:
             self._grants.enter()
 
     def _rehearse(self, model: Model) -> None:
         """What is rehearsed from now on."""
         if self._settings.rehearses:
-            self._rehearsal = Rehearsal(model)
+            self._waiting.rehearsal = Rehearsal(model)
 
     def run(self) -> None:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
@@ -183,7 +173,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
-        self._stopping = True
+        self._stopping = self._waiting.stopped = True
 
     def close(self) -> None:
         """Close the sockets, giving what is unsent LINGER_MS, and remove ipc files."""
@@ -248,7 +238,7 @@ class Daemon:
 
     def _turn(self, timeout_ms: int) -> bool:
         """Wait for messages, take those that have come, step a batch; whether there was anything to do."""
-        ready = self._wait(timeout_ms)
+        ready = self._waiting.wait(timeout_ms)
         if not ready and not self._batches:
             return False
         started_ns = time.monotonic_ns()
@@ -257,55 +247,9 @@ class Daemon:
         if self._router in ready:
             self._take_what_waits()
         stepped = self._batches.step()
-        self._worked_ns = time.monotonic_ns()
-        self._gauge.add(self._worked_ns - started_ns, stepped, self._worked_ns)
+        worked_ns = self._waiting.worked_ns = time.monotonic_ns()
+        self._gauge.add(worked_ns - started_ns, stepped, worked_ns)
         return True
-
-    def _wait(self, timeout_ms: int) -> dict[Any, int]:
-        """The sockets at which something waits, as soon as it does; none after the time."""
-        if not timeout_ms or (not self._settings.busy_poll and self._ahead is None):
-            return dict(self._poller.poll(timeout_ms))
-        now_ns = time.monotonic_ns()
-        end_ns = now_ns + timeout_ms * 1_000_000
-        if self._ahead is None:
-            return self._spin(end_ns, self._settings.rehearse_us * 1000)
-        window = self._ahead.window(self._streams, now_ns)
-        if window is None:
-            return dict(self._poller.poll(timeout_ms))
-        awake_ns, asleep_ns = window
-        if now_ns < awake_ns:
-            ready = self._sleep(min(awake_ns, end_ns) - now_ns)
-            if ready or awake_ns >= end_ns:
-                return ready
-            now_ns = time.monotonic_ns()
-        if now_ns - self._worked_ns > WARM_NS and self._rehearsal is not None:
-            self._rehearsal.once()
-            self._worked_ns = time.monotonic_ns()
-        return self._spin(min(asleep_ns, end_ns))
-
-    def _sleep(self, for_ns: int) -> dict[Any, int]:
-        """The same as the poller, which knows whole milliseconds only."""
-        ready = dict(self._poller.poll(0))  # must be asked first: the descriptors tell of news, not of what waits
-        if not ready:
-            select.select((self._router, self._xpub), (), (), for_ns / 1e9)
-            ready = dict(self._poller.poll(0))
-        return ready
-
-    def _spin(self, end_ns: int, rehearse_ns: int = 0) -> dict[Any, int]:
-        """The same without ever sleeping. rehearse_ns: after so long without work a frame is rehearsed; 0 = never."""
-        clock = time.monotonic_ns
-        while True:
-            for _ in range(SPINS):
-                if cast(int, self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                    return {self._router: zmq.POLLIN}
-            if cast(int, self._xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                return {self._xpub: zmq.POLLIN}
-            now_ns = clock()
-            if now_ns >= end_ns or self._stopping:
-                return {}
-            if rehearse_ns and self._rehearsal is not None and now_ns - self._worked_ns > rehearse_ns:
-                self._rehearsal.once()
-                self._worked_ns = clock()
 
     def _take_what_waits(self) -> None:
         router, guard, clock = self._router, self._guard, time.monotonic_ns

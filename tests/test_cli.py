@@ -20,6 +20,7 @@ from rtseg.client import Subscriber
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.serve.messages import StreamEvent
 from rtseg.simulate.tasks import simulate_sequence
+from tests.commands import Done, here
 from tests.live import REPO, TIMEOUT_S, Child, daemon
 from tests.test_evaluate import DATASET
 
@@ -70,8 +71,6 @@ threads = 1
 bfloat16 = false
 """
 STRANGERS = "frame,a.nose.x,a.nose.y,b.nose.x,b.nose.y\n0,1,2,3,4\n1,1,2,3,4\n"
-
-Done = subprocess.CompletedProcess[str]
 
 
 def start(*words: object, cwd: Path = REPO) -> subprocess.Popen[str]:
@@ -135,11 +134,10 @@ def answers(folder: Path) -> Path:
 
 
 def test_every_command_has_its_help() -> None:
-    helps = {name: start(name, "--help") for name in COMMANDS}
     everything = rtseg("--help")
     assert (everything.returncode, everything.stderr) == (0, "")
-    for name, process in helps.items():
-        done = finish(process)
+    for name in COMMANDS:
+        done = here(name, "--help")
         assert (done.returncode, done.stderr) == (0, ""), name
         assert f"rtseg {name} " in done.stdout
         assert f"│ {name} " in everything.stdout
@@ -323,11 +321,10 @@ def wrong(way: Way) -> Way:
 
 @pytest.mark.parametrize(("code", "cases"), [(1, FAILED), (3, NOT_STARTED)], ids=["failed", "could not start"])
 def test_every_reason_is_one_line_and_its_exit_code(wrong: Way, code: int, cases: list[tuple[str, str]]) -> None:
-    # Two at a time: most of a child's time is its start.
-    for some in (cases[i : i + 2] for i in range(0, len(cases), 2)):
-        children = [start(*command.split(), cwd=wrong.folder) for command, _ in some]
-        for (_, reason), process in zip(some, children, strict=True):
-            assert_one_line(finish(process), code, reason)
+    """The first in a child; the others in this process, but for daemons, which take its signals and its log."""
+    for number, (command, reason) in enumerate(cases):
+        run = rtseg if number == 0 or command.startswith("serve") else here
+        assert_one_line(run(*command.split(), cwd=wrong.folder), code, reason)
     assert not (wrong.folder / "x" / "manifest.json").exists()
 
 
@@ -352,7 +349,7 @@ def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
     ],
 )
 def test_wrong_usage(command: str, reason: str, tmp_path: Path) -> None:
-    done = rtseg(*command.split(), cwd=tmp_path)
+    done = here(*command.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

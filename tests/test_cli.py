@@ -105,6 +105,9 @@ class Way:
     def rtseg(self, *words: object) -> Done:
         return rtseg(*words, cwd=self.folder)
 
+    def here(self, *words: object) -> Done:
+        return here(*words, cwd=self.folder)
+
 
 @pytest.fixture(scope="module")
 def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
@@ -245,10 +248,10 @@ def test_listen_ends_on_sigint_without_a_traceback(child: Child) -> None:
 def test_annotate_replaces_nothing_unless_told_to(way: Way, annotated: Done) -> None:
     before = answers(way.folder).read_bytes()
     answers(way.folder).write_text("mine")
-    again = way.rtseg("annotate", "tiny", way.recording, "--out", "answers")
+    again = way.here("annotate", "tiny", way.recording, "--out", "answers")
     assert_one_line(again, 1, "exists already; name another folder with --out, or add --overwrite")
     assert answers(way.folder).read_text() == "mine"
-    forced = way.rtseg("annotate", "tiny", way.recording, "--out", "answers", "--overwrite")
+    forced = way.here("annotate", "tiny", way.recording, "--out", "answers", "--overwrite")
     assert forced.returncode == 0, forced.stderr
     assert answers(way.folder).read_bytes() == before
 
@@ -268,13 +271,13 @@ def test_a_bundle_is_calibrated_compared_and_described(way: Way) -> None:
         "rtseg calibrate before two.toml --split validation --method temperature --abstain task1=0.5"
     )
     assert report["heads"]["task1"]["videos"] == 2
-    compared = way.rtseg("compare", "before", "tiny", "two.toml", "--json", "apart.json")
+    compared = way.here("compare", "before", "tiny", "two.toml", "--json", "apart.json")
     assert compared.returncode == 0, compared.stderr
     assert max(map(len, compared.stdout.splitlines())) <= 80
     # A temperature changes no argmax.
     apart = json.loads((way.folder / "apart.json").read_text())
     assert apart["heads"]["task1"]["f1"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
-    card = way.rtseg("card", "before")
+    card = way.here("card", "before")
     assert card.stdout == "before/MODEL_CARD.md\n"
     text = (before / "MODEL_CARD.md").read_text()
     assert "SIMULATED" in text

@@ -23,8 +23,8 @@ from rtseg.decoding import Decoder
 from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError, SettingError
 from rtseg.features import identity
+from rtseg.features.drift import DriftState, RangeCheck
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
-from rtseg.features.ranges import DriftState, RangeCheck
 from rtseg.frames import Frame, missing_frame, point_quality
 from rtseg.predictions import Answers, Prediction, Predictions, Quality
 from rtseg.recordings.recording import Recording

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rtseg.config import RangeSettings
 from rtseg.errors import SettingError
+from rtseg.features.drift import RangeCheck
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
-from rtseg.features.ranges import FeatureRanges, RangeCheck, fit_ranges
+from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import Feature, FeatureSpec
 from tests.features.scenes import ARENA, FPS, skeleton_of, wander
 

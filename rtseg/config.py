@@ -347,7 +347,7 @@ class GapSettings:
 
 @dataclass(frozen=True)
 class RangeSettings:
-    """When live features no longer look like training's; see `rtseg.features.ranges`.
+    """When live features no longer look like training's; see `rtseg.features.drift`.
 
     A feature's range goes from this percentile of its training values to 100 minus it, widened at both ends by `margin`
     times its width. A frame is flagged where more than `share` of its known features are out of range, or one lies more

@@ -27,7 +27,7 @@ class Quality(enum.IntFlag):
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
     point was seen. IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the
     stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's threshold for it.
-    OUT_OF_RANGE: features are not like training's (`rtseg.features.ranges`).
+    OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
     """
 
     WARMING_UP = 1

@@ -18,10 +18,10 @@ from rtseg import abstention, decoding, frames, pointers, stamps
 from rtseg.abstention import judge
 from rtseg.bundle import Bundle
 from rtseg.decoding import Decoder, DecoderState
-from rtseg.features import identity, kernels, ranges, relink
+from rtseg.features import drift, identity, kernels, relink
+from rtseg.features.drift import DriftState, RangeCheck, check
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
 from rtseg.features.identity import IdentityState
-from rtseg.features.ranges import DriftState, RangeCheck, check
 from rtseg.frames import point_quality
 from rtseg.predictions import Quality
 
@@ -32,7 +32,7 @@ Arena = tuple[float, float, float, float]
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
 IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
-_STAMP = stamps.of(frames, pointers, identity, relink, kernels, ranges, decoding, abstention)
+_STAMP = stamps.of(frames, pointers, identity, relink, kernels, drift, decoding, abstention)
 
 
 class Stages:
@@ -151,8 +151,8 @@ def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
         if ranged > 0:
             low_ends, high_ends, rule = pointers.floats(at, 6), pointers.floats(at, 7), pointers.floats(at, 8)
             outside, farthest = pointers.int64s_2d(at, 11), pointers.floats_2d(at, 12)
-            drift = DriftState(pointers.int64s(at, 9), pointers.int64s(at, 10), outside, farthest)
-            check(features, slots, low_ends, high_ends, rule, drift, OUT_OF_RANGE, quality)
+            left = DriftState(pointers.int64s(at, 9), pointers.int64s(at, 10), outside, farthest)
+            check(features, slots, low_ends, high_ends, rule, left, OUT_OF_RANGE, quality)
 
     @njit(cache=True)
     def after(

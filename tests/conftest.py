@@ -9,6 +9,11 @@ import pytest
 
 REPO = Path(__file__).parent.parent
 
+# For this process and all its children. Networks here are tiny: a second thread costs them more than it brings, most of
+# all where other processes want the cores. And a child that may keep no bytecode compiles every module of rtseg anew.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

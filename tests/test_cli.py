@@ -20,6 +20,7 @@ from rtseg.client import Subscriber
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.serve.messages import StreamEvent
 from rtseg.simulate.tasks import simulate_sequence
+from tests.commands import Done, here
 from tests.live import REPO, TIMEOUT_S, Child, daemon
 from tests.test_evaluate import DATASET
 
@@ -71,8 +72,6 @@ bfloat16 = false
 """
 STRANGERS = "frame,a.nose.x,a.nose.y,b.nose.x,b.nose.y\n0,1,2,3,4\n1,1,2,3,4\n"
 
-Done = subprocess.CompletedProcess[str]
-
 
 def start(*words: object, cwd: Path = REPO) -> subprocess.Popen[str]:
     """`rtseg WORDS` in a process of its own; 80 columns, no colours."""
@@ -106,6 +105,9 @@ class Way:
     def rtseg(self, *words: object) -> Done:
         return rtseg(*words, cwd=self.folder)
 
+    def here(self, *words: object) -> Done:
+        return here(*words, cwd=self.folder)
+
 
 @pytest.fixture(scope="module")
 def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
@@ -135,11 +137,10 @@ def answers(folder: Path) -> Path:
 
 
 def test_every_command_has_its_help() -> None:
-    helps = {name: start(name, "--help") for name in COMMANDS}
     everything = rtseg("--help")
     assert (everything.returncode, everything.stderr) == (0, "")
-    for name, process in helps.items():
-        done = finish(process)
+    for name in COMMANDS:
+        done = here(name, "--help")
         assert (done.returncode, done.stderr) == (0, ""), name
         assert f"rtseg {name} " in done.stdout
         assert f"│ {name} " in everything.stdout
@@ -247,10 +248,10 @@ def test_listen_ends_on_sigint_without_a_traceback(child: Child) -> None:
 def test_annotate_replaces_nothing_unless_told_to(way: Way, annotated: Done) -> None:
     before = answers(way.folder).read_bytes()
     answers(way.folder).write_text("mine")
-    again = way.rtseg("annotate", "tiny", way.recording, "--out", "answers")
+    again = way.here("annotate", "tiny", way.recording, "--out", "answers")
     assert_one_line(again, 1, "exists already; name another folder with --out, or add --overwrite")
     assert answers(way.folder).read_text() == "mine"
-    forced = way.rtseg("annotate", "tiny", way.recording, "--out", "answers", "--overwrite")
+    forced = way.here("annotate", "tiny", way.recording, "--out", "answers", "--overwrite")
     assert forced.returncode == 0, forced.stderr
     assert answers(way.folder).read_bytes() == before
 
@@ -270,13 +271,13 @@ def test_a_bundle_is_calibrated_compared_and_described(way: Way) -> None:
         "rtseg calibrate before two.toml --split validation --method temperature --abstain task1=0.5"
     )
     assert report["heads"]["task1"]["videos"] == 2
-    compared = way.rtseg("compare", "before", "tiny", "two.toml", "--json", "apart.json")
+    compared = way.here("compare", "before", "tiny", "two.toml", "--json", "apart.json")
     assert compared.returncode == 0, compared.stderr
     assert max(map(len, compared.stdout.splitlines())) <= 80
     # A temperature changes no argmax.
     apart = json.loads((way.folder / "apart.json").read_text())
     assert apart["heads"]["task1"]["f1"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
-    card = way.rtseg("card", "before")
+    card = way.here("card", "before")
     assert card.stdout == "before/MODEL_CARD.md\n"
     text = (before / "MODEL_CARD.md").read_text()
     assert "SIMULATED" in text
@@ -323,11 +324,10 @@ def wrong(way: Way) -> Way:
 
 @pytest.mark.parametrize(("code", "cases"), [(1, FAILED), (3, NOT_STARTED)], ids=["failed", "could not start"])
 def test_every_reason_is_one_line_and_its_exit_code(wrong: Way, code: int, cases: list[tuple[str, str]]) -> None:
-    # Two at a time: most of a child's time is its start.
-    for some in (cases[i : i + 2] for i in range(0, len(cases), 2)):
-        children = [start(*command.split(), cwd=wrong.folder) for command, _ in some]
-        for (_, reason), process in zip(some, children, strict=True):
-            assert_one_line(finish(process), code, reason)
+    """The first in a child; the others in this process, but for daemons, which take its signals and its log."""
+    for number, (command, reason) in enumerate(cases):
+        run = rtseg if number == 0 or command.startswith("serve") else here
+        assert_one_line(run(*command.split(), cwd=wrong.folder), code, reason)
     assert not (wrong.folder / "x" / "manifest.json").exists()
 
 
@@ -352,7 +352,7 @@ def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
     ],
 )
 def test_wrong_usage(command: str, reason: str, tmp_path: Path) -> None:
-    done = rtseg(*command.split(), cwd=tmp_path)
+    done = here(*command.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

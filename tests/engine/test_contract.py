@@ -18,8 +18,8 @@ from rtseg.features.extractor import FeatureExtractor
 from rtseg.network import NetworkSpec
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
 
-BEYOND = 3000
-"""Frames past the receptive field: every ring has wrapped around many times."""
+BEYOND = 900
+"""Frames past the receptive field: every ring has wrapped around; `test_ten_minutes` is the long way."""
 SPEC = SPECS["small"]
 LONG = features_of(SPEC, 400)
 

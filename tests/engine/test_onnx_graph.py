@@ -51,7 +51,7 @@ class Roll:
 @every_spec
 def test_streams_at_their_own_phases_against_torch_in_double(spec: NetworkSpec, form: Form) -> None:
     """Four streams in one batch; some are started again on the way, one while its rings are half full."""
-    batch, n_frames = 4, spec.receptive_field + 700
+    batch, n_frames = 4, spec.receptive_field + 450
     starts = [[0], [0, 3], [0, 1 + spec.receptive_field // 2, 400], [0, 211]]
     inputs = np.stack([features_of(spec, n_frames, seed=s) for s in range(batch)])
     roll, answers = Roll(spec, form, batch), np.empty((n_frames, batch, spec.n_outputs), np.float32)
@@ -69,7 +69,7 @@ def test_streams_at_their_own_phases_against_torch_in_double(spec: NetworkSpec, 
 @every_form
 def test_thousands_of_frames(form: Form) -> None:
     spec = SPECS["deep"]
-    features = features_of(spec, 4000)
+    features = features_of(spec, 2000)
     roll = Roll(spec, form, 1)
     answers = np.concatenate([roll.step(row[None]) for row in features])
     np.testing.assert_allclose(answers, torch_in_double(bundle_of(spec), features), rtol=0, atol=1e-5)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from rtseg.config import RangeSettings
 from rtseg.errors import SettingError
-from rtseg.features import ranges as range_rules
+from rtseg.features.drift import RangeCheck, check
 from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
-from rtseg.features.ranges import FeatureRanges, RangeCheck, fit_ranges
+from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import Feature, FeatureSpec
 from tests.features.scenes import ARENA, FPS, skeleton_of, wander
 
@@ -24,11 +24,11 @@ UNIT = FeatureRanges(np.zeros(4, np.float32), np.ones(4, np.float32), share=0.5,
 
 def checked(ranges: FeatureRanges, rows: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
     """Quality of each row, and the report."""
-    check = RangeCheck(ranges, FEATURES)
-    state, quality = check.init_state(2), np.full(len(rows), 8, np.int32)
-    range_rules.check(rows.astype(np.float32), np.ones(len(rows), np.int32), *check.plan, state, FLAG, quality)
+    rules = RangeCheck(ranges, FEATURES)
+    state, quality = rules.init_state(2), np.full(len(rows), 8, np.int32)
+    check(rows.astype(np.float32), np.ones(len(rows), np.int32), *rules.plan, state, FLAG, quality)
     assert not any(part[0].any() for part in state)  # the other slot
-    return quality, check.report(state, 1)
+    return quality, rules.report(state, 1)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +68,22 @@ def test_chunks_do_not_matter_and_a_slow_version_agrees(seed: int, chunk: int) -
     rng = np.random.default_rng(seed)
     rows = rng.normal(0.5, 0.8, (30, 4)).astype(np.float32)
     rows[rng.random((30, 4)) < 0.2] = np.nan
-    check = RangeCheck(UNIT, FEATURES)
-    state, quality = check.init_state(1), np.zeros(30, np.int32)
+    rules = RangeCheck(UNIT, FEATURES)
+    state, quality = rules.init_state(1), np.zeros(30, np.int32)
     for start in range(0, 30, chunk):
         here = rows[start : start + chunk]
-        range_rules.check(here, np.zeros(len(here), np.int32), *check.plan, state, FLAG, quality[start : start + chunk])
+        check(here, np.zeros(len(here), np.int32), *rules.plan, state, FLAG, quality[start : start + chunk])
     outside = (rows < 0) | (rows > 1)
     distance = np.where(outside, np.where(rows < 0, -rows, rows - 1), 0)
     flagged = (outside.sum(1) > 0.5 * (~np.isnan(rows)).sum(1)) | (distance > 2).any(1)
     np.testing.assert_array_equal(quality > 0, flagged)
     np.testing.assert_array_equal(state.outside[0], outside.sum(0))
     np.testing.assert_allclose(np.abs(state.farthest[0]), distance.max(0), rtol=1e-6)
-    moved = check.init_state(3)
+    moved = rules.init_state(3)
     load_state(moved, 2, state_bytes(state, 0))
-    assert check.report(moved, 2) == check.report(state, 0)
-    check.reset(moved, 2)
-    assert check.report(moved, 2) == {"frames": 0, "out_of_range": 0, "features": []}
+    assert rules.report(moved, 2) == rules.report(state, 0)
+    rules.reset(moved, 2)
+    assert rules.report(moved, 2) == {"frames": 0, "out_of_range": 0, "features": []}
 
 
 def test_ranges_hold_training_and_not_a_camera_that_stands_elsewhere() -> None:
@@ -92,12 +92,12 @@ def test_ranges_hold_training_and_not_a_camera_that_stands_elsewhere() -> None:
     points, scores = wander((2, 4), 1500, seed=1)
     features = extractor.run(points, scores, ARENA)
     ranges = fit_ranges([features[:700], features[700:]], extractor.features, RangeSettings())
-    check = RangeCheck(ranges, extractor.features)
+    rules = RangeCheck(ranges, extractor.features)
     shares = []
     for scale in (1.0, 4.0):
-        state, quality = check.init_state(1), np.zeros(1500, np.int32)
+        state, quality = rules.init_state(1), np.zeros(1500, np.int32)
         there = extractor.run(points * np.float32(scale), scores, ARENA)
-        range_rules.check(there, np.zeros(1500, np.int32), *check.plan, state, FLAG, quality)
+        check(there, np.zeros(1500, np.int32), *rules.plan, state, FLAG, quality)
         shares.append((quality > 0).mean())
     assert shares[0] < 0.02
     assert shares[1] > 0.5

@@ -60,21 +60,21 @@ def command(data: Path, out: Path, *only: str) -> list[str]:
 def test_a_killed_comparison_goes_on_and_ends_with_the_tables(tmp_path: Path) -> None:
     data, out = tmp_path / "sim", tmp_path / "out"
     simulate_dataset(data, sequences=(4, 5, 7), minutes=0.2)
-    rows = ("I/conv1d-causal", "II/boosting-causal", "V/ours")
+    rows = ("II/boosting-causal", "V/ours")
     with subprocess.Popen(
         command(data, out, *rows), env=ENVIRONMENT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as process:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")
-        assert any("[2/3] II/boosting-causal seed 0: training" in line for line in lines)
+        assert any("[2/2] V/ours seed 0: training" in line for line in lines)
         process.send_signal(signal.SIGKILL)
-    first = out / "runs" / "I-conv1d-causal" / "seed0" / "result.json"
+    first = out / "runs" / "II-boosting-causal" / "seed0" / "result.json"
     made = first.stat().st_mtime_ns
     assert not (out / "paper.json").exists()
 
     done = subprocess.run(command(data, out, *rows), env=ENVIRONMENT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "[1/3] I/conv1d-causal seed 0: there already" in done.stderr
+    assert "[1/2] II/boosting-causal seed 0: there already" in done.stderr
     assert first.stat().st_mtime_ns == made
     assert "Table V: the tasks trained together (simulated)" in done.stdout
     report = json.loads((out / "paper.json").read_text())

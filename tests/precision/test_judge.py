@@ -26,6 +26,7 @@ from rtseg.provenance import content_hash, label_table, poses_hash
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.simulate.tasks import simulate_sequence
+from tests.commands import Done, here
 from tests.conftest import REPO
 from tests.test_evaluate import DATASET
 
@@ -116,15 +117,18 @@ def test_recordings_that_tell_nothing_are_refused(trained: Path, dataset: Datase
 def test_the_command_says_what_it_found_and_fails_where_it_is_not_accepted(
     trained: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rtseg", "calibrate", str(trained), str(dataset.root / "dataset.toml")]
-        return subprocess.run([*command, *more, "--out", str(tmp_path)], cwd=REPO, capture_output=True, text=True)
+    command = ["calibrate", str(trained), str(dataset.root / "dataset.toml"), "--out", str(tmp_path)]
+
+    def run(*more: str) -> Done:
+        return here(*command, *more)
 
     bounds = ["--set", "fp16_mean=1", "--set", "f1_drop=1"]
     refused = run("--fp16", *bounds, "--set", "fp16_largest=1e-9")
     assert refused.returncode == 1, refused.stderr
     assert "rtseg: tiny is not accepted in fp16: the largest difference of a probability is" in refused.stderr
-    accepted = run("--fp16", *bounds, "--set", "fp16_largest=1")
+    more = ["--fp16", *bounds, "--set", "fp16_largest=1"]
+    child = [sys.executable, "-m", "rtseg", *command, *more]
+    accepted = subprocess.run(child, cwd=REPO, capture_output=True, text=True, check=False)
     assert accepted.returncode == 0, accepted.stderr
     assert "tiny in fp16" in accepted.stdout
     assert set(read_accepted(load_bundle(trained))) == {"fp16"}

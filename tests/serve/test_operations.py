@@ -7,8 +7,6 @@ import logging
 import os
 import signal
 import socket as plain_socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -37,6 +35,7 @@ from rtseg.serve.health import HealthProcess
 from rtseg.serve.messages import PredictionMessage, StreamEvent
 from rtseg.serve.systemd import Notifier
 from rtseg.skeleton import MICE7, Skeleton
+from tests.commands import here
 from tests.live import HELLO, REPO, Child, Raw, daemon, frame_of, random_walk
 
 S = 1_000_000_000
@@ -329,38 +328,38 @@ def test_status_as_a_user_asks_for_it(child: Child) -> None:
         assert raw.ask(HELLO | {"stream": "shown"})["type"] == "accepted"
         for t in range(3):
             raw.send(frame_of(random_walk(3, 1), t, stream="shown"))
-        done = rtseg("status", child.frames)
+        done = here("status", child.frames)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"{child.frames}: up 0 min" in done.stdout
         assert "Streams, " in done.stdout
         assert " of 16 " in done.stdout
         assert [w for line in done.stdout.splitlines() if "shown" in line for w in line.split()][2] == "3"
-        plain = json.loads(rtseg("status", child.frames, "--json").stdout)
+        plain = json.loads(here("status", child.frames, "--json").stdout)
         assert plain["streams"]["shown"]["frames"] == 3
         assert plain["models"]["shown"] == child.about["model"]
         assert raw.ask({"v": 1, "type": "bye", "stream": "shown"})["type"] == "goodbye"
-    gone = rtseg("status", "tcp://127.0.0.1:1", "--timeout", "0.2")
+    gone = here("status", "tcp://127.0.0.1:1", "--timeout", "0.2")
     assert gone.returncode == 3
     assert "no daemon at tcp://127.0.0.1:1 within 0.2 s: start `rtseg serve BUNDLE` first" in gone.stderr
 
 
 def test_keys_as_a_user_makes_them(tmp_path: Path, tiny_bundle: Path) -> None:
     keys = str(tmp_path / "keys")
-    made = rtseg("keys", "new", "camera1", "--role", "publish", "--role", "subscribe", "--keys", keys, cwd=tmp_path)
+    made = here("keys", "new", "camera1", "--role", "publish", "--role", "subscribe", "--keys", keys, cwd=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
     assert "camera1.key: key 'camera1' may publish, subscribe" in made.stdout
     assert f"rtseg serve BUNDLE --keys {keys}" in made.stdout
-    rtseg("keys", "new", "boss", "--role", "control", "--keys", keys, "--out", "b.key", cwd=tmp_path)
-    listed = json.loads(rtseg("keys", "list", "--keys", keys, "--json").stdout)
+    here("keys", "new", "boss", "--role", "control", "--keys", keys, "--out", "b.key", cwd=tmp_path)
+    listed = json.loads(here("keys", "list", "--keys", keys, "--json").stdout)
     assert [(k["name"], k["roles"]) for k in listed] == [("boss", ["control"]), ("camera1", ["publish", "subscribe"])]
-    assert "camera1" in rtseg("keys", "list", "--keys", keys).stdout
+    assert "camera1" in here("keys", "list", "--keys", keys).stdout
     with daemon(tiny_bundle, keys=keys) as child:
-        assert rtseg("status", child.frames, "--key", str(tmp_path / "b.key")).returncode == 0
-        denied = rtseg("status", child.frames, "--key", str(tmp_path / "camera1.key"))
+        assert here("status", child.frames, "--key", str(tmp_path / "b.key")).returncode == 0
+        denied = here("status", child.frames, "--key", str(tmp_path / "camera1.key"))
         assert denied.returncode == 3
         assert "refused status: key 'camera1' may not send status: that takes the role control" in denied.stderr
-    assert rtseg("keys", "revoke", "boss", "--keys", keys).stdout == "key 'boss' (control) is revoked\n"
-    wrong = rtseg("keys", "revoke", "boss", "--keys", keys)
+    assert here("keys", "revoke", "boss", "--keys", keys).stdout == "key 'boss' (control) is revoked\n"
+    wrong = here("keys", "revoke", "boss", "--keys", keys)
     assert (wrong.returncode, wrong.stderr) == (3, f"rtseg: no key 'boss' in {keys}; there are: camera1\n")
 
 
@@ -376,7 +375,7 @@ def test_a_bundle_is_swapped_between_two_frames(child: Child, tiny_bundle: Path,
         heard: list[PredictionMessage | StreamEvent] = []
         for t in range(60):
             if t == 30:
-                done = rtseg("load", str(other_bundle), "--to", child.frames, "--stream", "swapped")
+                done = here("load", str(other_bundle), "--to", child.frames, "--stream", "swapped")
                 assert (done.returncode, done.stderr) == (0, "")
                 assert "answers stream 'swapped'" in done.stdout
             publisher.send(walk.keypoints[t], walk.confidence[t])
@@ -490,9 +489,3 @@ def test_control_can_be_switched_off(tiny_bundle: Path) -> None:
             answer = raw.ask({"v": 1, **message})
             assert "is not taken here: the daemon was started with control = false" in answer["reason"]
         assert raw.ask({"v": 1, "type": "status"})["type"] == "status"
-
-
-def rtseg(*words: str, cwd: Path = REPO) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rtseg", *words]
-    environment = os.environ | {"PYTHONPATH": str(REPO), "COLUMNS": "80"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)

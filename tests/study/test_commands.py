@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Done, here
 from tests.conftest import REPO
 from tests.study.scenes import read_json, write_dataset
 
 TIMEOUT_S = 300
 """A command takes seconds; this only ends one that hangs, on a machine that is busy with other things."""
-Done = subprocess.CompletedProcess[str]
 
 
 def rtseg(*words: object, cwd: Path) -> Done:
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_cross_validation(folder: Path, tmp_path: Path) -> None:
     options = ["--folds", 2, "--inside-every", 2, "--root", folder, "--set", "train.epochs=1"]
-    done = rtseg("crossvalidate", "tiny.toml", "--out", tmp_path / "cv", *options, cwd=folder)
+    done = here("crossvalidate", "tiny.toml", "--out", tmp_path / "cv", *options, cwd=folder)
     assert done.returncode == 0, done.stderr
     result = read_json(tmp_path / "cv" / "crossvalidate.json")
     assert result["command"] == (
@@ -53,9 +53,9 @@ def test_decoding_of_a_bundle(folder: Path, tiny_bundle: Path, tmp_path: Path) -
 
 
 def test_wrong_usage_and_failure(folder: Path, tmp_path: Path) -> None:
-    usage = rtseg("study", "lookahead", "tiny.toml", "--out", tmp_path, "--frames", "0,six", cwd=folder)
+    usage = here("study", "lookahead", "tiny.toml", "--out", tmp_path, "--frames", "0,six", cwd=folder)
     assert usage.returncode == 2
     assert "expected whole numbers like 0,3,6" in " ".join(usage.stderr.split())
-    failed = rtseg("study", "ablation", "tiny.toml", "--out", tmp_path, "--group", "heading", cwd=folder)
+    failed = here("study", "ablation", "tiny.toml", "--out", tmp_path, "--group", "heading", cwd=folder)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("rtseg: the recipe uses no group heading")

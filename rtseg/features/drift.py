@@ -1,0 +1,118 @@
+"""Whether live features look like training's: a check that counts what leaves the ranges of a bundle.
+
+The check changes no feature and no answer; it raises a flag and keeps a record of which features left their range, how
+often and how far. State in arrays, one row per slot, like the features' own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.features.ranges import FeatureRanges
+from rtseg.features.spec import Feature
+
+F32 = NDArray[np.float32]
+LISTED = 5
+"""Features that a report names."""
+
+
+class DriftState(NamedTuple):
+    """What left its range, for S slots.
+
+    frames: (S,) int64 checked. flagged: (S,) int64. outside: (S, F) int64, frames in which a feature was out of its
+    range. farthest: (S, F) float32, how far at most, in widths of the range, below it negative.
+    """
+
+    frames: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    outside: NDArray[np.int64]
+    farthest: F32
+
+
+class RangeCheck:
+    """One bundle's ranges as `check` wants them, and what has left them in words.
+
+    plan: low and high (F,), and the rule's share and distance.
+    """
+
+    def __init__(self, ranges: FeatureRanges, features: Sequence[Feature]) -> None:
+        self.plan = ranges.low, ranges.high, np.array([ranges.share, ranges.far], np.float32)
+        self._names = [f"{f.group}: {f.name} [{f.unit}]" for f in features]
+
+    def init_state(self, slots: int) -> DriftState:
+        """Nothing seen yet, for S slots."""
+        shape = (slots, len(self.plan[0]))
+        frames, flagged = np.zeros((2, slots), np.int64)
+        return DriftState(frames, flagged, np.zeros(shape, np.int64), np.zeros(shape, np.float32))
+
+    def reset(self, state: DriftState, slot: int) -> None:
+        """Forget one slot's record."""
+        for part in state:
+            part[slot] = 0
+
+    def report(self, state: DriftState, slot: int) -> dict[str, Any]:
+        """One slot's record in plain values: frames checked, frames out of range, and which features were out most.
+
+        features: up to LISTED of {feature, frames, farthest}; farthest in widths of the range, below it negative.
+        """
+        outside, farthest = state.outside[slot], state.farthest[slot]
+        worst = [i for i in np.argsort(-outside, kind="stable")[:LISTED].tolist() if outside[i]]
+        listed = [
+            {"feature": self._names[i], "frames": int(outside[i]), "farthest": round(float(farthest[i]), 3)}
+            for i in worst
+        ]
+        return {"frames": int(state.frames[slot]), "out_of_range": int(state.flagged[slot]), "features": listed}
+
+
+@njit(cache=True)
+def check(
+    features: F32,
+    slots: NDArray[np.int32],
+    low: F32,
+    high: F32,
+    rule: F32,
+    state: DriftState,
+    flag: int,
+    quality: NDArray[np.int32],
+) -> None:
+    """Features (N, F) of the slots (N,), in order; adds the flag to quality (N,) where a frame is out of range.
+
+    rule: `FeatureRanges` has it. NaN is never out of range.
+    """
+    for n in range(len(slots)):
+        slot = slots[n]
+        state.frames[slot] += 1
+        # Most frames lie within everything: told first, without a branch a feature.
+        beyond_any = 0
+        for f in range(len(low)):
+            beyond_any += (features[n, f] < low[f]) | (features[n, f] > high[f])
+        if beyond_any == 0:
+            continue
+        known, out, far = 0, 0, False
+        for f in range(len(low)):
+            value = features[n, f]
+            if math.isnan(value):
+                continue
+            known += 1
+            beyond = np.float32(0.0)
+            if value < low[f]:
+                beyond = value - low[f]
+            elif value > high[f]:
+                beyond = value - high[f]
+            else:
+                continue
+            out += 1
+            distance = beyond / (high[f] - low[f])
+            state.outside[slot, f] += 1
+            if abs(distance) > abs(state.farthest[slot, f]):
+                state.farthest[slot, f] = distance
+            far = far or abs(distance) > rule[1]
+        if far or out > rule[0] * known:
+            state.flagged[slot] += 1
+            quality[n] |= flag

@@ -1,6 +1,6 @@
 """Scores of predictions against labels: CalMS21's protocol, segmental scores and what closed loops care about.
 
-numpy only. Frames labelled IGNORE, and rows never answered (NaN), are
+numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never answered (NaN), are
 left out everywhere.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.errors import needs_extra
 from rtseg.recordings.bouts import Bout, bouts_of
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
@@ -141,19 +142,12 @@ def mean_average_precision(head: Head, videos: Sequence[Video]) -> float:
 
 
 def average_precision(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> float:
-    """Area under the precision-recall steps of frames (T,) and their probabilities; NaN without a positive frame.
-
-    The bits of scikit-learn's `average_precision_score`, whose import takes longer than scoring a video.
-    """
-    if not truth.any():
-        return float("nan")
-    order = np.argsort(-probability, kind="stable")
-    # Frames of one probability are found together: only the last of them is a place on the curve.
-    last = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
-    found = np.cumsum(truth[order], dtype=np.float64)[last]
-    precision, recall = found / (1 + last), np.append(0.0, found / found[-1])
-    # Summed from the lowest threshold up, as scikit-learn does.
-    return float(-np.sum(np.diff(recall[::-1]) * precision[::-1]))
+    """Area under the precision-recall steps; NaN without a positive frame."""
+    try:
+        from sklearn.metrics import average_precision_score
+    except ImportError:
+        raise needs_extra("scikit-learn", "score", "scoring") from None
+    return float(average_precision_score(truth, probability)) if truth.any() else float("nan")
 
 
 def segmental_f1(

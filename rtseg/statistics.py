@@ -2,7 +2,7 @@
 
 Frames of a video are not independent, videos are: whole videos are drawn, with replacement, and macro-F1 and mAP are
 taken anew over all the frames drawn. A score is a function of counts that add up over videos, so that a thousand
-resamples are a few matrix products. numpy only.
+resamples are a few matrix products. numpy and scikit-learn only.
 """
 
 from __future__ import annotations

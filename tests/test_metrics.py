@@ -129,20 +129,6 @@ def test_calms21s_protocol_by_hand() -> None:
     assert score.macro_f1 != pytest.approx(np.mean([score_head(TASK1, [v], 30.0).macro_f1 for v in videos]))
 
 
-@settings(max_examples=200, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), n_frames=st.integers(1, 400), decimals=st.integers(0, 7), rare=st.floats(0, 1))
-def test_average_precision_has_scikit_learns_bits(seed: int, n_frames: int, decimals: int, rare: float) -> None:
-    """Many frames of one probability or none, rare and frequent classes."""
-    rng = np.random.default_rng(seed)
-    truth = rng.random(n_frames) < rare
-    probs = (0.7 * rng.random(n_frames) + 0.3 * truth).round(decimals).astype(np.float32)
-    found = average_precision(truth, probs)
-    if truth.any():
-        assert found == average_precision_score(truth, probs)
-    else:
-        assert math.isnan(found)
-
-
 def test_groups_are_means_over_their_heads() -> None:
     heads = [PAIR, Head("back", ("other", "back"), ("back",), "task3"), TASK1]
     truth = [labels_of(t, "ox") for t in ("ooxx", "oxxx")]

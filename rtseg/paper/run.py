@@ -27,7 +27,7 @@ from rtseg.paper.tables import markdown
 from rtseg.paper.timing import time_systems
 
 SCHEMA = 1
-PACKAGES = ("rtseg", "numpy", "numba", "torch", "xgboost-cpu")
+PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
 SECTION = "paper."
 """Of a --set that changes PaperSettings."""
 REPORT_JSON, REPORT_MD, TIMING = "paper.json", "paper.md", "timing.json"

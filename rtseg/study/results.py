@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA = 1
-PACKAGES = ("rtseg", "numpy", "numba", "torch", "xgboost-cpu")
+PACKAGES = ("rtseg", "numpy", "numba", "scikit-learn", "torch", "xgboost-cpu")
 READING = "Mean ± deviation over seeds; intervals: 95 %, bootstrap over videos."
 SCORE_COLUMNS = ("system", "macro-F1", "interval", "mAP", "interval", "segmental F1@50")
 SIMULATED = "These recordings or labels are simulated: the numbers say nothing about real animals."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.relay import RELAY
+from rtseg.serve.relay import RELAY, Relay
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
@@ -33,9 +34,9 @@ STOP_S = 10.0
 class Worker:
     """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started."""
 
-    def __init__(self, number: int, bundle: Path, settings: ServeSettings, predictions: str, folder: Path) -> None:
-        self.number, self.ready, self.starts = number, False, 0
-        self._bundle, self._settings, self._predictions, self._folder = bundle, settings, predictions, folder
+    def __init__(self, place: Relay, bundle: Path, settings: ServeSettings, folder: Path) -> None:
+        self.number, self.ready, self.starts = place.number, False, 0
+        self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.commands: zmq.Socket[bytes] | None = None
         self.answers: zmq.Socket[bytes] | None = None
@@ -62,8 +63,7 @@ class Worker:
         about = {
             "bundle": str(self._bundle),
             "settings": asdict(mine),
-            "predictions": self._predictions,
-            "parent": os.getpid(),
+            "relay": asdict(replace(self._place, replaces=self.starts > 1)),
         }
         self._addresses = mine.frames, mine.predictions
         self.process = subprocess.Popen(
@@ -141,10 +141,12 @@ class Crew:
     def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rtseg-workers-")
         folder = Path(self._folder.name)
+        run, since_ns, every_s = secrets.token_hex(8), time.time_ns(), settings.worker_snapshot_s
         self.workers: list[Worker] = []
         try:
             for number in range(settings.workers):
-                self.workers.append(Worker(number, bundle, settings, predictions, folder))
+                place = Relay(predictions, every_s, os.getpid(), number, run, since_ns, replaces=False)
+                self.workers.append(Worker(place, bundle, settings, folder))
         except BaseException:
             self.close()
             raise

@@ -104,7 +104,7 @@ class Daemon:
             outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
             self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self.stop)
         try:
-            self._tape = self._outlet.tape = Tape(self._streams.model, settings) if settings.record else None
+            self._tape = self._outlet.tape = Tape(self._streams.model, settings, relay) if settings.record else None
         except BaseException:
             self.close()
             raise
@@ -341,8 +341,8 @@ class Daemon:
                 return
             self._step_all()
             if kind == "hello":
-                for waiting in self._admission.hello(owner, message, t_recv_ns):
-                    self._take(owner, waiting, t_recv_ns)
+                for then_ns, waiting in self._admission.hello(owner, message, t_recv_ns):
+                    self._take(owner, waiting, then_ns)
                 self._step_all()
             elif kind == "bye":
                 self._admission.bye(owner, message)

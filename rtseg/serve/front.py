@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import time
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from rtseg.serve.kept import KeptStreams
 from rtseg.serve.load import CapacityError, Gauge
 from rtseg.serve.messages import MessageError, parse_to_daemon
 from rtseg.serve.outlet import Outlet
+from rtseg.serve.past import finish_all
 from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import StreamError
 from rtseg.serve.systemd import Notifier
@@ -61,6 +61,8 @@ class Front:
             self._router = self._listen(zmq.ROUTER, settings.frames)
             self._xpub = self._listen(zmq.XPUB, settings.predictions)
             self.frames, self.predictions = self._addresses
+            if settings.record and settings.resume:
+                finish_all(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
             self._crew = Crew(bundle, settings, self.predictions)
         except BaseException:
             self.close()
@@ -203,8 +205,7 @@ class Front:
         LOG.info("worker %d serves, %d streams are back", worker.number, back)
 
     def _worker_of(self, stream: str) -> Worker:
-        """Always the same one: by a hash of the name that is the same in every process."""
-        return self.workers[zlib.crc32(stream.encode(errors="replace")) % len(self.workers)]
+        return self.workers[relay.worker_of(stream, len(self.workers))]
 
     def _from_client(self, parts: list[bytes]) -> None:
         """Whatever one client sends, the others are served."""

@@ -27,7 +27,8 @@ class Kept:
         # States come every `worker_snapshot_s`, twice as late under load.
         self.most = settings.backlog_frames + math.ceil(2 * settings.worker_snapshot_s * self.fps)
         self.told = told
-        self._frames: deque[tuple[int, int, bytes]] = deque()  # seq, when it came, as it came
+        # seq, when it came, as it came; at first those that a worker has from a recording.
+        self._frames: deque[tuple[int, int, bytes]] = deque(map(tuple, told.pop("waiting", ())))
 
     def keep(self, seq: int, now_ns: int, data: bytes) -> bool:
         """A frame on its way; whether the oldest one was left out for it."""

@@ -7,6 +7,8 @@ behind it, so that nothing is published twice when a worker is replaced. Everyth
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +31,34 @@ class Relay:
     """A worker's place behind a front.
 
     predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
-    front's process.
+    front's process. number: this worker's. run: the front's, a random name; since_ns: when it began (since 1970).
+    replaces: whether this worker takes the place of one that ended.
     """
 
     predictions: str
     every_s: float
     parent: int
+    number: int
+    run: str
+    since_ns: int
+    replaces: bool
+
+    def about(self) -> dict[str, str]:
+        """For a recording's metadata."""
+        return {"run": self.run, "worker": str(self.number)}
+
+    def is_own(self, session: Mapping[str, str]) -> bool:
+        """Whether a recording's metadata are those of a worker whose place this one has."""
+        return session.get("run") == self.run and session.get("worker") == str(self.number)
+
+    def may_read(self, session: Mapping[str, str]) -> bool:
+        """Whether a recording's streams are no other worker's."""
+        return session.get("run") != self.run or self.is_own(session)
+
+
+def worker_of(stream: str, workers: int) -> int:
+    """Always the same one: by a hash of the name that is the same in every process."""
+    return zlib.crc32(stream.encode(errors="replace")) % workers
 
 
 def packed_number(number: int) -> bytes:
@@ -47,8 +71,11 @@ def number_in(part: bytes) -> int:
     return int(_NUMBER.unpack(part)[0])
 
 
-def state_of(stream: Stream) -> bytes:
-    """All that another worker must know to go on with a stream after the frame `seq`; from worker to front."""
+def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> bytes:
+    """All that another worker must know to go on with a stream after the frame `seq`; from worker to front.
+
+    waiting: frames that the front did not hand on and that come next, each with its seq, its time and as it came.
+    """
     return _packed(
         {
             "type": "stream",
@@ -60,6 +87,7 @@ def state_of(stream: Stream) -> bytes:
             "seq": stream.session.last_seq,
             "answers": stream.answers,
             "outside": [stream.refused, stream.dropped, stream.superseded],
+            "waiting": waiting,
         }
     )
 

@@ -71,7 +71,7 @@ class Behind:
         self._place, self._outlet, self._streams = place, outlet, streams
         self._take, self._step_all, self._stop = take, step_all, stop
         self._due: deque[str] = deque()
-        self._told_ns = self._looked_ns = 0
+        self._told_ns = self._looked_ns = self._alive_ns = 0
         outlet.gone = set()
 
     def open_message(self, parts: list[bytes], now_ns: int) -> tuple[list[bytes] | None, int]:
@@ -101,6 +101,9 @@ class Behind:
 
         One stream at a time, all of them every `every_s`; where something always waits, at every second of these.
         """
+        if now_ns - self._alive_ns > relay.ALIVE_NS:
+            self._alive_ns = now_ns
+            self._outlet.tell_front(relay.alive())
         if now_ns - self._looked_ns > PARENT_LOOK_NS:
             self._looked_ns = now_ns
             if os.getppid() != self._place.parent:

@@ -26,13 +26,17 @@ from rtseg.serve.relay import RELAY, Relay
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
-"""The first start may compile."""
+"""A start may compile."""
+AWAKE_S = 0.25
 STOP_S = 10.0
 """How long workers may take to drain."""
 
 
 class Worker:
-    """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started."""
+    """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started.
+
+    silent_s: since something came from it, as the front has been awake to hear it; the front sets it back.
+    """
 
     def __init__(self, place: Relay, bundle: Path, settings: ServeSettings, folder: Path) -> None:
         self.number, self.ready, self.starts = place.number, False, 0
@@ -47,7 +51,7 @@ class Worker:
         if self.starts:
             self._out.close()
         self.hang_up()
-        self.ready = False
+        self.ready, self.silent_s = False, 0.0
         self.starts += 1
         self.started_s = time.monotonic()
         self.about: dict[str, Any] = {}
@@ -88,7 +92,7 @@ class Worker:
         self.about = json.loads(self._said.partition(b"\n")[0].removeprefix(b"ready "))
         self.commands = self._connect(zmq.DEALER, self._addresses[0])
         self.answers = self._connect(zmq.XSUB, self._addresses[1])
-        self.ready = True
+        self.ready, self.silent_s = True, 0.0
         return True
 
     def send(self, parts: list[bytes]) -> bool:
@@ -99,6 +103,19 @@ class Worker:
             self.commands.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             return False
+        return True
+
+    def hangs(self, passed_s: float) -> bool:
+        """Whether it has been silent for too long. passed_s: since this was asked last.
+
+        A front that was held up itself can't blame its workers: of a longer while only AWAKE_S count.
+        """
+        self.silent_s += min(passed_s, AWAKE_S)
+        limit_s = self._settings.worker_silence_s if self.ready else FIRST_S
+        if self.silent_s < limit_s:
+            return False
+        LOG.error("worker %d has given no sign of life for %.1f s: it is killed", self.number, self.silent_s)
+        self.silent_s = 0.0
         return True
 
     @property

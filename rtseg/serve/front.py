@@ -25,6 +25,7 @@ from rtseg.serve import relay
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.asked import Asked
 from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
+from rtseg.serve.fanout import Fanout
 from rtseg.serve.guard import AccessError
 from rtseg.serve.kept import KeptStreams
 from rtseg.serve.load import CapacityError, Gauge
@@ -34,7 +35,6 @@ from rtseg.serve.past import finish_all
 from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import StreamError
 from rtseg.serve.systemd import Notifier
-from rtseg.serve.topics import Topics
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -54,7 +54,7 @@ class Front:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._addresses: list[str] = []
         self._kept = KeptStreams(settings)
-        self._topics, self._asked = Topics(settings.workers), Asked()
+        self._asked = Asked()
         self._gauge, self._notifier = Gauge(settings.max_load), Notifier()
         self._crew: Crew | None = None
         try:
@@ -68,6 +68,7 @@ class Front:
             self.close()
             raise
         self._outlet = Outlet(self._router, self._xpub)
+        self._fanout = Fanout(self.workers, self._outlet, self._kept)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -111,8 +112,7 @@ class Front:
             self._turn(QUIET_MS)
         while self._turn(QUIET_MS):
             pass
-        for topic in self._topics:
-            self._outlet.announce(topic, {"type": "stopping"})
+        self._fanout.announce_end()
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
@@ -141,14 +141,14 @@ class Front:
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
-            _all_of(self._xpub, self._subscription)
+            _all_of(self._xpub, lambda parts: self._fanout.subscription(parts[0]))
         if self._router in ready:
             taken = _all_of(self._router, self._from_client)
         for worker in self.workers:
-            if worker.answers is not None and worker.answers in ready:
-                _all_of(worker.answers, partial(self._published, worker))
-            if worker.commands is not None and worker.commands in ready:
-                _all_of(worker.commands, self._answered)
+            for socket, take in self._ends_of(worker):
+                if socket in ready:
+                    _all_of(socket, take)
+                    worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
         self._gauge.add(now_ns - started_ns, taken, now_ns)
         return bool(ready)
@@ -157,12 +157,10 @@ class Front:
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns < LOOK_NS:
             return
+        passed_s = (now_ns - self._looked_ns) / 1e9
         self._looked_ns = now_ns
         self._notifier.alive(now_ns)
-        for topic in self._topics.unwanted():
-            for worker in self.workers:
-                if worker.answers is not None:
-                    worker.answers.send(b"\x00" + topic)
+        self._fanout.forget_unwanted()
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -172,26 +170,30 @@ class Front:
                 worker.start()
             elif worker.look():
                 self._connected(worker)
+            elif worker.hangs(passed_s):
+                worker.process.kill()
+
+    def _ends_of(self, worker: Worker) -> list[tuple[zmq.Socket[bytes], Callable[[list[bytes]], None]]]:
+        """The sockets to a worker, and what becomes of that which comes there; answers to clients come last."""
+        ends = (worker.answers, partial(self._fanout.published, worker)), (worker.commands, self._answered)
+        return [(socket, take) for socket, take in ends if socket is not None]
 
     def _forget(self, worker: Worker) -> None:
         """Take what a dead worker still said, then hang up."""
-        for socket, take in ((worker.answers, partial(self._published, worker)), (worker.commands, self._answered)):
-            if socket is not None:
-                while socket.poll(QUIET_MS):
-                    _all_of(socket, take)
-                self._poller.unregister(socket)
-        self._topics.forget_worker(worker.number)
+        for socket, take in self._ends_of(worker):
+            while socket.poll(QUIET_MS):
+                _all_of(socket, take)
+            self._poller.unregister(socket)
+        self._fanout.forget_worker(worker)
         for client in self._asked.give_up():
             self._refuse(client, None, ServeError("a worker ended before it answered: ask again"), limited=False)
 
     def _connected(self, worker: Worker) -> None:
         """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
         assert worker.commands is not None
-        assert worker.answers is not None
-        self._poller.register(worker.commands, zmq.POLLIN)
-        self._poller.register(worker.answers, zmq.POLLIN)
-        for topic in self._topics:
-            worker.answers.send(b"\x01" + topic)
+        for socket, _ in self._ends_of(worker):
+            self._poller.register(socket, zmq.POLLIN)
+        self._fanout.connected(worker)
         back = 0
         for name, told in self._kept.restored():
             if self._worker_of(name) is worker:
@@ -332,36 +334,6 @@ class Front:
         workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
         own = {"load": round(self._gauge.load()[0], 4), "counters": dict(self._outlet.counters)}
         return {"workers": workers, "front": own}
-
-    def _subscription(self, parts: list[bytes]) -> None:
-        said, topic = parts[0][:1], parts[0][1:]
-        if said == b"\x00":
-            self._topics.unsubscribed(topic)
-            return
-        if said != b"\x01":
-            return
-        confirmed = self._topics.subscribed(topic)
-        if confirmed is not None:
-            self._outlet.send(topic, confirmed)
-            return
-        for worker in self.workers:
-            if worker.answers is not None:
-                worker.answers.send(parts[0])
-
-    def _published(self, worker: Worker, parts: list[bytes]) -> None:
-        topic, data = parts[0], parts[1]
-        if len(parts) == 3:
-            if self._kept.is_news(topic, relay.number_in(parts[2])):
-                self._outlet.send(topic, data)
-            return
-        event = msgpack.unpackb(data)
-        kind = event.get("type")
-        if kind == "subscribed":
-            if not self._topics.confirmed(topic, worker.number, data):
-                return
-        elif kind == "stopping" or (kind == "beat" and self._worker_of(event["stream"]) is not worker):
-            return
-        self._outlet.send(topic, data)
 
 
 def _all_of(socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None]) -> int:

@@ -24,8 +24,9 @@ class Kept:
     def __init__(self, told: dict[str, Any], settings: ServeSettings) -> None:
         self.owner: bytes = told["owner"]
         self.fps = float(told["hello"]["fps"])
-        # States come every `worker_snapshot_s`, twice as late under load.
-        self.most = settings.backlog_frames + math.ceil(2 * settings.worker_snapshot_s * self.fps)
+        # States come every `worker_snapshot_s`, twice as late under load, and not at all from a worker that hangs.
+        held_s = 2 * settings.worker_snapshot_s + settings.worker_silence_s
+        self.most = settings.backlog_frames + math.ceil(held_s * self.fps)
         self.told = told
         # seq, when it came, as it came; at first those that a worker has from a recording.
         self._frames: deque[tuple[int, int, bytes]] = deque(map(tuple, told.pop("waiting", ())))
@@ -70,7 +71,9 @@ class KeptStreams:
         return sum(kept.fps for kept in self._streams.values())
 
     def note(self, told: dict[str, Any]) -> None:
-        """What a worker says of a stream (`relay`)."""
+        """What a worker says of a stream, or that it lives (`relay`)."""
+        if told["type"] == "alive":
+            return
         name = told["stream"]
         if told["type"] == "ended":
             self._streams.pop(name, None)

@@ -23,7 +23,9 @@ RELAY = b"front"
 NOBODY = b""
 """Stands where a client would: the message is between front and worker."""
 _NUMBER = struct.Struct(">Q")
-_KINDS = ("stream", "ended", "restore", "gone", "stop")
+_KINDS = ("stream", "ended", "alive", "restore", "gone", "stop")
+ALIVE_NS = 200_000_000
+"""A worker without anything to say gives a sign of life this often."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> 
 def ended(stream: str) -> bytes:
     """A stream has been closed. Goes the way of the answers, so that a new one of its name can't be meant."""
     return _packed({"type": "ended", "stream": stream})
+
+
+def alive() -> bytes:
+    """A worker's loop turns."""
+    return _packed({"type": "alive"})
 
 
 def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]]) -> bytes:

@@ -35,7 +35,8 @@ STOP_S = 10.0
 class Worker:
     """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started.
 
-    silent_s: since something came from it, as the front has been awake to hear it; the front sets it back.
+    board: of the process that served last, "" = none; ended_board: of the one before. silent_s: since something came
+    from it, as the front has been awake to hear it; the front sets it back.
     """
 
     def __init__(self, place: Relay, bundle: Path, settings: ServeSettings, folder: Path) -> None:
@@ -44,6 +45,7 @@ class Worker:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.commands: zmq.Socket[bytes] | None = None
         self.answers: zmq.Socket[bytes] | None = None
+        self.board = self.ended_board = ""
         self.start()
 
     def start(self) -> None:
@@ -62,12 +64,13 @@ class Worker:
             frames=here + "f",
             predictions=here + "p",
             workers=1,
+            http="",
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
         about = {
             "bundle": str(self._bundle),
             "settings": asdict(mine),
-            "relay": asdict(replace(self._place, replaces=self.starts > 1)),
+            "relay": asdict(replace(self._place, replaces=self.starts > 1, board=self._board())),
         }
         self._addresses = mine.frames, mine.predictions
         self.process = subprocess.Popen(
@@ -93,6 +96,9 @@ class Worker:
         self.commands = self._connect(zmq.DEALER, self._addresses[0])
         self.answers = self._connect(zmq.XSUB, self._addresses[1])
         self.ready, self.silent_s = True, 0.0
+        if self.ended_board:  # the one that ended last is still read by whoever has not heard of the new one
+            Path(self.ended_board).unlink(missing_ok=True)
+        self.ended_board, self.board = self.board, self._board()
         return True
 
     def send(self, parts: list[bytes]) -> bool:
@@ -138,6 +144,10 @@ class Worker:
         self._out.close()
         self.hang_up()
 
+    def _board(self) -> str:
+        """Of the process started last."""
+        return f"{self._folder}/{self.number}.{self.starts}.board" if self._settings.http else ""
+
     @property
     def _out(self) -> IO[bytes]:
         return cast(IO[bytes], self.process.stdout)
@@ -162,7 +172,7 @@ class Crew:
         self.workers: list[Worker] = []
         try:
             for number in range(settings.workers):
-                place = Relay(predictions, every_s, os.getpid(), number, run, since_ns, replaces=False)
+                place = Relay(predictions, every_s, os.getpid(), number, run, since_ns, replaces=False, board="")
                 self.workers.append(Worker(place, bundle, settings, folder))
         except BaseException:
             self.close()

@@ -82,7 +82,7 @@ class Daemon:
                 self._gatekeeper = Gatekeeper(self._context, KeyStore(settings.keys))
             self._router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
             self._xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
-            self._upkeep = Upkeep(settings, self._pieces)
+            self._upkeep = Upkeep(settings, self._pieces, "" if relay is None else relay.board)
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,7 @@
-"""The subscribers' side of a front: what they want to hear goes to all workers, what those publish goes to them, once."""
+"""The subscribers' side of a front: what they want to hear goes to all workers, what those publish to them, once.
+
+Drops what another worker has said already, and decides nothing else.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +60,13 @@ class Fanout:
         event = msgpack.unpackb(data)
         kind = event.get("type")
         if kind == "subscribed":
-            if not self._topics.confirmed(topic, worker.number, data):
-                return
-        elif kind == "stopping" or (
-            kind == "beat" and relay.worker_of(event["stream"], len(self._workers)) != worker.number
-        ):
-            return
-        self._outlet.send(topic, data)
+            is_news = self._topics.confirmed(topic, worker.number, data)
+        elif kind == "beat":
+            is_news = relay.worker_of(event["stream"], len(self._workers)) == worker.number
+        else:
+            is_news = kind != "stopping"
+        if is_news:
+            self._outlet.send(topic, data)
 
     def announce_end(self) -> None:
         """The last word on every topic."""

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.asked import Asked
 from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
 from rtseg.serve.fanout import Fanout
+from rtseg.serve.gathered import Sums, told_of
 from rtseg.serve.guard import AccessError
 from rtseg.serve.kept import KeptStreams
 from rtseg.serve.load import CapacityError, Gauge
@@ -34,7 +35,7 @@ from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import finish_all
 from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import StreamError
-from rtseg.serve.systemd import Notifier
+from rtseg.serve.upkeep import Upkeep
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -55,12 +56,14 @@ class Front:
         self._addresses: list[str] = []
         self._kept = KeptStreams(settings)
         self._asked = Asked()
-        self._gauge, self._notifier = Gauge(settings.max_load), Notifier()
+        self._gauge, self._past = Gauge(settings.max_load), Sums()
         self._crew: Crew | None = None
+        self._upkeep: Upkeep | None = None
         try:
             self._router = self._listen(zmq.ROUTER, settings.frames)
             self._xpub = self._listen(zmq.XPUB, settings.predictions)
             self.frames, self.predictions = self._addresses
+            self._upkeep = Upkeep(settings, self._pieces)
             if settings.record and settings.resume:
                 finish_all(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
             self._crew = Crew(bundle, settings, self.predictions)
@@ -72,7 +75,7 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._looked_ns = 0
+        self._looked_ns, self._started_ns = 0, time.monotonic_ns()
 
     @property
     def workers(self) -> list[Worker]:
@@ -96,11 +99,14 @@ class Front:
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
-        self._notifier.ready(f"serving with {len(self.workers)} workers at {self.frames}")
+        upkeep = self._upkeep
+        assert upkeep is not None
+        self._started_ns = time.monotonic_ns()
+        upkeep.ready(self._started_ns, f"serving with {len(self.workers)} workers at {self.frames}")
         while not self._stopping:
             self._turn(POLL_MS)
-            self._look_around()
-        self._notifier.stopping()
+            self._look_around(upkeep)
+        upkeep.stopping(time.monotonic_ns())
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
@@ -114,6 +120,11 @@ class Front:
             pass
         self._fanout.announce_end()
 
+    @property
+    def url(self) -> str:
+        """Of /metrics, /healthz and /readyz; "" where they are not served."""
+        return "" if self._upkeep is None else self._upkeep.url
+
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
         self._stopping = True
@@ -122,7 +133,8 @@ class Front:
         """End the workers and close the sockets."""
         if self._crew is not None:
             self._crew.close()
-        self._notifier.close()
+        if self._upkeep is not None:
+            self._upkeep.close()
         self._context.destroy(linger=LINGER_MS)
         for address in self._addresses:
             remove_ipc_file(address)
@@ -153,13 +165,13 @@ class Front:
         self._gauge.add(now_ns - started_ns, taken, now_ns)
         return bool(ready)
 
-    def _look_around(self) -> None:
+    def _look_around(self, upkeep: Upkeep) -> None:
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns < LOOK_NS:
             return
         passed_s = (now_ns - self._looked_ns) / 1e9
         self._looked_ns = now_ns
-        self._notifier.alive(now_ns)
+        upkeep.turn(now_ns, self._router)
         self._fanout.forget_unwanted()
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
@@ -204,6 +216,8 @@ class Front:
                 if kind == "hello":
                     self._contest(owner, name, worker)
                 self._hand_on(worker, owner, name, data, time.monotonic_ns())
+        if worker.ended_board:
+            self._past.add_last_of(worker.ended_board)
         LOG.info("worker %d serves, %d streams are back", worker.number, back)
 
     def _worker_of(self, stream: str) -> Worker:
@@ -329,6 +343,10 @@ class Front:
         self._kept.answered(owner, message)
         self._outlet.answer(owner, message)
 
+    def _pieces(self) -> Iterator[dict[str, Any]]:
+        about = {"started_ns": self._started_ns, "fresh_s": self._settings.fresh_s, "stopping": self._stopping}
+        yield about | self._past.told(self._outlet.counters) | told_of(self.workers)
+
     def _about(self) -> dict[str, Any]:
         """The front's own share of the status."""
         workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
@@ -360,6 +378,7 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
             first = front.workers[0].about
             about = {"frames": front.frames, "predictions": front.predictions, "pid": os.getpid(), "workers": pids}
             about |= {key: first[key] for key in ("model", "engine", "loop") if key in first}
+            about |= {"http": front.url} if front.url else {}
             say(f"ready {json.dumps(about)}")
             front.run()
             say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers]})}")

@@ -34,7 +34,7 @@ class Relay:
 
     predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
     front's process. number: this worker's. run: the front's, a random name; since_ns: when it began (since 1970).
-    replaces: whether this worker takes the place of one that ended.
+    replaces: whether this worker takes the place of one that ended. board: the file of its board, "" = none.
     """
 
     predictions: str
@@ -44,6 +44,7 @@ class Relay:
     run: str
     since_ns: int
     replaces: bool
+    board: str
 
     def about(self) -> dict[str, str]:
         """For a recording's metadata."""

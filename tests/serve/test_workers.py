@@ -169,8 +169,8 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
 
 
 def test_what_cannot_be_had_together_is_said() -> None:
-    with pytest.raises(SettingError, match="workers = 2 and http cannot be had together"):
-        ServeSettings(workers=2, http="127.0.0.1:0")
+    with pytest.raises(SettingError, match="workers = 2 and keys cannot be had together"):
+        ServeSettings(workers=2, keys="folder")
 
 
 def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier: Classifier) -> None:

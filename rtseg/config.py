@@ -575,11 +575,6 @@ class ServeSettings:
         _require(self.log_format in ("text", "json"), f"log_format must be one of text, json; got {self.log_format!r}")
         for name in ("record_buffer_mb", "record_snapshot_s", "record_sync_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
-        alone = [name for name in ("keys",) if getattr(self, name)]
-        _require(
-            self.workers == 1 or not alone,
-            f"workers = {self.workers} and {', '.join(alone)} cannot be had together: serve with one worker",
-        )
         _require(bool(self.record) or not self.resume, "resume needs record: the folder that holds the recordings")
 
 

@@ -57,7 +57,7 @@ class RelayedOutlet(Outlet):
 
 
 class Behind:
-    """A worker's dealings with its front. take, step_all, stop: the daemon's."""
+    """A worker's dealings with its front. take, step_all, end, stop: the daemon's."""
 
     def __init__(
         self,
@@ -66,10 +66,11 @@ class Behind:
         streams: Streams,
         take: Take,
         step_all: Callable[[], None],
+        end: Callable[[Stream, str], None],
         stop: Callable[[], None],
     ) -> None:
         self._place, self._outlet, self._streams = place, outlet, streams
-        self._take, self._step_all, self._stop = take, step_all, stop
+        self._take, self._step_all, self._end, self._stop = take, step_all, end, stop
         self._due: deque[str] = deque()
         self._told_ns = self._looked_ns = self._alive_ns = 0
         outlet.gone = set()
@@ -128,6 +129,9 @@ class Behind:
             self._outlet.gone.add(message["owner"])
             return
         name = message["stream"]
+        if message["type"] in ("refused", "end"):
+            self._hear_of(message, self._streams.find(name))
+            return
         try:
             self._restore(message, now_ns)
         except Exception as error:  # the other streams go on
@@ -139,6 +143,17 @@ class Behind:
                     self._outlet.tape.end(left)
             self._outlet.tell_front(relay.ended(name))
             self._outlet.announce(name.encode(), {"type": "closed", "reason": f"could not be restored: {error}"[:300]})
+
+    def _hear_of(self, message: dict[str, Any], stream: Stream | None) -> None:
+        if message["type"] == "refused":
+            if stream is not None:
+                stream.refused += 1
+            return
+        self._step_all()
+        if stream is None:
+            self._outlet.tell_front(relay.ended(message["stream"]))
+        else:
+            self._end(stream, message["reason"])
 
     def _restore(self, message: dict[str, Any], now_ns: int) -> None:
         """As the front knows the stream; where there is a recording, what stands there counts: it is never behind."""

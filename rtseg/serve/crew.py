@@ -65,6 +65,7 @@ class Worker:
             predictions=here + "p",
             workers=1,
             http="",
+            keys="",  # the front has seen them
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
         about = {

@@ -36,7 +36,7 @@ from rtseg.serve.realtime import Collector, Grants
 from rtseg.serve.rehearsal import Rehearsal
 from rtseg.serve.relay import Relay
 from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
-from rtseg.serve.streams import Streams
+from rtseg.serve.streams import Stream, Streams
 from rtseg.serve.swap import Swap
 from rtseg.serve.tape import Tape
 from rtseg.serve.upkeep import Upkeep
@@ -102,7 +102,7 @@ class Daemon:
         self._outlet = Outlet(self._router, self._xpub, self._guard)
         if relay is not None:
             outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
-            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self.stop)
+            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self._end, self.stop)
         try:
             self._tape = self._outlet.tape = Tape(self._streams.model, settings, relay) if settings.record else None
         except BaseException:
@@ -353,6 +353,9 @@ class Daemon:
         except Exception as error:
             # Somebody waits for the answer to a bye; nobody wants thirty complaints a second about frames.
             self._batches.refuse(owner, message.get("stream"), message.get("seq"), error, limited=kind == "frame")
+
+    def _end(self, stream: Stream, reason: str) -> None:
+        self._admission.end(stream, reason)
 
     def _step_all(self) -> None:
         self._batches.step_all()

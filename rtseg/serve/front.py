@@ -11,10 +11,11 @@ import json
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import zmq
@@ -22,9 +23,10 @@ import zmq
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.serve import relay
-from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.asked import Asked
+from rtseg.serve.claims import REVOKED, Claims
 from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
+from rtseg.serve.doors import Doors, all_of
 from rtseg.serve.fanout import Fanout
 from rtseg.serve.gathered import Sums, told_of
 from rtseg.serve.guard import AccessError
@@ -33,7 +35,7 @@ from rtseg.serve.load import CapacityError, Gauge
 from rtseg.serve.messages import MessageError, parse_to_daemon
 from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import finish_all
-from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
+from rtseg.serve.signals import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import StreamError
 from rtseg.serve.upkeep import Upkeep
 
@@ -42,8 +44,6 @@ POLL_MS = 20
 LOOK_NS = 5_000_000
 RETRY_S = 1.0
 """A worker that ends before it serves is tried again after so long."""
-AT_ONCE = 256
-"""Messages of one socket before the next one has its turn."""
 
 
 class Front:
@@ -52,17 +52,15 @@ class Front:
     def __init__(self, bundle: Path, settings: ServeSettings) -> None:
         self._settings = settings
         self._stopping = False
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._addresses: list[str] = []
         self._kept = KeptStreams(settings)
         self._asked = Asked()
         self._gauge, self._past = Gauge(settings.max_load), Sums()
         self._crew: Crew | None = None
         self._upkeep: Upkeep | None = None
+        self._doors: Doors | None = None
         try:
-            self._router = self._listen(zmq.ROUTER, settings.frames)
-            self._xpub = self._listen(zmq.XPUB, settings.predictions)
-            self.frames, self.predictions = self._addresses
+            self._doors = doors = Doors(settings)
+            self.frames, self.predictions = doors.frames, doors.predictions
             self._upkeep = Upkeep(settings, self._pieces)
             if settings.record and settings.resume:
                 finish_all(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
@@ -70,6 +68,8 @@ class Front:
         except BaseException:
             self.close()
             raise
+        self._claims, self._counted = Claims(doors.guard), doors.counted
+        self._router, self._xpub = doors.router, doors.xpub
         self._outlet = Outlet(self._router, self._xpub)
         self._fanout = Fanout(self.workers, self._outlet, self._kept)
         self._poller = zmq.Poller()
@@ -135,31 +135,22 @@ class Front:
             self._crew.close()
         if self._upkeep is not None:
             self._upkeep.close()
-        self._context.destroy(linger=LINGER_MS)
-        for address in self._addresses:
-            remove_ipc_file(address)
-
-    def _listen(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
-        options = (zmq.ROUTER_MANDATORY,) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSE, zmq.XPUB_NODROP)
-        for option in options:
-            socket.setsockopt(option, 1)
-        self._addresses.append(bind(socket, address, keyed=False))
-        return socket
+        if self._doors is not None:
+            self._doors.close()
 
     def _turn(self, timeout_ms: int) -> bool:
+        doors = self._doors
+        assert doors is not None
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
-            _all_of(self._xpub, lambda parts: self._fanout.subscription(parts[0]))
+            doors.take_subscriptions(lambda parts: self._fanout.subscription(parts[0]))
         if self._router in ready:
-            taken = _all_of(self._router, self._from_client)
+            taken = doors.take_messages(self._from_client)
         for worker in self.workers:
             for socket, take in self._ends_of(worker):
                 if socket in ready:
-                    _all_of(socket, take)
+                    all_of(socket, take)
                     worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
         self._gauge.add(now_ns - started_ns, taken, now_ns)
@@ -173,6 +164,8 @@ class Front:
         self._looked_ns = now_ns
         upkeep.turn(now_ns, self._router)
         self._fanout.forget_unwanted()
+        for name in self._claims.revoked():
+            self._worker_of(name).send([relay.NOBODY, relay.end(name, REVOKED)])
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -194,7 +187,7 @@ class Front:
         """Take what a dead worker still said, then hang up."""
         for socket, take in self._ends_of(worker):
             while socket.poll(QUIET_MS):
-                _all_of(socket, take)
+                all_of(socket, take)
             self._poller.unregister(socket)
         self._fanout.forget_worker(worker)
         for client in self._asked.give_up():
@@ -211,6 +204,9 @@ class Front:
             if self._worker_of(name) is worker:
                 back += 1
                 worker.commands.send_multipart([relay.NOBODY, told])
+        for name, reason in self._claims.ending.items():
+            if self._worker_of(name) is worker:
+                worker.commands.send_multipart([relay.NOBODY, relay.end(name, reason)])
         for owner, kind, name, data in self._kept.unanswered():
             if self._worker_of(name) is worker:
                 if kind == "hello":
@@ -235,6 +231,7 @@ class Front:
             stated = message.get("stream")
             name = stated if isinstance(stated, str) else None
             seq = message["seq"] if type(message.get("seq")) is int else None
+            self._check(owner, kind, name, now_ns)
             if kind in ("status", "load", "stop"):
                 self._control(owner, kind, parts[1])
             elif kind == "frame":
@@ -246,6 +243,14 @@ class Front:
         except Exception as error:
             if self._refuse(owner, name, error, seq):
                 LOG.exception("a message of stream %r could not be handled", name)
+
+    def _check(self, owner: bytes, kind: str, name: str | None, now_ns: int) -> None:
+        try:
+            self._claims.check(kind, name, now_ns)
+        except ServeError:
+            if name is not None and self._kept.find(name, owner) is not None:
+                self._worker_of(name).send([relay.NOBODY, relay.refused(name)])
+            raise
 
     def _refuse(
         self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
@@ -272,6 +277,8 @@ class Front:
         worker = self._worker_of(name)
         if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
             return
+        if kind == "hello":
+            self._claims.asked(owner, name)
         if kind != "beat":
             self._kept.ask(owner, kind, name, data)
         if worker.ready:
@@ -310,10 +317,10 @@ class Front:
             for worker in able:
                 self._hand_on(worker, question, "", data, time.monotonic_ns())
             return
-        if not self._settings.control:
+        if not self._settings.control and not self._settings.keys:
             raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
         if kind == "stop":
-            LOG.info("asked to stop")
+            LOG.info("asked to stop%s", self._claims.by())
             self._outlet.answer(owner, {"type": "stopping"})
             self.stop()
             return
@@ -329,38 +336,38 @@ class Front:
         """From a worker to a client, or to the front itself."""
         owner, data = parts
         if owner == relay.NOBODY:
-            self._kept.note(relay.unpack(data))
+            told = relay.unpack(data)
+            self._kept.note(told)
+            if told["type"] == "ended":
+                self._claims.ended(told["stream"])
             return
         message = msgpack.unpackb(data)
         if self._asked.knows(owner):
             whole = self._asked.add(owner, message)
             if whole is not None:
                 client, answer = whole
-                self._outlet.answer(client, answer | (self._about() if answer["type"] == "status" else {}))
+                self._outlet.answer(client, answer | (self._about(answer) if answer["type"] == "status" else {}))
             return
         if message.get("type") == "contested":
             return  # said before the hello was handed on
         self._kept.answered(owner, message)
+        self._claims.answered(owner, message, is_open=self._kept.find(str(message.get("stream"))) is not None)
         self._outlet.answer(owner, message)
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         about = {"started_ns": self._started_ns, "fresh_s": self._settings.fresh_s, "stopping": self._stopping}
-        yield about | self._past.told(self._outlet.counters) | told_of(self.workers)
+        yield about | self._past.told(self._own_counters()) | told_of(self.workers)
 
-    def _about(self) -> dict[str, Any]:
-        """The front's own share of the status."""
+    def _about(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The front's own share of the status, which its workers gave."""
         workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
-        own = {"load": round(self._gauge.load()[0], 4), "counters": dict(self._outlet.counters)}
-        return {"workers": workers, "front": own}
+        own = {"load": round(self._gauge.load()[0], 4), "counters": self._own_counters()}
+        counters = Counter(answer.get("counters", {}))
+        counters.update(self._own_counters())
+        return {"workers": workers, "front": own, "counters": dict(counters)}
 
-
-def _all_of(socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None]) -> int:
-    """Take what waits at a socket, up to AT_ONCE messages; how many."""
-    for taken in range(AT_ONCE):
-        if not cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            return taken
-        take(socket.recv_multipart())
-    return AT_ONCE
+    def _own_counters(self) -> dict[str, int]:
+        return {**self._outlet.counters, **self._counted()}
 
 
 def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> None:

@@ -23,7 +23,7 @@ RELAY = b"front"
 NOBODY = b""
 """Stands where a client would: the message is between front and worker."""
 _NUMBER = struct.Struct(">Q")
-_KINDS = ("stream", "ended", "alive", "restore", "gone", "stop")
+_KINDS = ("stream", "ended", "alive", "restore", "gone", "refused", "end", "stop")
 ALIVE_NS = 200_000_000
 """A worker without anything to say gives a sign of life this often."""
 
@@ -113,6 +113,16 @@ def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]])
 def gone(owner: bytes) -> bytes:
     """A client that can't be reached any more."""
     return _packed({"type": "gone", "owner": owner})
+
+
+def refused(stream: str) -> bytes:
+    """The front has refused a message of a stream's owner: it counts as if the worker had."""
+    return _packed({"type": "refused", "stream": stream})
+
+
+def end(stream: str, reason: str) -> bytes:
+    """A stream shall end."""
+    return _packed({"type": "end", "stream": stream, "reason": reason})
 
 
 def stop() -> bytes:

@@ -14,8 +14,7 @@ import pytest
 
 from rtseg.classifier import Classifier, load
 from rtseg.client import Publisher, Subscriber, ask_load, ask_status
-from rtseg.config import ServeSettings
-from rtseg.errors import ServeError, SettingError
+from rtseg.errors import ServeError
 from rtseg.predictions import Predictions
 from rtseg.replay import collect, replay
 from rtseg.serve.messages import PredictionMessage, StreamEvent
@@ -166,11 +165,6 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
     for pid in child.about["workers"]:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-
-
-def test_what_cannot_be_had_together_is_said() -> None:
-    with pytest.raises(SettingError, match="workers = 2 and keys cannot be had together"):
-        ServeSettings(workers=2, keys="folder")
 
 
 def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier: Classifier) -> None:

@@ -57,7 +57,7 @@ class RelayedOutlet(Outlet):
 
 
 class Behind:
-    """A worker's dealings with its front. take, step_all, end, stop: the daemon's."""
+    """A worker's dealings with its front. take, step_all, end, stop: the daemon's. swap: hears of other bundles."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class Behind:
         self._due: deque[str] = deque()
         self._told_ns = self._looked_ns = self._alive_ns = 0
         outlet.gone = set()
+        self.swap: Callable[[dict[str, Any]], None] | None = None
 
     def open_message(self, parts: list[bytes], now_ns: int) -> tuple[list[bytes] | None, int]:
         """A client's [routing id, bytes] and when the front got it; None where the front itself spoke."""
@@ -123,6 +124,10 @@ class Behind:
         if message["type"] == "stop":
             self._stop()
             return
+        if message["type"] in ("prepare", "commit", "abandon"):
+            assert self.swap is not None
+            self.swap(message)
+            return
         if message["type"] == "gone":
             if len(self._outlet.gone) >= MAX_GONE:
                 self._outlet.gone.clear()
@@ -163,7 +168,10 @@ class Behind:
         stream.refused, stream.dropped, stream.superseded = message["outside"]
         frames, tape, done = message["frames"], self._outlet.tape, 0
         past = None if tape is None else tape.replaced(stream.name, stream.opened_ns)
-        if past is not None:
+        if message["model"] != stream.model.served.model:
+            # Its worker ended at the very swap: the state would have been fresh there.
+            LOG.warning("stream %r begins its state afresh: another model answers from here on", stream.name)
+        elif past is not None:
             done = rewind(stream, past)
             stream.answers = past.number
             frames = past.frames + list(_newer(frames, past, stream.session.last_seq))

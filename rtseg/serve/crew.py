@@ -112,6 +112,11 @@ class Worker:
             return False
         return True
 
+    def serve_from_now(self, bundle: str, model: str) -> None:
+        """What it serves, and the one that is started in its place. model: the bundle's hash."""
+        self._bundle = Path(bundle)
+        self.about |= {"model": model}
+
     def hangs(self, passed_s: float) -> bool:
         """Whether it has been silent for too long. passed_s: since this was asked last.
 

@@ -40,6 +40,7 @@ from rtseg.serve.streams import Stream, Streams
 from rtseg.serve.swap import Swap
 from rtseg.serve.tape import Tape
 from rtseg.serve.upkeep import Upkeep
+from rtseg.serve.worker_swap import WorkerSwap
 from rtseg.serve.zap import FRAMES, PREDICTIONS, Gatekeeper
 
 LOG = logging.getLogger("rtseg.serve")
@@ -110,7 +111,10 @@ class Daemon:
             raise
         self._batches = Batches(settings, self._streams, self._outlet, self._gauge)
         self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._behind)
-        self._swap = Swap(settings, self._streams, self._outlet, self._step_all, self._rehearse)
+        swap = Swap if self._behind is None else WorkerSwap
+        self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._rehearse)
+        if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
+            self._swap.follow(self._behind, relay.number, self._end)
         self.latency = self._batches.latency
 
     @property

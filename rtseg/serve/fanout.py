@@ -5,6 +5,8 @@ Drops what another worker has said already, and decides nothing else.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgpack
 
 from rtseg.serve import relay
@@ -45,6 +47,10 @@ class Fanout:
         assert worker.answers is not None
         for topic in self._topics:
             worker.answers.send(b"\x01" + topic)
+
+    def serve(self, served: dict[str, Any]) -> None:
+        """Another bundle answers from now on."""
+        self._topics.serve(served)
 
     def forget_worker(self, worker: Worker) -> None:
         """It has ended."""

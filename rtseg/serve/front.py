@@ -37,6 +37,7 @@ from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import finish_all
 from rtseg.serve.signals import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import StreamError
+from rtseg.serve.together import Together
 from rtseg.serve.upkeep import Upkeep
 
 LOG = logging.getLogger("rtseg.serve")
@@ -72,6 +73,7 @@ class Front:
         self._router, self._xpub = doors.router, doors.xpub
         self._outlet = Outlet(self._router, self._xpub)
         self._fanout = Fanout(self.workers, self._outlet, self._kept)
+        self._together = Together(self.workers, self._outlet, self._kept, self._fanout.serve)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -190,6 +192,7 @@ class Front:
                 all_of(socket, take)
             self._poller.unregister(socket)
         self._fanout.forget_worker(worker)
+        self._together.ended(worker)
         for client in self._asked.give_up():
             self._refuse(client, None, ServeError("a worker ended before it answered: ask again"), limited=False)
 
@@ -233,7 +236,7 @@ class Front:
             seq = message["seq"] if type(message.get("seq")) is int else None
             self._check(owner, kind, name, now_ns)
             if kind in ("status", "load", "stop"):
-                self._control(owner, kind, parts[1])
+                self._control(owner, kind, message, parts[1])
             elif kind == "frame":
                 self._frame(owner, name or "", seq, parts[1], now_ns)
             else:
@@ -308,7 +311,7 @@ class Front:
         ):
             worker.send([relay.NOBODY, relay.gone(kept.owner)])
 
-    def _control(self, owner: bytes, kind: str, data: bytes) -> None:
+    def _control(self, owner: bytes, kind: str, message: dict[str, Any], data: bytes) -> None:
         if kind == "status":
             able = [worker for worker in self.workers if worker.ready]
             if not able:
@@ -324,8 +327,7 @@ class Front:
             self._outlet.answer(owner, {"type": "stopping"})
             self.stop()
             return
-        # All workers would have to take it or none, in the midst of which one may die.
-        raise ServeError("load is not taken by a daemon with workers: start it again with the new bundle")
+        self._together.ask(owner, message, self._claims.by())
 
     def _hand_on(self, worker: Worker, owner: bytes, name: str, data: bytes, now_ns: int) -> None:
         if not worker.send([owner, relay.packed_number(now_ns), data]):
@@ -337,6 +339,9 @@ class Front:
         owner, data = parts
         if owner == relay.NOBODY:
             told = relay.unpack(data)
+            if told["type"] == "prepared":
+                self._together.prepared(told)
+                return
             self._kept.note(told)
             if told["type"] == "ended":
                 self._claims.ended(told["stream"])

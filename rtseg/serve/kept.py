@@ -65,6 +65,10 @@ class KeptStreams:
         kept = self._streams.get(name)
         return kept if kept is not None and owner in (None, kept.owner) else None
 
+    def names(self) -> list[str]:
+        """Of all that are open."""
+        return list(self._streams)
+
     @property
     def declared_fps(self) -> float:
         """Frames per second of all streams together, as their hellos said."""

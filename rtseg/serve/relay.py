@@ -23,7 +23,8 @@ RELAY = b"front"
 NOBODY = b""
 """Stands where a client would: the message is between front and worker."""
 _NUMBER = struct.Struct(">Q")
-_KINDS = ("stream", "ended", "alive", "restore", "gone", "refused", "end", "stop")
+_FROM_WORKER = ("stream", "ended", "alive", "prepared")
+_FROM_FRONT = ("restore", "gone", "refused", "end", "prepare", "commit", "abandon", "stop")
 ALIVE_NS = 200_000_000
 """A worker without anything to say gives a sign of life this often."""
 
@@ -85,6 +86,7 @@ def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> 
             "stream": stream.name,
             "owner": stream.owner,
             "hello": stream.hello.to_message(),
+            "model": stream.model.served.model,
             "opened_ns": stream.opened_ns,
             "state": stream.session.snapshot() if stream.session.last_seq is not None else None,
             "seq": stream.session.last_seq,
@@ -125,6 +127,26 @@ def end(stream: str, reason: str) -> bytes:
     return _packed({"type": "end", "stream": stream, "reason": reason})
 
 
+def prepare(load: int, bundle: str) -> bytes:
+    """Load another bundle and wait. load: its number."""
+    return _packed({"type": "prepare", "load": load, "bundle": bundle})
+
+
+def prepared(load: int, worker: int, served: dict[str, Any], error: str) -> bytes:
+    """It is loaded and would serve this, or cannot be; from worker to front."""
+    return _packed({"type": "prepared", "load": load, "worker": worker, "served": served, "error": error})
+
+
+def commit(load: int) -> bytes:
+    """All have loaded it: it answers from here on."""
+    return _packed({"type": "commit", "load": load})
+
+
+def abandon(load: int) -> bytes:
+    """Forget it."""
+    return _packed({"type": "abandon", "load": load})
+
+
 def stop() -> bytes:
     """The worker shall drain and end. No signal, for that would come before what is on its way."""
     return _packed({"type": "stop"})
@@ -133,7 +155,7 @@ def stop() -> bytes:
 def unpack(data: bytes) -> dict[str, Any]:
     """One of these messages. Raises ServeError for anything else."""
     message = msgpack.unpackb(data)
-    if not isinstance(message, dict) or message.get("type") not in _KINDS:
+    if not isinstance(message, dict) or message.get("type") not in _FROM_WORKER + _FROM_FRONT:
         raise ServeError("front and workers are not of the same version of rtseg: start the front again")
     return message
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rtseg.classifier import Classifier, load
-from rtseg.client import Publisher, Subscriber, ask_load, ask_status
+from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
 from rtseg.predictions import Predictions
 from rtseg.replay import collect, replay
@@ -184,11 +184,6 @@ def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier
         assert raw.ask(BYE | {"stream": "late"})["counters"]["frames"] == 40
         subscriber.timeout_s = 60
         assert table(list(subscriber)).probs.tobytes() == classifier.run(walk).probs.tobytes()
-
-
-def test_a_load_is_refused_with_the_reason(child: Child, tiny_bundle: Path) -> None:
-    with pytest.raises(ServeError, match="load is not taken by a daemon with workers"):
-        ask_load(child.frames, tiny_bundle)
 
 
 def test_workers_end_with_their_front(tiny_bundle: Path) -> None:

@@ -483,10 +483,10 @@ class ServeSettings:
     backlog_frames: of one stream, at most so many wait to be stepped; what is beyond is dropped, oldest first, and
     counted. max_load: a hello is refused where the daemon would be busy for more than this share of the time (0 = any).
     workers: processes that share the streams, each with `capacity` places; worker_snapshot_s: how often a stream's
-    state is kept for a worker that might die. identity: what happens where a tracker seems to have mixed up two
-    animals: `flag` the answer, `swap` them back, or `reset` the stream; offline use takes the same word. heads: the
-    only ones that are answered, nothing is computed for the others (empty = all). heartbeat_s: how often subscribers
-    hear that all is well.
+    state is kept for a worker that might die; worker_silence_s: one without any sign of life for so long hangs, and is
+    replaced. identity: what happens where a tracker seems to have mixed up two animals: `flag` the answer, `swap` them
+    back, or `reset` the stream; offline use takes the same word. heads: the only ones that are answered, nothing is
+    computed for the others (empty = all). heartbeat_s: how often subscribers hear that all is well.
 
     cpus: cores that the daemon may use, the first one for its loop, the others for its network threads (empty = all).
     priority: real-time priority of the loop (1 to 99, SCHED_FIFO; 0 = none). busy_poll: look for frames without ever
@@ -519,6 +519,7 @@ class ServeSettings:
     max_load: float = 0.0
     workers: int = 1
     worker_snapshot_s: float = 2.0
+    worker_silence_s: float = 10.0
     identity: str = "flag"
     heads: tuple[str, ...] = ()
     heartbeat_s: float = 1.0
@@ -560,6 +561,10 @@ class ServeSettings:
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
         for name in ("backlog_frames", "heartbeat_s", "workers", "worker_snapshot_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        _require(
+            self.worker_silence_s >= 1,
+            f"worker_silence_s must be 1 or more (signs of life come five a second), got {self.worker_silence_s}",
+        )
         for name in ("max_load", "rehearse_us", "ahead_us"):
             _require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
         _require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
@@ -571,11 +576,6 @@ class ServeSettings:
         _require(self.log_format in ("text", "json"), f"log_format must be one of text, json; got {self.log_format!r}")
         for name in ("record_buffer_mb", "record_snapshot_s", "record_sync_s"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
-        alone = [name for name in ("keys", "http", "record") if getattr(self, name)]
-        _require(
-            self.workers == 1 or not alone,
-            f"workers = {self.workers} and {', '.join(alone)} cannot be had together: serve with one worker",
-        )
         _require(bool(self.record) or not self.resume, "resume needs record: the folder that holds the recordings")
 
 

@@ -77,7 +77,10 @@ CHANNELS = {
         _schema(
             "rtseg.Snapshot",
             "All that a stream remembers between two frames, and its hello.",
-            {"hello": _MAP, "state": _BYTES},
+            {
+                **{"hello": _MAP, "state": _BYTES, "opened_ns": _WHOLE},
+                "answers": {**_WHOLE, "description": "number of the last answer before it"},
+            },
             "v stream hello state",
         ),
     ),

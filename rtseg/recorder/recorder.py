@@ -100,11 +100,16 @@ class Recorder:
         """A stream is over."""
         self._since.pop(stream, None)
 
-    def snapshot(self, hello: Mapping[str, Any], state: bytes, now_ns: int) -> None:
-        """What a stream remembers between two frames (`Session.snapshot`)."""
+    def snapshot(
+        self, hello: Mapping[str, Any], state: bytes, now_ns: int, opened_ns: int = 0, answers: int = 0
+    ) -> None:
+        """What a stream remembers between two frames (`Session.snapshot`).
+
+        opened_ns, answers: when it was opened, and the number of its last answer (`Stream`).
+        """
         stream, at = hello["stream"], self._ring.head
         before, _ = self._since.pop(stream, (at, 0))
-        kept = self._put(layout.SNAPSHOTS, self._packer.pack(snapshot_map(hello, state)), now_ns)
+        kept = self._put(layout.SNAPSHOTS, self._packer.pack(snapshot_map(hello, state, opened_ns, answers)), now_ns)
         self._since[stream] = at if kept else before, now_ns
 
     def due(self, now_ns: int) -> str | None:
@@ -237,6 +242,7 @@ _RESERVE = 4096
 """Room kept for saying that something was lost."""
 
 
-def snapshot_map(hello: Mapping[str, Any], state: bytes) -> dict[str, Any]:
+def snapshot_map(hello: Mapping[str, Any], state: bytes, opened_ns: int, answers: int) -> dict[str, Any]:
     """A snapshot as it stands in a recording."""
-    return {"v": 1, "stream": hello["stream"], "hello": dict(hello), "state": state}
+    plain = {"v": 1, "stream": hello["stream"], "hello": dict(hello), "state": state}
+    return plain | {"opened_ns": opened_ns, "answers": answers}

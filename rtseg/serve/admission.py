@@ -9,7 +9,7 @@ from rtseg.errors import RtsegError
 from rtseg.serve.behind import Behind
 from rtseg.serve.guard import Guard
 from rtseg.serve.load import Gauge
-from rtseg.serve.messages import Hello, parse_bye
+from rtseg.serve.messages import Hello, parse_bye, parse_frame, unpack
 from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import same_source
 from rtseg.serve.streams import Stream, StreamError, Streams
@@ -26,10 +26,10 @@ class Admission:
         self._streams, self._outlet, self._gauge = streams, outlet, gauge
         self._guard, self._behind = guard, behind
 
-    def hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[bytes]:
+    def hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
         """Open a stream or say why not.
 
-        Returns the frames that are still to be answered, where it goes on from a recording (`tape`).
+        Returns the frames that are still to be answered, each with its time, where it goes on from a recording.
         """
         counters, tape = self._outlet.counters, self._outlet.tape
         try:
@@ -43,7 +43,8 @@ class Admission:
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
             self._gauge.admit(hello.stream, hello.fps, declared_fps)
             stream = self._streams.open(owner, hello, points, now_ns)
-            last_seq, waiting = (None, []) if tape is None else tape.begin(stream, now_ns)
+            last_seq, frames = (None, []) if tape is None else tape.begin(stream, now_ns)
+            waiting = [(now_ns + i, data) for i, data in enumerate(frames)]  # times tell them apart
         except RtsegError as error:
             counters["refused hellos"] += 1
             LOG.info("hello refused: %s", error)
@@ -54,7 +55,7 @@ class Admission:
         if self._guard is not None:
             self._guard.opened(stream.name)
         if self._behind is not None:
-            self._behind.opened(stream, now_ns)
+            self._behind.opened(stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting])
         LOG.info("stream %r opened", stream.name)
         counters["hellos"] += 1
         arena = None if hello.arena is None else list(hello.arena)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 _MARK = b"\x00asked "
@@ -76,4 +77,15 @@ def whole_status(answers: list[Answer]) -> Answer:
         }
         for stage, about in answers[0]["latency"].items()
     }
+    if all("recording" in answer for answer in answers):
+        whole["recording"] = whole_recording([answer["recording"] for answer in answers])
     return whole
+
+
+def whole_recording(parts: list[Answer]) -> Answer:
+    """The workers' recordings as one: their folder and files, the first trouble, the rest added."""
+    states = [part for part in parts if part["state"] != "recording"] or parts
+    whole: Answer = {"file": str(Path(parts[0]["file"]).parent), "files": [part["file"] for part in parts]}
+    whole |= {key: states[0][key] for key in ("state", "reason")}
+    whole["writer"] = [part["writer"] for part in parts]
+    return whole | {key: sum(part[key] for part in parts) for key in parts[0] if key not in whole}

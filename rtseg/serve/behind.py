@@ -9,15 +9,16 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import zmq
 
 from rtseg.errors import RtsegError
 from rtseg.serve import relay
-from rtseg.serve.messages import VERSION
+from rtseg.serve.messages import VERSION, unpack
 from rtseg.serve.outlet import Outlet
+from rtseg.serve.past import Past, rewind
 from rtseg.serve.relay import NOBODY, RELAY, Relay
 from rtseg.serve.streams import Stream, Streams
 
@@ -56,7 +57,7 @@ class RelayedOutlet(Outlet):
 
 
 class Behind:
-    """A worker's dealings with its front. take, step_all, stop: the daemon's."""
+    """A worker's dealings with its front. take, step_all, end, stop: the daemon's. swap: hears of other bundles."""
 
     def __init__(
         self,
@@ -65,13 +66,15 @@ class Behind:
         streams: Streams,
         take: Take,
         step_all: Callable[[], None],
+        end: Callable[[Stream, str], None],
         stop: Callable[[], None],
     ) -> None:
         self._place, self._outlet, self._streams = place, outlet, streams
-        self._take, self._step_all, self._stop = take, step_all, stop
+        self._take, self._step_all, self._end, self._stop = take, step_all, end, stop
         self._due: deque[str] = deque()
-        self._told_ns = self._looked_ns = 0
+        self._told_ns = self._looked_ns = self._alive_ns = 0
         outlet.gone = set()
+        self.swap: Callable[[dict[str, Any]], None] | None = None
 
     def open_message(self, parts: list[bytes], now_ns: int) -> tuple[list[bytes] | None, int]:
         """A client's [routing id, bytes] and when the front got it; None where the front itself spoke."""
@@ -80,13 +83,12 @@ class Behind:
             return None, now_ns
         return [parts[1], parts[3]], relay.number_in(parts[2])
 
-    def opened(self, stream: Stream, now_ns: int) -> None:
+    def opened(self, stream: Stream, waiting: Sequence[tuple[int, int, bytes]]) -> None:
         """Before a hello is answered, so that the front never knows less of a stream than its client.
 
-        Numbers of answers begin at the time of opening: above all that went out under this name before.
+        waiting: frames that come from a recording (`relay.state_of`).
         """
-        stream.opened_ns = stream.answers = now_ns
-        self.moved(stream)
+        self._outlet.tell_front(relay.state_of(stream, waiting))
 
     def moved(self, stream: Stream) -> None:
         """Another connection goes on with a stream."""
@@ -101,6 +103,9 @@ class Behind:
 
         One stream at a time, all of them every `every_s`; where something always waits, at every second of these.
         """
+        if now_ns - self._alive_ns > relay.ALIVE_NS:
+            self._alive_ns = now_ns
+            self._outlet.tell_front(relay.alive())
         if now_ns - self._looked_ns > PARENT_LOOK_NS:
             self._looked_ns = now_ns
             if os.getppid() != self._place.parent:
@@ -119,12 +124,19 @@ class Behind:
         if message["type"] == "stop":
             self._stop()
             return
+        if message["type"] in ("prepare", "commit", "abandon"):
+            assert self.swap is not None
+            self.swap(message)
+            return
         if message["type"] == "gone":
             if len(self._outlet.gone) >= MAX_GONE:
                 self._outlet.gone.clear()
             self._outlet.gone.add(message["owner"])
             return
         name = message["stream"]
+        if message["type"] in ("refused", "end"):
+            self._hear_of(message, self._streams.find(name))
+            return
         try:
             self._restore(message, now_ns)
         except Exception as error:  # the other streams go on
@@ -132,19 +144,68 @@ class Behind:
             left = self._streams.find(name)
             if left is not None:
                 self._streams.close(left)
+                if self._outlet.tape is not None:
+                    self._outlet.tape.end(left)
             self._outlet.tell_front(relay.ended(name))
             self._outlet.announce(name.encode(), {"type": "closed", "reason": f"could not be restored: {error}"[:300]})
 
+    def _hear_of(self, message: dict[str, Any], stream: Stream | None) -> None:
+        if message["type"] == "refused":
+            if stream is not None:
+                stream.refused += 1
+            return
+        self._step_all()
+        if stream is None:
+            self._outlet.tell_front(relay.ended(message["stream"]))
+        else:
+            self._end(stream, message["reason"])
+
     def _restore(self, message: dict[str, Any], now_ns: int) -> None:
+        """As the front knows the stream; where there is a recording, what stands there counts: it is never behind."""
         hello = relay.hello_of(message)
         stream = self._streams.open(message["owner"], hello, self._streams.check(hello), now_ns)
-        if message["state"] is not None:
-            stream.session.restore(message["state"])
-            stream.newest_seq = message["seq"]
         stream.opened_ns, stream.answers = message["opened_ns"], message["answers"]
         stream.refused, stream.dropped, stream.superseded = message["outside"]
-        for t_recv_ns, data in message["frames"]:
+        frames, tape, done = message["frames"], self._outlet.tape, 0
+        past = None if tape is None else tape.replaced(stream.name, stream.opened_ns)
+        if message["model"] != stream.model.served.model:
+            # Its worker ended at the very swap: the state would have been fresh there.
+            LOG.warning("stream %r begins its state afresh: another model answers from here on", stream.name)
+        elif past is not None:
+            done = rewind(stream, past)
+            stream.answers = past.number
+            frames = past.frames + list(_newer(frames, past, stream.session.last_seq))
+        elif message["state"] is not None:
+            stream.session.restore(message["state"])
+        if stream.session.last_seq is not None:
+            stream.newest_seq = stream.session.last_seq
+        try:
+            self._outlet.tape = None  # these are in the recording before
+            self._step_again(stream, frames[:done])
+        finally:
+            self._outlet.tape = tape
+        if tape is not None:
+            tape.go_on(stream, now_ns)
+        self._step_again(stream, frames[done:])
+        stream.last_ns = now_ns
+        LOG.info("stream %r is restored, %d frames were stepped again", stream.name, len(frames))
+
+    def _step_again(self, stream: Stream, frames: Sequence[tuple[int, bytes]]) -> None:
+        """Answers that the front has had already it does not publish again."""
+        for t_recv_ns, data in frames:
             self._take(stream.owner, data, t_recv_ns)
             self._step_all()  # one by one: nothing is left out for a backlog
-        stream.last_ns = now_ns
-        LOG.info("stream %r is restored, %d frames were stepped again", stream.name, len(message["frames"]))
+
+
+def _newer(frames: Sequence[tuple[int, bytes]], past: Past, last_seq: int | None) -> Iterator[tuple[int, bytes]]:
+    """Of the frames that a front kept those that came after the recording's.
+
+    What is older and not recorded, the worker before refused or left out. last_seq: of the state that `past` has.
+    """
+    for then_ns, data in frames:
+        if past.frames:
+            is_newer = then_ns > past.frames[-1][0]
+        else:
+            is_newer = last_seq is None or unpack(data)["seq"] > last_seq
+        if is_newer:
+            yield then_ns, data

@@ -40,11 +40,15 @@ def stream_counts(counters: Counters, refused: int) -> list[int]:
 
 
 class Board:
-    """The daemon's end. Removes its file when closed."""
+    """The daemon's end. Removes its file when closed. path: of a new file; None = a name of its own."""
 
-    def __init__(self) -> None:
-        number, name = tempfile.mkstemp(prefix="rtseg-", suffix=".board")
-        self.path = Path(name)
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            number, name = tempfile.mkstemp(prefix="rtseg-", suffix=".board")
+            self.path = Path(name)
+        else:
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self.path = path
         try:
             os.ftruncate(number, _HEAD.size + 2 * SIZE_BYTES)
             self._memory = mmap.mmap(number, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -21,24 +22,30 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.relay import RELAY
+from rtseg.serve.relay import RELAY, Relay
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
-"""The first start may compile."""
+"""A start may compile."""
+AWAKE_S = 0.25
 STOP_S = 10.0
 """How long workers may take to drain."""
 
 
 class Worker:
-    """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started."""
+    """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started.
 
-    def __init__(self, number: int, bundle: Path, settings: ServeSettings, predictions: str, folder: Path) -> None:
-        self.number, self.ready, self.starts = number, False, 0
-        self._bundle, self._settings, self._predictions, self._folder = bundle, settings, predictions, folder
+    board: of the process that served last, "" = none; ended_board: of the one before. silent_s: since something came
+    from it, as the front has been awake to hear it; the front sets it back.
+    """
+
+    def __init__(self, place: Relay, bundle: Path, settings: ServeSettings, folder: Path) -> None:
+        self.number, self.ready, self.starts = place.number, False, 0
+        self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.commands: zmq.Socket[bytes] | None = None
         self.answers: zmq.Socket[bytes] | None = None
+        self.board = self.ended_board = ""
         self.start()
 
     def start(self) -> None:
@@ -46,7 +53,7 @@ class Worker:
         if self.starts:
             self._out.close()
         self.hang_up()
-        self.ready = False
+        self.ready, self.silent_s = False, 0.0
         self.starts += 1
         self.started_s = time.monotonic()
         self.about: dict[str, Any] = {}
@@ -57,13 +64,14 @@ class Worker:
             frames=here + "f",
             predictions=here + "p",
             workers=1,
+            http="",
+            keys="",  # the front has seen them
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
         about = {
             "bundle": str(self._bundle),
             "settings": asdict(mine),
-            "predictions": self._predictions,
-            "parent": os.getpid(),
+            "relay": asdict(replace(self._place, replaces=self.starts > 1, board=self._board())),
         }
         self._addresses = mine.frames, mine.predictions
         self.process = subprocess.Popen(
@@ -88,7 +96,10 @@ class Worker:
         self.about = json.loads(self._said.partition(b"\n")[0].removeprefix(b"ready "))
         self.commands = self._connect(zmq.DEALER, self._addresses[0])
         self.answers = self._connect(zmq.XSUB, self._addresses[1])
-        self.ready = True
+        self.ready, self.silent_s = True, 0.0
+        if self.ended_board:  # the one that ended last is still read by whoever has not heard of the new one
+            Path(self.ended_board).unlink(missing_ok=True)
+        self.ended_board, self.board = self.board, self._board()
         return True
 
     def send(self, parts: list[bytes]) -> bool:
@@ -99,6 +110,24 @@ class Worker:
             self.commands.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             return False
+        return True
+
+    def serve_from_now(self, bundle: str, model: str) -> None:
+        """What it serves, and the one that is started in its place. model: the bundle's hash."""
+        self._bundle = Path(bundle)
+        self.about |= {"model": model}
+
+    def hangs(self, passed_s: float) -> bool:
+        """Whether it has been silent for too long. passed_s: since this was asked last.
+
+        A front that was held up itself can't blame its workers: of a longer while only AWAKE_S count.
+        """
+        self.silent_s += min(passed_s, AWAKE_S)
+        limit_s = self._settings.worker_silence_s if self.ready else FIRST_S
+        if self.silent_s < limit_s:
+            return False
+        LOG.error("worker %d has given no sign of life for %.1f s: it is killed", self.number, self.silent_s)
+        self.silent_s = 0.0
         return True
 
     @property
@@ -121,6 +150,10 @@ class Worker:
         self._out.close()
         self.hang_up()
 
+    def _board(self) -> str:
+        """Of the process started last."""
+        return f"{self._folder}/{self.number}.{self.starts}.board" if self._settings.http else ""
+
     @property
     def _out(self) -> IO[bytes]:
         return cast(IO[bytes], self.process.stdout)
@@ -141,10 +174,12 @@ class Crew:
     def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rtseg-workers-")
         folder = Path(self._folder.name)
+        run, since_ns, every_s = secrets.token_hex(8), time.time_ns(), settings.worker_snapshot_s
         self.workers: list[Worker] = []
         try:
             for number in range(settings.workers):
-                self.workers.append(Worker(number, bundle, settings, predictions, folder))
+                place = Relay(predictions, every_s, os.getpid(), number, run, since_ns, replaces=False, board="")
+                self.workers.append(Worker(place, bundle, settings, folder))
         except BaseException:
             self.close()
             raise

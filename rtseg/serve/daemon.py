@@ -34,11 +34,12 @@ from rtseg.serve.realtime import Collector, Grants
 from rtseg.serve.rehearsal import Rehearsal
 from rtseg.serve.relay import Relay
 from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
-from rtseg.serve.streams import Streams
+from rtseg.serve.streams import Stream, Streams
 from rtseg.serve.swap import Swap
 from rtseg.serve.tape import Tape
 from rtseg.serve.upkeep import Upkeep
 from rtseg.serve.waiting import Waiting
+from rtseg.serve.worker_swap import WorkerSwap
 from rtseg.serve.zap import FRAMES, PREDICTIONS, Gatekeeper
 
 LOG = logging.getLogger("rtseg.serve")
@@ -76,7 +77,7 @@ class Daemon:
                 self._gatekeeper = Gatekeeper(self._context, KeyStore(settings.keys))
             self._router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
             self._xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
-            self._upkeep = Upkeep(settings, self._pieces)
+            self._upkeep = Upkeep(settings, self._pieces, "" if relay is None else relay.board)
         except BaseException:
             self.close()
             raise
@@ -94,15 +95,18 @@ class Daemon:
         self._outlet = Outlet(self._router, self._xpub, self._guard)
         if relay is not None:
             outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
-            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self.stop)
+            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self._end, self.stop)
         try:
-            self._tape = self._outlet.tape = Tape(self._streams.model, settings) if settings.record else None
+            self._tape = self._outlet.tape = Tape(self._streams.model, settings, relay) if settings.record else None
         except BaseException:
             self.close()
             raise
         self._batches = Batches(settings, self._streams, self._outlet, self._gauge)
         self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._behind)
-        self._swap = Swap(settings, self._streams, self._outlet, self._step_all, self._rehearse)
+        swap = Swap if self._behind is None else WorkerSwap
+        self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._rehearse)
+        if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
+            self._swap.follow(self._behind, relay.number, self._end)
         self.latency = self._batches.latency
 
     @property
@@ -285,8 +289,8 @@ class Daemon:
                 return
             self._step_all()
             if kind == "hello":
-                for waiting in self._admission.hello(owner, message, t_recv_ns):
-                    self._take(owner, waiting, t_recv_ns)
+                for then_ns, waiting in self._admission.hello(owner, message, t_recv_ns):
+                    self._take(owner, waiting, then_ns)
                 self._step_all()
             elif kind == "bye":
                 self._admission.bye(owner, message)
@@ -297,6 +301,9 @@ class Daemon:
         except Exception as error:
             # Somebody waits for the answer to a bye; nobody wants thirty complaints a second about frames.
             self._batches.refuse(owner, message.get("stream"), message.get("seq"), error, limited=kind == "frame")
+
+    def _end(self, stream: Stream, reason: str) -> None:
+        self._admission.end(stream, reason)
 
     def _step_all(self) -> None:
         self._batches.step_all()

@@ -39,6 +39,7 @@ def readiness(alive_ns: int, about: dict[str, Any], now_ns: int) -> tuple[bool, 
     reasons = [] if alive else [fields["reason"]]
     if not about.get("ready"):
         reasons.append("the engine is not warm yet")
+    reasons += about.get("waiting", [])
     if about.get("stopping"):
         reasons.append("the daemon is stopping")
     limit_s = about.get("fresh_s", 0.0)
@@ -81,8 +82,22 @@ class Metrics:
         for event, count in sorted(counters.items()):
             events.add_metric([event.replace(" ", "_")], count)
         yield events
+        yield from self._workers(about.get("workers", []))
         yield from self._latency()
         yield from self._streams(streams)
+
+    def _workers(self, workers: list[dict[str, Any]]) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        if not workers:
+            return
+        ready = GaugeMetricFamily("rtseg_worker_ready", "Whether a worker serves.", labels=["worker"])
+        starts = CounterMetricFamily("rtseg_worker_starts", "How often a worker was started.", labels=["worker"])
+        for number, worker in enumerate(workers):
+            ready.add_metric([str(number)], float(worker["ready"]))
+            starts.add_metric([str(number)], worker["starts"])
+        yield ready
+        yield starts
 
     def _latency(self) -> Iterator[Any]:
         from prometheus_client.core import HistogramMetricFamily

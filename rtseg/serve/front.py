@@ -11,11 +11,11 @@ import json
 import logging
 import os
 import time
-import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import zmq
@@ -23,26 +23,28 @@ import zmq
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.serve import relay
-from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.asked import Asked
+from rtseg.serve.claims import REVOKED, Claims
 from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
+from rtseg.serve.doors import Doors, all_of
+from rtseg.serve.fanout import Fanout
+from rtseg.serve.gathered import Sums, told_of
 from rtseg.serve.guard import AccessError
 from rtseg.serve.kept import KeptStreams
 from rtseg.serve.load import CapacityError, Gauge
 from rtseg.serve.messages import MessageError, parse_to_daemon
 from rtseg.serve.outlet import Outlet
-from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
+from rtseg.serve.past import finish_all
+from rtseg.serve.signals import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import StreamError
-from rtseg.serve.systemd import Notifier
-from rtseg.serve.topics import Topics
+from rtseg.serve.together import Together
+from rtseg.serve.upkeep import Upkeep
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
 LOOK_NS = 5_000_000
 RETRY_S = 1.0
 """A worker that ends before it serves is tried again after so long."""
-AT_ONCE = 256
-"""Messages of one socket before the next one has its turn."""
 
 
 class Front:
@@ -51,25 +53,31 @@ class Front:
     def __init__(self, bundle: Path, settings: ServeSettings) -> None:
         self._settings = settings
         self._stopping = False
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._addresses: list[str] = []
         self._kept = KeptStreams(settings)
-        self._topics, self._asked = Topics(settings.workers), Asked()
-        self._gauge, self._notifier = Gauge(settings.max_load), Notifier()
+        self._asked = Asked()
+        self._gauge, self._past = Gauge(settings.max_load), Sums()
         self._crew: Crew | None = None
+        self._upkeep: Upkeep | None = None
+        self._doors: Doors | None = None
         try:
-            self._router = self._listen(zmq.ROUTER, settings.frames)
-            self._xpub = self._listen(zmq.XPUB, settings.predictions)
-            self.frames, self.predictions = self._addresses
+            self._doors = doors = Doors(settings)
+            self.frames, self.predictions = doors.frames, doors.predictions
+            self._upkeep = Upkeep(settings, self._pieces)
+            if settings.record and settings.resume:
+                finish_all(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
             self._crew = Crew(bundle, settings, self.predictions)
         except BaseException:
             self.close()
             raise
+        self._claims, self._counted = Claims(doors.guard), doors.counted
+        self._router, self._xpub = doors.router, doors.xpub
         self._outlet = Outlet(self._router, self._xpub)
+        self._fanout = Fanout(self.workers, self._outlet, self._kept)
+        self._together = Together(self.workers, self._outlet, self._kept, self._fanout.serve)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._looked_ns = 0
+        self._looked_ns, self._started_ns = 0, time.monotonic_ns()
 
     @property
     def workers(self) -> list[Worker]:
@@ -93,11 +101,14 @@ class Front:
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
-        self._notifier.ready(f"serving with {len(self.workers)} workers at {self.frames}")
+        upkeep = self._upkeep
+        assert upkeep is not None
+        self._started_ns = time.monotonic_ns()
+        upkeep.ready(self._started_ns, f"serving with {len(self.workers)} workers at {self.frames}")
         while not self._stopping:
             self._turn(POLL_MS)
-            self._look_around()
-        self._notifier.stopping()
+            self._look_around(upkeep)
+        upkeep.stopping(time.monotonic_ns())
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
@@ -109,8 +120,12 @@ class Front:
             self._turn(QUIET_MS)
         while self._turn(QUIET_MS):
             pass
-        for topic in self._topics:
-            self._outlet.announce(topic, {"type": "stopping"})
+        self._fanout.announce_end()
+
+    @property
+    def url(self) -> str:
+        """Of /metrics, /healthz and /readyz; "" where they are not served."""
+        return "" if self._upkeep is None else self._upkeep.url
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
@@ -120,47 +135,39 @@ class Front:
         """End the workers and close the sockets."""
         if self._crew is not None:
             self._crew.close()
-        self._notifier.close()
-        self._context.destroy(linger=LINGER_MS)
-        for address in self._addresses:
-            remove_ipc_file(address)
-
-    def _listen(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
-        options = (zmq.ROUTER_MANDATORY,) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSE, zmq.XPUB_NODROP)
-        for option in options:
-            socket.setsockopt(option, 1)
-        self._addresses.append(bind(socket, address, keyed=False))
-        return socket
+        if self._upkeep is not None:
+            self._upkeep.close()
+        if self._doors is not None:
+            self._doors.close()
 
     def _turn(self, timeout_ms: int) -> bool:
+        doors = self._doors
+        assert doors is not None
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
-            _all_of(self._xpub, self._subscription)
+            doors.take_subscriptions(lambda parts: self._fanout.subscription(parts[0]))
         if self._router in ready:
-            taken = _all_of(self._router, self._from_client)
+            taken = doors.take_messages(self._from_client)
         for worker in self.workers:
-            if worker.answers is not None and worker.answers in ready:
-                _all_of(worker.answers, partial(self._published, worker))
-            if worker.commands is not None and worker.commands in ready:
-                _all_of(worker.commands, self._answered)
+            for socket, take in self._ends_of(worker):
+                if socket in ready:
+                    all_of(socket, take)
+                    worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
         self._gauge.add(now_ns - started_ns, taken, now_ns)
         return bool(ready)
 
-    def _look_around(self) -> None:
+    def _look_around(self, upkeep: Upkeep) -> None:
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns < LOOK_NS:
             return
+        passed_s = (now_ns - self._looked_ns) / 1e9
         self._looked_ns = now_ns
-        self._notifier.alive(now_ns)
-        for topic in self._topics.unwanted():
-            for worker in self.workers:
-                if worker.answers is not None:
-                    worker.answers.send(b"\x00" + topic)
+        upkeep.turn(now_ns, self._router)
+        self._fanout.forget_unwanted()
+        for name in self._claims.revoked():
+            self._worker_of(name).send([relay.NOBODY, relay.end(name, REVOKED)])
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -170,41 +177,50 @@ class Front:
                 worker.start()
             elif worker.look():
                 self._connected(worker)
+            elif worker.hangs(passed_s):
+                worker.process.kill()
+
+    def _ends_of(self, worker: Worker) -> list[tuple[zmq.Socket[bytes], Callable[[list[bytes]], None]]]:
+        """The sockets to a worker, and what becomes of that which comes there; answers to clients come last."""
+        ends = (worker.answers, partial(self._fanout.published, worker)), (worker.commands, self._answered)
+        return [(socket, take) for socket, take in ends if socket is not None]
 
     def _forget(self, worker: Worker) -> None:
         """Take what a dead worker still said, then hang up."""
-        for socket, take in ((worker.answers, partial(self._published, worker)), (worker.commands, self._answered)):
-            if socket is not None:
-                while socket.poll(QUIET_MS):
-                    _all_of(socket, take)
-                self._poller.unregister(socket)
-        self._topics.forget_worker(worker.number)
+        for socket, take in self._ends_of(worker):
+            while socket.poll(QUIET_MS):
+                all_of(socket, take)
+            self._poller.unregister(socket)
+        self._fanout.forget_worker(worker)
+        self._together.ended(worker)
         for client in self._asked.give_up():
             self._refuse(client, None, ServeError("a worker ended before it answered: ask again"), limited=False)
 
     def _connected(self, worker: Worker) -> None:
         """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
         assert worker.commands is not None
-        assert worker.answers is not None
-        self._poller.register(worker.commands, zmq.POLLIN)
-        self._poller.register(worker.answers, zmq.POLLIN)
-        for topic in self._topics:
-            worker.answers.send(b"\x01" + topic)
+        for socket, _ in self._ends_of(worker):
+            self._poller.register(socket, zmq.POLLIN)
+        self._fanout.connected(worker)
         back = 0
         for name, told in self._kept.restored():
             if self._worker_of(name) is worker:
                 back += 1
                 worker.commands.send_multipart([relay.NOBODY, told])
+        for name, reason in self._claims.ending.items():
+            if self._worker_of(name) is worker:
+                worker.commands.send_multipart([relay.NOBODY, relay.end(name, reason)])
         for owner, kind, name, data in self._kept.unanswered():
             if self._worker_of(name) is worker:
                 if kind == "hello":
                     self._contest(owner, name, worker)
                 self._hand_on(worker, owner, name, data, time.monotonic_ns())
+        if worker.ended_board:
+            self._past.add_last_of(worker.ended_board)
         LOG.info("worker %d serves, %d streams are back", worker.number, back)
 
     def _worker_of(self, stream: str) -> Worker:
-        """Always the same one: by a hash of the name that is the same in every process."""
-        return self.workers[zlib.crc32(stream.encode(errors="replace")) % len(self.workers)]
+        return self.workers[relay.worker_of(stream, len(self.workers))]
 
     def _from_client(self, parts: list[bytes]) -> None:
         """Whatever one client sends, the others are served."""
@@ -218,8 +234,9 @@ class Front:
             stated = message.get("stream")
             name = stated if isinstance(stated, str) else None
             seq = message["seq"] if type(message.get("seq")) is int else None
+            self._check(owner, kind, name, now_ns)
             if kind in ("status", "load", "stop"):
-                self._control(owner, kind, parts[1])
+                self._control(owner, kind, message, parts[1])
             elif kind == "frame":
                 self._frame(owner, name or "", seq, parts[1], now_ns)
             else:
@@ -229,6 +246,14 @@ class Front:
         except Exception as error:
             if self._refuse(owner, name, error, seq):
                 LOG.exception("a message of stream %r could not be handled", name)
+
+    def _check(self, owner: bytes, kind: str, name: str | None, now_ns: int) -> None:
+        try:
+            self._claims.check(kind, name, now_ns)
+        except ServeError:
+            if name is not None and self._kept.find(name, owner) is not None:
+                self._worker_of(name).send([relay.NOBODY, relay.refused(name)])
+            raise
 
     def _refuse(
         self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
@@ -255,6 +280,8 @@ class Front:
         worker = self._worker_of(name)
         if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
             return
+        if kind == "hello":
+            self._claims.asked(owner, name)
         if kind != "beat":
             self._kept.ask(owner, kind, name, data)
         if worker.ready:
@@ -284,7 +311,7 @@ class Front:
         ):
             worker.send([relay.NOBODY, relay.gone(kept.owner)])
 
-    def _control(self, owner: bytes, kind: str, data: bytes) -> None:
+    def _control(self, owner: bytes, kind: str, message: dict[str, Any], data: bytes) -> None:
         if kind == "status":
             able = [worker for worker in self.workers if worker.ready]
             if not able:
@@ -293,15 +320,14 @@ class Front:
             for worker in able:
                 self._hand_on(worker, question, "", data, time.monotonic_ns())
             return
-        if not self._settings.control:
+        if not self._settings.control and not self._settings.keys:
             raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
         if kind == "stop":
-            LOG.info("asked to stop")
+            LOG.info("asked to stop%s", self._claims.by())
             self._outlet.answer(owner, {"type": "stopping"})
             self.stop()
             return
-        # All workers would have to take it or none, in the midst of which one may die.
-        raise ServeError("load is not taken by a daemon with workers: start it again with the new bundle")
+        self._together.ask(owner, message, self._claims.by())
 
     def _hand_on(self, worker: Worker, owner: bytes, name: str, data: bytes, now_ns: int) -> None:
         if not worker.send([owner, relay.packed_number(now_ns), data]):
@@ -312,64 +338,41 @@ class Front:
         """From a worker to a client, or to the front itself."""
         owner, data = parts
         if owner == relay.NOBODY:
-            self._kept.note(relay.unpack(data))
+            told = relay.unpack(data)
+            if told["type"] == "prepared":
+                self._together.prepared(told)
+                return
+            self._kept.note(told)
+            if told["type"] == "ended":
+                self._claims.ended(told["stream"])
             return
         message = msgpack.unpackb(data)
         if self._asked.knows(owner):
             whole = self._asked.add(owner, message)
             if whole is not None:
                 client, answer = whole
-                self._outlet.answer(client, answer | (self._about() if answer["type"] == "status" else {}))
+                self._outlet.answer(client, answer | (self._about(answer) if answer["type"] == "status" else {}))
             return
         if message.get("type") == "contested":
             return  # said before the hello was handed on
         self._kept.answered(owner, message)
+        self._claims.answered(owner, message, is_open=self._kept.find(str(message.get("stream"))) is not None)
         self._outlet.answer(owner, message)
 
-    def _about(self) -> dict[str, Any]:
-        """The front's own share of the status."""
+    def _pieces(self) -> Iterator[dict[str, Any]]:
+        about = {"started_ns": self._started_ns, "fresh_s": self._settings.fresh_s, "stopping": self._stopping}
+        yield about | self._past.told(self._own_counters()) | told_of(self.workers)
+
+    def _about(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The front's own share of the status, which its workers gave."""
         workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
-        own = {"load": round(self._gauge.load()[0], 4), "counters": dict(self._outlet.counters)}
-        return {"workers": workers, "front": own}
+        own = {"load": round(self._gauge.load()[0], 4), "counters": self._own_counters()}
+        counters = Counter(answer.get("counters", {}))
+        counters.update(self._own_counters())
+        return {"workers": workers, "front": own, "counters": dict(counters)}
 
-    def _subscription(self, parts: list[bytes]) -> None:
-        said, topic = parts[0][:1], parts[0][1:]
-        if said == b"\x00":
-            self._topics.unsubscribed(topic)
-            return
-        if said != b"\x01":
-            return
-        confirmed = self._topics.subscribed(topic)
-        if confirmed is not None:
-            self._outlet.send(topic, confirmed)
-            return
-        for worker in self.workers:
-            if worker.answers is not None:
-                worker.answers.send(parts[0])
-
-    def _published(self, worker: Worker, parts: list[bytes]) -> None:
-        topic, data = parts[0], parts[1]
-        if len(parts) == 3:
-            if self._kept.is_news(topic, relay.number_in(parts[2])):
-                self._outlet.send(topic, data)
-            return
-        event = msgpack.unpackb(data)
-        kind = event.get("type")
-        if kind == "subscribed":
-            if not self._topics.confirmed(topic, worker.number, data):
-                return
-        elif kind == "stopping" or (kind == "beat" and self._worker_of(event["stream"]) is not worker):
-            return
-        self._outlet.send(topic, data)
-
-
-def _all_of(socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None]) -> int:
-    """Take what waits at a socket, up to AT_ONCE messages; how many."""
-    for taken in range(AT_ONCE):
-        if not cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            return taken
-        take(socket.recv_multipart())
-    return AT_ONCE
+    def _own_counters(self) -> dict[str, int]:
+        return {**self._outlet.counters, **self._counted()}
 
 
 def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> None:
@@ -387,6 +390,7 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
             first = front.workers[0].about
             about = {"frames": front.frames, "predictions": front.predictions, "pid": os.getpid(), "workers": pids}
             about |= {key: first[key] for key in ("model", "engine", "loop") if key in first}
+            about |= {"http": front.url} if front.url else {}
             say(f"ready {json.dumps(about)}")
             front.run()
             say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers]})}")

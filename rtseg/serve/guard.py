@@ -70,17 +70,25 @@ class Guard:
             if kind == "frame" and stream in self._key_of:
                 self._limits.count_frame(stream, now_ns)
 
-    def opened(self, stream: str) -> None:
-        """The sender of the message in hand has opened this stream."""
-        assert self._sender is not None
-        self._key_of[stream] = self._sender.public
-        self._limits.opened(self._sender.public, stream)
+    def opened(self, stream: str, key: str | None = None) -> None:
+        """The sender of the message in hand, or the one with this public half, has opened this stream."""
+        key = self.key() if key is None else key
+        before = self._key_of.get(stream)
+        if before not in (None, key):
+            self.closed(stream)
+        self._key_of[stream] = key
+        self._limits.opened(key, stream)
 
     def closed(self, stream: str) -> None:
         """This stream is no more."""
         key = self._key_of.pop(stream, None)
         if key is not None:
             self._limits.closed(key, stream)
+
+    def key(self) -> str:
+        """Public half of the key of the message in hand."""
+        assert self._sender is not None
+        return self._sender.public
 
     def sender(self) -> str:
         """Name of the key of the message in hand."""

@@ -23,6 +23,7 @@ from rtseg.errors import ServeError
 from rtseg.serve.addresses import is_loopback
 from rtseg.serve.board import BoardReader
 from rtseg.serve.exposition import Metrics, check_installed, exposition, health, readiness
+from rtseg.serve.gathered import gather
 
 START_S = 20.0
 REQUEST_S = 5.0
@@ -89,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         alive_ns, about = self.server.board.read()
         now_ns = time.monotonic_ns()
+        about = gather(about, now_ns)
         if path == "/metrics":
             text, kind = exposition(Metrics(alive_ns, about, now_ns), self.headers.get("Accept", ""))
             self._send(200, text, kind)

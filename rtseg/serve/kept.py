@@ -24,10 +24,12 @@ class Kept:
     def __init__(self, told: dict[str, Any], settings: ServeSettings) -> None:
         self.owner: bytes = told["owner"]
         self.fps = float(told["hello"]["fps"])
-        # States come every `worker_snapshot_s`, twice as late under load.
-        self.most = settings.backlog_frames + math.ceil(2 * settings.worker_snapshot_s * self.fps)
+        # States come every `worker_snapshot_s`, twice as late under load, and not at all from a worker that hangs.
+        held_s = 2 * settings.worker_snapshot_s + settings.worker_silence_s
+        self.most = settings.backlog_frames + math.ceil(held_s * self.fps)
         self.told = told
-        self._frames: deque[tuple[int, int, bytes]] = deque()  # seq, when it came, as it came
+        # seq, when it came, as it came; at first those that a worker has from a recording.
+        self._frames: deque[tuple[int, int, bytes]] = deque(map(tuple, told.pop("waiting", ())))
 
     def keep(self, seq: int, now_ns: int, data: bytes) -> bool:
         """A frame on its way; whether the oldest one was left out for it."""
@@ -63,13 +65,19 @@ class KeptStreams:
         kept = self._streams.get(name)
         return kept if kept is not None and owner in (None, kept.owner) else None
 
+    def names(self) -> list[str]:
+        """Of all that are open."""
+        return list(self._streams)
+
     @property
     def declared_fps(self) -> float:
         """Frames per second of all streams together, as their hellos said."""
         return sum(kept.fps for kept in self._streams.values())
 
     def note(self, told: dict[str, Any]) -> None:
-        """What a worker says of a stream (`relay`)."""
+        """What a worker says of a stream, or that it lives (`relay`)."""
+        if told["type"] == "alive":
+            return
         name = told["stream"]
         if told["type"] == "ended":
             self._streams.pop(name, None)

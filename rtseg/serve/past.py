@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,34 +29,60 @@ WAIT_S = 5.0
 class Past:
     """One stream that was open when its daemon ended.
 
-    state: its last snapshot, None for one that began with `frames`. frames: what came after that, as it came. answers:
-    how many predictions were published after that. last_ns: when its last frame came, ns since 1970.
+    state: its last snapshot, None for one that began with `frames`. opened_ns, number: when it was opened, and the
+    number of its last answer before `frames` (`Stream`). frames: what came after that, when it came (the daemon's
+    clock), and as it came. answers: how many predictions were published after that. last_ns: when its last frame came,
+    ns since 1970.
     """
 
     hello: Hello
     state: bytes | None
-    frames: list[bytes] = field(default_factory=list)
+    opened_ns: int = 0
+    number: int = 0
+    frames: list[tuple[int, bytes]] = field(default_factory=list)
     answers: int = 0
     last_ns: int = 0
 
 
-def read_pasts(folder: Path, since_ns: int) -> dict[str, Past]:
+def read_pasts(
+    folder: Path, since_ns: int, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
+) -> dict[str, Past]:
     """The streams that were open at the end of the folder's recordings and had a frame since `since_ns` (since 1970).
 
-    A file that its writer could not finish is finished first. One that cannot be read is left out, with a warning.
+    wanted: which files count, by their sessions' metadata. A file that its writer could not finish is finished first.
+    One that cannot be read is left out, with a warning.
     """
     pasts: dict[str, Past] = {}
-    for path in sorted(folder.glob("rtseg-*.mcap"), key=lambda path: path.stat().st_mtime_ns):
-        if path.name.endswith(".recovered.mcap") or path.stat().st_mtime_ns < since_ns:
-            continue
+    for path in _files(folder, since_ns):
         try:
-            _finish(path)
             with RecordingFile(path) as file:
+                session = file.session
+            if not wanted(session):
+                continue
+            _finish(path, session)
+            with RecordingFile(path) as file:
+                offset_ns = int(session["clock_offset_ns"])
                 for told in file.recent():
-                    _note(pasts, path, told)
+                    _note(pasts, path, told, offset_ns)
         except (RtsegError, OSError) as error:
             LOG.warning("streams of an earlier recording cannot be resumed: %s", error)
     return {name: past for name, past in pasts.items() if past.last_ns >= since_ns}
+
+
+def finish_all(folder: Path, since_ns: int) -> None:
+    """Finish what writers could not, so that several processes may read the folder's recordings at once."""
+    for path in _files(folder, since_ns):
+        try:
+            with RecordingFile(path) as file:
+                session = file.session
+            _finish(path, session)
+        except (RtsegError, OSError) as error:
+            LOG.warning("an earlier recording cannot be finished: %s", error)
+
+
+def _files(folder: Path, since_ns: int) -> list[Path]:
+    files = sorted(folder.glob("rtseg-*.mcap"), key=lambda path: path.stat().st_mtime_ns)
+    return [p for p in files if not p.name.endswith(".recovered.mcap") and p.stat().st_mtime_ns >= since_ns]
 
 
 def same_source(one: Hello, other: Hello) -> bool:
@@ -69,26 +95,31 @@ def bring_back(stream: Stream, past: Past) -> list[bytes]:
 
     Raises RtsegError where its snapshot is of another model or engine.
     """
+    done = rewind(stream, past)
+    for _, data in past.frames[:done]:
+        stream.session.step(stream.frame(parse_frame(unpack(data))))
+    return [data for _, data in past.frames[done:]]
+
+
+def rewind(stream: Stream, past: Past) -> int:
+    """Put a fresh stream to where `past.frames` begin; how many of these are answered in the recording, wholly.
+
+    Raises RtsegError where its snapshot is of another model or engine.
+    """
     session = stream.session
     if past.state is not None:
         session.restore(past.state)
-    frames = [stream.frame(parse_frame(unpack(data))) for data in past.frames]
     before, answers, done = session.snapshot(), 0, 0
-    for frame in frames:
-        answers += len(session.step(frame))
+    for _, data in past.frames:
+        answers += len(session.step(stream.frame(parse_frame(unpack(data)))))
         if answers > past.answers:
             break
         done += 1
-    if done < len(frames):  # one frame too far
-        session.restore(before)
-        for frame in frames[:done]:
-            session.step(frame)
-    return past.frames[done:]
+    session.restore(before)
+    return done
 
 
-def _finish(path: Path) -> None:
-    with RecordingFile(path) as file:
-        session = file.session
+def _finish(path: Path, session: dict[str, str]) -> None:
     with path.open("rb") as opened:
         # Held by the writer, which outlives its daemon until all is written.
         lock(opened.fileno(), path, wait_s=WAIT_S)
@@ -98,11 +129,11 @@ def _finish(path: Path) -> None:
         finish(ring)
 
 
-def _note(pasts: dict[str, Past], path: Path, told: Told) -> None:
+def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> None:
     if told.topic == "frames":
         past = pasts.get(_stream_of(path, told))
         if past is not None:
-            past.frames.append(told.data)
+            past.frames.append((told.log_ns - offset_ns, told.data))
             past.last_ns = told.log_ns
     elif told.topic == "predictions":
         past = pasts.get(_stream_of(path, told))
@@ -112,19 +143,22 @@ def _note(pasts: dict[str, Past], path: Path, told: Told) -> None:
         message = unpacked(path, told.data)
         before = pasts.get(message["stream"])
         last_ns = told.log_ns if before is None else before.last_ns
-        pasts[message["stream"]] = Past(Hello.from_message(message["hello"]), message["state"], last_ns=last_ns)
+        place = message.get("opened_ns", 0), message.get("answers", 0)
+        hello = Hello.from_message(message["hello"])
+        pasts[message["stream"]] = Past(hello, message["state"], *place, last_ns=last_ns)
     elif told.topic == "events":
-        _note_event(pasts, unpacked(path, told.data), told.log_ns)
+        _note_event(pasts, unpacked(path, told.data), told.log_ns, offset_ns)
 
 
-def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int) -> None:
+def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int, offset_ns: int) -> None:
     kind, stream = event.get("type"), str(event.get("stream"))
     if kind == "hello":
         plain = {key: value for key, value in event.items() if key != "resumed"}
         if event.get("resumed"):
             pasts.pop(stream, None)  # its snapshot follows
         else:
-            pasts[stream] = Past(Hello.from_message(plain), None, last_ns=log_ns)
+            opened_ns = log_ns - offset_ns  # where its answers' numbers begin as well
+            pasts[stream] = Past(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
     elif kind == "closed":
         pasts.pop(stream, None)
     elif kind == LOST:

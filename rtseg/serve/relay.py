@@ -7,6 +7,8 @@ behind it, so that nothing is published twice when a worker is replaced. Everyth
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,10 @@ RELAY = b"front"
 NOBODY = b""
 """Stands where a client would: the message is between front and worker."""
 _NUMBER = struct.Struct(">Q")
-_KINDS = ("stream", "ended", "restore", "gone", "stop")
+_FROM_WORKER = ("stream", "ended", "alive", "prepared")
+_FROM_FRONT = ("restore", "gone", "refused", "end", "prepare", "commit", "abandon", "stop")
+ALIVE_NS = 200_000_000
+"""A worker without anything to say gives a sign of life this often."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,35 @@ class Relay:
     """A worker's place behind a front.
 
     predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
-    front's process.
+    front's process. number: this worker's. run: the front's, a random name; since_ns: when it began (since 1970).
+    replaces: whether this worker takes the place of one that ended. board: the file of its board, "" = none.
     """
 
     predictions: str
     every_s: float
     parent: int
+    number: int
+    run: str
+    since_ns: int
+    replaces: bool
+    board: str
+
+    def about(self) -> dict[str, str]:
+        """For a recording's metadata."""
+        return {"run": self.run, "worker": str(self.number)}
+
+    def is_own(self, session: Mapping[str, str]) -> bool:
+        """Whether a recording's metadata are those of a worker whose place this one has."""
+        return session.get("run") == self.run and session.get("worker") == str(self.number)
+
+    def may_read(self, session: Mapping[str, str]) -> bool:
+        """Whether a recording's streams are no other worker's."""
+        return session.get("run") != self.run or self.is_own(session)
+
+
+def worker_of(stream: str, workers: int) -> int:
+    """Always the same one: by a hash of the name that is the same in every process."""
+    return zlib.crc32(stream.encode(errors="replace")) % workers
 
 
 def packed_number(number: int) -> bytes:
@@ -47,19 +75,24 @@ def number_in(part: bytes) -> int:
     return int(_NUMBER.unpack(part)[0])
 
 
-def state_of(stream: Stream) -> bytes:
-    """All that another worker must know to go on with a stream after the frame `seq`; from worker to front."""
+def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> bytes:
+    """All that another worker must know to go on with a stream after the frame `seq`; from worker to front.
+
+    waiting: frames that the front did not hand on and that come next, each with its seq, its time and as it came.
+    """
     return _packed(
         {
             "type": "stream",
             "stream": stream.name,
             "owner": stream.owner,
             "hello": stream.hello.to_message(),
+            "model": stream.model.served.model,
             "opened_ns": stream.opened_ns,
             "state": stream.session.snapshot() if stream.session.last_seq is not None else None,
             "seq": stream.session.last_seq,
             "answers": stream.answers,
             "outside": [stream.refused, stream.dropped, stream.superseded],
+            "waiting": waiting,
         }
     )
 
@@ -67,6 +100,11 @@ def state_of(stream: Stream) -> bytes:
 def ended(stream: str) -> bytes:
     """A stream has been closed. Goes the way of the answers, so that a new one of its name can't be meant."""
     return _packed({"type": "ended", "stream": stream})
+
+
+def alive() -> bytes:
+    """A worker's loop turns."""
+    return _packed({"type": "alive"})
 
 
 def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]]) -> bytes:
@@ -79,6 +117,36 @@ def gone(owner: bytes) -> bytes:
     return _packed({"type": "gone", "owner": owner})
 
 
+def refused(stream: str) -> bytes:
+    """The front has refused a message of a stream's owner: it counts as if the worker had."""
+    return _packed({"type": "refused", "stream": stream})
+
+
+def end(stream: str, reason: str) -> bytes:
+    """A stream shall end."""
+    return _packed({"type": "end", "stream": stream, "reason": reason})
+
+
+def prepare(load: int, bundle: str) -> bytes:
+    """Load another bundle and wait. load: its number."""
+    return _packed({"type": "prepare", "load": load, "bundle": bundle})
+
+
+def prepared(load: int, worker: int, served: dict[str, Any], error: str) -> bytes:
+    """It is loaded and would serve this, or cannot be; from worker to front."""
+    return _packed({"type": "prepared", "load": load, "worker": worker, "served": served, "error": error})
+
+
+def commit(load: int) -> bytes:
+    """All have loaded it: it answers from here on."""
+    return _packed({"type": "commit", "load": load})
+
+
+def abandon(load: int) -> bytes:
+    """Forget it."""
+    return _packed({"type": "abandon", "load": load})
+
+
 def stop() -> bytes:
     """The worker shall drain and end. No signal, for that would come before what is on its way."""
     return _packed({"type": "stop"})
@@ -87,7 +155,7 @@ def stop() -> bytes:
 def unpack(data: bytes) -> dict[str, Any]:
     """One of these messages. Raises ServeError for anything else."""
     message = msgpack.unpackb(data)
-    if not isinstance(message, dict) or message.get("type") not in _KINDS:
+    if not isinstance(message, dict) or message.get("type") not in _FROM_WORKER + _FROM_FRONT:
         raise ServeError("front and workers are not of the same version of rtseg: start the front again")
     return message
 

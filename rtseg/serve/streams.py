@@ -43,8 +43,9 @@ class Stream:
 
     refused: its messages that were in error. waiting: frames that came and are not answered yet; dropping: how many of
     them will not be; dropped: how many never were. superseded: answers not published because a newer frame waited;
-    answers: all, published or not; opened_ns: what a front tells two openings apart by. heard: whether anybody listens,
-    as of the subscriptions numbered heard_at. watched, stale: see `vigil`. closed: nothing more comes of it.
+    answers: number of the last one, published or not; opened_ns: when it was opened, where these numbers begin: above
+    all that went out under this name before. heard: whether anybody listens, as of the subscriptions numbered heard_at.
+    watched, stale: see `vigil`. closed: nothing more comes of it.
     """
 
     name: str
@@ -186,6 +187,8 @@ class Streams:
             topic=hello.stream.encode(),
             lookahead_frames=self.model.bundle.lookahead_frames,
             interval_ns=int(1e9 / hello.fps),
+            answers=now_ns,
+            opened_ns=now_ns,
             prefix=self.model.packing.prefix(hello.stream),
         )
         self._open[stream.name] = stream

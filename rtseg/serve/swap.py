@@ -9,14 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError
 from rtseg.serve.messages import parse_load
 from rtseg.serve.models import Loader, LoadRequest, Model
 from rtseg.serve.outlet import Outlet
-from rtseg.serve.streams import StreamError, Streams
+from rtseg.serve.streams import Stream, StreamError, Streams
 
 LOG = logging.getLogger("rtseg.serve")
+Points = NDArray[np.intp] | None
+"""Where a model finds its points among a stream's (`Streams.check`)."""
 
 
 class Swap:
@@ -56,24 +61,28 @@ class Swap:
             streams = [stream for stream in self._streams if request.stream in (None, stream.name)]
             if request.stream is not None and not streams:
                 raise StreamError(f"stream {request.stream!r} has been closed in the meantime"[:300])
-            points = [self._streams.check_swap(stream, result) for stream in streams]  # all of them, or none
+            places = [(stream, self._streams.check_swap(stream, result)) for stream in streams]  # all of them, or none
         except Exception as error:
             self._refuse(request, error)
             return
-        self._step_all()  # frames that wait are in the old model's order of points
-        for stream, index in zip(streams, points, strict=True):
-            owed = partial(self._outlet.publish, stream, t_recv_ns=stream.last_ns)
-            self._streams.swap(stream, result, index, owed)
-            self._outlet.announce(stream.topic, {"type": "model", **result.served.to_fields()})
-            if self._outlet.tape is not None:
-                self._outlet.tape.note(stream, time.monotonic_ns())
-        if request.stream is None:
-            self._streams.model = result
-            self._adopted(result)
-        self._outlet.counters["loads"] += 1
+        self._adopt(request.stream, result, places)
         LOG.info("model %s answers %s", result.served.model[:12], request.stream or "all streams")
         about = {"stream": request.stream, "streams": [stream.name for stream in streams]}
         self._outlet.answer(request.owner, {"type": "loaded", **about, **result.served.to_fields()})
+
+    def _adopt(self, only: str | None, model: Model, places: list[tuple[Stream, Points]]) -> None:
+        """Let it answer these streams, and where not `only` one of them changes all those to come."""
+        self._step_all()  # frames that wait are in the old model's order of points
+        for stream, index in places:
+            owed = partial(self._outlet.publish, stream, t_recv_ns=stream.last_ns)
+            self._streams.swap(stream, model, index, owed)
+            self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
+            if self._outlet.tape is not None:
+                self._outlet.tape.note(stream, time.monotonic_ns())
+        if only is None:
+            self._streams.model = model
+            self._adopted(model)
+        self._outlet.counters["loads"] += 1
 
     def _refuse(self, request: LoadRequest, error: Exception) -> None:
         self._outlet.counters["refused loads"] += 1

@@ -1,6 +1,8 @@
 """The daemon and its recording: what goes in when, and what a stream that comes back is given from it.
 
-Stands between the hot loop and `recorder`, and exists only where the daemon records.
+Stands between the hot loop and `recorder`, and exists only where the daemon records. A worker records its own streams
+into a file of its own, for it alone knows which frames it took, and in which order; its file is written to the end when
+it is killed, so the one in its place reads there what has been answered, and records what has not.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from rtseg.recorder.recorder import Recorder
 from rtseg.serve.messages import parse_frame, unpack
 from rtseg.serve.models import Model
 from rtseg.serve.past import Past, bring_back, open_streams, read_pasts, same_source
+from rtseg.serve.relay import Relay
 from rtseg.serve.streams import Stream
 
 LOG = logging.getLogger("rtseg.serve")
@@ -33,18 +36,27 @@ LOG = logging.getLogger("rtseg.serve")
 class Tape:
     """A daemon's recording, and the streams of the ones before it that may come back.
 
-    Raises ServeError where a recording cannot be begun.
+    relay: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
     """
 
-    def __init__(self, model: Model, settings: ServeSettings) -> None:
+    def __init__(self, model: Model, settings: ServeSettings, relay: Relay | None = None) -> None:
         folder = Path(settings.record)
         self._idle_ns = int(settings.idle_timeout_s * 1e9)
         self._pasts: dict[str, Past] = {}
         if settings.resume:
             # A stream that has been silent for longer would have been closed had the daemon lived.
-            self._pasts = read_pasts(folder, time.time_ns() - self._idle_ns)
+            # Other workers of this run are writing theirs.
+            wanted = (lambda session: True) if relay is None else relay.may_read
+            self._pasts = read_pasts(folder, time.time_ns() - self._idle_ns, wanted)
             LOG.info("streams that may be resumed: %s", ", ".join(open_streams(self._pasts)) or "none")
-        self._recorder = Recorder(folder, _about(model, settings), settings)
+        about, name = _about(model, settings), ""
+        self._replaced: dict[str, Past] = {}
+        if relay is not None:
+            about |= relay.about()
+            name = f"-w{relay.number}"
+            if relay.replaces:
+                self._replaced = read_pasts(folder, relay.since_ns, relay.is_own)
+        self._recorder = Recorder(folder, about, settings, name)
         self.frame, self.prediction, self.event = (
             self._recorder.frame,
             self._recorder.prediction,
@@ -67,12 +79,22 @@ class Tape:
                 LOG.warning("stream %r begins afresh: %s", stream.name, error)
                 stream.session.reset()
             else:
-                self._recorder.opened(hello, now_ns, resumed=True)
-                self._recorder.snapshot(hello, stream.session.snapshot(), now_ns)
+                self.go_on(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
                 return _last_seq(stream, waiting), waiting
         self._recorder.opened(hello, now_ns)
         return None, []
+
+    def go_on(self, stream: Stream, now_ns: int) -> None:
+        """A stream that comes back stands where it stood: what follows is recorded."""
+        self._recorder.opened(stream.hello.to_message(), now_ns, resumed=True)
+        self.note(stream, now_ns)
+
+    def replaced(self, name: str, opened_ns: int) -> Past | None:
+        """Where a stream of the worker that this one replaces stands in its recording; once."""
+        past = self._replaced.pop(name, None)
+        self._pasts.pop(name, None)
+        return past if past is not None and past.opened_ns == opened_ns else None
 
     def end(self, stream: Stream) -> None:
         """A stream has been closed."""
@@ -80,7 +102,8 @@ class Tape:
 
     def note(self, stream: Stream, now_ns: int) -> None:
         """Record a stream's state: another model answers from here on, or a snapshot is due."""
-        self._recorder.snapshot(stream.hello.to_message(), stream.session.snapshot(), now_ns)
+        hello, state = stream.hello.to_message(), stream.session.snapshot()
+        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.answers)
 
     def due(self, now_ns: int) -> str | None:
         """The stream whose state should be noted now, if any. Cheap: to be asked in every turn of the loop."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
 
 
 @dataclass(eq=False)
@@ -56,6 +59,12 @@ class Topics:
         for topic in over:
             del self._topics[topic]
         return over
+
+    def serve(self, served: dict[str, Any]) -> None:
+        """Another bundle answers from now on, which later subscribers hear."""
+        for known in self._topics.values():
+            if known.said:
+                known.said = msgpack.packb(msgpack.unpackb(known.said) | served)
 
     def forget_worker(self, worker: int) -> None:
         """A worker has died; the one in its place knows no topic."""

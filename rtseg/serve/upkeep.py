@@ -6,6 +6,7 @@ Called once a turn of the hot loop; a turn in which nothing is due costs two com
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import zmq
@@ -23,17 +24,20 @@ Pieces = Callable[[], Iterator[dict[str, Any]]]
 class Upkeep:
     """The daemon's watchers. url: of the HTTP server, "" where there is none.
 
-    Raises ServeError where the HTTP address can't be had, RtsegError where its package is missing.
+    board: for a worker, the file of its board, which the front's server shows. Raises ServeError where the HTTP address
+    can't be had, RtsegError where its package is missing.
     """
 
-    def __init__(self, settings: ServeSettings, pieces: Pieces) -> None:
+    def __init__(self, settings: ServeSettings, pieces: Pieces, board: str = "") -> None:
         self._notifier = Notifier()
         self._pieces = pieces
         self._board: Board | None = None
         self._process: HealthProcess | None = None
         self._wrote_ns = 0
         self.url = ""
-        if settings.http:
+        if board:
+            self._board = Board(Path(board))
+        elif settings.http:
             self._board = Board()
             try:
                 self._process = HealthProcess(self._board.path, settings.http)

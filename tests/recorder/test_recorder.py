@@ -242,7 +242,9 @@ def test_holes_become_a_record_of_their_own(recorder: Recorder, tmp_path: Path) 
     put(recorder, range(100, 200), 200)
     recorder.close()
     data, path = bytearray(recorder.file.read_bytes()), tmp_path / "damaged.mcap"
-    data[5000 + 9000 : 5000 + 9100] = bytes(100)  # as after a power cut: blocks that never reached the disk
+    data[5000 + 9000 : 5000 + 9300] = bytes(
+        300
+    )  # longer than a record, as after a power cut: blocks that never reached the disk
     path.write_bytes(data[:-700])
     done = recover(path)
     assert done.copy is not None

@@ -57,13 +57,13 @@ def test_frames_are_kept_from_one_state_to_the_next() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    settings = ServeSettings(backlog_frames=10, worker_snapshot_s=0.5)
+    settings = ServeSettings(backlog_frames=10, worker_snapshot_s=0.5, worker_silence_s=1.0)
     streams = KeptStreams(settings)
     streams.note(told())
     kept = streams.find("cage1")
     assert kept is not None
-    assert kept.most == 10 + 30
-    assert [kept.keep(seq, seq, b"%d" % seq) for seq in range(50)] == [False] * 40 + [True] * 10
+    assert kept.most == 10 + 30 + 30
+    assert [kept.keep(seq, seq, b"%d" % seq) for seq in range(80)] == [False] * 70 + [True] * 10
     assert frames_of(streams)[0] == b"10"
     for i in range(MAX_ASKED + 5):
         streams.ask(b"one", "hello", f"cage{i}", b"")

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from rtseg.classifier import Classifier, load
-from rtseg.client import Publisher, Subscriber, ask_load, ask_status
-from rtseg.config import ServeSettings
-from rtseg.errors import ServeError, SettingError
+from rtseg.client import Publisher, Subscriber, ask_status
+from rtseg.errors import ServeError
 from rtseg.predictions import Predictions
 from rtseg.replay import collect, replay
 from rtseg.serve.messages import PredictionMessage, StreamEvent
@@ -168,11 +167,6 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
             os.kill(pid, 0)
 
 
-def test_what_cannot_be_had_together_is_said() -> None:
-    with pytest.raises(SettingError, match="workers = 2 and record cannot be had together"):
-        ServeSettings(workers=2, record="folder")
-
-
 def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier: Classifier) -> None:
     walk = random_walk(40, 95)
     before = status_of(child)["workers"]
@@ -190,11 +184,6 @@ def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier
         assert raw.ask(BYE | {"stream": "late"})["counters"]["frames"] == 40
         subscriber.timeout_s = 60
         assert table(list(subscriber)).probs.tobytes() == classifier.run(walk).probs.tobytes()
-
-
-def test_a_load_is_refused_with_the_reason(child: Child, tiny_bundle: Path) -> None:
-    with pytest.raises(ServeError, match="load is not taken by a daemon with workers"):
-        ask_load(child.frames, tiny_bundle)
 
 
 def test_workers_end_with_their_front(tiny_bundle: Path) -> None:

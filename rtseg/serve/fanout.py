@@ -1,0 +1,85 @@
+"""The subscribers' side of a front: what they want to hear goes to all workers, what those publish to them, once.
+
+Drops what another worker has said already, and decides nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from rtseg.serve import relay
+from rtseg.serve.crew import Worker
+from rtseg.serve.kept import KeptStreams
+from rtseg.serve.outlet import Outlet
+from rtseg.serve.topics import Topics
+
+
+class Fanout:
+    """Between the workers' publishing sockets and the front's."""
+
+    def __init__(self, workers: list[Worker], outlet: Outlet, kept: KeptStreams) -> None:
+        self._workers, self._outlet, self._kept = workers, outlet, kept
+        self._topics = Topics(len(workers))
+
+    def subscription(self, said: bytes) -> None:
+        """A subscriber has come or gone."""
+        topic = said[1:]
+        if said[:1] == b"\x00":
+            self._topics.unsubscribed(topic)
+            return
+        if said[:1] != b"\x01":
+            return
+        confirmed = self._topics.subscribed(topic)
+        if confirmed is not None:
+            self._outlet.send(topic, confirmed)
+            return
+        self._tell_all(said)
+
+    def forget_unwanted(self) -> None:
+        """Topics that nobody hears any more."""
+        for topic in self._topics.unwanted():
+            self._tell_all(b"\x00" + topic)
+
+    def connected(self, worker: Worker) -> None:
+        """A worker serves, or serves again: it learns all topics."""
+        assert worker.answers is not None
+        for topic in self._topics:
+            worker.answers.send(b"\x01" + topic)
+
+    def serve(self, served: dict[str, Any]) -> None:
+        """Another bundle answers from now on."""
+        self._topics.serve(served)
+
+    def forget_worker(self, worker: Worker) -> None:
+        """It has ended."""
+        self._topics.forget_worker(worker.number)
+
+    def published(self, worker: Worker, parts: list[bytes]) -> None:
+        """What a worker says to subscribers."""
+        topic, data = parts[0], parts[1]
+        if len(parts) == 3:
+            if self._kept.is_news(topic, relay.number_in(parts[2])):
+                self._outlet.send(topic, data)
+            return
+        event = msgpack.unpackb(data)
+        kind = event.get("type")
+        if kind == "subscribed":
+            is_news = self._topics.confirmed(topic, worker.number, data)
+        elif kind == "beat":
+            is_news = relay.worker_of(event["stream"], len(self._workers)) == worker.number
+        else:
+            is_news = kind != "stopping"
+        if is_news:
+            self._outlet.send(topic, data)
+
+    def announce_end(self) -> None:
+        """The last word on every topic."""
+        for topic in self._topics:
+            self._outlet.announce(topic, {"type": "stopping"})
+
+    def _tell_all(self, said: bytes) -> None:
+        for worker in self._workers:
+            if worker.answers is not None:
+                worker.answers.send(said)

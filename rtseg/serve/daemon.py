@@ -125,7 +125,9 @@ class Daemon:
     def _rehearse(self, model: Model) -> None:
         """What is rehearsed from now on."""
         if self._settings.rehearses:
-            self._waiting.rehearsal = Rehearsal(model)
+            if self._waiting.rehearsal is not None:
+                self._waiting.rehearsal.close()
+            self._waiting.rehearsal = Rehearsal(model, self._settings, self._context)
 
     def run(self) -> None:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""

@@ -29,7 +29,7 @@ from rtseg.serve.keys import KeyStore
 from rtseg.serve.load import Gauge
 from rtseg.serve.messages import MessageError, Served, parse_beat, parse_frame, parse_to_daemon
 from rtseg.serve.models import Model
-from rtseg.serve.outlet import Outlet
+from rtseg.serve.outlet import POLLIN, Outlet
 from rtseg.serve.realtime import Collector, Grants
 from rtseg.serve.rehearsal import Rehearsal
 from rtseg.serve.relay import Relay
@@ -273,7 +273,7 @@ class Daemon:
             else:
                 several = MessageError(f"expected one message part, got {len(parts) - 1}")
                 self._outlet.complain(parts[0], None, None, several)
-            if not cast(int, router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if not cast(int, router.getsockopt(zmq.EVENTS)) & POLLIN:
                 break
 
     def _take(self, owner: bytes, data: bytes, t_recv_ns: int) -> None:
@@ -404,7 +404,7 @@ class Daemon:
         next_ns = self._batches.vigil.next_ns()
         if next_ns is None or now_ns < next_ns or self._batches:
             return
-        if cast(int, self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
             return  # the frame that is missed may have come already
         for stream in self._batches.vigil.overdue(now_ns):
             about = {"seq": stream.newest_seq, "silent_ms": round((now_ns - stream.last_ns) / 1e6, 1)}

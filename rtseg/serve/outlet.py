@@ -25,6 +25,7 @@ COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
 # As plain numbers: an IntFlag takes a microsecond.
 LATE, BROKEN = int(Quality.LATE), int(Quality.RESET | Quality.IDENTITY_JUMP)
+POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
 
 
 class Outlet:
@@ -99,7 +100,7 @@ class Outlet:
 
         served_to: what answers a stream, by its name.
         """
-        while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
             frame = self._xpub.recv(copy=False)
             said = frame.bytes
             topic = said[1:]
@@ -132,11 +133,11 @@ class Outlet:
         """
         xpub = self._xpub
         try:
-            xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
+            xpub.send(topic, MORE_AT_ONCE)
         except zmq.Again:
             self.counters["dropped for slow subscribers"] += 1
             xpub.setsockopt(zmq.XPUB_NODROP, 0)
-            xpub.send(topic, zmq.SNDMORE)
+            xpub.send(topic, MORE)
             xpub.send(packed)
             xpub.setsockopt(zmq.XPUB_NODROP, 1)
             return

@@ -13,6 +13,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.ahead import Ahead
+from rtseg.serve.outlet import POLLIN
 from rtseg.serve.rehearsal import Rehearsal
 from rtseg.serve.streams import Streams
 
@@ -82,9 +83,9 @@ class Waiting:
         clock = time.monotonic_ns
         while True:
             for _ in range(SPINS):
-                if cast(int, self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
                     return {self._router: zmq.POLLIN}
-            if cast(int, self._xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
                 return {self._xpub: zmq.POLLIN}
             now_ns = clock()
             if now_ns >= end_ns or self.stopped:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,8 @@ class Cameras:
             took_ns[i] = message["t_pub_ns"] - message["t_recv_ns"]
 
 
-def soak(bundle: Path, hours: float, n_streams: int) -> dict[str, Any]:
-    """Rows, one an hour of stream time."""
+def soak(bundle: Path, hours: float, n_streams: int, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Rows, one an hour of stream time; keep: gets what is there after each."""
     fps = load_bundle(bundle).fps
     with tempfile.TemporaryDirectory(prefix="rtseg-") as folder:
         settings = {"frames": f"ipc://{folder}/f", "predictions": f"ipc://{folder}/p", "capacity": n_streams}
@@ -103,7 +104,7 @@ def soak(bundle: Path, hours: float, n_streams: int) -> dict[str, Any]:
             assert daemon.stdout is not None
             ready = json.loads(daemon.stdout.readline().removeprefix("ready "))
             cameras = Cameras(bundle, ready["frames"], ready["predictions"], n_streams)
-            rows = _rows(cameras, daemon.pid, hours, fps)
+            rows = _rows(cameras, daemon.pid, hours, fps, keep)
             counters = ask_status(ready["frames"])["counters"]
             daemon.send_signal(signal.SIGTERM)
             if daemon.wait(30) != 0:
@@ -114,7 +115,9 @@ def soak(bundle: Path, hours: float, n_streams: int) -> dict[str, Any]:
     return {"rows": rows, "counters": counters, "fps": fps} | _verdict(rows)
 
 
-def _rows(cameras: Cameras, pid: int, hours: float, fps: float) -> list[dict[str, Any]]:
+def _rows(
+    cameras: Cameras, pid: int, hours: float, fps: float, keep: Callable[[dict[str, Any]], None]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     per_hour = round(3600 * fps)
     seq, total = 0, round(hours * per_hour)
@@ -141,6 +144,7 @@ def _rows(cameras: Cameras, pid: int, hours: float, fps: float) -> list[dict[str
             }
         )
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        keep({"rows": rows, "fps": fps} | _verdict(rows))
     return rows
 
 
@@ -162,11 +166,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULT)
     chosen = parser.parse_args()
     result = {"kind": "soak", **about(PACKAGES), "bundle": chosen.bundle.name}
-    result |= {"hours": chosen.hours, "streams": chosen.streams}
-    result |= soak(chosen.bundle.absolute(), chosen.hours, chosen.streams)
-    result["machine"]["load_average_after"] = load_average()
+    result |= {"hours_asked": chosen.hours, "streams": chosen.streams}  # how far it came stands in the rows
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    chosen.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    def keep(found: dict[str, Any]) -> None:
+        result.update(found)
+        result["machine"]["load_average_after"] = load_average()
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    keep(soak(chosen.bundle.absolute(), chosen.hours, chosen.streams, keep))
     growth, drift = result["memory_growth_kb"], result["p99_last_over_first"]
     print(f"memory after warm-up: {growth:+d} kB (aim under 1024); p99 last / first: {drift:.3f} (aim 0.9 to 1.1)")
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -45,6 +46,7 @@ from rtseg.serve.zap import FRAMES, PREDICTIONS, Gatekeeper
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 100
 """How soon a signal is seen while nothing comes."""
+PATIENCE_S = 5.0
 IDLE_LOOK_NS = 1_000_000_000
 TAPE_LOOK_NS = 2_000_000
 STREAMS_A_PIECE = 16
@@ -420,6 +422,19 @@ class Daemon:
                 self._admission.end(stream, "idle")
 
 
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Says what takes so long, where it does: what is compiled is kept for the next start."""
+    told = "compiling: the first start on a machine takes about a minute, later ones two seconds"
+    timer = threading.Timer(PATIENCE_S, LOG.info, [told])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def serve(
     classifier: Classifier,
     settings: ServeSettings,
@@ -436,7 +451,8 @@ def serve(
     daemon = Daemon(classifier, settings, relay)
     try:
         with stopped_by_signals(daemon) if relay is None else contextlib.nullcontext():
-            daemon.warm_up()
+            with _patience():
+                daemon.warm_up()
             about: dict[str, Any] = {"frames": daemon.frames, "predictions": daemon.served.predictions}
             about |= {"model": daemon.served.model, "engine": daemon.served.engine, "pid": os.getpid()}
             about |= {"http": daemon.url} if daemon.url else {}

@@ -10,10 +10,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rtseg import frames
+from rtseg.bench.roofline import Work
 from rtseg.bench.timing import Part, Ratio, Role, Row, interleaved
 from rtseg.bench.walk import N_FRAMES, walk
 from rtseg.bundle import Bundle
 from rtseg.engine.base import Engine
+from rtseg.engine.numba_engine import NumbaEngine
 from rtseg.engine.select import make_engine
 from rtseg.errors import RtsegError
 from rtseg.features.extractor import FeatureExtractor
@@ -33,18 +35,6 @@ def _dispatched(
     out: F32,
 ) -> None:
     """What a call of the feature kernel costs before anything is computed."""
-
-
-@njit(cache=True, fastmath={"reassoc", "nsz"})
-def _read(values: F32, out: F32) -> None:
-    """Every value (4, n) once, four sums at a time: no step can be faster than reading its weights."""
-    s0 = s1 = s2 = s3 = np.float32(0.0)
-    for i in range(values.shape[1]):
-        s0 += values[0, i]
-        s1 += values[1, i]
-        s2 += values[2, i]
-        s3 += values[3, i]
-    out[0, 0] = s0 + s1 + s2 + s3
 
 
 def features_part(bundle: Bundle, seconds: float) -> Part:
@@ -78,25 +68,23 @@ def features_part(bundle: Bundle, seconds: float) -> Part:
 def engine_part(bundle: Bundle, seconds: float) -> Part:
     """One network step for one stream on one thread: numba beside ONNX Runtime's two forms and torch.
 
-    Floor: reading all weights once. Aims (issue 2): numba at most 1/4 of the faster ONNX form and 1/40 of torch.
+    Floor: reading the numba engine's weights once, as it keeps them (`roofline`). Aims (issue 2): numba at most 1/4 of
+    the faster ONNX form and 1/40 of torch.
     """
     spec = bundle.network
-    size = sum(value.nbytes for value in bundle.weights.values()) / 1e3
+    numba = NumbaEngine(spec, bundle.weights, 1)
+    size = numba.weight_bytes / 1e3
     part = Part(f"engine: {spec.multiply_adds / 1e3:,.0f} k multiply-adds, {size:,.0f} kB of weights, one stream")
     keypoints, confidence = walk(bundle)
     features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
-    engines = {"numba": make_engine(bundle, "numba")}
+    engines: dict[str, Engine] = {"numba": numba}
     for name, others in (("onnx", _onnx_engines), ("torch", _torch_engine)):
         try:
             engines |= others(bundle)
         except RtsegError as error:
             part.notes.append(f"without {name}: {error}")
-    n_weights = sum(value.size for value in bundle.weights.values())
-    room, sink = np.ones(n_weights + 128, np.float32), np.empty((1, 1), np.float32)
-    start = -room.ctypes.data // room.itemsize % 16  # where a cache line begins
-    weights = room[start : start + (n_weights + 63) // 64 * 64].reshape(4, -1)
     cases: Cases = {name: _stepping(engine, features) for name, engine in engines.items()}
-    cases["weights read once"] = lambda: _read(weights, sink)
+    cases["weights read once"] = Work.of(numba).floors(1)["read"]
     timed = interleaved(cases, seconds)
     kinds: dict[str, Role] = {"numba": "measured", "weights read once": "floor"}
     part.rows = [Row.of(name, kinds.get(name, "comparison"), values) for name, values in timed.items()]

@@ -15,7 +15,8 @@ FRAMES, PREDICTIONS, EVENTS, SNAPSHOTS, TRIGGERS = 1, 2, 3, 4, 5
 SESSION = "rtseg.session"
 """The metadata record at a file's beginning: who wrote it, with which model, engine, versions and settings."""
 MARK = "rtseg.mark"
-"""The metadata record that says where to begin reading for every stream that is open here; about one a second."""
+"""The metadata record that says where to begin reading for every stream that is open here; one each MARK_EVERY_S."""
+MARK_EVERY_S = 1.0
 FIRST_FIELD = "session"
 """A mark's first field, the session's random name: what a search from the file's end looks for."""
 

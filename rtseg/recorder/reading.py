@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,9 +73,12 @@ class RecordingFile:
                 raise RecordingError(self.path, f"offset {record.start}: a damaged record: {error!r}") from None
         self.problem = scan.problem
 
-    def recent(self) -> Iterator[Told]:
-        """The messages of the file's end, from where the last state of every open stream stands."""
-        return self.messages(self._last_start())
+    def recent(self, before_s: float = 0.0) -> Iterator[Told]:
+        """The messages of the file's end, from where the last state of every open stream stands.
+
+        before_s: the states that were the last ones so long before the end.
+        """
+        return self.messages(self._last_start(before_s))
 
     def close(self) -> None:
         """Let go of the file; who still iterates keeps it."""
@@ -109,13 +113,16 @@ class RecordingFile:
             raise ValueError(f"channel {topic!r} is {encoding}, not msgpack")
         self._topics[number] = topic
 
-    def _last_start(self) -> int | None:
+    def _last_start(self, before_s: float) -> int | None:
         pattern, stop = layout.mark_pattern(self.session["session"]), len(self._data)
+        passed = math.ceil(before_s / layout.MARK_EVERY_S)
         while (at := self._data.rfind(pattern, 0, stop)) >= 0:
             record = next(iter(records.Scan(self._data, at - records.PREFIX.size)), None)
             if record is not None and record.opcode == records.METADATA:
-                return int(records.parse_metadata(record.content)[1]["start"])
-            stop = at  # torn in the middle: the one before it
+                if not passed:
+                    return int(records.parse_metadata(record.content)[1]["start"])
+                passed -= 1
+            stop = at  # torn in the middle, or too late: the one before it
         return None
 
     def _chunked(self) -> Iterator[Told]:

@@ -27,7 +27,7 @@ from rtseg.recorder import layout
 from rtseg.recorder.ring import Ring
 
 LOG = logging.getLogger("rtseg.serve")
-MARK_EVERY_NS = 1_000_000_000
+MARK_EVERY_NS = int(layout.MARK_EVERY_S * 1e9)
 RESTART_AFTER_S = 1.0
 """A writer that does not even start is tried again so often."""
 STALLED_NS = 2_000_000_000

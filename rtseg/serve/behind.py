@@ -33,25 +33,28 @@ class RelayedOutlet(Outlet):
     """The sending ends of a worker's sockets, at whose other ends there is only the front."""
 
     gone: set[bytes]
+    muted = False
+    """While a stream is put where it stood: what it says then has been said."""
 
     def send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
-        """To the front, which is waited for: it reads always, and a worker that is faster must not lose anything."""
-        self._xpub.send_multipart([topic, packed, relay.packed_number(number)] if number else [topic, packed])
+        """What subscribers are to hear."""
+        if not self.muted:
+            self._to_front([RELAY, topic, packed, relay.packed_number(number)])
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
         """To a client; whether it is there is the front's to know, which names those that are `gone`."""
         if owner in self.gone:
             return False
-        parts = [RELAY, owner, self._packer.pack({"v": VERSION, **message})]
-        return self._to_front(parts)
+        return self._to_front([RELAY, owner, self._packer.pack({"v": VERSION, **message})])
 
     def tell_front(self, data: bytes) -> None:
         """A message between a worker and its front."""
         self._to_front([RELAY, NOBODY, data])
 
     def _to_front(self, parts: list[bytes]) -> bool:
+        """The front is waited for: it reads always, and a worker that is faster must not lose anything."""
         with contextlib.suppress(zmq.ZMQError):  # a front that is gone takes its workers along
-            self._router.send_multipart(parts, zmq.NOBLOCK)
+            self._router.send_multipart(parts)
             return True
         return False
 
@@ -167,6 +170,7 @@ class Behind:
         stream.opened_ns, stream.answers = message["opened_ns"], message["answers"]
         stream.refused, stream.dropped, stream.superseded = message["outside"]
         frames, tape, done = message["frames"], self._outlet.tape, 0
+        unheard: Sequence[tuple[int, bytes]] = ()
         past = None if tape is None else tape.replaced(stream.name, stream.opened_ns)
         if message["model"] != stream.model.served.model:
             # Its worker ended at the very swap: the state would have been fresh there.
@@ -175,15 +179,18 @@ class Behind:
             done = rewind(stream, past)
             stream.answers = past.number
             frames = past.frames + list(_newer(frames, past, stream.session.last_seq))
+            unheard = past.answers_after(message["published"])
         elif message["state"] is not None:
             stream.session.restore(message["state"])
         if stream.session.last_seq is not None:
             stream.newest_seq = stream.session.last_seq
         try:
-            self._outlet.tape = None  # these are in the recording before
+            self._outlet.tape, self._outlet.muted = None, done > 0  # these are in the recording before
             self._step_again(stream, frames[:done])
         finally:
-            self._outlet.tape = tape
+            self._outlet.tape, self._outlet.muted = tape, False
+        for number, answer in unheard:  # recorded, but its worker ended before it had reached the front
+            self._outlet.send(stream.topic, answer, number)
         if tape is not None:
             tape.go_on(stream, now_ns)
         self._step_again(stream, frames[done:])

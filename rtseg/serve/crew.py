@@ -44,7 +44,7 @@ class Worker:
         self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.commands: zmq.Socket[bytes] | None = None
-        self.answers: zmq.Socket[bytes] | None = None
+        self.topics: zmq.Socket[bytes] | None = None
         self.board = self.ended_board = ""
         self.start()
 
@@ -95,7 +95,7 @@ class Worker:
             raise ServeError(f"worker {self.number} said {self._said[:200]!r} where `ready` was expected")
         self.about = json.loads(self._said.partition(b"\n")[0].removeprefix(b"ready "))
         self.commands = self._connect(zmq.DEALER, self._addresses[0])
-        self.answers = self._connect(zmq.XSUB, self._addresses[1])
+        self.topics = self._connect(zmq.XSUB, self._addresses[1])
         self.ready, self.silent_s = True, 0.0
         if self.ended_board:  # the one that ended last is still read by whoever has not heard of the new one
             Path(self.ended_board).unlink(missing_ok=True)
@@ -137,10 +137,10 @@ class Worker:
 
     def hang_up(self) -> None:
         """Close the sockets to it."""
-        for socket in (self.commands, self.answers):
+        for socket in (self.commands, self.topics):
             if socket is not None:
                 socket.close(linger=0)
-        self.commands = self.answers = None
+        self.commands = self.topics = None
 
     def end(self) -> None:
         """Make sure that it has ended."""

@@ -17,7 +17,7 @@ from rtseg.serve.topics import Topics
 
 
 class Fanout:
-    """Between the workers' publishing sockets and the front's."""
+    """Between what the workers publish and the front's publishing socket."""
 
     def __init__(self, workers: list[Worker], outlet: Outlet, kept: KeptStreams) -> None:
         self._workers, self._outlet, self._kept = workers, outlet, kept
@@ -44,9 +44,9 @@ class Fanout:
 
     def connected(self, worker: Worker) -> None:
         """A worker serves, or serves again: it learns all topics."""
-        assert worker.answers is not None
+        assert worker.topics is not None
         for topic in self._topics:
-            worker.answers.send(b"\x01" + topic)
+            worker.topics.send(b"\x01" + topic)
 
     def serve(self, served: dict[str, Any]) -> None:
         """Another bundle answers from now on."""
@@ -58,9 +58,9 @@ class Fanout:
 
     def published(self, worker: Worker, parts: list[bytes]) -> None:
         """What a worker says to subscribers."""
-        topic, data = parts[0], parts[1]
-        if len(parts) == 3:
-            if self._kept.is_news(topic, relay.number_in(parts[2])):
+        topic, data, number = parts[0], parts[1], relay.number_in(parts[2])
+        if number:
+            if self._kept.is_news(topic, number):
                 self._outlet.send(topic, data)
             return
         event = msgpack.unpackb(data)
@@ -81,5 +81,5 @@ class Fanout:
 
     def _tell_all(self, said: bytes) -> None:
         for worker in self._workers:
-            if worker.answers is not None:
-                worker.answers.send(said)
+            if worker.topics is not None:
+                worker.topics.send(said)

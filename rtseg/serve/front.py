@@ -150,10 +150,9 @@ class Front:
         if self._router in ready:
             taken = doors.take_messages(self._from_client)
         for worker in self.workers:
-            for socket, take in self._ends_of(worker):
-                if socket in ready:
-                    all_of(socket, take)
-                    worker.silent_s = 0.0
+            if worker.commands is not None and worker.commands in ready:
+                all_of(worker.commands, partial(self._said, worker))
+                worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
         self._gauge.add(now_ns - started_ns, taken, now_ns)
         return bool(ready)
@@ -180,17 +179,12 @@ class Front:
             elif worker.hangs(passed_s):
                 worker.process.kill()
 
-    def _ends_of(self, worker: Worker) -> list[tuple[zmq.Socket[bytes], Callable[[list[bytes]], None]]]:
-        """The sockets to a worker, and what becomes of that which comes there; answers to clients come last."""
-        ends = (worker.answers, partial(self._fanout.published, worker)), (worker.commands, self._answered)
-        return [(socket, take) for socket, take in ends if socket is not None]
-
     def _forget(self, worker: Worker) -> None:
         """Take what a dead worker still said, then hang up."""
-        for socket, take in self._ends_of(worker):
-            while socket.poll(QUIET_MS):
-                all_of(socket, take)
-            self._poller.unregister(socket)
+        if worker.commands is not None:
+            while worker.commands.poll(QUIET_MS):
+                all_of(worker.commands, partial(self._said, worker))
+            self._poller.unregister(worker.commands)
         self._fanout.forget_worker(worker)
         self._together.ended(worker)
         for client in self._asked.give_up():
@@ -199,8 +193,7 @@ class Front:
     def _connected(self, worker: Worker) -> None:
         """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
         assert worker.commands is not None
-        for socket, _ in self._ends_of(worker):
-            self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(worker.commands, zmq.POLLIN)
         self._fanout.connected(worker)
         back = 0
         for name, told in self._kept.restored():
@@ -334,8 +327,11 @@ class Front:
             reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
             self._refuse(owner, name, CapacityError(reason))
 
-    def _answered(self, parts: list[bytes]) -> None:
-        """From a worker to a client, or to the front itself."""
+    def _said(self, worker: Worker, parts: list[bytes]) -> None:
+        """From a worker to subscribers, to a client, or to the front itself."""
+        if len(parts) == 3:
+            self._fanout.published(worker, parts)
+            return
         owner, data = parts
         if owner == relay.NOBODY:
             told = relay.unpack(data)

@@ -46,9 +46,9 @@ class Kept:
         while self._frames and self._frames[0][0] <= done:
             self._frames.popleft()
 
-    def restored(self) -> bytes:
-        """For the worker that goes on with it."""
-        return relay.restore(self.told, self.owner, [(t_ns, data) for _, t_ns, data in self._frames])
+    def restored(self, published: int) -> bytes:
+        """For the worker that goes on with it. published: the number of its newest answer that went out."""
+        return relay.restore(self.told, self.owner, [(t_ns, data) for _, t_ns, data in self._frames], published)
 
 
 class KeptStreams:
@@ -92,7 +92,7 @@ class KeptStreams:
     def restored(self) -> Iterator[tuple[str, bytes]]:
         """Each stream's name and what the worker that goes on with it must be told."""
         for name, kept in self._streams.items():
-            yield name, kept.restored()
+            yield name, kept.restored(self._published.get(name.encode(), 0))
 
     def is_news(self, topic: bytes, number: int) -> bool:
         """Whether an answer has not gone out yet; it does now. Numbers only grow, whoever gives them."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rtseg import records
 from rtseg.errors import RtsegError
 from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
 from rtseg.recorder.recover import ring_path
@@ -21,6 +22,8 @@ from rtseg.serve.messages import Hello, parse_frame, unpack
 from rtseg.serve.streams import Stream
 
 LOG = logging.getLogger("rtseg.serve")
+UNHEARD_S = 5.0
+"""Of so long before a worker's end its recorded answers are at hand, in case that they never reached its front."""
 WAIT_S = 5.0
 """How long the writer of a daemon that was killed may take to finish its file."""
 
@@ -31,8 +34,8 @@ class Past:
 
     state: its last snapshot, None for one that began with `frames`. opened_ns, number: when it was opened, and the
     number of its last answer before `frames` (`Stream`). frames: what came after that, when it came (the daemon's
-    clock), and as it came. answers: how many predictions were published after that. last_ns: when its last frame came,
-    ns since 1970.
+    clock), and as it came. answers: the predictions after that, as they were published; earlier: some of those before.
+    last_ns: when its last frame came, ns since 1970.
     """
 
     hello: Hello
@@ -40,8 +43,14 @@ class Past:
     opened_ns: int = 0
     number: int = 0
     frames: list[tuple[int, bytes]] = field(default_factory=list)
-    answers: int = 0
+    answers: list[bytes] = field(default_factory=list)
+    earlier: list[bytes] = field(default_factory=list)
     last_ns: int = 0
+
+    def answers_after(self, number: int) -> list[tuple[int, bytes]]:
+        """The predictions with greater numbers, as far back as they were read, each with its number."""
+        first = self.number - len(self.earlier) + 1
+        return [(n, data) for n, data in enumerate(self.earlier + self.answers, first) if n > number]
 
 
 def read_pasts(
@@ -62,7 +71,7 @@ def read_pasts(
             _finish(path, session)
             with RecordingFile(path) as file:
                 offset_ns = int(session["clock_offset_ns"])
-                for told in file.recent():
+                for told in file.recent(UNHEARD_S):
                     _note(pasts, path, told, offset_ns)
         except (RtsegError, OSError) as error:
             LOG.warning("streams of an earlier recording cannot be resumed: %s", error)
@@ -112,7 +121,7 @@ def rewind(stream: Stream, past: Past) -> int:
     before, answers, done = session.snapshot(), 0, 0
     for _, data in past.frames:
         answers += len(session.step(stream.frame(parse_frame(unpack(data)))))
-        if answers > past.answers:
+        if answers > len(past.answers):
             break
         done += 1
     session.restore(before)
@@ -127,6 +136,12 @@ def _finish(path: Path, session: dict[str, str]) -> None:
     ring = ring_path(path, session)
     if ring is not None:
         finish(ring)
+        return
+    with RecordingFile(path) as file:
+        is_empty = next(file.messages(), None) is None
+    if is_empty and file.problem:  # killed before it had a ring
+        with path.open("ab") as unbegun:
+            unbegun.write(records.end())
 
 
 def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> None:
@@ -138,14 +153,16 @@ def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> Non
     elif told.topic == "predictions":
         past = pasts.get(_stream_of(path, told))
         if past is not None:
-            past.answers += 1
+            past.answers.append(told.data)
     elif told.topic == "snapshots":
         message = unpacked(path, told.data)
         before = pasts.get(message["stream"])
         last_ns = told.log_ns if before is None else before.last_ns
         place = message.get("opened_ns", 0), message.get("answers", 0)
         hello = Hello.from_message(message["hello"])
-        pasts[message["stream"]] = Past(hello, message["state"], *place, last_ns=last_ns)
+        past = pasts[message["stream"]] = Past(hello, message["state"], *place, last_ns=last_ns)
+        if before is not None and before.opened_ns == past.opened_ns:
+            past.earlier = before.earlier + before.answers
     elif told.topic == "events":
         _note_event(pasts, unpacked(path, told.data), told.log_ns, offset_ns)
 
@@ -154,9 +171,7 @@ def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int, offs
     kind, stream = event.get("type"), str(event.get("stream"))
     if kind == "hello":
         plain = {key: value for key, value in event.items() if key != "resumed"}
-        if event.get("resumed"):
-            pasts.pop(stream, None)  # its snapshot follows
-        else:
+        if not event.get("resumed"):  # otherwise its snapshot follows
             opened_ns = log_ns - offset_ns  # where its answers' numbers begin as well
             pasts[stream] = Past(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
     elif kind == "closed":

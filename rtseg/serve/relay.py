@@ -1,7 +1,8 @@
 """What passes between a worker and its front, and nobody else (docs/serving.md, Workers).
 
-A client's message has its routing id before it and the time at which the front got it; a prediction has its number
-behind it, so that nothing is published twice when a worker is replaced. Everything else is one of the maps below.
+A client's message has its routing id before it and the time at which the front got it. A prediction has its number
+behind it, so that nothing goes out twice when a worker is replaced. Everything else is one of the maps below. All that
+a worker says goes one way, in order: who has a stream's state has had the answers before it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def worker_of(stream: str, workers: int) -> int:
 
 
 def packed_number(number: int) -> bytes:
-    """A prediction's number within its topic, or a time in ns, as a part of a message."""
+    """A prediction's number within its topic (0 = no prediction), or a time in ns, as a part of a message."""
     return _NUMBER.pack(number)
 
 
@@ -98,7 +99,7 @@ def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> 
 
 
 def ended(stream: str) -> bytes:
-    """A stream has been closed. Goes the way of the answers, so that a new one of its name can't be meant."""
+    """A stream has been closed."""
     return _packed({"type": "ended", "stream": stream})
 
 
@@ -107,9 +108,12 @@ def alive() -> bytes:
     return _packed({"type": "alive"})
 
 
-def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]]) -> bytes:
-    """A stream on its way back: what `state_of` said, and the frames since, each with its time and as it came."""
-    return _packed(told | {"type": "restore", "owner": owner, "frames": frames})
+def restore(told: dict[str, Any], owner: bytes, frames: list[tuple[int, bytes]], published: int) -> bytes:
+    """A stream on its way back: what `state_of` said, and the frames since, each with its time and as it came.
+
+    published: the number of its newest answer that went out.
+    """
+    return _packed(told | {"type": "restore", "owner": owner, "frames": frames, "published": published})
 
 
 def gone(owner: bytes) -> bytes:

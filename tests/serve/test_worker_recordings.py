@@ -120,7 +120,8 @@ def test_killed_workers_leave_nothing_out_and_nothing_twice(
     tiny_bundle: Path, classifier: Classifier, tmp_path: Path
 ) -> None:
     walks = {name: random_walk(200, 320 + i) for i, name in enumerate(NAMES)}
-    settings = {"record": str(tmp_path), "record_snapshot_s": 0.3, "worker_snapshot_s": 0.2}
+    # A state after nearly every frame: what is recorded and has not left the worker yet lies before one of them.
+    settings = {"record": str(tmp_path), "record_snapshot_s": 0.002, "worker_snapshot_s": 0.2}
     with (
         daemon(tiny_bundle, workers=2, **settings) as child,
         Subscriber(child.predictions, NAMES) as subscriber,

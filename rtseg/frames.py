@@ -77,7 +77,7 @@ def own_frame(points: Float32, scores: Float32, *, seq: int, t_source_ns: int, s
 
     seq and t_source_ns must lie in 0 .. 2^63-1. Raises FrameError for what is in the arrays.
     """
-    problem = _clean(points, scores)
+    problem = clean(points, scores)
     if problem:
         raise FrameError(f"stream {stream!r}, seq {seq}: {_PROBLEMS[problem]}")
     return Frame(stream, seq, t_source_ns, points, scores)
@@ -101,7 +101,7 @@ _PROBLEMS = {
 
 
 @njit(cache=True)
-def _clean(points: Float32, scores: Float32) -> int:
+def clean(points: Float32, scores: Float32) -> int:
     """Half a point becomes no point, and a missing one has confidence 0, in place; which of _PROBLEMS, or 0."""
     for a in range(scores.shape[0]):
         for k in range(scores.shape[1]):

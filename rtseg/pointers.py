@@ -29,6 +29,11 @@ def table(*arrays: NDArray[Any]) -> Table:
     return rows
 
 
+def address(data: bytes) -> int:
+    """Where these bytes lie, as long as they are kept."""
+    return int(np.frombuffer(data, np.uint8).ctypes.data)
+
+
 def _pointer(kind: Any) -> Any:
     """From an address to a pointer to values of a kind."""
 
@@ -42,9 +47,21 @@ def _pointer(kind: Any) -> Any:
     return pointer
 
 
-_bools, _uintps = _pointer(types.boolean), _pointer(types.uintp)
+_uint8s, _bools, _uintps = _pointer(types.uint8), _pointer(types.boolean), _pointer(types.uintp)
 _int32s, _int64s = _pointer(types.int32), _pointer(types.int64)
 _float32s, _float64s = _pointer(types.float32), _pointer(types.float64)
+
+
+@njit(cache=True)
+def uint8s_at(address: Any, n: Any) -> Any:
+    """What lies at an address, (n,) uint8."""
+    return carray(_uint8s(address), (n,))
+
+
+@njit(cache=True)
+def uint8s(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n,) uint8."""
+    return carray(_uint8s(rows[i, 0]), (rows[i, 1],))
 
 
 @njit(cache=True)

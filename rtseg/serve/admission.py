@@ -74,6 +74,7 @@ class Admission:
         """Publish what a lookahead still owes, close the stream, and say so."""
         for prediction in stream.session.finish():
             self._outlet.publish(stream, prediction, stream.last_ns)
+        self._outlet.flush()
         drift = stream.drift()
         self._streams.close(stream)
         if self._outlet.tape is not None:

@@ -17,6 +17,7 @@ import zmq
 from rtseg.errors import RtsegError
 from rtseg.serve import relay
 from rtseg.serve.messages import VERSION, unpack
+from rtseg.serve.outgoing import Outgoing
 from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import Past, rewind
 from rtseg.serve.relay import NOBODY, RELAY, Relay
@@ -35,6 +36,9 @@ class RelayedOutlet(Outlet):
     gone: set[bytes]
     muted = False
     """While a stream is put where it stood: what it says then has been said."""
+
+    def _way_out(self) -> Outgoing:
+        return Outgoing(None)  # all of it goes the front's way
 
     def send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
         """What subscribers are to hear."""

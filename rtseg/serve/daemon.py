@@ -20,13 +20,16 @@ import zmq
 import rtseg
 from rtseg.classifier import Classifier
 from rtseg.config import ServeSettings
+from rtseg.frames import Frame
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.admission import Admission
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind, RelayedOutlet
 from rtseg.serve.board import stream_counts
 from rtseg.serve.guard import AccessError, Guard
+from rtseg.serve.intake import Intake
 from rtseg.serve.keys import KeyStore
+from rtseg.serve.libzmq import addresses
 from rtseg.serve.load import Gauge
 from rtseg.serve.messages import MessageError, Served, parse_beat, parse_frame, parse_to_daemon
 from rtseg.serve.models import Model
@@ -110,6 +113,10 @@ class Daemon:
         if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
             self._swap.follow(self._behind, relay.number, self._end)
         self.latency = self._batches.latency
+        self._intake: Intake | None = None
+        functions = addresses()
+        if functions is not None and relay is None and self._guard is None:  # those ask more of every message
+            self._intake = Intake(self._router, functions, settings.max_batch, classifier.bundle.skeleton.shape)
 
     @property
     def served(self) -> Served:
@@ -260,10 +267,35 @@ class Daemon:
         return True
 
     def _take_what_waits(self) -> None:
-        router, guard, clock = self._router, self._guard, time.monotonic_ns
         if len(self._batches) >= self._settings.queue_messages:
             return  # what has not been read yet is ZeroMQ's to hold, and its sender's to hear of
-        for _ in range(TAKEN_AT_ONCE * self._settings.max_batch):
+        most, at_once = self._settings.max_batch, TAKEN_AT_ONCE
+        if self._intake is None:
+            self._take_one_by_one(at_once * most)
+        else:
+            while at_once and self._take_many(self._intake) == most:
+                at_once -= 1
+
+    def _take_many(self, intake: Intake) -> int:
+        streams, batches = self._streams, self._batches
+        messages = intake.receive()
+        for owner, data, t_recv_ns, plain, parts in messages:
+            if plain is not None:
+                topic, seq, t_source_ns, keypoints, confidence = plain
+                stream = streams.plain(owner, topic, intake.shape)
+                if stream is not None:
+                    frame = Frame(stream.name, seq, t_source_ns, keypoints, confidence)
+                    batches.add(stream, frame, t_recv_ns, data)
+                    continue
+            if parts == 1:
+                self._take(owner, data, t_recv_ns)
+            else:
+                self._outlet.complain(owner, None, None, _several(parts))
+        return len(messages)
+
+    def _take_one_by_one(self, most: int) -> None:
+        router, guard, clock = self._router, self._guard, time.monotonic_ns
+        for _ in range(most):
             parts = router.recv_multipart() if guard is None else guard.receive(router)
             t_recv_ns = clock()
             if self._behind is not None and parts is not None:
@@ -273,8 +305,7 @@ class Daemon:
             elif len(parts) == 2:
                 self._take(parts[0], parts[1], t_recv_ns)
             else:
-                several = MessageError(f"expected one message part, got {len(parts) - 1}")
-                self._outlet.complain(parts[0], None, None, several)
+                self._outlet.complain(parts[0], None, None, _several(len(parts) - 1))
             if not cast(int, router.getsockopt(zmq.EVENTS)) & POLLIN:
                 break
 
@@ -420,6 +451,10 @@ class Daemon:
         for stream in self._streams:
             if now_ns - max(stream.last_ns, stream.alive_ns) > limit_ns:
                 self._admission.end(stream, "idle")
+
+
+def _several(parts: int) -> MessageError:
+    return MessageError(f"expected one message part, got {parts}")
 
 
 @contextlib.contextmanager

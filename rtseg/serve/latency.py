@@ -6,12 +6,16 @@ for each stage of a frame's way. Reads no clock: values come as nanoseconds.
 
 from __future__ import annotations
 
+import numpy as np
+
 _STEPS = 5
 """Binary digits kept of a value."""
 _OCTAVES = 35
 """Values from 2^40 ns (18 minutes) on share the last bucket."""
 _LAST = (_OCTAVES << _STEPS) + (2 << _STEPS) - 1
 _POWERS = range(10, 34)
+MANY = 12
+"""Values from which on arrays count them quicker than Python."""
 BOUNDS_NS = tuple((1 << power) - 1 for power in _POWERS)
 """Edges of `cumulative`: 1 us to 8.6 s, doubling."""
 
@@ -39,6 +43,20 @@ class Histogram:
         self.count += 1
         if value_ns > self.max_ns:
             self.max_ns = value_ns
+
+    def add_all(self, values_ns: list[int]) -> None:
+        """Count some values."""
+        if len(values_ns) < MANY:
+            for value_ns in values_ns:
+                self.add(value_ns)
+            return
+        values = np.maximum(np.array(values_ns, np.int64), 0)
+        shifts = np.maximum(np.frexp(values.astype(np.float64))[1] - _STEPS - 1, 0)  # bits, for values below 2^53
+        counts = self._counts
+        for bucket in np.minimum((shifts << _STEPS) + (values >> shifts), _LAST).tolist():
+            counts[bucket] += 1
+        self.count += len(values_ns)
+        self.max_ns = max(self.max_ns, *values_ns)
 
     def percentile_ns(self, percent: float) -> int:
         """The upper edge of the bucket in which this share of the values is reached; 0 for no values."""

@@ -18,13 +18,14 @@ from rtseg.predictions import Prediction, Quality
 from rtseg.serve.guard import Guard
 from rtseg.serve.latency import Histogram
 from rtseg.serve.messages import VERSION, Served
+from rtseg.serve.outgoing import ROWS, Outgoing
 from rtseg.serve.streams import Stream
 from rtseg.serve.tape import Tape
 
 COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
 # As plain numbers: an IntFlag takes a microsecond.
-LATE, BROKEN = int(Quality.LATE), int(Quality.RESET | Quality.IDENTITY_JUMP)
+BROKEN = int(Quality.RESET | Quality.IDENTITY_JUMP)
 POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
 
 
@@ -38,6 +39,7 @@ class Outlet:
     def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], guard: Guard | None = None) -> None:
         self._router, self._xpub, self._guard = router, xpub, guard
         self._packer = msgpack.Packer()
+        self._outgoing = self._way_out()
         self.tape: Tape | None = None
         self._subscriptions = 0
         self._topics: set[bytes] = set()
@@ -47,38 +49,38 @@ class Outlet:
         self.total = Histogram()
 
     def publish(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False) -> None:
-        """One prediction. t_recv_ns: when the frame came that brought it.
+        """One prediction, which leaves with the next `flush`. t_recv_ns: when the frame came that brought it.
 
         keep_back: a newer frame of the stream waits, and only the newest answer is wanted; published it is nevertheless
         where a bout begins or the stream's course was broken.
         """
-        t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
-        probs, labels, events, unsure = prediction.answers.plain(prediction.row)
-        quality = prediction.quality
+        if stream.lookahead_frames:
+            t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
         stream.answers += 1
-        keep_back = keep_back and True not in events and not quality & BROKEN
-        stream.superseded += keep_back
-        send = not keep_back and self._is_heard(stream)
-        t_pub_ns = time.monotonic_ns()
-        took_ns = t_pub_ns - t_recv_ns
-        if took_ns > stream.model.late_ns:
-            quality |= LATE
-            self.counters["late answers"] += 1
-        if send or self.tape is not None:
-            packed = stream.model.packing.pack(
-                stream.prefix,
-                (prediction.seq, prediction.t_source_ns, t_recv_ns, t_pub_ns),
-                probs,
-                labels,
-                events,
-                unsure,
-                quality,
-            )
-            if send:
-                self.send(stream.topic, packed, stream.answers)
-            if self.tape is not None:
-                self.tape.prediction(packed, t_pub_ns)
-        self.total.add(took_ns)
+        if keep_back:
+            keep_back = not prediction.events.any() and not prediction.quality & BROKEN
+            stream.superseded += keep_back
+        if len(self._outgoing) == ROWS:
+            self.flush()
+        self._outgoing.add(stream, prediction, t_recv_ns, heard=not keep_back and self._is_heard(stream))
+
+    def flush(self) -> None:
+        """What was published leaves."""
+        if not self._outgoing:
+            return
+        tape = self.tape
+        told, took_ns, late = self._outgoing.flush(wanted=tape is not None)
+        for stream, number, is_sent, packed, t_pub_ns in told:
+            if not is_sent:
+                self.send(stream.topic, packed, number)
+            if tape is not None:
+                tape.prediction(packed, t_pub_ns)
+        self.total.add_all(took_ns)
+        if late:
+            self.counters["late answers"] += late
+
+    def _way_out(self) -> Outgoing:
+        return Outgoing(self._xpub)
 
     def _is_heard(self, stream: Stream) -> bool:
         """Whether anybody has subscribed to the stream's topic or to a beginning of it."""
@@ -88,7 +90,8 @@ class Outlet:
         return stream.heard
 
     def announce(self, topic: bytes, message: dict[str, Any]) -> None:
-        """Something other than a prediction to all subscribers of a topic."""
+        """Something other than a prediction to all subscribers of a topic, after what was published."""
+        self.flush()
         stream = topic.decode(errors="replace")
         packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
         self.send(topic, packed)

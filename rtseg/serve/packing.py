@@ -1,6 +1,7 @@
 """Predictions as bytes: what never changes about a stream and its model is packed once, the rest put between.
 
-Gives exactly a msgpack map as docs/wire.md describes it, with its times at a fixed place.
+Gives exactly a msgpack map as docs/wire.md describes it, with its times at a fixed place. Compiled, for a batch's
+answers are packed in one call.
 """
 
 from __future__ import annotations
@@ -9,82 +10,138 @@ import struct
 from collections.abc import Sequence
 
 import msgpack
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
-from rtseg.serve.messages import VERSION
+from rtseg import pointers
+from rtseg.pointers import Table
+from rtseg.serve.messages import MAX_NAME_CHARACTERS, VERSION
 
-_SEQ, _SOURCE, _RECV, _PUB = (msgpack.packb(name) for name in ("seq", "t_source_ns", "t_recv_ns", "t_pub_ns"))
-_TIMES = struct.Struct(f">{len(_SEQ)}sBQ{len(_SOURCE)}sBQ{len(_RECV)}sBQ{len(_PUB)}sBQ")
-_UINT64, _UINT16, _BIN16 = 0xCF, 0xCD, 0xC5
-_LABEL, _EVENT, _UNSURE, _QUALITY = (msgpack.packb(name) for name in ("label", "event", "unsure", "quality"))
-_QUALITY_VALUE = struct.Struct(f">{len(_QUALITY)}sBH")
+Bytes = NDArray[np.uint8]
+_UINT64, _UINT16, _BIN16 = b"\xcf", b"\xcd", b"\xc5"
+_TIMES = tuple(msgpack.packb(name) + _UINT64 for name in ("seq", "t_source_ns", "t_recv_ns", "t_pub_ns"))
+_KEYS = {key: msgpack.packb(key) for key in ("probs", "label", "event", "unsure", "quality", "model")}
+_PROBS, _LABELS, _EVENT, _UNSURE, _QUALITY, _MODEL = range(4, 10)
+"""Places among the fixed pieces, behind those of the times."""
+
+
+MOST_PREFIX_BYTES = 4 * MAX_NAME_CHARACTERS + 32
 
 
 class Packing:
     """How one model's predictions are packed.
 
-    heads: (name, classes, place among the bytes of float32 outputs). model: the bundle's hash.
+    heads: (name, classes, place among the bytes of float32 outputs). model: the bundle's hash. most: bytes of a
+    prediction behind its prefix, at most. parts: for `pack`.
     """
 
     def __init__(self, heads: Sequence[tuple[str, tuple[str, ...], slice]], model: str) -> None:
-        self._heads = heads
+        self._blob = bytearray()
         n_heads = _map_head(len(heads))
-        sizes = [places.stop - places.start for _, _, places in heads]
-        self._probs = [
-            (msgpack.packb(name) + struct.pack(">BH", _BIN16, size), places)
-            for (name, _, places), size in zip(heads, sizes, strict=True)
-        ]
-        self._labels = [[msgpack.packb(name) + msgpack.packb(c) for c in classes] for name, classes, _ in heads]
-        self._before_probs = msgpack.packb("probs") + n_heads
-        self._before_labels = _LABEL + n_heads
-        self._model = msgpack.packb("model") + msgpack.packb(model)
-        self._nothing = _EVENT + msgpack.packb({}) + _UNSURE + msgpack.packb([])
+        fixed = [self._put(piece) for piece in _TIMES]
+        fixed += [self._put(_KEYS["probs"] + n_heads), self._put(_KEYS["label"] + n_heads)]
+        fixed += [self._put(_KEYS["event"]), self._put(_KEYS["unsure"]), self._put(_KEYS["quality"] + _UINT16)]
+        fixed.append(self._put(_KEYS["model"] + _packed(model)))
+        n_classes = max(len(classes) for _, classes, _ in heads)
+        plan, named = [], np.zeros((len(heads), n_classes, 2), np.int64)
+        for head, (name, classes, places) in enumerate(heads):
+            size = places.stop - places.start
+            before = self._put(_packed(name) + _BIN16 + struct.pack(">H", size))
+            plan.append((*before, places.start // 4, size // 4, *self._put(_packed(name))))
+            named[head, : len(classes)] = [self._put(_packed(name) + _packed(c)) for c in classes]
+        longest = int(named[..., 1].max(axis=1).sum())
+        self.most = sum(n for _, n in fixed) + 8 * len(_TIMES) + 2 * longest + 8
+        self.most += sum(n + 4 * outputs + name_bytes for _, n, _, outputs, _, name_bytes in plan)
+        self._kept = (
+            np.frombuffer(self._blob, np.uint8),
+            np.array(fixed, np.int64),
+            np.array(plan, np.int64),
+            named.reshape(-1, 2),
+        )
+        self.parts: Table = pointers.table(*self._kept)
 
     def prefix(self, stream: str) -> bytes:
         """What every prediction of a stream begins with."""
         return b"".join((_map_head(12), _packed("v"), _packed(VERSION), _packed("stream"), _packed(stream)))
 
-    def pack(
-        self,
-        prefix: bytes,
-        times: tuple[int, int, int, int],
-        probs: bytes,
-        labels: Sequence[int],
-        events: Sequence[bool],
-        unsure: Sequence[bool],
-        quality: int,
-    ) -> bytes:
-        """One prediction. times: seq, t_source_ns, t_recv_ns and t_pub_ns. labels, events, unsure: one a head."""
-        seq, t_source_ns, t_recv_ns, t_pub_ns = times
-        parts = [
-            prefix,
-            _TIMES.pack(
-                *(_SEQ, _UINT64, seq, _SOURCE, _UINT64, t_source_ns),
-                *(_RECV, _UINT64, t_recv_ns, _PUB, _UINT64, t_pub_ns),
-            ),
-            self._before_probs,
-        ]
-        for head, places in self._probs:
-            parts.append(head)
-            parts.append(probs[places])
-        parts.append(self._before_labels)
-        parts += [named[label] for named, label in zip(self._labels, labels, strict=True)]
-        if True in events or True in unsure:
-            parts.append(self._rare(labels, events, unsure))
-        else:
-            parts.append(self._nothing)
-        parts.append(_QUALITY_VALUE.pack(_QUALITY, _UINT16, quality))
-        parts.append(self._model)
-        return b"".join(parts)
+    def _put(self, piece: bytes) -> tuple[int, int]:
+        """Where it stands among the pieces, and its length."""
+        at = len(self._blob)
+        self._blob += piece
+        return at, len(piece)
 
-    def _rare(self, labels: Sequence[int], events: Sequence[bool], unsure: Sequence[bool]) -> bytes:
-        heads = self._heads
-        event = {
-            name: classes[label]
-            for (name, classes, _), label, begins in zip(heads, labels, events, strict=True)
-            if begins
-        }
-        doubted = [name for (name, _, _), unsure_now in zip(heads, unsure, strict=True) if unsure_now]
-        return b"".join((_EVENT, _packed(event), _UNSURE, _packed(doubted)))
+
+@njit(cache=True)
+def pack(
+    out: Bytes,
+    at: int,
+    prefix: Bytes,
+    parts: Table,
+    times: tuple[int, int, int, int],
+    probs: NDArray[np.float32],
+    labels: NDArray[np.int16],
+    events: NDArray[np.bool_],
+    unsure: NDArray[np.bool_],
+    quality: int,
+) -> int:
+    """One prediction into out, from `at` on; where it ends.
+
+    parts: its model's (`Packing`). times: seq, t_source_ns, t_recv_ns, t_pub_ns. probs (P,); labels, events, unsure
+    (H,).
+    """
+    blob, fixed = pointers.uint8s(parts, 0), pointers.int64s_2d(parts, 1)
+    heads, named = pointers.int64s_2d(parts, 2), pointers.int64s_2d(parts, 3)
+    n_heads, n_classes = len(heads), len(named) // len(heads)
+    at = _copy(out, at, prefix, 0, len(prefix))
+    for i in range(4):
+        at = _copy(out, at, blob, fixed[i, 0], fixed[i, 1])
+        for shift in range(56, -8, -8):
+            out[at] = (times[i] >> shift) & 0xFF
+            at += 1
+    at = _copy(out, at, blob, fixed[_PROBS, 0], fixed[_PROBS, 1])
+    bits = probs.view(np.uint32)
+    for head in range(n_heads):
+        at = _copy(out, at, blob, heads[head, 0], heads[head, 1])
+        for place in range(heads[head, 2], heads[head, 2] + heads[head, 3]):
+            for shift in range(0, 32, 8):  # little-endian on every machine
+                out[at] = (bits[place] >> shift) & 0xFF
+                at += 1
+    at = _copy(out, at, blob, fixed[_LABELS, 0], fixed[_LABELS, 1])
+    for head in range(n_heads):
+        piece = named[head * n_classes + labels[head]]
+        at = _copy(out, at, blob, piece[0], piece[1])
+    at = _copy(out, at, blob, fixed[_EVENT, 0], fixed[_EVENT, 1])
+    at = _count(out, at, int(np.sum(events)), 0x80, 0xDE)
+    for head in range(n_heads):
+        if events[head]:
+            piece = named[head * n_classes + labels[head]]
+            at = _copy(out, at, blob, piece[0], piece[1])
+    at = _copy(out, at, blob, fixed[_UNSURE, 0], fixed[_UNSURE, 1])
+    at = _count(out, at, int(np.sum(unsure)), 0x90, 0xDC)
+    for head in range(n_heads):
+        if unsure[head]:
+            at = _copy(out, at, blob, heads[head, 4], heads[head, 5])
+    at = _copy(out, at, blob, fixed[_QUALITY, 0], fixed[_QUALITY, 1])
+    out[at], out[at + 1] = (quality >> 8) & 0xFF, quality & 0xFF
+    return _copy(out, at + 2, blob, fixed[_MODEL, 0], fixed[_MODEL, 1])
+
+
+@njit(cache=True)
+def _copy(out: Bytes, at: int, source: Bytes, start: int, length: int) -> int:
+    for i in range(length):
+        out[at + i] = source[start + i]
+    return at + length
+
+
+@njit(cache=True)
+def _count(out: Bytes, at: int, n: int, short: int, long: int) -> int:
+    """The head of a map or of an array."""
+    if n < 16:
+        out[at] = short | n
+        return at + 1
+    out[at], out[at + 1], out[at + 2] = long, (n >> 8) & 0xFF, n & 0xFF
+    return at + 3
 
 
 def _map_head(n: int) -> bytes:

@@ -19,6 +19,7 @@ LOG = logging.getLogger("rtseg.serve")
 YOUNG_NS, OLD_NS = 1_000_000_000, 60_000_000_000
 """Garbage is collected so often, when nothing waits: what is young, and all of it."""
 _RESET_ON_FORK = getattr(os, "SCHED_RESET_ON_FORK", 0)
+_BATCH: int = getattr(os, "SCHED_BATCH", -1)
 OVERDUE = 100_000
 """Objects since the last collection from which on it does not wait for a quiet moment."""
 
@@ -81,22 +82,35 @@ class Grants:
 
     def _ask_for_priority(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
         wanted = self._settings.priority
-        if not wanted:
+        if not wanted and (self._settings.busy_poll or self._settings.looks_ahead or not _allows(_BATCH, 0)):
             return "normal"
+        if not wanted:
+            # On the loop's core it would take the core away for every message; this way it takes many at once.
+            context.set(zmq.THREAD_SCHED_POLICY, _BATCH)
+            return "normal, network when the loop waits"
         if not hasattr(os, "sched_setscheduler"):
             return f"normal: priority = {wanted} cannot be had on this system"
         # The network's threads stand above the loop: one that polls without a pause would never let them in.
         above = min(99, wanted + 1)
-        before = os.sched_getscheduler(0)
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(above))
-            os.sched_setscheduler(0, before, os.sched_param(0))
-        except OSError as error:
-            LOG.warning("priority = %d is not granted (%s): see `ulimit -r`, or LimitRTPRIO= of systemd", wanted, error)
-            return f"normal: fifo {wanted} was not granted ({error.strerror})"
+        if not _allows(os.SCHED_FIFO, above):
+            LOG.warning("priority = %d is not granted: see `ulimit -r`, or LimitRTPRIO= of systemd", wanted)
+            return f"normal: fifo {wanted} was not granted"
         context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_FIFO)
         context.set(zmq.THREAD_PRIORITY, above)
         return f"fifo {wanted}, network {above}"
+
+
+def _allows(policy: int, priority: int) -> bool:
+    """Whether the system lets a thread of ours have it."""
+    if policy < 0:
+        return False
+    before = os.sched_getscheduler(0)
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
+        os.sched_setscheduler(0, before, os.sched_param(0))
+    except OSError:
+        return False
+    return True
 
 
 class Collector:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import FrameError, ServeError
 from rtseg.frames import Frame, own_frame
+from rtseg.pointers import address
 from rtseg.predictions import Prediction
 from rtseg.recordings.recording import Recording
 from rtseg.serve.clocks import SourceClock
@@ -39,7 +40,7 @@ class Stream:
     model: what answers it. owner: the connection that opened it. shape: (A, K) of its frames as they come. points:
     (A, K) index of the model's points among the source's, None where they are the same. last_ns: when its last frame
     came; alive_ns: when its source last said that it lives; newest_seq: of the frames that came. topic: its name on the
-    wire. prefix: what its predictions begin with.
+    wire. prefix: what its predictions begin with; prefix_at: its address.
 
     refused: its messages that were in error. waiting: frames that came and are not answered yet; dropping: how many of
     them will not be; dropped: how many never were. superseded: answers not published because a newer frame waited;
@@ -57,9 +58,10 @@ class Stream:
     points: NDArray[np.intp] | None
     last_ns: int
     topic: bytes
-    lookahead_frames: int
     interval_ns: int = 0
+    lookahead_frames: int = 0
     prefix: bytes = b""
+    prefix_at: int = 0
     clock: SourceClock = field(default_factory=SourceClock)
     refused: int = 0
     waiting: int = 0
@@ -77,6 +79,12 @@ class Stream:
     stale: bool = False
     closed: bool = False
     _recv_ns: deque[tuple[int, int]] = field(default_factory=deque)  # of frames that a lookahead has not answered yet
+
+    def answered_by(self, model: Model) -> None:
+        """This model answers it from here on."""
+        self.model, self.lookahead_frames = model, model.bundle.lookahead_frames
+        self.prefix = model.packing.prefix(self.name)
+        self.prefix_at = address(self.prefix)
 
     def frame(self, message: FrameMessage) -> Frame:
         """The validated frame in a message. Raises FrameError for wrong sizes and whatever `rtseg.frames` refuses."""
@@ -124,6 +132,7 @@ class Streams:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._open: dict[str, Stream] = {}
+        self._by_topic: dict[bytes, Stream] = {}
 
     def __iter__(self) -> Iterator[Stream]:
         return iter(list(self._open.values()))
@@ -142,6 +151,13 @@ class Streams:
             raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
         if stream.owner != owner:
             raise StreamError(f"stream {name!r} was opened by another connection: choose another name"[:300])
+        return stream
+
+    def plain(self, owner: bytes, topic: bytes, shape: tuple[int, int]) -> Stream | None:
+        """The stream of this name if `owner` opened it and its frames, of this shape (A, K), need no other order."""
+        stream = self._by_topic.get(topic)
+        if stream is None or stream.owner != owner or stream.points is not None or stream.shape != shape:
+            return None
         return stream
 
     def check(self, hello: Hello, model: Model | None = None) -> NDArray[np.intp] | None:
@@ -185,17 +201,16 @@ class Streams:
             points=points,
             last_ns=now_ns,
             topic=hello.stream.encode(),
-            lookahead_frames=self.model.bundle.lookahead_frames,
             interval_ns=int(1e9 / hello.fps),
             answers=now_ns,
             opened_ns=now_ns,
-            prefix=self.model.packing.prefix(hello.stream),
         )
-        self._open[stream.name] = stream
+        stream.answered_by(self.model)
+        self._open[stream.name] = self._by_topic[stream.topic] = stream
         return stream
 
     def swap(
-        self, stream: Stream, model: Model, points: NDArray[np.intp] | None, publish: Callable[[Prediction], None]
+        self, stream: Stream, model: Model, points: NDArray[np.intp] | None, publish: Callable[[list[Prediction]], None]
     ) -> None:
         """Let `model` answer this stream from its next frame on; points: as `check` gave them.
 
@@ -203,16 +218,15 @@ class Streams:
         """
         session = model.pool.open(stream.name, arena=stream.hello.arena)
         session.follow(stream.session)
-        for prediction in stream.session.finish():
-            publish(prediction)
+        publish(stream.session.finish())
         stream.session.close()
-        stream.model, stream.session, stream.points = model, session, points
-        stream.lookahead_frames = model.bundle.lookahead_frames
-        stream.prefix = model.packing.prefix(stream.name)
+        stream.session, stream.points = session, points
+        stream.answered_by(model)
 
     def close(self, stream: Stream) -> None:
         """Free its place."""
         self._open.pop(stream.name, None)
+        self._by_topic.pop(stream.topic, None)
         stream.closed = True
         stream.session.close()
 

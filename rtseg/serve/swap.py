@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError
+from rtseg.predictions import Prediction
 from rtseg.serve.messages import parse_load
 from rtseg.serve.models import Loader, LoadRequest, Model
 from rtseg.serve.outlet import Outlet
@@ -74,8 +75,7 @@ class Swap:
         """Let it answer these streams, and where not `only` one of them changes all those to come."""
         self._step_all()  # frames that wait are in the old model's order of points
         for stream, index in places:
-            owed = partial(self._outlet.publish, stream, t_recv_ns=stream.last_ns)
-            self._streams.swap(stream, model, index, owed)
+            self._streams.swap(stream, model, index, partial(self._owed, stream))
             self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
             if self._outlet.tape is not None:
                 self._outlet.tape.note(stream, time.monotonic_ns())
@@ -83,6 +83,12 @@ class Swap:
             self._streams.model = model
             self._adopted(model)
         self._outlet.counters["loads"] += 1
+
+    def _owed(self, stream: Stream, predictions: list[Prediction]) -> None:
+        """The old model's last answers leave before it does."""
+        for prediction in predictions:
+            self._outlet.publish(stream, prediction, stream.last_ns)
+        self._outlet.flush()
 
     def _refuse(self, request: LoadRequest, error: Exception) -> None:
         self._outlet.counters["refused loads"] += 1

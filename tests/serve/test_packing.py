@@ -5,11 +5,30 @@ from __future__ import annotations
 import msgpack
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rtseg.serve.messages import PredictionMessage, parse_published, unpack
-from rtseg.serve.packing import Packing
+from rtseg.serve.packing import MOST_PREFIX_BYTES, Packing, pack
 
 HEADS = [("task1", ("attack", "other"), slice(0, 8)), ("größe", ("nein", "ja", "weiß nicht"), slice(8, 20))]
+
+
+def packed(
+    packing: Packing,
+    stream: str,
+    times: tuple[int, int, int, int],
+    probs: NDArray[np.float32],
+    labels: list[int],
+    events: list[bool],
+    unsure: list[bool],
+    quality: int,
+) -> bytes:
+    """One prediction."""
+    prefix, out = np.frombuffer(packing.prefix(stream), np.uint8), np.zeros(MOST_PREFIX_BYTES + packing.most, np.uint8)
+    flags = np.array(events), np.array(unsure)
+    end = pack(out, 0, prefix, packing.parts, times, probs, np.array(labels, np.int16), *flags, quality)
+    assert not out[end:].any()
+    return out[:end].tobytes()
 
 
 @pytest.mark.parametrize("events", [[False, False], [True, False], [True, True]])
@@ -19,7 +38,7 @@ def test_as_if_a_dict_were_packed(events: list[bool], unsure: list[bool], stream
     packing = Packing(HEADS, "f" * 64)
     probs = np.linspace(0, 1, 5, dtype="<f4").tobytes()
     times = (7, 2**63 - 1, 5, 2**40)
-    data = packing.pack(packing.prefix(stream), times, probs, [1, 2], events, unsure, 265)
+    data = packed(packing, stream, times, np.frombuffer(probs, np.float32), [1, 2], events, unsure, 265)
     labels = {"task1": "other", "größe": "weiß nicht"}
     assert msgpack.unpackb(data) == {
         "v": 1,
@@ -43,5 +62,6 @@ def test_as_if_a_dict_were_packed(events: list[bool], unsure: list[bool], stream
 def test_more_heads_than_a_short_map_holds() -> None:
     heads = [(f"h{i}", ("a", "b"), slice(8 * i, 8 * i + 8)) for i in range(20)]
     packing = Packing(heads, "m")
-    data = packing.pack(packing.prefix("s"), (0, 0, 0, 0), bytes(160), [0] * 20, [True] * 20, [False] * 20, 0)
+    nothing = np.zeros(40, np.float32)
+    data = packed(packing, "s", (0, 0, 0, 0), nothing, [0] * 20, [True] * 20, [False] * 20, 0)
     assert len(msgpack.unpackb(data)["label"]) == len(msgpack.unpackb(data)["event"]) == 20

@@ -1,0 +1,59 @@
+"""libzmq's own functions, for compiled code that receives many messages in one call: where they are, and how to call.
+
+pyzmq has them loaded already; its sockets are theirs. Where they cannot be found, or the machine passes arguments
+otherwise, `addresses` says so, and messages come through pyzmq one by one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import extending, types
+from numpy.typing import NDArray
+from zmq.backend.cython import _zmq
+
+INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, CLOCK = range(8)
+DONTWAIT, SNDMORE, MONOTONIC = 1, 2, 1
+MESSAGE_WORDS = 8
+"""Of a zmq_msg_t, which is 64 bytes on every machine of 64 bits."""
+_NAMES = (
+    *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
+    "zmq_send",
+)
+_MACHINES = "x86_64", "aarch64"
+intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
+
+
+def addresses() -> NDArray[np.int64] | None:
+    """Of the functions INIT to CLOCK; None where compiled code can't call them."""
+    if platform.machine() not in _MACHINES or sys.platform != "linux" or sys.byteorder != "little":
+        return None
+    try:
+        library, system = ctypes.CDLL(_zmq.__file__), ctypes.CDLL(None)
+        functions = [getattr(library, name) for name in _NAMES] + [system.clock_gettime]
+    except (OSError, AttributeError, TypeError):
+        return None
+    return np.array([ctypes.cast(function, ctypes.c_void_p).value for function in functions], np.int64)
+
+
+def _call(_: Any, address: Any, first: Any, second: Any, third: Any, fourth: Any) -> Any:
+    """Call a function by its address with up to four integers or pointers; what it returns, in 64 bits.
+
+    More arguments than a function has stay in registers that it doesn't read. Of one that returns an `int` only the
+    lower 32 bits count.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(word, [word] * 4)
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+
+    return types.int64(*[types.int64] * 5), code
+
+
+call: Any = intrinsic(_call)

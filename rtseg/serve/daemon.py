@@ -20,18 +20,16 @@ import zmq
 import rtseg
 from rtseg.classifier import Classifier
 from rtseg.config import ServeSettings
-from rtseg.frames import Frame
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.admission import Admission
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind, RelayedOutlet
 from rtseg.serve.board import stream_counts
+from rtseg.serve.entrance import Entrance
 from rtseg.serve.guard import AccessError, Guard
-from rtseg.serve.intake import Intake
 from rtseg.serve.keys import KeyStore
-from rtseg.serve.libzmq import addresses
 from rtseg.serve.load import Gauge
-from rtseg.serve.messages import MessageError, Served, parse_beat, parse_frame, parse_to_daemon
+from rtseg.serve.messages import Served, parse_beat, parse_frame, parse_to_daemon
 from rtseg.serve.models import Model
 from rtseg.serve.outlet import POLLIN, Outlet
 from rtseg.serve.realtime import Collector, Grants
@@ -53,8 +51,6 @@ PATIENCE_S = 5.0
 IDLE_LOOK_NS = 1_000_000_000
 TAPE_LOOK_NS = 2_000_000
 STREAMS_A_PIECE = 16
-TAKEN_AT_ONCE = 4
-"""Messages read before the next batch is stepped, in batches: when a frame came is known as soon as it came."""
 
 
 class Daemon:
@@ -113,10 +109,10 @@ class Daemon:
         if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
             self._swap.follow(self._behind, relay.number, self._end)
         self.latency = self._batches.latency
-        self._intake: Intake | None = None
-        functions = addresses()
-        if functions is not None and relay is None and self._guard is None:  # those ask more of every message
-            self._intake = Intake(self._router, functions, settings.max_batch, classifier.bundle.skeleton.shape)
+        self._entrance = Entrance(
+            *(self._router, self._streams, self._batches, self._outlet, self._take, settings.max_batch),
+            *(self._guard, self._behind),
+        )
 
     @property
     def served(self) -> Served:
@@ -125,8 +121,12 @@ class Daemon:
 
     def warm_up(self) -> None:
         """Compile everything that a frame's way needs, and ask the system for what the loop is to have."""
-        self._streams.model.warm_up()
-        self._rehearse(self._streams.model)
+        model = self._streams.model
+        model.warm_up()
+        once = Rehearsal(model, self._settings, self._context)
+        once.once()
+        once.close()
+        self._rehearse(model)
         self._waiting.warm_up()
         if self._grants is not None:
             self._grants.enter()
@@ -259,55 +259,12 @@ class Daemon:
         started_ns = time.monotonic_ns()
         if self._xpub in ready:
             self._outlet.hear_subscriptions(self._served_to)
-        if self._router in ready:
-            self._take_what_waits()
+        if self._router in ready and len(self._batches) < self._settings.queue_messages:
+            self._entrance.take_what_waits()  # what is not read yet is ZeroMQ's to hold, and its sender's to hear of
         stepped = self._batches.step()
         worked_ns = self._waiting.worked_ns = time.monotonic_ns()
         self._gauge.add(worked_ns - started_ns, stepped, worked_ns)
         return True
-
-    def _take_what_waits(self) -> None:
-        if len(self._batches) >= self._settings.queue_messages:
-            return  # what has not been read yet is ZeroMQ's to hold, and its sender's to hear of
-        most, at_once = self._settings.max_batch, TAKEN_AT_ONCE
-        if self._intake is None:
-            self._take_one_by_one(at_once * most)
-        else:
-            while at_once and self._take_many(self._intake) == most:
-                at_once -= 1
-
-    def _take_many(self, intake: Intake) -> int:
-        streams, batches = self._streams, self._batches
-        messages = intake.receive()
-        for owner, data, t_recv_ns, plain, parts in messages:
-            if plain is not None:
-                topic, seq, t_source_ns, keypoints, confidence = plain
-                stream = streams.plain(owner, topic, intake.shape)
-                if stream is not None:
-                    frame = Frame(stream.name, seq, t_source_ns, keypoints, confidence)
-                    batches.add(stream, frame, t_recv_ns, data)
-                    continue
-            if parts == 1:
-                self._take(owner, data, t_recv_ns)
-            else:
-                self._outlet.complain(owner, None, None, _several(parts))
-        return len(messages)
-
-    def _take_one_by_one(self, most: int) -> None:
-        router, guard, clock = self._router, self._guard, time.monotonic_ns
-        for _ in range(most):
-            parts = router.recv_multipart() if guard is None else guard.receive(router)
-            t_recv_ns = clock()
-            if self._behind is not None and parts is not None:
-                parts, t_recv_ns = self._behind.open_message(parts, t_recv_ns)
-            if parts is None:
-                pass
-            elif len(parts) == 2:
-                self._take(parts[0], parts[1], t_recv_ns)
-            else:
-                self._outlet.complain(parts[0], None, None, _several(len(parts) - 1))
-            if not cast(int, router.getsockopt(zmq.EVENTS)) & POLLIN:
-                break
 
     def _take(self, owner: bytes, data: bytes, t_recv_ns: int) -> None:
         """One message: a frame joins the queue, anything else is done at once, after the frames before it."""
@@ -451,10 +408,6 @@ class Daemon:
         for stream in self._streams:
             if now_ns - max(stream.last_ns, stream.alive_ns) > limit_ns:
                 self._admission.end(stream, "idle")
-
-
-def _several(parts: int) -> MessageError:
-    return MessageError(f"expected one message part, got {parts}")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ takes several times as long. With `busy_poll` the loop has the time to prevent t
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
 import msgpack
 import numpy as np
@@ -14,6 +14,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.batches import Batches
+from rtseg.serve.entrance import Entrance
 from rtseg.serve.load import Gauge
 from rtseg.serve.messages import Hello, frame_message, parse_frame, parse_to_daemon
 from rtseg.serve.models import Model
@@ -26,17 +27,24 @@ NAME, OWNER = "rehearsal", b"rehearsal"
 class Rehearsal:
     """A stream in a slot of its own, stepped by `once`; takes one of the pool's slots.
 
-    Its answers go all the way, into a socket that nobody can connect to; what is counted on the way is nobody's.
+    It comes and goes by sockets that nobody can connect to; what is counted on the way is nobody's.
     """
 
     def __init__(self, model: Model, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         skeleton = model.bundle.skeleton
         self._streams = Streams(model)
-        stream = self._streams.open(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
-        self._socket = context.socket(zmq.XPUB)
-        outlet = Outlet(self._socket, self._socket)
+        stream = self._stream = self._streams.open(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
+        self._sockets = door, self._camera, xpub = [context.socket(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.XPUB)]
+        address = f"inproc://rehearsal-{id(self)}"
+        door.setsockopt(zmq.MAXMSGSIZE, settings.max_message_bytes)
+        door.bind(address)
+        self._camera.setsockopt(zmq.ROUTING_ID, OWNER)
+        self._camera.connect(address)
+        outlet = Outlet(door, xpub)
         stream.heard, stream.heard_at = True, 0  # the outlet has heard of no subscription
         self._batches = Batches(settings, self._streams, outlet, Gauge(0.0))
+        take = partial(_take, self._streams, self._batches)
+        self._entrance = Entrance(door, self._streams, self._batches, outlet, take, settings.max_batch)
         x0, y0, x1, y1 = model.bundle.arena
         rng = np.random.default_rng(0)
         points = rng.uniform((x0, y0), (x1, y1), (*skeleton.shape, 2)).astype("<f4")
@@ -45,15 +53,22 @@ class Rehearsal:
         self._seq = 0
 
     def once(self) -> None:
-        """A frame's whole way but the sockets of others."""
+        """A frame's whole way but the network."""
         self._seq += 1
         times = self._seq, self._seq * self._interval_ns
-        data = self._packer.pack(frame_message(NAME, *times, self._points, self._scores))
-        wire = parse_frame(parse_to_daemon(data)[1])
-        stream = self._streams.of(OWNER, wire.stream)
-        self._batches.add(stream, stream.frame(wire), time.monotonic_ns(), data)
+        self._camera.send(self._packer.pack(frame_message(NAME, *times, self._points, self._scores)))
+        self._entrance.take_what_waits()
         self._batches.step()
 
     def close(self) -> None:
-        """Close its socket."""
-        self._socket.close(linger=0)
+        """Close its sockets and give the slot back."""
+        self._streams.close(self._stream)
+        for socket in self._sockets:
+            socket.close(linger=0)
+
+
+def _take(streams: Streams, batches: Batches, owner: bytes, data: bytes, t_recv_ns: int) -> None:
+    """Where messages come one by one."""
+    wire = parse_frame(parse_to_daemon(data)[1])
+    stream = streams.of(owner, wire.stream)
+    batches.add(stream, stream.frame(wire), t_recv_ns, data)

@@ -29,13 +29,13 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = False
+    asked = 0
 
     def handle(number: int, _: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        asked += 1
+        if asked > 1:
             raise SystemExit(1)
-        asked = True
         daemon.stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -44,6 +44,8 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if asked > 1:  # one that came while garbage was collected has raised nothing
+            raise SystemExit(1)
 
 
 def print_line(line: str) -> None:

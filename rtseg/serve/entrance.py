@@ -1,0 +1,96 @@
+"""The daemon's door for frames and questions: takes what waits, and knows no message but the plain frame.
+
+Many messages in one compiled call (`intake`) where nothing more is asked of each; one by one behind a front, with keys,
+and where libzmq can't be called.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import cast
+
+import zmq
+
+from rtseg.frames import Frame
+from rtseg.serve.batches import Batches
+from rtseg.serve.behind import Behind
+from rtseg.serve.guard import Guard
+from rtseg.serve.intake import Intake
+from rtseg.serve.libzmq import addresses
+from rtseg.serve.messages import MessageError
+from rtseg.serve.outlet import POLLIN, Outlet
+from rtseg.serve.streams import Streams
+
+TAKEN_AT_ONCE = 4
+"""Messages read before the next batch is stepped, in batches: when a frame came is known as soon as it came."""
+
+
+class Entrance:
+    """Stands between a ROUTER socket and a queue of frames.
+
+    take: whatever is no plain frame of an open stream; the sender's routing id, the bytes, when they came. most: of a
+    batch.
+    """
+
+    def __init__(
+        self,
+        router: zmq.Socket[bytes],
+        streams: Streams,
+        batches: Batches,
+        outlet: Outlet,
+        take: Callable[[bytes, bytes, int], None],
+        most: int,
+        guard: Guard | None = None,
+        behind: Behind | None = None,
+    ) -> None:
+        self._router, self._streams, self._batches, self._outlet = router, streams, batches, outlet
+        self._take, self._most, self._guard, self._behind = take, most, guard, behind
+        self._intake: Intake | None = None
+        functions = addresses()
+        if functions is not None and guard is None and behind is None:
+            self._intake = Intake(router, functions, most, streams.model.bundle.skeleton.shape)
+
+    def take_what_waits(self) -> None:
+        """Up to TAKEN_AT_ONCE batches."""
+        if self._intake is None:
+            self._take_one_by_one(TAKEN_AT_ONCE * self._most)
+            return
+        for _ in range(TAKEN_AT_ONCE):
+            if self._take_many(self._intake) < self._most:
+                return
+
+    def _take_many(self, intake: Intake) -> int:
+        streams, add = self._streams, self._batches.add
+        messages = intake.receive()
+        for owner, data, t_recv_ns, plain, parts in messages:
+            if plain is not None:
+                topic, seq, t_source_ns, keypoints, confidence = plain
+                stream = streams.plain(owner, topic, intake.shape)
+                if stream is not None:
+                    add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data)
+                    continue
+            if parts == 1:
+                self._take(owner, data, t_recv_ns)
+            else:
+                self._complain(owner, parts)
+        return len(messages)
+
+    def _take_one_by_one(self, most: int) -> None:
+        router, guard, clock = self._router, self._guard, time.monotonic_ns
+        for _ in range(most):
+            parts = router.recv_multipart() if guard is None else guard.receive(router)
+            t_recv_ns = clock()
+            if self._behind is not None and parts is not None:
+                parts, t_recv_ns = self._behind.open_message(parts, t_recv_ns)
+            if parts is None:
+                pass
+            elif len(parts) == 2:
+                self._take(parts[0], parts[1], t_recv_ns)
+            else:
+                self._complain(parts[0], len(parts) - 1)
+            if not cast(int, router.getsockopt(zmq.EVENTS)) & POLLIN:
+                break
+
+    def _complain(self, owner: bytes, parts: int) -> None:
+        self._outlet.complain(owner, None, None, MessageError(f"expected one message part, got {parts}"))

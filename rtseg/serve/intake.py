@@ -18,14 +18,15 @@ from rtseg import pointers, stamps
 from rtseg.frames import Float32
 from rtseg.serve import libzmq, plain_frames
 from rtseg.serve.libzmq import CLOCK, CLOSE, DATA, DONTWAIT, INIT, MESSAGE_WORDS, MONOTONIC, MORE, RECV, SIZE, call
-from rtseg.serve.plain_frames import SEQ, SOURCE_NS, STREAM, STREAM_BYTES
+from rtseg.serve.plain_frames import N_FIELDS, SEQ, SOURCE_NS, STREAM, STREAM_BYTES
 
 Plain = tuple[bytes, int, int, Float32, Float32]
 """A frame: its stream's name, seq, t_source_ns, keypoints (A, K, 2) and confidence (A, K), checked and cleaned."""
 Message = tuple[bytes, bytes, int, Plain | None, int]
 """Routing id, bytes, when it came (the monotonic clock), the frame where it plainly is one, how many parts it had."""
-_PARTS, _ID, _ID_BYTES, _BYTES_AT, _BYTES, _RECEIVED_NS, _PLAIN, _FRAME = range(8)
-_WORDS = _FRAME + 8
+_PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _PLAIN, _NAME, _NAME_END, _SEQ, _SOURCE_NS, _USED = range(12)
+"""What is told of a message: where its two parts stand among the bytes, and a plain frame's name and numbers."""
+_WORDS = _USED + N_FIELDS
 _STAMP = stamps.of(libzmq, plain_frames, pointers, *plain_frames.RULES)
 
 
@@ -39,29 +40,26 @@ class Intake:
     def __init__(
         self, socket: zmq.Socket[bytes], functions: NDArray[np.int64], most: int, shape: tuple[int, int]
     ) -> None:
-        self.shape, self._most = shape, most
+        self.shape, self._points = shape, (most, *shape, 2)
         self._largest = cast(int, socket.getsockopt(zmq.MAXMSGSIZE)) + 512  # with its routing id
         self._data = np.empty(2 * self._largest, np.uint8)
-        self._told = np.zeros((most, _WORDS), np.int64)
-        self._kept = functions, np.zeros(MESSAGE_WORDS, np.int64), self._data, np.zeros(2, np.int64)
-        self._table = pointers.table(*self._kept)
+        told = np.zeros((most, _WORDS), np.int64)
+        self._kept = functions, np.zeros(MESSAGE_WORDS, np.int64), self._data, np.zeros(2, np.int64), told
+        self._table, self._told = pointers.table(*self._kept), told.reshape(-1).data
         self._socket, self._handle = socket, socket.underlying  # the handle is the socket's as long as that lives
 
     def receive(self) -> list[Message]:
         """What waits, in order; nothing where nothing does."""
-        most, told = self._most, self._told
-        keypoints = np.empty((most, *self.shape, 2), np.float32)
-        confidence = np.empty((most, *self.shape), np.float32)
-        n, used = _receive(self._handle, self._table, told, self._largest, keypoints, confidence)
-        data, messages = self._data[:used].tobytes(), []
-        for i, row in enumerate(told[:n].tolist()):
-            parts, at, length, bytes_at, n_bytes, received_ns, is_plain = row[:_FRAME]
-            plain = None
-            if is_plain:
-                name_at = row[_FRAME + STREAM]
-                name = data[name_at : name_at + row[_FRAME + STREAM_BYTES]]
-                plain = name, row[_FRAME + SEQ], row[_FRAME + SOURCE_NS], keypoints[i], confidence[i]
-            messages.append((data[at : at + length], data[bytes_at : bytes_at + n_bytes], received_ns, plain, parts))
+        keypoints, confidence = np.empty(self._points, np.float32), np.empty(self._points[:-1], np.float32)
+        n, used = _receive(self._handle, self._table, self._largest, keypoints, confidence)
+        data, told = self._data[:used].tobytes(), self._told[: n * _WORDS].tolist()
+        messages: list[Message] = []
+        for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
+            parts, owner, owner_end, start, stop, received_ns, is_plain, name, name_end, seq, t_ns = told[
+                at : at + _USED
+            ]
+            plain = (data[name:name_end], seq, t_ns, keypoints[i], confidence[i]) if is_plain else None
+            messages.append((data[owner:owner_end], data[start:stop], received_ns, plain, parts))
         return messages
 
 
@@ -72,15 +70,14 @@ def _compiled(stamp: int) -> Callable[..., Any]:
     def receive(
         socket: int,
         at: pointers.Table,
-        told: NDArray[np.int64],
         largest: int,
         keypoints: Float32,
         confidence: Float32,
     ) -> tuple[int, int]:
-        """(messages, bytes); told (N, _WORDS) says of each what it is and where its parts stand."""
+        """(messages, bytes)."""
         _ = stamp
         functions, message = pointers.int64s(at, 0), at[1, 0]
-        data, time = pointers.uint8s(at, 2), pointers.int64s(at, 3)
+        data, time, told = pointers.uint8s(at, 2), pointers.int64s(at, 3), pointers.int64s_2d(at, 4)
         n, used = 0, 0
         while n < len(told) and used + largest <= len(data):
             row = told[n]
@@ -93,10 +90,11 @@ def _compiled(stamp: int) -> Callable[..., Any]:
                 if parts < 2:  # of a message with more parts these will do
                     size = call(functions[SIZE], message, 0, 0, 0)
                     source = pointers.uint8s_at(call(functions[DATA], message, 0, 0, 0), size)
-                    row[_ID + 2 * parts], row[_ID + 2 * parts + 1] = used, size
+                    row[_ID + 2 * parts] = used
                     for i in range(size):
                         data[used + i] = source[i]
                     used += size
+                    row[_ID_END + 2 * parts] = used
                 parts += 1
                 more = np.int32(call(functions[MORE], message, 0, 0, 0)) != 0
                 call(functions[CLOSE], message, 0, 0, 0)
@@ -105,9 +103,11 @@ def _compiled(stamp: int) -> Callable[..., Any]:
             call(functions[CLOCK], MONOTONIC, at[3, 0], 0, 0)
             row[_PARTS], row[_RECEIVED_NS], row[_PLAIN] = parts - 1, time[0] * 1_000_000_000 + time[1], 0
             if parts == 2:
-                start, fields = row[_BYTES_AT], row[_FRAME:]
-                if plain_frames.read(data, start, start + row[_BYTES], fields):
+                fields = row[_USED:]
+                if plain_frames.read(data, row[_START], row[_STOP], fields):
                     row[_PLAIN] = plain_frames.points(data, fields, keypoints[n], confidence[n])
+                    row[_NAME], row[_NAME_END] = fields[STREAM], fields[STREAM] + fields[STREAM_BYTES]
+                    row[_SEQ], row[_SOURCE_NS] = fields[SEQ], fields[SOURCE_NS]
             n += 1
         return n, used
 

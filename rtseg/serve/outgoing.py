@@ -28,7 +28,8 @@ ROWS = 256
 """Answers that are gathered at most."""
 _PREFIX, _PREFIX_BYTES, _TOPIC_BYTES, _HEARD, _ROW, _SEQ, _SOURCE_NS, _RECEIVED_NS, _QUALITY = range(9)
 _ROW_FIELDS = struct.Struct("=9q")
-_AT, _BYTES, _PUBLISHED_NS, _SENT = range(4)
+_AT, _BYTES, _PUBLISHED_NS, _SENT, _TOOK_NS = range(5)
+_SENT_WORDS = 5
 LATE = int(Quality.LATE)
 _STAMP = stamps.of(libzmq, packing, pointers)
 
@@ -50,8 +51,8 @@ class Outgoing:
         functions = libzmq.addresses() if xpub is not None else None
         self._socket, self._handle = xpub, 0 if xpub is None or functions is None else xpub.underlying
         self._functions = np.zeros(SEND + 1, np.int64) if functions is None else functions
-        self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, 4), np.int64)
-        self._fields = self._rows.data.cast("B")
+        self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, _SENT_WORDS), np.int64)
+        self._fields, self._told = self._rows.data.cast("B"), self._sent.reshape(-1).data
         self._time = np.zeros(2, np.int64)
         self._gathered: list[tuple[Stream, Answers, int]] = []
         self._room(1)
@@ -85,12 +86,11 @@ class Outgoing:
                 stop += 1
             n_late, used, all_sent = self._send(start, stop, answers, first.model)
             late += n_late
-            sent = self._sent[start:stop]
-            took += (sent[:, _PUBLISHED_NS] - self._rows[start:stop, _RECEIVED_NS]).tolist()
+            took += self._told[start * _SENT_WORDS + _TOOK_NS : stop * _SENT_WORDS : _SENT_WORDS].tolist()
             if wanted or not all_sent:
                 data = self._out[:used].tobytes()
-                rows = zip(gathered[start:stop], sent.tolist(), strict=True)
-                for (stream, _, number), (at, n_bytes, t_pub_ns, is_sent) in rows:
+                rows = zip(gathered[start:stop], self._sent[start:stop].tolist(), strict=True)
+                for (stream, _, number), (at, n_bytes, t_pub_ns, is_sent, _) in rows:
                     told.append(Sent(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
             start = stop
         return told, took, late
@@ -142,7 +142,8 @@ def _compiled(stamp: int) -> Callable[..., Any]:
                 call(functions[CLOCK], MONOTONIC, at[4, 0], 0, 0)
                 now_ns = time[0] * 1_000_000_000 + time[1]
             quality = row[_QUALITY]
-            if now_ns - row[_RECEIVED_NS] > late_ns:
+            sent[i, _TOOK_NS] = now_ns - row[_RECEIVED_NS]
+            if sent[i, _TOOK_NS] > late_ns:
                 quality |= LATE
                 late += 1
             n = row[_ROW]

@@ -21,6 +21,7 @@ Fields = NDArray[np.int64]
 STREAM, STREAM_BYTES, SEQ, SOURCE_NS, KP, KP_BYTES, CONF, CONF_BYTES = range(8)
 """A plain frame's fields: its numbers, and where its stream's name, kp and conf stand and how long they are; CONF 0 =
 none."""
+N_FIELDS = 8
 RULES = frames, pointers
 """Whose code is compiled into this (`stamps`)."""
 _NAMES = np.zeros((12, 11), np.uint8)  # a field's name by its length, which tells them apart

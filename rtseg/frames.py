@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -24,8 +24,7 @@ MAX_SEQ = 2**63 - 1
 """Sequence numbers and nanoseconds travel as unsigned 64-bit integers and are kept signed here."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class Frame(NamedTuple):
     """One camera frame of one stream.
 
     stream: its name. seq: +1 per camera frame. t_source_ns: the source's own clock, in nanoseconds.

@@ -30,6 +30,8 @@ from rtseg.stages import IDENTITY_JUMP, OUT_OF_RANGE, Stages
 Arena = tuple[float, float, float, float]
 _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
 """Keypoints (N, A, K, 2), confidence (N, A, K), slots (N,) and features (N, F) on their way through a pool."""
+_Row = tuple[int, "Session", Frame, int]
+"""A frame to step: its place among those that came, and its flags."""
 _Answered = tuple[Answers, NDArray[np.int32], NDArray[np.int32]]
 """Answers, flags of the frames stepped, and flags of the answers given (N,): with a lookahead an answer is about an
 earlier frame than the one stepped."""
@@ -100,8 +102,8 @@ class SessionPool:
         lookahead fills; after a short gap one more for each missing frame.
         """
         answers: list[list[Prediction]] = [[] for _ in frames]
-        rows: list[tuple[int, Session, Frame, int]] = []
-        for place, (session, frame) in enumerate(zip(sessions, frames, strict=True)):
+        rows: list[_Row] = []
+        for place, session, frame in zip(range(len(frames)), sessions, frames, strict=True):
             if session._just_goes_on(frame):
                 rows.append((place, session, frame, 0))
                 continue
@@ -114,7 +116,7 @@ class SessionPool:
         self._advance(rows, answers)
         return answers
 
-    def _advance(self, rows: list[tuple[int, Session, Frame, int]], answers: list[list[Prediction]]) -> None:
+    def _advance(self, rows: list[_Row], answers: list[list[Prediction]]) -> None:
         """Step the rows (place in answers, session, frame, flags) and put what is due into the answers."""
         if not rows:
             return
@@ -125,13 +127,13 @@ class SessionPool:
             keypoints[0], confidence[0], slots[0] = frame.keypoints, frame.confidence, session.slot
         else:
             a, k = confidence.shape[1:]
-            np.concatenate([row[2].keypoints for row in rows], out=keypoints.reshape(n * a, k, 2))
-            np.concatenate([row[2].confidence for row in rows], out=confidence.reshape(n * a, k))
-            slots[:] = [row[1].slot for row in rows]
+            np.concatenate([frame.keypoints for _, _, frame, _ in rows], out=keypoints.reshape(n * a, k, 2))
+            np.concatenate([frame.confidence for _, _, frame, _ in rows], out=confidence.reshape(n * a, k))
+            slots[:] = [session.slot for _, session, _, _ in rows]
         of, quality, doubt = self._compute(keypoints, confidence, slots, features)
         lookahead = self.bundle.lookahead_frames
-        flagged = zip(rows, quality.tolist(), doubt.tolist(), strict=True)
-        for i, ((place, session, frame, flags), seen, unsure) in enumerate(flagged):
+        flagged = zip(range(n), rows, quality.tolist(), doubt.tolist(), strict=True)
+        for i, (place, session, frame, flags), seen, unsure in flagged:
             seq, t_source_ns, flags = frame.seq, frame.t_source_ns, flags | seen
             if lookahead:
                 pending = session._pending

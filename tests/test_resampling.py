@@ -49,7 +49,7 @@ def naive(frames: dict[int, Frame], ratio: Fraction, n: int) -> Frame | None:
         seen = ~np.isnan(one.keypoints + two.keypoints)
         points = np.where(seen, one.keypoints + (two.keypoints - one.keypoints) * w, nearer.keypoints)
         mixed = one.confidence + (two.confidence - one.confidence) * w
-        return replace(one, seq=n, keypoints=points, confidence=np.where(seen[..., 0], mixed, nearer.confidence))
+        return one._replace(seq=n, keypoints=points, confidence=np.where(seen[..., 0], mixed, nearer.confidence))
     return frames.get(early if at - early < Fraction(1, 2) else late)
 
 

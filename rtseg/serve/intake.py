@@ -88,7 +88,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
                     call(functions[CLOSE], message, 0, 0, 0)
                     break
                 if parts < 2:  # of a message with more parts these will do
-                    size = call(functions[SIZE], message, 0, 0, 0)
+                    size = min(call(functions[SIZE], message, 0, 0, 0), len(data) - used)  # MAXMSGSIZE sees to it
                     source = pointers.uint8s_at(call(functions[DATA], message, 0, 0, 0), size)
                     row[_ID + 2 * parts] = used
                     for i in range(size):

@@ -1,5 +1,8 @@
 """Kill -9 at random moments, and see what is left: `python benchmarks/chaos.py --rounds 200 --json results/chaos.json`.
 
+With `--workers 2` the daemon is a front with workers, and those that are killed are one worker, all of them, the front
+(which takes its workers along), the client, the subscriber.
+
 A round is a stream of frames from a client process to a daemon that records, heard by a subscriber process. At a random
 moment one or two of them are killed: the daemon, the process that writes its recording, both, the client, the
 subscriber; and started again. Then it is checked that
@@ -40,11 +43,13 @@ from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recover import recover
 from rtseg.recordings.recording import Recording, clean
 from rtseg.serve.daemon import serve
+from rtseg.serve.front import serve_with_workers
 from rtseg.serve.messages import PredictionMessage, parse_published
 from rtseg.verify import verify
 
 STREAM = "cage"
 VICTIMS = ("daemon", "writer", "daemon and writer", "client", "subscriber")
+VICTIMS_OF_WORKERS = ("worker", "all workers", "daemon", "client", "subscriber")
 MAY_MISS_NS = 100_000_000
 ROUND_S = 60.0
 LAST_WORDS_S = 2.0
@@ -56,7 +61,9 @@ HEARD = struct.Struct("<QQ32s")
 class Round:
     """One round in a folder of its own."""
 
-    def __init__(self, classifier: Classifier, walk: Recording, expected: list[bytes], rate: float, seed: int) -> None:
+    def __init__(
+        self, classifier: Classifier, walk: Recording, expected: list[bytes], rate: float, seed: int, workers: int
+    ) -> None:
         self.classifier, self.walk, self.expected, self.rate = classifier, walk, expected, rate
         self.random = random.Random(seed)
         self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -68,6 +75,8 @@ class Round:
             resume=True,
             record_buffer_mb=4,
             record_snapshot_s=0.3,
+            workers=workers,
+            worker_snapshot_s=0.5,
             control=False,
         )
         self.kills: list[int] = []
@@ -79,7 +88,10 @@ class Round:
         try:
             # Somewhere in the stream's life, start and end included.
             self._wait_for(self.random.randrange(len(self.walk)))
-            if "daemon" in victim or victim == "writer":
+            if "worker" in victim:
+                workers = children(daemon)
+                self._kill(workers if "all" in victim else [self.random.choice(workers)])
+            elif "daemon" in victim or victim == "writer":
                 doomed = [daemon] if "daemon" in victim else []
                 doomed += children(daemon) if "writer" in victim else []
                 self._kill(doomed)
@@ -189,7 +201,10 @@ class Round:
     def _daemon(self) -> int:
         def run() -> None:
             sys.stderr = sys.stdout = (self.folder / "daemon.log").open("a")
-            serve(self.classifier, self.settings)
+            if self.settings.workers > 1:
+                serve_with_workers(Path(self.bundle), self.settings)
+            else:
+                serve(self.classifier, self.settings)
 
         return fork(run)
 
@@ -323,6 +338,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=300, help="of the stream in each round")
     parser.add_argument("--rate", type=float, default=300.0, help="frames per second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     os.environ["CHAOS_BUNDLE"] = chosen.bundle
@@ -331,8 +347,9 @@ def main() -> int:
     expected = [row.tobytes() for row in classifier.run(walk).probs]
     results, failed, started = [], [], time.monotonic()
     for number in range(chosen.rounds):
-        victim = VICTIMS[number % len(VICTIMS)]
-        this = Round(classifier, walk, expected, chosen.rate, chosen.seed + number)
+        victims = VICTIMS if chosen.workers == 1 else VICTIMS_OF_WORKERS
+        victim = victims[number % len(victims)]
+        this = Round(classifier, walk, expected, chosen.rate, chosen.seed + number, chosen.workers)
         found = this.run(victim)
         good = found["identical"] and not (found["missing"] or found["unreadable"] or found["verify"])
         good = good and found["client"] == 0 and found["daemon"] == 0
@@ -349,6 +366,7 @@ def main() -> int:
         )
     summary = {
         "rounds": chosen.rounds,
+        "workers": chosen.workers,
         "by victim": dict(Counter(found["victim"] for found in results)),
         "bit-identical streams": sum(found["identical"] for found in results),
         "unreadable files": sum(len(found["unreadable"]) for found in results),

@@ -1,7 +1,6 @@
 """The daemon's door for frames and questions: takes what waits, and knows no message but the plain frame.
 
-Many messages in one compiled call (`intake`) where nothing more is asked of each; one by one behind a front, with keys,
-and where libzmq can't be called.
+Many messages in one compiled call (`intake`); one by one behind a front, and where libzmq can't be called.
 """
 
 from __future__ import annotations
@@ -48,8 +47,9 @@ class Entrance:
         self._take, self._most, self._guard, self._behind = take, most, guard, behind
         self._intake: Intake | None = None
         functions = addresses()
-        if functions is not None and guard is None and behind is None:
-            self._intake = Intake(router, functions, most, streams.model.bundle.skeleton.shape)
+        if functions is not None and behind is None:
+            shape = streams.model.bundle.skeleton.shape
+            self._intake = Intake(router, functions, most, shape, keyed=guard is not None)
 
     def take_what_waits(self) -> None:
         """Up to TAKEN_AT_ONCE batches."""
@@ -61,13 +61,15 @@ class Entrance:
                 return
 
     def _take_many(self, intake: Intake) -> int:
-        streams, add = self._streams, self._batches.add
+        streams, add, guard = self._streams, self._batches.add, self._guard
         messages = intake.receive()
-        for owner, data, t_recv_ns, plain, parts in messages:
+        for owner, data, t_recv_ns, plain, parts, sender in messages:
+            if guard is not None and sender is not None and not guard.is_from(sender[0].decode(), sender[1]):
+                continue
             if plain is not None:
                 topic, seq, t_source_ns, keypoints, confidence = plain
                 stream = streams.plain(owner, topic, intake.shape)
-                if stream is not None:
+                if stream is not None and (guard is None or guard.lets_pass(stream.name, t_recv_ns)):
                     add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data)
                     continue
             if parts == 1:

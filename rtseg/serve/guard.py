@@ -47,12 +47,26 @@ class Guard:
     def receive(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
         """The parts of the next message, and remember whose it is; None where its key is revoked."""
         frames = router.recv_multipart(copy=False)
-        self._sender = self._gatekeeper.grants.get(_said(frames[-1], "User-Id"))
-        if self._sender is None:
-            self.ignored += 1
-            self._hang_up(_descriptor(frames[-1]))
+        if not self.is_from(_said(frames[-1], "User-Id"), _descriptor(frames[-1])):
             return None
         return [frame.bytes for frame in frames]
+
+    def is_from(self, key: str, descriptor: int | None) -> bool:
+        """Remember whose the message in hand is; where its key is revoked, end its connection and return False."""
+        self._sender = self._gatekeeper.grants.get(key)
+        if self._sender is not None:
+            return True
+        self.ignored += 1
+        self._hang_up(descriptor)
+        return False
+
+    def lets_pass(self, stream: str, now_ns: int) -> bool:
+        """Whether `check` has nothing against a frame of this stream."""
+        try:
+            self.check("frame", stream, now_ns)
+        except ServeError:
+            return False
+        return True
 
     def check(self, kind: str, stream: object, now_ns: int) -> None:
         """Raises AccessError where the sender's key doesn't cover a message of this kind, LimitError beyond a limit."""

@@ -17,16 +17,38 @@ from numpy.typing import NDArray
 from rtseg import pointers, stamps
 from rtseg.frames import Float32
 from rtseg.serve import libzmq, plain_frames
-from rtseg.serve.libzmq import CLOCK, CLOSE, DATA, DONTWAIT, INIT, MESSAGE_WORDS, MONOTONIC, MORE, RECV, SIZE, call
+from rtseg.serve.libzmq import (
+    CLOCK,
+    CLOSE,
+    DATA,
+    DONTWAIT,
+    GET,
+    GETS,
+    INIT,
+    MESSAGE_WORDS,
+    MONOTONIC,
+    MORE,
+    RECV,
+    SIZE,
+    SOURCE_FD,
+    call,
+)
 from rtseg.serve.plain_frames import N_FIELDS, SEQ, SOURCE_NS, STREAM, STREAM_BYTES
 
 Plain = tuple[bytes, int, int, Float32, Float32]
 """A frame: its stream's name, seq, t_source_ns, keypoints (A, K, 2) and confidence (A, K), checked and cleaned."""
-Message = tuple[bytes, bytes, int, Plain | None, int]
-"""Routing id, bytes, when it came (the monotonic clock), the frame where it plainly is one, how many parts it had."""
-_PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _PLAIN, _NAME, _NAME_END, _SEQ, _SOURCE_NS, _USED = range(12)
+Sender = tuple[bytes, int]
+"""Public half of a connection's key (Z85), empty where it has none, and its file descriptor."""
+Message = tuple[bytes, bytes, int, Plain | None, int, Sender | None]
+"""Routing id, bytes, when it came (the monotonic clock), the frame where it plainly is one, how many parts it had, and
+whose it is where that was asked for."""
+_PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _PLAIN = range(7)
+_NAME, _NAME_END, _SEQ, _SOURCE_NS, _KEY, _KEY_END, _FD, _USED = range(7, 15)
 """What is told of a message: where its two parts stand among the bytes, and a plain frame's name and numbers."""
 _WORDS = _USED + N_FIELDS
+_USER_ID = b"User-Id\0"
+"""What libzmq calls the public half of a sender's key among a message's properties."""
+_KEY_CHARACTERS = 40
 _STAMP = stamps.of(libzmq, plain_frames, pointers, *plain_frames.RULES)
 
 
@@ -34,12 +56,19 @@ class Intake:
     """Takes messages of two parts, a routing id and bytes, from a ROUTER socket.
 
     functions: `libzmq.addresses`. most: messages a call. shape: (A, K) of the frames that are decoded here; others come
-    as they came.
+    as they came. keyed: whether every message's sender is told.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], functions: NDArray[np.int64], most: int, shape: tuple[int, int]
+        self,
+        socket: zmq.Socket[bytes],
+        functions: NDArray[np.int64],
+        most: int,
+        shape: tuple[int, int],
+        *,
+        keyed: bool = False,
     ) -> None:
+        self._user_id = pointers.address(_USER_ID) if keyed else 0
         self.shape, self._points = shape, (most, *shape, 2)
         self._largest = cast(int, socket.getsockopt(zmq.MAXMSGSIZE)) + 512  # with its routing id
         self._data = np.empty(2 * self._largest, np.uint8)
@@ -51,16 +80,23 @@ class Intake:
     def receive(self) -> list[Message]:
         """What waits, in order; nothing where nothing does."""
         keypoints, confidence = np.empty(self._points, np.float32), np.empty(self._points[:-1], np.float32)
-        n, used = _receive(self._handle, self._table, self._largest, keypoints, confidence)
+        n, used = _receive(self._handle, self._table, self._largest, self._user_id, keypoints, confidence)
         data, told = self._data[:used].tobytes(), self._told[: n * _WORDS].tolist()
         messages: list[Message] = []
         for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
-            parts, owner, owner_end, start, stop, received_ns, is_plain, name, name_end, seq, t_ns = told[
-                at : at + _USED
-            ]
+            parts, owner, owner_end, start, stop, received_ns, is_plain = told[at : at + _NAME]
+            name, name_end, seq, t_ns, key, key_end, descriptor = told[at + _NAME : at + _USED]
             plain = (data[name:name_end], seq, t_ns, keypoints[i], confidence[i]) if is_plain else None
-            messages.append((data[owner:owner_end], data[start:stop], received_ns, plain, parts))
+            sender = (data[key:key_end], descriptor) if self._user_id else None
+            messages.append((data[owner:owner_end], data[start:stop], received_ns, plain, parts, sender))
         return messages
+
+
+@njit(cache=True)
+def _copy(data: NDArray[np.uint8], at: int, source: NDArray[np.uint8]) -> int:
+    for i in range(len(source)):
+        data[at + i] = source[i]
+    return at + len(source)
 
 
 def _compiled(stamp: int) -> Callable[..., Any]:
@@ -71,6 +107,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
         socket: int,
         at: pointers.Table,
         largest: int,
+        user_id: int,
         keypoints: Float32,
         confidence: Float32,
     ) -> tuple[int, int]:
@@ -91,12 +128,16 @@ def _compiled(stamp: int) -> Callable[..., Any]:
                     size = min(call(functions[SIZE], message, 0, 0, 0), len(data) - used)  # MAXMSGSIZE sees to it
                     source = pointers.uint8s_at(call(functions[DATA], message, 0, 0, 0), size)
                     row[_ID + 2 * parts] = used
-                    for i in range(size):
-                        data[used + i] = source[i]
-                    used += size
-                    row[_ID_END + 2 * parts] = used
+                    used = row[_ID_END + 2 * parts] = _copy(data, used, source)
                 parts += 1
                 more = np.int32(call(functions[MORE], message, 0, 0, 0)) != 0
+                if user_id and not more:
+                    row[_FD] = np.int32(call(functions[GET], message, SOURCE_FD, 0, 0))
+                    row[_KEY] = used
+                    key = call(functions[GETS], message, user_id, 0, 0)
+                    if key:  # as libzmq made it: always so long
+                        used = _copy(data, used, pointers.uint8s_at(key, _KEY_CHARACTERS))
+                    row[_KEY_END] = used
                 call(functions[CLOSE], message, 0, 0, 0)
             if not parts:
                 break

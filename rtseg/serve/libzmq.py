@@ -17,13 +17,13 @@ from numba import extending, types
 from numpy.typing import NDArray
 from zmq.backend.cython import _zmq
 
-INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, CLOCK = range(8)
-DONTWAIT, SNDMORE, MONOTONIC = 1, 2, 1
+INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, GET, GETS, CLOCK = range(10)
+DONTWAIT, SNDMORE, MONOTONIC, SOURCE_FD = 1, 2, 1, 2
 MESSAGE_WORDS = 8
 """Of a zmq_msg_t, which is 64 bytes on every machine of 64 bits."""
 _NAMES = (
     *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
-    "zmq_send",
+    *("zmq_send", "zmq_msg_get", "zmq_msg_gets"),
 )
 _MACHINES = "x86_64", "aarch64"
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition

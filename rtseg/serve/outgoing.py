@@ -50,7 +50,7 @@ class Outgoing:
     def __init__(self, xpub: zmq.Socket[bytes] | None) -> None:
         functions = libzmq.addresses() if xpub is not None else None
         self._socket, self._handle = xpub, 0 if xpub is None or functions is None else xpub.underlying
-        self._functions = np.zeros(SEND + 1, np.int64) if functions is None else functions
+        self._functions = np.zeros(CLOCK + 1, np.int64) if functions is None else functions
         self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, _SENT_WORDS), np.int64)
         self._fields, self._told = self._rows.data.cast("B"), self._sent.reshape(-1).data
         self._time = np.zeros(2, np.int64)

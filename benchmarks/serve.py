@@ -1,7 +1,7 @@
 """The daemon against what it could be compared with, its capacity, and its latency under load.
 
 `python benchmarks/serve.py [--bundle engines/rats58] [--only wire,capacity,load,drift] [--seconds 20]` writes
-`results/serve.json`, `serve.md` and `serve.png`. Four parts:
+`results/serve.json`, `serve.md` and `serve.png`. Five parts:
 
 wire      one camera at 200 frames per second: the daemon, with `ahead_us`, with `busy_poll`, a bare ZeroMQ and msgpack
           echo, pylsl from outlet to inlet (no daemon, no model), and a loop that computes the window anew with torch
@@ -9,6 +9,8 @@ wire      one camera at 200 frames per second: the daemon, with `ahead_us`, with
 capacity  cameras at the bundle's rate, more and more of them, the daemon on one core and both ends on the others, until
           the 99th percentile passes 10 ms or an answer is missing.
 load      the same at shares of that capacity.
+front     one daemon, and a front with two workers, on any core: latency, and what the process that clients speak with
+          costs a frame; what a front can hand on is a second divided by that.
 drift     a day in miniature: one daemon at a quarter of that capacity, in 24 parts of a quarter of --seconds:
           latencies and the daemon's memory, the last parts against the first.
 
@@ -38,7 +40,8 @@ RESULTS = Path(__file__).parent / "results"
 ROUNDS, WIRE_FPS, PEER_FPS, WARM_UP = 10, 200.0, 10.0, 60
 HOURS = 24
 P99_MS, STEPS = 10.0, (50, 100, 200, 300, 400, 500, 600, 800, 1000, 1200, 1500)
-PARTS = ("wire", "capacity", "load", "drift")
+PARTS = ("wire", "capacity", "load", "front", "drift")
+FRONT_CAMERAS = (50, 100, 200)
 PACKAGES = ("rtseg", "numpy", "numba", "pyzmq", "msgpack", "pylsl", "torch")
 
 
@@ -223,6 +226,20 @@ def load(bench: Bench, seconds: float, knee: int) -> dict[str, Any]:
     return {"rows": [one_load(bench, cameras, seconds) for cameras in counts]}
 
 
+def front(bench: Bench, seconds: float) -> dict[str, Any]:
+    """One process and several, in turns."""
+    rows = []
+    for cameras in FRONT_CAMERAS:
+        for workers in (1, 2):
+            side = {"name": "daemon", "kind": "daemon", "settings": {"max_batch": 64, "workers": workers}}
+            n = max(2, round(seconds * bench.fps))
+            heard, told = bench.run([side], [(0, round(bench.fps), bench.fps), (0, n, bench.fps)], cameras)
+            row = percentiles(heard[1]["latency_ns"]) | {"cameras": cameras, "workers": workers, **told}
+            rows.append(row | {"lost": n * cameras - row["count"], "inside": percentiles(heard[1]["inside_ns"])})
+            print(f"  {cameras} cameras, {workers} workers: {_short(rows[-1])}", file=sys.stderr)
+    return {"rows": rows}
+
+
 def drift(bench: Bench, seconds: float, knee: int) -> dict[str, Any]:
     """One daemon for 24 "hours"; the median of the last four against that of the first four."""
     cameras, n = max(1, knee // 4), max(2, round(seconds / 4 * bench.fps))
@@ -274,6 +291,11 @@ def markdown(result: dict[str, Any]) -> str:
             lines += ["", f"| {part}: cameras | p50 | p99 | p99.9 | max | inside p50 | inside p99 | lost | count |"]
             lines.append("|---" * 9 + "|")
             lines += [f"| {row['cameras']} | {_cells(row)} |" for row in result[part]["rows"]]
+    if "front" in result:
+        lines += ["", "| cameras | workers | p50 | p99 | lost | µs of the first process a frame |", "|---" * 6 + "|"]
+        for row in result["front"]["rows"]:
+            values = f"{row.get('p50_us', 0):,.0f} | {row.get('p99_us', 0):,.0f} | {row['lost']}"
+            lines.append(f"| {row['cameras']} | {row['workers']} | {values} | {row['cpu_us_a_frame']:.0f} |")
     if "drift" in result:
         lines += ["", *(f"- drift, last / first, {k[:3]}: {v:.2f}" for k, v in result["drift"]["ratios"].items())]
         lines += [f"- memory before and after, kB: {result['drift'].get('memory_kb')}"]
@@ -348,6 +370,8 @@ def main() -> None:
         elif part == "capacity":
             result[part] = capacity(bench, chosen.seconds)
             knee = max(result[part]["knee_cameras"], 1)
+        elif part == "front":
+            result[part] = front(bench, chosen.seconds)
         else:
             result[part] = (load if part == "load" else drift)(bench, chosen.seconds, knee)
         save(result, chosen.out)  # after every part: a long run may be cut off

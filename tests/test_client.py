@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def child(tiny_bundle: Path) -> Iterator[Child]:
 
 
 def send_for_ever(publisher: Publisher) -> None:
-    """Until an error comes."""
+    """Until an error comes; at a pace that the daemon keeps up with."""
     while True:
         publisher.send(np.ones((2, 7, 2)))
+        time.sleep(0.0005)
 
 
 def test_a_camera_loop(child: Child, tiny_bundle: Path) -> None:

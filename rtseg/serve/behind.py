@@ -40,10 +40,15 @@ class RelayedOutlet(Outlet):
     def _way_out(self) -> Outgoing:
         return Outgoing(None)  # all of it goes the front's way
 
-    def send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
+    def send_all(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
         """What subscribers are to hear."""
         if not self.muted:
-            self._to_front([RELAY, topic, packed, relay.packed_number(number)])
+            self.tell_front(relay.answers(answers))
+
+    def send(self, topic: bytes, packed: bytes) -> None:
+        """The same of what is no prediction."""
+        if not self.muted:
+            self._to_front([RELAY, NOBODY, topic, packed])
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
         """To a client; whether it is there is the front's to know, which names those that are `gone`."""
@@ -83,12 +88,13 @@ class Behind:
         outlet.gone = set()
         self.swap: Callable[[dict[str, Any]], None] | None = None
 
-    def open_message(self, parts: list[bytes], now_ns: int) -> tuple[list[bytes] | None, int]:
-        """A client's [routing id, bytes] and when the front got it; None where the front itself spoke."""
-        if len(parts) == 3 and parts[1] == NOBODY:
-            self._hear(relay.unpack(parts[2]), now_ns)
-            return None, now_ns
-        return [parts[1], parts[3]], relay.number_in(parts[2])
+    def open_message(self, data: bytes, now_ns: int) -> list[tuple[bytes, int, bytes]]:
+        """What clients sent, as the front handed it on (`relay.messages`); nothing where the front itself spoke."""
+        message = relay.unpack(data)
+        if message["type"] == "messages":
+            return [tuple(each) for each in message["of"]]
+        self._hear(message, now_ns)
+        return []
 
     def opened(self, stream: Stream, waiting: Sequence[tuple[int, int, bytes]]) -> None:
         """Before a hello is answered, so that the front never knows less of a stream than its client.
@@ -193,8 +199,8 @@ class Behind:
             self._step_again(stream, frames[:done])
         finally:
             self._outlet.tape, self._outlet.muted = tape, False
-        for number, answer in unheard:  # recorded, but its worker ended before it had reached the front
-            self._outlet.send(stream.topic, answer, number)
+        if unheard:  # recorded, but its worker ended before they had reached the front
+            self._outlet.send_all([(stream.topic, number, answer) for number, answer in unheard])
         if tape is not None:
             tape.go_on(stream, now_ns)
         self._step_again(stream, frames[done:])

@@ -22,7 +22,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.relay import RELAY, Relay
+from rtseg.serve.relay import NOBODY, RELAY, Relay, messages
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
@@ -36,7 +36,8 @@ class Worker:
     """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started.
 
     board: of the process that served last, "" = none; ended_board: of the one before. silent_s: since something came
-    from it, as the front has been awake to hear it; the front sets it back.
+    from it, as the front has been awake to hear it; the front sets it back. refused: what it did not take (`hand_on`);
+    the front empties it.
     """
 
     def __init__(self, place: Relay, bundle: Path, settings: ServeSettings, folder: Path) -> None:
@@ -46,6 +47,8 @@ class Worker:
         self.commands: zmq.Socket[bytes] | None = None
         self.topics: zmq.Socket[bytes] | None = None
         self.board = self.ended_board = ""
+        self._held: list[tuple[str, bytes, int, bytes]] = []
+        self.refused: list[tuple[str, bytes]] = []
         self.start()
 
     def start(self) -> None:
@@ -102,8 +105,23 @@ class Worker:
         self.ended_board, self.board = self.board, self._board()
         return True
 
+    def hold(self, stream: str, owner: bytes, now_ns: int, data: bytes) -> None:
+        """A client's message for it, which leaves with the next `hand_on`, or before whatever else it is sent."""
+        self._held.append((stream, owner, now_ns, data))
+
+    def hand_on(self) -> None:
+        """Send what is held; what it does not take is `refused`: stream and owner of each message."""
+        if self._held:
+            held, self._held = self._held, []
+            if not self._send([NOBODY, messages([(owner, now_ns, data) for _, owner, now_ns, data in held])]):
+                self.refused += [(stream, owner) for stream, owner, _, _ in held]
+
     def send(self, parts: list[bytes]) -> bool:
         """Hand it something, without waiting; whether it took it."""
+        self.hand_on()
+        return self._send(parts)
+
+    def _send(self, parts: list[bytes]) -> bool:
         if self.commands is None:
             return False
         try:
@@ -141,6 +159,7 @@ class Worker:
             if socket is not None:
                 socket.close(linger=0)
         self.commands = self.topics = None
+        self._held.clear()  # the front keeps the frames, and what was asked
 
     def end(self) -> None:
         """Make sure that it has ended."""

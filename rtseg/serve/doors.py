@@ -5,6 +5,7 @@ What a message is about is the front's affair; what its sender's key covers is `
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -13,7 +14,9 @@ import zmq
 from rtseg.config import ServeSettings
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.guard import Guard
+from rtseg.serve.intake import NO_POINTS, Intake
 from rtseg.serve.keys import KeyStore
+from rtseg.serve.libzmq import addresses
 from rtseg.serve.signals import LINGER_MS
 from rtseg.serve.zap import FRAMES, PREDICTIONS, Gatekeeper
 
@@ -45,10 +48,34 @@ class Doors:
             self.close()
             raise
         self.frames, self.predictions = self._addresses
+        functions = addresses()
+        self._intake: Intake | None = None
+        if functions is not None:
+            self._intake = Intake(self.router, functions, AT_ONCE, NO_POINTS, keyed=self.guard is not None)
 
-    def take_messages(self, take: Callable[[list[bytes]], None]) -> int:
-        """Those that wait, from keys that are valid; how many."""
-        return all_of(self.router, take, None if self.guard is None else self.guard.receive)
+    def take_messages(
+        self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
+    ) -> int:
+        """Those that wait, from keys that are valid; how many.
+
+        take: routing id, bytes, when they came, how many parts. take_frame: routing id, stream, seq, bytes, when they
+        came, of what plainly is a frame.
+        """
+        if self._intake is None:
+
+            def one(parts: list[bytes]) -> None:
+                take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
+
+            return all_of(self.router, one, None if self.guard is None else self.guard.receive)
+        messages = self._intake.receive()
+        for owner, data, t_recv_ns, plain, parts, sender in messages:
+            if self.guard is not None and sender is not None and not self.guard.is_from(sender[0].decode(), sender[1]):
+                continue
+            if plain is not None:
+                take_frame(owner, plain[0].decode(errors="replace"), plain[1], data, t_recv_ns)
+            else:
+                take(owner, data, t_recv_ns, parts)
+        return len(messages)
 
     def take_subscriptions(self, take: Callable[[list[bytes]], None]) -> None:
         """The same for subscribers who come and go."""

@@ -1,6 +1,6 @@
 """The daemon's door for frames and questions: takes what waits, and knows no message but the plain frame.
 
-Many messages in one compiled call (`intake`); one by one behind a front, and where libzmq can't be called.
+Many messages in one compiled call (`intake`); one by one where libzmq can't be called.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rtseg.frames import Frame
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind
 from rtseg.serve.guard import Guard
-from rtseg.serve.intake import Intake
+from rtseg.serve.intake import Intake, Message, read_all
 from rtseg.serve.libzmq import addresses
 from rtseg.serve.messages import MessageError
 from rtseg.serve.outlet import POLLIN, Outlet
@@ -46,29 +46,32 @@ class Entrance:
         self._router, self._streams, self._batches, self._outlet = router, streams, batches, outlet
         self._take, self._most, self._guard, self._behind = take, most, guard, behind
         self._intake: Intake | None = None
+        self._shape = streams.model.bundle.skeleton.shape
         functions = addresses()
         if functions is not None and behind is None:
-            shape = streams.model.bundle.skeleton.shape
-            self._intake = Intake(router, functions, most, shape, keyed=guard is not None)
+            self._intake = Intake(router, functions, most, self._shape, keyed=guard is not None)
 
     def take_what_waits(self) -> None:
-        """Up to TAKEN_AT_ONCE batches."""
-        if self._intake is None:
+        """Up to TAKEN_AT_ONCE batches, or a little more from a front."""
+        if self._behind is not None:
+            self._take_from_front(self._behind, TAKEN_AT_ONCE * self._most)
+        elif self._intake is None:
             self._take_one_by_one(TAKEN_AT_ONCE * self._most)
-            return
-        for _ in range(TAKEN_AT_ONCE):
-            if self._take_many(self._intake) < self._most:
-                return
+        else:
+            for _ in range(TAKEN_AT_ONCE):
+                messages = self._intake.receive()
+                self._take_many(messages)
+                if len(messages) < self._most:
+                    return
 
-    def _take_many(self, intake: Intake) -> int:
-        streams, add, guard = self._streams, self._batches.add, self._guard
-        messages = intake.receive()
+    def _take_many(self, messages: list[Message]) -> None:
+        streams, add, guard, shape = self._streams, self._batches.add, self._guard, self._shape
         for owner, data, t_recv_ns, plain, parts, sender in messages:
             if guard is not None and sender is not None and not guard.is_from(sender[0].decode(), sender[1]):
                 continue
             if plain is not None:
                 topic, seq, t_source_ns, keypoints, confidence = plain
-                stream = streams.plain(owner, topic, intake.shape)
+                stream = streams.plain(owner, topic, shape)
                 if stream is not None and (guard is None or guard.lets_pass(stream.name, t_recv_ns)):
                     add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data)
                     continue
@@ -76,15 +79,21 @@ class Entrance:
                 self._take(owner, data, t_recv_ns)
             else:
                 self._complain(owner, parts)
-        return len(messages)
+
+    def _take_from_front(self, behind: Behind, most: int) -> None:
+        while most > 0:
+            clients = behind.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
+            most -= len(clients)
+            if clients:
+                self._take_many(read_all(clients, self._shape))
+            if not cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
+                break
 
     def _take_one_by_one(self, most: int) -> None:
         router, guard, clock = self._router, self._guard, time.monotonic_ns
         for _ in range(most):
             parts = router.recv_multipart() if guard is None else guard.receive(router)
             t_recv_ns = clock()
-            if self._behind is not None and parts is not None:
-                parts, t_recv_ns = self._behind.open_message(parts, t_recv_ns)
             if parts is None:
                 pass
             elif len(parts) == 2:

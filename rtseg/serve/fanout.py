@@ -56,13 +56,15 @@ class Fanout:
         """It has ended."""
         self._topics.forget_worker(worker.number)
 
-    def published(self, worker: Worker, parts: list[bytes]) -> None:
-        """What a worker says to subscribers."""
-        topic, data, number = parts[0], parts[1], relay.number_in(parts[2])
-        if number:
-            if self._kept.is_news(topic, number):
-                self._outlet.send(topic, data)
-            return
+    def answered(self, answers: list[tuple[bytes, int, bytes]]) -> None:
+        """Predictions of a worker (`relay.answers`)."""
+        is_news, send = self._kept.is_news, self._outlet.send
+        for topic, number, data in answers:
+            if is_news(topic, number):
+                send(topic, data)
+
+    def published(self, worker: Worker, topic: bytes, data: bytes) -> None:
+        """What else a worker says to subscribers."""
         event = msgpack.unpackb(data)
         kind = event.get("type")
         if kind == "subscribed":

@@ -148,10 +148,11 @@ class Front:
         if self._xpub in ready:
             doors.take_subscriptions(lambda parts: self._fanout.subscription(parts[0]))
         if self._router in ready:
-            taken = doors.take_messages(self._from_client)
+            taken = doors.take_messages(self._from_client, self._frame_from_client)
         for worker in self.workers:
+            self._hand_on(worker)
             if worker.commands is not None and worker.commands in ready:
-                all_of(worker.commands, partial(self._said, worker))
+                taken += all_of(worker.commands, partial(self._said, worker))
                 worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
         self._gauge.add(now_ns - started_ns, taken, now_ns)
@@ -207,7 +208,7 @@ class Front:
             if self._worker_of(name) is worker:
                 if kind == "hello":
                     self._contest(owner, name, worker)
-                self._hand_on(worker, owner, name, data, time.monotonic_ns())
+                worker.hold(name, owner, time.monotonic_ns(), data)
         if worker.ended_board:
             self._past.add_last_of(worker.ended_board)
         LOG.info("worker %d serves, %d streams are back", worker.number, back)
@@ -215,25 +216,45 @@ class Front:
     def _worker_of(self, stream: str) -> Worker:
         return self.workers[relay.worker_of(stream, len(self.workers))]
 
-    def _from_client(self, parts: list[bytes]) -> None:
+    def _from_client(self, owner: bytes, data: bytes, now_ns: int, parts: int) -> None:
         """Whatever one client sends, the others are served."""
-        now_ns, owner, kind = time.monotonic_ns(), parts[0], "frame"
+        kind: str = "frame"
+        message: dict[str, Any] = {}
         name: str | None = None
         seq: int | None = None
         try:
-            if len(parts) != 2:
-                raise MessageError(f"expected one message part, got {len(parts) - 1}")
-            kind, message = parse_to_daemon(parts[1])
+            if parts != 1:
+                raise MessageError(f"expected one message part, got {parts}")
+            kind, message = parse_to_daemon(data)
             stated = message.get("stream")
             name = stated if isinstance(stated, str) else None
             seq = message["seq"] if type(message.get("seq")) is int else None
+        except RtsegError as error:
+            self._refuse(owner, None, error)
+        else:
+            self._handle(owner, kind, name, seq, message, data, now_ns)
+
+    def _frame_from_client(self, owner: bytes, name: str, seq: int, data: bytes, now_ns: int) -> None:
+        self._handle(owner, "frame", name, seq, {}, data, now_ns)
+
+    def _handle(
+        self,
+        owner: bytes,
+        kind: str,
+        name: str | None,
+        seq: int | None,
+        message: dict[str, Any],
+        data: bytes,
+        now_ns: int,
+    ) -> None:
+        try:
             self._check(owner, kind, name, now_ns)
             if kind in ("status", "load", "stop"):
-                self._control(owner, kind, message, parts[1])
+                self._control(owner, kind, message, data)
             elif kind == "frame":
-                self._frame(owner, name or "", seq, parts[1], now_ns)
+                self._frame(owner, name or "", seq, data, now_ns)
             else:
-                self._ask(owner, kind, name or "", message, parts[1], now_ns)
+                self._ask(owner, kind, name or "", message, data, now_ns)
         except RtsegError as error:
             self._refuse(owner, name, error, seq, limited=kind == "frame")
         except Exception as error:
@@ -258,7 +279,7 @@ class Front:
         worker = self._worker_of(name)
         left_out = False if kept is None or seq is None else kept.keep(seq, now_ns, data)
         if worker.ready:
-            self._hand_on(worker, owner, name, data, now_ns)
+            worker.hold(name, owner, now_ns, data)
         elif kept is None:
             raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
         elif left_out:
@@ -280,7 +301,7 @@ class Front:
         if worker.ready:
             if kind == "hello":
                 self._contest(owner, name, worker)
-            self._hand_on(worker, owner, name, data, now_ns)
+            worker.hold(name, owner, now_ns, data)
 
     def _may_come(self, owner: bytes, name: str, fps: object) -> bool:
         """Whether the front itself can take one stream more; where not, the hello is answered."""
@@ -311,7 +332,7 @@ class Front:
                 raise ServeError("all workers are starting: ask again")
             question = self._asked.begin(owner, len(able))
             for worker in able:
-                self._hand_on(worker, question, "", data, time.monotonic_ns())
+                worker.hold("", question, time.monotonic_ns(), data)
             return
         if not self._settings.control and not self._settings.keys:
             raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
@@ -322,19 +343,24 @@ class Front:
             return
         self._together.ask(owner, message, self._claims.by())
 
-    def _hand_on(self, worker: Worker, owner: bytes, name: str, data: bytes, now_ns: int) -> None:
-        if not worker.send([owner, relay.packed_number(now_ns), data]):
+    def _hand_on(self, worker: Worker) -> None:
+        worker.hand_on()
+        refused, worker.refused = worker.refused, []
+        for name, owner in refused:
             reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
             self._refuse(owner, name, CapacityError(reason))
 
     def _said(self, worker: Worker, parts: list[bytes]) -> None:
         """From a worker to subscribers, to a client, or to the front itself."""
         if len(parts) == 3:
-            self._fanout.published(worker, parts)
+            self._fanout.published(worker, parts[1], parts[2])
             return
         owner, data = parts
         if owner == relay.NOBODY:
             told = relay.unpack(data)
+            if told["type"] == "answers":
+                self._fanout.answered(told["of"])
+                return
             if told["type"] == "prepared":
                 self._together.prepared(told)
                 return

@@ -6,7 +6,7 @@ need none. Every rule stands elsewhere and is called from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -49,14 +49,16 @@ _WORDS = _USED + N_FIELDS
 _USER_ID = b"User-Id\0"
 """What libzmq calls the public half of a sender's key among a message's properties."""
 _KEY_CHARACTERS = 40
+NO_POINTS = 0, 0
 _STAMP = stamps.of(libzmq, plain_frames, pointers, *plain_frames.RULES)
 
 
 class Intake:
     """Takes messages of two parts, a routing id and bytes, from a ROUTER socket.
 
-    functions: `libzmq.addresses`. most: messages a call. shape: (A, K) of the frames that are decoded here; others come
-    as they came. keyed: whether every message's sender is told.
+    functions: `libzmq.addresses`. most: messages a call. shape: (A, K) of the frames that are decoded here, others come
+    as they came; NO_POINTS: names and numbers of all frames are read. keyed: whether every message's sender is told.
+    The socket must have a MAXMSGSIZE.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class Intake:
     ) -> None:
         self._user_id = pointers.address(_USER_ID) if keyed else 0
         self.shape, self._points = shape, (most, *shape, 2)
-        self._largest = cast(int, socket.getsockopt(zmq.MAXMSGSIZE)) + 512  # with its routing id
+        self._largest = cast(int, socket.getsockopt(zmq.MAXMSGSIZE)) + 512  # with its routing id and its key
+        assert self._largest > 512
         self._data = np.empty(2 * self._largest, np.uint8)
         told = np.zeros((most, _WORDS), np.int64)
         self._kept = functions, np.zeros(MESSAGE_WORDS, np.int64), self._data, np.zeros(2, np.int64), told
@@ -92,6 +95,24 @@ class Intake:
         return messages
 
 
+def read_all(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[Message]:
+    """The same of messages that came some other way: routing id, when it came, bytes."""
+    n = len(clients)
+    data = b"".join([each for _, _, each in clients])
+    ends = np.cumsum([len(each) for _, _, each in clients])
+    keypoints, confidence = np.empty((n, *shape, 2), np.float32), np.empty((n, *shape), np.float32)
+    rows = np.zeros((n, _WORDS), np.int64)
+    _read(np.frombuffer(data, np.uint8), ends, rows, keypoints, confidence)
+    messages: list[Message] = []
+    for i, ((owner, t_recv_ns, each), row) in enumerate(zip(clients, rows.tolist(), strict=True)):
+        plain = None
+        if row[_PLAIN]:
+            name = data[row[_NAME] : row[_NAME_END]]
+            plain = name, row[_SEQ], row[_SOURCE_NS], keypoints[i], confidence[i]
+        messages.append((owner, each, t_recv_ns, plain, 1, None))
+    return messages
+
+
 @njit(cache=True)
 def _copy(data: NDArray[np.uint8], at: int, source: NDArray[np.uint8]) -> int:
     for i in range(len(source)):
@@ -99,8 +120,34 @@ def _copy(data: NDArray[np.uint8], at: int, source: NDArray[np.uint8]) -> int:
     return at + len(source)
 
 
-def _compiled(stamp: int) -> Callable[..., Any]:
-    """The call. stamp: of the files of what is compiled into it."""
+def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Both calls. stamp: of the files of what is compiled into them."""
+
+    @njit(cache=False)
+    def take(data: NDArray[np.uint8], row: NDArray[np.int64], keypoints: Float32, confidence: Float32) -> None:
+        """One message from row's start to stop, where it is plainly a frame."""
+        fields = row[_USED:]
+        row[_PLAIN] = plain_frames.read(data, row[_START], row[_STOP], fields)
+        if row[_PLAIN] and confidence.size:
+            row[_PLAIN] = plain_frames.points(data, fields, keypoints, confidence)
+        row[_NAME], row[_NAME_END] = fields[STREAM], fields[STREAM] + fields[STREAM_BYTES]
+        row[_SEQ], row[_SOURCE_NS] = fields[SEQ], fields[SOURCE_NS]
+
+    @njit(cache=True)
+    def read(
+        data: NDArray[np.uint8],
+        ends: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        keypoints: Float32,
+        confidence: Float32,
+    ) -> None:
+        """All messages of which one begins where another ends."""
+        _ = stamp
+        start = 0
+        for n in range(len(ends)):
+            rows[n, _START], rows[n, _STOP] = start, ends[n]
+            take(data, rows[n], keypoints[n], confidence[n])
+            start = ends[n]
 
     @njit(cache=True)
     def receive(
@@ -144,15 +191,11 @@ def _compiled(stamp: int) -> Callable[..., Any]:
             call(functions[CLOCK], MONOTONIC, at[3, 0], 0, 0)
             row[_PARTS], row[_RECEIVED_NS], row[_PLAIN] = parts - 1, time[0] * 1_000_000_000 + time[1], 0
             if parts == 2:
-                fields = row[_USED:]
-                if plain_frames.read(data, row[_START], row[_STOP], fields):
-                    row[_PLAIN] = plain_frames.points(data, fields, keypoints[n], confidence[n])
-                    row[_NAME], row[_NAME_END] = fields[STREAM], fields[STREAM] + fields[STREAM_BYTES]
-                    row[_SEQ], row[_SOURCE_NS] = fields[SEQ], fields[SOURCE_NS]
+                take(data, row, keypoints[n], confidence[n])
             n += 1
         return n, used
 
-    return receive
+    return read, receive
 
 
-_receive = _compiled(_STAMP)
+_read, _receive = _compiled(_STAMP)

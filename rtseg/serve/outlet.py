@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgpack
@@ -70,11 +70,12 @@ class Outlet:
             return
         tape = self.tape
         told, took_ns, late = self._outgoing.flush(wanted=tape is not None)
-        for stream, number, is_sent, packed, t_pub_ns in told:
-            if not is_sent:
-                self.send(stream.topic, packed, number)
-            if tape is not None:
-                tape.prediction(packed, t_pub_ns)
+        unsent = [(sent.stream.topic, sent.number, sent.packed) for sent in told if not sent.is_sent]
+        if unsent:
+            self.send_all(unsent)
+        if tape is not None:
+            for sent in told:
+                tape.prediction(sent.packed, sent.t_pub_ns)
         self.total.add_all(took_ns)
         if late:
             self.counters["late answers"] += late
@@ -129,11 +130,13 @@ class Outlet:
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
-    def send(self, topic: bytes, packed: bytes, number: int = 0) -> None:
-        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it.
+    def send_all(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
+        """Predictions: topic, number within it (only a front wants to know it), bytes."""
+        for topic, _, packed in answers:
+            self.send(topic, packed)
 
-        number: of a prediction; only a front wants to know it.
-        """
+    def send(self, topic: bytes, packed: bytes) -> None:
+        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
         xpub = self._xpub
         try:
             xpub.send(topic, MORE_AT_ONCE)

@@ -1,13 +1,12 @@
 """What passes between a worker and its front, and nobody else (docs/serving.md, Workers).
 
-A client's message has its routing id before it and the time at which the front got it. A prediction has its number
-behind it, so that nothing goes out twice when a worker is replaced. Everything else is one of the maps below. All that
+Clients' messages go to a worker many at once, each with its routing id and the time at which the front got it.
+Predictions come many at once, each with its number, so that nothing goes out twice when a worker is replaced. All that
 a worker says goes one way, in order: who has a stream's state has had the answers before it.
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ RELAY = b"front"
 """The front's routing id at its workers."""
 NOBODY = b""
 """Stands where a client would: the message is between front and worker."""
-_NUMBER = struct.Struct(">Q")
-_FROM_WORKER = ("stream", "ended", "alive", "prepared")
-_FROM_FRONT = ("restore", "gone", "refused", "end", "prepare", "commit", "abandon", "stop")
+_FROM_WORKER = ("answers", "stream", "ended", "alive", "prepared")
+_FROM_FRONT = ("messages", "restore", "gone", "refused", "end", "prepare", "commit", "abandon", "stop")
 ALIVE_NS = 200_000_000
 """A worker without anything to say gives a sign of life this often."""
 
@@ -66,14 +64,14 @@ def worker_of(stream: str, workers: int) -> int:
     return zlib.crc32(stream.encode(errors="replace")) % workers
 
 
-def packed_number(number: int) -> bytes:
-    """A prediction's number within its topic (0 = no prediction), or a time in ns, as a part of a message."""
-    return _NUMBER.pack(number)
+def messages(of: Sequence[tuple[bytes, int, bytes]]) -> bytes:
+    """What clients sent, in order: the routing id, when the front got it, and the bytes."""
+    return _packed({"type": "messages", "of": of})
 
 
-def number_in(part: bytes) -> int:
-    """The inverse of `packed_number`."""
-    return int(_NUMBER.unpack(part)[0])
+def answers(of: Sequence[tuple[bytes, int, bytes]]) -> bytes:
+    """Predictions, in order: the topic, the number within it, and the bytes; from worker to front."""
+    return _packed({"type": "answers", "of": of})
 
 
 def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> bytes:

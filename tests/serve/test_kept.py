@@ -149,4 +149,15 @@ def test_a_status_is_whole_when_all_have_answered() -> None:
 def test_messages_of_another_version_are_told() -> None:
     with pytest.raises(ServeError, match="not of the same version"):
         relay.unpack(msgpack.packb({"type": "snapshot"}))
-    assert relay.number_in(relay.packed_number(2**63)) == 2**63
+    heard = relay.unpack(relay.answers([(b"cage1", 2**63, b"an answer")]))
+    assert heard["of"] == [[b"cage1", 2**63, b"an answer"]]
+
+
+def test_who_takes_a_place_hears_what_went_out() -> None:
+    streams = KeptStreams(ServeSettings())
+    streams.note(told())
+    assert streams.is_news(b"cage1", OPENED_NS + 3)
+    assert not streams.is_news(b"cage1", OPENED_NS + 2)
+    (_, data), *none = streams.restored()
+    assert not none
+    assert relay.unpack(data)["published"] == OPENED_NS + 3

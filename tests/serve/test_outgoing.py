@@ -82,7 +82,7 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
     told, took_ns, late = outgoing.flush(wanted=False)
     assert (len(outgoing), len(told), late) == (0, 3, 1)
     heads = streams[0].model.bundle.heads
-    for (stream, number, is_sent, data, t_pub_ns), row, took in zip(told, (3, 0, 4), took_ns, strict=True):
+    for (stream, _, is_sent, data, t_pub_ns), row, took in zip(told, (3, 0, 4), took_ns, strict=True):
         message = parsed(data)
         assert (stream, is_sent) == (streams[row % 2], False)
         assert (message.stream, message.seq, message.t_source_ns) == (stream.name, 100 + row, 7 * row)

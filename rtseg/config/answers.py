@@ -1,0 +1,62 @@
+"""What becomes of probabilities, and of frames that are missing or unlike training's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtseg.config.checks import require
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """From probabilities to bouts; see `rtseg.decoding`."""
+
+    margin: float = 0.0
+    min_bout_frames: int = 1
+    merge_gap_frames: int = 0
+    settle_margin: float = 0.0
+    settle_frames: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "settle_margin"):
+            require(0 <= getattr(self, name) <= 1, f"decoding.{name} must lie in [0, 1], got {getattr(self, name)}")
+        require(
+            self.min_bout_frames >= 1 and self.merge_gap_frames >= 0 and self.settle_frames >= 0,
+            "decoding: min_bout_frames must be 1 or more, merge_gap_frames and settle_frames 0 or more, "
+            f"got {self.min_bout_frames}, {self.merge_gap_frames} and {self.settle_frames}",
+        )
+
+
+@dataclass(frozen=True)
+class GapSettings:
+    """Missing frames: up to fill_frames of them are stepped as frames without any point, beyond that a stream restarts.
+
+    low_confidence: mean confidence of the seen points under which a prediction is flagged.
+    """
+
+    fill_frames: int = 30
+    low_confidence: float = 0.3
+
+    def __post_init__(self) -> None:
+        require(self.fill_frames >= 0, f"gaps.fill_frames must be 0 or more, got {self.fill_frames}")
+
+
+@dataclass(frozen=True)
+class RangeSettings:
+    """When live features no longer look like training's; see `rtseg.features.drift`.
+
+    A feature's range goes from this percentile of its training values to 100 minus it, widened at both ends by `margin`
+    times its width. A frame is flagged where more than `share` of its known features are out of range, or one lies more
+    than `far` widths beyond an end. (Measured on rats58: 1 in 800 frames of videos not trained on; 1 in 5 where the
+    camera stood so much closer that everything is 1.5 times as large, half of them where it is a quarter as large.)
+    """
+
+    percentile: float = 0.1
+    margin: float = 0.25
+    share: float = 0.02
+    far: float = 2.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.percentile < 50, f"ranges.percentile must lie in [0, 50), got {self.percentile}")
+        require(0 <= self.share <= 1, f"ranges.share is a share in [0, 1], got {self.share}")
+        require(min(self.margin, self.far) >= 0, f"ranges: margin and far must be 0 or more, got {self}")

@@ -1,0 +1,19 @@
+"""What settings check themselves by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rtseg.errors import SettingError
+
+
+def require(holds: bool, otherwise: str) -> None:
+    """Raise SettingError, saying `otherwise`, where it does not hold."""
+    if not holds:
+        raise SettingError(otherwise)
+
+
+def check_abstain(below: Mapping[str, float]) -> None:
+    """Raise SettingError for a threshold that is no probability."""
+    for head, threshold in below.items():
+        require(0 <= threshold <= 1, f"abstain.{head} is a probability in [0, 1], got {threshold}")

@@ -1,0 +1,131 @@
+"""A network and what goes into it: features, scaler, cells, sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtseg.config.checks import require
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Which features the model sees; see `rtseg.features.spec`. No groups = all of them."""
+
+    groups: tuple[str, ...] = ()
+    lags: tuple[int, ...] = (1, 3, 9)
+    horizons_s: tuple[float, ...] = (0.5, 2.0, 8.0)
+    hold_frames: int = 15
+    absence_cap_s: float = 4.0
+    animal_order: str = "kept"
+    identities: str = "tracker"
+    relink_margin_px: float = 5.0
+    relink_cap_px: float = 200.0
+
+
+@dataclass(frozen=True)
+class ScalerSettings:
+    """How features are scaled: `standard` (mean 0, deviation 1) or `minmax` (the paper's [0, 1], section III.H).
+
+    clip: scaled features are cut at this distance from the training mean, in standard deviations.
+    """
+
+    kind: str = "standard"
+    clip: float = 6.0
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("standard", "minmax"), f"scaler.kind must be standard or minmax, got {self.kind!r}")
+
+
+KINDS = (
+    "multitask-tcn",
+    "ms-tcn",
+    "fully-connected",
+    "lstm",
+    "gru",
+    "self-attention",
+    "conv1d",
+    "transformer",
+    "gradient-boosting",
+)
+"""Systems that can be trained; only a causal multitask-tcn becomes a bundle, the others are there to compare with."""
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """A recurrent cell of the multitask network: `rtseg.network.Cell`."""
+
+    encoder: int = 96
+    hidden: int = 128
+    period: int = 1
+
+    def __post_init__(self) -> None:
+        require(min(self.encoder, self.hidden, self.period) >= 1, f"model.cells: sizes must be 1 or more, got {self}")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which system, and its sizes (paper, IV). Sizes that a kind does not name below mean nothing to it.
+
+    causal: false lets the system see the whole recording (symmetric convolutions and attention, both directions).
+    lookahead_frames: the answer about frame t is given at t + lookahead. dropout: all networks.
+
+    channels: width of every network's layers. kernel: taps of multitask-tcn, ms-tcn, transformer and conv1d.
+    multitask-tcn (IV.C and IV.D): `layers` of the shared predictor generator, dilation first_dilation * 2^layer;
+    head_channels and head_layers of each refinement head, dilations head_first_dilation * 2^layer; cells: recurrent
+    cells beside the convolutions or, with layers = 0, in their place; forget_order: the cells see the features once for
+    every way to call the animals and answer the same for all. ms-tcn: `stages` of `layers` each (generator and
+    refinements), dual_dilation as in MS-TCN++'s generator. transformer: one encoder and stages - 1 decoders of `layers`
+    each, layer i attends to 2^i frames, at most attention_window. lstm, gru: `depth` layers. self-attention: `depth`
+    blocks with attention_heads over attention_window frames. fully-connected, conv1d: a window of window_frames frames
+    to each side (causal: to the past), every window_stride-th of them; fully-connected has `depth` hidden layers, the
+    first 4 times `channels` wide, conv1d three convolutions, the first twice `channels` wide.
+    """
+
+    kind: str = "multitask-tcn"
+    causal: bool = True
+    channels: int = 64
+    layers: int = 10
+    first_dilation: int = 1
+    kernel: int = 3
+    head_channels: int = 16
+    head_layers: int = 6
+    head_first_dilation: int = 1
+    cells: tuple[CellSettings, ...] = ()
+    forget_order: bool = False
+    stages: int = 4
+    dual_dilation: bool = False
+    depth: int = 1
+    attention_heads: int = 4
+    attention_window: int = 256
+    window_frames: int = 100
+    window_stride: int = 2
+    dropout: float = 0.2
+    lookahead_frames: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.kind in KINDS, f"model.kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
+        for name in (
+            *("channels", "first_dilation", "kernel", "head_first_dilation", "stages", "depth"),
+            *("attention_heads", "attention_window", "window_frames", "window_stride"),
+        ):
+            require(getattr(self, name) >= 1, f"model.{name} must be 1 or more, got {getattr(self, name)}")
+        require(
+            self.head_layers >= 0 and self.head_channels >= (1 if self.head_layers else 0),
+            "model.head_layers must be 0 or more, head_channels 1 or more (0 and 0: nothing is refined); got "
+            f"{self.head_layers} and {self.head_channels}",
+        )
+        require(
+            self.layers >= (0 if self.cells else 1),
+            f"model.layers must be 1 or more (0 or more where there are cells), got {self.layers}",
+        )
+        require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}")
+        require(self.lookahead_frames >= 0, f"model.lookahead_frames must be 0 or more, got {self.lookahead_frames}")
+        require(
+            self.causal or self.lookahead_frames == 0,
+            "model.lookahead_frames is the delay of a causal model; with causal = false it must be 0, "
+            f"got {self.lookahead_frames}",
+        )
+        require(
+            self.causal or self.kernel % 2 == 1 or self.kind not in ("multitask-tcn", "ms-tcn", "transformer"),
+            f"model.kernel must be odd where causal = false, so that it looks equally far both ways; got {self.kernel}",
+        )

@@ -1,0 +1,104 @@
+"""Settings out of TOML files and `--set section.key=value`, every key and type checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rtseg.errors import SettingError
+
+T = TypeVar("T")
+
+
+def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
+    """Settings of dataclass `kind` from a TOML file, with `section.key=value` overrides (values in TOML's syntax).
+
+    Raises SettingError naming the file, the key and what is accepted.
+    """
+    path = Path(path)
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingError(f"{path}: no such file") from None
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: not a TOML file: {error}") from None
+    return from_plain(plain, kind, overrides, where=str(path))
+
+
+def from_plain(plain: Mapping[str, Any], kind: type[T], overrides: Sequence[str] = (), where: str = "settings") -> T:
+    """The same from a plain mapping."""
+    merged: dict[str, Any] = _copied(plain)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise SettingError(f"--set wants section.key=value, got {override!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *sections, last = key.strip().split(".")
+        target = merged
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise SettingError(f"--set {override}: {section!r} is no section")
+        target[last] = value
+    built = _build(merged, kind, where)
+    assert isinstance(built, kind)
+    return built
+
+
+def _copied(value: Any) -> Any:
+    """Sections copied at every depth, so that an override never reaches into the caller's mapping."""
+    return {k: _copied(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as plain values, for a manifest."""
+    plain: dict[str, Any] = dataclasses.asdict(settings)
+    return plain
+
+
+def _build(value: Any, kind: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise SettingError(f"{where}: expected a section, got {value!r}")
+        hints = typing.get_type_hints(kind)
+        fields = {f.name: f for f in dataclasses.fields(kind)}
+        unknown = set(value) - set(fields)
+        if unknown:
+            raise SettingError(f"{where}: unknown key {', '.join(sorted(unknown))}; accepted: {', '.join(fields)}")
+        needed = [
+            n
+            for n, f in fields.items()
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and n not in value
+        ]
+        if needed:
+            raise SettingError(f"{where}: missing key {', '.join(needed)}")
+        values = {k: _build(v, hints[k], f"{where}: {k}") for k, v in value.items()}
+        return typing.cast(type, kind)(**values)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _build(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise SettingError(f"{where}: expected a list, got {value!r}")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise SettingError(f"{where}: expected {len(arguments)} values, got {len(value)}")
+        return tuple(_build(v, arguments[0], where) for v in value)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise SettingError(f"{where}: expected a section, got {value!r}")
+        return {str(k): _build(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise SettingError(f"{where}: expected {kind.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,113 @@
+"""Whole recipes: everything that makes a bundle, or the systems of the paper, or a bundle in other precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+
+from rtseg.config.answers import DecodingSettings, GapSettings, RangeSettings
+from rtseg.config.checks import check_abstain, require
+from rtseg.config.model import FeatureSettings, ModelSettings, ScalerSettings
+from rtseg.config.training import AugmentSettings, BoostingSettings, TrainSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a bundle from recordings (`rtseg train RECIPE.toml`).
+
+    dataset: the dataset file, relative to the recipe. arena: box x0, y0, x1, y1 in px, from the experimenter, never
+    from a recording that has not happened yet. abstain: head -> probability; where a head's highest one lies below it,
+    the head says that it is unsure (heads not named never do).
+    """
+
+    name: str
+    dataset: str
+    arena: tuple[float, float, float, float]
+    description: str = ""
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    scaler: ScalerSettings = field(default_factory=ScalerSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    boosting: BoostingSettings = field(default_factory=BoostingSettings)
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    gaps: GapSettings = field(default_factory=GapSettings)
+    ranges: RangeSettings = field(default_factory=RangeSettings)
+    abstain: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_abstain(self.abstain)
+        cells_alone = self.model.cells and self.model.layers == 0 and self.model.head_channels == 0
+        require(
+            not self.train.apart or bool(cells_alone),
+            "train.apart = true needs model.cells, layers = 0, head_layers = 0 and head_channels = 0: only cells can "
+            "be trained apart",
+        )
+        x0, y0, x1, y1 = self.arena
+        require(x0 < x1 and y0 < y1, f"arena is a box x0, y0, x1, y1 in px with x0 < x1 and y0 < y1, got {self.arena}")
+
+
+@dataclass(frozen=True)
+class PaperSettings:
+    """The comparison with the paper (`rtseg paper`); what is trained stands in `rtseg.paper.plan`.
+
+    validation_share, split_seed: the part of the training recordings that chooses the epoch where a dataset has no
+    third split. resamples: of the bootstrap over videos. timing_frames: length of the recording that inference is timed
+    on. timing_s: for all systems together, and again for the steps of those that can be streamed.
+    """
+
+    validation_share: float = 0.15
+    split_seed: int = 0
+    resamples: int = 1000
+    timing_frames: int = 3000
+    timing_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.validation_share < 1, f"validation_share must lie between 0 and 1, got {self.validation_share}"
+        )
+        for name in ("resamples", "timing_frames", "timing_s"):
+            require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class PrecisionSettings:
+    """When a bundle is accepted in float16 or int8; see `rtseg.precision`.
+
+    f1_drop: mean F1 must fall by less. largest, mean: how far a probability may stand from float32's, the worst of all
+    and the mean of a head. int8's ranges come from the first range_frames of range_recordings recordings.
+    """
+
+    f1_drop: float = 0.005
+    fp16_largest: float = 0.01
+    fp16_mean: float = 0.0005
+    int8_largest: float = 0.1
+    int8_mean: float = 0.005
+    range_recordings: int = 12
+    range_frames: int = 2000
+
+    def __post_init__(self) -> None:
+        for field_ in fields(self):
+            require(getattr(self, field_.name) > 0, f"{field_.name} must be positive")
+
+
+@dataclass(frozen=True)
+class OnnxSettings:
+    """The onnx engine.
+
+    batches: sizes that the step is loaded for; each divides the next, and the first is 1. threads: inside one operator.
+    provider: one that ONNX Runtime offers on this machine, in short: cpu, cuda, openvino ...
+    """
+
+    batches: tuple[int, ...] = (1, 16, 64, 256)
+    threads: int = 1
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self.threads > 0, f"threads must be positive, got {self.threads}")
+        nested = all(small < large and large % small == 0 for small, large in pairwise(self.batches))
+        require(
+            self.batches[:1] == (1,) and nested,
+            f"batches begin with 1 and each divides the next, as 1, 16, 64; got {list(self.batches)}",
+        )

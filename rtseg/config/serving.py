@@ -1,0 +1,118 @@
+"""What a daemon is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtseg.config.checks import require
+
+IDENTITY = ("flag", "swap", "reset")
+"""What may be done about animals that a tracker has mixed up."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """The daemon.
+
+    frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once. max_batch:
+    frames taken up in one turn of the loop; what came together is published in parts of this size. idle_timeout_s:
+    after this long without a frame a stream is closed. queue_messages: high-water mark of both sockets.
+    max_message_bytes: larger messages are refused unread.
+
+    backlog_frames: of one stream, at most so many wait to be stepped; what is beyond is dropped, oldest first, and
+    counted. max_load: a hello is refused where the daemon would be busy for more than this share of the time (0 = any).
+    workers: processes that share the streams, each with `capacity` places; worker_snapshot_s: how often a stream's
+    state is kept for a worker that might die; worker_silence_s: one without any sign of life for so long hangs, and is
+    replaced. identity: what happens where a tracker seems to have mixed up two animals: `flag` the answer, `swap` them
+    back, or `reset` the stream; offline use takes the same word. heads: the only ones that are answered, nothing is
+    computed for the others (empty = all). heartbeat_s: how often subscribers hear that all is well.
+
+    cpus: cores that the daemon may use, the first one for its loop, the others for its network threads (empty = all).
+    priority: real-time priority of the loop (1 to 99, SCHED_FIFO; 0 = none). busy_poll: look for frames without ever
+    sleeping; takes a whole core. rehearse_us: with busy_poll, after so long without a frame the loop steps one of its
+    own and forgets the answer, so that the next frame finds warm caches (0 = never). ahead_us: without busy_poll, the
+    loop does that so long before the next frame is due, and looks for it without sleeping until as long after that, as
+    long as this takes no more than a quarter of the time (0 = never).
+
+    keys: folder of keys (`rtseg keys`); with one every connection needs a key, and the addresses may lie beyond
+    loopback. For a connection with a key: max_streams_per_key, and max_frames_per_s of each of its streams (0 = no
+    limit). control: whether `load` and `stop` are taken from connections that need no key. http: HOST:PORT on loopback
+    for /metrics, /healthz and /readyz (none where empty; port 0 = a free one). fresh_s: the daemon is not ready while
+    an open stream has had no frame for so long. log_format: `text` or `json`, a line each, on stderr.
+
+    record: folder for recordings, one file a run (none where empty; docs/recording.md). resume: streams that come back
+    after the daemon was killed go on where the folder's last recording ends. record_buffer_mb: memory between the
+    daemon and the process that writes. record_snapshot_s: how often a stream's state is noted, which is what a
+    restart has to step again at most. record_sync_s: how often what is written is forced onto the disk.
+    """
+
+    frames: str = "tcp://127.0.0.1:5757"
+    predictions: str = "tcp://127.0.0.1:5758"
+    engine: str = "auto"
+    capacity: int = 256
+    max_batch: int = 16
+    idle_timeout_s: float = 60.0
+    queue_messages: int = 100_000
+    max_message_bytes: int = 1_000_000
+    backlog_frames: int = 256
+    max_load: float = 0.0
+    workers: int = 1
+    worker_snapshot_s: float = 2.0
+    worker_silence_s: float = 10.0
+    identity: str = "flag"
+    heads: tuple[str, ...] = ()
+    heartbeat_s: float = 1.0
+    cpus: tuple[int, ...] = ()
+    priority: int = 0
+    busy_poll: bool = False
+    rehearse_us: int = 100
+    ahead_us: int = 0
+    keys: str = ""
+    max_streams_per_key: int = 64
+    max_frames_per_s: float = 1000.0
+    control: bool = True
+    http: str = ""
+    fresh_s: float = 2.0
+    log_format: str = "text"
+    record: str = ""
+    resume: bool = False
+    record_buffer_mb: int = 32
+    record_snapshot_s: float = 10.0
+    record_sync_s: float = 1.0
+
+    @property
+    def slots(self) -> int:
+        """Of the engine: one more than there may be streams, where the loop rehearses."""
+        return self.capacity + self.rehearses
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether the loop steps frames of its own while it waits."""
+        return self.looks_ahead or (self.busy_poll and self.rehearse_us > 0)
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the loop is awake before a frame is due."""
+        return self.ahead_us > 0 and not self.busy_poll
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "max_batch", "idle_timeout_s", "queue_messages", "max_message_bytes"):
+            require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("backlog_frames", "heartbeat_s", "workers", "worker_snapshot_s"):
+            require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        require(
+            self.worker_silence_s >= 1,
+            f"worker_silence_s must be 1 or more (signs of life come five a second), got {self.worker_silence_s}",
+        )
+        for name in ("max_load", "rehearse_us", "ahead_us"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
+        require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
+        require(0 <= self.priority <= 99, f"priority must lie in 0 .. 99, got {self.priority}")
+        require(all(cpu >= 0 for cpu in self.cpus), f"cpus must be numbers of cores, got {list(self.cpus)}")
+        for name in ("max_streams_per_key", "fresh_s"):
+            require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        require(self.max_frames_per_s >= 0, f"max_frames_per_s must be 0 or more, got {self.max_frames_per_s}")
+        require(self.log_format in ("text", "json"), f"log_format must be one of text, json; got {self.log_format!r}")
+        for name in ("record_buffer_mb", "record_snapshot_s", "record_sync_s"):
+            require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        require(bool(self.record) or not self.resume, "resume needs record: the folder that holds the recordings")

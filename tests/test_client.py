@@ -30,7 +30,7 @@ def send_for_ever(publisher: Publisher) -> None:
     """Until an error comes; at a pace that the daemon keeps up with."""
     while True:
         publisher.send(np.ones((2, 7, 2)))
-        time.sleep(0.0005)
+        time.sleep(0.002)
 
 
 def test_a_camera_loop(child: Child, tiny_bundle: Path) -> None:

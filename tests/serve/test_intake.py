@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -19,6 +23,7 @@ from rtseg.serve.intake import Intake, Message
 from rtseg.serve.libzmq import addresses
 from rtseg.serve.messages import MAX_INTEGER, FrameMessage, MessageError, frame_message, parse_frame, parse_to_daemon
 from rtseg.serve.plain_frames import CONF, CONF_BYTES, KP, KP_BYTES, SEQ, SOURCE_NS, STREAM, STREAM_BYTES, read
+from tests.live import REPO
 
 SHAPE = (2, 3)
 LARGEST = 10_000
@@ -207,3 +212,40 @@ def test_a_frame_that_is_wrong_is_left_to_the_rules(ends: Ends, wrong: str) -> N
 @needs_libzmq
 def test_nothing_waits(ends: Ends) -> None:
     assert ends.intake.receive() == []
+
+
+def test_no_byte_beyond_a_message_is_read(tmp_path: Path) -> None:
+    """The same code, compiled to check every index, over messages that end where their array ends."""
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", DAMAGED], env=environment, capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    read_at_all, plain = map(int, done.stdout.split())
+    assert read_at_all == 40_000
+    assert 1000 < plain < 20_000
+
+
+DAMAGED = """
+import random
+
+import msgpack
+import numpy as np
+
+from rtseg.serve.messages import frame_message
+from rtseg.serve.plain_frames import points, read
+
+random.seed(0)
+whole = [msgpack.packb(frame_message("cage" * n, 7**n, 5, bytes(48), bytes(24) if n % 2 else None)) for n in (1, 9, 20)]
+keypoints, confidence = np.zeros((2, 3, 2), np.float32), np.zeros((2, 3), np.float32)
+plain = 0
+for i in range(40_000):
+    data = bytearray(whole[i % 3])
+    for _ in range(random.randrange(3)):
+        data[random.randrange(len(data))] = random.choice([0, 1, 0x7F, 0xA1, 0xC4, 0xC6, 0xCF, 0xDB, 0xFF, i % 256])
+    del data[random.choice([len(data), random.randrange(1, len(data) + 1)]) :]
+    array, fields = np.frombuffer(data, np.uint8), np.zeros(8, np.int64)
+    if read(array, 0, len(array), fields):
+        plain += 1
+        points(array, fields, keypoints, confidence)
+print(i + 1, plain)
+"""
+"""Frames with some bytes changed or missing."""

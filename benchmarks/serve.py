@@ -41,7 +41,7 @@ ROUNDS, WIRE_FPS, PEER_FPS, WARM_UP = 10, 200.0, 10.0, 60
 HOURS = 24
 P99_MS, STEPS = 10.0, (50, 100, 200, 300, 400, 500, 600, 800, 1000, 1200, 1500)
 PARTS = ("wire", "capacity", "load", "front", "drift")
-FRONT_CAMERAS = (50, 100, 200)
+FRONT_CAMERAS = (50, 200, 400)
 PACKAGES = ("rtseg", "numpy", "numba", "pyzmq", "msgpack", "pylsl", "torch")
 
 

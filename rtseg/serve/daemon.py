@@ -17,14 +17,12 @@ from typing import Any, cast
 
 import zmq
 
-import rtseg
 from rtseg.classifier import Classifier
 from rtseg.config import ServeSettings
 from rtseg.serve.addresses import bind, remove_ipc_file
 from rtseg.serve.admission import Admission
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind, RelayedOutlet
-from rtseg.serve.board import stream_counts
 from rtseg.serve.entrance import Entrance
 from rtseg.serve.guard import AccessError, Guard
 from rtseg.serve.keys import KeyStore
@@ -35,6 +33,7 @@ from rtseg.serve.outlet import POLLIN, Outlet
 from rtseg.serve.realtime import Collector, Grants
 from rtseg.serve.rehearsal import Rehearsal
 from rtseg.serve.relay import Relay
+from rtseg.serve.reporting import Report
 from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
 from rtseg.serve.streams import Stream, Streams
 from rtseg.serve.swap import Swap
@@ -50,7 +49,6 @@ POLL_MS = 100
 PATIENCE_S = 5.0
 IDLE_LOOK_NS = 1_000_000_000
 TAPE_LOOK_NS = 2_000_000
-STREAMS_A_PIECE = 16
 
 
 class Daemon:
@@ -64,7 +62,7 @@ class Daemon:
         self._gauge, self._collector = Gauge(settings.max_load), Collector()
         self._beat_ns = 0
         self._stopping = False
-        self._started_ns = self._looked_ns = time.monotonic_ns()
+        self._looked_ns = time.monotonic_ns()
         self._context = zmq.Context()
         self._addresses: list[str] = []
         self._gatekeeper: Gatekeeper | None = None
@@ -109,6 +107,9 @@ class Daemon:
         if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
             self._swap.follow(self._behind, relay.number, self._end)
         self.latency = self._batches.latency
+        keys = None if self._gatekeeper is None or self._guard is None else (self._gatekeeper, self._guard)
+        parts = self._streams, self._outlet, self.latency, self._gauge
+        self._report = Report(settings, *parts, lambda: self.granted, keys)
         self._entrance = Entrance(
             *(self._router, self._streams, self._batches, self._outlet, self._take, settings.max_batch),
             *(self._guard, self._behind),
@@ -140,10 +141,10 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
-        self._started_ns = time.monotonic_ns()
+        self._report.started_ns = time.monotonic_ns()
         upkeep = self._upkeep
         assert upkeep is not None
-        upkeep.ready(self._started_ns, f"serving {self.served.model[:12]} at {self.frames}")
+        upkeep.ready(self._report.started_ns, f"serving {self.served.model[:12]} at {self.frames}")
         self._collector.begin()
         try:
             while not self._stopping:
@@ -176,7 +177,7 @@ class Daemon:
             self._behind.look_around(now_ns, quiet=not self._batches)
         if now_ns - self._beat_ns > self._settings.heartbeat_s * 1e9:
             self._beat_ns = now_ns
-            self._outlet.beat(self._about_stream)
+            self._outlet.beat(self._report.about_stream)
         if self._collector.due(now_ns, quiet=not self._batches):
             self._collector.collect(now_ns)
         upkeep.turn(now_ns, self._router)
@@ -206,21 +207,7 @@ class Daemon:
 
     def status(self) -> dict[str, Any]:
         """Counters and latencies since the start."""
-        return {
-            "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
-            **self.served.to_fields(),
-            "capacity": self._streams.model.places,
-            "loop": self.granted,
-            "load": round(self._gauge.load()[0], 4),
-            "streams": {stream.name: stream.counters() for stream in self._streams},
-            "clocks": {stream.name: stream.clock.summary() for stream in self._streams},
-            "stale": [stream.name for stream in self._streams if stream.stale],
-            "drift": {stream.name: stream.drift() for stream in self._streams},
-            "models": {stream.name: stream.model.served.model for stream in self._streams},
-            "counters": self._counted(),
-            "latency": {stage: histogram.summary() for stage, histogram in self.latency.items()},
-            **({} if self._tape is None else {"recording": self._tape.status()}),
-        }
+        return self._report.status()
 
     def _listen(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
@@ -308,14 +295,6 @@ class Daemon:
         times = {"t_source_ns": t_source_ns, "t_recv_ns": now_ns, "t_pub_ns": time.monotonic_ns()}
         self._outlet.answer(owner, {"type": "beat", "stream": name, **times})
 
-    def _about_stream(self, name: str) -> dict[str, Any]:
-        """For a heartbeat."""
-        stream = self._streams.find(name)
-        if stream is None:
-            return {}
-        seq = stream.newest_seq if stream.newest_seq >= 0 else None
-        return {"stale": stream.stale, "seq": seq, "clock": stream.clock.summary()}
-
     def _control(self, owner: bytes, kind: str, message: dict[str, Any]) -> None:
         if kind == "status":
             self._outlet.answer(owner, {"type": "status", **self.status()})
@@ -343,35 +322,8 @@ class Daemon:
         stream = self._streams.find(name)
         return self.served if stream is None else stream.model.served
 
-    def _counted(self) -> dict[str, int]:
-        counted = dict(self._outlet.counters)
-        if self._gatekeeper is not None and self._guard is not None:
-            counted["refused connections"] = self._gatekeeper.refused
-            counted["revoked messages"] = self._guard.ignored
-        if self._tape is not None:
-            counted |= self._tape.counted()
-        return counted
-
     def _pieces(self) -> Iterator[dict[str, Any]]:
-        """The board's pieces: each takes microseconds, for frames may come in between."""
-        yield {
-            "model": self.served.model,
-            "engine": self.served.engine,
-            "version": rtseg.__version__,
-            "started_ns": self._started_ns,
-            "capacity": self._streams.model.places,
-            "fresh_s": self._settings.fresh_s,
-            "ready": True,
-            "stopping": self._stopping,
-            "counters": self._counted(),
-            "streams": {},
-        }
-        for stage, histogram in self.latency.items():
-            yield {"latency": {stage: histogram.cumulative()}}
-        streams = list(self._streams)
-        for start in range(0, len(streams), STREAMS_A_PIECE):
-            some = streams[start : start + STREAMS_A_PIECE]
-            yield {"streams": {s.name: [s.last_ns, *stream_counts(s.session.counters, s.refused)] for s in some}}
+        return self._report.pieces(stopping=self._stopping)
 
     def _look_at_tape(self) -> None:
         """Note the state of a stream whose turn it is, between two frames, and tell everybody of a full disk."""

@@ -21,22 +21,20 @@ import msgpack
 import zmq
 
 from rtseg.config import ServeSettings
-from rtseg.errors import RtsegError, ServeError
+from rtseg.errors import ServeError
 from rtseg.serve import relay
 from rtseg.serve.asked import Asked
 from rtseg.serve.claims import REVOKED, Claims
+from rtseg.serve.clients import Clients
 from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
 from rtseg.serve.doors import Doors, all_of
 from rtseg.serve.fanout import Fanout
 from rtseg.serve.gathered import Sums, told_of
-from rtseg.serve.guard import AccessError
 from rtseg.serve.kept import KeptStreams
-from rtseg.serve.load import CapacityError, Gauge
-from rtseg.serve.messages import MessageError, parse_to_daemon
+from rtseg.serve.load import Gauge
 from rtseg.serve.outlet import Outlet
 from rtseg.serve.past import finish_all
 from rtseg.serve.signals import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
-from rtseg.serve.streams import StreamError
 from rtseg.serve.together import Together
 from rtseg.serve.upkeep import Upkeep
 
@@ -74,6 +72,8 @@ class Front:
         self._outlet = Outlet(self._router, self._xpub)
         self._fanout = Fanout(self.workers, self._outlet, self._kept)
         self._together = Together(self.workers, self._outlet, self._kept, self._fanout.serve)
+        parts = self._outlet, self._kept, self._asked, self._claims, self._gauge, self._together
+        self._clients = Clients(settings, self.workers, *parts, self.stop)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -148,9 +148,9 @@ class Front:
         if self._xpub in ready:
             doors.take_subscriptions(lambda parts: self._fanout.subscription(parts[0]))
         if self._router in ready:
-            taken = doors.take_messages(self._from_client, self._frame_from_client)
+            taken = doors.take_messages(self._clients.take, self._clients.take_frame)
         for worker in self.workers:
-            self._hand_on(worker)
+            self._clients.hand_on(worker)
             if worker.commands is not None and worker.commands in ready:
                 taken += all_of(worker.commands, partial(self._said, worker))
                 worker.silent_s = 0.0
@@ -167,7 +167,7 @@ class Front:
         upkeep.turn(now_ns, self._router)
         self._fanout.forget_unwanted()
         for name in self._claims.revoked():
-            self._worker_of(name).send([relay.NOBODY, relay.end(name, REVOKED)])
+            self._clients.worker_of(name).send([relay.NOBODY, relay.end(name, REVOKED)])
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -189,7 +189,9 @@ class Front:
         self._fanout.forget_worker(worker)
         self._together.ended(worker)
         for client in self._asked.give_up():
-            self._refuse(client, None, ServeError("a worker ended before it answered: ask again"), limited=False)
+            self._clients.refuse(
+                client, None, ServeError("a worker ended before it answered: ask again"), limited=False
+            )
 
     def _connected(self, worker: Worker) -> None:
         """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
@@ -198,157 +200,20 @@ class Front:
         self._fanout.connected(worker)
         back = 0
         for name, told in self._kept.restored():
-            if self._worker_of(name) is worker:
+            if self._clients.worker_of(name) is worker:
                 back += 1
                 worker.commands.send_multipart([relay.NOBODY, told])
         for name, reason in self._claims.ending.items():
-            if self._worker_of(name) is worker:
+            if self._clients.worker_of(name) is worker:
                 worker.commands.send_multipart([relay.NOBODY, relay.end(name, reason)])
         for owner, kind, name, data in self._kept.unanswered():
-            if self._worker_of(name) is worker:
+            if self._clients.worker_of(name) is worker:
                 if kind == "hello":
-                    self._contest(owner, name, worker)
+                    self._clients.contest(owner, name, worker)
                 worker.hold(name, owner, time.monotonic_ns(), data)
         if worker.ended_board:
             self._past.add_last_of(worker.ended_board)
         LOG.info("worker %d serves, %d streams are back", worker.number, back)
-
-    def _worker_of(self, stream: str) -> Worker:
-        return self.workers[relay.worker_of(stream, len(self.workers))]
-
-    def _from_client(self, owner: bytes, data: bytes, now_ns: int, parts: int) -> None:
-        """Whatever one client sends, the others are served."""
-        kind: str = "frame"
-        message: dict[str, Any] = {}
-        name: str | None = None
-        seq: int | None = None
-        try:
-            if parts != 1:
-                raise MessageError(f"expected one message part, got {parts}")
-            kind, message = parse_to_daemon(data)
-            stated = message.get("stream")
-            name = stated if isinstance(stated, str) else None
-            seq = message["seq"] if type(message.get("seq")) is int else None
-        except RtsegError as error:
-            self._refuse(owner, None, error)
-        else:
-            self._handle(owner, kind, name, seq, message, data, now_ns)
-
-    def _frame_from_client(self, owner: bytes, name: str, seq: int, data: bytes, now_ns: int) -> None:
-        self._handle(owner, "frame", name, seq, {}, data, now_ns)
-
-    def _handle(
-        self,
-        owner: bytes,
-        kind: str,
-        name: str | None,
-        seq: int | None,
-        message: dict[str, Any],
-        data: bytes,
-        now_ns: int,
-    ) -> None:
-        try:
-            self._check(owner, kind, name, now_ns)
-            if kind in ("status", "load", "stop"):
-                self._control(owner, kind, message, data)
-            elif kind == "frame":
-                self._frame(owner, name or "", seq, data, now_ns)
-            else:
-                self._ask(owner, kind, name or "", message, data, now_ns)
-        except RtsegError as error:
-            self._refuse(owner, name, error, seq, limited=kind == "frame")
-        except Exception as error:
-            if self._refuse(owner, name, error, seq):
-                LOG.exception("a message of stream %r could not be handled", name)
-
-    def _check(self, owner: bytes, kind: str, name: str | None, now_ns: int) -> None:
-        try:
-            self._claims.check(kind, name, now_ns)
-        except ServeError:
-            if name is not None and self._kept.find(name, owner) is not None:
-                self._worker_of(name).send([relay.NOBODY, relay.refused(name)])
-            raise
-
-    def _refuse(
-        self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
-    ) -> bool:
-        return self._outlet.complain(owner, None if name is None else name[:200], seq, error, limited=limited)
-
-    def _frame(self, owner: bytes, name: str, seq: int | None, data: bytes, now_ns: int) -> None:
-        kept = self._kept.find(name, owner)
-        worker = self._worker_of(name)
-        left_out = False if kept is None or seq is None else kept.keep(seq, now_ns, data)
-        if worker.ready:
-            worker.hold(name, owner, now_ns, data)
-        elif kept is None:
-            raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
-        elif left_out:
-            self._outlet.counters["dropped frames"] += 1
-            raise CapacityError(
-                f"worker {worker.number} is being replaced and {kept.most} frames of stream {name!r} wait for it: the "
-                "oldest is left out"
-            )
-
-    def _ask(self, owner: bytes, kind: str, name: str, message: dict[str, Any], data: bytes, now_ns: int) -> None:
-        """A hello, a bye or a beat."""
-        worker = self._worker_of(name)
-        if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
-            return
-        if kind == "hello":
-            self._claims.asked(owner, name)
-        if kind != "beat":
-            self._kept.ask(owner, kind, name, data)
-        if worker.ready:
-            if kind == "hello":
-                self._contest(owner, name, worker)
-            worker.hold(name, owner, now_ns, data)
-
-    def _may_come(self, owner: bytes, name: str, fps: object) -> bool:
-        """Whether the front itself can take one stream more; where not, the hello is answered."""
-        if self._kept.find(name) is not None or not isinstance(fps, int | float):
-            return True
-        try:
-            self._gauge.admit(name[:200], float(fps), self._kept.declared_fps)
-        except CapacityError as error:
-            self._outlet.counters["refused hellos"] += 1
-            self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})
-            return False
-        return True
-
-    def _contest(self, owner: bytes, name: str, worker: Worker) -> None:
-        """Before a hello: a worker cannot see whether a stream's present owner still lives; the front can."""
-        kept = self._kept.find(name)
-        if (
-            kept is not None
-            and kept.owner != owner
-            and not self._outlet.answer(kept.owner, {"type": "contested", "stream": name})
-        ):
-            worker.send([relay.NOBODY, relay.gone(kept.owner)])
-
-    def _control(self, owner: bytes, kind: str, message: dict[str, Any], data: bytes) -> None:
-        if kind == "status":
-            able = [worker for worker in self.workers if worker.ready]
-            if not able:
-                raise ServeError("all workers are starting: ask again")
-            question = self._asked.begin(owner, len(able))
-            for worker in able:
-                worker.hold("", question, time.monotonic_ns(), data)
-            return
-        if not self._settings.control and not self._settings.keys:
-            raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
-        if kind == "stop":
-            LOG.info("asked to stop%s", self._claims.by())
-            self._outlet.answer(owner, {"type": "stopping"})
-            self.stop()
-            return
-        self._together.ask(owner, message, self._claims.by())
-
-    def _hand_on(self, worker: Worker) -> None:
-        worker.hand_on()
-        refused, worker.refused = worker.refused, []
-        for name, owner in refused:
-            reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
-            self._refuse(owner, name, CapacityError(reason))
 
     def _said(self, worker: Worker, parts: list[bytes]) -> None:
         """From a worker to subscribers, to a client, or to the front itself."""

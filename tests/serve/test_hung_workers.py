@@ -53,7 +53,7 @@ def test_a_worker_that_hangs_is_replaced(tiny_bundle: Path, tmp_path: Path, stop
     assert [worker_of(name, 2) for name in names] == [1, 0]
     walks = {name: random_walk(120, 360 + i) for i, name in enumerate(names)}
     with (
-        daemon(tiny_bundle, workers=2, worker_silence_s=1.0, worker_snapshot_s=0.2, record=str(tmp_path)) as child,
+        daemon(tiny_bundle, workers=2, worker_silence_s=2.0, worker_snapshot_s=0.2, record=str(tmp_path)) as child,
         Subscriber(child.predictions, names) as subscriber,
     ):
         publishers = {name: Publisher(child.frames, name, MICE7, 30.0) for name in names}
@@ -77,7 +77,7 @@ def test_a_worker_that_hangs_is_replaced(tiny_bundle: Path, tmp_path: Path, stop
         child.signal(signal.SIGTERM)
         _, err, code = child.rest()
         assert code == 0
-        assert err.count("has given no sign of life for 1.0 s: it is killed") == 1
+        assert err.count("has given no sign of life for 2.0 s: it is killed") == 1
         assert "worker 1 has given no sign of life" in err
     found = [verify(path, tiny_bundle) for path in tmp_path.glob("*.mcap")]
     assert (len(found), sum(f.predictions for f in found), sum(f.differences for f in found)) == (3, 240, 0)

@@ -35,7 +35,7 @@ import numpy as np
 from mcap.reader import make_reader
 
 from rtseg.classifier import Classifier, load
-from rtseg.client import Publisher, Subscriber
+from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.machine import about
@@ -109,6 +109,7 @@ class Round:
                 os.waitpid(subscriber, 0)
                 subscriber = self._subscriber()
             ended = wait_for_end(client, ROUND_S)
+            patiently(lambda: ask_status(self.settings.frames, timeout_s=2.0))  # one that starts knows no SIGTERM yet
             os.kill(daemon, signal.SIGTERM)
             stopped = wait_for_end(daemon, ROUND_S)
             wait_for_end(subscriber, LAST_WORDS_S)

@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from mcap.reader import make_reader
 from rtseg.classifier import Classifier, load
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.config import ServeSettings
-from rtseg.errors import ServeError
+from rtseg.errors import RecordingError, ServeError
 from rtseg.machine import about
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recover import recover
@@ -174,7 +175,7 @@ class Round:
     def _recover_what_is_there(self) -> None:
         """Daemon and writer are dead: the file is torn, and some of it is only in memory."""
         for path in self.folder.glob("rtseg-*.mcap"):
-            done = recover(path, path.with_suffix(".torn.recovered.mcap"))
+            done = patiently(partial(recover, path, path.with_suffix(".torn.recovered.mcap")))  # a killed writer dies
             assert done.copy is not None, "a file whose writer was killed cannot be whole"
             self.notes["bytes recovered from memory"] += done.from_memory
             self.notes["torn files recovered"] += 1
@@ -250,7 +251,7 @@ def patiently(make: Callable[[], Any]) -> Any:
     while True:
         try:
             return make()
-        except ServeError:
+        except (ServeError, RecordingError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

@@ -20,7 +20,9 @@ class ServeSettings:
     max_message_bytes: larger messages are refused unread.
 
     backlog_frames: of one stream, at most so many wait to be stepped; what is beyond is dropped, oldest first, and
-    counted. max_load: a hello is refused where the daemon would be busy for more than this share of the time (0 = any).
+    counted. burst_s: for so long frames that come all at once are left in the socket where half of that waits, and
+    nothing is dropped. max_load: a hello is refused where the daemon would be busy for more than this share of the time
+    (0 = any).
     workers: processes that share the streams, each with `capacity` places; worker_snapshot_s: how often a stream's
     state is kept for a worker that might die; worker_silence_s: one without any sign of life for so long hangs, and is
     replaced. identity: what happens where a tracker seems to have mixed up two animals: `flag` the answer, `swap` them
@@ -55,6 +57,7 @@ class ServeSettings:
     queue_messages: int = 100_000
     max_message_bytes: int = 1_000_000
     backlog_frames: int = 256
+    burst_s: float = 2.0
     max_load: float = 0.0
     workers: int = 1
     worker_snapshot_s: float = 2.0
@@ -104,7 +107,7 @@ class ServeSettings:
             self.worker_silence_s >= 1,
             f"worker_silence_s must be 1 or more (signs of life come five a second), got {self.worker_silence_s}",
         )
-        for name in ("max_load", "rehearse_us", "ahead_us"):
+        for name in ("max_load", "burst_s", "rehearse_us", "ahead_us"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
         require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
         require(0 <= self.priority <= 99, f"priority must lie in 0 .. 99, got {self.priority}")

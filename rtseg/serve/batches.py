@@ -31,6 +31,7 @@ class Batches:
 
     def __init__(self, settings: ServeSettings, streams: Streams, outlet: Outlet, gauge: Gauge) -> None:
         self._backlog_frames, self._max_batch = settings.backlog_frames, settings.max_batch
+        self._many, self._crowded = max(1, settings.backlog_frames // 2), 0
         self._streams, self._outlet, self._gauge = streams, outlet, gauge
         self._counters = outlet.counters
         self._queue: deque[_Waiting] = deque()
@@ -45,6 +46,8 @@ class Batches:
         """A frame has come."""
         self._queue.append((stream, frame, t_recv_ns, time.monotonic_ns(), data))
         stream.waiting += 1
+        if stream.waiting == self._many:
+            self._crowded += 1
         stream.last_ns = t_recv_ns
         if stream.waiting - stream.dropping > self._backlog_frames:
             stream.dropping += 1  # the oldest one, when its turn comes
@@ -56,6 +59,11 @@ class Batches:
             if stream.stale:
                 self._outlet.announce(stream.topic, {"type": "fresh", "seq": frame.seq})
             self.vigil.watch(stream)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether half as many frames wait as may, or more, of some stream."""
+        return self._crowded > 0
 
     def step_all(self) -> None:
         """Until none waits."""
@@ -76,14 +84,14 @@ class Batches:
             answers = _step(batch)
         except Exception as error:
             for stream, frame, _, _, _ in batch:
-                stream.waiting -= 1
+                self._leaves(stream)
                 self.refuse(stream.owner, stream.name, frame.seq, error)
             return len(batch)
         stepped_ns = time.monotonic_ns()
         publish = self._outlet.publish
         for (stream, frame, t_recv_ns, _, _), predictions in zip(batch, answers, strict=True):
             stream.note(frame.seq, t_recv_ns)
-            stream.waiting -= 1
+            self._leaves(stream)
             keep_back = stream.waiting > 0 and stream.hello.policy == "newest"
             for prediction in predictions:
                 publish(stream, prediction, t_recv_ns, keep_back=keep_back)
@@ -115,16 +123,22 @@ class Batches:
             row = queue.popleft()
             stream = row[0]
             if stream.dropping:
+                self._leaves(stream)
                 stream.dropping -= 1
-                stream.waiting -= 1
                 stream.dropped += 1
                 self._counters["dropped frames"] += 1
                 self._say_overload(stream, row[1].seq)
             elif stream.closed:
-                stream.waiting -= 1
+                self._leaves(stream)
             else:
                 batch.append(row)
         return batch
+
+    def _leaves(self, stream: Stream) -> None:
+        """One frame of a stream waits no more."""
+        if stream.waiting == self._many:
+            self._crowded -= 1
+        stream.waiting -= 1
 
     def _say_overload(self, stream: Stream, seq: int) -> None:
         now_ns = time.monotonic_ns()

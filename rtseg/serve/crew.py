@@ -28,6 +28,8 @@ LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
 """A start may compile."""
 AWAKE_S = 0.25
+AT_ONCE = 64
+"""Clients' messages in one to a worker, at most."""
 STOP_S = 10.0
 """How long workers may take to drain."""
 
@@ -111,10 +113,11 @@ class Worker:
 
     def hand_on(self) -> None:
         """Send what is held; what it does not take is `refused`: stream and owner of each message."""
-        if self._held:
-            held, self._held = self._held, []
-            if not self._send([NOBODY, messages([(owner, now_ns, data) for _, owner, now_ns, data in held])]):
-                self.refused += [(stream, owner) for stream, owner, _, _ in held]
+        held, self._held = self._held, []
+        for start in range(0, len(held), AT_ONCE):
+            some = held[start : start + AT_ONCE]
+            if not self._send([NOBODY, messages([(owner, now_ns, data) for _, owner, now_ns, data in some])]):
+                self.refused += [(stream, owner) for stream, owner, _, _ in some]
 
     def send(self, parts: list[bytes]) -> bool:
         """Hand it something, without waiting; whether it took it."""

@@ -111,7 +111,7 @@ class Daemon:
         parts = self._streams, self._outlet, self.latency, self._gauge
         self._report = Report(settings, *parts, lambda: self.granted, keys)
         self._entrance = Entrance(
-            *(self._router, self._streams, self._batches, self._outlet, self._take, settings.max_batch),
+            *(self._router, self._streams, self._batches, self._outlet, self._take, settings),
             *(self._guard, self._behind),
         )
 
@@ -241,9 +241,11 @@ class Daemon:
     def _turn(self, timeout_ms: int) -> bool:
         """Wait for messages, take those that have come, step a batch; whether there was anything to do."""
         ready = self._waiting.wait(timeout_ms)
+        started_ns = time.monotonic_ns()
+        if self._router not in ready:
+            self._entrance.emptied_ns = started_ns
         if not ready and not self._batches:
             return False
-        started_ns = time.monotonic_ns()
         if self._xpub in ready:
             self._outlet.hear_subscriptions(self._served_to)
         if self._router in ready and len(self._batches) < self._settings.queue_messages:

@@ -11,6 +11,7 @@ from typing import cast
 
 import zmq
 
+from rtseg.config import ServeSettings
 from rtseg.frames import Frame
 from rtseg.serve.batches import Batches
 from rtseg.serve.behind import Behind
@@ -28,8 +29,8 @@ TAKEN_AT_ONCE = 4
 class Entrance:
     """Stands between a ROUTER socket and a queue of frames.
 
-    take: whatever is no plain frame of an open stream; the sender's routing id, the bytes, when they came. most: of a
-    batch.
+    take: whatever is no plain frame of an open stream; the sender's routing id, the bytes, when they came. emptied_ns:
+    when nothing waited at the socket any more.
     """
 
     def __init__(
@@ -39,30 +40,50 @@ class Entrance:
         batches: Batches,
         outlet: Outlet,
         take: Callable[[bytes, bytes, int], None],
-        most: int,
+        settings: ServeSettings,
         guard: Guard | None = None,
         behind: Behind | None = None,
     ) -> None:
         self._router, self._streams, self._batches, self._outlet = router, streams, batches, outlet
-        self._take, self._most, self._guard, self._behind = take, most, guard, behind
+        self._take, self._most, self._guard, self._behind = take, settings.max_batch, guard, behind
+        self._burst_ns, self.emptied_ns = int(settings.burst_s * 1e9), 0
         self._intake: Intake | None = None
         self._shape = streams.model.bundle.skeleton.shape
         functions = addresses()
         if functions is not None and behind is None:
-            self._intake = Intake(router, functions, most, self._shape, keyed=guard is not None)
+            self._intake = Intake(router, functions, self._most, self._shape, keyed=guard is not None)
 
     def take_what_waits(self) -> None:
-        """Up to TAKEN_AT_ONCE batches, or a little more from a front."""
-        if self._behind is not None:
-            self._take_from_front(self._behind, TAKEN_AT_ONCE * self._most)
-        elif self._intake is None:
-            self._take_one_by_one(TAKEN_AT_ONCE * self._most)
+        """Up to TAKEN_AT_ONCE batches, or a little more from a front; less of a burst, as long as that may last.
+
+        What waits for longer in the socket than a burst may is more than can be served: it is read, and the queue
+        leaves out what is too much.
+        """
+        now_ns, left = time.monotonic_ns(), TAKEN_AT_ONCE * self._most
+        while left > 0:
+            if self._batches.is_crowded and now_ns - self.emptied_ns < self._burst_ns:
+                return
+            taken = self._take_some()
+            if not taken:
+                self.emptied_ns = now_ns
+                return
+            left -= taken
+
+    def _take_some(self) -> int:
+        """Messages that came with one call, 0 where none waits any more."""
+        if self._intake is not None:
+            messages = self._intake.receive()
+            self._take_many(messages)
+            return len(messages) if len(messages) == self._most else 0
+        taken = 1
+        if self._behind is None:
+            self._take_one(self._router)
         else:
-            for _ in range(TAKEN_AT_ONCE):
-                messages = self._intake.receive()
-                self._take_many(messages)
-                if len(messages) < self._most:
-                    return
+            clients = self._behind.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
+            taken += len(clients)
+            if clients:
+                self._take_many(read_all(clients, self._shape))
+        return taken if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN else 0
 
     def _take_many(self, messages: list[Message]) -> None:
         streams, add, guard, shape = self._streams, self._batches.add, self._guard, self._shape
@@ -80,28 +101,14 @@ class Entrance:
             else:
                 self._complain(owner, parts)
 
-    def _take_from_front(self, behind: Behind, most: int) -> None:
-        while most > 0:
-            clients = behind.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
-            most -= len(clients)
-            if clients:
-                self._take_many(read_all(clients, self._shape))
-            if not cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
-                break
-
-    def _take_one_by_one(self, most: int) -> None:
-        router, guard, clock = self._router, self._guard, time.monotonic_ns
-        for _ in range(most):
-            parts = router.recv_multipart() if guard is None else guard.receive(router)
-            t_recv_ns = clock()
-            if parts is None:
-                pass
-            elif len(parts) == 2:
-                self._take(parts[0], parts[1], t_recv_ns)
-            else:
-                self._complain(parts[0], len(parts) - 1)
-            if not cast(int, router.getsockopt(zmq.EVENTS)) & POLLIN:
-                break
+    def _take_one(self, router: zmq.Socket[bytes]) -> None:
+        parts = router.recv_multipart() if self._guard is None else self._guard.receive(router)
+        if parts is None:
+            return
+        if len(parts) == 2:
+            self._take(parts[0], parts[1], time.monotonic_ns())
+        else:
+            self._complain(parts[0], len(parts) - 1)
 
     def _complain(self, owner: bytes, parts: int) -> None:
         self._outlet.complain(owner, None, None, MessageError(f"expected one message part, got {parts}"))

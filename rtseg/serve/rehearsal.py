@@ -44,7 +44,7 @@ class Rehearsal:
         stream.heard, stream.heard_at = True, 0  # the outlet has heard of no subscription
         self._batches = Batches(settings, self._streams, outlet, Gauge(0.0))
         take = partial(_take, self._streams, self._batches)
-        self._entrance = Entrance(door, self._streams, self._batches, outlet, take, settings.max_batch)
+        self._entrance = Entrance(door, self._streams, self._batches, outlet, take, settings)
         x0, y0, x1, y1 = model.bundle.arena
         rng = np.random.default_rng(0)
         points = rng.uniform((x0, y0), (x1, y1), (*skeleton.shape, 2)).astype("<f4")

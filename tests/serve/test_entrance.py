@@ -51,7 +51,7 @@ class Room:
         for name, skeleton in (("cage1", MICE7), ("cage2", REVERSED)):
             hello = Hello(name, skeleton, 30.0)
             self.streams.open(b"camera", hello, self.streams.check(hello), 1)
-        self.entrance = Entrance(router, self.streams, self.batches, outlet, self.take, SETTINGS.max_batch)
+        self.entrance = Entrance(router, self.streams, self.batches, outlet, self.take, SETTINGS)
         assert xpub.poll(10_000)
         outlet.hear_subscriptions(lambda _: self.streams.model.served)
         assert self.ear.recv_multipart()[0] == b"cage"

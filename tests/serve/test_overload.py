@@ -30,7 +30,7 @@ def classifier(tiny_bundle: Path) -> Classifier:
 def narrow(tiny_bundle: Path, tmp_path: Path) -> Iterator[Child]:
     """A daemon that steps one frame at a time and lets eight wait."""
     addresses = {"frames": f"ipc://{tmp_path}/f", "predictions": f"ipc://{tmp_path}/p"}
-    with daemon(tiny_bundle, **addresses, max_batch=1, backlog_frames=8) as child:
+    with daemon(tiny_bundle, **addresses, max_batch=1, backlog_frames=8, burst_s=0) as child:
         yield child
 
 
@@ -99,6 +99,16 @@ def test_a_backlog_ends_somewhere_and_says_so(narrow: Child) -> None:
     answers = [m for m in heard if isinstance(m, PredictionMessage)]
     assert any(a.quality & (Quality.GAP_FILLED | Quality.RESET) for a in answers)
     assert answers[-1].seq == N - 1
+
+
+def test_a_burst_costs_no_frame(tiny_bundle: Path, classifier: Classifier) -> None:
+    walk = random_walk(N, 30)
+    with daemon(tiny_bundle, max_batch=2, backlog_frames=4) as child:
+        heard, told = burst(child, "all")
+    assert (told[-1]["counters"]["frames"], told[-1]["counters"]["dropped"]) == (N, 0)  # type: ignore[index]
+    answers = [m for m in heard if isinstance(m, PredictionMessage)]
+    probs = np.array([np.concatenate(list(answer.probs.values())) for answer in answers])
+    assert probs.tobytes() == classifier.run(walk).probs.tobytes()
 
 
 def test_a_subscriber_that_does_not_read_costs_the_others_nothing(

@@ -80,12 +80,18 @@ class Grants:
             context.set(zmq.THREAD_AFFINITY_CPU_ADD, cpu)
         return f"loop on {cpus[0]}, network on {', '.join(map(str, cpus[1:] or cpus))}"
 
+    def _has_one_core(self) -> bool:
+        """Whether loop and network share a core."""
+        cpus = self._settings.cpus
+        return len(cpus or (os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else (0, 1))) == 1
+
     def _ask_for_priority(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
         wanted = self._settings.priority
-        if not wanted and (self._settings.busy_poll or self._settings.looks_ahead or not _allows(_BATCH, 0)):
-            return "normal"
         if not wanted:
-            # On the loop's core it would take the core away for every message; this way it takes many at once.
+            polls = self._settings.busy_poll or self._settings.looks_ahead
+            if polls or not self._has_one_core() or not _allows(_BATCH, 0):
+                return "normal"
+            # It would take the core away from the loop for every message; this way it takes many at once.
             context.set(zmq.THREAD_SCHED_POLICY, _BATCH)
             return "normal, network when the loop waits"
         if not hasattr(os, "sched_setscheduler"):

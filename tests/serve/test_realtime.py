@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -33,6 +34,25 @@ def test_busy_pinned_and_rehearsing_it_gives_the_same_answers(tiny_bundle: Path)
         status = ask_status(child.frames)
         assert (status["loop"], status["capacity"]) == (told, 1)
         assert status["counters"]["frames"] == 300  # rehearsals are not counted
+    assert live.predictions.probs.tobytes() == load(tiny_bundle).run(walk).probs.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system knows no SCHED_BATCH")
+@pytest.mark.parametrize(
+    ("changes", "shared"), [({"cpus": CORES[:1]}, True), ({"cpus": CORES[:1], "busy_poll": True}, False)]
+)
+def test_on_a_shared_core_the_network_waits_for_the_loop(
+    tiny_bundle: Path, changes: dict[str, Any], shared: bool
+) -> None:
+    with daemon(tiny_bundle, **changes) as child:
+        assert (child.about["loop"]["priority"] == "normal, network when the loop waits") is shared
+        tasks = Path(f"/proc/{child.process.pid}/task").iterdir()
+        network = [int(task.name) for task in tasks if (task / "comm").read_text().startswith("ZMQbg/IO")]
+        assert network
+        policies = {os.sched_getscheduler(thread) for thread in network}
+        assert policies == {os.SCHED_BATCH if shared else os.SCHED_OTHER}
+        walk = random_walk(40, 51)
+        live = replay(walk, child.frames, speed=None)
     assert live.predictions.probs.tobytes() == load(tiny_bundle).run(walk).probs.tobytes()
 
 

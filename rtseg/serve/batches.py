@@ -42,9 +42,9 @@ class Batches:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, stream: Stream, frame: Frame, t_recv_ns: int, data: bytes) -> None:
-        """A frame has come."""
-        self._queue.append((stream, frame, t_recv_ns, time.monotonic_ns(), data))
+    def add(self, stream: Stream, frame: Frame, t_recv_ns: int, data: bytes, decoded_ns: int = 0) -> None:
+        """A frame has come. decoded_ns: since when it is one; 0 = now."""
+        self._queue.append((stream, frame, t_recv_ns, decoded_ns or time.monotonic_ns(), data))
         stream.waiting += 1
         if stream.waiting == self._many:
             self._crowded += 1

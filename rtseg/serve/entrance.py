@@ -86,15 +86,16 @@ class Entrance:
         return taken if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN else 0
 
     def _take_many(self, messages: list[Message]) -> None:
-        streams, add, guard, shape = self._streams, self._batches.add, self._guard, self._shape
+        plain_stream, add, guard, shape = self._streams.plain, self._batches.add, self._guard, self._shape
+        now_ns = time.monotonic_ns()
         for owner, data, t_recv_ns, plain, parts, sender in messages:
             if guard is not None and sender is not None and not guard.is_from(sender[0].decode(), sender[1]):
                 continue
             if plain is not None:
                 topic, seq, t_source_ns, keypoints, confidence = plain
-                stream = streams.plain(owner, topic, shape)
+                stream = plain_stream(owner, topic, shape)
                 if stream is not None and (guard is None or guard.lets_pass(stream.name, t_recv_ns)):
-                    add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data)
+                    add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data, now_ns)
                     continue
             if parts == 1:
                 self._take(owner, data, t_recv_ns)

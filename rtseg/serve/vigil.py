@@ -36,7 +36,8 @@ class Vigil(Generic[S]):
     def watch(self, stream: S) -> None:
         """A stream has begun to send, or sends again."""
         stream.watched, stream.stale = True, False
-        self._push(stream)
+        self._count += 1
+        heapq.heappush(self._due, (_overdue_ns(stream), self._count, stream))
 
     def next_ns(self) -> int | None:
         """When to ask for `overdue` again; None = never."""
@@ -45,21 +46,20 @@ class Vigil(Generic[S]):
     def overdue(self, now_ns: int) -> list[S]:
         """Streams that have fallen silent since the last call; they are not looked at until they are watched again."""
         silent: list[S] = []
-        while self._due and self._due[0][0] <= now_ns:
-            stream = heapq.heappop(self._due)[2]
-            if stream.closed:
+        due = self._due
+        while due and due[0][0] <= now_ns:
+            stream = due[0][2]
+            then_ns = _overdue_ns(stream)
+            if then_ns > now_ns and not stream.closed:
+                self._count += 1
+                heapq.heapreplace(due, (then_ns, self._count, stream))
                 continue
-            if stream.last_ns + _patience_ns(stream) > now_ns:
-                self._push(stream)
-            else:
+            heapq.heappop(due)
+            if not stream.closed:
                 stream.watched, stream.stale = False, True
                 silent.append(stream)
         return silent
 
-    def _push(self, stream: S) -> None:
-        self._count += 1
-        heapq.heappush(self._due, (stream.last_ns + _patience_ns(stream), self._count, stream))
 
-
-def _patience_ns(stream: Watched) -> int:
-    return int(SILENT_INTERVALS * stream.interval_ns)
+def _overdue_ns(stream: Watched) -> int:
+    return stream.last_ns + int(SILENT_INTERVALS * stream.interval_ns)

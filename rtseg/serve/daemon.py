@@ -127,6 +127,7 @@ class Daemon:
         once = Rehearsal(model, self._settings, self._context)
         once.once()
         once.close()
+        self._entrance.warm_up()
         self._rehearse(model)
         self._waiting.warm_up()
         if self._grants is not None:

@@ -53,6 +53,11 @@ class Doors:
         if functions is not None:
             self._intake = Intake(self.router, functions, AT_ONCE, NO_POINTS, keyed=self.guard is not None)
 
+    def warm_up(self) -> None:
+        """Compile, or load, what takes messages; nobody knows the address yet."""
+        if self._intake is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._intake.receive()
+
     def take_messages(
         self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
     ) -> int:

@@ -53,6 +53,11 @@ class Entrance:
         if functions is not None and behind is None:
             self._intake = Intake(router, functions, self._most, self._shape, keyed=guard is not None)
 
+    def warm_up(self) -> None:
+        """Compile what a front's messages need; the rest is rehearsed."""
+        if self._behind is not None:
+            read_all([(b"", 0, b"")], self._shape)
+
     def take_what_waits(self) -> None:
         """Up to TAKEN_AT_ONCE batches, or a little more from a front; less of a burst, as long as that may last.
 

@@ -98,6 +98,8 @@ class Front:
             if self._stopping:
                 return
             time.sleep(POLL_MS / 1000)
+        if self._doors is not None:
+            self._doors.warm_up()
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""

@@ -48,7 +48,7 @@ class Answers:
     whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is there all the same.
     """
 
-    __slots__ = ("_plain", "events", "labels", "probs", "unsure")
+    __slots__ = ("events", "labels", "probs", "unsure")
 
     def __init__(
         self,
@@ -58,20 +58,6 @@ class Answers:
         unsure: NDArray[np.bool_],
     ) -> None:
         self.probs, self.labels, self.events, self.unsure = probs, labels, events, unsure
-        self._plain: tuple[bytes, list[list[int]], list[list[bool]], list[list[bool]]] | None = None
-
-    def plain(self, row: int) -> tuple[bytes, list[int], list[bool], list[bool]]:
-        """A row as it goes over a wire: its probabilities' bytes (little-endian float32), labels, events, unsure.
-
-        The whole batch is turned into plain values when the first row is asked for: a row alone costs five times as
-        much.
-        """
-        if self._plain is None:
-            data = self.probs.astype("<f4", copy=False).tobytes()
-            self._plain = data, self.labels.tolist(), self.events.tolist(), self.unsure.tolist()
-        data, labels, events, unsure = self._plain
-        size = 4 * self.probs.shape[1]
-        return data[row * size : row * size + size], labels[row], events[row], unsure[row]
 
 
 @dataclass(slots=True, eq=False)

@@ -175,6 +175,7 @@ class Behind:
 
     def _restore(self, message: dict[str, Any], now_ns: int) -> None:
         """As the front knows the stream; where there is a recording, what stands there counts: it is never behind."""
+        self._step_all()  # nothing of other streams may be left out of the recording below
         hello = relay.hello_of(message)
         stream = self._streams.open(message["owner"], hello, self._streams.check(hello), now_ns)
         stream.opened_ns, stream.answers = message["opened_ns"], message["answers"]

@@ -154,7 +154,7 @@ class Front:
         for worker in self.workers:
             self._clients.hand_on(worker)
             if worker.commands is not None and worker.commands in ready:
-                taken += all_of(worker.commands, partial(self._said, worker))
+                all_of(worker.commands, partial(self._said, worker))
                 worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
         self._gauge.add(now_ns - started_ns, taken, now_ns)

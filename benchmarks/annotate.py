@@ -21,16 +21,16 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any library counts the cores
 
-from rtseg import machine
-from rtseg.classifier import Classifier, load
-from rtseg.predictions import write_bouts, write_predictions
+from rtseg.inference.classifier import Classifier, load
+from rtseg.inference.predictions import write_bouts, write_predictions
 from rtseg.recordings.open import read_recordings
+from rtseg.system import machine
 
 STAGES = ("read", "answer", "write")
 
 
 def once(classifier: Classifier, paths: Sequence[Path], out: Path, spent: dict[str, list[float]]) -> int:
-    """Annotate all files, as `rtseg.annotate` does, and add to what every stage took: seconds, processor seconds."""
+    """Annotate all files, as `rtseg annotate` does, and add to what every stage took: seconds, processor seconds."""
     frames = 0
 
     def stage(name: str, work: Callable[[], Any]) -> Any:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle
-from rtseg.engine import onnx_graph
-from rtseg.engine.numba_engine import NumbaEngine
-from rtseg.engine.onnx_engine import OnnxEngine
+from rtseg.bundle.bundle import Bundle
+from rtseg.engine.cpu.numba_engine import NumbaEngine
+from rtseg.engine.onnx import onnx_graph
+from rtseg.engine.onnx.onnx_engine import OnnxEngine
 from rtseg.errors import EngineError
 
 sys.path.insert(0, str(Path(__file__).parent / "gpu"))

@@ -35,18 +35,18 @@ from typing import Any
 import numpy as np
 from mcap.reader import make_reader
 
-from rtseg.classifier import Classifier, load
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.config import ServeSettings
 from rtseg.errors import RecordingError, ServeError
-from rtseg.machine import about
+from rtseg.inference.classifier import Classifier, load
+from rtseg.playback.verify import verify
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recover import recover
 from rtseg.recordings.recording import Recording, clean
 from rtseg.serve.daemon import serve
 from rtseg.serve.front import serve_with_workers
-from rtseg.serve.messages import PredictionMessage, parse_published
-from rtseg.verify import verify
+from rtseg.system.machine import about
+from rtseg.wire.messages import PredictionMessage, parse_published
 
 STREAM = "cage"
 VICTIMS = ("daemon", "writer", "daemon and writer", "client", "subscriber")

@@ -26,12 +26,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any library counts the c
 import numpy as np
 from candidates import CANDIDATES, F32, Step, tcn_size
 
-from rtseg import machine
 from rtseg.bench.roofline import Work, near
 from rtseg.bench.walk import walk
-from rtseg.bundle import Bundle, load_bundle
-from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.engine.cpu.numba_engine import NumbaEngine
 from rtseg.features.extractor import FeatureExtractor
+from rtseg.system import machine
 
 TURNS = 12
 SETTLE_CALLS = 3

@@ -31,13 +31,14 @@ import msgpack
 import numpy as np
 import zmq
 
-from rtseg.classifier import load
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import RtsegError
-from rtseg.machine import about
-from rtseg.predictions import Quality
+from rtseg.frames.skeleton import Skeleton
+from rtseg.inference.classifier import load
+from rtseg.inference.predictions import Quality
 from rtseg.recordings.recording import Recording, clean
-from rtseg.serve.messages import (
+from rtseg.system.machine import about
+from rtseg.wire.messages import (
     Hello,
     PredictionMessage,
     parse_beat,
@@ -46,7 +47,6 @@ from rtseg.serve.messages import (
     parse_load,
     parse_to_daemon,
 )
-from rtseg.skeleton import Skeleton
 
 HANG_S = 30.0
 BATCH = 250
@@ -370,8 +370,8 @@ def run_atheris(n_inputs: int, skeleton: Skeleton, fps: float) -> None:
         import atheris
     except ImportError:
         sys.exit("--atheris needs the package atheris (Linux): pip install atheris")
-    from rtseg import skeleton as skeletons
-    from rtseg.serve import messages
+    from rtseg.frames import skeleton as skeletons
+    from rtseg.wire import messages
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         # Bytes turned at random hardly ever are msgpack: every other input is a message with one thing wrong.

@@ -28,14 +28,14 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber, ask_load
-from rtseg.machine import about
-from rtseg.serve.board import STREAM_COUNTS, Board
-from rtseg.serve.health import HealthProcess
-from rtseg.serve.keys import ClientKey, KeyStore
-from rtseg.serve.latency import BOUNDS_NS
-from rtseg.serve.messages import PredictionMessage
+from rtseg.serve.monitoring.http_process import HealthProcess
+from rtseg.serve.monitoring.shared_status import STREAM_COUNTS, Board
+from rtseg.serve.timing.latency import BOUNDS_NS
+from rtseg.system.machine import about
+from rtseg.wire.keys import ClientKey, KeyStore
+from rtseg.wire.messages import PredictionMessage
 
 RATE = 200.0
 TURN_S = 3.0

@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from serve_process import _name
 
-from rtseg.bench.serve_process import _name
 from rtseg.bench.wire import _Child, _child
-from rtseg.bundle import load_bundle
-from rtseg.machine import about, load_average
-from rtseg.serve.packing import Packing
+from rtseg.bundle.bundle import load_bundle
+from rtseg.system.machine import about, load_average
+from rtseg.wire.prediction_packer import Packing
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, WIRE_FPS, PEER_FPS, WARM_UP = 10, 200.0, 10.0, 60
@@ -129,7 +129,7 @@ class Bench:
         return stack.enter_context(_child(side["name"], arguments, core))
 
     def _role(self, role: str, values: dict[str, Any]) -> list[str]:
-        return ["-m", "rtseg.bench.serve_process", role, json.dumps(values)]
+        return [str(Path(__file__).parent / "serve_process.py"), role, json.dumps(values)]
 
 
 def wire(bench: Bench, seconds: float) -> dict[str, Any]:

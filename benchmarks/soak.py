@@ -24,11 +24,11 @@ import numpy as np
 import zmq
 
 from rtseg.bench.walk import N_FRAMES, walk
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.client import ask_status
 from rtseg.errors import RtsegError
-from rtseg.machine import about, load_average
-from rtseg.serve.messages import Hello, frame_message
+from rtseg.system.machine import about, load_average
+from rtseg.wire.messages import Hello, frame_message
 
 RESULT = Path(__file__).parent / "results" / "soak.json"
 ANSWER_S = 30.0

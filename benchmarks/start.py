@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber
-from rtseg.machine import about, load_average
-from rtseg.serve.messages import PredictionMessage
+from rtseg.system.machine import about, load_average
+from rtseg.wire.messages import PredictionMessage
 
 FLOORS = {"python": "pass", "python and imports": "import numpy, numba, zmq"}
 PACKAGES = ("rtseg", "numpy", "numba", "llvmlite", "pyzmq")

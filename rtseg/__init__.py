@@ -14,34 +14,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtseg.bundle import Bundle, load_bundle
-    from rtseg.classifier import Classifier, load
+    from rtseg.bundle.bundle import Bundle, load_bundle
     from rtseg.client import Publisher, Subscriber
     from rtseg.errors import RtsegError
-    from rtseg.frames import Frame
-    from rtseg.predictions import Prediction, Predictions, Quality
+    from rtseg.frames.frame import Frame
+    from rtseg.frames.skeleton import Skeleton
+    from rtseg.inference.classifier import Classifier, load
+    from rtseg.inference.predictions import Prediction, Predictions, Quality
+    from rtseg.inference.session import Session
     from rtseg.recordings.open import read_recording
     from rtseg.recordings.recording import Recording
-    from rtseg.session import Session
-    from rtseg.skeleton import Skeleton
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Bundle": "bundle",
-    "Classifier": "classifier",
-    "Frame": "frames",
-    "Prediction": "predictions",
-    "Predictions": "predictions",
+    "Bundle": "bundle.bundle",
+    "Classifier": "inference.classifier",
+    "Frame": "frames.frame",
+    "Prediction": "inference.predictions",
+    "Predictions": "inference.predictions",
     "Publisher": "client",
-    "Quality": "predictions",
+    "Quality": "inference.predictions",
     "Recording": "recordings.recording",
     "RtsegError": "errors",
-    "Session": "session",
-    "Skeleton": "skeleton",
+    "Session": "inference.session",
+    "Skeleton": "frames.skeleton",
     "Subscriber": "client",
-    "load": "classifier",
-    "load_bundle": "bundle",
+    "load": "inference.classifier",
+    "load_bundle": "bundle.bundle",
     "read_recording": "recordings.open",
 }
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg.bundle import load_bundle
-from rtseg.ethogram import draw_ethogram
-from rtseg.predictions import write_predictions
-from rtseg.replay import replay
-from rtseg.report import print_latency, watch
+from rtseg.bundle.bundle import load_bundle
+from rtseg.evaluation.ethogram import draw_ethogram
+from rtseg.inference.predictions import write_predictions
+from rtseg.playback.replay import replay
 from rtseg.simulate.tasks import simulate_sequence
+from rtseg.terminal.tables import print_latency, watch
 
 BUNDLE = Path("engines/mice-sim")
 OUT = Path("demo-output")

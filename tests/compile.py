@@ -15,7 +15,7 @@ from tests.conftest import REPO
 
 def engine() -> None:
     """The network's step, for matrices in float32 and in float16."""
-    from rtseg.engine.numba_engine import NumbaEngine
+    from rtseg.engine.cpu.numba_engine import NumbaEngine
     from tests.engine.networks import SPECS, bundle_of, features_of
 
     spec = SPECS["small"]

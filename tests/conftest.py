@@ -29,11 +29,11 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a small network with random weights: MICE7, two heads, a receptive field of some seconds."""
     import numpy as np
 
-    from rtseg.bundle import Bundle, save_bundle
+    from rtseg.bundle.bundle import Bundle, save_bundle
+    from rtseg.bundle.network import NetworkSpec
     from rtseg.features.spec import FeatureSpec
-    from rtseg.network import NetworkSpec
+    from rtseg.frames.skeleton import MICE7
     from rtseg.recordings.heads import Head
-    from rtseg.skeleton import MICE7
 
     spec = FeatureSpec()
     heads = (

@@ -17,8 +17,8 @@ import msgpack
 import numpy as np
 import zmq
 
+from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.recordings.recording import Recording, clean
-from rtseg.skeleton import MICE7, Skeleton
 
 REPO = Path(__file__).parent.parent
 TIMEOUT_S = 60.0

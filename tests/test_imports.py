@@ -1,11 +1,12 @@
-"""The imports of every file of the package, read with ast, held to the order of DESIGN, section 3.
+"""The imports of every file of the package, read with ast, held to one order of rooms.
 
-A new part of the package gets its line in FLOORS, and with it a decision about what it may use.
+A new room gets its place in ROOMS, and with it a decision about what it may use. ARCHITECTURE.md prints this order.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,40 +14,58 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "rtseg"
 
-# From the ground up. A part may import from lower floors, and on its own floor from parts that stand before it.
-FLOORS = (
-    ("errors", "logs", "pointers", "stamps", "machine", "nvidia", "config", "skeleton"),
-    ("frames", "records", "resampling"),
-    ("recorder",),
-    ("recordings",),
-    ("features",),
-    ("simulate", "network", "predictions"),
-    ("bundle",),
-    ("model", "engine", "decoding", "abstention", "triggers"),
-    ("stages", "session"),
-    ("classifier",),
-    ("metrics", "statistics", "reliability", "breakdown", "provenance", "ethogram", "annotate", "evaluate"),
-    ("scaling", "reliability_plot", "calibrate", "precision", "model_card"),
-    ("training", "study"),
-    ("serve",),
-    ("comeback", "connection", "client", "replay", "recorded", "verify", "bench"),
-    ("paper",),
-    ("progress", "report", "daemon_report", "plan_report", "doctor"),
-    ("cli",),
+# From the ground up. A room may import from rooms that stand before it; two files (`errors`, `__main__`) stand outside.
+ROOMS = (
+    "errors",
+    "system",
+    "compiled",
+    "config",
+    "frames",
+    "features",
+    "recorder",
+    "wire",
+    "recordings",
+    "client",
+    "bundle",
+    "simulate",
+    "model",
+    "engine",
+    "inference",
+    "evaluation",
+    "serve",
+    "bench",
+    "training",
+    "precision",
+    "playback",
+    "study",
+    "paper",
+    "terminal",
+    "cli",
 )
-ORDER = [part for floor in FLOORS for part in floor]
-APART = {("features", "recordings")}
-"""Lower, and still none of its business: DESIGN puts the two side by side."""
+INNER = {
+    "engine": ("base", "rounds", "cpu", "onnx", "torch_engine", "parity", "cuda", "tensorrt", "select"),
+    "recordings": (
+        *("text", "recording", "bouts", "toml_table", "labels", "poses"),
+        *("calms21", "calms21_counts", "heads", "open", "sources", "dataset"),
+    ),
+    "serve": (
+        *("access", "timing", "streams", "recording", "publish", "monitoring", "workers", "loop"),
+        *("daemon", "worker", "front"),
+    ),
+}
+"""The same within rooms that have rooms of their own."""
+APART = {("recordings", "features")}
+"""Lower, and still none of its business: features are made of frames, wherever those come from."""
 
 TORCH = (
     "rtseg/model/",
     "rtseg/training/",
     "rtseg/engine/torch_engine.py",
-    "rtseg/engine/cuda_engine.py",
+    "rtseg/engine/cuda/cuda_engine.py",
     "rtseg/bench",
     "rtseg/paper/timing.py",
 )
-TENSORRT = "rtseg/engine/tensorrt_library.py"
+TENSORRT = "rtseg/engine/tensorrt/tensorrt_library.py"
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 HEAVY = {
     "pandas",
@@ -61,7 +80,7 @@ HEAVY = {
     "onnxruntime",
     "xgboost",
 }
-TRITON = "rtseg/engine/cuda_kernel.py"
+TRITON = "rtseg/engine/cuda/cuda_kernel.py"
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -70,8 +89,23 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE.parent).as_posix()
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def place_of(module: str) -> tuple[str, str]:
+    """A module's room, and its place within that where the room has inner ones, as serve and loop.
+
+    "" stands for a room's table of contents.
+    """
+    parts = [*module.split(".")[1:], ""]
+    return parts[0], parts[1] if parts[0] in INNER else ""
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _holds(package: str, name: str) -> bool:
+    """Whether `name` is a module of a package of rtseg's, or anything at all of rtseg itself."""
+    folder = PACKAGE.parent.joinpath(*package.split("."))
+    return package == "rtseg" or (package.startswith("rtseg.") and (folder / f"{name}.py").is_file())
 
 
 def imports_of(path: Path, *, everywhere: bool = True) -> Iterator[tuple[int, str]]:
@@ -89,8 +123,8 @@ def imports_of(path: Path, *, everywhere: bool = True) -> Iterator[tuple[int, st
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(path)}, line {node.lineno}: imports are absolute here"
             module = node.module or ""
-            # `from rtseg import frames` imports the module rtseg.frames.
-            yield from ((node.lineno, f"{module}.{a.name}" if module == "rtseg" else module) for a in node.names)
+            # `from rtseg.engine import parity` imports the module rtseg.engine.parity.
+            yield from ((node.lineno, f"{module}.{a.name}" if _holds(module, a.name) else module) for a in node.names)
         pending += ast.iter_child_nodes(node)
 
 
@@ -100,29 +134,89 @@ def used_of_rtseg(path: Path) -> set[str]:
     return {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "rtseg"}
 
 
-def test_every_part_has_its_place() -> None:
-    unknown = {part_of(path) for path in FILES} - set(ORDER) - {"__init__", "__main__"}
-    assert not unknown, f"{unknown} stand on no floor: add them to FLOORS in tests/test_imports.py"
-    assert len(set(ORDER)) == len(ORDER)
+def test_every_room_has_its_place() -> None:
+    found = {place_of(module_of(path)) for path in FILES}
+    unknown = {room for room, _ in found} - set(ROOMS) - {"", "__main__"}
+    assert not unknown, f"{unknown} stand nowhere: add them to ROOMS in tests/test_imports.py"
+    assert {room for room, _ in found} >= set(ROOMS)
+    for room, order in INNER.items():
+        assert {inner for where, inner in found if where == room} - {""} == set(order), (
+            f"INNER[{room!r}] is not its files"
+        )
+        assert len(set(order)) == len(order)
+    assert len(set(ROOMS)) == len(ROOMS)
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """Whether the tables let one module of rtseg import another."""
+    (room, inner), (other, other_inner) = place_of(importer), place_of(imported)
+    if room in ("", "__main__"):
+        return room == "__main__" and other == "cli"
+    if room != other:
+        return ROOMS.index(other) < ROOMS.index(room) and (room, other) not in APART
+    if room not in INNER or inner in ("", other_inner):
+        return True
+    return other_inner in INNER[room] and INNER[room].index(other_inner) < INNER[room].index(inner)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_go_one_way(path: Path) -> None:
-    part = part_of(path)
-    if part in ("__init__", "__main__"):
-        allowed = set() if part == "__init__" else {"cli"}
-    else:
-        allowed = {p for p in ORDER[: ORDER.index(part) + 1] if (part, p) not in APART}
+    importer = module_of(path)
     for line, module in imports_of(path):
-        top, _, rest = module.partition(".")
         if module == "rtseg":
             used = used_of_rtseg(path)
             assert used <= {"__version__", "__file__"}, f"{name_of(path)} uses {used}: import the module that is meant"
-        elif top == "rtseg":
-            target = rest.split(".")[0]
-            assert target in allowed or target == "__version__", (
-                f"{name_of(path)}, line {line}: {part} imports {module}, which is above it or beside it"
-            )
+        elif module.startswith("rtseg.") and module != "rtseg.__version__":
+            assert may_import(importer, module), f"{name_of(path)}, line {line}: imports {module}, which is above it"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "allowed"),
+    [
+        ("rtseg.serve.loop.dispatch", "rtseg.serve.publish.outlet", True),
+        ("rtseg.serve.publish.outlet", "rtseg.serve.loop.dispatch", False),
+        ("rtseg.serve.loop.dispatch", "rtseg.serve.daemon", False),
+        ("rtseg.serve.loop.dispatch", "rtseg.serve.loop.receiver", True),
+        ("rtseg.engine.cpu.lanes", "rtseg.engine.onnx.step_file", False),
+        ("rtseg.engine.cpu.lanes", "rtseg.bundle", True),
+        ("rtseg.bundle.bundle", "rtseg.engine.base", False),
+        ("rtseg.recordings.open", "rtseg.features.spec", False),
+        ("rtseg", "rtseg.errors", False),
+        ("rtseg.__main__", "rtseg.cli", True),
+    ],
+)
+def test_the_tables_are_read_as_they_are_meant(importer: str, imported: str, allowed: bool) -> None:
+    assert may_import(importer, imported) == allowed
+
+
+MOST_FILES, MOST_LINES = 14, 400
+LONGER = {
+    "rtseg/features/kernels.py": "the feature groups in the order in which a frame passes them",
+    "rtseg/serve/daemon.py": "to be split",
+    "rtseg/inference/session.py": "to be split",
+    "rtseg/engine/onnx/onnx_graph.py": "one graph, written down once",
+}
+"""Files over MOST_LINES, each with its reason."""
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=name_of)
+def test_no_folder_is_a_heap(folder: Path) -> None:
+    here = [path.name for path in FILES if path.parent == folder and path.name != "__init__.py"]
+    assert len(here) <= MOST_FILES, f"{name_of(folder)} has {len(here)} files: give those that belong together a room"
+
+
+def test_no_file_is_too_long() -> None:
+    long = {name_of(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES}
+    assert long == set(LONGER), "split what is new here, or write down why it is one thing; strike what is shorter now"
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES} - {PACKAGE}), ids=name_of)
+def test_a_room_says_what_it_is_for_and_what_is_in_it(folder: Path) -> None:
+    contents = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    here = {path.stem for path in FILES if path.parent == folder} | {path.name for path in folder.iterdir()}
+    missing = {n for n in here if (folder / n).is_dir() or (folder / f"{n}.py").is_file()} - {"__init__", "__pycache__"}
+    missing -= {name for name in missing if re.search(rf"^{name}\b", contents, re.MULTILINE)}
+    assert not missing, f"{name_of(folder)}/__init__.py has no line that begins with {', '.join(sorted(missing))}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -39,13 +39,24 @@ def test_importing_rtseg_imports_nothing_heavy(statement: str) -> None:
     assert not loaded_by(statement) & HEAVY
 
 
-@pytest.mark.parametrize("module", ["session", "classifier", "serve.daemon", "client", "replay", "metrics", "evaluate"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "inference.session",
+        "inference.classifier",
+        "serve.daemon",
+        "client",
+        "playback.replay",
+        "evaluation.metrics",
+        "evaluation.evaluate",
+    ],
+)
 def test_serving_imports_no_torch(module: str) -> None:
     assert not loaded_by(f"import rtseg.{module}") & SERVING
 
 
 def test_a_client_needs_no_compiler() -> None:
-    assert not loaded_by("import rtseg.client") & {"numba", "llvmlite", "safetensors"}
+    assert not loaded_by("import rtseg.client.publisher") & {"numba", "llvmlite", "safetensors"}
 
 
 def test_loading_a_bundle_and_stepping_imports_no_torch(tiny_bundle: object) -> None:

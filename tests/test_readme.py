@@ -16,8 +16,8 @@ import typer
 
 from rtseg import cli
 from rtseg.client import Subscriber
-from rtseg.serve.messages import StreamEvent
-from rtseg.skeleton import MICE7
+from rtseg.frames.skeleton import MICE7
+from rtseg.wire.messages import StreamEvent
 from tests.live import REPO, TIMEOUT_S, daemon
 
 README = (REPO / "README.md").read_text(encoding="utf-8")

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from rtseg import nvidia
-from rtseg.bundle import Bundle, load_bundle
+from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError, RtsegError
+from rtseg.system import nvidia
 
 WARM_UP_S = 0.5
 LOWEST_COUNT = 20
@@ -39,8 +39,8 @@ def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
 
 def build(name: str, bundle: Bundle, batches: list[int]) -> None:
     """Plans for a TensorRT candidate, in the first flavour that makes one here. Raises EngineError where none does."""
-    from rtseg.engine.build import asked, build_plans
-    from rtseg.engine.tensorrt_library import FLAVOURS, installed
+    from rtseg.engine.tensorrt.build import asked, build_plans
+    from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS, installed
 
     reasons = []
     for flavour in (flavour for flavour in FLAVOURS if installed(flavour) is not None):
@@ -101,7 +101,7 @@ def main(name: str, bundle: str, batches: list[int], seconds: float, device: str
         _floors(bundle, batches)
         return
     from rtseg.engine.parity import MARGIN, largest_difference
-    from rtseg.engine.tensorrt_engine import TOLERANCES
+    from rtseg.engine.tensorrt.tensorrt_engine import TOLERANCES
 
     loaded = load_bundle(bundle)
     if name.startswith("tensorrt") and not isinstance(nvidia.gpus(), str):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtseg.network import NetworkSpec
+from rtseg.bundle.network import NetworkSpec
 
 COPY_BYTES = 1 << 30
 PRODUCT = 4096

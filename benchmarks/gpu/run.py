@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rtseg import machine, nvidia
-from rtseg.bundle import load_bundle
-from rtseg.network import NetworkSpec
+from rtseg.bundle.bundle import load_bundle
+from rtseg.bundle.network import NetworkSpec
+from rtseg.system import machine, nvidia
 
 HERE = Path(__file__).parent
 BATCHES = (1, 16, 64, 1024, 16384)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError
-from rtseg.network import NetworkSpec
 
 F32 = NDArray[np.float32]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.engine.lanes import LANES, add, load, muladd, store
-from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.engine.cpu.lanes import LANES, add, load, muladd, store
+from rtseg.engine.cpu.numba_engine import NumbaEngine
 
 F32 = NDArray[np.float32]
 N = np.uintp(LANES)

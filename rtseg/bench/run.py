@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtseg import machine
-from rtseg.bundle import Bundle, load_bundle
+from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.errors import SettingError
+from rtseg.system import machine
 
 SCHEMA = 1
 PARTS = ("features", "engine", "session", "wire", "load")

@@ -9,17 +9,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg import frames
 from rtseg.bench.roofline import Work
 from rtseg.bench.timing import Part, Ratio, Role, Row, interleaved
 from rtseg.bench.walk import N_FRAMES, walk
-from rtseg.bundle import Bundle
+from rtseg.bundle.bundle import Bundle
 from rtseg.engine.base import Engine
-from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.engine.cpu.numba_engine import NumbaEngine
 from rtseg.engine.select import make_engine
 from rtseg.errors import RtsegError
 from rtseg.features.extractor import FeatureExtractor
-from rtseg.session import SessionPool
+from rtseg.frames.frame import checked_frame
+from rtseg.inference.session import SessionPool
 
 F32 = NDArray[np.float32]
 Cases = dict[str, Callable[[], object]]
@@ -105,7 +105,7 @@ def session_part(bundle: Bundle, seconds: float) -> Part:
 
     def live() -> None:
         t = next(turn)
-        frame = frames.frame(keypoints[t], confidence[t], shape=shape, seq=next(numbers), stream="bench")
+        frame = checked_frame(keypoints[t], confidence[t], shape=shape, seq=next(numbers), stream="bench")
         session.step(frame)
 
     extractor, engine = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps), make_engine(bundle)
@@ -128,7 +128,7 @@ def session_part(bundle: Bundle, seconds: float) -> Part:
 
 
 def _onnx_engines(bundle: Bundle) -> dict[str, Engine]:
-    from rtseg.engine.onnx_engine import OnnxEngine
+    from rtseg.engine.onnx.onnx_engine import OnnxEngine
 
     spec, weights = bundle.network, bundle.weights
     return {f"onnx, {form.replace('_', ' ')}": OnnxEngine(spec, weights, 1, form) for form in ("in_place", "shifted")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle
+from rtseg.bundle.bundle import Bundle
 
 F32 = NDArray[np.float32]
 N_FRAMES = 512

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import rtseg
 from rtseg.bench.timing import ROUNDS, Part, Ratio, Role, Row
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.errors import RtsegError
 
 Transport = Literal["ipc", "tcp"]

@@ -19,9 +19,9 @@ import zmq
 from numpy.typing import NDArray
 
 from rtseg.bench.walk import N_FRAMES, walk
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.client import QUEUE_MESSAGES, Publisher, Subscriber
-from rtseg.serve.messages import VERSION, PredictionMessage, frame_message
+from rtseg.wire.messages import VERSION, PredictionMessage, frame_message
 
 SILENCE_S = 3.0
 """A turn's messages that have not come after this long without any are lost."""

@@ -16,7 +16,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="All findings as JSON.")] = False,
 ) -> None:
     """What this machine has for serving, which engine `auto` takes here and why, and what would make it better."""
-    from rtseg.doctor import examine, print_report
+    from rtseg.terminal.doctor import examine, print_report
 
     report = examine(bundle)
     if as_json:
@@ -41,10 +41,10 @@ def build(
     ] = None,
 ) -> None:
     """Build TensorRT plans of a bundle; for a GPU that is elsewhere, too."""
-    from rtseg.bundle import load_bundle
-    from rtseg.engine.build import asked, build_plans
-    from rtseg.plan_report import print_plans
-    from rtseg.progress import counting
+    from rtseg.bundle.bundle import load_bundle
+    from rtseg.engine.tensorrt.build import asked, build_plans
+    from rtseg.terminal.plan_table import print_plans
+    from rtseg.terminal.progress import counting
 
     wish = asked(engine, precision, batch, target)
     loaded = load_bundle(bundle)

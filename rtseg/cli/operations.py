@@ -27,7 +27,7 @@ def keys_new(
     out: Annotated[Path | None, typer.Option("--out", help="The key file; default NAME.key here.")] = None,
 ) -> None:
     """Let a new key in, and write the file that its owner needs."""
-    from rtseg.serve.keys import KeyStore, default_folder, make_key_file
+    from rtseg.wire.keys import KeyStore, default_folder, make_key_file
 
     file = out or Path(f"{name}.key")
     store = KeyStore(keys or default_folder())
@@ -44,8 +44,8 @@ def keys_list(
     """Show the keys that are let in."""
     from dataclasses import asdict
 
-    from rtseg.daemon_report import print_keys
-    from rtseg.serve.keys import KeyStore, default_folder
+    from rtseg.terminal.daemon_status import print_keys
+    from rtseg.wire.keys import KeyStore, default_folder
 
     grants, problems = KeyStore(keys or default_folder()).grants()
     rows = sorted(grants.values(), key=lambda grant: grant.name)
@@ -63,7 +63,7 @@ def keys_revoke(
     keys: Folder = None,
 ) -> None:
     """Let a key in no more; a running daemon ends its streams and connections within a second."""
-    from rtseg.serve.keys import KeyStore, default_folder
+    from rtseg.wire.keys import KeyStore, default_folder
 
     grant = KeyStore(keys or default_folder()).revoke(name)
     typer.echo(f"key {grant.name!r} ({', '.join(grant.roles)}) is revoked")
@@ -78,7 +78,7 @@ def status(
 ) -> None:
     """Ask a running daemon how it is."""
     from rtseg.client import ask_status
-    from rtseg.daemon_report import print_status
+    from rtseg.terminal.daemon_status import print_status
 
     about = ask_status(address, timeout_s=timeout, key=key)
     if as_json:

@@ -28,7 +28,7 @@ def paper(
 ) -> None:
     """Train every system of the paper and print its Tables I to V beside its figures; a killed run goes on."""
     from rtseg.paper.tables import print_report
-    from rtseg.progress import comparing
+    from rtseg.terminal.progress import comparing
 
     try:
         from rtseg.paper.plan import Options

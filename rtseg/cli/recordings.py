@@ -36,7 +36,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write the predictions in a recording as CSV, as they were published: a row a frame, and a row a bout."""
-    from rtseg.recorded import export as run
+    from rtseg.playback.export import export as run
 
     for done in run(recording, out, overwrite=overwrite):
         if done.other:
@@ -46,7 +46,7 @@ def export(
 
 def verify(recording: Path, bundle: Path | None) -> None:
     """`rtseg replay --verify`: exit status 1 where an answer differs."""
-    from rtseg.verify import verify as run
+    from rtseg.playback.verify import verify as run
 
     found = run(recording, bundle)
     about = f"{found.predictions} predictions and {found.snapshots} snapshots of {found.frames} frames compared"

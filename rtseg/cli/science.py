@@ -23,8 +23,8 @@ def simulate(
     minutes: Annotated[float, typer.Option(help="Length of each sequence.")] = 3.0,
 ) -> None:
     """Write simulated mice in CalMS21's official layout, with a dataset file for training."""
-    from rtseg.progress import counting
     from rtseg.simulate.files import simulate_dataset
+    from rtseg.terminal.progress import counting
 
     counts = _three(sequences)
     with counting("simulating") as progress:
@@ -44,7 +44,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
-    from rtseg.progress import training
+    from rtseg.terminal.progress import training
 
     try:
         from rtseg.training.export import train_bundle
@@ -63,7 +63,7 @@ def train(
             report=report,
             progress=say,
         )
-    from rtseg.report import print_scores
+    from rtseg.terminal.tables import print_scores
 
     print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
     typer.echo(f"bundle written to {out}")
@@ -79,10 +79,10 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file.")] = None,
 ) -> None:
     """Score a bundle on labelled recordings, through the Session that serves."""
-    from rtseg.classifier import load
-    from rtseg.evaluate import evaluate as score
+    from rtseg.evaluation.evaluate import evaluate as score
+    from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
-    from rtseg.report import print_scores
+    from rtseg.terminal.tables import print_scores
 
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,8 +29,8 @@ def annotate(
     head: HeadNames = None,
 ) -> None:
     """Write the model's answers about recordings: a row a frame, and a row a bout."""
-    from rtseg.annotate import annotate as run
-    from rtseg.classifier import load
+    from rtseg.inference.annotate import annotate as run
+    from rtseg.inference.classifier import load
 
     classifier = load(bundle, engine, identity=identity, heads=head or ())
     for done in run(classifier, recordings, out, fps=fps, overwrite=overwrite, resample=resample):
@@ -55,12 +55,12 @@ def serve(
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
     from rtseg import config
-    from rtseg.classifier import load
     from rtseg.config import ServeSettings
     from rtseg.engine.select import note_unused
-    from rtseg.logs import background
+    from rtseg.inference.classifier import load
     from rtseg.serve.daemon import serve as run
     from rtseg.serve.front import serve_with_workers
+    from rtseg.system.log_setup import background
 
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
     given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
@@ -99,10 +99,10 @@ def replay(
         from rtseg.cli.recordings import verify as compare
 
         return compare(recording, bundle)
-    from rtseg.predictions import write_predictions
+    from rtseg.inference.predictions import write_predictions
+    from rtseg.playback.replay import replay as play
     from rtseg.recordings.open import read_recording
-    from rtseg.replay import replay as play
-    from rtseg.report import print_latency, watch
+    from rtseg.terminal.tables import print_latency, watch
 
     times = _speed(speed)
     source = read_recording(recording, fps=fps, name=name)
@@ -125,7 +125,7 @@ def listen(
 ) -> None:
     """Print predictions as they are published, one JSON line each."""
     from rtseg.client import Subscriber
-    from rtseg.report import prediction_line
+    from rtseg.terminal.tables import prediction_line
 
     with Subscriber(address, streams or (), timeout_s=timeout, key=key) as subscriber:
         for prediction in subscriber:

@@ -138,7 +138,7 @@ def decoding(
 @contextmanager
 def _training() -> Iterator[dict[str, Any]]:
     """What a study that trains is told beside its own settings; a package that is missing is named."""
-    from rtseg.progress import training
+    from rtseg.terminal.progress import training
 
     try:
         with training() as (report, bar):

@@ -51,10 +51,10 @@ def calibrate(
         return
     if set_:
         raise typer.BadParameter("--set goes with --int8 or --fp16 (int8_largest=0.2): nothing else here has settings")
-    from rtseg.calibrate import calibrate as run
-    from rtseg.model_card import write_card
+    from rtseg.bundle.model_card import write_card
+    from rtseg.evaluation.calibrate import calibrate as run
     from rtseg.recordings.dataset import load_dataset
-    from rtseg.report import print_calibration
+    from rtseg.terminal.tables import print_calibration
 
     thresholds = dict(_threshold(text) for text in abstain or ())
     command = (
@@ -91,10 +91,10 @@ def _judge(
     fp16: bool,
 ) -> None:
     from rtseg.config import PrecisionSettings, from_plain
-    from rtseg.engine.onnx_nodes import PRECISIONS
+    from rtseg.engine.onnx.onnx_nodes import PRECISIONS
     from rtseg.precision.judge import judge, require_accepted
     from rtseg.recordings.dataset import load_dataset
-    from rtseg.report import print_precisions
+    from rtseg.terminal.tables import print_precisions
 
     command = f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split}"
     command += " --fp16" * fp16 + f" --int8 --ranges {ranges}" * int8
@@ -125,10 +125,10 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
 ) -> None:
     """Say how far one bundle is ahead of another on the same recordings, and whether chance would do as well."""
-    from rtseg.classifier import load
-    from rtseg.evaluate import compare as run
+    from rtseg.evaluation.evaluate import compare as run
+    from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
-    from rtseg.report import print_comparison
+    from rtseg.terminal.tables import print_comparison
 
     pair = load(ours, engine), load(theirs, engine)
     report = run(*pair, load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
@@ -141,7 +141,7 @@ def compare(
 @app.command()
 def step(bundle: Bundle) -> None:
     """Write a bundle's step as ONNX into it, for engines other than numba and cuda; nothing else changes."""
-    from rtseg.engine.step_file import write_step
+    from rtseg.engine.onnx.step_file import write_step
 
     path = write_step(bundle)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes")
@@ -150,7 +150,7 @@ def step(bundle: Bundle) -> None:
 @app.command()
 def card(bundle: Bundle) -> None:
     """Write a bundle's model card: data, scores, limits, and what it must not be used for."""
-    from rtseg.model_card import write_card
+    from rtseg.bundle.model_card import write_card
 
     typer.echo(str(write_card(bundle)))
 

@@ -9,7 +9,7 @@ from rtseg.config.checks import require
 
 @dataclass(frozen=True)
 class DecodingSettings:
-    """From probabilities to bouts; see `rtseg.decoding`."""
+    """From probabilities to bouts; see `rtseg.inference.decoding`."""
 
     margin: float = 0.0
     min_bout_frames: int = 1

@@ -52,7 +52,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class CellSettings:
-    """A recurrent cell of the multitask network: `rtseg.network.Cell`."""
+    """A recurrent cell of the multitask network: `rtseg.bundle.network.Cell`."""
 
     encoder: int = 96
     hidden: int = 128

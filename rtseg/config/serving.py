@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rtseg.config.checks import require
@@ -119,3 +120,34 @@ class ServeSettings:
         for name in ("record_buffer_mb", "record_snapshot_s", "record_sync_s"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
         require(bool(self.record) or not self.resume, "resume needs record: the folder that holds the recordings")
+
+
+@dataclass(frozen=True)
+class WorkerPlace:
+    """A worker's place behind a front.
+
+    predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
+    front's process. number: this worker's. run: the front's, a random name; since_ns: when it began (since 1970).
+    replaces: whether this worker takes the place of one that ended. board: the file of its board, "" = none.
+    """
+
+    predictions: str
+    every_s: float
+    parent: int
+    number: int
+    run: str
+    since_ns: int
+    replaces: bool
+    board: str
+
+    def about(self) -> dict[str, str]:
+        """For a recording's metadata."""
+        return {"run": self.run, "worker": str(self.number)}
+
+    def is_own(self, session: Mapping[str, str]) -> bool:
+        """Whether a recording's metadata are those of a worker whose place this one has."""
+        return session.get("run") == self.run and session.get("worker") == str(self.number)
+
+    def may_read(self, session: Mapping[str, str]) -> bool:
+        """Whether a recording's streams are no other worker's."""
+        return session.get("run") != self.run or self.is_own(session)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.network import NetworkSpec
+from rtseg.bundle.network import NetworkSpec
 
 
 class Engine(ABC):

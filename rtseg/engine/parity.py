@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle
+from rtseg.bundle.bundle import Bundle
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError
 
@@ -44,7 +44,7 @@ def require(engine: Engine, bundle: Bundle, tolerance: float | None = None, n_ba
 
 def largest_difference(engine: Engine, bundle: Bundle, n_batches: int | None = None, seed: int = 0) -> float:
     """What `require` compares: random frames of several streams, begun one after the other, one reset on the way."""
-    from rtseg.engine.numba_engine import NumbaEngine
+    from rtseg.engine.cpu.numba_engine import NumbaEngine
 
     n_streams = min(STREAMS, engine.capacity)
     n_batches = _enough(bundle) if n_batches is None else n_batches

@@ -6,11 +6,11 @@ import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from rtseg import nvidia
-from rtseg.bundle import Bundle
+from rtseg.bundle.bundle import Bundle
 from rtseg.config import OnnxSettings
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError, RtsegError
+from rtseg.system import nvidia
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
 def why_not(name: str) -> str | None:
     """Why an engine cannot run here, in one line; None = it can, as far as can be told without loading its library."""
     if name == "tensorrt":
-        from rtseg.engine import tensorrt_engine
+        from rtseg.engine.tensorrt import tensorrt_engine
 
         return tensorrt_engine.available()
     if name == "cuda":
-        from rtseg.engine import cuda_engine
+        from rtseg.engine.cuda import cuda_engine
 
         return cuda_engine.available()
     needs = {"onnx": ("onnxruntime",), "torch": ("torch",)}.get(name, ())
@@ -102,16 +102,16 @@ def _fastest(bundle: Bundle, capacity: int) -> Engine:
 
 
 def _numba(bundle: Bundle, capacity: int) -> Engine:
-    from rtseg.engine.numba_engine import NumbaEngine
+    from rtseg.engine.cpu.numba_engine import NumbaEngine
 
     return NumbaEngine(bundle.network, bundle.weights, capacity)
 
 
 def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
-    from rtseg.engine.onnx_engine import OnnxEngine
-    from rtseg.engine.onnx_nodes import PRECISIONS, Precision
-    from rtseg.engine.precisions import scales_of
-    from rtseg.engine.step_file import step_bytes
+    from rtseg.engine.onnx.onnx_engine import OnnxEngine
+    from rtseg.engine.onnx.onnx_nodes import PRECISIONS, Precision
+    from rtseg.engine.onnx.precisions import scales_of
+    from rtseg.engine.onnx.step_file import step_bytes
 
     chosen = [option for option in options if option not in PRECISIONS]
     precision: Precision = next((p for p in PRECISIONS if p in options), "fp32")
@@ -134,7 +134,7 @@ def _torch(bundle: Bundle, capacity: int) -> Engine:
 
 
 def _cuda(bundle: Bundle, capacity: int) -> Engine:
-    from rtseg.engine.cuda_engine import CudaEngine, interpreted
+    from rtseg.engine.cuda.cuda_engine import CudaEngine, interpreted
     from rtseg.engine.parity import require
 
     engine = CudaEngine(bundle.network, bundle.weights, capacity)
@@ -145,9 +145,9 @@ def _cuda(bundle: Bundle, capacity: int) -> Engine:
 
 
 def _tensorrt(bundle: Bundle, capacity: int, precision: str = "fp32", flavour: str = "tensorrt") -> Engine:
-    from rtseg.engine.onnx_nodes import PRECISIONS
-    from rtseg.engine.tensorrt_engine import TensorRTEngine
-    from rtseg.engine.tensorrt_library import FLAVOURS
+    from rtseg.engine.onnx.onnx_nodes import PRECISIONS
+    from rtseg.engine.tensorrt.tensorrt_engine import TensorRTEngine
+    from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS
 
     chosen = [known for known in PRECISIONS if known == precision]
     if not chosen:

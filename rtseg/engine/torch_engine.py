@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError, needs_extra
-from rtseg.network import NetworkSpec
 
 F32 = NDArray[np.float32]
 

@@ -1,7 +1,7 @@
 """State in, features out: the feature kernel with the shapes of one skeleton and spec.
 
 The extractor holds no state of any stream; `init_state` makes it, `step` and `run` move it on. Frames were validated
-at the boundary (`rtseg.frames`) and are not looked at again.
+at the boundary (`rtseg.frames.frame`) and are not looked at again.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg import pointers
+from rtseg.compiled import array_tables
 from rtseg.features import kernels
 from rtseg.features.kernels import FeaturePlan, Memory
 from rtseg.features.spec import GROUPS, FeatureSpec
-from rtseg.skeleton import Skeleton
+from rtseg.frames.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeatureState:
-    """What was seen by all slots. Iterating gives its arrays; at: where they lie (`rtseg.pointers`)."""
+    """What was seen by all slots. Iterating gives its arrays; at: where they lie (`rtseg.compiled.array_tables`)."""
 
     memory: Memory
-    at: pointers.Table
+    at: array_tables.Table
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter(self.memory)
@@ -34,7 +34,7 @@ class FeatureState:
 class FeatureExtractor:
     """Causal features of a skeleton at a frame rate (paper, section III, and the groups of `spec`).
 
-    plan_at: where its plan lies (`rtseg.pointers`).
+    plan_at: where its plan lies (`rtseg.compiled.array_tables`).
     """
 
     def __init__(self, skeleton: Skeleton, spec: FeatureSpec, fps: float) -> None:
@@ -60,7 +60,7 @@ class FeatureExtractor:
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
         )
-        self.plan_at = pointers.table(*self._plan)
+        self.plan_at = array_tables.table(*self._plan)
 
     def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:
         """A fresh state for S slots; arena: box x0, y0, x1, y1 in px."""
@@ -78,7 +78,7 @@ class FeatureExtractor:
         )
         for slot in range(slots):
             kernels.reset(memory, slot)
-        return FeatureState(memory, pointers.table(*memory))
+        return FeatureState(memory, array_tables.table(*memory))
 
     def reset(self, state: FeatureState, slot: int) -> None:
         """Start one slot again."""

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg import pointers
+from rtseg.compiled import array_tables
 from rtseg.features.relink import F32, distance, relink
 
 NEVER = np.int32(2**30)
@@ -77,27 +77,27 @@ def reset(state: Memory, slot: int) -> None:
 @njit(cache=True)
 def _plan(rows: NDArray[np.int64]) -> FeaturePlan:
     return FeaturePlan(
-        pointers.bools(rows, 0),
-        pointers.int64s(rows, 1),
-        pointers.floats(rows, 2),
-        pointers.float64s(rows, 3),
-        pointers.int64s(rows, 4),
-        pointers.int64s(rows, 5),
-        pointers.int64s(rows, 6),
+        array_tables.bools(rows, 0),
+        array_tables.int64s(rows, 1),
+        array_tables.floats(rows, 2),
+        array_tables.float64s(rows, 3),
+        array_tables.int64s(rows, 4),
+        array_tables.int64s(rows, 5),
+        array_tables.int64s(rows, 6),
     )
 
 
 @njit(cache=True)
 def _memory(rows: NDArray[np.int64]) -> Memory:
     return Memory(
-        pointers.floats_5d(rows, 0),
-        pointers.floats_4d(rows, 1),
-        pointers.int32s_3d(rows, 2),
-        pointers.floats_2d(rows, 3),
-        pointers.int32s_2d(rows, 4),
-        pointers.int64s(rows, 5),
-        pointers.floats_2d(rows, 6),
-        pointers.int32s_2d(rows, 7),
+        array_tables.floats_5d(rows, 0),
+        array_tables.floats_4d(rows, 1),
+        array_tables.int32s_3d(rows, 2),
+        array_tables.floats_2d(rows, 3),
+        array_tables.int32s_2d(rows, 4),
+        array_tables.int64s(rows, 5),
+        array_tables.floats_2d(rows, 6),
+        array_tables.int32s_2d(rows, 7),
     )
 
 
@@ -112,7 +112,7 @@ def advance(
 ) -> None:
     """N frames: keypoints (N, A, K, 2) px, confidence (N, A, K), slots (N,) -> out (N, F). State moves on in place.
 
-    plan_at, state_at: where the arrays of a FeaturePlan and a Memory lie (`rtseg.pointers`).
+    plan_at, state_at: where the arrays of a FeaturePlan and a Memory lie (`rtseg.compiled.array_tables`).
     """
     plan, state = _plan(plan_at), _memory(state_at)
     n_animals, n_points = confidence.shape[1], confidence.shape[2]

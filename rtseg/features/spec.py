@@ -12,7 +12,7 @@ from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 
 from rtseg.errors import SettingError
-from rtseg.skeleton import Skeleton
+from rtseg.frames.skeleton import Skeleton
 
 
 class Feature(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.config import ModelSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel
@@ -15,7 +16,6 @@ from rtseg.model.ms_tcn import MultiStageTCN
 from rtseg.model.self_attention import SelfAttention
 from rtseg.model.tcn import MultitaskTCN
 from rtseg.model.transformer import Transformer
-from rtseg.network import Cell, NetworkSpec
 from rtseg.recordings.heads import Head
 
 NETWORKS: dict[str, Callable[[int, Sequence[Head], ModelSettings], SequenceModel]] = {

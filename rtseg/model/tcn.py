@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.recurrence import gru
-from rtseg.network import Cell, NetworkSpec
 
 
 class MultitaskTCN(SequenceModel):
     """Shared predictor generator, one refinement head per annotator and per behaviour (paper, IV.C and IV.D).
 
-    The generator is made of dilated convolutions, of recurrent cells, or of both side by side; `rtseg.network` says
+    The generator is made of dilated convolutions, of recurrent cells, or of both side by side; `bundle.network` says
     what a step computes. No normalisation over time, so that a frame's answer never depends on later frames nor on the
     length of the crop. Parameters carry the names and shapes of `NetworkSpec.shapes`; the scaler and the calibration
     are buffers. causal: false pads both sides of every convolution alike: a teacher, which no engine can step.

@@ -16,6 +16,7 @@ import numpy as np
 
 from rtseg.config import PaperSettings
 from rtseg.errors import RecordingError, SettingError
+from rtseg.frames.skeleton import Skeleton
 from rtseg.paper.official import ARENA, OfficialFiles, dataset_toml, find_official
 from rtseg.recordings.calms21_counts import count, differences
 from rtseg.recordings.dataset import Dataset, load_dataset
@@ -23,7 +24,6 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Calms21Source, Item
 from rtseg.simulate.files import DATASET_FILE
-from rtseg.skeleton import Skeleton
 from rtseg.training.crops import Example, example_of
 
 N_TASKS = 3

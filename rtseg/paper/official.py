@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.calms21 import DEFAULT_FPS, index_calms21, read_calms21
-from rtseg.skeleton import MICE7
 
 TASKS = (1, 2, 3)
 SPLITS = ("train", "test")

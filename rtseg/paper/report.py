@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg import config
+from rtseg.evaluation.bootstrap import INTERVAL
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import Row, Training
 from rtseg.paper.runs import Run
 from rtseg.paper.sight import future_frames
 from rtseg.paper.systems import TABLES
-from rtseg.statistics import INTERVAL
 
 SCORES = ("f1", "map")
 COSTS = ("training_seconds", "training_memory_mb", "process_memory_mb", "parameters", "multiply_adds", "epoch")

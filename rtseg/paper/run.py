@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rtseg import config, machine
+from rtseg import config
 from rtseg.config import PaperSettings, Recipe
 from rtseg.errors import SettingError
-from rtseg.evaluate import without_nan
+from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData, open_data, save_data
 from rtseg.paper.plan import Options, Training, plan, sections
 from rtseg.paper.report import METHOD, claims_of, lines_of, training_summary
@@ -25,6 +25,7 @@ from rtseg.paper.runs import Event, Run, find_runs, train_all
 from rtseg.paper.systems import QUICK_SETTINGS
 from rtseg.paper.tables import markdown
 from rtseg.paper.timing import time_systems
+from rtseg.system import machine
 
 SCHEMA = 1
 PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.config import Recipe
 from rtseg.errors import RtsegError
-from rtseg.evaluate import without_nan
-from rtseg.metrics import Video, group_scores, score_head
+from rtseg.evaluation.bootstrap import resampled_scores
+from rtseg.evaluation.evaluate import without_nan
+from rtseg.evaluation.metrics import Video, group_scores, score_head
 from rtseg.paper.data import PaperData, beginning, load_data
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.statistics import resampled_scores
 from rtseg.training.crops import Example
 
 F32 = NDArray[np.float32]

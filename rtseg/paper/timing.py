@@ -87,7 +87,7 @@ def _offline_case(training: Training, data: PaperData, example: Example) -> Case
 
 def _step_case(training: Training, data: PaperData, example: Example) -> Case | None:
     """The next frame of a live stream, or None where no engine steps this kind of system."""
-    from rtseg.engine.numba_engine import NumbaEngine
+    from rtseg.engine.cpu.numba_engine import NumbaEngine
     from rtseg.model.tcn import MultitaskTCN
 
     recipe = training.recipe

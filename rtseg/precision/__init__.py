@@ -1,5 +1,7 @@
 """What float16 and int8 cost a bundle: ranges of what its products read, and answers beside float32's.
 
-`ranges` finds the scales of int8 on one split of a data set, `measured` compares answers on another, `judge` does both
-and writes down which precisions the bundle is accepted in.
+judge     Whether a bundle may be stepped in float16 or int8
+measured  How far one engine's answers to a split stand from another's
+page      The report on a bundle's precisions, as `precision-NAME.json` and a page beside it
+ranges    Scales of int8 from recordings
 """

@@ -10,22 +10,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtseg import machine
-from rtseg.bundle import MANIFEST, Bundle, load_bundle
-from rtseg.classifier import Classifier
+from rtseg.bundle.bundle import MANIFEST, Bundle, load_bundle
+from rtseg.bundle.provenance import check_unseen, poses_hash
 from rtseg.config import PrecisionSettings
-from rtseg.engine import precisions
-from rtseg.engine.onnx_nodes import Precision
+from rtseg.engine.onnx import precisions
+from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.errors import BundleError, RtsegError, SettingError
-from rtseg.evaluate import Answers, collect, without_nan
+from rtseg.evaluation.evaluate import Answers, collect, without_nan
 from rtseg.features.extractor import FeatureExtractor
+from rtseg.inference.classifier import Classifier
 from rtseg.precision.measured import compare
 from rtseg.precision.page import write
 from rtseg.precision.ranges import F32, int8_scales
-from rtseg.provenance import check_unseen, poses_hash
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.recording import Recording
 from rtseg.recordings.sources import Item
+from rtseg.system import machine
 
 Progress = Callable[[str], None]
 KEPT = ("scales", "bounds", "f1", "f1_drop", "difference")
@@ -128,7 +128,7 @@ def _answers(
     split: str,
     progress: Progress,
 ) -> Answers:
-    from rtseg.engine.onnx_engine import OnnxEngine
+    from rtseg.engine.onnx.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(bundle.network, bundle.weights, 1, precision=precision, scales=scales)
     return collect(Classifier(bundle, engine), dataset, split, _told(progress, precision))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.evaluate import Answers
-from rtseg.metrics import Video, macro_f1, macro_mean, mean_average_precision
+from rtseg.evaluation.evaluate import Answers
+from rtseg.evaluation.metrics import Video, macro_f1, macro_mean, mean_average_precision
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
 

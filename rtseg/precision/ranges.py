@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle
-from rtseg.engine import onnx_graph
-from rtseg.engine.onnx_nodes import LEVELS
+from rtseg.bundle.bundle import Bundle
+from rtseg.engine.onnx import onnx_graph
+from rtseg.engine.onnx.onnx_nodes import LEVELS
 from rtseg.errors import needs_extra
 
 F32 = NDArray[np.float32]

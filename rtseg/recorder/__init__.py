@@ -1,5 +1,10 @@
 """Recording what a daemon takes and says (docs/recording.md).
 
-`layout` says what a file holds, `ring` is the memory between the daemon and the `writer`, a process of its own;
-`recorder` is the daemon's end of it. `reading` reads a file, `recover` repairs one.
+layout        What a recording holds
+mcap_records  MCAP's records, bytes in and bytes out (https://mcap.dev/spec)
+reading       A recording, read
+recorder      The daemon's end of a recording
+recover       `rtseg recover`
+ring          The memory between the daemon and the writer of its recording
+writer        The process that writes a recording
 """

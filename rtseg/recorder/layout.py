@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rtseg import records
+from rtseg.recorder import mcap_records
 
 FRAMES, PREDICTIONS, EVENTS, SNAPSHOTS, TRIGGERS = 1, 2, 3, 4, 5
 SESSION = "rtseg.session"
@@ -92,21 +92,21 @@ CHANNELS = {
 
 def beginning(library: str, session: Mapping[str, str]) -> bytes:
     """The bytes that a file begins with: header, schemas, channels and the session's metadata."""
-    parts = [records.MAGIC, records.header("", library)]
+    parts = [mcap_records.MAGIC, mcap_records.header("", library)]
     for number, (topic, schema) in CHANNELS.items():
         plain = json.dumps(schema).encode()
-        parts.append(records.schema(number, schema["title"], "jsonschema", plain))
-        parts.append(records.channel(number, number, topic, "msgpack"))
-    parts.append(records.metadata(SESSION, session))
+        parts.append(mcap_records.schema(number, schema["title"], "jsonschema", plain))
+        parts.append(mcap_records.channel(number, number, topic, "msgpack"))
+    parts.append(mcap_records.metadata(SESSION, session))
     return b"".join(parts)
 
 
 def mark(session: str, start: int) -> bytes:
     """A mark. start: offset behind which the last snapshot (or hello) of every open stream stands."""
-    return records.metadata(MARK, {FIRST_FIELD: session, "start": f"{start:020d}"})
+    return mcap_records.metadata(MARK, {FIRST_FIELD: session, "start": f"{start:020d}"})
 
 
 def mark_pattern(session: str) -> bytes:
     """The bytes of a mark up to and with the session's name, its record's length left out."""
     whole = mark(session, 0)
-    return whole[records.PREFIX.size : whole.index(session.encode()) + len(session)]
+    return whole[mcap_records.PREFIX.size : whole.index(session.encode()) + len(session)]

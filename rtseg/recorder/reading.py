@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from rtseg import records
 from rtseg.errors import RecordingError, needs_extra
-from rtseg.recorder import layout
+from rtseg.recorder import layout, mcap_records
 
 LOST = "lost"
 """The event that stands where messages are missing."""
@@ -56,17 +55,17 @@ class RecordingFile:
         Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError where a
         record says what it cannot.
         """
-        scan = records.Scan(self._data, start)
+        scan = mcap_records.Scan(self._data, start)
         for record in scan:
             try:
-                if record.opcode == records.MESSAGE:
-                    message = records.parse_message(record.content)
+                if record.opcode == mcap_records.MESSAGE:
+                    message = mcap_records.parse_message(record.content)
                     yield Told(self._topics[message.channel], message.log_ns, bytes(message.data))
-                elif record.opcode == records.CHANNEL:
+                elif record.opcode == mcap_records.CHANNEL:
                     self._note_channel(record)
-                elif record.opcode == records.HOLE:
+                elif record.opcode == mcap_records.HOLE:
                     yield Told("events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)}))
-                elif record.opcode == records.CHUNK:
+                elif record.opcode == mcap_records.CHUNK:
                     yield from self._chunked()
                     return
             except (ValueError, KeyError) as error:
@@ -92,23 +91,23 @@ class RecordingFile:
         self.close()
 
     def _read_beginning(self) -> dict[str, str]:
-        scan = records.Scan(self._data)
+        scan = mcap_records.Scan(self._data)
         try:
             for record in scan:
-                if record.opcode == records.CHANNEL:
+                if record.opcode == mcap_records.CHANNEL:
                     self._note_channel(record)
-                elif record.opcode == records.METADATA:
-                    name, values = records.parse_metadata(record.content)
+                elif record.opcode == mcap_records.METADATA:
+                    name, values = mcap_records.parse_metadata(record.content)
                     if name == layout.SESSION:
                         return values
-                elif record.opcode in (records.MESSAGE, records.CHUNK):
+                elif record.opcode in (mcap_records.MESSAGE, mcap_records.CHUNK):
                     break
         except ValueError as error:
             raise RecordingError(self.path, f"a damaged beginning: {error}") from None
         raise RecordingError(self.path, f"expected a recording of `rtseg serve --record`; {scan.problem or _FOREIGN}")
 
-    def _note_channel(self, record: records.Record) -> None:
-        number, topic, encoding = records.parse_channel(record.content)
+    def _note_channel(self, record: mcap_records.Record) -> None:
+        number, topic, encoding = mcap_records.parse_channel(record.content)
         if encoding != "msgpack":
             raise ValueError(f"channel {topic!r} is {encoding}, not msgpack")
         self._topics[number] = topic
@@ -117,10 +116,10 @@ class RecordingFile:
         pattern, stop = layout.mark_pattern(self.session["session"]), len(self._data)
         passed = math.ceil(before_s / layout.MARK_EVERY_S)
         while (at := self._data.rfind(pattern, 0, stop)) >= 0:
-            record = next(iter(records.Scan(self._data, at - records.PREFIX.size)), None)
-            if record is not None and record.opcode == records.METADATA:
+            record = next(iter(mcap_records.Scan(self._data, at - mcap_records.PREFIX.size)), None)
+            if record is not None and record.opcode == mcap_records.METADATA:
                 if not passed:
-                    return int(records.parse_metadata(record.content)[1]["start"])
+                    return int(mcap_records.parse_metadata(record.content)[1]["start"])
                 passed -= 1
             stop = at  # torn in the middle, or too late: the one before it
         return None

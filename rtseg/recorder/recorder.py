@@ -20,10 +20,9 @@ from typing import Any
 
 import msgpack
 
-from rtseg import records
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.recorder import layout
+from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.ring import Ring
 
 LOG = logging.getLogger("rtseg.serve")
@@ -165,7 +164,7 @@ class Recorder:
 
     def _put(self, channel: int, data: bytes, now_ns: int) -> bool:
         ring = self._ring
-        length = records.MESSAGE_HEAD.size + len(data)
+        length = mcap_records.MESSAGE_HEAD.size + len(data)
         if self._lost:
             # Once full, it is used again when half of it is free: not in and out with every record.
             if ring.room < ring.size // 2:
@@ -178,8 +177,8 @@ class Recorder:
         count = self._counts[channel]
         self._counts[channel] = count + 1
         log_ns = self._epoch_ns + now_ns
-        inside = records.IN_MESSAGE + len(data)
-        head = records.MESSAGE_HEAD.pack(records.MESSAGE, inside, channel, count & _MASK, log_ns, log_ns)
+        inside = mcap_records.IN_MESSAGE + len(data)
+        head = mcap_records.MESSAGE_HEAD.pack(mcap_records.MESSAGE, inside, channel, count & _MASK, log_ns, log_ns)
         ring.append(head + data)
         return True
 

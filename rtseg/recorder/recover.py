@@ -14,9 +14,8 @@ from pathlib import Path
 
 import msgpack
 
-from rtseg import records
 from rtseg.errors import RecordingError, RtsegError
-from rtseg.recorder import layout
+from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.ring import SHARED_MEMORY, Ring
 from rtseg.recorder.writer import lock
@@ -121,12 +120,12 @@ def _mend(aside: Path, session: str) -> int:
             pattern, at = layout.mark_pattern(session), None
             while True:
                 end = _end_of_records(data, at)
-                following = data.find(pattern, end + 2 * records.PREFIX.size)
-                at = following - records.PREFIX.size
+                following = data.find(pattern, end + 2 * mcap_records.PREFIX.size)
+                at = following - mcap_records.PREFIX.size
                 if following < 0 or _complete(data, end):
                     break
-                data[end : end + records.PREFIX.size] = records.PREFIX.pack(
-                    records.HOLE, at - end - records.PREFIX.size
+                data[end : end + mcap_records.PREFIX.size] = mcap_records.PREFIX.pack(
+                    mcap_records.HOLE, at - end - mcap_records.PREFIX.size
                 )
                 lost += at - end
             closed = _complete(data, end)
@@ -134,7 +133,7 @@ def _mend(aside: Path, session: str) -> int:
             lost += size - end
         file.truncate(end)
         file.seek(end)
-        file.write(records.end())
+        file.write(mcap_records.end())
         file.flush()
         os.fsync(file.fileno())
     return lost
@@ -142,13 +141,13 @@ def _mend(aside: Path, session: str) -> int:
 
 def _end_of_records(data: mmap.mmap, at: int | None) -> int:
     """Offset behind the last record from `at` on that is whole and says something."""
-    scan = records.Scan(data, at)
+    scan = mcap_records.Scan(data, at)
     last = scan.end
     try:
         for record in scan:
             last = record.start
-            if record.opcode == records.MESSAGE:
-                _check(records.parse_message(record.content))
+            if record.opcode == mcap_records.MESSAGE:
+                _check(mcap_records.parse_message(record.content))
             record.content.release()
         return scan.end
     except (ValueError, msgpack.UnpackException):
@@ -157,7 +156,7 @@ def _end_of_records(data: mmap.mmap, at: int | None) -> int:
         scan.release()
 
 
-def _check(message: records.Message) -> None:
+def _check(message: mcap_records.Message) -> None:
     """A power cut may leave blocks of zeros: a record's length can be right and its content wrong."""
     if message.channel not in layout.CHANNELS or type(msgpack.unpackb(message.data)) is not dict:
         raise ValueError("a message of no channel, or without a map")
@@ -166,4 +165,4 @@ def _check(message: records.Message) -> None:
 
 def _complete(data: mmap.mmap, end: int) -> bool:
     """Whether the closing records stand here."""
-    return data[end : end + records.PREFIX.size] == records.end()[: records.PREFIX.size]
+    return data[end : end + mcap_records.PREFIX.size] == mcap_records.end()[: mcap_records.PREFIX.size]

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from rtseg import records
 from rtseg.errors import RtsegError
+from rtseg.recorder import mcap_records
 from rtseg.recorder.ring import Ring
 
 LOOK_S = 0.02
@@ -58,7 +58,7 @@ class Writer:
 
     def finish(self) -> None:
         """Close the file after the last record. Raises OSError."""
-        at, last = self._ring.beginning + self._written, records.end()
+        at, last = self._ring.beginning + self._written, mcap_records.end()
         while last:
             count = os.pwrite(self._file, last, at)
             at, last = at + count, last[count:]

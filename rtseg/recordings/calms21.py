@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
-from rtseg.skeleton import MICE7
 
 DEFAULT_FPS = 30.0
 """CalMS21's videos; the official files do not say it."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import RecordingError, SettingError, SkeletonError
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head, HeadRule, Implied, check_rules
 from rtseg.recordings.sources import Calms21Source, Context, Item, PairSource, check_pattern, found_ids
 from rtseg.recordings.toml_table import Table
-from rtseg.skeleton import Skeleton
 
 REST = "rest"
 """In [split]: every recording that no other split lists."""

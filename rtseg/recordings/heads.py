@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SettingError
-from rtseg.recordings.labels import Track
+from rtseg.recordings.labels.label_file import Track
 from rtseg.recordings.recording import IGNORE, Labels
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.labels import Track
+from rtseg.recordings.labels.label_file import Track
 from rtseg.recordings.recording import Recording
 from rtseg.recordings.text import read_lines
 
@@ -38,7 +38,7 @@ def read_recordings(path: Path | str, *, fps: float | None = None, name: str | N
         wants = None if name is None else lambda _, sequence: sequence == name
         yield from (sequence.recording for sequence in read_calms21(path, fps=fps, wants=wants))
     elif path.suffix.lower() == ".mcap":
-        from rtseg.recordings.poses_mcap import read_mcap
+        from rtseg.recordings.poses.mcap import read_mcap
 
         yield from read_mcap(path, name=name)
     else:
@@ -65,21 +65,21 @@ def _read_one(path: Path, fps: float | None, name: str | None) -> Recording:
     if kind == ".csv":
         return _read_csv(path, rate, name)
     if kind in (".h5", ".hdf5", ".hdf"):
-        from rtseg.recordings.poses_dlc_h5 import read_dlc_h5, table_names
-        from rtseg.recordings.poses_sleap import read_sleap_analysis
+        from rtseg.recordings.poses.dlc_h5 import read_dlc_h5, table_names
+        from rtseg.recordings.poses.sleap import read_sleap_analysis
 
         reader = read_sleap_analysis if "node_names" in table_names(path) else read_dlc_h5
         return reader(path, fps=rate, name=name)
     if kind == ".slp":
-        from rtseg.recordings.poses_sleap import read_slp
+        from rtseg.recordings.poses.sleap import read_slp
 
         return read_slp(path, fps=rate, name=name)
     raise RecordingError(path, f"is of a kind that is not read ({kind or 'no suffix'}); accepted: {POSES}")
 
 
 def _read_csv(path: Path, fps: float, name: str | None) -> Recording:
-    from rtseg.recordings.poses_csv import is_poses_csv, read_poses_csv
-    from rtseg.recordings.poses_dlc import is_dlc_csv, read_dlc_csv
+    from rtseg.recordings.poses.csv import is_poses_csv, read_poses_csv
+    from rtseg.recordings.poses.dlc import is_dlc_csv, read_dlc_csv
 
     lines, _ = read_lines(path)
     if is_dlc_csv(lines):
@@ -91,9 +91,9 @@ def _read_csv(path: Path, fps: float, name: str | None) -> Recording:
 
 def read_labels(path: Path | str, n_frames: int, fps: float) -> dict[str, Track]:
     """Every label track of a file, for a video of `n_frames` frames. Raises RecordingError for unknown formats."""
-    from rtseg.recordings.labels_boris import is_boris, read_boris
-    from rtseg.recordings.labels_caltech import is_caltech, read_caltech
-    from rtseg.recordings.labels_csv import read_label_csv
+    from rtseg.recordings.labels.boris import is_boris, read_boris
+    from rtseg.recordings.labels.caltech import is_caltech, read_caltech
+    from rtseg.recordings.labels.csv import read_label_csv
 
     path = Path(path)
     lines, _ = read_lines(path)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SkeletonError
-from rtseg.skeleton import Skeleton, match_names, matches
+from rtseg.frames.skeleton import Skeleton, match_names, matches
 
 IGNORE = -1
 """The label of a frame that is neither trained on nor scored."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtseg.errors import RecordingError, SettingError
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import HeadRule, apply_rules
 from rtseg.recordings.recording import Labels, Recording
-from rtseg.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,31 +17,30 @@ from typing import Any, cast
 
 import zmq
 
-from rtseg.classifier import Classifier
-from rtseg.config import ServeSettings
-from rtseg.serve.addresses import bind, remove_ipc_file
-from rtseg.serve.admission import Admission
-from rtseg.serve.batches import Batches
-from rtseg.serve.behind import Behind, RelayedOutlet
-from rtseg.serve.entrance import Entrance
-from rtseg.serve.guard import AccessError, Guard
-from rtseg.serve.keys import KeyStore
-from rtseg.serve.load import Gauge
-from rtseg.serve.messages import Served, parse_beat, parse_frame, parse_to_daemon
-from rtseg.serve.models import Model
-from rtseg.serve.outlet import POLLIN, Outlet
-from rtseg.serve.realtime import Collector, Grants
-from rtseg.serve.rehearsal import Rehearsal
-from rtseg.serve.relay import Relay
-from rtseg.serve.reporting import Report
-from rtseg.serve.signals import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
-from rtseg.serve.streams import Stream, Streams
-from rtseg.serve.swap import Swap
-from rtseg.serve.tape import Tape
-from rtseg.serve.upkeep import Upkeep
-from rtseg.serve.waiting import Waiting
-from rtseg.serve.worker_swap import WorkerSwap
-from rtseg.serve.zap import FRAMES, PREDICTIONS, Gatekeeper
+from rtseg.config import ServeSettings, WorkerPlace
+from rtseg.inference.classifier import Classifier
+from rtseg.serve.access.guard import AccessError, Guard
+from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Gatekeeper
+from rtseg.serve.loop.admission import Admission
+from rtseg.serve.loop.bundle_swap import Swap
+from rtseg.serve.loop.cache_warming import Rehearsal
+from rtseg.serve.loop.frame_queue import Batches
+from rtseg.serve.loop.polling import Waiting
+from rtseg.serve.loop.receiver import Entrance
+from rtseg.serve.loop.worker_bundle_swap import WorkerSwap
+from rtseg.serve.monitoring.monitor import Upkeep
+from rtseg.serve.monitoring.status import Report
+from rtseg.serve.publish.outlet import POLLIN, Outlet
+from rtseg.serve.recording.stream_recording import Tape
+from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.realtime import Collector, Grants
+from rtseg.serve.workers.front_link import Behind, RelayedOutlet
+from rtseg.system.shutdown import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
+from rtseg.wire.addresses import bind, remove_ipc_file
+from rtseg.wire.keys import KeyStore
+from rtseg.wire.messages import Served, parse_beat, parse_frame, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 100
@@ -57,7 +56,7 @@ class Daemon:
     latency: per stage; `decode` of a frame, `step` and `publish` of a batch, `total` from receipt to publishing.
     """
 
-    def __init__(self, classifier: Classifier, settings: ServeSettings, relay: Relay | None = None) -> None:
+    def __init__(self, classifier: Classifier, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
         self._settings, self._relay = settings, relay
         self._gauge, self._collector = Gauge(settings.max_load), Collector()
         self._beat_ns = 0
@@ -382,7 +381,7 @@ def serve(
     classifier: Classifier,
     settings: ServeSettings,
     announce: Callable[[str], None] | None = None,
-    relay: Relay | None = None,
+    relay: WorkerPlace | None = None,
 ) -> dict[str, Any]:
     """Run a daemon until SIGINT or SIGTERM; returns its last status.
 

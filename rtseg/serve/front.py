@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,24 @@ from typing import Any
 import msgpack
 import zmq
 
+import rtseg
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve import relay
-from rtseg.serve.asked import Asked
-from rtseg.serve.claims import REVOKED, Claims
-from rtseg.serve.clients import Clients
-from rtseg.serve.crew import FIRST_S, STOP_S, Crew, Worker
-from rtseg.serve.doors import Doors, all_of
-from rtseg.serve.fanout import Fanout
-from rtseg.serve.gathered import Sums, told_of
-from rtseg.serve.kept import KeptStreams
-from rtseg.serve.load import Gauge
-from rtseg.serve.outlet import Outlet
-from rtseg.serve.past import finish_all
-from rtseg.serve.signals import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
-from rtseg.serve.together import Together
-from rtseg.serve.upkeep import Upkeep
+from rtseg.serve.monitoring.merge import Sums
+from rtseg.serve.monitoring.monitor import Upkeep
+from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.recording.resume import finish_all
+from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.workers import worker_protocol
+from rtseg.serve.workers.bundle_rollout import Together
+from rtseg.serve.workers.front_sockets import Doors, all_of
+from rtseg.serve.workers.pending_status import Asked
+from rtseg.serve.workers.request_router import Clients
+from rtseg.serve.workers.stream_backups import KeptStreams
+from rtseg.serve.workers.stream_owners import REVOKED, Claims
+from rtseg.serve.workers.subscriptions import Fanout
+from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Crew, Worker
+from rtseg.system.shutdown import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -115,7 +116,7 @@ class Front:
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
         for worker in self.workers:
-            if not worker.send([relay.NOBODY, relay.stop()]):
+            if not worker.send([worker_protocol.NOBODY, worker_protocol.stop()]):
                 worker.process.kill()  # it has not begun to serve, or hangs
         deadline = time.monotonic() + STOP_S
         while not all(worker.dead for worker in self.workers) and time.monotonic() < deadline:
@@ -169,7 +170,7 @@ class Front:
         upkeep.turn(now_ns, self._router)
         self._fanout.forget_unwanted()
         for name in self._claims.revoked():
-            self._clients.worker_of(name).send([relay.NOBODY, relay.end(name, REVOKED)])
+            self._clients.worker_of(name).send([worker_protocol.NOBODY, worker_protocol.end(name, REVOKED)])
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -204,10 +205,10 @@ class Front:
         for name, told in self._kept.restored():
             if self._clients.worker_of(name) is worker:
                 back += 1
-                worker.commands.send_multipart([relay.NOBODY, told])
+                worker.commands.send_multipart([worker_protocol.NOBODY, told])
         for name, reason in self._claims.ending.items():
             if self._clients.worker_of(name) is worker:
-                worker.commands.send_multipart([relay.NOBODY, relay.end(name, reason)])
+                worker.commands.send_multipart([worker_protocol.NOBODY, worker_protocol.end(name, reason)])
         for owner, kind, name, data in self._kept.unanswered():
             if self._clients.worker_of(name) is worker:
                 if kind == "hello":
@@ -223,8 +224,8 @@ class Front:
             self._fanout.published(worker, parts[1], parts[2])
             return
         owner, data = parts
-        if owner == relay.NOBODY:
-            told = relay.unpack(data)
+        if owner == worker_protocol.NOBODY:
+            told = worker_protocol.unpack(data)
             if told["type"] == "answers":
                 self._fanout.answered(told["of"])
                 return
@@ -285,3 +286,17 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
             say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers]})}")
     finally:
         front.close()
+
+
+def told_of(workers: Sequence[Worker]) -> dict[str, Any]:
+    """For the front's board: which workers there are, and what is the same of all."""
+    served = next((worker.about for worker in workers if worker.about), {})
+    return {
+        "model": served.get("model", ""),
+        "engine": served.get("engine", ""),
+        "version": rtseg.__version__,
+        "capacity": 0,
+        "ready": True,
+        "streams": {},
+        "workers": [{"ready": w.ready, "starts": w.starts, "board": w.board} for w in workers],
+    }

@@ -1,6 +1,6 @@
 """A worker: `python -m rtseg.serve.worker JSON`, a daemon behind a front (`front`), started by it and for it only.
 
-JSON: bundle, settings, relay (its place, `relay.Relay`). Ends with its front.
+JSON: bundle, settings, relay (its place, `config.WorkerPlace`). Ends with its front.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import signal
 import sys
 
 from rtseg import config
-from rtseg.classifier import load
-from rtseg.config import ServeSettings
+from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import RtsegError
-from rtseg.logs import background
+from rtseg.inference.classifier import load
 from rtseg.serve.daemon import serve
-from rtseg.serve.relay import Relay
+from rtseg.system.log_setup import background
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,7 +34,7 @@ def main(text: str) -> int:
     try:
         with background(settings.log_format):
             classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads)
-            serve(classifier, settings, relay=Relay(**about["relay"]))
+            serve(classifier, settings, relay=WorkerPlace(**about["relay"]))
     except RtsegError as error:
         print(f"rtseg worker: {error}", file=sys.stderr)
         return 3

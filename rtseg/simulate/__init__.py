@@ -1,6 +1,10 @@
 """Two simulated mice in CalMS21's arena: for the demo, for tests, for load; every output says *simulated*.
 
-`behaviour` draws Task 1 bouts by a semi-Markov process; `plan` fills them with actions; `body` moves the two bodies;
-`tracker` spoils the points as a pose estimator would; `annotators` label what was done; `tasks` makes sequences in
-memory (`simulate_sequence`); `files` writes CalMS21's JSON (`simulate_dataset`). This file imports none of them.
+annotators  People who label what was done
+behaviour   Which behaviour when
+body        Two bodies that pursue the goals of a plan
+files       A whole simulated data set on disk
+plan        What each animal does in each frame
+tasks       Simulated sequences with the labels of CalMS21's three tasks, in memory
+tracker     What a pose estimator would make of the true points
 """

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.recording import Labels, Recording
 from rtseg.simulate.annotators import ANNOTATORS, TASK3_BEHAVIOURS
 from rtseg.simulate.behaviour import TASK1_CLASSES
 from rtseg.simulate.body import FPS
 from rtseg.simulate.tasks import GROUPS, simulate_group
-from rtseg.skeleton import MICE7
 
 DATASET_FILE = "dataset.toml"
 TASKS = (1, 2, 3)

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import Labels, Recording
 from rtseg.simulate.annotators import ANNOTATORS, TASK3_BEHAVIOURS, label_task1, label_task2, label_task3
 from rtseg.simulate.behaviour import AGGRESSIVE, ATTACK, CALM, TASK1_CLASSES, Temperament, temperament_of
 from rtseg.simulate.body import FPS, Motion, move
 from rtseg.simulate.plan import Plan, draw_plan
 from rtseg.simulate.tracker import Tracks, drop_unsure, track
-from rtseg.skeleton import MICE7
 
 TASK1_GROUP = "annotator-id_0"
 TRIES = 60

@@ -1,5 +1,16 @@
 """Studies: questions about a model that one training does not answer, each with a table, a plot and all its numbers.
 
-crossvalidate, ablation, lookahead train (through `trials`, which resumes); missing and decoding ask a finished bundle,
-through the Session that serves, and import no torch. results: what each writes, NAME.json, NAME.md and NAME.png.
+ablation       Which features matter
+candidates     Ways of decoding one head's probabilities, every setting of each tried on every video, and the
+compare        Scores of systems trained with several seeds, and of two of them paired over the same videos
+crossvalidate  Grouped k-fold cross-validation by video
+decoding       How to decode a bundle's probabilities into bouts
+faults         Faults of cameras and trackers, put into a recording on purpose and in a known amount
+hmm            An online hidden Markov model over a network's probabilities
+lookahead      What a delay is worth
+missing        How a bundle stands faults
+plots          How the studies draw
+results        What a study leaves behind
+trials         One trial
+variants       Variants of one recipe, trained with the same seeds and compared on the validation recordings,
 """

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
+from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.features.spec import GROUPS
-from rtseg.statistics import RESAMPLES
 from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from rtseg import config
 from rtseg.config import DecodingSettings
-from rtseg.decoding import Decoder
-from rtseg.metrics import Video, confusions, f1_scores, macro_mean, segmental_counts, segmental_f1_of
+from rtseg.evaluation.metrics import Video, confusions, f1_scores, macro_mean, segmental_counts, segmental_f1_of
+from rtseg.inference.decoding import Decoder
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.study import hmm

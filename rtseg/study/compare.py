@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.metrics import Video, score_head
+from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
+from rtseg.evaluation.metrics import Video, score_head
 from rtseg.recordings.heads import Head
-from rtseg.statistics import RESAMPLES, bootstrap, paired_bootstrap
 from rtseg.study.trials import Said
 from rtseg.training.crops import Example
 

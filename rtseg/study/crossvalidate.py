@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rtseg import config
 from rtseg.config import KINDS, Recipe
 from rtseg.errors import SettingError
+from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.recordings.dataset import Dataset
-from rtseg.statistics import RESAMPLES
 from rtseg.study import compare, results
 from rtseg.study.trials import Said, Trial, read_recipe, read_splits, run_trial, seeded
 from rtseg.training.crops import Example

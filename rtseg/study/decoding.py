@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg import config
-from rtseg.classifier import load
 from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
-from rtseg.evaluate import common_heads
-from rtseg.metrics import Video, score_head, segmental_f1_of
+from rtseg.evaluation.bootstrap import INTERVAL, RESAMPLES, paired_bootstrap
+from rtseg.evaluation.evaluate import common_heads
+from rtseg.evaluation.metrics import Video, score_head, segmental_f1_of
+from rtseg.inference.classifier import load
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
-from rtseg.statistics import INTERVAL, RESAMPLES, paired_bootstrap
 from rtseg.study import hmm, results
 from rtseg.study.candidates import GRID, Table, choose, hmm_table, hysteresis_table, one_hot
 

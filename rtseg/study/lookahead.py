@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtseg.errors import SettingError
-from rtseg.statistics import RESAMPLES
+from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.classifier import Classifier, load
-from rtseg.evaluate import common_heads
-from rtseg.metrics import Video
+from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
+from rtseg.evaluation.evaluate import common_heads
+from rtseg.evaluation.metrics import Video
+from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Recording
 from rtseg.recordings.sources import Item
-from rtseg.statistics import RESAMPLES, bootstrap, paired_bootstrap
 from rtseg.study import faults, results
 
 if TYPE_CHECKING:

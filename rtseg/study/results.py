@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtseg import machine
-from rtseg.evaluate import without_nan
+from rtseg.evaluation.evaluate import without_nan
+from rtseg.system import machine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

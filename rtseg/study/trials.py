@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
-from rtseg.evaluate import without_nan
+from rtseg.evaluation.evaluate import without_nan
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.answers import Answers, columns_of, file_name, load_answers, save_answers
 from rtseg.training.crops import Example

@@ -12,8 +12,8 @@ from typing import Any
 
 from rtseg import config
 from rtseg.config import Recipe
+from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.recordings.dataset import Dataset
-from rtseg.statistics import RESAMPLES
 from rtseg.study import compare
 from rtseg.study.trials import read_splits, run_trial, seeded
 from rtseg.training.loop import Report

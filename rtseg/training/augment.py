@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.config import AugmentSettings
-from rtseg.skeleton import Skeleton
+from rtseg.frames.skeleton import Skeleton
 
 F32 = NDArray[np.float32]
 

@@ -18,9 +18,9 @@ from rtseg.config import Recipe
 from rtseg.errors import SettingError, needs_extra
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.skeleton import Skeleton
 from rtseg.training.crops import Example
 from rtseg.training.loop import Report, overall, score
 from rtseg.training.losses import class_weights

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rtseg.config import AugmentSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Recording
-from rtseg.skeleton import Skeleton
 from rtseg.training.augment import augment, copy_settings, interpolate, interpolate_labels, mirrored, take_away
 
 F32 = NDArray[np.float32]

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 import rtseg
 from rtseg import config
-from rtseg.bundle import Bundle, load_bundle, save_bundle
-from rtseg.classifier import Classifier
+from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
+from rtseg.bundle.model_card import write_card
+from rtseg.bundle.provenance import DIGITS, content_hash, poses_hash
 from rtseg.config import Recipe
-from rtseg.engine.step_file import add_step
+from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import SettingError
-from rtseg.evaluate import evaluate, kept_scores, without_nan
+from rtseg.evaluation.evaluate import evaluate, kept_scores, without_nan
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import FeatureSpec
-from rtseg.model_card import write_card
-from rtseg.provenance import DIGITS, content_hash, poses_hash
+from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.crops import Example, example_of
 from rtseg.training.loop import NO_BUNDLE, Report, Trained

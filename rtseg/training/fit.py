@@ -17,8 +17,8 @@ from rtseg import config
 from rtseg.config import Recipe
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head
-from rtseg.skeleton import Skeleton
 from rtseg.training.boosting import train_trees
 from rtseg.training.crops import Example
 from rtseg.training.loop import Report, predict

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rtseg import config
+from rtseg.bundle.network import NetworkSpec
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
+from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
-from rtseg.metrics import group_scores, score_head
+from rtseg.frames.skeleton import Skeleton
 from rtseg.model.base import SequenceModel
 from rtseg.model.select import make_model
 from rtseg.model.tcn import MultitaskTCN
-from rtseg.network import NetworkSpec
 from rtseg.recordings.heads import Head
-from rtseg.skeleton import Skeleton
 from rtseg.training import checkpoint
 from rtseg.training.crops import Batch, CropSampler, Example, fit_scaler
 from rtseg.training.future_pose import FuturePose

@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from rtseg import config
+from rtseg.bundle.network import NetworkSpec
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
 from rtseg.model.tcn import MultitaskTCN
-from rtseg.network import NetworkSpec
 from rtseg.recordings.heads import Head
-from rtseg.skeleton import Skeleton
 from rtseg.training.crops import Example
 from rtseg.training.loop import Report, Trained, overall, predict, score, train
 

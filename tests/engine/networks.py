@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle
+from rtseg.bundle.bundle import Bundle
+from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.features.spec import FeatureSpec
-from rtseg.network import Cell, NetworkSpec
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.heads import Head
-from rtseg.skeleton import MICE7
 
 F32 = NDArray[np.float32]
 

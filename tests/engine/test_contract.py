@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
+from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.base import Engine
 from rtseg.engine.select import ENGINES, make_engine, why_not
 from rtseg.errors import EngineError
 from rtseg.features.extractor import FeatureExtractor
-from rtseg.network import NetworkSpec
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
 
 BEYOND = 900

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import rtseg
-from rtseg.bundle import Bundle, load_bundle
-from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.engine.cpu.numba_engine import NumbaEngine
 from rtseg.errors import RtsegError, SettingError
-from rtseg.replay import replay
-from rtseg.verify import verify
+from rtseg.playback.replay import replay
+from rtseg.playback.verify import verify
 from tests.engine.networks import F32, SPECS, bundle_of, features_of
 from tests.live import Child, daemon, random_walk
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.bundle import MANIFEST, Bundle, load_bundle
+from rtseg.bundle.bundle import MANIFEST, Bundle, load_bundle
 from rtseg.engine.select import make_engine
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.recordings.open import read_recording

@@ -8,13 +8,15 @@ import sys
 
 import pytest
 
-from rtseg import nvidia
-from rtseg.bundle import Bundle
-from rtseg.engine import cuda_engine, parity, select, tensorrt_library
+from rtseg.bundle.bundle import Bundle
+from rtseg.engine import parity, select
 from rtseg.engine.base import Engine
-from rtseg.engine.numba_engine import NumbaEngine
+from rtseg.engine.cpu.numba_engine import NumbaEngine
+from rtseg.engine.cuda import cuda_engine
 from rtseg.engine.select import choose, make_engine, told
+from rtseg.engine.tensorrt import tensorrt_library
 from rtseg.errors import EngineError
+from rtseg.system import nvidia
 from tests.conftest import REPO
 from tests.engine.networks import SPECS, bundle_of
 
@@ -134,7 +136,7 @@ def test_parity_sees_an_engine_that_forgets_to_reset() -> None:
 @WITHOUT_GPU
 def test_choosing_loads_no_gpu_library() -> None:
     code = (
-        "import sys\nfrom rtseg.bundle import load_bundle\nfrom rtseg.engine.select import make_engine\n"
+        "import sys\nfrom rtseg.bundle.bundle import load_bundle\nfrom rtseg.engine.select import make_engine\n"
         "make_engine(load_bundle('engines/rats58'))\nprint(*sys.modules)"
     )
     child = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)

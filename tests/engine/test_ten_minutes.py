@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg.bundle import Bundle, load_bundle
-from rtseg.decoding import Decoder
+from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.engine.select import ENGINES, make_engine, why_not
 from rtseg.features.extractor import FeatureExtractor
+from rtseg.inference.decoding import Decoder
 from rtseg.recordings.open import read_recording
 from rtseg.simulate.tasks import simulate_sequence
 from tests.conftest import REPO

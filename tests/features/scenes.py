@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
-from rtseg.skeleton import Skeleton
+from rtseg.frames.skeleton import Skeleton
 from tests import naive
 
 ARENA = (20.0, 10.0, 1044.0, 580.0)

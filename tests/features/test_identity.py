@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.classifier import Classifier, load
 from rtseg.errors import SettingError
-from rtseg.predictions import Predictions, Quality
+from rtseg.inference.classifier import Classifier, load
+from rtseg.inference.predictions import Predictions, Quality
 from rtseg.recordings.recording import Recording
 from tests.live import random_walk
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import GROUPS, FeatureSpec
-from rtseg.skeleton import MICE7
+from rtseg.frames.skeleton import MICE7
 from tests.features.scenes import ARENA, FPS, skeleton_of, wander
 
 UNITS = {"px", "px/s", "px/s^2", "px^2", "1", "s", "px, px/s, px^2"}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import GROUPS, Feature, FeatureSpec
-from rtseg.skeleton import MICE7
+from rtseg.frames.skeleton import MICE7
 from tests import naive
 from tests.features.scenes import ARENA, FPS, extractor_of, scene_of, skeleton_of, wander
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
+from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
 from rtseg.model.tcn import MultitaskTCN
-from rtseg.network import Cell, NetworkSpec
 from rtseg.recordings.heads import Head
 
 HEADS = (
@@ -42,7 +42,7 @@ def inputs(n_frames: int, batch: int = 1, seed: int = 0) -> Tensor:
 
 
 def naive_probabilities(model: MultitaskTCN, features: np.ndarray) -> np.ndarray:
-    """The module docstring of rtseg.network, word for word, in numpy: frame by frame, zeros before the first."""
+    """The module docstring of rtseg.bundle.network, word for word, in numpy: frame by frame, zeros before the first."""
     spec, w = model.spec, {n: model.weight(n).detach().numpy() for n in model.spec.shapes()}
 
     def softmax(x: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from rtseg.frames.skeleton import MICE7
 from rtseg.paper.data import PaperData
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Labels, Recording
 from rtseg.simulate.tasks import simulate_sequence
-from rtseg.skeleton import MICE7
 from rtseg.training.crops import Example
 
 BEHAVIOURS = ("approach", "grooming")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from rtseg.config import PaperSettings
 from rtseg.errors import RecordingError, SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.paper.data import PARTS, PaperData, hold_out, load_data, open_data, save_data
 from rtseg.recordings.calms21 import read_calms21, write_calms21
 from rtseg.recordings.recording import IGNORE
 from rtseg.simulate.files import simulate_dataset
-from rtseg.skeleton import MICE7
 from rtseg.training.crops import Example
 from tests.paper.scenes import ANNOTATORS, BEHAVIOURS, paper_data, write_official
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from rtseg.config import PaperSettings
-from rtseg.evaluate import without_nan
+from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import Options, plan
 from rtseg.paper.report import METHOD, claims_of, lines_of

@@ -12,23 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.bundle import PRECISIONS, load_bundle, save_bundle
-from rtseg.classifier import Classifier
+from rtseg.bundle.bundle import PRECISIONS, load_bundle, save_bundle
+from rtseg.bundle.provenance import content_hash, label_table, poses_hash
 from rtseg.config import PrecisionSettings
-from rtseg.engine.precisions import read_accepted, scales_of
+from rtseg.engine.onnx.precisions import read_accepted, scales_of
+from rtseg.engine.onnx.step_file import write_step
 from rtseg.engine.select import make_engine
-from rtseg.engine.step_file import write_step
 from rtseg.errors import BundleError, EngineError, RtsegError, SettingError
-from rtseg.evaluate import collect
+from rtseg.evaluation.evaluate import collect
+from rtseg.inference.classifier import Classifier
 from rtseg.precision.judge import judge, require_accepted
 from rtseg.precision.measured import compare
-from rtseg.provenance import content_hash, label_table, poses_hash
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.simulate.tasks import simulate_sequence
 from tests.commands import Done, here
 from tests.conftest import REPO
-from tests.test_evaluate import DATASET
+from tests.evaluation.test_evaluate import DATASET
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'rtseg[dev]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'rtseg[dev]'")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.engine.numba_engine import NumbaEngine
-from rtseg.engine.onnx_engine import OnnxEngine
-from rtseg.engine.onnx_graph import product_names
-from rtseg.engine.onnx_nodes import LEVELS
+from rtseg.engine.cpu.numba_engine import NumbaEngine
+from rtseg.engine.onnx.onnx_engine import OnnxEngine
+from rtseg.engine.onnx.onnx_graph import product_names
+from rtseg.engine.onnx.onnx_nodes import LEVELS
 from rtseg.precision.ranges import BINS, Histogram, int8_scales
 from tests.engine.networks import SPECS, bundle_of, features_of
 

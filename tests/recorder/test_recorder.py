@@ -262,10 +262,10 @@ def test_holes_become_a_record_of_their_own(recorder: Recorder, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "another mcap", "cut in its beginning"])
 def test_what_is_no_recording(tmp_path: Path, kind: str) -> None:
-    from rtseg import records
+    from rtseg.recorder import mcap_records
 
     path = tmp_path / "a.mcap"
-    other = records.MAGIC + records.header("", "other") + records.end()
+    other = mcap_records.MAGIC + mcap_records.header("", "other") + mcap_records.end()
     content = {"empty": b"", "text": b"frame,a.nose.x\n", "another mcap": other, "cut in its beginning": other[:20]}
     if kind != "missing":
         path.write_bytes(content[kind])

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings import calms21
 from rtseg.recordings.calms21 import index_calms21, read_calms21, read_calms21_sequence, write_calms21
 from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
-from rtseg.skeleton import MICE7
 
 TASK1 = {"attack": 0, "investigation": 1, "mount": 2, "other": 3}
 

@@ -10,7 +10,7 @@ import pytest
 from rtseg.errors import RecordingError, SettingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.heads import Head, HeadRule, Implied, apply_rules, check_rules
-from rtseg.recordings.labels import NumberedBout, Track, paint
+from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
 from rtseg.recordings.recording import IGNORE
 
 S1 = HeadRule(Head("S1", ("social", "fight"), ("social", "fight"), "S1"), ignore=("base",))

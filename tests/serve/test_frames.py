@@ -10,11 +10,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from rtseg.classifier import Classifier, load
 from rtseg.client import Subscriber, ask_status
-from rtseg.predictions import Predictions, Quality
-from rtseg.replay import collect
-from rtseg.serve.messages import PredictionMessage
+from rtseg.inference.classifier import Classifier, load
+from rtseg.inference.predictions import Predictions, Quality
+from rtseg.playback.replay import collect
+from rtseg.wire.messages import PredictionMessage
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
 BYE = {"v": 1, "type": "bye", "stream": "cage1"}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzz import Fuzz, Mutator, Quiet, is_stop, packed, parse_anything
 from rtseg.client import ask_status
-from rtseg.serve.messages import MessageError, parse_frame, unpack
-from rtseg.skeleton import MICE7
+from rtseg.frames.skeleton import MICE7
+from rtseg.wire.messages import MessageError, parse_frame, unpack
 from tests.live import HELLO, Raw, daemon, frame_of, random_walk
 
 NAMES = ("v", "type", "stream", "seq", "t_source_ns", "kp", "conf", "skeleton", "fps", "arena", "names", "bundle")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.simulate.behaviour import ATTACK
 from rtseg.simulate.tasks import GROUPS, simulate_group, simulate_sequence
-from rtseg.skeleton import MICE7
 
 
 def test_a_seed_gives_the_same_bytes() -> None:

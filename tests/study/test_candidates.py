@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rtseg.config import DecodingSettings
-from rtseg.metrics import Video, macro_f1, score_head
+from rtseg.evaluation.metrics import Video, macro_f1, score_head
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.study import hmm

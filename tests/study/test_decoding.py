@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.classifier import load
 from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
-from rtseg.evaluate import evaluate
+from rtseg.evaluation.evaluate import evaluate
+from rtseg.inference.classifier import load
 from rtseg.recordings.dataset import load_dataset
 from rtseg.study.decoding import study_decoding, toml
 from tests.study.scenes import read_json, write_dataset

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.classifier import Classifier, load
-from rtseg.evaluate import evaluate
+from rtseg.evaluation.evaluate import evaluate
+from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import Recording
 from rtseg.simulate.tasks import simulate_sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rtseg.skeleton import MICE7
+from rtseg.frames.skeleton import MICE7
 from rtseg.training.loop import Report, Trained, train
 from tests.training.scenes import HEADS, example, recipe
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from rtseg import config
 from rtseg.config import Recipe
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.skeleton import MICE7
 from rtseg.training.crops import Example
 
 HEADS = (

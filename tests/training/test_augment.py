@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rtseg.config import AugmentSettings
+from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.recordings.recording import IGNORE
-from rtseg.skeleton import MICE7, Skeleton
 from rtseg.training.augment import augment, interpolate, interpolate_labels
 
 F32 = NDArray[np.float32]

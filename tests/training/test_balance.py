@@ -11,8 +11,8 @@ from rtseg.config import AugmentSettings
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import IGNORE
-from rtseg.skeleton import MICE7
 from rtseg.training.augment import copy_settings
 from rtseg.training.crops import CropSampler, Example, balanced_copies
 from tests.training.scenes import HEADS, example, recipe

@@ -10,8 +10,8 @@ import pytest
 
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import IGNORE
-from rtseg.skeleton import MICE7
 from rtseg.training.boosting import Trees, WindowTable, train_trees
 from rtseg.training.crops import Example
 from tests.training.scenes import HEADS, example, recipe

@@ -11,8 +11,8 @@ from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import IGNORE, Recording
-from rtseg.skeleton import MICE7
 from rtseg.training.crops import Batch, CropSampler, Example, delay, example_of, fit_scaler
 from tests.training.scenes import HEADS, example, recipe
 

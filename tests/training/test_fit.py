@@ -10,7 +10,7 @@ import pytest
 
 from rtseg.config import KINDS, Recipe
 from rtseg.errors import SettingError
-from rtseg.skeleton import MICE7
+from rtseg.frames.skeleton import MICE7
 from rtseg.training.crops import Example
 from rtseg.training.fit import Fitted, fit
 from rtseg.training.loop import train

@@ -9,8 +9,8 @@ import torch
 from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import MICE7
 from rtseg.model.select import make_model
-from rtseg.skeleton import MICE7
 from rtseg.training.future_pose import FuturePose
 from rtseg.training.loop import train
 from tests.training.scenes import HEADS, example, recipe

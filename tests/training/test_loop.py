@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.model.select import network_spec
 from rtseg.recordings.recording import IGNORE
-from rtseg.skeleton import MICE7
 from rtseg.training import checkpoint
 from rtseg.training.crops import CropSampler, Example
 from rtseg.training.loop import Trained, _schedule, fingerprint, train

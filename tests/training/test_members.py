@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.model.tcn import MultitaskTCN
-from rtseg.network import Cell, NetworkSpec
-from rtseg.skeleton import MICE7
 from rtseg.training.loop import train
 from rtseg.training.members import merge, train_network
 from tests.training.scenes import HEADS, example, recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.errors import RtsegError, SettingError
 from rtseg.study.crossvalidate import crossvalidate
 from rtseg.training.answers import Answers, columns_of, file_name, load_answers, save_answers

@@ -1,0 +1,338 @@
+"""The bundle: a portable folder that is the only thing that passes from training to serving.
+
+`manifest.json` says what the model is, `weights.safetensors` holds it. No pickle; every file's hash is checked at load.
+Files that are made from these two (`add_derived`) are checked when they are read, and do not change the bundle's hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg import config
+from rtseg.bundle.network import NetworkSpec
+from rtseg.config import DecodingSettings, GapSettings
+from rtseg.errors import BundleError, RateError, RtsegError
+from rtseg.features.ranges import FeatureRanges
+from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.heads import Head
+
+SCHEMA = 1
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+STEP, PRECISIONS = "step.onnx", "precisions.json"
+"""Derived files: the step as ONNX, and what was measured of it in float16 and int8."""
+REMAKE = f"or make it anew: 'rtseg step' writes {STEP}, 'rtseg calibrate --int8 --fp16' {PRECISIONS}"
+RATE_TOLERANCE = 0.01
+UNSEALED = "0" * 64
+SHIPPED = Path(__file__).parent.parent / "bundles"
+"""Where a wheel puts the default bundle."""
+TOLERANCE = 1e-5
+"""How far a float32 engine's probabilities may stand from the torch reference."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a bundle was read from, and the sha256 of the files there by name."""
+
+    folder: Path
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model and everything that serving it needs.
+
+    fps: the rate it was trained at. arena: default box x0, y0, x1, y1 in px; a stream's hello may name its own.
+    lookahead_frames: the answer about frame t is given at t + lookahead. warmup_frames: a stream's first answers are
+    flagged, since training's crops always had this much context. decoding: defaults. abstain_below: head -> the
+    probability below which it is unsure; a head not named never is. ranges: of training's features; older bundles have
+    none. scores and provenance: what was measured on what. hash: sha256 over the manifest, which holds it and the
+    weights' own. stored: for a bundle as it was read; one that was made or changed (`dataclasses.replace`) has none.
+    """
+
+    name: str
+    skeleton: Skeleton
+    fps: float
+    arena: tuple[float, float, float, float]
+    features: FeatureSpec
+    network: NetworkSpec
+    weights: Mapping[str, NDArray[np.float32]]
+    lookahead_frames: int = 0
+    warmup_frames: int = 0
+    simulated: bool = False
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    gaps: GapSettings = field(default_factory=GapSettings)
+    abstain_below: Mapping[str, float] = field(default_factory=dict)
+    ranges: FeatureRanges | None = None
+    tolerance: float = TOLERANCE
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    hash: str = ""
+    stored: Stored | None = field(default=None, init=False, repr=False)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """In the order of the outputs."""
+        return self.network.heads
+
+    def has_rate(self, fps: float) -> bool:
+        """Whether frames at this rate can be stepped as they are (29.97 passes for 30)."""
+        return abs(fps - self.fps) <= RATE_TOLERANCE * self.fps
+
+    def check_rate(self, fps: float, who: str) -> None:
+        """Raise RateError unless `who` has the rate that the model was trained at (29.97 passes for 30)."""
+        if not self.has_rate(fps):
+            raise RateError(
+                f"{who}: {fps:g} frames per second; the model was trained at {self.fps:g}. Name a file's true rate "
+                "with --fps, set the camera to the model's, or have it resampled (annotate --resample; resample in a "
+                "stream's hello)"
+            )
+
+    def only(self, names: Sequence[str]) -> Bundle:
+        """The same model without the heads that are not named: nothing is computed for them, and the others' answers
+        are the same bits on the numba engine.
+
+        Its hash names the heads, for a stream's state and answers are not the whole model's. Raises SettingError for a
+        name that no head has, and for none.
+        """
+        network = self.network.only(names)
+        left = {head.name for head in network.heads}
+        if len(left) == len(self.heads):
+            return self
+        return replace(
+            self,
+            network=network,
+            weights={name: self.weights[name] for name in network.shapes()},
+            abstain_below={name: below for name, below in self.abstain_below.items() if name in left},
+            hash=f"{self.hash}:{','.join(head.name for head in network.heads)}",
+        )
+
+
+def save_bundle(bundle: Bundle, folder: Path | str) -> str:
+    """Write a bundle into a folder, made if need be; its hash. The manifest is written last, by a rename.
+
+    Derived files of another bundle that was there are deleted.
+    """
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = bundle.network.shapes()
+    assert set(shapes) == set(bundle.weights), "weights and architecture name the same tensors"
+    packed = save({n: np.ascontiguousarray(bundle.weights[n], np.float32) for n in shapes})
+    manifest = {
+        "schema": SCHEMA,
+        "sha256": UNSEALED,
+        "name": bundle.name,
+        "simulated": bundle.simulated,
+        "skeleton": bundle.skeleton.to_dict(),
+        "fps": bundle.fps,
+        "arena": list(bundle.arena),
+        "features": bundle.features.to_dict(),
+        "feature_names": [f"{f.group}: {f.name} [{f.unit}]" for f in bundle.features.features(bundle.skeleton)],
+        "architecture": bundle.network.to_dict(),
+        "lookahead_frames": bundle.lookahead_frames,
+        "warmup_frames": bundle.warmup_frames,
+        "decoding": config.to_plain(bundle.decoding),
+        "gaps": config.to_plain(bundle.gaps),
+        "tolerance": bundle.tolerance,
+        "scores": dict(bundle.scores),
+        "provenance": dict(bundle.provenance),
+        **_optional(bundle),
+        "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
+    }
+    json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
+    text, digest = seal(manifest)
+    _write(folder / WEIGHTS, packed)
+    _write(folder / MANIFEST, text)
+    for name in (STEP, PRECISIONS):
+        (folder / name).unlink(missing_ok=True)
+    return digest
+
+
+def add_derived(folder: Path, name: str, data: bytes) -> None:
+    """Put a file that was made from a bundle (STEP, PRECISIONS) beside it and its sha256 into the manifest.
+
+    Raises BundleError where `folder` holds no bundle that may be written to.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+    text = (folder / MANIFEST).read_bytes()
+    derived: dict[str, str] = json.loads(text).get("derived", {})
+    derived[name] = hashlib.sha256(data).hexdigest()
+    line = b',\n "derived": ' + json.dumps(derived, sort_keys=True).encode()
+    _write(folder / name, data)
+    _write(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
+
+
+def derived_file(bundle: Bundle, name: str) -> bytes | None:
+    """A derived file of a bundle as it was read, checked; None where it has none.
+
+    Raises BundleError for a file that is missing or was changed.
+    """
+    stored = bundle.stored
+    if stored is None or name not in stored.files:
+        return None
+    try:
+        return _checked(stored.folder / name, stored.files[name])
+    except BundleError as error:
+        raise BundleError(f"{stored.folder}: {error}; {REMAKE}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """By a rename, so that nobody ever reads half of it."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+_DERIVED = re.compile(rb',\n "derived": \{[^\n]*\}(?=\n\}\n\Z)')
+"""The last line of a manifest: hashes of what was made from the rest. The bundle's own hash leaves it out."""
+
+
+def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A manifest's bytes with their own sha256 in them (taken while zeros stand in its place), and that digest."""
+    text = (json.dumps({**manifest, "sha256": UNSEALED}, indent=1) + "\n").encode()
+    digest = hashlib.sha256(text).hexdigest()
+    return text.replace(UNSEALED.encode(), digest.encode(), 1), digest
+
+
+def load_bundle(folder: Path | str) -> Bundle:
+    """Read and check a bundle: a folder, or the bare name of one that came with the installed package.
+
+    Raises BundleError when the folder is none, was written by a newer rtseg, or a file is missing or was changed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    folder = _folder_of(folder)
+    try:
+        text = (folder / MANIFEST).read_bytes()
+    except OSError:
+        raise BundleError(
+            f"{folder}: no bundle here: expected a folder with {MANIFEST}; "
+            "make one with 'rtseg train', or name one of engines/"
+        ) from None
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        schema = manifest["schema"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BundleError(f"{folder / MANIFEST}: not the manifest of a bundle") from None
+    if schema != SCHEMA:
+        raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
+    digest = str(manifest.get("sha256", ""))
+    bare = _DERIVED.sub(b"", text).replace(digest.encode(), UNSEALED.encode(), 1)
+    if len(digest) != 64 or hashlib.sha256(bare).hexdigest() != digest:
+        raise BundleError(f"{folder / MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
+    try:
+        weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
+        skeleton = Skeleton.from_dict(manifest["skeleton"])
+        features = FeatureSpec.from_dict(manifest["features"])
+        network = NetworkSpec.from_dict(manifest["architecture"])
+        _check_weights(weights, network, len(features.features(skeleton)))
+        x0, y0, x1, y1 = map(float, manifest["arena"])
+        _check_numbers(manifest)
+        ranges = manifest.get("ranges")
+        bundle = Bundle(
+            name=str(manifest["name"]),
+            skeleton=skeleton,
+            fps=float(manifest["fps"]),
+            arena=(x0, y0, x1, y1),
+            features=features,
+            network=network,
+            weights=weights,
+            lookahead_frames=int(manifest["lookahead_frames"]),
+            warmup_frames=int(manifest["warmup_frames"]),
+            simulated=bool(manifest["simulated"]),
+            decoding=config.from_plain(manifest["decoding"], DecodingSettings),
+            gaps=config.from_plain(manifest["gaps"], GapSettings),
+            abstain_below=_abstain(manifest.get("abstain_below", {}), network),
+            ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
+            tolerance=float(manifest["tolerance"]),
+            scores=manifest["scores"],
+            provenance=manifest["provenance"],
+            hash=digest,
+        )
+        files = {**manifest["files"], **manifest.get("derived", {})}
+        object.__setattr__(bundle, "stored", Stored(folder, files))
+        return bundle
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
+        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+
+
+def _optional(bundle: Bundle) -> dict[str, Any]:
+    """What older bundles do not have, and what only some need."""
+    plain: dict[str, Any] = {}
+    if bundle.abstain_below:
+        plain["abstain_below"] = dict(bundle.abstain_below)
+    if bundle.ranges is not None:
+        plain["ranges"] = bundle.ranges.to_dict()
+    return plain
+
+
+def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]:
+    checked = {str(head): float(threshold) for head, threshold in below.items()}
+    config.check_abstain(checked)
+    strangers = set(checked) - {h.name for h in network.heads}
+    if strangers:
+        raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(strangers))}")
+    return checked
+
+
+def _folder_of(name: Path | str) -> Path:
+    folder = Path(name)
+    shipped = SHIPPED / folder
+    return shipped if len(folder.parts) == 1 and not folder.exists() and shipped.is_dir() else folder
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    """A file's content if its sha256 is what the manifest says."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise BundleError(f"{path.name} is missing: copy the whole folder again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise BundleError(f"{path.name} was changed or cut: expected sha256 {digest[:12]}…, got {found[:12]}…")
+    return data
+
+
+def _check_numbers(manifest: Mapping[str, Any]) -> None:
+    """Numbers that no model has; a NaN is out of every range."""
+    for key in ("fps", "tolerance", "lookahead_frames", "warmup_frames"):
+        if not 0 <= float(manifest[key]) < math.inf or (key == "fps" and float(manifest[key]) == 0):
+            raise BundleError(f"{key} is out of range: {manifest[key]!r}")
+    x0, y0, x1, y1 = map(float, manifest["arena"])
+    if not -math.inf < x0 < x1 < math.inf or not -math.inf < y0 < y1 < math.inf:
+        raise BundleError(f"arena must be a box x0, y0, x1, y1, got {manifest['arena']}")
+
+
+def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkSpec, n_features: int) -> None:
+    if network.n_features != n_features:
+        raise BundleError(
+            f"the architecture wants {network.n_features} features, this rtseg makes {n_features} of the manifest's "
+            "groups: the bundle was made by another version; train anew"
+        )
+    shapes = network.shapes()
+    for name, shape in shapes.items():
+        if name not in weights or weights[name].shape != shape or weights[name].dtype != np.float32:
+            got = f"{weights[name].shape} {weights[name].dtype}" if name in weights else "nothing"
+            raise BundleError(f"weight {name!r}: expected {shape} float32, got {got}")
+        if not np.isfinite(weights[name]).all():
+            raise BundleError(f"weight {name!r} holds a number that is not finite")
+    if set(weights) - set(shapes):
+        raise BundleError(
+            f"weights that the architecture does not know: {', '.join(sorted(set(weights) - set(shapes)))}"
+        )

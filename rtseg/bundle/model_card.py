@@ -1,0 +1,249 @@
+"""A bundle's model card: what it answers, what it was made from, how good it is, and what it must not be used for.
+
+Written from the manifest alone: every number in it was measured by `rtseg train` or `rtseg calibrate`, and what was
+not measured is said not to be.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.bundle.bundle import Bundle, load_bundle
+
+CARD = "MODEL_CARD.md"
+WEAK_F1 = 0.5
+"""Classes below this are named as not to be acted upon."""
+
+Scores = Mapping[str, Any]
+
+
+def write_card(folder: Path) -> Path:
+    """Write `MODEL_CARD.md` into a bundle's folder, beside the manifest that it was made from; its path."""
+    path = folder / CARD
+    path.write_text(model_card(load_bundle(folder)), encoding="utf-8")
+    return path
+
+
+def model_card(bundle: Bundle) -> str:
+    """The card as Markdown."""
+    lines = [f"# {bundle.name}", "", "Written by `rtseg card` from the bundle's manifest."]
+    if bundle.simulated:
+        lines += ["", "**SIMULATED. Made from simulated animals: no number below says anything about real ones.**"]
+    lines += [*_model(bundle), *_data(bundle)]
+    for split, scores in bundle.scores.items():
+        lines += _scores(split, scores)
+    lines += [*_calibration(bundle), *_ranges(bundle), *_limits(bundle)]
+    return "\n".join(lines) + "\n"
+
+
+def _model(bundle: Bundle) -> list[str]:
+    spec, lookahead = bundle.network, bundle.lookahead_frames
+    sees = f"and {lookahead} frames after it" if lookahead else "and none after it (strictly causal)"
+    animals, keypoints = bundle.skeleton.animals, bundle.skeleton.keypoints
+    weights = sum(int(np.prod(shape)) for shape in spec.shapes().values())
+    # A recurrent cell never forgets entirely.
+    back = "all frames" if spec.cells else f"up to {spec.receptive_field - 1} frames"
+    lines = [
+        *("", "## What it answers"),
+        str(bundle.provenance.get("description", "")).strip(),
+        "",
+        f"For every frame at {bundle.fps:g} frames per second a probability for each class of each head, from the "
+        f"keypoints of that frame, of {back} before it, {sees}.",
+        "",
+        f"Needs {len(animals)} animals ({', '.join(animals)}) with {len(keypoints)} keypoints each "
+        f"({', '.join(keypoints)}). {spec.n_features} features, {weights:,} weights, {spec.multiply_adds:,} "
+        f"multiply-adds per frame. Flagged as warming up: the first {bundle.warmup_frames} frames.",
+        "",
+    ]
+    heads = [[h.name, h.group, ", ".join(f"**{c}**" if c in h.scored else c for c in h.classes)] for h in bundle.heads]
+    return lines + _table(["head", "group", "classes (scored ones bold)"], heads)
+
+
+def _data(bundle: Bundle) -> list[str]:
+    provenance = bundle.provenance
+    lines = ["", "## What it was made from", f"Data set `{provenance.get('dataset', 'unknown')}`."]
+    for split, use in (("training", "trained on"), ("validation", "used to choose the epoch and the decoding")):
+        names = list(provenance.get(split, ()))
+        shown = ", ".join(names) if len(names) <= 60 else f"{', '.join(names[:5])} ... {names[-1]}"
+        lines.append(f"- {len(names)} recordings {use}: {shown or 'not named'}. The manifest holds a hash of each.")
+    made = f"rtseg {provenance.get('rtseg', '?')}, torch {provenance.get('torch', '?')}"
+    seed = provenance.get("recipe", {}).get("train", {}).get("seed", "?")
+    took = provenance.get("training_seconds", "?")
+    return [*lines, f"- One training run, seed {seed}, {took} s, with {made}."]
+
+
+def _scores(split: str, scores: Scores) -> list[str]:
+    lines = [
+        "",
+        f"## How good it is: {scores.get('dataset', 'its data set')}, split `{split}`",
+        scores["protocol"] + ".",
+    ]
+    lines += ["Intervals: 95 %, bootstrap over videos.", ""]
+    rows = []
+    for name, head in scores["heads"].items():
+        interval = scores.get("intervals", {}).get(name, {})
+        decoded, kept = scores["decoded"][name], scores.get("abstention", {}).get(name)
+        ece = _number(scores.get("calibration", {}).get(name, {}).get("ece"))
+        coverage = "-" if not kept or kept["below"] is None else f"{kept['coverage']:.0%}, F1 {_number(kept['f1'])}"
+        row = [
+            name,
+            _with(head["macro_f1"], interval.get("f1")),
+            _with(head["mean_average_precision"], interval.get("map")),
+        ]
+        row += [ece, f"{decoded['segmental_f1']['50']:.0f}", coverage, f"{head['videos']}", f"{head['frames']:,}"]
+        rows.append(row)
+    titles = ["head", "macro-F1", "mAP", "ECE", "F1@50 of bouts", "kept when sure", "videos", "frames"]
+    lines += [*_table(titles, rows), "", "Per class; delay and false starts of the decoded labels.", ""]
+    lines += _table(
+        ["head", "class", "F1", "precision", "recall", "AP", "onset delay, s", "false starts/min", "frames"],
+        [
+            _class_row(name, label, score, scores)
+            for name, head in scores["heads"].items()
+            for label, score in head["classes"].items()
+        ],
+    )
+    return [*lines, *_videos(scores), *_errors(scores)]
+
+
+def _class_row(head: str, label: str, score: Scores, scores: Scores) -> list[str]:
+    decoded = scores["decoded"][head]
+    delay, starts = decoded["onset_delay_s"][label], decoded["false_starts_per_minute"][label]
+    figures = [_number(score[k]) for k in ("f1", "precision", "recall", "average_precision")]
+    return [
+        head,
+        label,
+        *figures,
+        "-" if delay is None else f"{delay:+.2f}",
+        _number(starts, 2),
+        f"{score['frames']:,}",
+    ]
+
+
+def _videos(scores: Scores) -> list[str]:
+    """How much videos differ."""
+    rows = []
+    for name in scores["heads"]:
+        f1 = {v: of[name]["f1"] for v, of in scores.get("videos", {}).items() if of.get(name, {}).get("f1") is not None}
+        if len(f1) > 1:
+            worst, best = min(f1, key=f1.__getitem__), max(f1, key=f1.__getitem__)
+            middle = statistics.median(f1.values())
+            rows.append([name, f"{f1[worst]:.3f} ({worst})", f"{middle:.3f}", f"{f1[best]:.3f} ({best})"])
+    return (
+        ["", "Videos differ; macro-F1 of each alone:", "", *_table(["head", "worst", "median", "best"], rows)]
+        if rows
+        else []
+    )
+
+
+def _errors(scores: Scores) -> list[str]:
+    """Where the errors lie: boundaries, missing points, confusion."""
+    lines: list[str] = []
+    for name, near in scores.get("boundaries", {}).items():
+        if near["errors"] is not None and near["frames"]:
+            lines.append(
+                f"- {name}: {near['errors']:.0%} of the errors lie within {near['within_s']:g} s of a label boundary, "
+                f"where {near['frames']:.0%} of the frames do; macro-F1 {_number(near['f1_away'])} away from them."
+            )
+    lines = ["", "Where it errs:", *lines] if lines else []
+    for name, bins in scores.get("missing", {}).items():
+        parts = [f"{_number(b['f1'])} with {_up_to(b['up_to'])} ({b['frames']:,})" for b in bins if b["frames"]]
+        if len(parts) > 1:
+            lines.append(f"- {name}: macro-F1 by the share of missing points (frames): {', '.join(parts)}.")
+    for name, matrix in scores.get("confusion", {}).items():
+        total = [sum(row) for row in matrix["counts"]]
+        rows = [
+            [label, *(f"{n / all_of:.0%}" if all_of else "-" for n in row)]
+            for label, row, all_of in zip(matrix["classes"], matrix["counts"], total, strict=True)
+        ]
+        lines += ["", f"{name}: where the frames of each class (rows) go:", ""]
+        lines += _table(["", *matrix["classes"]], rows)
+    return lines
+
+
+def _calibration(bundle: Bundle) -> list[str]:
+    lines, done = ["", "## Whether its probabilities can be taken at their word"], bundle.provenance.get("calibration")
+    if not done:
+        return [*lines, "Not calibrated: take them as scores, not as chances (`rtseg calibrate`)."]
+    lines.append(
+        f"Calibrated ({done['method']} scaling) on {len(done['videos'])} recordings of `{done['dataset']}`, split "
+        f"`{done['split']}`, that training never saw. ECE, log loss and Brier score above and here are out of fold: "
+        "each video with a scaling fitted on the others."
+    )
+    rows = [
+        [name, _number(c["ece"]), _number(c["ece_classwise"]), _number(c["nll"]), _number(c["brier"])]
+        for scores in bundle.scores.values()
+        for name, c in scores.get("calibration", {}).items()
+    ]
+    return [*lines, "", *_table(["head", "ECE, top label", "ECE, class-wise", "log loss", "Brier"], rows)]
+
+
+def _ranges(bundle: Bundle) -> list[str]:
+    lines = ["", "## When it says that it does not know"]
+    if bundle.abstain_below:
+        below = ", ".join(f"{head} below {p:g}" for head, p in bundle.abstain_below.items())
+        lines.append(f"- Unsure: {below} (highest probability of the head).")
+    else:
+        lines.append("- Unsure: never; no threshold is set.")
+    if bundle.ranges is None:
+        return [*lines, "- Out of range: never; the bundle holds no ranges of its training's features."]
+    watched = int(np.isfinite(bundle.ranges.low).sum())
+    return [
+        *lines,
+        f"- Out of range: when more than {bundle.ranges.share:.0%} of the known features ({watched} are watched) lie "
+        f"outside of what training saw, or one by more than {bundle.ranges.far:g} times its range.",
+    ]
+
+
+def _limits(bundle: Bundle) -> list[str]:
+    weak = [
+        f"{name}: {label}"
+        for scores in bundle.scores.values()
+        for name, head in scores["heads"].items()
+        for label, score in head["classes"].items()
+        if score["f1"] is None or score["f1"] < WEAK_F1
+    ]
+    unscored = [f"{h.name}: {c}" for h in bundle.heads for c in h.classes if c not in h.scored]
+    lines = [
+        *("", "## Limits"),
+        "- The validation recordings chose the epoch and the decoding: expect a little less on new animals.",
+        f"- Made for {bundle.fps:g} frames per second, these keypoints, and an arena of "
+        f"{', '.join(f'{v:g}' for v in bundle.arena)} px (x0, y0, x1, y1); another camera, tracker, strain, light or "
+        "laboratory is another data set. Score it on labelled recordings of your own first (`rtseg evaluate`).",
+        "- Its labels are those of the people who made the data set; it knows no behaviour that they did not name.",
+    ]
+    if unscored:
+        lines.append(f"- Not scored, and not to be counted: {', '.join(unscored)}.")
+    lines += ["", "## What it must not be used for"]
+    if bundle.simulated:
+        lines.append("- Anything about real animals.")
+    if weak:
+        lines.append(f"- Decisions about classes that it recognises with an F1 below {WEAK_F1:g}: {', '.join(weak)}.")
+    return [
+        *lines,
+        "- Judging an animal's welfare, or ending or changing its treatment, without a person who looks.",
+        "- Triggering a stimulus whose harm, when wrong, the false starts above do not allow.",
+        "- Other species or numbers of animals, and people.",
+    ]
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (titles, ["---"] * len(titles), *rows)]
+
+
+def _with(value: float | None, interval: Mapping[str, float | None] | None) -> str:
+    if not interval or interval["low"] is None:
+        return _number(value)
+    return f"{_number(value)} [{_number(interval['low'])}, {_number(interval['high'])}]"
+
+
+def _up_to(share: float) -> str:
+    return f"up to {share:.0%}" if share else "none"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

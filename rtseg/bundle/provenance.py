@@ -1,0 +1,62 @@
+"""Which recordings a bundle was trained on, by their content: a file that was renamed or moved is still known.
+
+Written by training, read wherever a score or a calibration must not be taken from recordings that the model has seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.bundle.bundle import Bundle
+from rtseg.errors import SettingError
+from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import IGNORE
+from rtseg.recordings.sources import Item
+
+DIGITS = 16
+
+
+def content_hash(keypoints: NDArray[np.float32], labels: NDArray[np.int16]) -> str:
+    """Of keypoints (T, A, K, 2) and labels (T, H); the first digits of a sha256."""
+    return hashlib.sha256(keypoints.tobytes() + labels.tobytes()).hexdigest()[:DIGITS]
+
+
+def poses_hash(keypoints: NDArray[np.float32]) -> str:
+    """Of keypoints alone: the same recording is known whatever labels are laid beside it."""
+    return hashlib.sha256(keypoints.tobytes()).hexdigest()[:DIGITS]
+
+
+def check_unseen(bundle: Bundle, item: Item) -> None:
+    """Raise SettingError, naming the video, if the bundle was trained on it.
+
+    Bundles that hold no hashes of poses are asked by poses and labels together, so that other labels hide a recording.
+    A bundle that says nothing about its training recordings is refused as well.
+    """
+    provenance = bundle.provenance
+    trained = provenance.get("training")
+    if not trained:
+        raise SettingError(
+            f"bundle {bundle.name!r} does not say what it was trained on, so nothing tells whether it has seen "
+            f"{item.recording.name}; make it with 'rtseg train'"
+        )
+    recording = item.recording.select(bundle.skeleton)
+    whole = content_hash(recording.keypoints, label_table(item, bundle.heads))
+    poses = poses_hash(recording.keypoints)
+    if whole in trained.values() or poses in provenance.get("training_poses", ()):
+        raise SettingError(
+            f"{item.recording.name}: bundle {bundle.name!r} was trained on this recording; what it says there is no "
+            "measure of what it says elsewhere. Name a split that training never saw"
+        )
+
+
+def label_table(item: Item, heads: Sequence[Head]) -> NDArray[np.int16]:
+    """Labels (T, H) of an item in the order of the heads; IGNORE for those it does not label."""
+    table = np.full((len(item.recording), len(heads)), IGNORE, np.int16)
+    for column, head in enumerate(heads):
+        if head.name in item.labels:
+            table[:, column] = item.labels[head.name].frames
+    return table

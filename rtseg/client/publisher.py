@@ -1,0 +1,253 @@
+"""Send frames to a daemon, in a few lines; usable from a camera loop.
+
+    with Publisher("tcp://127.0.0.1:5757", "cage1", skeleton, fps=30) as publisher:
+        publisher.send(keypoints)
+
+Needs numpy, msgpack and pyzmq only: no model and no compiler. Not safe to share between threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, cast
+
+import msgpack
+import numpy as np
+import zmq
+from numpy.typing import ArrayLike
+
+from rtseg.client.connection import (
+    Key,
+    connect,
+    key_of,
+    milliseconds,
+    no_daemon,
+    reachable,
+)
+from rtseg.client.reconnect import Comeback
+from rtseg.errors import FrameError, ServeError
+from rtseg.frames.skeleton import Skeleton
+from rtseg.wire.messages import (
+    FLOAT32,
+    VERSION,
+    Hello,
+    Served,
+    frame_message,
+    unpack,
+)
+
+
+class Publisher:
+    """One stream of frames to a daemon.
+
+    address: the daemon's frames address. stream: a name of your choice. skeleton: animals and keypoints in the order of
+    your arrays; the daemon picks the model's from them by name. fps: camera frames per second, the model's. clock: what
+    your t_source_ns count. arena: box x0, y0, x1, y1 in px. names: your animal or keypoint names -> the model's, where
+    they differ. key: your key file, where the daemon asks for one (`rtseg keys`). Says hello at once; raises ServeError
+    where nobody answers within timeout_s, or with the daemon's reason for a refusal.
+
+    policy: what is published where frames wait: `all` answers, or the `newest` one and those with an event, for closed
+    loops. resample: take the camera's rate though the model has another one (docs/serving.md); delay_s then says by how
+    much answers come later for it, at most.
+
+    A daemon that dies is waited for, for reconnect_s (0 = not at all): frames are kept, and a daemon that resumes the
+    stream (`rtseg serve --resume`) gets those of the last keep_frames that it has not seen. resume: go on with a stream
+    of this name that another process left behind; resumed: its last frame that the daemon knows, None where it is new.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        stream: str,
+        skeleton: Skeleton,
+        fps: float,
+        *,
+        clock: str = "monotonic",
+        arena: tuple[float, float, float, float] | None = None,
+        names: Mapping[str, str] | None = None,
+        timeout_s: float = 5.0,
+        key: Key = None,
+        reconnect_s: float = 30.0,
+        keep_frames: int = 512,
+        resume: bool = False,
+        policy: str = "all",
+        resample: bool = False,
+    ) -> None:
+        hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
+        self.address, self.stream = address, stream
+        self._shape, self._timeout_s = skeleton.shape, timeout_s
+        self._again = replace(hello, resume=True)
+        self._comeback = Comeback(reconnect_s, keep_frames)
+        self.resumed: int | None = None
+        self.delay_s = 0.0
+        self._known: int | None = None
+        self._packer = msgpack.Packer()
+        self._key = key_of(key)
+        self._socket = connect(zmq.DEALER, address, self._key)
+        try:
+            self.served = self._say_hello(hello)
+        except BaseException:
+            self._socket.close(linger=0)
+            raise
+        self._next_seq = 0 if self.resumed is None else self.resumed + 1
+
+    @property
+    def reconnects(self) -> int:
+        """How often the stream came back to a daemon that was lost."""
+        return self._comeback.times
+
+    def send(
+        self,
+        keypoints: ArrayLike,
+        confidence: ArrayLike | None = None,
+        *,
+        seq: int | None = None,
+        t_source_ns: int | None = None,
+    ) -> int:
+        """Send one frame and return its sequence number; never waits.
+
+        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None. seq: +1 per camera frame, frames
+        that the camera dropped included; counted here where None. t_source_ns: now, on the monotonic clock, where None.
+        Raises FrameError for another shape; ServeError where the daemon is stopping, has been away for reconnect_s, or
+        has refused an earlier frame (this one is on its way then, and sending may go on).
+        """
+        number = self._next_seq if seq is None else int(seq)
+        points = self._bytes(keypoints, (*self._shape, 2), "keypoints", number)
+        scores = None if confidence is None else self._bytes(confidence, self._shape, "confidence", number)
+        t_ns = time.monotonic_ns() if t_source_ns is None else int(t_source_ns)
+        data = self._packer.pack(frame_message(self.stream, number, t_ns, points, scores))
+        self._next_seq = number + 1
+        self._comeback.keep(number, data)
+        if not self._comeback.lost:
+            self._send(data, number)
+            self._hear(number)
+        if self._comeback.lost:
+            self._come_back()
+        return number
+
+    def beat(self) -> None:
+        """Say that this end lives though it has no frame to send; a stream is not idle then. Raises as `send` does."""
+        self._put({"v": VERSION, "type": "beat", "stream": self.stream, "t_source_ns": time.monotonic_ns()})
+        self._hear()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until the daemon is known to have taken the newest frame; whether it has.
+
+        One that was lost meanwhile is waited for, and gets what it has not seen. Raises as `send` does.
+        """
+        newest, deadline = self._next_seq - 1, time.monotonic() + timeout_s
+        self._known = None
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._comeback.ask(time.monotonic(), newest)
+            self._come_back()
+            if not self._comeback.lost and self._known is not None and self._known >= newest:
+                return True
+            self._socket.poll(milliseconds(min(left_s, 0.01)))
+        return False
+
+    def close(self) -> dict[str, int]:
+        """End the stream, wait for the daemon's goodbye and return its counters of the stream.
+
+        {} where the daemon or the stream is gone.
+        """
+        if self._socket.closed:
+            return {}
+        try:
+            self._put({"v": VERSION, "type": "bye", "stream": self.stream})
+            return dict(self._answer(("goodbye",))["counters"])
+        except ServeError:
+            return {}
+        finally:
+            self._socket.close(linger=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _say_hello(self, hello: Hello) -> Served:
+        if not self._socket.poll(milliseconds(self._timeout_s), zmq.POLLOUT):
+            raise no_daemon(self.address, self._timeout_s, self._key)
+        self._put(hello.to_message())
+        answer = self._answer(("accepted", "refused"))
+        if answer["type"] == "refused":
+            raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {answer.get('reason')}")
+        self.resumed = answer.get("resumed")
+        self.delay_s = float((answer.get("resampled") or {}).get("delay_s", 0.0))
+        return reachable(Served.from_message(answer), self.address)
+
+    def _put(self, message: dict[str, Any]) -> None:
+        self._send(self._packer.pack(message), None)
+
+    def _send(self, data: bytes, seq: int | None) -> None:
+        """seq: of a frame, whose daemon is waited for where it is away."""
+        try:
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            self._hear()
+            if seq is None or not self._comeback.lose(time.monotonic(), seq):
+                raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
+
+    def _hear(self, seq: int | None = None) -> None:
+        if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            message = unpack(self._socket.recv())
+            # A daemon that was restarted in the meantime knows no stream of this connection.
+            unknown = message.get("type") == "error" and message.get("kind") == "StreamError"
+            if seq is not None and unknown:
+                first = message.get("seq")
+                if self._comeback.lose(time.monotonic(), first if isinstance(first, int) else seq):
+                    return
+            self._raise_complaint(message)
+
+    def _come_back(self) -> None:
+        """Say hello again where there is somebody to hear it, and send what was missed once that is accepted."""
+        now_s, comeback, socket = time.monotonic(), self._comeback, self._socket
+        if comeback.hopeless(now_s):
+            away = f"has been away for {comeback.patience_s:g} s"
+            raise ServeError(f"the daemon at {self.address} {away} (reconnect_s): start it again, or stop sending")
+        while comeback.greeted and socket.poll(0):
+            message = unpack(socket.recv())
+            if message.get("type") == "refused":
+                raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {message['reason']}")
+            if message.get("type") == "error" and type(message.get("seq")) is int:
+                comeback.was_lost(message["seq"])
+            if message.get("type") == "accepted":
+                self.served = reachable(Served.from_message(message), self.address)
+                self._known = message.get("resumed")
+                for data in comeback.back(self._known):
+                    self._send(data, self._next_seq - 1)
+        if comeback.lost and socket.poll(0, zmq.POLLOUT) and comeback.may_greet(now_s):
+            self._put(self._again.to_message())
+
+    def _answer(self, kinds: tuple[str, ...]) -> dict[str, Any]:
+        """The next message of one of these types. Raises ServeError for a complaint, or where none comes."""
+        deadline = time.monotonic() + self._timeout_s
+        while self._socket.poll(milliseconds(deadline - time.monotonic())):
+            message = unpack(self._socket.recv())
+            if message.get("type") in kinds:
+                return message
+            # Complaints about the last frames may come before a goodbye; one that names no frame is about the bye.
+            if kinds != ("goodbye",) or message.get("seq") is None:
+                self._raise_complaint(message)
+        raise ServeError(f"the daemon at {self.address} gave no answer within {self._timeout_s} s")
+
+    def _raise_complaint(self, message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == "stopping":
+            raise ServeError(f"the daemon at {self.address} is stopping")
+        if kind == "error":
+            raise ServeError(
+                f"the daemon at {self.address} refused stream {message.get('stream')!r}, seq {message.get('seq')}: "
+                f"{message.get('reason')} ({message.get('repeated', 0)} more like this before)"
+            )
+
+    def _bytes(self, values: ArrayLike, shape: tuple[int, ...], what: str, seq: int) -> bytes:
+        # Bytes carry no shape: a transposed array would arrive as another animal.
+        array = np.asarray(values, dtype=FLOAT32)
+        if array.shape != shape:
+            raise FrameError(f"stream {self.stream!r}, seq {seq}: {what} must have shape {shape}, got {array.shape}")
+        return array.tobytes()

@@ -1,0 +1,215 @@
+"""The CPU engine: a fused step in numba. The default wherever there is no GPU, and what every other one is checked by.
+
+Lays a bundle's weights out once at load; the computing is in `numba_kernels`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.bundle.network import NetworkSpec
+from rtseg.compiled import array_tables
+from rtseg.engine.base import Engine
+from rtseg.engine.cpu import numba_kernels as kernels
+from rtseg.engine.cpu.lanes import LANES
+from rtseg.errors import EngineError
+
+F32 = NDArray[np.float32]
+LINE_BYTES, HUGE_BYTES = 64, 2 << 20
+MUCH_BYTES = 256 << 10
+
+
+class NumbaEngine(Engine):
+    """A stream's bits depend on nothing but its own frames, whatever the batch.
+
+    stored: `float32`, or `float16` where every weight of every matrix is one exactly: half the bytes, the same bits.
+    """
+
+    name = "numba"
+
+    def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
+        super().__init__(spec, capacity)
+        if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
+            raise EngineError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
+        c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
+        vectors, self._matrices = tape(spec, weights)
+        self.stored = "float16" if self._matrices.dtype == np.uint16 else "float32"
+        classes = max(len(h.classes) for h in spec.heads)
+        numbers = [c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads, len(spec.cells), len(spec.views)]
+        regions = _regions(spec, classes)
+        cells = [size for cell in spec.cells for size in (cell.encoder, cell.hidden, cell.period)]
+        after = [*spec.dilations, *spec.head_dilations, *spec.offsets, *cells]
+        sizes = np.array([*numbers, classes, *after], np.int64)
+        places = np.zeros((3, max(kernels.REGIONS, kernels.BLOCK)), np.uintp)
+        places[0, : kernels.REGIONS] = kernels.BLOCK * (np.cumsum(regions) - regions)
+        places[1, : kernels.REGIONS] = regions
+        self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
+        self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
+        self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
+        scratch = _aligned((kernels.BLOCK * sum(regions) + LANES,), np.float32)
+        self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
+        self._frames = np.zeros(capacity, np.int64)
+        self._parts = vectors, sizes, places, _columns(spec), self._memory, self._frames, scratch
+        self._at = array_tables.table(*self._parts)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of everything that a step reads and never writes."""
+        return int(self._matrices.nbytes + self._parts[0].nbytes)
+
+    def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
+        kernels.advance(features, slots, self._matrices, self._at, out)
+
+    def reset(self, slots: NDArray[np.int32]) -> None:
+        self._memory[slots] = 0.0
+        self._frames[slots] = 0
+
+    def snapshot(self, slot: int) -> bytes:
+        data: bytes = self._frames[slot].tobytes() + self._memory[slot, : self._ring_floats].tobytes()
+        return data
+
+    def restore(self, slot: int, data: bytes) -> None:
+        expected = 8 + 4 * self._ring_floats
+        if len(data) != expected:
+            raise EngineError(
+                f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?"
+            )
+        self._frames[slot] = np.frombuffer(data[:8], np.int64)[0]
+        self._memory[slot, : self._ring_floats] = np.frombuffer(data[8:], np.float32)
+
+
+def _regions(spec: NetworkSpec, classes: int) -> list[int]:
+    """Floats that a row needs in every part of the scratch (`kernels.REGIONS`); values may pass their end."""
+    views, n_heads = max(len(spec.views), 1), len(spec.heads)
+    heads = n_heads * _padded(spec.head_channels)
+    entering = max((spec.entering(cell) for cell in spec.cells), default=0)
+    hidden = max((cell.hidden for cell in spec.cells), default=0)
+    layer = max(_padded(spec.channels), heads)
+    taps = spec.kernel * max(spec.channels, n_heads * spec.head_channels)
+    of_classes = n_heads * _padded(classes)
+    codes = views * _padded(sum(cell.encoder for cell in spec.cells))
+    # Views lie side by side from row to row, so this one part has no room between rows; neither do codes.
+    sizes = [views * _padded(spec.n_features), _padded(spec.width) + LANES, codes, entering]
+    sizes += [3 * hidden + LANES, 3 * hidden + LANES, hidden + LANES, taps, layer, layer]
+    sizes += [_padded(spec.n_outputs) + heads + LANES, of_classes, of_classes, 2 * hidden + LANES]
+    return [_padded(size) for size in sizes]
+
+
+def _columns(spec: NetworkSpec) -> NDArray[np.uintp]:
+    """How the other views come from the features as they are; see `numba_kernels`."""
+    others, wide = spec.views[1:], _padded(spec.n_features)
+    columns = [abs(column) - 1 for view in others for column in view]
+    turned = [
+        (v + 1) * wide + place for v, view in enumerate(others) for place, column in enumerate(view) if column < 0
+    ]
+    return np.array([*columns, *turned], np.uintp)
+
+
+def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, NDArray[Any]]:
+    """A bundle's vectors and matrices in the order in which a step reads them (`products`)."""
+    vectors = [weights[f"scaler.{part}"] for part in ("fill", "shift", "scale", "clip")]
+    matrices = []
+    for bias, weight in _products(spec, weights):
+        vectors += list(bias)
+        matrices += [_panels(matrix) for matrix in weight]
+    for part in ("scale", "shift"):
+        vectors.append(np.concatenate([weights[f"head.{h.name}.calibration.{part}"] for h in spec.heads]))
+    flat = np.concatenate(matrices).astype(np.float32)
+    with np.errstate(over="ignore"):
+        halves = flat.astype(np.float16)
+    if np.array_equal(halves.astype(np.float32), flat):
+        flat = halves.view(np.uint16)
+    return _laid(np.concatenate([_widened(v) for v in vectors]).astype(np.float32)), _laid(flat)
+
+
+def _products(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[tuple[F32, F32]]:
+    """Every product of a step in order: biases (groups, outputs) and weights (groups, inputs, outputs)."""
+    heads = [f"head.{h.name}" for h in spec.heads]
+    if spec.channels:
+        yield w["input.bias"][None], w["input.weight"][None]
+        for layer in range(len(spec.dilations)):
+            yield from _residual([w[f"trunk.{part}"][layer][None] for part in _RESIDUAL])
+    if spec.cells:
+        cells = [f"cell.{number}" for number in range(len(spec.cells))]
+        bias = np.concatenate([w[f"{cell}.encode.bias"] for cell in cells])
+        yield bias[None], np.concatenate([w[f"{cell}.encode.weight"] for cell in cells], axis=1)[None]
+        for cell in cells:
+            for part in ("enter", "recur"):
+                yield w[f"{cell}.{part}.bias"][None], w[f"{cell}.{part}.weight"][None]
+    first_bias = _widened(np.concatenate([w[f"{h}.first.bias"] for h in heads]))
+    first_weight = _widened(np.concatenate([w[f"{h}.first.weight"] for h in heads], axis=1))
+    if not spec.head_channels:
+        yield first_bias[None], first_weight[None]
+        return
+    n_classes = [len(h.classes) for h in spec.heads]
+    most = max(n_classes)
+    enter = [w[f"{h}.enter.weight"] for h in heads]  # each (n + D, G): probabilities, then the trunk
+    biases = [first_bias, *(_widened(w[f"{h}.enter.bias"]) for h in heads)]
+    weights = [first_weight, *(_widened(e[n:]) for e, n in zip(enter, n_classes, strict=True))]
+    yield np.concatenate(biases)[None], np.concatenate(weights, axis=1)[None]
+    from_first = np.stack([np.pad(e[:n], ((0, most - n), (0, 0))) for e, n in zip(enter, n_classes, strict=True)])
+    yield np.zeros((len(heads), spec.head_channels), np.float32), from_first
+    for layer in range(len(spec.head_dilations)):
+        yield from _residual([np.stack([w[f"{h}.{part}"][layer] for h in heads]) for part in _RESIDUAL])
+    spare = [most - n for n in n_classes]
+    biases = [np.pad(w[f"{h}.leave.bias"], (0, n)) for h, n in zip(heads, spare, strict=True)]
+    weights = [np.pad(w[f"{h}.leave.weight"], ((0, 0), (0, n))) for h, n in zip(heads, spare, strict=True)]
+    yield np.stack(biases), np.stack(weights)
+
+
+_RESIDUAL = ("conv.bias", "conv.weight", "mix.bias", "mix.weight")
+
+
+def _residual(parts: list[F32]) -> Iterator[tuple[F32, F32]]:
+    """Both products of one layer of all groups."""
+    bias, conv, mix_bias, mix = parts  # conv: (groups, K, C, C)
+    yield bias, conv.reshape(len(conv), -1, conv.shape[-1])
+    yield mix_bias, mix
+
+
+def _panels(weight: F32) -> F32:
+    """(inputs, outputs) to panels (inputs, LANES), one after the other and flat."""
+    wide = _widened(weight)
+    return np.ravel(wide.reshape(len(weight), -1, LANES).transpose(1, 0, 2))
+
+
+def _padded(n: int) -> int:
+    return -(-n // LANES) * LANES
+
+
+def _widened(part: F32) -> F32:
+    """The last axis filled up to whole LANES with zeros."""
+    return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, _padded(part.shape[-1]) - part.shape[-1])])
+
+
+def _laid(values: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins at a cache line."""
+    room = _aligned(values.shape, values.dtype)
+    room[:] = values
+    return room
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin at a cache line; much of it in huge pages where the system has them.
+
+    A processor that slept looks up where every page lies: a step of `rats58` after a sleep takes an eighth less.
+    """
+    item = np.dtype(dtype).itemsize
+    size = int(np.prod(shape)) * item
+    if size < MUCH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+        room, border = np.zeros(size + LINE_BYTES, np.uint8), LINE_BYTES
+    else:
+        whole = -(-size // HUGE_BYTES) * HUGE_BYTES + HUGE_BYTES
+        pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a system that was built without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        room, border = np.frombuffer(pages, np.uint8), HUGE_BYTES
+    start = -room.ctypes.data % border
+    values: NDArray[Any] = room[start : start + size].view(dtype).reshape(shape)
+    return values

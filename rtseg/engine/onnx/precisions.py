@@ -1,0 +1,70 @@
+"""Which precisions beside float32 a bundle was measured in and found good: its `precisions.json`.
+
+Written by `rtseg calibrate --int8 --fp16`, which measures; read by engines, which refuse what was not accepted. It
+holds the scales of int8: a product's name -> what one step of its input is worth.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rtseg.bundle.bundle import PRECISIONS, Bundle, add_derived, derived_file, load_bundle
+from rtseg.engine.onnx.onnx_nodes import Precision
+from rtseg.errors import BundleError, EngineError
+
+SCHEMA = 1
+
+
+def scales_of(bundle: Bundle, precision: Precision) -> dict[str, float]:
+    """What `onnx_graph.step_model` needs for this precision: the scales of int8, none for the others.
+
+    Raises EngineError for a precision that the bundle was not accepted in, BundleError for a damaged file.
+    """
+    if precision == "fp32":
+        return {}
+    entry = read_accepted(bundle).get(precision)
+    if entry is None:
+        raise EngineError(
+            f"bundle {bundle.name!r} has not been accepted in {precision}: "
+            f"'rtseg calibrate BUNDLE DATASET.toml --{precision}' measures what it costs"
+        )
+    return {str(name): float(scale) for name, scale in entry.get("scales", {}).items()}
+
+
+def read_accepted(bundle: Bundle) -> dict[str, Any]:
+    """All that `precisions.json` says, by precision; {} for a bundle without it.
+
+    Raises BundleError where it is damaged.
+    """
+    data = derived_file(bundle, PRECISIONS)
+    if data is None:
+        return {}
+    try:
+        plain = json.loads(data)
+        if plain["schema"] != SCHEMA:
+            raise BundleError(f"{PRECISIONS}: schema {plain['schema']!r}, this rtseg reads {SCHEMA}: calibrate it anew")
+        accepted: dict[str, Any] = plain["accepted"]
+        for entry in accepted.values():
+            scales = [float(scale) for scale in entry.get("scales", {}).values()]
+            if not all(0 < scale < math.inf for scale in scales):
+                raise BundleError(f"{PRECISIONS}: a scale must be finite and above 0, got {min(scales)}")
+        return accepted
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BundleError(f"{PRECISIONS} of bundle {bundle.name!r} is damaged: {error!r}; calibrate it anew") from None
+
+
+def store(folder: Path, precision: Precision, entry: Mapping[str, Any] | None) -> None:
+    """Note a precision as accepted, or as not (None); others stay as they are. The bundle's hash stays.
+
+    Raises BundleError for a folder without a bundle that may be written to.
+    """
+    accepted = read_accepted(load_bundle(folder))
+    accepted.pop(precision, None)
+    if entry is not None:
+        accepted[precision] = dict(entry)
+    text = json.dumps({"schema": SCHEMA, "accepted": accepted}, indent=1, sort_keys=True) + "\n"
+    add_derived(folder, PRECISIONS, text.encode())

@@ -1,0 +1,236 @@
+"""Calibration of a bundle's probabilities on recordings that training never saw, measured out of fold.
+
+Recordings go through Session. What is written is the bundle's two calibration tensors per head, its scores and where
+they come from, and a report; the network itself is not touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import rtseg
+from rtseg.bundle.bundle import MANIFEST, Bundle, load_bundle, save_bundle
+from rtseg.bundle.provenance import check_unseen, poses_hash
+from rtseg.config import check_abstain
+from rtseg.engine.onnx.step_file import add_step
+from rtseg.errors import BundleError, SettingError
+from rtseg.evaluation.evaluate import collect, evaluate, kept_scores, without_nan
+from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling
+from rtseg.evaluation.metrics import Video, answered, macro_f1, mean_average_precision
+from rtseg.evaluation.reliability import Bins, calibration_scores, class_bins, top_label_bins
+from rtseg.inference.classifier import Classifier
+from rtseg.recordings.dataset import Dataset
+from rtseg.recordings.heads import Head
+from rtseg.recordings.sources import Item
+
+FOLDS = 10
+"""At most; with fewer videos each is held out once."""
+REPORT, PICTURE = "calibration.json", "reliability.png"
+_SOFT = 0.1
+"""Of the logits that are read: at their full size, float32 probabilities of 0 would hide some."""
+Logits = tuple[NDArray[np.float64], NDArray[np.int16]]
+"""One video's logits (T, n classes) of a head and its labels (T,), labelled frames only."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadCalibration:
+    """One head: the scaling that is stored, fitted on all videos, and every video's probabilities and labels without
+    it (before) and with one that was fitted on other videos (after)."""
+
+    head: Head
+    scaling: Scaling
+    before: list[Video]
+    after: list[Video]
+
+
+def calibrate(
+    folder: Path,
+    dataset: Dataset,
+    split: str = "validation",
+    method: str = "temperature",
+    *,
+    out: Path,
+    vector: Sequence[str] = (),
+    abstain: Mapping[str, float] | None = None,
+    command: str = "",
+    engine: str = "auto",
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Calibrate the bundle in `folder`, in place, on a split of a dataset; the report, which is also written to `out`.
+
+    A calibration that the bundle has already is taken out first, so that doing it twice changes nothing. Heads of which
+    the split has fewer than two videos with labels stay as they are. vector: heads that get the method `vector`,
+    whatever the others get. abstain: head -> probability below which it says that it is unsure. The bundle's scores
+    become those of this split.
+
+    Raises SettingError for a recording that the bundle was trained on, a split without two videos with labels of any
+    head, or an unknown method; BundleError where `folder` holds no bundle.
+    """
+    if method not in METHODS:
+        raise SettingError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(
+            f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST} there"
+        )
+    bundle = load_bundle(folder)
+    abstain_below = {**bundle.abstain_below, **(abstain or {})}
+    check_abstain(abstain_below)
+    for option, named in (("abstain", set(abstain_below)), ("vector", set(vector))):
+        strangers = named - {h.name for h in bundle.heads}
+        if strangers:
+            known = ", ".join(h.name for h in bundle.heads)
+            raise SettingError(
+                f"{option}: bundle {bundle.name!r} has the heads {known}, not {', '.join(sorted(strangers))}"
+            )
+    hashes: dict[str, str] = {}
+
+    def check(item: Item) -> None:
+        check_unseen(bundle, item)
+        hashes[item.recording.name] = poses_hash(item.recording.select(bundle.skeleton).keypoints)
+
+    logits = read_logits(bundle, dataset, split, engine, progress, check)
+    enough = {head: videos for head, videos in logits.items() if len(videos) > 1}
+    if not enough:
+        got = ", ".join(f"{len(videos)} of {head.name}" for head, videos in logits.items())
+        raise SettingError(
+            f"dataset {dataset.name!r}, split {split!r}: calibrating takes two or more videos with labels of a head, "
+            f"to measure on others than it is fitted on; got {got}"
+        )
+    methods = {head: "vector" if head.name in vector else method for head in enough}
+    done = [calibrate_head(head, videos, methods[head]) for head, videos in enough.items()]
+    weights = dict(bundle.weights)
+    for one in done:
+        weights |= _tensors(one.head, one.scaling)
+    about: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
+    if vector:
+        about["vector"] = list(vector)
+    calibrated = replace(
+        bundle,
+        weights=weights,
+        abstain_below=abstain_below,
+        provenance={**bundle.provenance, "calibration": about},
+    )
+    progress("scoring through Session")
+    scores = kept_scores(evaluate(Classifier(calibrated, engine), dataset, split))
+    heads = without_nan({one.head.name: _measured(one, methods[one.head]) for one in done})
+    # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
+    scores["calibration"] = {
+        name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
+        for name, head in heads.items()
+    }
+    scores["dataset"] = dataset.name
+    model = save_bundle(replace(calibrated, scores={split: scores}), folder)
+    add_step(folder)
+    report = {
+        "command": command,
+        "rtseg": rtseg.__version__,
+        "bundle": bundle.name,
+        "model_before": bundle.hash,
+        "model": model,
+        "simulated": bundle.simulated or dataset.simulated,
+        **about,
+        "left_as_they_are": [h.name for h in bundle.heads if h.name not in heads],
+        "heads": heads,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    from rtseg.evaluation.reliability_plot import draw_reliability
+
+    draw_reliability(
+        {one.head.name: (top_label_bins(one.before), top_label_bins(one.after)) for one in done},
+        out / PICTURE,
+        title=f"{bundle.name} on {dataset.name}, {split}" + " (simulated)" * report["simulated"],
+    )
+    return report
+
+
+def read_logits(
+    bundle: Bundle,
+    dataset: Dataset,
+    split: str,
+    engine: str = "auto",
+    progress: Callable[[str], None] = lambda _: None,
+    check: Callable[[Item], None] = lambda _: None,
+) -> dict[Head, list[Logits]]:
+    """The logits behind a bundle's answers to a split's labelled frames, per head that both know, video by video.
+
+    Probabilities tell logits but for what all classes of a frame share. A second run, in which all but the first
+    class's logit are 0, tells that one, and with it the others. check: asked before a recording is run, may refuse it.
+    """
+    soft = collect(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
+    alone = collect(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
+    logits: dict[Head, list[Logits]] = {}
+    for head in soft.heads:
+        pairs = zip(answered(soft.videos[head.name]), answered(alone.videos[head.name]), strict=True)
+        logits[head] = [
+            ((_log(p) - _log(p[:, :1]) + _log(q[:, :1]) - _log(q[:, 1:2])) / _SOFT, labels)
+            for (p, labels), (q, _) in pairs
+        ]
+    return logits
+
+
+def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCalibration:
+    """Grouped cross-fitting over two or more videos: each is measured with a scaling fitted on the others."""
+    folds = min(FOLDS, len(videos))
+    plain = Scaling(np.ones(len(head.classes)), np.zeros(len(head.classes)))
+    before = [(plain.probabilities(z), y) for z, y in videos]
+    after: list[Video] = []
+    for fold in range(folds):
+        scaling = _fit([video for i, video in enumerate(videos) if i % folds != fold], method)
+        after += [(scaling.probabilities(z), y) for i, (z, y) in enumerate(videos) if i % folds == fold]
+    return HeadCalibration(head, _fit(videos, method), before, after)
+
+
+def _fit(videos: Sequence[Logits], method: str) -> Scaling:
+    return fit_scaling(np.concatenate([z for z, _ in videos]), np.concatenate([y for _, y in videos]), method)
+
+
+def _scaled(bundle: Bundle, *, alone: bool) -> Bundle:
+    """The bundle without a calibration, all logits times _SOFT; alone: 0 for all classes of a head but the first."""
+    weights = dict(bundle.weights)
+    for head in bundle.heads:
+        scale = np.full(len(head.classes), _SOFT)
+        scale[1:] *= not alone
+        weights |= _tensors(head, Scaling(scale, np.zeros(len(scale))))
+    return replace(bundle, weights=weights)
+
+
+def _tensors(head: Head, scaling: Scaling) -> dict[str, NDArray[np.float32]]:
+    name = f"head.{head.name}.calibration"
+    return {f"{name}.scale": scaling.scale.astype(np.float32), f"{name}.shift": scaling.shift.astype(np.float32)}
+
+
+def _log(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
+
+
+def _measured(one: HeadCalibration, method: str) -> dict[str, Any]:
+    """A head's part of the report."""
+    head = one.head
+    labels = np.concatenate([y for _, y in one.before])
+    sides = {}
+    for side, videos in (("before", one.before), ("after", one.after)):
+        scores = calibration_scores(head, videos)
+        scores |= {"f1": macro_f1(head, videos), "map": mean_average_precision(head, videos)}
+        bins = {"top label": top_label_bins(videos)}
+        bins |= {name: class_bins(videos, head.classes.index(name)) for name in head.scored}
+        sides[side] = {**scores, "bins": {name: _plain(some) for name, some in bins.items()}}
+    return {
+        **sides,
+        "scale": one.scaling.scale.tolist(),
+        "shift": one.scaling.shift.tolist(),
+        "videos": len(one.before),
+        "folds": min(FOLDS, len(one.before)),
+        "positive_frames": {name: int((labels == head.classes.index(name)).sum()) for name in head.classes},
+    }
+
+
+def _plain(bins: Bins) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in bins._asdict().items()}

@@ -1,0 +1,213 @@
+"""Scores of a bundle on a dataset, through the Session that serves: what is scored is what is served.
+
+No torch. Labels are read only for the split that was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.bundle.bundle import Bundle
+from rtseg.errors import SettingError
+from rtseg.evaluation.bootstrap import bootstrap, paired_bootstrap
+from rtseg.evaluation.breakdown import abstention, boundary_errors, by_missing_points, confusion
+from rtseg.evaluation.metrics import HeadScore, Video, group_scores, score_head
+from rtseg.evaluation.reliability import calibration_scores
+from rtseg.inference.classifier import Classifier
+from rtseg.recordings.dataset import Dataset
+from rtseg.recordings.heads import Head
+from rtseg.recordings.sources import Item
+
+PROTOCOL = "frames pooled over videos, argmax, nothing tuned; means over scored classes, then over a group's heads"
+"""CalMS21's."""
+DETAILS = ("intervals", "calibration", "confusion", "boundaries", "missing", "abstention")
+"""Parts of a report that have an entry per head, beside its scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a bundle answers to a split, per head that both know, video by video.
+
+    videos: raw probabilities and labels. decoded: the decoded labels as one-hot, and labels. missing: (T,), the share
+    of keypoints that are missing. names: of the videos that label the head.
+    """
+
+    heads: list[Head]
+    videos: dict[str, list[Video]]
+    decoded: dict[str, list[Video]]
+    missing: dict[str, list[NDArray[np.float64]]]
+    names: dict[str, list[str]]
+
+
+def collect(
+    classifier: Classifier,
+    dataset: Dataset,
+    split: str,
+    progress: Callable[[str], None] = lambda _: None,
+    check: Callable[[Item], None] = lambda _: None,
+) -> Answers:
+    """Run a split through Session. check: asked before each recording is run, and may refuse it.
+
+    Heads that only one of bundle and dataset names are left out. Raises SettingError where they have no head in common
+    or name other classes for the same head, RateError where they differ in frame rate.
+    """
+    bundle = classifier.bundle
+    known = common_heads(bundle, dataset)
+    columns = {h.name: bundle.heads.index(h) for h in bundle.heads}
+    names = [h.name for h in known]
+    kept = Answers(
+        known, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}
+    )
+    for item in dataset.items(split):
+        check(item)
+        progress(item.recording.name)
+        predictions = classifier.run(item.recording)
+        missing = np.isnan(item.recording.keypoints[..., 0]).mean(axis=(1, 2))
+        for head in known:
+            if head.name not in item.labels:
+                continue
+            labels = item.labels[head.name].frames
+            one_hot = np.eye(len(head.classes), dtype=np.float32)[predictions.labels[:, columns[head.name]]]
+            kept.videos[head.name].append((predictions.of(head.name), labels))
+            kept.decoded[head.name].append((one_hot, labels))
+            kept.missing[head.name].append(missing)
+            kept.names[head.name].append(item.recording.name)
+    return kept
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: Dataset,
+    split: str = "validation",
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Scores per head and per head group by CalMS21's protocol, and per video; see `rtseg.evaluation.metrics`.
+
+    Raw probabilities and argmax are scored; `decoded` gives the segmental scores of the decoded labels beside them.
+    Per head also: intervals (`bootstrap`), calibration (`reliability`), and confusion, boundaries, missing
+    and abstention (`rtseg.evaluation.breakdown`). Raises as `collect`.
+    """
+    bundle = classifier.bundle
+    answers = collect(classifier, dataset, split, progress)
+    known, fps = answers.heads, dataset.fps
+    scores = {h.name: score_head(h, answers.videos[h.name], fps) for h in known}
+    smoothed = {h.name: score_head(h, answers.decoded[h.name], fps) for h in known}
+    details: dict[str, dict[str, Any]] = {part: {} for part in DETAILS}
+    for head in known:
+        name, videos = head.name, answers.videos[head.name]
+        details["intervals"][name] = bootstrap(videos, head)
+        details["calibration"][name] = calibration_scores(head, videos)
+        details["confusion"][name] = confusion(head, videos)
+        details["boundaries"][name] = boundary_errors(head, videos, fps)
+        details["missing"][name] = by_missing_points(head, videos, answers.missing[name])
+        details["abstention"][name] = abstention(head, videos, bundle.abstain_below.get(name))
+    report = {
+        "bundle": bundle.name,
+        "model": bundle.hash,
+        "engine": classifier.pool.engine.name,
+        "simulated": bundle.simulated or dataset.simulated,
+        "dataset": dataset.name,
+        "split": split,
+        "protocol": PROTOCOL,
+        "groups": group_scores(known, scores),
+        "heads": {name: asdict(score) for name, score in scores.items()},
+        "decoded": {name: _segments(score) for name, score in smoothed.items()},
+        **details,
+        "videos": _per_video(answers, fps),
+    }
+    plain: dict[str, Any] = without_nan(report)
+    return plain
+
+
+def kept_scores(report: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that a bundle's manifest keeps."""
+    return {part: report[part] for part in ("protocol", "split", "groups", "heads", "decoded", *DETAILS, "videos")}
+
+
+def compare(
+    ours: Classifier,
+    theirs: Classifier,
+    dataset: Dataset,
+    split: str = "validation",
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """How far one bundle is ahead of another on the same videos, per head: `bootstrap.paired_bootstrap`.
+
+    Raises as `collect`, and SettingError where the two have no head in common.
+    """
+    one, two = (collect(classifier, dataset, split, progress) for classifier in (ours, theirs))
+    both = [head for head in one.heads if head in two.heads]
+    if not both:
+        raise SettingError(f"bundles {ours.bundle.name!r} and {theirs.bundle.name!r} have no head in common")
+    report = {
+        "ours": {"bundle": ours.bundle.name, "model": ours.bundle.hash},
+        "theirs": {"bundle": theirs.bundle.name, "model": theirs.bundle.hash},
+        "simulated": ours.bundle.simulated or theirs.bundle.simulated or dataset.simulated,
+        "dataset": dataset.name,
+        "split": split,
+        "videos": {h.name: one.names[h.name] for h in both},
+        "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
+    }
+    plain: dict[str, Any] = without_nan(report)
+    return plain
+
+
+def _per_video(answers: Answers, fps: float) -> dict[str, dict[str, Any]]:
+    per_video: dict[str, dict[str, Any]] = {}
+    for head in answers.heads:
+        for name, video in zip(answers.names[head.name], answers.videos[head.name], strict=True):
+            one = score_head(head, [video], fps)
+            row = {"f1": one.macro_f1, "map": one.mean_average_precision, "frames": one.frames}
+            per_video.setdefault(name, {})[head.name] = row
+    return per_video
+
+
+def common_heads(bundle: Bundle, dataset: Dataset) -> list[Head]:
+    """The dataset's heads that the bundle answers.
+
+    Raises SettingError where there is none or one has other classes, RateError where the frame rates differ.
+    """
+    heads = {h.name: h for h in bundle.heads}
+    known = [h for h in dataset.heads if h.name in heads]
+    if not known:
+        raise SettingError(
+            f"dataset {dataset.name!r} labels the heads {', '.join(h.name for h in dataset.heads)}; "
+            f"bundle {bundle.name!r} answers {', '.join(heads)}: they have none in common"
+        )
+    for head in known:
+        if head.classes != heads[head.name].classes:
+            raise SettingError(
+                f"head {head.name!r}: the dataset has the classes {', '.join(head.classes)}, "
+                f"the bundle {', '.join(heads[head.name].classes)}"
+            )
+    bundle.check_rate(dataset.fps, f"dataset {dataset.name!r}")
+    return known
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for NaN, as JSON wants it, and floats rounded to six digits."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(v) for v in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value
+
+
+def _segments(score: HeadScore) -> dict[str, Any]:
+    delays = {name: c.onset_delay_s for name, c in score.classes.items()}
+    starts = {name: c.false_starts_per_minute for name, c in score.classes.items()}
+    return {
+        "macro_f1": score.macro_f1,
+        "segmental_f1": score.segmental_f1,
+        "edit": score.edit,
+        "onset_delay_s": delays,
+        "false_starts_per_minute": starts,
+    }

@@ -1,0 +1,146 @@
+"""One frame of keypoints, and the ONE validation at the boundary.
+
+A `Frame` that exists is valid: right shape, float32, contiguous, finite or NaN, NaN in both coordinates or in none.
+Nothing behind this file checks a frame again.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from rtseg.errors import FrameError
+
+Float32 = NDArray[np.float32]
+
+MAX_COORDINATE_PX = np.float32(1e6)
+"""No camera has such a pixel; a larger number is a bug of the sender, not an animal."""
+MAX_SEQ = 2**63 - 1
+"""Sequence numbers and nanoseconds travel as unsigned 64-bit integers and are kept signed here."""
+
+
+class Frame(NamedTuple):
+    """One camera frame of one stream.
+
+    stream: its name. seq: +1 per camera frame. t_source_ns: the source's own clock, in nanoseconds.
+    keypoints: (A, K, 2) float32, px, NaN = missing. confidence: (A, K) float32 in [0, 1], 0 where missing.
+    Build it with `frame`, which validates.
+    """
+
+    stream: str
+    seq: int
+    t_source_ns: int
+    keypoints: Float32
+    confidence: Float32
+
+
+def checked_frame(
+    keypoints: ArrayLike,
+    confidence: ArrayLike | None = None,
+    *,
+    shape: tuple[int, int],
+    seq: int = 0,
+    t_source_ns: int = 0,
+    stream: str = "",
+) -> Frame:
+    """A validated Frame from anything array-like.
+
+    keypoints: (A, K, 2) px with NaN where missing; confidence: (A, K) or None, which stands for 1 where a point is
+    present. shape: the (A, K) that the stream declared. Raises FrameError naming field, expectation and what came.
+    """
+    try:
+        seq, t_source_ns = operator.index(seq), operator.index(t_source_ns)
+    except TypeError as error:
+        raise FrameError(f"stream {stream!r}: seq and t_source_ns must be whole numbers: {error}") from error
+    if not 0 <= seq <= MAX_SEQ or not 0 <= t_source_ns <= MAX_SEQ:
+        raise FrameError(f"stream {stream!r}: seq and t_source_ns must lie in 0 .. 2^63-1, got {seq} and {t_source_ns}")
+    try:
+        points = _float32(keypoints)
+        scores = np.ones(shape, np.float32) if confidence is None else _float32(confidence)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FrameError(f"stream {stream!r}, seq {seq}: keypoints and confidence must be numbers: {error}") from error
+    if points.shape != (*shape, 2):
+        raise FrameError(f"stream {stream!r}, seq {seq}: keypoints must have shape {(*shape, 2)}, got {points.shape}")
+    if scores.shape != shape:
+        raise FrameError(f"stream {stream!r}, seq {seq}: confidence must have shape {shape}, got {scores.shape}")
+    return own_frame(points, scores, seq=seq, t_source_ns=t_source_ns, stream=stream)
+
+
+def own_frame(points: Float32, scores: Float32, *, seq: int, t_source_ns: int, stream: str) -> Frame:
+    """The same from arrays (A, K, 2) and (A, K) of the right shapes that are nobody else's: cleaned in place, kept.
+
+    seq and t_source_ns must lie in 0 .. 2^63-1. Raises FrameError for what is in the arrays.
+    """
+    problem = clean(points, scores)
+    if problem:
+        raise FrameError(f"stream {stream!r}, seq {seq}: {_PROBLEMS[problem]}")
+    return Frame(stream, seq, t_source_ns, points, scores)
+
+
+def _float32(values: ArrayLike) -> Float32:
+    """A copy as float32; TypeError for what numpy would turn into numbers though it is none, such as text and dates."""
+    raw = np.asarray(values)
+    if raw.dtype == np.float32:
+        return np.array(raw, order="C")
+    if raw.dtype.kind not in "fiubO":
+        raise TypeError(f"got an array of {raw.dtype}")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused as a coordinate
+        return np.array(raw, np.float32, order="C")
+
+
+_PROBLEMS = {
+    1: f"a coordinate is infinite or beyond {MAX_COORDINATE_PX:.0f} px; write NaN for a missing point",
+    2: "confidence must lie in [0, 1]",
+}
+
+
+@njit(cache=True)
+def clean(points: Float32, scores: Float32) -> int:
+    """Half a point becomes no point, and a missing one has confidence 0, in place; which of _PROBLEMS, or 0."""
+    for a in range(scores.shape[0]):
+        for k in range(scores.shape[1]):
+            x, y = points[a, k, 0], points[a, k, 1]
+            if math.isnan(x) or math.isnan(y):
+                points[a, k, 0] = points[a, k, 1] = np.nan
+                scores[a, k] = 0.0
+            elif abs(x) > MAX_COORDINATE_PX or abs(y) > MAX_COORDINATE_PX:
+                return 1
+            elif math.isnan(scores[a, k]):
+                scores[a, k] = 0.0
+            elif scores[a, k] < 0 or scores[a, k] > 1:
+                return 2
+    return 0
+
+
+@njit(cache=True)
+def point_quality(
+    keypoints: Float32, confidence: Float32, low: float, missing_flag: int, low_flag: int, out: NDArray[np.int32]
+) -> None:
+    """Flags of frames (N, A, K, 2) and (N, A, K) into out (N,).
+
+    missing_flag where a point is missing; low_flag where the mean confidence of the seen points is under `low`, or no
+    point was seen.
+    """
+    for n in range(len(out)):
+        seen, total, points = 0, 0.0, 0
+        for a in range(confidence.shape[1]):
+            for k in range(confidence.shape[2]):
+                points += 1
+                if not math.isnan(keypoints[n, a, k, 0]):
+                    seen += 1
+                    total += confidence[n, a, k]
+        out[n] = 0
+        if seen < points:
+            out[n] |= missing_flag
+        if seen == 0 or total < low * seen:
+            out[n] |= low_flag
+
+
+def missing_frame(shape: tuple[int, int], *, seq: int, t_source_ns: int, stream: str) -> Frame:
+    """The frame that stands for one that never came: every point missing."""
+    return Frame(stream, seq, t_source_ns, np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32))

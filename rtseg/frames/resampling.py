@@ -1,0 +1,130 @@
+"""Frames of a camera that runs at another rate than the model: made into the model's, causally, by one written rule.
+
+Camera frame c, counted from the stream's first, lies at time c / camera rate; model frame n at n / model rate. Only the
+numbers of frames count, never a clock, so a recording is resampled exactly as its live stream was.
+
+The rule. Model frame n lies between two camera frames and is made when the later one comes: each point by linear
+interpolation; a point that one of the two has not is taken from the nearer one, which may not have it either. Where n
+falls upon a camera frame it is that frame. Where a camera frame never came, n is made from the other one if that is the
+nearer one, and else not at all: the session's rule for gaps has the word then.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rtseg.errors import RateError
+from rtseg.frames.frame import Frame
+
+LOWEST, HIGHEST = 0.5, 20.0
+"""Camera rates, in model rates, that are taken. Below, most frames would be invented."""
+MAX_DENOMINATOR = 1001
+"""Of the ratio of rates: 29.97 is 30000 / 1001."""
+
+
+class Resampler:
+    """From the frames of a camera to those of a model. fps: the camera's and the model's.
+
+    delay_s: by how much a model frame's answer comes later than its time, at most. Raises RateError for a camera that
+    is too slow or too fast. What it remembers is `state`, to be put back by `restore`.
+    """
+
+    def __init__(self, camera_fps: float, model_fps: float, who: str = "") -> None:
+        ratio = Fraction(camera_fps / model_fps).limit_denominator(MAX_DENOMINATOR)
+        if not LOWEST <= ratio <= HIGHEST:
+            raise RateError(
+                f"{who}: {camera_fps:g} frames per second cannot be resampled to the model's {model_fps:g}: the camera "
+                f"must run at {LOWEST * model_fps:g} to {HIGHEST * model_fps:g}"
+            )
+        self._num, self._den = ratio.numerator, ratio.denominator
+        self.delay_s = (self._den - 1) / self._den / camera_fps
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next frame is a first one."""
+        self._origin: int | None = None
+        self._next = 0
+        self._last: Frame | None = None
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """The model frames that a camera frame completes, none to a few, numbered 0, 1, 2, ... as their `seq`.
+
+        Camera frames must come in order of their numbers; a duplicate or late one gives none.
+        """
+        last = self._last
+        if self._origin is None or last is None:
+            self._origin, self._last, self._next = frame.seq, frame, 1
+            return [_numbered(frame, 0)]
+        if frame.seq <= last.seq:
+            return []
+        # In whole numbers: camera times in units of 1 / den of a frame.
+        num, den = self._num, self._den
+        there, here = (last.seq - self._origin) * den, (frame.seq - self._origin) * den
+        alone, made = frame.seq - last.seq > 1, []
+        while (at := self._next * num) <= here:
+            if not alone or at == here:
+                made.append(self._between(last, frame, at - there))
+            elif 2 * (at - there) < den:
+                made.append(_numbered(last, self._next))
+            elif 2 * (here - at) <= den:
+                made.append(_numbered(frame, self._next))
+            else:  # in the midst of a gap: on with the first one that lies nearer to this frame than to a missing one
+                self._next = -(-(2 * here - den) // (2 * num))
+                continue
+            self._next += 1
+        self._last = frame
+        return made
+
+    @property
+    def last_seq(self) -> int | None:
+        """Number of the newest camera frame; None before the first."""
+        return None if self._last is None else self._last.seq
+
+    def camera_seq(self, n: int) -> int:
+        """Number of the camera frame that completes model frame n."""
+        assert self._origin is not None
+        return self._origin - (-n * self._num // self._den)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a snapshot."""
+        last = self._last
+        kept = None
+        if last is not None:
+            kept = [last.seq, last.t_source_ns, last.keypoints.tobytes(), last.confidence.tobytes()]
+        return {"origin": self._origin, "next": self._next, "last": kept}
+
+    def restore(self, state: dict[str, Any], stream: str, shape: tuple[int, int]) -> None:
+        """The inverse of `state`. shape: (A, K)."""
+        self._origin, self._next, self._last = state["origin"], state["next"], None
+        if state["last"] is not None:
+            seq, t_source_ns, points, scores = state["last"]
+            keypoints = np.frombuffer(points, np.float32).reshape(*shape, 2).copy()
+            confidence = np.frombuffer(scores, np.float32).reshape(shape).copy()
+            self._last = Frame(stream, seq, t_source_ns, keypoints, confidence)
+
+    def _between(self, early: Frame, late: Frame, past: int) -> Frame:
+        """Between two frames in a row, or upon the later one. past: how far behind the early one, in 1 / den."""
+        if past % self._den == 0:
+            return _numbered(late, self._next)
+        return _interpolated(early, late, past, self._den, self._next)
+
+
+def _numbered(frame: Frame, n: int) -> Frame:
+    return Frame(frame.stream, n, frame.t_source_ns, frame.keypoints, frame.confidence)
+
+
+def _interpolated(early: Frame, late: Frame, past: int, den: int, n: int) -> Frame:
+    """Between two camera frames in a row, past / den of the way from the early one to the late one."""
+    weight = np.float32(past / den)
+    points = early.keypoints + (late.keypoints - early.keypoints) * weight
+    scores = early.confidence + (late.confidence - early.confidence) * weight
+    nearer = late if 2 * past >= den else early
+    alone = np.isnan(points[..., 0])
+    if alone.any():
+        points[alone] = nearer.keypoints[alone]
+        scores[alone] = nearer.confidence[alone]
+    t_ns = early.t_source_ns + (late.t_source_ns - early.t_source_ns) * past // den
+    return Frame(early.stream, n, t_ns, points, scores)

@@ -1,0 +1,94 @@
+"""What a user puts into their own loop: `rtseg.load(bundle)`, open a stream, step frames, or run a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.engine.base import Engine
+from rtseg.engine.select import make_engine
+from rtseg.frames.frame import Frame, checked_frame
+from rtseg.inference.predictions import Predictions
+from rtseg.inference.session import Arena, Session, SessionPool
+from rtseg.recordings.recording import Recording
+
+
+class Classifier:
+    """A loaded bundle on an engine, with room for `capacity` streams at once.
+
+    >>> import rtseg
+    >>> classifier = rtseg.load("engines/rats58")  # doctest: +SKIP
+    >>> session = classifier.open("cage 1")  # doctest: +SKIP
+    >>> for keypoints, confidence in camera:  # (A, K, 2) px and (A, K)  # doctest: +SKIP
+    ...     for prediction in session.step(classifier.frame(keypoints, confidence, seq=seq)): ...
+    """
+
+    def __init__(
+        self, bundle: Bundle, engine: str | Engine = "auto", capacity: int = 16, identity: str = "flag"
+    ) -> None:
+        """engine: a name (`rtseg.load`), or one that is there already, with its own capacity."""
+        self.bundle = bundle
+        made = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
+        self.pool = SessionPool(bundle, made, identity)
+
+    def open(self, stream: str = "", arena: Arena | None = None, fps: float | None = None) -> Session:
+        """A session for one stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's.
+
+        fps: of a camera whose frames are to be resampled to the model's rate (`frames.resampling`). Raises RtsegError
+        when `capacity` streams are open, RateError for a camera that is too slow or too fast.
+        """
+        return self.pool.open(stream, arena, fps)
+
+    def frame(
+        self,
+        keypoints: ArrayLike,
+        confidence: ArrayLike | None = None,
+        *,
+        seq: int,
+        t_source_ns: int = 0,
+        stream: str = "",
+    ) -> Frame:
+        """A validated frame of this model's skeleton.
+
+        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None.
+
+        Raises FrameError naming what was expected and what came.
+        """
+        shape = self.bundle.skeleton.shape
+        return checked_frame(keypoints, confidence, shape=shape, seq=seq, t_source_ns=t_source_ns, stream=stream)
+
+    def run(self, recording: Recording, arena: Arena | None = None, *, resample: bool = False) -> Predictions:
+        """All answers about a recording, bit for bit what a live stream of its frames gets.
+
+        Keypoints are matched by name. Raises SkeletonError where one has no counterpart, RateError for another frame
+        rate than the model's; resample: it is resampled instead, and `seq` is that of the recording's frames.
+        """
+        other = resample and not self.bundle.has_rate(recording.fps)
+        if not other:
+            self.bundle.check_rate(recording.fps, recording.source or recording.name)
+        session = self.open(recording.name, arena, recording.fps if other else None)
+        try:
+            return session.run(recording.select(self.bundle.skeleton))
+        finally:
+            session.close()
+
+
+def load(
+    bundle: Path | str,
+    engine: str = "auto",
+    capacity: int = 16,
+    identity: str = "flag",
+    heads: Sequence[str] = (),
+) -> Classifier:
+    """Load a bundle folder and put it on an engine ('auto', 'numba', 'cuda', 'tensorrt', 'onnx', 'torch').
+
+    identity: what is done where a tracker has mixed up two animals: `flag` the answer, `swap` them back, or `reset` the
+    stream. heads: the only ones that are wanted, nothing is computed for the others (`Bundle.only`); none = all. Raises
+    BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here, SettingError
+    for a head that the bundle has not.
+    """
+    loaded = load_bundle(bundle)
+    return Classifier(loaded.only(heads) if heads else loaded, engine, capacity, identity)

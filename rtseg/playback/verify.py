@@ -1,0 +1,219 @@
+"""`rtseg replay FILE.mcap --verify`: the recorded frames again, through the very Session, and every answer compared.
+
+What a daemon published must come out again bit for bit: probabilities, labels, events, flags. The states that were
+noted on the way are compared as well. Only the flag `late`, which is the daemon's clock's, is not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.errors import RtsegError
+from rtseg.inference.classifier import Classifier, load
+from rtseg.inference.predictions import Prediction, Quality
+from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
+from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.wire.messages import Hello, PredictionMessage, parse_frame, parse_published, unpack
+
+CLOCKS = int(Quality.LATE)
+"""Flags that depend on when, not on what."""
+
+
+@dataclass
+class Verified:
+    """What a comparison found.
+
+    frames: stepped again. predictions: compared, and snapshots. differences: how many of them are not the same; first:
+    the first of these, in words. unanswered: frames at the file's end whose answers it lacks. uncompared: predictions
+    that cannot be compared, for what came before them is missing or another model gave them. problem: why the file
+    ends early, "" where it was closed.
+    """
+
+    frames: int = 0
+    predictions: int = 0
+    snapshots: int = 0
+    differences: int = 0
+    first: str = ""
+    unanswered: int = 0
+    uncompared: int = 0
+    problem: str = ""
+
+    def differs(self, what: str) -> None:
+        """Count a difference."""
+        self.differences += 1
+        self.first = self.first or what
+
+
+@dataclass(eq=False)
+class _Run:
+    """One stream, run again. known: whether its state is the one that the daemon had."""
+
+    stream: Stream
+    known: bool
+    computed: deque[Prediction] = field(default_factory=deque)
+    published: deque[PredictionMessage] = field(default_factory=deque)
+
+
+def verify(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
+    """Run a recording's frames again and compare.
+
+    bundle: the model's folder; None = the recorded bundle's name. engine: None = the recorded one. Raises
+    RecordingError where the file is no recording, RtsegError where the model is not the one that was recorded.
+    """
+    with RecordingFile(path) as file:
+        session = file.session
+        folder, backend = bundle or session["bundle"], engine or session["engine"]
+        classifier = load(folder, backend, _capacity(session), _identity(session), _heads(session))
+        found = classifier.bundle.hash
+        if found != session["model"]:
+            raise RtsegError(
+                f"{path} was recorded with model {session['model'][:12]} ({session['bundle']}), and the bundle here is "
+                f"{found[:12]}: name the folder of that very bundle with --bundle"
+            )
+        verification = _Verification(classifier, path)
+        for told in file.messages():
+            verification.take(told)
+        return verification.end(file.problem)
+
+
+class _Verification:
+    def __init__(self, classifier: Classifier, path: Path) -> None:
+        self._streams = Streams(Model(classifier, ""))
+        self._heads = self._streams.model.heads
+        self._model, self._path = classifier.bundle.hash, path
+        self._runs: dict[str, _Run] = {}
+        self._found = Verified()
+
+    def take(self, told: Told) -> None:
+        message = unpacked(self._path, told.data)
+        if told.topic == "frames":
+            self._frame(told.data)
+        elif told.topic == "predictions":
+            self._prediction(message)
+        elif told.topic == "snapshots":
+            self._snapshot(message)
+        elif told.topic == "events":
+            self._event(message)
+
+    def end(self, problem: str) -> Verified:
+        for run in self._runs.values():
+            self._found.unanswered += len(run.computed)
+            for extra in run.published:
+                self._found.differs(f"stream {run.stream.name!r}, seq {extra.seq}: published, and not computed here")
+        self._found.problem = problem
+        return self._found
+
+    def _frame(self, data: bytes) -> None:
+        wire = parse_frame(unpack(data))
+        run = self._runs.get(wire.stream)
+        if run is not None and run.known:
+            self._found.frames += 1
+            run.computed += run.stream.session.step(run.stream.frame(wire))
+
+    def _prediction(self, message: dict[str, Any]) -> None:
+        published = parse_published(message)
+        assert isinstance(published, PredictionMessage)
+        run = self._runs.get(published.stream)
+        if run is None or not run.known or published.model != self._model:
+            self._found.uncompared += 1
+            return
+        run.published.append(published)
+        self._compare(run)
+
+    def _compare(self, run: _Run) -> None:
+        while run.computed and run.published:
+            published, computed = run.published.popleft(), run.computed.popleft()
+            self._found.predictions += 1
+            for name, here, there in self._fields(computed, published):
+                if here != there:
+                    where = f"stream {run.stream.name!r}, seq {published.seq}"
+                    self._found.differs(f"{where}: {name} was published as {there}, and is {here} here")
+                    break
+
+    def _fields(self, computed: Prediction, published: PredictionMessage) -> list[tuple[str, Any, Any]]:
+        heads = list(enumerate(self._heads))
+        probs = computed.probs.astype("<f4").tobytes()
+        label = {head[0]: head[1][computed.labels[h]] for h, head in heads}
+        return [
+            ("seq", computed.seq, published.seq),
+            ("t_source_ns", computed.t_source_ns, published.t_source_ns),
+            *((f"probs of {n}", _floats(probs[at]), _floats(published.probs[n].tobytes())) for _, (n, _, at) in heads),
+            ("label", label, published.label),
+            ("event", {n: label[n] for h, (n, _, _) in heads if computed.events[h]}, published.event),
+            ("unsure", tuple(n for h, (n, _, _) in heads if computed.unsure[h]), published.unsure),
+            ("quality", int(computed.quality) & ~CLOCKS, published.quality & ~CLOCKS),
+        ]
+
+    def _snapshot(self, message: dict[str, Any]) -> None:
+        run = self._runs.get(message["stream"])
+        if run is None:
+            run = self._open(Hello.from_message(message["hello"]), known=False)
+        if run.known:
+            self._found.snapshots += 1
+            if run.stream.session.snapshot() != message["state"]:
+                self._found.differs(f"stream {run.stream.name!r}, after seq {run.stream.session.last_seq}: its state")
+            return
+        try:
+            run.stream.session.restore(message["state"])
+        except RtsegError:  # of another model: its answers are not compared
+            return
+        run.known = True
+
+    def _event(self, message: dict[str, Any]) -> None:
+        kind, run = message["type"], self._runs.get(str(message.get("stream")))
+        if kind == "hello":
+            plain = {key: value for key, value in message.items() if key != "resumed"}
+            self._open(Hello.from_message(plain), known=not message["resumed"])
+        elif kind == LOST:
+            for each in self._runs.values():
+                self._forget(each)
+        elif kind in ("closed", "model") and run is not None:
+            if run.known:
+                run.computed += run.stream.session.finish()
+                self._compare(run)
+                for owed in run.computed:
+                    self._found.differs(f"stream {run.stream.name!r}, seq {owed.seq}: computed here, and not published")
+            self._forget(run)
+            if kind == "closed":
+                self._streams.close(self._runs.pop(run.stream.name).stream)
+
+    def _open(self, hello: Hello, *, known: bool) -> _Run:
+        before = self._runs.pop(hello.stream, None)
+        if before is not None:
+            self._streams.close(before.stream)
+        stream = self._streams.open(b"", hello, self._streams.check(hello), 0)
+        run = self._runs[hello.stream] = _Run(stream, known)
+        return run
+
+    def _forget(self, run: _Run) -> None:
+        """What follows cannot be compared until the stream's state is known again."""
+        run.known = False
+        run.computed.clear()
+        run.published.clear()
+
+
+def _capacity(session: dict[str, str]) -> int:
+    """As many streams at once as the daemon had."""
+    return int(json.loads(session["settings"])["capacity"])
+
+
+def _identity(session: dict[str, str]) -> str:
+    """What the daemon did about animals that were mixed up."""
+    return str(json.loads(session["settings"]).get("identity", "flag"))
+
+
+def _heads(session: dict[str, str]) -> list[str]:
+    """The heads that the daemon was told to answer; none = all."""
+    return list(json.loads(session["settings"]).get("heads", ()))
+
+
+def _floats(data: bytes) -> list[str]:
+    """Exactly, in the form that shows a last bit."""
+    return [float(value).hex() for value in np.frombuffer(data, "<f4")]

@@ -1,0 +1,167 @@
+"""What a connection with a key may do, message by message: roles, limits, and no more once its key is revoked.
+
+The gatekeeper (`zap`) lets connections in; this stands in the hot loop, costs two look-ups a message, and exists only
+where the daemon has keys. Who sent a message is what ZeroMQ's handshake proved, not the name a connection gave itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket as plain_socket
+from collections.abc import Iterable
+
+import zmq
+
+from rtseg.config import ServeSettings
+from rtseg.errors import ServeError
+from rtseg.serve.access.rate_limits import Limits
+from rtseg.serve.access.zap import Gatekeeper
+from rtseg.wire.keys import Grant
+
+LOG = logging.getLogger("rtseg.serve")
+ROLE_OF = {"frame": "publish", "hello": "publish", "bye": "publish", "beat": "publish"}
+"""What is not named here is control's."""
+
+
+class AccessError(ServeError):
+    """A message that its sender's key does not cover."""
+
+
+class Guard:
+    """Stands between the daemon's sockets and what it does with their messages.
+
+    addresses: those that the daemon's sockets are bound to. ignored: messages of revoked keys that were dropped.
+    """
+
+    def __init__(self, gatekeeper: Gatekeeper, settings: ServeSettings, addresses: Iterable[str]) -> None:
+        self._addresses = tuple(addresses)
+        self._gatekeeper, self._limits = gatekeeper, Limits(settings)
+        self._seen = gatekeeper.changes
+        self._sender: Grant | None = None  # of the message in hand
+        self._key_of: dict[str, str] = {}  # open stream -> public half
+        self._listening: dict[int, str] = {}  # file descriptor of a subscriber -> public half
+        self.ignored = 0
+
+    def receive(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
+        """The parts of the next message, and remember whose it is; None where its key is revoked."""
+        frames = router.recv_multipart(copy=False)
+        if not self.is_from(_said(frames[-1], "User-Id"), _descriptor(frames[-1])):
+            return None
+        return [frame.bytes for frame in frames]
+
+    def is_from(self, key: str, descriptor: int | None) -> bool:
+        """Remember whose the message in hand is; where its key is revoked, end its connection and return False."""
+        self._sender = self._gatekeeper.grants.get(key)
+        if self._sender is not None:
+            return True
+        self.ignored += 1
+        self._hang_up(descriptor)
+        return False
+
+    def lets_pass(self, stream: str, now_ns: int) -> bool:
+        """Whether `check` has nothing against a frame of this stream."""
+        try:
+            self.check("frame", stream, now_ns)
+        except ServeError:
+            return False
+        return True
+
+    def check(self, kind: str, stream: object, now_ns: int) -> None:
+        """Raises AccessError where the sender's key doesn't cover a message of this kind, LimitError beyond a limit."""
+        grant = self._sender
+        assert grant is not None  # `receive` let it pass
+        role = ROLE_OF.get(kind, "control")
+        if role not in grant.roles:
+            raise AccessError(f"key {grant.name!r} may not send {kind}: that takes the role {role}")
+        if kind == "hello":
+            self._limits.check_open(grant.public, str(stream))
+        if role == "publish" and isinstance(stream, str):
+            # A connection chooses its own routing id, so the id alone proves nothing.
+            if self._key_of.get(stream, grant.public) != grant.public:
+                raise AccessError(f"stream {stream[:200]!r} was opened with another key: choose another name")
+            if kind == "frame" and stream in self._key_of:
+                self._limits.count_frame(stream, now_ns)
+
+    def opened(self, stream: str, key: str | None = None) -> None:
+        """The sender of the message in hand, or the one with this public half, has opened this stream."""
+        key = self.key() if key is None else key
+        before = self._key_of.get(stream)
+        if before not in (None, key):
+            self.closed(stream)
+        self._key_of[stream] = key
+        self._limits.opened(key, stream)
+
+    def closed(self, stream: str) -> None:
+        """This stream is no more."""
+        key = self._key_of.pop(stream, None)
+        if key is not None:
+            self._limits.closed(key, stream)
+
+    def key(self) -> str:
+        """Public half of the key of the message in hand."""
+        assert self._sender is not None
+        return self._sender.public
+
+    def sender(self) -> str:
+        """Name of the key of the message in hand."""
+        return "" if self._sender is None else self._sender.name
+
+    def may_listen(self, subscription: zmq.Frame) -> bool:
+        """Whether the key of this subscription is still valid; where not, its connection is ended."""
+        key, descriptor = _said(subscription, "User-Id"), _descriptor(subscription)
+        if descriptor is not None:
+            self._listening[descriptor] = key
+        if key in self._gatekeeper.grants:
+            return True
+        self.ignored += 1
+        self._hang_up(descriptor)
+        return False
+
+    def revoked(self) -> list[str]:
+        """Streams whose key has been revoked since the last call; subscribers with such a key are cut off at once."""
+        if self._gatekeeper.changes == self._seen:
+            return []
+        self._seen = self._gatekeeper.changes
+        for descriptor, key in list(self._listening.items()):
+            if "subscribe" not in self._roles(key):
+                self._hang_up(descriptor)
+                del self._listening[descriptor]
+        return [stream for stream, key in self._key_of.items() if "publish" not in self._roles(key)]
+
+    def _hang_up(self, descriptor: int | None) -> None:
+        """End a connection. ZeroMQ has no call for that: its socket is shut from this side, and ZeroMQ sees it closed.
+
+        Another connection that got this number since must connect again, for which it needs its key.
+        """
+        if descriptor is None:
+            return
+        with contextlib.suppress(OSError), plain_socket.socket(fileno=os.dup(descriptor)) as connection:
+            connection.getpeername()  # an error where it isn't connected: a listener must not be shut
+            if _is_ours(connection.getsockname(), self._addresses):
+                connection.shutdown(plain_socket.SHUT_RDWR)
+
+    def _roles(self, key: str) -> tuple[str, ...]:
+        grant = self._gatekeeper.grants.get(key)
+        return () if grant is None else grant.roles
+
+
+def _said(frame: zmq.Frame, name: str) -> str:
+    """What ZeroMQ knows of a message's connection; "" where it knows nothing."""
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:  # the connection has just gone
+        return ""
+
+
+def _descriptor(frame: zmq.Frame) -> int | None:
+    number = _said(frame, "__fd")
+    return int(number) if number.isdigit() else None
+
+
+def _is_ours(name: object, addresses: tuple[str, ...]) -> bool:
+    """Whether a socket of this local name belongs to one of the daemon's addresses, and not to a pipe or a log."""
+    if isinstance(name, tuple):
+        return any(a.startswith("tcp://") and a.rpartition(":")[2] == str(name[1]) for a in addresses)
+    return any(a == f"ipc://{name}" for a in addresses)

@@ -1,0 +1,98 @@
+"""Another bundle while the daemon serves: asked for, loaded on a thread, and put in place between two frames."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.config import ServeSettings
+from rtseg.errors import RtsegError
+from rtseg.inference.predictions import Prediction
+from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.streams.bundle_loader import Loader, LoadRequest
+from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.stream import Stream, StreamError, Streams
+from rtseg.wire.messages import parse_load
+
+LOG = logging.getLogger("rtseg.serve")
+Points = NDArray[np.intp] | None
+"""Where a model finds its points among a stream's (`Streams.check`)."""
+
+
+class Swap:
+    """Loads bundles and lets them answer. step_all: the daemon's; adopted: called with a model for all streams."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        streams: Streams,
+        outlet: Outlet,
+        step_all: Callable[[], None],
+        adopted: Callable[[Model], None],
+    ) -> None:
+        self._streams, self._outlet = streams, outlet
+        self._step_all, self._adopted = step_all, adopted
+        self._loader = Loader(settings, streams.model.served.predictions)
+
+    def ask(self, owner: bytes, message: dict[str, Any], by: str) -> None:
+        """Begin to load what a message asks for. by: for the log, who asked. Raises ServeError where it can't begin."""
+        folder, name = parse_load(message)
+        if name is not None and self._streams.find(name) is None:
+            raise StreamError(f"stream {name!r} is not open"[:300])
+        LOG.info("asked to load %s%s", folder, by)
+        self._loader.start(LoadRequest(owner, Path(folder), name))
+
+    def look(self) -> None:
+        """Put a bundle in place that has been loaded since the last look."""
+        done = self._loader.done()
+        if done is not None:
+            self._put(*done)
+
+    def _put(self, request: LoadRequest, result: Model | Exception) -> None:
+        """Let a loaded model answer: from the next frame on, for one stream or for all and those to come."""
+        try:
+            if isinstance(result, Exception):
+                raise result
+            streams = [stream for stream in self._streams if request.stream in (None, stream.name)]
+            if request.stream is not None and not streams:
+                raise StreamError(f"stream {request.stream!r} has been closed in the meantime"[:300])
+            places = [(stream, self._streams.check_swap(stream, result)) for stream in streams]  # all of them, or none
+        except Exception as error:
+            self._refuse(request, error)
+            return
+        self._adopt(request.stream, result, places)
+        LOG.info("model %s answers %s", result.served.model[:12], request.stream or "all streams")
+        about = {"stream": request.stream, "streams": [stream.name for stream in streams]}
+        self._outlet.answer(request.owner, {"type": "loaded", **about, **result.served.to_fields()})
+
+    def _adopt(self, only: str | None, model: Model, places: list[tuple[Stream, Points]]) -> None:
+        """Let it answer these streams, and where not `only` one of them changes all those to come."""
+        self._step_all()  # frames that wait are in the old model's order of points
+        for stream, index in places:
+            self._streams.swap(stream, model, index, partial(self._owed, stream))
+            self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
+            if self._outlet.tape is not None:
+                self._outlet.tape.note(stream, time.monotonic_ns())
+        if only is None:
+            self._streams.model = model
+            self._adopted(model)
+        self._outlet.counters["loads"] += 1
+
+    def _owed(self, stream: Stream, predictions: list[Prediction]) -> None:
+        """The old model's last answers leave before it does."""
+        for prediction in predictions:
+            self._outlet.publish(stream, prediction, stream.last_ns)
+        self._outlet.flush()
+
+    def _refuse(self, request: LoadRequest, error: Exception) -> None:
+        self._outlet.counters["refused loads"] += 1
+        unforeseen = None if isinstance(error, RtsegError) else error
+        LOG.warning("bundle %s is not taken: %s", request.bundle, error, exc_info=unforeseen)
+        self._outlet.answer(request.owner, {"type": "refused", "stream": request.stream, "reason": str(error)})

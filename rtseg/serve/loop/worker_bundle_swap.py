@@ -1,0 +1,77 @@
+"""A worker's way to another bundle: the front asks for it, and says when it answers.
+
+That is when all workers have loaded it. What an only daemon does otherwise stands in `swap`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rtseg.errors import RtsegError, ServeError
+from rtseg.serve.loop.bundle_swap import Points, Swap
+from rtseg.serve.streams.bundle_loader import LoadRequest
+from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.stream import Stream
+from rtseg.serve.workers import worker_protocol
+from rtseg.serve.workers.front_link import Behind, RelayedOutlet
+
+LOG = logging.getLogger("rtseg.serve")
+
+
+class WorkerSwap(Swap):
+    """Obeys a front. number: this worker's; end: the daemon's, for a stream that the new bundle can't serve."""
+
+    _outlet: RelayedOutlet
+
+    def follow(self, behind: Behind, number: int, end: Callable[[Stream, str], None]) -> None:
+        """To be called once, before anything else."""
+        self._behind, self._number, self._end = behind, number, end
+        self._load = 0  # the one that the front waits for
+        self._loaded: Model | None = None
+        behind.swap = self.hear
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """prepare, commit or abandon."""
+        load: int = message["load"]
+        if message["type"] == "prepare":
+            try:
+                self._loader.start(LoadRequest(worker_protocol.NOBODY, Path(message["bundle"]), None))
+                self._load = load
+            except ServeError as error:
+                self._outlet.tell_front(worker_protocol.prepared(load, self._number, {}, str(error)))
+        elif load == self._load:
+            model, self._loaded, self._load = self._loaded, None, 0
+            if message["type"] == "commit" and model is not None:
+                self._take(model)
+
+    def _put(self, request: LoadRequest, result: Model | Exception) -> None:
+        """It is loaded: the front decides."""
+        if not self._load:
+            return
+        served, error = {}, ""
+        try:
+            if isinstance(result, Exception):
+                raise result
+            for stream in self._streams:
+                self._streams.check_swap(stream, result)
+        except Exception as reason:
+            LOG.warning("bundle %s: %s", request.bundle, reason, exc_info=not isinstance(reason, RtsegError))
+            error = str(reason) or repr(reason)
+        else:
+            self._loaded, served = result, result.served.to_fields()
+        self._outlet.tell_front(worker_protocol.prepared(self._load, self._number, served, error))
+
+    def _take(self, model: Model) -> None:
+        places: list[tuple[Stream, Points]] = []
+        for stream in self._streams:
+            try:
+                places.append((stream, self._streams.check_swap(stream, model)))
+            except RtsegError as error:  # it was opened while the bundle was loaded
+                self._end(stream, f"the new bundle cannot serve it: {error}"[:300])
+        self._adopt(None, model, places)
+        for stream, _ in places:
+            self._behind.moved(stream)
+        LOG.info("model %s answers all streams", model.served.model[:12])

@@ -1,0 +1,96 @@
+"""What a daemon says of itself: to whoever asks, to watchers piece by piece, and in heartbeats."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import rtseg
+from rtseg.config import ServeSettings
+from rtseg.serve.access.guard import Guard
+from rtseg.serve.access.zap import Gatekeeper
+from rtseg.serve.monitoring.shared_status import stream_counts
+from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.serve.timing.latency import Histogram
+from rtseg.serve.timing.loop_load import Gauge
+
+STREAMS_A_PIECE = 16
+
+
+class Report:
+    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: of `realtime.Grants`."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        streams: Streams,
+        outlet: Outlet,
+        latency: Mapping[str, Histogram],
+        gauge: Gauge,
+        granted: Callable[[], dict[str, Any]],
+        keys: tuple[Gatekeeper, Guard] | None,
+    ) -> None:
+        self._settings, self._streams, self._outlet, self._latency = settings, streams, outlet, latency
+        self._gauge, self._granted, self._keys = gauge, granted, keys
+        self.started_ns = time.monotonic_ns()
+
+    def status(self) -> dict[str, Any]:
+        """Counters and latencies since the start."""
+        model, streams, tape = self._streams.model, list(self._streams), self._outlet.tape
+        return {
+            "uptime_s": (time.monotonic_ns() - self.started_ns) / 1e9,
+            **model.served.to_fields(),
+            "capacity": model.places,
+            "loop": self._granted(),
+            "load": round(self._gauge.load()[0], 4),
+            "streams": {stream.name: stream.counters() for stream in streams},
+            "clocks": {stream.name: stream.clock.summary() for stream in streams},
+            "stale": [stream.name for stream in streams if stream.stale],
+            "drift": {stream.name: stream.drift() for stream in streams},
+            "models": {stream.name: stream.model.served.model for stream in streams},
+            "counters": self._counted(),
+            "latency": {stage: histogram.summary() for stage, histogram in self._latency.items()},
+            **({} if tape is None else {"recording": tape.status()}),
+        }
+
+    def pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
+        """The board's pieces: each takes microseconds, for frames may come in between."""
+        model = self._streams.model
+        yield {
+            "model": model.served.model,
+            "engine": model.served.engine,
+            "version": rtseg.__version__,
+            "started_ns": self.started_ns,
+            "capacity": model.places,
+            "fresh_s": self._settings.fresh_s,
+            "ready": True,
+            "stopping": stopping,
+            "counters": self._counted(),
+            "streams": {},
+        }
+        for stage, histogram in self._latency.items():
+            yield {"latency": {stage: histogram.cumulative()}}
+        streams = list(self._streams)
+        for start in range(0, len(streams), STREAMS_A_PIECE):
+            yield {"streams": {stream.name: _watched(stream) for stream in streams[start : start + STREAMS_A_PIECE]}}
+
+    def about_stream(self, name: str) -> dict[str, Any]:
+        """For a heartbeat."""
+        stream = self._streams.find(name)
+        if stream is None:
+            return {}
+        seq = stream.newest_seq if stream.newest_seq >= 0 else None
+        return {"stale": stream.stale, "seq": seq, "clock": stream.clock.summary()}
+
+    def _counted(self) -> dict[str, int]:
+        counted, tape = dict(self._outlet.counters), self._outlet.tape
+        if self._keys is not None:
+            gatekeeper, guard = self._keys
+            counted |= {"refused connections": gatekeeper.refused, "revoked messages": guard.ignored}
+        return counted if tape is None else counted | tape.counted()
+
+
+def _watched(stream: Stream) -> list[int]:
+    return [stream.last_ns, *stream_counts(stream.session.counters, stream.refused)]

@@ -1,0 +1,170 @@
+"""Answers on their way out: gathered while a batch is gone through, then packed and sent in one compiled call.
+
+Sends to the subscribers' socket where `libzmq` can be called; where it can't, or a queue is full, what is packed is
+handed back for the outlet to send.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import zmq
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.compiled import array_tables, cache_stamps, libzmq
+from rtseg.compiled.libzmq import CLOCK, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
+from rtseg.inference.predictions import Answers, Prediction, Quality
+from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.stream import Stream
+from rtseg.wire import prediction_packer
+from rtseg.wire.prediction_packer import MOST_PREFIX_BYTES, pack
+
+ROWS = 256
+"""Answers that are gathered at most."""
+_PREFIX, _PREFIX_BYTES, _TOPIC_BYTES, _HEARD, _ROW, _SEQ, _SOURCE_NS, _RECEIVED_NS, _QUALITY = range(9)
+_ROW_FIELDS = struct.Struct("=9q")
+_AT, _BYTES, _PUBLISHED_NS, _SENT, _TOOK_NS = range(5)
+_SENT_WORDS = 5
+LATE = int(Quality.LATE)
+_STAMP = cache_stamps.of(libzmq, prediction_packer, array_tables)
+
+
+class Sent(NamedTuple):
+    """What became of one answer. is_sent: False where the outlet has to. packed: empty where nobody wanted it."""
+
+    stream: Stream
+    number: int
+    is_sent: bool
+    packed: bytes
+    t_pub_ns: int
+
+
+class Outgoing:
+    """The answers that are to leave. xpub: the subscribers' socket, None where every answer is handed back."""
+
+    def __init__(self, xpub: zmq.Socket[bytes] | None) -> None:
+        functions = libzmq.addresses() if xpub is not None else None
+        self._socket, self._handle = xpub, 0 if xpub is None or functions is None else xpub.underlying
+        self._functions = np.zeros(CLOCK + 1, np.int64) if functions is None else functions
+        self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, _SENT_WORDS), np.int64)
+        self._fields, self._told = self._rows.data.cast("B"), self._sent.reshape(-1).data
+        self._time = np.zeros(2, np.int64)
+        self._gathered: list[tuple[Stream, Answers, int]] = []
+        self._room(1)
+
+    def __len__(self) -> int:
+        return len(self._gathered)
+
+    def add(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, heard: bool) -> None:
+        """One answer, numbered by the stream's `answers`. heard: whether a subscriber wants it."""
+        fields = (
+            *(stream.prefix_at, len(stream.prefix), len(stream.topic), heard, prediction.row),
+            *(prediction.seq, prediction.t_source_ns, t_recv_ns, prediction.quality),
+        )
+        _ROW_FIELDS.pack_into(self._fields, len(self._gathered) * _ROW_FIELDS.size, *fields)
+        self._gathered.append((stream, prediction.answers, stream.answers))
+
+    def flush(self, *, wanted: bool) -> tuple[list[Sent], list[int], int]:
+        """Pack and send all of it.
+
+        wanted: whether every answer's bytes are, and not only those that the outlet has to send. Returns these, how
+        long each answer took in ns, and how many were late.
+        """
+        gathered, self._gathered = self._gathered, []
+        told: list[Sent] = []
+        took: list[int] = []
+        late, start = 0, 0
+        while start < len(gathered):
+            first, answers, _ = gathered[start]
+            stop = start + 1
+            while stop < len(gathered) and gathered[stop][1] is answers and gathered[stop][0].model is first.model:
+                stop += 1
+            n_late, used, all_sent = self._send(start, stop, answers, first.model)
+            late += n_late
+            took += self._told[start * _SENT_WORDS + _TOOK_NS : stop * _SENT_WORDS : _SENT_WORDS].tolist()
+            if wanted or not all_sent:
+                data = self._out[:used].tobytes()
+                rows = zip(gathered[start:stop], self._sent[start:stop].tolist(), strict=True)
+                for (stream, _, number), (at, n_bytes, t_pub_ns, is_sent, _) in rows:
+                    told.append(Sent(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
+            start = stop
+        return told, took, late
+
+    def _send(self, start: int, stop: int, answers: Answers, model: Model) -> tuple[int, int, bool]:
+        self._room((stop - start) * (model.packing.most + MOST_PREFIX_BYTES))
+        n_late, used, all_sent = _dispatch(
+            self._handle,
+            self._table,
+            model.packing.parts,
+            *(answers.probs, answers.labels, answers.events, answers.unsure),
+            *(start, stop, model.late_ns, time.monotonic_ns()),
+        )
+        return n_late, used, all_sent
+
+    def _room(self, n_bytes: int) -> None:
+        """Room for packed answers; never less than before."""
+        if n_bytes > len(getattr(self, "_out", b"")):
+            self._out = np.empty(n_bytes, np.uint8)
+            self._table = array_tables.table(self._functions, self._rows, self._sent, self._out, self._time)
+
+
+def _compiled(stamp: int) -> Callable[..., Any]:
+    """The call. stamp: of the files of what is compiled into it."""
+
+    @njit(cache=True)
+    def dispatch(
+        socket: int,
+        at: array_tables.Table,
+        parts: array_tables.Table,
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        events: NDArray[np.bool_],
+        unsure: NDArray[np.bool_],
+        start: int,
+        stop: int,
+        late_ns: int,
+        now_ns: int,
+    ) -> tuple[int, int, bool]:
+        """(how many are late, bytes packed, whether whatever is heard was sent) of the rows from start to stop."""
+        _ = stamp
+        functions, rows, sent = array_tables.int64s(at, 0), array_tables.int64s_2d(at, 1), array_tables.int64s_2d(at, 2)
+        out, time = array_tables.uint8s(at, 3), array_tables.int64s(at, 4)
+        late, used, sending = 0, 0, socket != 0
+        all_sent = True
+        for i in range(start, stop):
+            row = rows[i]
+            if socket:
+                call(functions[CLOCK], MONOTONIC, at[4, 0], 0, 0)
+                now_ns = time[0] * 1_000_000_000 + time[1]
+            quality = row[_QUALITY]
+            sent[i, _TOOK_NS] = now_ns - row[_RECEIVED_NS]
+            if sent[i, _TOOK_NS] > late_ns:
+                quality |= LATE
+                late += 1
+            n = row[_ROW]
+            prefix = array_tables.uint8s_at(row[_PREFIX], row[_PREFIX_BYTES])
+            times = row[_SEQ], row[_SOURCE_NS], row[_RECEIVED_NS], now_ns
+            end = pack(out, used, prefix, parts, times, probs[n], labels[n], events[n], unsure[n], quality)
+            sent[i, _AT], sent[i, _BYTES], sent[i, _PUBLISHED_NS] = used, end - used, now_ns
+            sent[i, _SENT] = not row[_HEARD]
+            if row[_HEARD] and sending:
+                topic = row[_PREFIX] + row[_PREFIX_BYTES] - row[_TOPIC_BYTES]  # a prefix ends with the stream's name
+                flags = SNDMORE | DONTWAIT
+                sending = bool(np.int32(call(functions[SEND], socket, topic, row[_TOPIC_BYTES], flags)) >= 0)
+                if sending:
+                    call(functions[SEND], socket, at[3, 0] + used, end - used, 0)
+                    sent[i, _SENT] = True
+            if not sent[i, _SENT]:
+                all_sent = False
+            used = end
+        return late, used, all_sent
+
+    return dispatch
+
+
+_dispatch = _compiled(_STAMP)

@@ -1,0 +1,7 @@
+"""The machine below: processor, GPUs, log set-up, shutdown.
+
+log_setup  Logging
+machine    Where, when and with what a result was made
+nvidia     Which NVIDIA GPUs this machine has, asked of the driver's own library
+shutdown   How a serving process ends
+"""

@@ -1,0 +1,61 @@
+"""What the commands show of a running daemon and of its keys. Only words and layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from rtseg.wire.keys import Grant
+
+
+def print_keys(grants: Sequence[Grant]) -> None:
+    """A row a key: name, roles, since when, and the beginning of its public half, as the log shows it."""
+    table = _table("Keys that are let in", ("name", "roles", "since", "public"), left=4)
+    for grant in grants:
+        table.add_row(grant.name, ", ".join(grant.roles), grant.created, f"{grant.public[:8]}...")
+    _show(table)
+
+
+def print_status(address: str, status: dict[str, Any]) -> None:
+    """A daemon's status: what it serves, latencies, streams, what else was counted. Fits 80 columns."""
+    console = Console(highlight=False)
+    console.print(f"{address}: up {_duration(status['uptime_s'])}, engine {status['engine']}", markup=False)
+    console.print(f"model {status['model'][:16]}, {status['fps']:g} fps", markup=False)
+    stages = _table("Latency, µs", ("stage", "count", "p50", "p99", "p99.9", "max"))
+    for stage, summary in status["latency"].items():
+        row = [f"{summary[key]:.0f}" for key in ("count", "p50_us", "p99_us", "p99.9_us", "max_us")]
+        stages.add_row(stage, *row)
+    console.print(stages)
+    fields = ("frames", "refused", "late", "gaps", "restarts", "out_of_range")
+    streams = _table(f"Streams, {len(status['streams'])} of {status['capacity']}", ("stream", "model", *fields), left=2)
+    models = status.get("models", {})
+    for name, counters in status["streams"].items():
+        model = models.get(name, status["model"])
+        streams.add_row(name[:24], model[:8], *(str(counters.get(field, "-")) for field in fields))
+    console.print(streams)
+    if recording := status.get("recording"):
+        said = f"{recording['state']} {recording['reason']}".strip()
+        console.print(f"recording: {said}, {recording['bytes']} bytes in {recording['file']}", markup=False)
+    counted = ", ".join(f"{name} {count}" for name, count in sorted(status["counters"].items()))
+    console.print(f"counted: {counted or 'nothing'}", markup=False)
+
+
+def _table(title: str, columns: Sequence[str], left: int = 1) -> Table:
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < left else "right", no_wrap=True)
+    return table
+
+
+def _show(table: Table) -> None:
+    Console(highlight=False).print(table)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

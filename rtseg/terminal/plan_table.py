@@ -1,0 +1,36 @@
+"""What `rtseg build` shows: every plan with its size, seconds and caches in place, and the plans that fit no more."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from rtseg.engine.tensorrt.build import Outcome, Report
+
+
+def print_plans(report: Report) -> None:
+    """A table of the plans, then a line for each that failed or is stale."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("plan")
+    for column in ("kB", "s", "in place"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for outcome in report.outcomes:
+        plan = outcome.plan
+        name = f"{plan.wanted.precision}, batch {plan.batch}, {plan.wanted.target}"
+        table.add_row(name, *_numbers(outcome), outcome.state)
+    console = Console()
+    console.print(table)
+    lines = [f"{o.plan.file.name}: {o.problem}" for o in report.outcomes if o.problem]
+    for line in (*lines, *report.stale):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    done = len(report.outcomes) - report.failed
+    folder = report.outcomes[0].plan.file.parent
+    console.print(f"{done} of {len(report.outcomes)} plans in {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _numbers(outcome: Outcome) -> tuple[str, str, str]:
+    plan = outcome.plan
+    if outcome.state == "failed":
+        return "-", "-", "-"
+    return f"{plan.size_bytes / 1024:,.0f}", f"{plan.seconds:.2f}", f"{plan.in_place} of {outcome.caches}"

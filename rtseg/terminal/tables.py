@@ -1,0 +1,206 @@
+"""What the commands show: score tables, latency tables, live answers. Only words and layout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rtseg.playback.replay import Replayed
+    from rtseg.wire.messages import PredictionMessage
+
+HEADS_SHOWN = 14
+"""Rows of the live picture, so that it fits a screen of 24 lines."""
+
+
+def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
+    """Per head and class: F1, average precision, segmental scores, onset delay, false starts. Fits 80 columns."""
+    console = Console()
+    table = Table(
+        title=title + (" (simulated)" if simulated else ""), box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for column in (
+        "head, class",
+        "F1",
+        "AP",
+        "seg F1\n@10/25/50",
+        "edit",
+        "onset\ndelay, s",
+        "false\nstarts/min",
+        "frames",
+    ):
+        table.add_column(column, justify="left" if column == "head, class" else "right", no_wrap=True)
+    for name, head in scores["heads"].items():
+        segments = "/".join(f"{head['segmental_f1'][k]:.0f}" for k in ("10", "25", "50"))
+        mean = [_number(head["macro_f1"]), _number(head["mean_average_precision"]), segments, _number(head["edit"], 0)]
+        table.add_row(name, *mean, "", "", str(head["frames"]), style="bold")
+        for label, score in head["classes"].items():
+            delay, starts = score["onset_delay_s"], score["false_starts_per_minute"]
+            row = [_number(score["f1"]), _number(score["average_precision"]), "", ""]
+            row += ["-" if delay is None else f"{delay:+.2f}", _number(starts, 2), str(score["frames"])]
+            table.add_row("  " + label, *row)
+    console.print(table)
+    console.print(_trust(scores))
+    for group, means in scores["groups"].items():
+        console.print(f"{group}: F1 {_number(means['f1'])}, mAP {_number(means['map'])}", markup=False, highlight=False)
+    if simulated:
+        console.print("These recordings or labels are simulated: the scores say nothing about real animals.")
+
+
+def print_calibration(report: dict[str, Any]) -> None:
+    """A calibration's measure per head, before and after, out of fold. Fits 80 columns."""
+    console = Console()
+    title = f"{report['bundle']} on {report['dataset']}, {report['split']}: {report['method']}, out of fold"
+    title += " (simulated)" * report["simulated"]
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=min(80, len(title)))
+    for column in ("head", "ECE", "ECE by class", "log loss", "F1"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, head in report["heads"].items():
+        pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "f1")]
+        table.add_row(name, *(f"{_number(before)} {_number(after)}" for before, after in pairs))
+    console.print(table)
+
+
+def print_precisions(report: dict[str, Any]) -> None:
+    """What float16 and int8 cost, per head, beside float32. Fits 80 columns."""
+    from rtseg.precision.page import COLUMNS, rows
+
+    console = Console()
+    for name, entry in report["precisions"].items():
+        verdict = "accepted" if entry["accepted"] else "not accepted"
+        title = f"{report['bundle']} in {name}, {report['dataset']}, {report['split']}: {verdict}"
+        table = Table(
+            title=title + " (simulated)" * report["simulated"],
+            box=SIMPLE,
+            title_justify="left",
+            padding=(0, 1, 0, 0),
+        )
+        for column in COLUMNS:
+            table.add_column(column.replace(" ", "\n"), justify="left" if column == "head" else "right")
+        for row in rows(entry):
+            table.add_row(*row)
+        console.print(table)
+    console.print(
+        "F1 and mAP: float32, then the other; differences: of probabilities, from float32's.", highlight=False
+    )
+
+
+def print_comparison(report: dict[str, Any]) -> None:
+    """How far one bundle is ahead of another, per head, with 95 % intervals. Fits 80 columns."""
+    console = Console()
+    title = (
+        f"{report['ours']['bundle']} ahead of {report['theirs']['bundle']} on {report['dataset']}, {report['split']}"
+    )
+    title += " (simulated)" * report["simulated"]
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    for column in ("head", "F1", "mAP", "videos"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, apart in report["heads"].items():
+        figures = [_interval(apart[part], "difference", "+.3f") for part in ("f1", "map")]
+        table.add_row(name, *figures, str(len(report["videos"][name])))
+    console.print(table)
+    console.print("95 % intervals over videos: one that holds 0 tells the two not apart.", highlight=False)
+
+
+def _trust(scores: dict[str, Any]) -> Table:
+    """Per head: intervals over videos, calibration error, the share of errors near boundaries, and what is kept."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors near\nboundaries", "kept\nif sure"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, interval in scores["intervals"].items():
+        near, kept = scores["boundaries"][name], scores["abstention"][name]
+        shares = [near["errors"], None if kept["below"] is None else kept["coverage"]]
+        row = [_interval(interval[part], "value", ".3f") for part in ("f1", "map")]
+        row += [_number(scores["calibration"][name]["ece"]), *("-" if s is None else f"{s:.0%}" for s in shares)]
+        table.add_row(name, *row)
+    return table
+
+
+def print_latency(done: Replayed) -> None:
+    """How long the answers of a replay took, end to end and inside the daemon."""
+    table = Table(title=f"{len(done.predictions)} frames answered by model {done.model[:12]}")
+    table.add_column("latency, µs")
+    for column in ("p50", "p99", "p99.9", "max"):
+        table.add_column(column, justify="right")
+    for name, values in (("frame sent -> answer held", done.latency_ns), ("inside the daemon", done.daemon_ns)):
+        kept = values[values >= 0] / 1e3
+        points = [*np.percentile(kept, (50, 99, 99.9)), kept.max()] if len(kept) else [float("nan")] * 4
+        table.add_row(name, *(f"{p:,.0f}" for p in points))
+    console = Console()
+    console.print(table)
+    counters = ", ".join(f"{name} {count}" for name, count in done.counters.items())
+    console.print(f"stream: {counters}", soft_wrap=True, highlight=False)
+
+
+def prediction_line(prediction: PredictionMessage) -> str:
+    """One prediction as a JSON line."""
+    probs = {head: [round(float(p), 4) for p in values] for head, values in prediction.probs.items()}
+    plain = {"stream": prediction.stream, "seq": prediction.seq, "label": prediction.label, "probs": probs}
+    more = {"event": prediction.event, "unsure": prediction.unsure, "quality": int(prediction.quality)}
+    return json.dumps(plain | more)
+
+
+@contextmanager
+def watch(quiet: bool) -> Iterator[Callable[[PredictionMessage], None] | None]:
+    """A function to be told every answer; the newest is shown ten times a second, on stderr.
+
+    Where stderr is no terminal: a line where a bout of the first head begins.
+    """
+    console = Console(stderr=True)
+    if quiet:
+        yield None
+    elif not console.is_terminal:
+        yield _say_bouts
+    else:
+        from rich.live import Live
+
+        newest: list[PredictionMessage] = []
+        # Drawn when the screen is due, and by another thread: showing an answer must not delay the next.
+        with Live(get_renderable=lambda: _shown(newest), console=console, refresh_per_second=10, transient=True):
+            yield lambda prediction: newest.__setitem__(slice(None), [prediction])
+
+
+def _shown(newest: list[PredictionMessage]) -> RenderableType:
+    """A row a head: its decoded label, and the highest of its probabilities as a bar."""
+    if not newest:
+        return "waiting for the first answer"
+    prediction = newest[0]
+    table = Table(
+        title=f"{prediction.stream}, frame {prediction.seq}", box=None, title_justify="left", padding=(0, 2, 0, 0)
+    )
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    heads = list(prediction.probs)
+    for head in heads[:HEADS_SHOWN]:
+        label = prediction.label[head]
+        p = float(prediction.probs[head].max())
+        table.add_row(Text(head, "dim"), Text(label, "bold"), ProgressBar(1.0, p, width=20), f"{p:.2f}")
+    if len(heads) > HEADS_SHOWN:
+        table.add_row(Text(f"and {len(heads) - HEADS_SHOWN} more", "dim"))
+    return table
+
+
+def _say_bouts(prediction: PredictionMessage) -> None:
+    head = next(iter(prediction.probs))
+    if head in prediction.event:
+        line = f"{prediction.stream}, frame {prediction.seq}: {head} {prediction.label[head]}"
+        print(f"{line}  (p {prediction.probs[head].max():.2f})", file=sys.stderr, flush=True)
+
+
+def _interval(part: dict[str, float | None], key: str, how: str) -> str:
+    value, low, high = part[key], part["low"], part["high"]
+    return "-" if value is None or low is None or high is None else f"{value:{how}} [{low:{how}}, {high:{how}}]"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

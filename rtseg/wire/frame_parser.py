@@ -1,0 +1,143 @@
+"""Frames read by compiled code, as nearly all messages are: a msgpack map of a frame's fields and nothing else.
+
+What is a frame, `messages` says; this knows those whose bytes leave no doubt, in any order of their fields, and leaves
+everything else to it, with all that there is to say about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.compiled import array_tables
+from rtseg.compiled.array_tables import uint8s_at
+from rtseg.frames import frame
+from rtseg.frames.frame import Float32, clean
+
+Bytes = NDArray[np.uint8]
+Fields = NDArray[np.int64]
+STREAM, STREAM_BYTES, SEQ, SOURCE_NS, KP, KP_BYTES, CONF, CONF_BYTES = range(8)
+"""A plain frame's fields: its numbers, and where its stream's name, kp and conf stand and how long they are; CONF 0 =
+none."""
+N_FIELDS = 8
+RULES = frame, array_tables
+"""Whose code is compiled into this (`stamps`)."""
+_NAMES = np.zeros((12, 11), np.uint8)  # a field's name by its length, which tells them apart
+for _name in (b"v", b"kp", b"seq", b"conf", b"stream", b"t_source_ns"):
+    _NAMES[len(_name), : len(_name)] = list(_name)
+_ALL, _NEEDED = 0b1000_0101_1110, 0b1000_0100_1110
+
+
+@njit(cache=True)
+def read(data: Bytes, start: int, stop: int, fields: Fields) -> bool:
+    """Whether data[start:stop] is plainly a frame; its fields then stand in fields (8,)."""
+    if start >= stop or data[start] & 0xF0 != 0x80:
+        return False
+    entries, at, seen = int(data[start]) & 0x0F, start + 1, 0
+    fields[CONF] = fields[CONF_BYTES] = 0
+    for _ in range(entries):
+        if at >= stop or data[at] & 0xE0 != 0xA0:
+            return False
+        length = int(data[at]) & 0x1F
+        at += 1
+        if length > 11 or at + length >= stop or not (_ALL >> length) & 1 or (seen >> length) & 1:
+            return False
+        seen |= 1 << length
+        for i in range(length):
+            if data[at + i] != _NAMES[length, i]:
+                return False
+        at += length
+        if length == 1:  # v
+            if data[at] != 1:
+                return False
+            at += 1
+        elif length == 3:  # seq
+            fields[SEQ], at = _number(data, at, stop)
+        elif length == 11:  # t_source_ns
+            fields[SOURCE_NS], at = _number(data, at, stop)
+        elif length == 6:  # stream
+            fields[STREAM_BYTES], at = _text_head(data, at, stop)
+            fields[STREAM], at = at, _behind(at, fields[STREAM_BYTES], stop)
+        elif length == 2:  # kp
+            fields[KP_BYTES], at = _bin_head(data, at, stop)
+            fields[KP], at = at, _behind(at, fields[KP_BYTES], stop)
+        elif data[at] == 0xC0:  # conf is nil
+            at += 1
+        else:
+            fields[CONF_BYTES], at = _bin_head(data, at, stop)
+            fields[CONF], at = at, _behind(at, fields[CONF_BYTES], stop)
+        if at < 0:
+            return False
+    return at == stop and seen & _NEEDED == _NEEDED
+
+
+@njit(cache=True)
+def points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> bool:
+    """A frame's points into (A, K, 2) and (A, K), as `frames` cleans them; False where they don't fit or are wrong."""
+    n = confidence.size
+    if fields[KP_BYTES] != 8 * n or (fields[CONF] and fields[CONF_BYTES] != 4 * n):
+        return False
+    _copy(data, fields[KP], uint8s_at(keypoints.ctypes.data, 8 * n))
+    if fields[CONF]:
+        _copy(data, fields[CONF], uint8s_at(confidence.ctypes.data, 4 * n))
+    else:
+        confidence[:] = 1.0
+    return clean(keypoints, confidence) == 0
+
+
+@njit(cache=True)
+def _copy(data: Bytes, at: int, to: Bytes) -> None:
+    for i in range(len(to)):
+        to[i] = data[at + i]
+
+
+@njit(cache=True)
+def _behind(at: int, length: int, stop: int) -> int:
+    """Where a value ends; -1 = behind the message."""
+    return at + length if at >= 0 and at + length <= stop else -1
+
+
+@njit(cache=True)
+def _number(data: Bytes, at: int, stop: int) -> Any:
+    """(value, where it ends) of an integer in 0 .. 2^63-1; -1 for anything else."""
+    kind = data[at]
+    if kind < 0x80:
+        return np.int64(kind), at + 1
+    if kind < 0xCC or kind > 0xCF:
+        return np.int64(0), -1
+    return _big_endian(data, at + 1, 1 << (kind - 0xCC), stop)
+
+
+@njit(cache=True)
+def _text_head(data: Bytes, at: int, stop: int) -> Any:
+    """(bytes, where they begin) of a text; -1 for anything else."""
+    kind = data[at]
+    if kind & 0xE0 == 0xA0:
+        return np.int64(kind & 0x1F), at + 1
+    if kind < 0xD9 or kind > 0xDB:
+        return np.int64(0), -1
+    return _big_endian(data, at + 1, 1 << (kind - 0xD9), stop)
+
+
+@njit(cache=True)
+def _bin_head(data: Bytes, at: int, stop: int) -> Any:
+    """The same of bytes."""
+    kind = data[at]
+    if kind < 0xC4 or kind > 0xC6:
+        return np.int64(0), -1
+    return _big_endian(data, at + 1, 1 << (kind - 0xC4), stop)
+
+
+@njit(cache=True)
+def _big_endian(data: Bytes, at: int, length: int, stop: int) -> Any:
+    if at + length > stop:
+        return np.int64(0), -1
+    value = np.int64(0)
+    for i in range(length):
+        value = (value << 8) | np.int64(data[at + i])
+    if value < 0:  # beyond 2^63-1
+        return np.int64(0), -1
+    return value, at + length

@@ -1,0 +1,384 @@
+"""The messages on the wire, version 1 (docs/wire.md): packing them, and turning any bytes into one or into an error.
+
+Used by the daemon and by its clients, so it knows neither sockets nor models. Coordinates are not judged here: that is
+`rtseg.frames.frame.frame`'s one job. Nothing here runs what a message says, and no byte string can make it crash.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import ServeError
+from rtseg.frames.skeleton import Skeleton
+
+VERSION = 1
+FLOAT32 = np.dtype("<f4")
+"""Little-endian on every machine."""
+MAX_NAME_CHARACTERS = 200
+MAX_POINTS = 4096
+"""Animals x keypoints of one stream."""
+MAX_INTEGER = 2**63 - 1
+POLICIES = ("all", "newest")
+"""Where frames of a stream wait: every answer is published, or the newest one and those with an event."""
+_MAX_ITEMS = 65_536
+_MAX_BYTES = 16_000_000
+
+
+class MessageError(ServeError):
+    """Bytes that are not a message of this protocol."""
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """The map in `data`. Raises MessageError where it is no msgpack map with string keys and `v` = 1."""
+    try:
+        message = msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_no_ext,
+            max_ext_len=0,  # timestamps included
+            max_str_len=_MAX_BYTES,
+            max_bin_len=_MAX_BYTES,
+            max_array_len=_MAX_ITEMS,
+            max_map_len=_MAX_ITEMS,
+        )
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        # Not its repr: that of "extra data" shows what came first, however deeply it is nested.
+        why = f"{type(error).__name__} {error}"[:200]
+        raise MessageError(f"expected one msgpack map, got {len(data)} bytes that are none: {why}") from None
+    if type(message) is not dict:
+        raise MessageError(f"expected a msgpack map, got {type(message).__name__}")
+    version = message.get("v")
+    if type(version) is not int or version != VERSION:
+        raise MessageError(f"field 'v': expected protocol version {VERSION}, got {_shown(version)}")
+    return message
+
+
+def _no_ext(code: int, data: bytes) -> NoReturn:
+    raise ValueError(f"msgpack extension type {code} is not part of this protocol")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a stream says of itself before its first frame.
+
+    stream: its name. skeleton: animals and keypoints in the order of the frames that follow. fps: camera frames per
+    second. clock: what its t_source_ns are counted in. arena: box x0, y0, x1, y1 in px, static. names: the source's
+    animal or keypoint names -> the model's, where they differ. resume: whether it goes on where it was broken off; None
+    = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
+    another rate than the model's is to be resampled.
+    """
+
+    stream: str
+    skeleton: Skeleton
+    fps: float
+    clock: str = "unknown"
+    arena: tuple[float, float, float, float] | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    resume: bool | None = None
+    policy: str = "all"
+    resample: bool = False
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise MessageError(f"field 'policy': expected one of {', '.join(POLICIES)}, got {_shown(self.policy)}")
+        for where, name in (("stream", self.stream), ("clock", self.clock)):
+            _check_name(name, where)
+        for name in (*self.skeleton.animals, *self.skeleton.keypoints, *self.names, *self.names.values()):
+            _check_name(name, "skeleton and names")
+        a, k = self.skeleton.shape
+        if a * k > MAX_POINTS:
+            raise MessageError(f"field 'skeleton': at most {MAX_POINTS} points per frame, got {a} x {k}")
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise MessageError(f"field 'fps': expected frames per second above 0, got {self.fps}")
+        if self.arena is not None:
+            x0, y0, x1, y1 = self.arena
+            if not (all(map(math.isfinite, self.arena)) and x0 < x1 and y0 < y1):
+                raise MessageError(f"field 'arena': expected x0 < x1 and y0 < y1 in px, got {list(self.arena)}")
+        strangers = set(self.names) - {*self.skeleton.animals, *self.skeleton.keypoints}
+        if strangers:
+            raise MessageError(f"field 'names': not in the skeleton: {', '.join(sorted(strangers))}")
+
+    def to_message(self) -> dict[str, Any]:
+        """As it travels."""
+        return {
+            "v": VERSION,
+            "type": "hello",
+            "stream": self.stream,
+            "skeleton": {"animals": list(self.skeleton.animals), "keypoints": list(self.skeleton.keypoints)},
+            "fps": self.fps,
+            "clock": self.clock,
+            "arena": None if self.arena is None else list(self.arena),
+            "names": self.names,
+            **({} if self.resume is None else {"resume": self.resume}),
+            **({} if self.policy == "all" else {"policy": self.policy}),
+            **({"resample": True} if self.resample else {}),
+        }
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Hello:
+        """Raises MessageError or SkeletonError naming the field."""
+        optional = ("clock", "arena", "names", "resume", "policy", "resample")
+        _check_fields(message, ("v", "type", "stream", "skeleton", "fps"), optional)
+        plain, arena, names = message["skeleton"], message.get("arena"), message.get("names")
+        resume = message.get("resume")
+        if resume is not None and type(resume) is not bool:
+            raise MessageError(f"field 'resume': expected true, false or nil, got {_shown(resume)}")
+        resample = message.get("resample", False)
+        if type(resample) is not bool:
+            raise MessageError(f"field 'resample': expected true or false, got {_shown(resample)}")
+        if type(plain) is not dict:
+            raise MessageError(f"field 'skeleton': expected a map with animals and keypoints, got {_shown(plain)}")
+        _check_fields(plain, ("animals", "keypoints"), (), "skeleton")
+        if names is not None and type(names) is not dict:
+            raise MessageError(f"field 'names': expected a map of strings, got {_shown(names)}")
+        box = None if arena is None else _numbers(arena, 4, "arena")
+        return cls(
+            stream=_text(message["stream"], "stream"),
+            skeleton=Skeleton(
+                animals=tuple(_text(n, "animals") for n in _list(plain["animals"], "animals")),
+                keypoints=tuple(_text(n, "keypoints") for n in _list(plain["keypoints"], "keypoints")),
+            ),
+            fps=_numbers([message["fps"]], 1, "fps")[0],
+            clock=_text(message.get("clock", "unknown"), "clock"),
+            arena=None if box is None else (box[0], box[1], box[2], box[3]),
+            names={_text(k, "names"): _text(v, "names") for k, v in (names or {}).items()},
+            resume=resume,
+            policy=_text(message.get("policy", "all"), "policy"),
+            resample=resample,
+        )
+
+
+class FrameMessage(NamedTuple):
+    """One frame as it came. keypoints: bytes of float32 (A, K, 2). confidence: bytes of float32 (A, K), or None."""
+
+    stream: str
+    seq: int
+    t_source_ns: int
+    keypoints: bytes
+    confidence: bytes | None
+
+
+def frame_message(
+    stream: str, seq: int, t_source_ns: int, keypoints: bytes, confidence: bytes | None
+) -> dict[str, Any]:
+    """A frame as it travels: the one message without `type`, for it is nearly all there is."""
+    message = {"v": VERSION, "stream": stream, "seq": seq, "t_source_ns": t_source_ns, "kp": keypoints}
+    if confidence is not None:
+        message["conf"] = confidence
+    return message
+
+
+_FRAME_FIELDS = frozenset(("v", "stream", "seq", "t_source_ns", "kp", "conf"))
+
+
+def parse_frame(message: dict[str, Any]) -> FrameMessage:
+    """The frame in an unpacked map; its sizes are the stream's affair. Raises MessageError naming the field."""
+    if not _FRAME_FIELDS.issuperset(message):
+        _check_fields(message, (), tuple(_FRAME_FIELDS))
+    get = message.get
+    stream, seq, t_source_ns, kp, conf = get("stream"), get("seq"), get("t_source_ns"), get("kp"), get("conf")
+    if type(stream) is not str:
+        raise MessageError(f"field 'stream': expected a string, got {_shown(stream)}")
+    if type(seq) is not int or not 0 <= seq <= MAX_INTEGER:
+        raise MessageError(f"field 'seq': expected an integer in 0 .. 2^63-1, got {_shown(seq)}")
+    if type(t_source_ns) is not int or not 0 <= t_source_ns <= MAX_INTEGER:
+        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {_shown(t_source_ns)}")
+    if type(kp) is not bytes:
+        raise MessageError(f"field 'kp': expected bytes of little-endian float32, got {_shown(kp)}")
+    if conf is not None and type(conf) is not bytes:
+        raise MessageError(f"field 'conf': expected bytes of little-endian float32, got {_shown(conf)}")
+    return FrameMessage(stream, seq, t_source_ns, kp, conf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictionMessage:
+    """The answer to one frame.
+
+    t_recv_ns, t_pub_ns: the daemon's monotonic clock when the frame came and when this left. probs: head -> (classes,)
+    float32. label: head -> class after decoding. event: head -> the class whose bout began here (the bout before it
+    ended). unsure: heads whose highest probability lies below the model's threshold. quality: flags, see docs/wire.md.
+    model: the bundle's hash.
+    """
+
+    stream: str
+    seq: int
+    t_source_ns: int
+    t_recv_ns: int
+    t_pub_ns: int
+    probs: dict[str, NDArray[np.float32]]
+    label: dict[str, str]
+    event: dict[str, str]
+    unsure: tuple[str, ...]
+    quality: int
+    model: str
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """What else is published: `subscribed`, `opened`, `closed`, `stale`, ..., with the fields of docs/wire.md."""
+
+    type: str
+    stream: str
+    fields: dict[str, Any]
+
+
+def parse_published(message: dict[str, Any]) -> PredictionMessage | StreamEvent:
+    """What a subscriber got. Raises MessageError where the daemon speaks another protocol."""
+    kind = message.get("type")
+    if kind is not None:
+        return StreamEvent(_text(kind, "type"), str(message.get("stream", "")), message)
+    try:
+        return PredictionMessage(
+            stream=message["stream"],
+            seq=message["seq"],
+            t_source_ns=message["t_source_ns"],
+            t_recv_ns=message["t_recv_ns"],
+            t_pub_ns=message["t_pub_ns"],
+            probs={head: np.frombuffer(p, FLOAT32) for head, p in message["probs"].items()},
+            label=message["label"],
+            event=message["event"],
+            unsure=tuple(message.get("unsure", ())),
+            quality=message["quality"],
+            model=message["model"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MessageError(f"expected a prediction, got fields {', '.join(map(str, message))}: {error!r}") from None
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a daemon serves; part of `accepted` and of `subscribed`.
+
+    heads: name -> classes, in the order of the outputs. lookahead_frames: the answer to frame t comes with frame
+    t + lookahead. fps: the rate that streams must have. model: the bundle's hash. engine: its name. predictions: the
+    address for subscribers.
+    """
+
+    heads: dict[str, tuple[str, ...]]
+    lookahead_frames: int
+    fps: float
+    model: str
+    engine: str
+    predictions: str
+
+    def to_fields(self) -> dict[str, Any]:
+        """As it travels within a message."""
+        return {
+            "heads": [{"name": name, "classes": list(classes)} for name, classes in self.heads.items()],
+            "lookahead": self.lookahead_frames,
+            "fps": self.fps,
+            "model": self.model,
+            "engine": self.engine,
+            "predictions": self.predictions,
+        }
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Served:
+        """Raises MessageError where the daemon speaks another protocol."""
+        try:
+            return cls(
+                heads={str(head["name"]): tuple(map(str, head["classes"])) for head in message["heads"]},
+                lookahead_frames=int(message["lookahead"]),
+                fps=float(message["fps"]),
+                model=str(message["model"]),
+                engine=str(message["engine"]),
+                predictions=str(message["predictions"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MessageError(
+                f"expected what the daemon serves, got {', '.join(map(str, message))}: {error!r}"
+            ) from None
+
+
+_KINDS = ("hello", "bye", "beat", "status", "load", "stop")
+
+
+def parse_to_daemon(data: bytes) -> tuple[str, dict[str, Any]]:
+    """(type, map) of what a client sent: `frame` (without `type`), or one of _KINDS."""
+    message = unpack(data)
+    kind = message.get("type", "frame")
+    if "type" in message and (type(kind) is not str or kind not in _KINDS):
+        raise MessageError(f"field 'type': expected {', '.join(_KINDS)}, or none for a frame; got {_shown(kind)}")
+    return kind, message
+
+
+def parse_bye(message: dict[str, Any]) -> str:
+    """The stream that ends. Raises MessageError."""
+    _check_fields(message, ("v", "type", "stream"), ())
+    return _text(message["stream"], "stream")
+
+
+def parse_beat(message: dict[str, Any]) -> tuple[str, int]:
+    """(stream, t_source_ns) of a sign of life. Raises MessageError."""
+    _check_fields(message, ("v", "type", "stream", "t_source_ns"), ())
+    t_source_ns = message["t_source_ns"]
+    if type(t_source_ns) is not int or not 0 <= t_source_ns <= MAX_INTEGER:
+        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {_shown(t_source_ns)}")
+    return _text(message["stream"], "stream"), t_source_ns
+
+
+def parse_load(message: dict[str, Any]) -> tuple[str, str | None]:
+    """(folder of the bundle, stream or None for all). Raises MessageError."""
+    _check_fields(message, ("v", "type", "bundle"), ("stream",))
+    stream = message.get("stream")
+    if stream is not None:
+        _check_name(_text(stream, "stream"), "stream")
+    bundle = _text(message["bundle"], "bundle")
+    if not bundle.startswith("/") or not bundle.isprintable():
+        raise MessageError(f"field 'bundle': expected the full path of a folder, got {_shown(bundle)}")
+    return bundle, stream
+
+
+def _check_fields(
+    message: dict[str, Any], required: tuple[str, ...], optional: tuple[str, ...], what: str = ""
+) -> None:
+    where = f"{what or message.get('type', 'frame')!s}"[:50]
+    missing = [f for f in required if f not in message]
+    unknown = [_shown(f) for f in message if f not in required and f not in optional]
+    if missing or unknown:
+        raise MessageError(
+            f"{where} needs the fields {', '.join(required)} and may have {', '.join(sorted(optional)) or 'no other'}; "
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown[:5]) or 'none'}"
+        )
+
+
+def _check_name(name: str, where: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise MessageError(
+            f"field {where!r}: expected 1 to {MAX_NAME_CHARACTERS} printable characters, got {_shown(name)}"
+        )
+
+
+def _text(value: Any, where: str) -> str:
+    if type(value) is not str:
+        raise MessageError(f"field {where!r}: expected a string, got {_shown(value)}")
+    return value
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if type(value) is not list:
+        raise MessageError(f"field {where!r}: expected a list, got {_shown(value)}")
+    return value
+
+
+def _numbers(value: Any, count: int, where: str) -> list[float]:
+    numbers = _list(value, where)
+    if len(numbers) != count or any(type(n) not in (int, float) for n in numbers):
+        raise MessageError(f"field {where!r}: expected {count} number{'s' * (count > 1)}, got {_shown(value)}")
+    return [float(n) for n in numbers]
+
+
+def _shown(value: Any) -> str:
+    """A value as an error shows it: short, whatever a stranger sent."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    nested = any(isinstance(item, list | dict) for item in inside)  # perhaps as deep as no repr can go
+    if nested or (isinstance(value, str | bytes | list | dict) and len(value) > 40):
+        return f"{type(value).__name__} of length {len(value)}"
+    return repr(value)[:80]

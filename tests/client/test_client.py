@@ -1,0 +1,186 @@
+"""The client: a few lines for a camera loop, and errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.client import Publisher, Subscriber, ask_status
+from rtseg.errors import FrameError, ServeError
+from rtseg.frames.skeleton import MICE7, Skeleton
+from rtseg.inference.classifier import load
+from rtseg.wire.messages import MessageError, StreamEvent
+from tests.live import REPO, Child, daemon, random_walk
+
+
+@pytest.fixture(scope="module")
+def child(tiny_bundle: Path) -> Iterator[Child]:
+    with daemon(tiny_bundle) as child:
+        yield child
+
+
+def send_for_ever(publisher: Publisher) -> None:
+    """Until an error comes; at a pace that the daemon keeps up with."""
+    while True:
+        publisher.send(np.ones((2, 7, 2)))
+        time.sleep(0.002)
+
+
+def test_a_camera_loop(child: Child, tiny_bundle: Path) -> None:
+    walk = random_walk(40, 30)
+    offline = load(tiny_bundle).run(walk)
+    with (
+        Publisher(child.frames, "cage1", MICE7, 30.0, arena=(0.0, 0.0, 1024.0, 570.0)) as publisher,
+        Subscriber(publisher.served.predictions, "cage1", timeout_s=60) as subscriber,
+    ):
+        assert publisher.served == subscriber.served
+        answers = iter(subscriber)
+        for t in range(40):
+            assert publisher.send(walk.keypoints[t], walk.confidence[t]) == t
+            prediction = next(answers)
+            assert (prediction.stream, prediction.seq) == ("cage1", t)
+            np.testing.assert_array_equal(np.concatenate(list(prediction.probs.values())), offline.probs[t])
+            assert {head: len(p) for head, p in prediction.probs.items()} == {"task1": 4, "sniff_face": 2}
+        assert publisher.close()["frames"] == 40
+        assert list(answers) == []  # the stream has closed
+        assert publisher.close() == {}
+
+
+def test_lists_without_confidence_and_numbers_of_ones_own(child: Child) -> None:
+    with (
+        Publisher(child.frames, "cage1", MICE7, 30.0) as publisher,
+        Subscriber(publisher.served.predictions, "cage1", timeout_s=60) as subscriber,
+    ):
+        assert publisher.send([[[1, 2]] * 7] * 2, seq=100, t_source_ns=5) == 100
+        assert publisher.send(np.ones((2, 7, 2)), t_source_ns=6) == 101
+        heard = [p for _, p in zip(range(2), subscriber, strict=False)]
+        assert [(p.seq, p.t_source_ns) for p in heard] == [(100, 5), (101, 6)]
+
+
+def test_another_shape_never_leaves(child: Child) -> None:
+    with Publisher(child.frames, "cage1", MICE7, 30.0) as publisher:
+        with pytest.raises(FrameError, match=r"keypoints must have shape \(2, 7, 2\), got \(7, 2, 2\)"):
+            publisher.send(np.zeros((7, 2, 2)))
+        with pytest.raises(FrameError, match=r"confidence must have shape \(2, 7\), got \(14,\)"):
+            publisher.send(np.zeros((2, 7, 2)), np.zeros(14))
+        assert publisher.close()["frames"] == 0
+
+
+def test_a_refusal_is_raised_with_its_reason(child: Child) -> None:
+    with pytest.raises(ServeError, match=r"refused stream 'cage1': .* the model was trained at 30"):
+        Publisher(child.frames, "cage1", MICE7, 25.0)
+    with pytest.raises(ServeError, match="without a counterpart: nose"):
+        Publisher(child.frames, "cage1", Skeleton(MICE7.animals, MICE7.keypoints[1:]), 30.0)
+    with pytest.raises(MessageError, match="'stream': expected 1 to 200 printable characters"):
+        Publisher(child.frames, "", MICE7, 30.0)
+
+
+def test_a_complaint_is_raised_by_a_later_send_and_sending_goes_on(child: Child) -> None:
+    with Publisher(child.frames, "cage1", MICE7, 30.0) as publisher:
+        publisher.send(np.full((2, 7, 2), np.inf))
+        publisher.send(np.ones((2, 7, 2)))
+        with pytest.raises(ServeError, match=r"refused stream 'cage1', seq 0: .*infinite"):
+            send_for_ever(publisher)
+        publisher.send(np.ones((2, 7, 2)))
+        counters = publisher.close()
+    assert counters["refused"] == 1
+    assert counters["frames"] >= 3
+
+
+def test_two_publishers_of_one_name(child: Child) -> None:
+    with Publisher(child.frames, "cage1", MICE7, 30.0) as first:
+        with pytest.raises(ServeError, match="open from another connection: choose another name"):
+            Publisher(child.frames, "cage1", MICE7, 30.0)
+        for _ in range(5):
+            first.send(np.ones((2, 7, 2)))  # hears that its name is contested, and goes on
+        assert first.close()["frames"] == 5
+
+
+def test_only_the_streams_asked_for(child: Child) -> None:
+    with (
+        Publisher(child.frames, "cage1", MICE7, 30.0) as one,
+        Publisher(child.frames, "cage10", MICE7, 30.0) as ten,
+        Subscriber(child.predictions, ["cage1"], timeout_s=60) as named,
+        Subscriber(child.predictions, timeout_s=60) as everything,
+    ):
+        for _ in range(3):
+            ten.send(np.ones((2, 7, 2)))
+            one.send(np.ones((2, 7, 2)))
+        ten.close()
+        one.close()
+        assert [(p.stream, p.seq) for p in named] == [("cage1", t) for t in range(3)]
+        heard = [p.stream for _, p in zip(range(6), everything, strict=False)]
+        assert sorted(heard) == ["cage1"] * 3 + ["cage10"] * 3
+
+
+def test_listening_ends_after_silence(child: Child) -> None:
+    with Subscriber(child.predictions, "nobody", timeout_s=0.01) as subscriber:
+        assert list(subscriber) == []
+        assert subscriber.receive(0.0) is None
+
+
+def test_without_a_daemon(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/nobody"
+    with pytest.raises(ServeError, match=r"no daemon at .*: start `rtseg serve BUNDLE` first"):
+        Publisher(address, "cage1", MICE7, 30.0, timeout_s=0.05)
+    with pytest.raises(ServeError, match="no daemon at"):
+        Subscriber(address, connect_timeout_s=0.05)
+    with pytest.raises(ServeError, match="no daemon at"):
+        ask_status(address, timeout_s=0.05)
+    with pytest.raises(ServeError, match="expected tcp://HOST:PORT or ipc://PATH"):
+        Publisher("nonsense", "cage1", MICE7, 30.0)
+
+
+def test_a_daemon_that_stops_is_noticed_by_the_next_frames(tiny_bundle: Path) -> None:
+    with daemon(tiny_bundle) as child, Subscriber(child.predictions, timeout_s=60) as everything:
+        publisher = Publisher(child.frames, "cage1", MICE7, 30.0, reconnect_s=0.0)
+        opened = everything.receive(60)
+        assert isinstance(opened, StreamEvent)
+        assert (opened.type, opened.stream, opened.fields["clock"]) == ("opened", "cage1", "monotonic")
+        child.process.terminate()
+        assert child.rest()[2] == 0
+        # Its word of farewell may be lost with the connection: then the connection's end says it.
+        with pytest.raises(ServeError, match=r"is stopping|takes no frames: it has stopped or hangs"):
+            send_for_ever(publisher)
+        closed, stopping = everything.receive(60), everything.receive(60)  # kept, though the connection is gone
+        assert isinstance(closed, StreamEvent)
+        assert isinstance(stopping, StreamEvent)
+        assert (closed.type, closed.fields["reason"], stopping.type) == ("closed", "stopping", "stopping")
+        assert publisher.close() == {}
+
+
+def test_a_stream_that_was_idle_too_long_is_gone(tiny_bundle: Path) -> None:
+    with (
+        daemon(tiny_bundle, idle_timeout_s=0.1) as child,
+        Subscriber(child.predictions, "cage1", timeout_s=60) as subscriber,
+        Publisher(child.frames, "cage1", MICE7, 30.0, reconnect_s=0.0) as publisher,
+    ):
+        assert list(subscriber) == []  # until it is closed
+        with pytest.raises(ServeError, match="'cage1' is not open: send a hello first"):
+            send_for_ever(publisher)
+        assert publisher.close() == {}
+
+
+def test_a_client_needs_no_model() -> None:
+    unwanted = ("numba", "torch", "rtseg.inference.session")
+    code = f"import sys, rtseg.client; print([m for m in {unwanted} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_examples_in_the_wire_document(child: Child, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (REPO / "docs" / "wire.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {"FRAMES": child.frames, "keypoints": random_walk(1, 0).keypoints[0]})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("0 {'task1': ")
+    assert [line.split(" ")[0] for line in printed[1:]] == ["task1", "sniff_face"]

@@ -1,0 +1,114 @@
+"""Annotation: files that read back to the very float32 of `Classifier.run`, and nothing written over or by mistake."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.errors import RecordingError, RtsegError, SkeletonError
+from rtseg.inference.annotate import annotate
+from rtseg.inference.classifier import Classifier, load
+from rtseg.recordings.bouts import bouts_of
+from rtseg.recordings.calms21 import write_calms21
+from rtseg.recordings.open import read_recordings
+from rtseg.simulate.tasks import simulate_sequence
+
+HEAD_COLUMNS = ["task1", "task1.attack", "task1.investigation", "task1.mount", "task1.other"]
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_bundle: Path) -> Classifier:
+    return load(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sequences in one file, of 400 and 150 frames."""
+    path = tmp_path_factory.mktemp("poses") / "two.json"
+    pairs = [simulate_sequence(seed, n, name=f"mice/{seed}") for seed, n in ((1, 400), (2, 150))]
+    write_calms21(path, {"annotator-id_0": pairs})
+    return path
+
+
+def test_what_is_written_reads_back_to_the_same_bits(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
+    done = list(annotate(classifier, [poses], tmp_path / "out"))
+    assert [(d.name, len(d.predictions)) for d in done] == [("mice/1", 400), ("mice/2", 150)]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        f"mice_{n}.{kind}.csv" for n in (1, 2) for kind in ("predictions", "bouts")
+    }
+    for recording, one in zip(read_recordings(poses), done, strict=True):
+        truth = classifier.run(recording)
+        with one.frames_file.open(newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header[:7] == ["seq", "quality", *HEAD_COLUMNS]
+        assert header[7:] == ["sniff_face", "sniff_face.other", "sniff_face.sniff_face", "unsure"]
+        assert {row[-1] for row in rows} == {""}
+        columns = [i for i, name in enumerate(header) if "." in name]
+        probs = np.array([[np.float32(row[i]) for i in columns] for row in rows], np.float32)
+        assert probs.tobytes() == truth.probs.tobytes()
+        assert [int(row[0]) for row in rows] == truth.seq.tolist()
+        assert [int(row[1]) for row in rows] == truth.quality.tolist()
+        for h, head in enumerate(truth.heads):
+            written = [row[header.index(head.name)] for row in rows]
+            assert written == [head.classes[label] for label in truth.labels[:, h]]
+
+
+def test_bouts_are_those_of_the_decoded_labels(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
+    one = next(iter(annotate(classifier, [poses], tmp_path)))
+    with one.bouts_file.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    wanted = [
+        (head.name, head.classes[bout.label], bout.start, bout.stop - 1)
+        for h, head in enumerate(one.predictions.heads)
+        for bout in bouts_of(one.predictions.labels[:, h])
+    ]
+    assert [(r["head"], r["behaviour"], int(r["first_seq"]), int(r["last_seq"])) for r in rows] == wanted
+    for head in ("task1", "sniff_face"):
+        seconds = sum(float(r["duration_s"]) for r in rows if r["head"] == head)
+        assert seconds == pytest.approx(400 / 30, abs=1e-3 * len(rows))
+
+
+def test_files_that_exist_stay_unless_told_otherwise(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
+    for done in annotate(classifier, [poses], tmp_path):
+        before = done.frames_file.read_bytes()
+    # A bouts file alone is in the way as well.
+    done.frames_file.unlink()
+    mine = tmp_path / "mice_1.predictions.csv"
+    mine.write_text("mine")
+    with pytest.raises(RtsegError, match="exists already; name another folder with --out, or add --overwrite"):
+        list(annotate(classifier, [poses], tmp_path))
+    assert mine.read_text() == "mine"
+    list(annotate(classifier, [poses], tmp_path, overwrite=True))
+    assert mine.read_text() != "mine"
+    assert done.frames_file.read_bytes() == before
+
+
+def test_two_recordings_of_one_name_are_never_one_file(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "two.json"
+    other.parent.mkdir()
+    other.write_bytes(poses.read_bytes())
+    with pytest.raises(RtsegError, match=r"was just written for .*two\.json; annotate .* into different folders"):
+        list(annotate(classifier, [poses, other], tmp_path / "out", overwrite=True))
+
+
+def test_recordings_that_do_not_fit(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    strangers = tmp_path / "strangers.csv"
+    strangers.write_text("frame,a.nose.x,a.nose.y,b.nose.x,b.nose.y\n0,1,2,3,4\n1,1,2,3,4\n")
+    with pytest.raises(
+        RtsegError, match=r"strangers.csv: 25 frames per second; the model was trained at 30\. .* --fps"
+    ):
+        list(annotate(classifier, [strangers], out, fps=25.0))
+    with pytest.raises(SkeletonError, match="without a counterpart"):
+        list(annotate(classifier, [strangers], out))
+    with pytest.raises(RecordingError, match="cannot be read"):
+        list(annotate(classifier, [tmp_path / "nothing.csv"], out))
+    assert list(out.iterdir()) == []
+    # The slot of a refused recording is free again.
+    for _ in range(classifier.pool.capacity + 1):
+        with pytest.raises(SkeletonError):
+            list(annotate(classifier, [strangers], out))
+    assert len(list(annotate(classifier, [poses], out))) == 2

@@ -1,0 +1,67 @@
+"""Plain CSV of poses, wide and long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.poses.csv import read_poses_csv
+
+NAN = np.nan
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "poses.csv"
+    path.write_text(text)
+    return path
+
+
+def test_wide_with_two_animals(tmp_path: Path) -> None:
+    head = "frame,a.nose.x,a.nose.y,a.nose.score,b.nose.x,b.nose.y,b.nose.score\n"
+    recording = read_poses_csv(write(tmp_path, head + "0,1,2,.5,,,\n2,3,4,.25,5,6,1\n"), fps=50)
+    assert recording.skeleton.animals == ("a", "b")
+    np.testing.assert_array_equal(recording.keypoints[0], [[[1, 2]], [[NAN, NAN]]])
+    assert np.isnan(recording.keypoints[1]).all()
+    np.testing.assert_array_equal(recording.keypoints[2], [[[3, 4]], [[5, 6]]])
+    np.testing.assert_array_equal(recording.confidence[..., 0], [[0.5, 0], [0, 0], [0.25, 1]])
+    assert recording.warnings == ("frame indices skip frames; filled as missing (1 frames)",)
+
+
+def test_wide_with_one_animal_and_no_scores(tmp_path: Path) -> None:
+    recording = read_poses_csv(write(tmp_path, "frame,nose.x,nose.y\n0,1,2\n1,3,4\n"), fps=30)
+    assert recording.skeleton.animals == ("animal",)
+    assert (recording.confidence == 1).all()
+
+
+def test_long_as_sleap_exports_it(tmp_path: Path) -> None:
+    head = "track,frame_idx,instance.score,nose.x,nose.y,nose.score\n"
+    text = "t0,0,.9,1,2,.5\nt1,0,.8,3,4,.5\nt1,1,.8,5,6,.5\n"
+    recording = read_poses_csv(write(tmp_path, head + text), fps=30)
+    assert recording.skeleton.animals == ("t0", "t1")
+    np.testing.assert_array_equal(recording.keypoints[:, :, 0], [[[1, 2], [3, 4]], [[NAN, NAN], [5, 6]]])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("frame,nose.x,nose.y\n0,1\n", 2, "expected 3 columns, got 2; the file was cut"),
+        ("frame,nose.x,nose.y\n0,1,two\n", 2, "expected a number in column 'nose.y', got 'two'"),
+        ("frame,nose.x,nose.y\n1,1,2\n0,1,2\n", 3, "frame 0 comes after frame 1"),
+        ("frame,nose.x,nose.y\n1,1,2\n1,1,2\n", 3, "frame 1 comes twice"),
+        ("frame,nose.x,nose.y\n-1,1,2\n", 2, "expected a frame number"),
+        ("frame,nose.x,nose.y\n" + "9" * 30 + ",1,2\n", 2, "expected a frame number"),
+        ("frame,nose.x,nose.y,speed\n0,1,2,3\n", 1, "unknown columns 'speed'"),
+        ("frame,nose.x\n0,1\n", None, "animal/nose/y is missing"),
+        ("time,nose.x,nose.y\n0,1,2\n", 1, "expected the header"),
+        ("frame,track,a.nose.x,a.nose.y\n0,t,1,2\n", 1, "keep one of them"),
+        ("frame,nose.x,nose.y\n", 1, "has a header and no frames"),
+    ],
+)
+def test_mistakes_name_the_line(tmp_path: Path, text: str, line: int | None, words: str) -> None:
+    with pytest.raises(RecordingError) as error:
+        read_poses_csv(write(tmp_path, text), fps=30)
+    assert error.value.line == line
+    assert words in str(error.value)

@@ -1,0 +1,95 @@
+"""SLEAP analysis .h5 and .slp: the real files, other axis orders, and damage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.poses.sleap import read_sleap_analysis, read_slp
+
+
+@pytest.fixture
+def copy(data_root: Path, tmp_path: Path) -> Path:
+    """A copy of the real file with two tracks, to damage."""
+    return Path(shutil.copy(data_root / "formats/sleap_predictions.analysis.h5", tmp_path / "copy.h5"))
+
+
+def test_two_tracks(data_root: Path) -> None:
+    path = data_root / "formats/sleap_predictions.analysis.h5"
+    recording = read_sleap_analysis(path, fps=100)
+    with h5py.File(path) as file:
+        tracks = file["tracks"][:]
+    assert recording.keypoints.shape == (3000, 2, 13, 2)
+    assert recording.skeleton.animals == ("track_0", "track_1")
+    assert recording.skeleton.keypoints[:3] == ("head", "thorax", "abdomen")
+    assert recording.keypoints[1234, 1, 3, 0] == np.float32(tracks[1, 0, 3, 1234])
+    assert recording.keypoints[77, 0, 12, 1] == np.float32(tracks[0, 1, 12, 77])
+    missing = np.isnan(tracks).any(axis=1).transpose(2, 0, 1)
+    assert missing.any()
+    np.testing.assert_array_equal(np.isnan(recording.keypoints).any(axis=-1), missing)
+    np.testing.assert_array_equal(recording.confidence, ~missing)  # the file has no point scores
+
+
+def test_point_scores_are_the_confidence(data_root: Path) -> None:
+    path = data_root / "formats/sleap_single_mouse.analysis.h5"
+    recording = read_sleap_analysis(path, fps=30)
+    with h5py.File(path) as file:
+        scores = file["point_scores"][:].transpose(2, 0, 1)
+    assert scores.max() > 1  # SLEAP's scores may pass 1
+    np.testing.assert_array_equal(recording.confidence, scores.astype(np.float32).clip(0, 1))
+
+
+def test_slp(data_root: Path) -> None:
+    slp = read_slp(data_root / "formats/sleap_single_mouse.slp", fps=30)
+    assert slp.keypoints.shape == (101, 1, 14, 2)
+    assert slp.skeleton.animals == ("track_0",)
+    np.testing.assert_allclose(slp.keypoints[0, 0, 0], [319.14166, 277.00745], rtol=1e-6)
+    np.testing.assert_allclose(slp.confidence[0, 0, 0], 0.98784643, rtol=1e-6)
+
+
+def test_the_axis_order_that_the_file_declares(copy: Path) -> None:
+    usual = read_sleap_analysis(copy, fps=30)
+    with h5py.File(copy, "r+") as file:
+        tracks = file["tracks"][:].transpose(3, 0, 2, 1)
+        del file["tracks"]
+        file["tracks"] = tracks
+        file["tracks"].attrs["dims"] = json.dumps(["frame", "track", "node", "xy"])
+    np.testing.assert_array_equal(read_sleap_analysis(copy, fps=30).keypoints, usual.keypoints)
+
+
+def test_empty_tracks_are_left_out_and_counted(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        file["tracks"][0] = np.nan
+    recording = read_sleap_analysis(copy, fps=30)
+    assert recording.skeleton.animals == ("track_1",)
+    assert recording.warnings == ("left out tracks without points (1): track_0",)
+    with h5py.File(copy, "r+") as file:
+        file["tracks"][1] = np.nan
+    with pytest.raises(RecordingError, match="holds no points at all"):
+        read_sleap_analysis(copy, fps=30)
+
+
+def test_damage_names_the_file_and_the_mend(copy: Path, data_root: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        names = file["node_names"][:]
+        del file["node_names"]
+        file["node_names"] = names[:-1]
+    with pytest.raises(RecordingError, match=r"copy\.h5: 2 track and 12 node names do not fit .*export it again"):
+        read_sleap_analysis(copy, fps=30)
+    with h5py.File(copy, "r+") as file:
+        del file["node_names"]
+    with pytest.raises(RecordingError, match="expected an array 'node_names', found track_names"):
+        read_sleap_analysis(copy, fps=30)
+    copy.write_bytes(copy.read_bytes()[:5000])
+    with pytest.raises(RecordingError, match="cut or damaged"):
+        read_sleap_analysis(copy, fps=30)
+    slp = copy.with_suffix(".slp")
+    slp.write_bytes((data_root / "formats/sleap_single_mouse.slp").read_bytes()[:3000])
+    with pytest.raises(RecordingError, match="cut or damaged"):
+        read_slp(slp, fps=30)

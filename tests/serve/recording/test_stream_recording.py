@@ -1,0 +1,471 @@
+"""What a daemon records: the same bits again, read back as poses and as tables, and the way back after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from rtseg.bundle.bundle import load_bundle, save_bundle
+from rtseg.cli import app
+from rtseg.client import Publisher, Subscriber, ask_load, ask_status
+from rtseg.config import ServeSettings
+from rtseg.errors import RtsegError, ServeError, SettingError
+from rtseg.frames.skeleton import MICE7, Skeleton
+from rtseg.inference.annotate import annotate
+from rtseg.inference.classifier import load
+from rtseg.inference.predictions import Predictions, Quality
+from rtseg.playback.export import export
+from rtseg.playback.replay import collect, replay
+from rtseg.playback.verify import verify
+from rtseg.recorder.reading import RecordingFile, unpacked
+from rtseg.recordings.open import read_recordings
+from rtseg.recordings.recording import Recording
+from rtseg.serve.recording.stream_recording import Tape
+from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.wire.messages import Hello, PredictionMessage, StreamEvent, parse_frame, unpack
+from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, frame_of, random_walk
+
+
+@pytest.fixture(scope="module", params=[0, 5], ids=["at once", "lookahead 5"])
+def bundle(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == 0:
+        return tiny_bundle
+    folder = tmp_path_factory.mktemp("bundles") / "lookahead"
+    save_bundle(replace(load_bundle(tiny_bundle), lookahead_frames=request.param), folder)
+    return folder
+
+
+class Home:
+    """Where a daemon lives that is killed and comes back."""
+
+    def __init__(self, bundle: Path, folder: Path) -> None:
+        self.bundle, self.folder = bundle, folder
+        self.children: list[Child] = []
+        self.addresses = {"frames": f"ipc://{folder}/f", "predictions": f"ipc://{folder}/p"}
+
+    def start(self, **settings: Any) -> Child:
+        record = {"record": str(self.folder), "record_snapshot_s": 0.2}
+        self.children.append(Child(self.bundle, **self.addresses, **record | settings))
+        return self.children[-1].wait_ready()
+
+
+@pytest.fixture
+def home(tiny_bundle: Path, tmp_path: Path) -> Iterator[Home]:
+    home = Home(tiny_bundle, tmp_path)
+    yield home
+    for child in home.children:
+        child.process.kill()
+        child.process.communicate()
+
+
+def the_file(folder: Path) -> Path:
+    (path,) = folder.glob("*.mcap")
+    return path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_what_was_recorded_is_what_comes_out_again(bundle: Path, tmp_path: Path) -> None:
+    walk, shuffled = random_walk(200, 50), Skeleton(("intruder", "resident"), ("tip", *reversed(MICE7.keypoints)))
+    other = random_walk(120, 51, shuffled)
+    classifier, fill = load(bundle), load_bundle(bundle).gaps.fill_frames
+    seqs = [0, 1, 2, 2, 5, 4, 6, 6 + fill + 2, 6 + fill + 3]  # two missing, a duplicate, a late one, a restart
+    with daemon(bundle, record=str(tmp_path), record_snapshot_s=0.05) as child:
+        live = replay(walk, child.frames, speed=20, stream="cage 1")  # long enough for snapshots
+        replay(other, child.frames, speed=None, stream="cage/2")
+        replay(random_walk(30, 52), child.frames, speed=None, stream="cage 1")
+        with Raw(child.frames) as raw:
+            raw.ask(HELLO)
+            for t, seq in enumerate(seqs):
+                raw.send(frame_of(walk, t, seq=seq))
+            raw.ask({"v": 1, "type": "bye", "stream": "cage1"})
+        status = ask_status(child.frames)["recording"]
+    assert (status["frames"], status["predictions"], status["state"], status["lost"]) == (359, 359, "recording", 0)
+    path = the_file(tmp_path)
+    found = verify(path, bundle)
+    assert (found.frames, found.predictions, found.differences, found.problem) == (359, 359, 0, "")
+    assert (found.unanswered, found.uncompared) == (0, 0)
+    assert found.snapshots > 0
+
+    recordings = {recording.name: recording for recording in read_recordings(path)}
+    afterwards = f"cage1@{6 + fill + 2}"
+    assert list(recordings) == ["cage 1", "cage/2", "cage 1#2", "cage1", afterwards]
+    gappy = recordings["cage1"]
+    assert (len(gappy), len(recordings[afterwards])) == (7, 2)
+    assert np.isnan(gappy.keypoints[3:5]).all()
+    assert "2 frames that never came are without points" in gappy.warnings
+    np.testing.assert_array_equal(gappy.keypoints[5], walk.keypoints[4])
+    assert recordings["cage 1"].keypoints.tobytes() == walk.keypoints.tobytes()
+    assert recordings["cage/2"].skeleton == shuffled
+    annotated, *_ = annotate(classifier, [path], tmp_path / "annotated")
+    assert annotated.predictions.probs.tobytes() == live.predictions.probs.tobytes()
+
+    (example,) = re.findall(r"```python\n(.*?)```", (REPO / "docs" / "recording.md").read_text(), re.DOTALL)
+    heard: dict[str, Any] = {"path": path}
+    exec(example, heard)
+    assert heard["prediction"]["stream"] == "cage1"
+
+    done = {each.name: each for each in export(path, tmp_path / "exported")}
+    assert list(done) == ["cage 1", "cage/2", "cage 1#2", "cage1"]
+    assert done["cage 1"].frames_file.read_bytes() == annotated.frames_file.read_bytes()
+    assert done["cage 1"].bouts_file.read_bytes() == annotated.bouts_file.read_bytes()
+    assert done["cage/2"].predictions.probs.tobytes() == classifier.run(other).probs.tobytes()
+    with pytest.raises(RtsegError, match="exists already"):
+        list(export(path, tmp_path / "exported"))
+
+
+def test_a_changed_bit_is_found(tiny_bundle: Path, tmp_path: Path) -> None:
+    with daemon(tiny_bundle, record=str(tmp_path / "r")) as child:
+        replay(random_walk(30, 54), child.frames, speed=None, stream="cage 1")
+    path = the_file(tmp_path / "r")
+    done = run("replay", str(path), "--verify", "--bundle", str(tiny_bundle))
+    assert done.exit_code == 0, done.output
+    assert done.output == "30 predictions and 0 snapshots of 30 frames compared: all the same, bit for bit\n"
+    data = bytearray(path.read_bytes())
+    with RecordingFile(path) as file:
+        published = [told.data for told in file.messages() if told.topic == "predictions"]
+    probs = unpacked(path, published[17])["probs"]["task1"]
+    at = data.index(published[17]) + published[17].index(probs)
+    data[at] ^= 1  # the last bit of a probability
+    path.write_bytes(data)
+    done = run("replay", str(path), "--verify", "--bundle", str(tiny_bundle))
+    assert done.exit_code == 1
+    assert "1 differ. The first: stream 'cage 1', seq 17: probs of task1 was published as [" in done.output
+    other = tmp_path / "other"
+    save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), other)
+    with pytest.raises(RtsegError, match=r"was recorded with model .* name the folder of that very bundle"):
+        verify(path, other)
+    done = run("recover", str(path))
+    assert (done.exit_code, done.output) == (0, f"{path} is whole: 63 messages, nothing to recover\n")
+    path.write_bytes(data[:-1000])
+    done = run("recover", str(path))
+    assert done.exit_code == 0
+    assert "it ends inside a record" in done.output
+    done = run("export", str(path.with_suffix(".recovered.mcap")), "--out", str(tmp_path / "csv"))
+    assert done.exit_code == 0
+    assert (tmp_path / "csv" / "cage 1.predictions.csv").read_text().count("\n") > 25
+
+
+def test_another_model_answers_from_the_middle_on(tiny_bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), other)
+    walk = random_walk(60, 55)
+    with (
+        daemon(tiny_bundle, record=str(tmp_path / "r")) as child,
+        Publisher(child.frames, "cage 1", MICE7, 30.0) as publisher,
+    ):
+        for t in range(60):
+            publisher.send(walk.keypoints[t], walk.confidence[t])
+            if t == 39:
+                assert publisher.flush()
+                ask_load(child.frames, other)
+        assert publisher.flush()
+    found = verify(the_file(tmp_path / "r"), tiny_bundle)
+    assert (found.frames, found.predictions, found.differences, found.uncompared) == (40, 40, 0, 20)
+    (done,) = export(the_file(tmp_path / "r"), tmp_path)
+    assert (len(done.predictions), done.other) == (40, 20)
+
+
+def answers_of(subscriber: Subscriber, newest: int) -> list[PredictionMessage | StreamEvent]:
+    """What is heard until the answer to a frame."""
+    heard: list[PredictionMessage | StreamEvent] = []
+    while not heard or getattr(heard[-1], "seq", -1) < newest:
+        message = subscriber.receive(TIMEOUT_S)
+        assert message is not None
+        heard.append(message)
+    return heard
+
+
+def wait_subscribed(*subscribers: Subscriber) -> None:
+    """ZeroMQ connects again by itself; what is published before that is not heard."""
+    for subscriber in subscribers:
+        message = subscriber.receive(TIMEOUT_S)
+        assert isinstance(message, StreamEvent)
+        assert message.type == "subscribed"
+
+
+def table(heard: list[PredictionMessage | StreamEvent], subscriber: Subscriber) -> Predictions:
+    return collect(subscriber.served.heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]
+
+
+def assert_same(live: Predictions, offline: Predictions) -> None:
+    shown = slice(len(live))
+    np.testing.assert_array_equal(live.seq, offline.seq[shown])
+    assert live.probs.tobytes() == offline.probs[shown].tobytes()
+    np.testing.assert_array_equal(live.labels, offline.labels[shown])
+    np.testing.assert_array_equal(live.quality & ~Quality.LATE, offline.quality[shown])
+
+
+def kill(child: Child, *others: int) -> None:
+    for other in others:
+        os.kill(other, signal.SIGKILL)
+    child.signal(signal.SIGKILL)
+    child.rest()
+
+
+def send_for_ever(publisher: Publisher, walk: Recording) -> None:
+    while True:
+        publisher.send(walk.keypoints[0])
+
+
+def send(publisher: Publisher, walk: Recording, frames: range) -> None:
+    for t in frames:
+        publisher.send(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=t)
+
+
+def test_a_stream_goes_on_after_a_kill_as_if_nothing_had_happened(bundle: Path, home: Home) -> None:
+    walk, second = random_walk(240, 56), random_walk(240, 57)
+    home.bundle, owed = bundle, load_bundle(bundle).lookahead_frames
+    with_writer = owed > 0
+    offline, offline_second = load(bundle).run(walk), load(bundle).run(second)
+    child = home.start()
+    with (
+        Subscriber(child.predictions, "one") as one,
+        Subscriber(child.predictions, "two") as two,
+        Publisher(child.frames, "one", MICE7, 30.0) as publisher,
+        Publisher(child.frames, "two", MICE7, 30.0) as other,
+    ):
+        send(publisher, walk, range(100))
+        send(other, second, range(100))
+        heard, heard_two = answers_of(one, 99 - owed), answers_of(two, 99 - owed)
+        kill(child, *([ask_status(child.frames)["recording"]["writer"]] if with_writer else []))
+        send(publisher, walk, range(100, 130))  # nobody is there
+        assert publisher.reconnects == 0
+        child = home.start(resume=True)
+        wait_subscribed(one, two)
+        send(publisher, walk, range(130, 240))
+        send(other, second, range(100, 240))
+        assert publisher.flush(TIMEOUT_S)
+        assert other.flush(TIMEOUT_S)
+        heard += answers_of(one, 239 - owed)
+        heard_two += answers_of(two, 239 - owed)
+        assert (publisher.reconnects, other.reconnects) == (1, 1)
+        opened = [m for m in heard if isinstance(m, StreamEvent) and m.type == "opened"]
+        assert [m.fields["resumed"] for m in opened] == [None, 99]
+        assert publisher.close()["frames"] == 240
+    child.signal(signal.SIGTERM)
+    assert child.rest()[2] == 0
+    assert_same(table(heard, one), offline)
+    assert_same(table(heard_two, two), offline_second)
+    files = sorted(home.folder.glob("*.mcap"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(files) == 2
+    for path in files:
+        found = verify(path, bundle)
+        assert (found.differences, found.first, found.problem, found.uncompared) == (0, "", "", 0)
+        assert found.frames >= 200
+
+
+class Room:
+    """A daemon's insides without its sockets: streams, and the tape that they are recorded on."""
+
+    def __init__(self, bundle: Path, folder: Path, **settings: Any) -> None:
+        plain = {"record": str(folder), "resume": True, "record_buffer_mb": 1}
+        self.streams = Streams(Model(load(bundle), ""))
+        self.tape = Tape(self.streams.model, ServeSettings(**plain | settings))
+
+    def open(self, **hello: Any) -> tuple[Stream, int | None, list[bytes]]:
+        said = Hello.from_message(HELLO | hello)
+        stream = self.streams.open(b"me", said, self.streams.check(said), 0)
+        return stream, *self.tape.begin(stream, time.monotonic_ns())
+
+    def take(self, stream: Stream, data: bytes, *, answer: bool = True) -> bytes:
+        """A frame is recorded, stepped, and its answer published or not; its probabilities."""
+        self.tape.frame(data, time.monotonic_ns())
+        (prediction,) = stream.session.step(stream.frame(parse_frame(unpack(data))))
+        if answer:
+            self.tape.prediction(msgpack.packb({"stream": stream.name}), time.monotonic_ns())
+        return prediction.probs.tobytes()
+
+
+@pytest.fixture
+def frames() -> list[bytes]:
+    walk = random_walk(30, 60)
+    return [msgpack.packb(frame_of(walk, t)) for t in range(30)]
+
+
+@pytest.mark.parametrize("noted", [None, 5, 13])
+def test_frames_that_were_not_answered_are_answered_after_the_restart(
+    tiny_bundle: Path, tmp_path: Path, frames: list[bytes], noted: int | None
+) -> None:
+    """As where the daemon dies between taking a frame and publishing the answer."""
+    offline = load(tiny_bundle).run(random_walk(30, 60)).probs
+    before = Room(tiny_bundle, tmp_path)
+    stream, last, waiting = before.open()
+    assert (last, waiting) == (None, [])
+    for t in range(20):
+        if t == noted:
+            before.tape.note(stream, time.monotonic_ns())
+        before.take(stream, frames[t], answer=t < 13)
+    before.tape.close()  # and no word of the stream's end
+    after = Room(tiny_bundle, tmp_path)
+    stream, last, waiting = after.open()
+    assert (last, waiting) == (19, frames[13:20])
+    for t in range(13, 30):
+        assert after.take(stream, frames[t]) == offline[t].tobytes()
+    after.tape.close()
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["another arena", "it says so", "it was away for too long", "another model", "it had ended", "records are missing"],
+)
+def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[bytes], why: str) -> None:
+    before = Room(tiny_bundle, tmp_path)
+    stream, _, _ = before.open()
+    for t in range(20):
+        before.take(stream, frames[t])
+    before.tape.note(stream, time.monotonic_ns())
+    bundle, hello, settings = tiny_bundle, {}, {}
+    if why == "another arena":
+        hello = {"arena": [0.0, 0.0, 100.0, 100.0]}
+    elif why == "it says so":
+        hello = {"resume": False}
+    elif why == "it was away for too long":
+        settings = {"idle_timeout_s": 1e-6}
+    elif why == "another model":
+        bundle = tmp_path / "other"
+        save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), bundle)
+    elif why == "it had ended":
+        before.tape.event(msgpack.packb({"v": 1, "type": "closed", "stream": "cage1"}), time.monotonic_ns())
+    else:
+        before.tape.event(msgpack.packb({"v": 1, "type": "lost", "records": 1}), time.monotonic_ns())
+    before.tape.close()
+    after = Room(bundle, tmp_path, **settings)
+    stream, last, waiting = after.open(**hello)
+    assert (last, waiting, stream.session.last_seq) == (None, [], None)
+    if why != "another arena":
+        first = random_walk(30, 60)
+        first = replace(first, keypoints=first.keypoints[:1], confidence=first.confidence[:1])
+        assert after.take(stream, frames[0]) == load(bundle).run(first).probs.tobytes()
+    after.tape.close()
+
+
+def test_a_client_that_was_killed_goes_on_where_it_was(tiny_bundle: Path, tmp_path: Path) -> None:
+    walk = random_walk(60, 61)
+    with daemon(tiny_bundle) as child, Subscriber(child.predictions, "cage") as subscriber:
+        first = Publisher(child.frames, "cage", MICE7, 30.0)
+        send(first, walk, range(40))
+        assert first.flush()
+        first._socket.close(linger=0)  # without a bye, as a killed process
+        second = None
+        while second is None:  # until the daemon has seen the connection's end
+            with contextlib.suppress(ServeError):
+                second = Publisher(child.frames, "cage", MICE7, 30.0, resume=True)
+        assert (second.resumed, second._next_seq) == (39, 40)
+        send(second, walk, range(40, 60))
+        heard = answers_of(subscriber, 59)
+        assert [m.type for m in heard if isinstance(m, StreamEvent)] == ["opened"]
+        assert_same(table(heard, subscriber), load(tiny_bundle).run(walk))
+        second.close()
+
+
+def test_a_daemon_that_does_not_resume_gets_a_fresh_stream(home: Home) -> None:
+    walk = random_walk(100, 62)
+    child = home.start()
+    with Publisher(child.frames, "cage", MICE7, 30.0, reconnect_s=TIMEOUT_S) as publisher:
+        send(publisher, walk, range(40))
+        assert publisher.flush()
+        kill(child)
+        child = home.start()
+        with Subscriber(child.predictions, "cage") as subscriber:
+            send(publisher, walk, range(40, 100))
+            assert publisher.flush(TIMEOUT_S)
+            heard = answers_of(subscriber, 99)
+        assert publisher.reconnects == 1
+        assert min(m.seq for m in heard if isinstance(m, PredictionMessage)) >= 40
+
+
+def test_a_daemon_that_stays_away(tiny_bundle: Path) -> None:
+    walk = random_walk(1, 63)
+    with daemon(tiny_bundle) as child:
+        patient = Publisher(child.frames, "a", MICE7, 30.0, reconnect_s=0.2)
+        impatient = Publisher(child.frames, "b", MICE7, 30.0, reconnect_s=0.0)
+        kill(child)
+        for publisher, message in ((patient, r"has been away for 0\.2 s"), (impatient, "takes no frames")):
+            with pytest.raises(ServeError, match=message):
+                send_for_ever(publisher, walk)
+            assert publisher.close() == {}
+
+
+def test_a_full_disk_is_loud_and_serving_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:
+    walk = random_walk(600, 64)
+    with daemon(tiny_bundle, record=str(tmp_path), record_snapshot_s=0.1) as child:
+        with (
+            Subscriber(child.predictions, "cage") as subscriber,
+            Publisher(child.frames, "cage", MICE7, 30.0) as publisher,
+        ):
+            status = ask_status(child.frames)["recording"]
+            limit = status["bytes"] + 20_000
+            unlimited = resource.prlimit(status["writer"], resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            send(publisher, walk, range(300))
+            heard: list[PredictionMessage | StreamEvent] = []
+            wanted = {"failing"}
+            while wanted or not any(getattr(m, "seq", -1) == 299 for m in heard):
+                message = subscriber.receive(TIMEOUT_S)
+                assert message is not None
+                heard.append(message)
+                if isinstance(message, StreamEvent) and message.type == "recorder":
+                    wanted.discard(message.fields["state"])
+            status = ask_status(child.frames)["recording"]
+            assert (status["state"], status["reason"]) == ("failing", "File too large")
+            assert status["waiting_bytes"] > 0
+            resource.prlimit(status["writer"], resource.RLIMIT_FSIZE, unlimited)
+            send(publisher, walk, range(300, 600))
+            heard += answers_of(subscriber, 599)
+            assert_same(table(heard, subscriber), load(tiny_bundle).run(walk))
+            publisher.close()
+        child.signal(signal.SIGTERM)
+        out, err, code = child.rest()
+    assert code == 0
+    assert "failing: File too large" in err
+    assert json.loads(out.removeprefix("stopped "))["recording"]["lost"] == 0
+    found = verify(the_file(tmp_path), tiny_bundle)
+    assert (found.frames, found.differences, found.problem) == (600, 0, "")  # the ring held what the disk did not take
+
+
+def test_a_folder_that_cannot_be_written_to(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out, err, code = Child(tiny_bundle, record=str(tmp_path / "file")).rest()
+    assert (out, code) == ("", 3)
+    assert "a recording cannot be begun here" in err
+    with pytest.raises(SettingError, match="resume needs record"):
+        ServeSettings(resume=True)
+
+
+def test_chaos_in_short(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Five rounds of benchmarks/chaos.py, one for each victim."""
+    result = tmp_path / "chaos.json"
+    arguments = ["--bundle", str(tiny_bundle), "--rounds", "5", "--frames", "120", "--json", str(result)]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/chaos.py", *arguments],
+        cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(result.read_text())
+    assert (found["bit-identical streams"], found["unreadable files"], found["totals"]["missing"]) == (5, 0, 0)
+    assert found["totals"]["kills"] == 5
+    assert found["files that differ when verified"] == 0

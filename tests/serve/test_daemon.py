@@ -1,0 +1,105 @@
+"""The daemon's life as its user sees it: ready, drain, stop, and reasons not to start."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from rtseg.client import Subscriber
+from rtseg.wire.messages import PredictionMessage, StreamEvent
+from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly_and_removes_its_files(tiny_bundle: Path, tmp_path: Path, number: int) -> None:
+    frames, predictions = f"ipc://{tmp_path}/f", f"ipc://{tmp_path}/p"
+    with daemon(tiny_bundle, frames=frames, predictions=predictions) as child:
+        assert (child.frames, child.predictions) == (frames, predictions)
+        assert (tmp_path / "f").is_socket()
+        child.signal(number)
+        out, _, code = child.rest()
+    assert code == 0
+    assert out.startswith("stopped ")
+    assert json.loads(out.removeprefix("stopped "))["latency"]["total"]["count"] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_arrived_is_answered_before_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
+    walk = random_walk(50, 3)  # few enough for the operating system to hold while the daemon stands still
+    with (
+        daemon(tiny_bundle, frames=f"ipc://{tmp_path}/f", predictions=f"ipc://{tmp_path}/p") as child,
+        Subscriber(child.predictions, "cage1", timeout_s=60) as subscriber,
+        Subscriber(child.predictions, "nobody", timeout_s=60) as idle,
+        Raw(child.frames) as raw,
+        Raw(child.frames) as bystander,
+    ):
+        assert raw.ask(HELLO)["type"] == "accepted"
+        assert bystander.ask(HELLO | {"stream": "cage2"})["type"] == "accepted"
+        child.signal(signal.SIGSTOP)
+        for t in range(len(walk)):
+            raw.send(frame_of(walk, t))
+        raw.close(linger_ms=10_000)  # now all frames lie in the daemon's socket
+        child.signal(signal.SIGTERM, signal.SIGCONT)
+        heard = []
+        while not heard or not (isinstance(heard[-1], StreamEvent) and heard[-1].type == "stopping"):
+            message = subscriber.receive(60)
+            assert message is not None
+            heard.append(message)
+        assert [m.seq for m in heard if isinstance(m, PredictionMessage)] == list(range(50))
+        events = [(m.type, m.fields.get("reason")) for m in heard if isinstance(m, StreamEvent)]
+        assert events == [("opened", None), ("closed", "stopping"), ("stopping", None)]
+        assert list(idle) == []  # ended by the daemon's last word
+        assert bystander.receive()["type"] == "stopping"
+        assert child.rest()[2] == 0
+
+
+def test_a_second_signal_ends_it_at_once(tiny_bundle: Path) -> None:
+    with daemon(tiny_bundle) as child:
+        child.signal(signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT)
+        out, _, code = child.rest()
+    assert code == 1
+    assert "stopped" not in out
+
+
+def test_a_daemon_that_was_killed_leaves_nothing_in_the_way(tiny_bundle: Path, tmp_path: Path) -> None:
+    addresses = {"frames": f"ipc://{tmp_path}/f", "predictions": f"ipc://{tmp_path}/p"}
+    with daemon(tiny_bundle, **addresses) as child:
+        child.signal(signal.SIGKILL)
+        child.rest()
+        assert (tmp_path / "f").is_socket()
+        with daemon(tiny_bundle, **addresses) as second, Raw(second.frames) as raw:
+            assert raw.ask(HELLO)["type"] == "accepted"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_an_address_in_use(tiny_bundle: Path, tmp_path: Path, kind: str) -> None:
+    frames = "tcp://127.0.0.1:*" if kind == "tcp" else f"ipc://{tmp_path}/f"
+    with daemon(tiny_bundle, frames=frames) as first:
+        assert refusal(Child(tiny_bundle, frames=first.frames)) == (
+            f"rtseg: address {first.frames} is in use: stop the daemon that has it, or choose another address\n"
+        )
+        with Raw(first.frames) as raw:
+            assert raw.ask(HELLO)["type"] == "accepted"
+
+
+def test_an_address_that_others_can_reach(tiny_bundle: Path) -> None:
+    assert "needs keys" in refusal(Child(tiny_bundle, predictions="tcp://0.0.0.0:5758"))
+
+
+def test_a_missing_or_foreign_bundle(tmp_path: Path) -> None:
+    assert "no bundle here" in refusal(Child(tmp_path / "nothing"))
+    (tmp_path / "manifest.json").write_text("[]")
+    assert "not the manifest of a bundle" in refusal(Child(tmp_path))
+
+
+def refusal(child: Child) -> str:
+    """The one line of a daemon that could not start."""
+    out, err, code = child.rest()
+    assert (code, out) == (3, "")
+    # What the log says before the addresses are tried is none of it.
+    said = "".join(line for line in err.splitlines(keepends=True) if line.startswith("rtseg: "))
+    assert said.count("\n") == 1
+    return said

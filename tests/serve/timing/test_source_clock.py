@@ -1,0 +1,64 @@
+"""What is told of a source's clock: drift, and jumps, however unevenly frames come."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtseg.serve.timing.source_clock import SourceClock
+
+SECOND = 1_000_000_000
+
+
+def run(clock: SourceClock, seconds: float, *, ppm: float = 0.0, shift_ns: int = 0, seed: int = 0) -> list[bool]:
+    """30 frames per second of a source that is fast by `ppm`, on ways of 1 ms and now and then far more."""
+    rng = np.random.default_rng(seed)
+    said = []
+    for i in range(int(seconds * 30)):
+        now_ns = 10 * SECOND + i * SECOND // 30
+        way_ns = int(1e6 + rng.exponential(3e6))
+        said.append(clock.note(int(now_ns * (1 + ppm * 1e-6)) + shift_ns, now_ns + way_ns))
+    return said
+
+
+@pytest.mark.parametrize("ppm", [0.0, 40.0, -150.0])
+def test_drift_is_found_behind_uneven_ways(ppm: float) -> None:
+    clock = SourceClock()
+    assert not any(run(clock, 150, ppm=ppm, shift_ns=5 * SECOND))
+    summary = clock.summary()
+    assert summary["drift_ppm"] == pytest.approx(ppm, abs=5.0)
+    assert summary["offset_ns"] == pytest.approx(-5 * SECOND, abs=40e6)
+    assert summary["jumps"] == 0
+
+
+def test_nothing_is_said_before_it_can_be_known() -> None:
+    clock = SourceClock()
+    assert clock.summary() == {"offset_ns": None, "drift_ppm": None, "jumps": 0}
+    run(clock, 3)
+    assert clock.summary()["drift_ppm"] is None
+    assert clock.summary()["offset_ns"] == pytest.approx(1e6, abs=5e6)
+
+
+@pytest.mark.parametrize("jump_ns", [-5 * SECOND, 10 * SECOND])
+def test_a_clock_that_was_set_is_seen_at_once(jump_ns: int) -> None:
+    clock = SourceClock()
+    run(clock, 20)
+    now_ns = 31 * SECOND
+    assert clock.note(now_ns + jump_ns, now_ns)
+    assert not clock.note(now_ns + jump_ns + 33_000_000, now_ns + 33_000_000)
+    assert clock.summary()["jumps"] == 1
+    assert clock.summary()["offset_ns"] == -jump_ns
+
+
+def test_a_clock_that_stood_still_for_a_while_is_seen() -> None:
+    clock = SourceClock()
+    run(clock, 20)
+    said = [clock.note((29 * 30 + i) * SECOND // 30, (31 * 30 + i) * SECOND // 30) for i in range(200)]
+    assert sum(said) == 1
+
+
+def test_frames_that_came_late_together_are_no_jump() -> None:
+    clock = SourceClock()
+    run(clock, 20)
+    for i in range(60):  # two seconds of frames, held up and then delivered at once
+        assert not clock.note(30 * SECOND + i * SECOND // 30, 33 * SECOND + i)

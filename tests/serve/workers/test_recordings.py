@@ -1,0 +1,187 @@
+"""What workers record: together everything that was published, once, also where they are killed; and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtseg.cli import app
+from rtseg.client import Publisher, Subscriber, ask_status
+from rtseg.errors import ServeError
+from rtseg.frames.skeleton import MICE7
+from rtseg.inference.annotate import annotate
+from rtseg.inference.classifier import Classifier, load
+from rtseg.playback.replay import replay
+from rtseg.playback.verify import verify
+from rtseg.recorder.reading import RecordingFile, unpacked
+from rtseg.recorder.recover import recover
+from rtseg.recordings.recording import Recording
+from rtseg.serve.workers.worker_protocol import worker_of
+from rtseg.wire.messages import PredictionMessage, StreamEvent, parse_published
+from tests.live import TIMEOUT_S, Child, daemon, random_walk
+
+NAMES = ["cage2", "cage3", "cage4", "cage5"]
+assert {worker_of(name, 2) for name in NAMES} == {0, 1}
+Key = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_bundle: Path) -> Classifier:
+    return load(tiny_bundle)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.mcap"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def recorded(folder: Path) -> tuple[Counter[Key], dict[Key, bytes]]:
+    """How often each prediction stands in the folder's files, and the bits of its probabilities."""
+    counts: Counter[Key] = Counter()
+    bits: dict[Key, bytes] = {}
+    for path in files_of(folder):
+        with RecordingFile(path) as file:
+            for told in file.messages():
+                if told.topic == "predictions":
+                    answer = parse_published(unpacked(path, told.data))
+                    assert isinstance(answer, PredictionMessage)
+                    counts[answer.stream, answer.seq] += 1
+                    bits[answer.stream, answer.seq] = b"".join(p.tobytes() for p in answer.probs.values())
+    return counts, bits
+
+
+def check_files(folder: Path, bundle: Path, *, unanswered: int = 0) -> None:
+    """All of them are whole, and come out again bit for bit; frames that nobody answered stand at an end only."""
+    for path in files_of(folder):
+        found = verify(path, bundle)
+        assert (found.differences, found.uncompared, found.problem) == (0, 0, ""), (path, found)
+        assert found.unanswered <= unanswered, path
+        assert recover(path).copy is None
+
+
+def pids_after(child: Child, before: list[int]) -> list[int]:
+    """Of the workers, once none of `before` is among them; some may not serve yet."""
+    pids = before
+    while set(pids) & set(before):
+        with contextlib.suppress(ServeError):  # all are starting: ask again
+            pids = [worker["pid"] for worker in ask_status(child.frames)["workers"]]
+    return pids
+
+
+class Cameras:
+    """Some streams at once, and all that a subscriber heard of them."""
+
+    def __init__(self, child: Child, walks: dict[str, Recording]) -> None:
+        self.walks = walks
+        self.publishers = {n: Publisher(child.frames, n, MICE7, 30.0, reconnect_s=TIMEOUT_S) for n in walks}
+        self.heard: dict[str, list[PredictionMessage]] = {name: [] for name in walks}
+
+    def send(self, t: int) -> None:
+        for name, walk in self.walks.items():
+            self.publishers[name].send(walk.keypoints[t], walk.confidence[t])
+
+    def hear(self, subscriber: Subscriber, upto: int) -> None:
+        """Until the answer to frame `upto` - 1 of each."""
+        while any(not answers or answers[-1].seq < upto - 1 for answers in self.heard.values()):
+            message = subscriber.receive(TIMEOUT_S)
+            assert message is not None
+            if isinstance(message, PredictionMessage):
+                self.heard[message.stream].append(message)
+
+
+def test_each_worker_records_its_streams(tiny_bundle: Path, classifier: Classifier, tmp_path: Path) -> None:
+    walks = {name: random_walk(90, 300 + i) for i, name in enumerate(NAMES)}
+    folder = tmp_path / "recordings"
+    with daemon(tiny_bundle, workers=2, record=str(folder), record_snapshot_s=0.05) as child:
+        for name, walk in walks.items():
+            replay(walk, child.frames, speed=20 if name == NAMES[0] else None, stream=name)
+        status = ask_status(child.frames)["recording"]
+        assert (status["state"], status["frames"], status["predictions"], status["lost"]) == ("recording", 360, 360, 0)
+        assert (status["file"], len(status["files"]), status["triggers"]) == (str(folder), 2, 0)
+    first, second = sorted(folder.glob("*.mcap"), key=lambda path: path.stem[-2:])
+    assert (first.stem[-3:], second.stem[-3:]) == ("-w0", "-w1")
+    check_files(folder, tiny_bundle)
+    counts, bits = recorded(folder)
+    for name, walk in walks.items():
+        offline = classifier.run(walk).probs
+        assert all(bits[name, t] == offline[t].tobytes() and counts[name, t] == 1 for t in range(90))
+    done = CliRunner().invoke(app, ["replay", str(first), "--verify", "--bundle", str(tiny_bundle)])
+    assert (done.exit_code, "180 frames compared: all the same" in done.output) == (0, True), done.output
+    for each in annotate(classifier, [first, second], tmp_path / "annotated"):
+        assert each.predictions.probs.tobytes() == classifier.run(walks[each.name]).probs.tobytes()
+
+
+def test_killed_workers_leave_nothing_out_and_nothing_twice(
+    tiny_bundle: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    walks = {name: random_walk(200, 320 + i) for i, name in enumerate(NAMES)}
+    # A state after nearly every frame: what is recorded and has not left the worker yet lies before one of them.
+    settings = {"record": str(tmp_path), "record_snapshot_s": 0.002, "worker_snapshot_s": 0.2}
+    with (
+        daemon(tiny_bundle, workers=2, **settings) as child,
+        Subscriber(child.predictions, NAMES) as subscriber,
+    ):
+        cameras = Cameras(child, walks)
+        pids = child.about["workers"]
+        for t in range(200):
+            cameras.send(t)
+            if t == 60:
+                cameras.hear(subscriber, t + 1)
+                while (event := subscriber.receive(0.4)) is not None:  # states are kept and noted by now
+                    assert isinstance(event, StreamEvent)
+            if t in (80, 130, 131):  # amid frames; the last ones have hardly begun
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                pids = pids_after(child, pids)
+        cameras.hear(subscriber, 200)
+        counters = {name: publisher.close() for name, publisher in cameras.publishers.items()}
+    assert len(files_of(tmp_path)) >= 6
+    check_files(tmp_path, tiny_bundle, unanswered=1000)
+    counts, bits = recorded(tmp_path)
+    for name, walk in walks.items():
+        assert [p.seq for p in cameras.heard[name]] == list(range(200))
+        assert counters[name]["frames"] == 200
+        offline = classifier.run(walk).probs
+        assert [counts[name, t] for t in range(200)] == [1] * 200
+        assert all(bits[name, t] == offline[t].tobytes() for t in range(200))
+
+
+def test_streams_go_on_after_all_was_killed(tiny_bundle: Path, classifier: Classifier, tmp_path: Path) -> None:
+    walks = {name: random_walk(150, 340 + i) for i, name in enumerate(NAMES)}
+    settings = {"frames": f"ipc://{tmp_path}/f", "predictions": f"ipc://{tmp_path}/p", "record": str(tmp_path)}
+    settings |= {"workers": 2, "record_snapshot_s": 0.3, "worker_snapshot_s": 60.0}
+    front = Child(tiny_bundle, **settings).wait_ready()
+    cameras = Cameras(front, walks)
+    for t in range(80):
+        cameras.send(t)
+        if t == 30:
+            assert all(publisher.flush(TIMEOUT_S) for publisher in cameras.publishers.values())
+    front.process.kill()  # its workers end with it
+    front.rest()
+    with (
+        daemon(tiny_bundle, **settings, resume=True) as again,
+        Subscriber(again.predictions, NAMES) as subscriber,
+    ):
+        for t in range(80, 110):
+            cameras.send(t)
+        assert all(publisher.flush(TIMEOUT_S) for publisher in cameras.publishers.values())
+        cameras.hear(subscriber, 110)
+        for pid in again.about["workers"]:  # those that came from a recording go on as well
+            os.kill(pid, signal.SIGKILL)
+        for t in range(110, 150):
+            cameras.send(t)
+        cameras.hear(subscriber, 150)
+        for publisher in cameras.publishers.values():
+            publisher.close()
+    check_files(tmp_path, tiny_bundle, unanswered=1000)
+    counts, bits = recorded(tmp_path)
+    for name, walk in walks.items():
+        offline = classifier.run(walk).probs
+        assert set(counts) >= {(name, t) for t in range(150)}
+        assert all(bits[name, t] == offline[t].tobytes() for t in range(150))
+        assert all(counts[name, t] == 1 for t in range(150)), name

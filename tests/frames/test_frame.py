@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rtseg.errors import FrameError
-from rtseg.frames.frame import MAX_COORDINATE_PX, MAX_SEQ, Frame, frame, missing_frame, point_quality
+from rtseg.frames.frame import MAX_COORDINATE_PX, MAX_SEQ, Frame, checked_frame, missing_frame, point_quality
 
 SHAPE = (2, 3)
 
@@ -37,7 +37,7 @@ def assert_valid(made: Frame) -> None:
 
 def test_a_good_frame_comes_through_unchanged() -> None:
     confidence = np.linspace(0, 1, 6, dtype=np.float32).reshape(SHAPE)
-    made = frame(good(), confidence, shape=SHAPE, seq=MAX_SEQ, t_source_ns=5, stream="cage 1")
+    made = checked_frame(good(), confidence, shape=SHAPE, seq=MAX_SEQ, t_source_ns=5, stream="cage 1")
     assert_valid(made)
     assert made.keypoints.tobytes() == good().tobytes()
     assert made.confidence.tobytes() == confidence.tobytes()
@@ -48,7 +48,7 @@ def test_a_frame_is_a_copy() -> None:
     """The camera loop may reuse its buffers."""
     points, scores = good(), np.ones(SHAPE, np.float32)
     points[0, 0, 1] = np.nan
-    made = frame(points, scores, shape=SHAPE)
+    made = checked_frame(points, scores, shape=SHAPE)
     assert points[0, 0, 0] == 0  # half a point is repaired in the copy only
     assert scores[0, 0] == 1
     points[:] = 9
@@ -60,7 +60,7 @@ def test_a_frame_is_a_copy() -> None:
 def test_no_confidence_means_one_where_a_point_is() -> None:
     points = good()
     points[1, 1] = np.nan
-    made = frame(points, shape=SHAPE)
+    made = checked_frame(points, shape=SHAPE)
     expected = np.ones(SHAPE)
     expected[1, 1] = 0
     np.testing.assert_array_equal(made.confidence, expected)
@@ -71,7 +71,7 @@ def test_half_a_point_is_no_point() -> None:
     points[0, 1, 0] = np.nan
     points[1, 2, 1] = np.nan
     points[0, 2] = [np.nan, np.inf]
-    made = frame(points, np.full(SHAPE, 0.5), shape=SHAPE)
+    made = checked_frame(points, np.full(SHAPE, 0.5), shape=SHAPE)
     assert_valid(made)
     assert np.isnan(made.keypoints).all(-1).tolist() == [[False, True, True], [False, False, True]]
     assert made.confidence.tolist() == [[0.5, 0, 0], [0.5, 0.5, 0]]
@@ -80,7 +80,7 @@ def test_half_a_point_is_no_point() -> None:
 def test_an_unknown_confidence_is_none_and_keeps_the_point() -> None:
     confidence = np.ones(SHAPE)
     confidence[0, 2] = np.nan
-    made = frame(good(), confidence, shape=SHAPE)
+    made = checked_frame(good(), confidence, shape=SHAPE)
     assert made.confidence[0, 2] == 0
     assert made.keypoints[0, 2].tolist() == [4, 5]
 
@@ -89,7 +89,7 @@ def test_confidence_of_a_missing_point_is_not_looked_at() -> None:
     points, confidence = good(), np.ones(SHAPE)
     points[0, 0] = np.nan
     confidence[0, 0] = 17
-    assert frame(points, confidence, shape=SHAPE).confidence[0, 0] == 0
+    assert checked_frame(points, confidence, shape=SHAPE).confidence[0, 0] == 0
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_confidence_of_a_missing_point_is_not_looked_at() -> None:
     ids=["lists", "float64", "float16", "int64", "big-endian", "fortran", "strided", "None"],
 )
 def test_anything_like_an_array_of_numbers_is_taken(points: Any) -> None:
-    assert_valid(frame(points, shape=SHAPE))
+    assert_valid(checked_frame(points, shape=SHAPE))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_anything_like_an_array_of_numbers_is_taken(points: Any) -> None:
 )
 def test_keypoints_that_are_refused(points: Any, says: str) -> None:
     with pytest.raises(FrameError, match=says) as refusal:
-        frame(points, shape=SHAPE, stream="cage 1", seq=7)
+        checked_frame(points, shape=SHAPE, stream="cage 1", seq=7)
     assert "stream 'cage 1', seq 7" in str(refusal.value)
 
 
@@ -156,7 +156,7 @@ def test_keypoints_that_are_refused(points: Any, says: str) -> None:
 )
 def test_confidence_that_is_refused(confidence: Any, says: str) -> None:
     with pytest.raises(FrameError, match=says):
-        frame(good(), confidence, shape=SHAPE)
+        checked_frame(good(), confidence, shape=SHAPE)
 
 
 @pytest.mark.parametrize("place", [(0, 0), (1, 2)])
@@ -164,19 +164,19 @@ def test_one_bad_number_anywhere_is_found(place: tuple[int, int]) -> None:
     points = good()
     points[place][1] = 2e6
     with pytest.raises(FrameError):
-        frame(points, shape=SHAPE)
+        checked_frame(points, shape=SHAPE)
     confidence = np.ones(SHAPE)
     confidence[place] = 2
     with pytest.raises(FrameError):
-        frame(good(), confidence, shape=SHAPE)
+        checked_frame(good(), confidence, shape=SHAPE)
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 2**64])
 def test_numbers_that_do_not_fit_the_wire_are_refused(number: int) -> None:
     with pytest.raises(FrameError, match=str(number)):
-        frame(good(), shape=SHAPE, seq=number)
+        checked_frame(good(), shape=SHAPE, seq=number)
     with pytest.raises(FrameError, match=str(number)):
-        frame(good(), shape=SHAPE, t_source_ns=number)
+        checked_frame(good(), shape=SHAPE, t_source_ns=number)
 
 
 numbers = arrays.arrays(
@@ -191,7 +191,7 @@ numbers = arrays.arrays(
 @given(points=numbers, confidence=st.none() | numbers.map(lambda a: a[..., 0]))
 def test_any_array_is_a_valid_frame_or_a_frame_error(points: Any, confidence: Any) -> None:
     try:
-        made = frame(points, confidence, shape=SHAPE)
+        made = checked_frame(points, confidence, shape=SHAPE)
     except FrameError:
         return
     assert_valid(made)
@@ -209,7 +209,7 @@ def test_any_numbers_are_taken_exactly_when_they_are_in_range(points: Any, confi
         scores = confidence[seen].astype(np.float32)
     fits = fits and not ((scores < 0) | (scores > 1)).any()
     try:
-        made = frame(points, confidence, shape=SHAPE)
+        made = checked_frame(points, confidence, shape=SHAPE)
     except FrameError:
         assert not fits
     else:
@@ -230,7 +230,7 @@ deep: st.SearchStrategy[Any] = st.recursive(
 def test_any_object_is_a_valid_frame_or_a_frame_error(points: Any, confidence: Any) -> None:
     for arguments in ((points, None), (good(), confidence)):
         try:
-            made = frame(*arguments, shape=SHAPE)
+            made = checked_frame(*arguments, shape=SHAPE)
         except FrameError:
             continue
         assert_valid(made)
@@ -238,7 +238,7 @@ def test_any_object_is_a_valid_frame_or_a_frame_error(points: Any, confidence: A
 
 def test_a_missing_frame_is_what_a_frame_without_points_is() -> None:
     made = missing_frame(SHAPE, seq=4, t_source_ns=9, stream="s")
-    sent = frame(np.full((2, 3, 2), np.nan), shape=SHAPE, seq=4, t_source_ns=9, stream="s")
+    sent = checked_frame(np.full((2, 3, 2), np.nan), shape=SHAPE, seq=4, t_source_ns=9, stream="s")
     assert_valid(made)
     assert made.keypoints.tobytes() == sent.keypoints.tobytes()
     assert made.confidence.tobytes() == sent.confidence.tobytes()

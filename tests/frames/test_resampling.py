@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtseg.errors import RateError
-from rtseg.frames.frame import Frame, frame
+from rtseg.frames.frame import Frame, checked_frame
 from rtseg.frames.resampling import Resampler
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Predictions
@@ -32,7 +32,7 @@ def camera_frame(seq: int, seed: int = 0) -> Frame:
     rng = np.random.default_rng((seed, seq))
     points = rng.uniform(0, 100, (*SHAPE, 2))
     points[rng.random(SHAPE) < 0.3] = np.nan
-    return frame(points, rng.random(SHAPE), shape=SHAPE, seq=seq, t_source_ns=1000 * seq)
+    return checked_frame(points, rng.random(SHAPE), shape=SHAPE, seq=seq, t_source_ns=1000 * seq)
 
 
 def naive(frames: dict[int, Frame], ratio: Fraction, n: int) -> Frame | None:

@@ -14,7 +14,7 @@ from rtseg.client import Subscriber
 from rtseg.wire.keys import ClientKey, KeyStore
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, daemon, frame_of, random_walk
-from tests.serve import test_keys as one_process
+from tests.serve.access import test_keys as one_process
 from tests.serve.access.test_keys import ANYWHERE, Connection, Lab, first
 
 test_with_keys_everything_works_as_without = one_process.test_with_keys_everything_works_as_without

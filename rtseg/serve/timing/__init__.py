@@ -3,6 +3,7 @@
 due_frames    When the next frame is due, and so when to be awake and warm for it
 latency       Latency histograms of fixed size
 loop_load     How busy the loop is, and whether one more stream would be too many
+periodic      A task that comes round at an interval: `Periodic`, due or not
 realtime      What the operating system and Python grant the hot loop
 silence       Who has fallen silent
 source_clock  What can be known of a source's clock from when its frames came

@@ -13,7 +13,8 @@ def test_a_task_that_was_never_done_is_due_at_once() -> None:
 def test_a_task_is_due_again_one_interval_after_it_was_done() -> None:
     task = Periodic(100)
     assert task.restart_if_due(1000)
-    assert not task.is_due(1099) and not task.restart_if_due(1099)
+    assert not task.is_due(1099)
+    assert not task.restart_if_due(1099)
     assert task.is_due(1100)
     task.restart(1100)
     assert not task.restart_if_due(1199)
@@ -22,7 +23,8 @@ def test_a_task_is_due_again_one_interval_after_it_was_done() -> None:
 
 def test_asking_changes_nothing() -> None:
     task = Periodic(100)
-    assert task.is_due(500) and task.is_due(500)
+    assert task.is_due(500)
+    assert task.is_due(500)
     assert task.last_ns == 0
 
 

@@ -19,6 +19,7 @@ from rtseg.errors import ServeError
 from rtseg.serve.access.rate_limits import Limits
 from rtseg.serve.access.zap import Gatekeeper
 from rtseg.wire.keys import Grant
+from rtseg.wire.messages import clip_name
 
 LOG = logging.getLogger("rtseg.serve")
 ROLE_OF = {"frame": "publish", "hello": "publish", "bye": "publish", "beat": "publish"}
@@ -80,7 +81,7 @@ class Guard:
         if role == "publish" and isinstance(stream, str):
             # A connection chooses its own routing id, so the id alone proves nothing.
             if self._key_of.get(stream, grant.public) != grant.public:
-                raise AccessError(f"stream {stream[:200]!r} was opened with another key: choose another name")
+                raise AccessError(f"stream {clip_name(stream)!r} was opened with another key: choose another name")
             if kind == "frame" and stream in self._key_of:
                 self._limits.count_frame(stream, now_ns)
 

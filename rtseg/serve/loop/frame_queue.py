@@ -19,6 +19,7 @@ from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.latency import Histogram
 from rtseg.serve.timing.loop_load import CapacityError, Gauge
 from rtseg.serve.timing.silence import Vigil
+from rtseg.wire.messages import clip_name
 
 LOG = logging.getLogger("rtseg.serve")
 OVERLOAD_EVERY_NS = 1_000_000_000
@@ -106,7 +107,7 @@ class Batches:
 
     def refuse(self, owner: bytes, name: object, seq: object, error: Exception, *, limited: bool = True) -> None:
         """A message could not be handled: counted, and told to its sender."""
-        known = name[:200] if isinstance(name, str) else None
+        known = clip_name(name) if isinstance(name, str) else None
         stream = self._streams.find(known or "")
         if stream is not None and stream.owner == owner:
             stream.refused += 1

@@ -22,7 +22,7 @@ from rtseg.serve.workers.pending_status import Asked
 from rtseg.serve.workers.stream_backups import KeptStreams
 from rtseg.serve.workers.stream_owners import Claims
 from rtseg.serve.workers.worker_pool import Worker
-from rtseg.wire.messages import MessageError, parse_to_daemon
+from rtseg.wire.messages import MessageError, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 
@@ -107,7 +107,7 @@ class Clients:
         self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
     ) -> bool:
         """Tell a client what was wrong; whether it was said."""
-        return self._outlet.complain(owner, None if name is None else name[:200], seq, error, limited=limited)
+        return self._outlet.complain(owner, None if name is None else clip_name(name), seq, error, limited=limited)
 
     def _frame(self, owner: bytes, name: str, seq: int | None, data: bytes, now_ns: int) -> None:
         kept = self._kept.find(name, owner)
@@ -143,7 +143,7 @@ class Clients:
         if self._kept.find(name) is not None or not isinstance(fps, int | float):
             return True
         try:
-            self._gauge.admit(name[:200], float(fps), self._kept.declared_fps)
+            self._gauge.admit(clip_name(name), float(fps), self._kept.declared_fps)
         except CapacityError as error:
             self._outlet.counters["refused hellos"] += 1
             self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})

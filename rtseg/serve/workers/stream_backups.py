@@ -13,6 +13,7 @@ from typing import Any
 
 from rtseg.config import ServeSettings
 from rtseg.serve.workers import worker_protocol
+from rtseg.wire.messages import clip_name
 
 MAX_ASKED = 4096
 """Hellos and byes that wait for their answer; beyond that the oldest are not asked again when a worker is replaced."""
@@ -108,11 +109,11 @@ class KeptStreams:
         """A hello or a bye is on its way."""
         if len(self._asked) >= MAX_ASKED:
             del self._asked[next(iter(self._asked))]
-        self._asked[owner, kind, name[:200]] = data
+        self._asked[owner, kind, clip_name(name)] = data
 
     def answered(self, owner: bytes, answer: dict[str, Any]) -> None:
         """A worker's answer to a client: what was asked need not be asked again."""
-        kind, name = answer.get("type"), str(answer.get("stream") or "")[:200]
+        kind, name = answer.get("type"), clip_name(str(answer.get("stream") or ""))
         complaint = kind == "error" and answer.get("seq") is None
         if complaint or kind in ("accepted", "refused"):
             self._asked.pop((owner, "hello", name), None)

@@ -23,9 +23,9 @@ from rtseg.serve.access.guard import AccessError, Guard
 from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Gatekeeper
 from rtseg.serve.loop.admission import Admission
 from rtseg.serve.loop.bundle_swap import Swap
-from rtseg.serve.loop.cache_warming import Rehearsal
+from rtseg.serve.loop.cache_warming import CacheWarmer
 from rtseg.serve.loop.frame_queue import Batches
-from rtseg.serve.loop.polling import Waiting
+from rtseg.serve.loop.polling import LoopPoller
 from rtseg.serve.loop.receiver import Entrance
 from rtseg.serve.loop.worker_bundle_swap import WorkerSwap
 from rtseg.serve.monitoring.monitor import Upkeep
@@ -84,7 +84,7 @@ class Daemon:
             predictions = relay.predictions
         places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
         self._streams = Streams(Model(classifier, predictions, places))
-        self._waiting = Waiting(settings, self._router, self._xpub, self._streams)
+        self._poller = LoopPoller(settings, self._router, self._xpub)
         self._guard: Guard | None = None
         if self._gatekeeper is not None:
             self._guard = Guard(self._gatekeeper, settings, self._addresses)
@@ -102,7 +102,7 @@ class Daemon:
         self._batches = Batches(settings, self._streams, self._outlet, self._gauge)
         self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._behind)
         swap = Swap if self._behind is None else WorkerSwap
-        self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._rehearse)
+        self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._warm_caches_with)
         if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
             self._swap.follow(self._behind, relay.number, self._end)
         self.latency = self._batches.latency
@@ -123,21 +123,21 @@ class Daemon:
         """Compile everything that a frame's way needs, and ask the system for what the loop is to have."""
         model = self._streams.model
         model.warm_up()
-        once = Rehearsal(model, self._settings, self._context)
-        once.once()
-        once.close()
+        warmer = CacheWarmer(model, self._settings, self._context)
+        warmer.step_own_frame()
+        warmer.close()
         self._entrance.warm_up()
-        self._rehearse(model)
-        self._waiting.warm_up()
+        self._warm_caches_with(model)
+        self._poller.warm_up()
         if self._grants is not None:
             self._grants.enter()
 
-    def _rehearse(self, model: Model) -> None:
+    def _warm_caches_with(self, model: Model) -> None:
         """What is rehearsed from now on."""
         if self._settings.rehearses:
-            if self._waiting.rehearsal is not None:
-                self._waiting.rehearsal.close()
-            self._waiting.rehearsal = Rehearsal(model, self._settings, self._context)
+            if self._poller.cache_warmer is not None:
+                self._poller.cache_warmer.close()
+            self._poller.cache_warmer = CacheWarmer(model, self._settings, self._context)
 
     def run(self) -> None:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
@@ -189,7 +189,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
-        self._stopping = self._waiting.stopped = True
+        self._stopping = self._poller.stopped = True
 
     def close(self) -> None:
         """Close the sockets, giving what is unsent LINGER_MS, and remove ipc files."""
@@ -240,7 +240,7 @@ class Daemon:
 
     def _turn(self, timeout_ms: int) -> bool:
         """Wait for messages, take those that have come, step a batch; whether there was anything to do."""
-        ready = self._waiting.wait(timeout_ms)
+        ready = self._poller.wait_for_messages(timeout_ms)
         started_ns = time.monotonic_ns()
         if self._router not in ready:
             self._entrance.emptied_ns = started_ns
@@ -251,7 +251,7 @@ class Daemon:
         if self._router in ready and len(self._batches) < self._settings.queue_messages:
             self._entrance.take_what_waits()  # what is not read yet is ZeroMQ's to hold, and its sender's to hear of
         stepped = self._batches.step()
-        worked_ns = self._waiting.worked_ns = time.monotonic_ns()
+        worked_ns = self._poller.worked_ns = time.monotonic_ns()
         self._gauge.add(worked_ns - started_ns, stepped, worked_ns)
         return True
 

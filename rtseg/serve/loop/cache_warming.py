@@ -24,8 +24,8 @@ from rtseg.wire.messages import Hello, frame_message, parse_frame, parse_to_daem
 NAME, OWNER = "rehearsal", b"rehearsal"
 
 
-class Rehearsal:
-    """A stream in a slot of its own, stepped by `once`; takes one of the pool's slots.
+class CacheWarmer:
+    """A stream in a slot of its own, stepped by `step_own_frame`; takes one of the pool's slots.
 
     It comes and goes by sockets that nobody can connect to; what is counted on the way is nobody's.
     """
@@ -52,7 +52,7 @@ class Rehearsal:
         self._packer, self._interval_ns = msgpack.Packer(), stream.interval_ns
         self._seq = 0
 
-    def once(self) -> None:
+    def step_own_frame(self) -> None:
         """A frame's whole way but the network."""
         self._seq += 1
         times = self._seq, self._seq * self._interval_ns

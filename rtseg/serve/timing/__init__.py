@@ -1,6 +1,5 @@
 """Clocks, latencies and deadlines of the loop.
 
-due_frames    When the next frame is due, and so when to be awake and warm for it
 latency       Latency histograms of fixed size
 loop_load     How busy the loop is, and whether one more stream would be too many
 periodic      A task that comes round at an interval: `Periodic`, due or not

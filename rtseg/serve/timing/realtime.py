@@ -40,11 +40,10 @@ class Grants:
     def told(self) -> dict[str, Any]:
         """What was granted, for the ready line and the status."""
         rehearsal = f", rehearsing after {self._settings.rehearse_us} us" if self._settings.rehearse_us else ""
-        awake = f"{self._settings.ahead_us} us before a frame is due, or until " if self._settings.looks_ahead else ""
         return {
             "cores": self._cores,
             "priority": self._priority,
-            "polling": f"busy{rehearsal}" if self._settings.busy_poll else f"asleep until {awake}a message comes",
+            "polling": f"busy{rehearsal}" if self._settings.busy_poll else "asleep until a message comes",
             "garbage": "collected between frames",
         }
 
@@ -88,8 +87,7 @@ class Grants:
     def _ask_for_priority(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
         wanted = self._settings.priority
         if not wanted:
-            polls = self._settings.busy_poll or self._settings.looks_ahead
-            if polls or not self._has_one_core() or not _allows(_BATCH, 0):
+            if self._settings.busy_poll or not self._has_one_core() or not _allows(_BATCH, 0):
                 return "normal"
             # It would take the core away from the loop for every message; this way it takes many at once.
             context.set(zmq.THREAD_SCHED_POLICY, _BATCH)

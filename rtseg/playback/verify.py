@@ -18,7 +18,7 @@ from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_frame, parse_published, unpack
 
@@ -85,7 +85,7 @@ def verify(path: Path, bundle: Path | str | None = None, engine: str | None = No
 
 class _Verification:
     def __init__(self, classifier: Classifier, path: Path) -> None:
-        self._streams = Streams(Model(classifier, ""))
+        self._streams = Streams(ServedModel(classifier, ""))
         self._heads = self._streams.model.heads
         self._model, self._path = classifier.bundle.hash, path
         self._runs: dict[str, _Run] = {}

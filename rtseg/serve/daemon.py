@@ -20,22 +20,22 @@ import zmq
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.inference.classifier import Classifier
 from rtseg.serve.access.guard import AccessError, Guard
-from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Gatekeeper
+from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
 from rtseg.serve.loop.admission import Admission
-from rtseg.serve.loop.bundle_swap import Swap
+from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.cache_warming import CacheWarmer
-from rtseg.serve.loop.frame_queue import Batches
+from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.loop.polling import LoopPoller
-from rtseg.serve.loop.receiver import Entrance
+from rtseg.serve.loop.receiver import Receiver
 from rtseg.serve.loop.worker_bundle_swap import WorkerSwap
 from rtseg.serve.monitoring.monitor import Upkeep
 from rtseg.serve.monitoring.status import Report
 from rtseg.serve.publish.outlet import POLLIN, Outlet
-from rtseg.serve.recording.stream_recording import Tape
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.recording.stream_recording import StreamRecording
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
-from rtseg.serve.timing.loop_load import Gauge
-from rtseg.serve.timing.realtime import Collector, Grants
+from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.timing.realtime import GarbageCollector, LoopPrivileges
 from rtseg.serve.workers.front_link import Behind, RelayedOutlet
 from rtseg.system.shutdown import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
 from rtseg.wire.addresses import bind, remove_ipc_file
@@ -58,21 +58,21 @@ class Daemon:
 
     def __init__(self, classifier: Classifier, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
         self._settings, self._relay = settings, relay
-        self._gauge, self._collector = Gauge(settings.max_load), Collector()
+        self._gauge, self._collector = LoopLoad(settings.max_load), GarbageCollector()
         self._beat_ns = 0
         self._stopping = False
         self._looked_ns = time.monotonic_ns()
         self._context = zmq.Context()
         self._addresses: list[str] = []
-        self._gatekeeper: Gatekeeper | None = None
+        self._gatekeeper: Authenticator | None = None
         self._upkeep: Upkeep | None = None
-        self._tape: Tape | None = None
+        self._tape: StreamRecording | None = None
         self._tape_ns = 0
-        self._grants: Grants | None = None
+        self._grants: LoopPrivileges | None = None
         try:
-            self._grants = Grants(settings, self._context)
+            self._grants = LoopPrivileges(settings, self._context)
             if settings.keys:
-                self._gatekeeper = Gatekeeper(self._context, KeyStore(settings.keys))
+                self._gatekeeper = Authenticator(self._context, KeyStore(settings.keys))
             self._router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
             self._xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
             self._upkeep = Upkeep(settings, self._pieces, "" if relay is None else relay.board)
@@ -83,7 +83,7 @@ class Daemon:
         if relay is not None:
             predictions = relay.predictions
         places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
-        self._streams = Streams(Model(classifier, predictions, places))
+        self._streams = Streams(ServedModel(classifier, predictions, places))
         self._poller = LoopPoller(settings, self._router, self._xpub)
         self._guard: Guard | None = None
         if self._gatekeeper is not None:
@@ -95,13 +95,15 @@ class Daemon:
             outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
             self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self._end, self.stop)
         try:
-            self._tape = self._outlet.tape = Tape(self._streams.model, settings, relay) if settings.record else None
+            self._tape = self._outlet.tape = (
+                StreamRecording(self._streams.model, settings, relay) if settings.record else None
+            )
         except BaseException:
             self.close()
             raise
-        self._batches = Batches(settings, self._streams, self._outlet, self._gauge)
+        self._batches = FrameQueue(settings, self._streams, self._outlet, self._gauge)
         self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._behind)
-        swap = Swap if self._behind is None else WorkerSwap
+        swap = BundleSwap if self._behind is None else WorkerSwap
         self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._warm_caches_with)
         if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
             self._swap.follow(self._behind, relay.number, self._end)
@@ -109,7 +111,7 @@ class Daemon:
         keys = None if self._gatekeeper is None or self._guard is None else (self._gatekeeper, self._guard)
         parts = self._streams, self._outlet, self.latency, self._gauge
         self._report = Report(settings, *parts, lambda: self.granted, keys)
-        self._entrance = Entrance(
+        self._entrance = Receiver(
             *(self._router, self._streams, self._batches, self._outlet, self._take, settings),
             *(self._guard, self._behind),
         )
@@ -132,7 +134,7 @@ class Daemon:
         if self._grants is not None:
             self._grants.enter()
 
-    def _warm_caches_with(self, model: Model) -> None:
+    def _warm_caches_with(self, model: ServedModel) -> None:
         """What is rehearsed from now on."""
         if self._settings.rehearses:
             if self._poller.cache_warmer is not None:

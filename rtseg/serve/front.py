@@ -27,7 +27,7 @@ from rtseg.serve.monitoring.merge import Sums
 from rtseg.serve.monitoring.monitor import Upkeep
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import finish_all
-from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.bundle_rollout import Together
 from rtseg.serve.workers.front_sockets import Doors, all_of
@@ -54,7 +54,7 @@ class Front:
         self._stopping = False
         self._kept = KeptStreams(settings)
         self._asked = Asked()
-        self._gauge, self._past = Gauge(settings.max_load), Sums()
+        self._gauge, self._past = LoopLoad(settings.max_load), Sums()
         self._crew: Crew | None = None
         self._upkeep: Upkeep | None = None
         self._doors: Doors | None = None

@@ -16,8 +16,8 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.access.rate_limits import Limits
-from rtseg.serve.access.zap import Gatekeeper
+from rtseg.serve.access.rate_limits import RateLimits
+from rtseg.serve.access.zap import Authenticator
 from rtseg.wire.keys import Grant
 from rtseg.wire.messages import clip_name
 
@@ -36,9 +36,9 @@ class Guard:
     addresses: those that the daemon's sockets are bound to. ignored: messages of revoked keys that were dropped.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, settings: ServeSettings, addresses: Iterable[str]) -> None:
+    def __init__(self, gatekeeper: Authenticator, settings: ServeSettings, addresses: Iterable[str]) -> None:
         self._addresses = tuple(addresses)
-        self._gatekeeper, self._limits = gatekeeper, Limits(settings)
+        self._gatekeeper, self._limits = gatekeeper, RateLimits(settings)
         self._seen = gatekeeper.changes
         self._sender: Grant | None = None  # of the message in hand
         self._key_of: dict[str, str] = {}  # open stream -> public half

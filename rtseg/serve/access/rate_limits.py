@@ -13,7 +13,7 @@ class LimitError(ServeError):
     """More than a key or a stream may have."""
 
 
-class Limits:
+class RateLimits:
     """Streams per key, and frames per second and stream."""
 
     def __init__(self, settings: ServeSettings) -> None:

@@ -30,7 +30,7 @@ _ENDPOINT = "inproc://zeromq.zap.01"
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
-class Gatekeeper:
+class Authenticator:
     """Lets the keys of a store in, and follows its changes.
 
     grants: public half -> what it may do; replaced as a whole, so that another thread may read it. changes: how often

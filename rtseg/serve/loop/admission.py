@@ -10,7 +10,7 @@ from rtseg.serve.access.guard import Guard
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import same_source
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
-from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.workers.front_link import Behind
 from rtseg.wire.messages import Hello, parse_bye, parse_frame, unpack
 
@@ -21,7 +21,7 @@ class Admission:
     """Opens and ends a daemon's streams. behind: a worker's dealings with its front."""
 
     def __init__(
-        self, streams: Streams, outlet: Outlet, gauge: Gauge, guard: Guard | None, behind: Behind | None
+        self, streams: Streams, outlet: Outlet, gauge: LoopLoad, guard: Guard | None, behind: Behind | None
     ) -> None:
         self._streams, self._outlet, self._gauge = streams, outlet, gauge
         self._guard, self._behind = guard, behind

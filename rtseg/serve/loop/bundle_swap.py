@@ -16,8 +16,8 @@ from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.streams.bundle_loader import Loader, LoadRequest
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.bundle_loader import BundleLoader, LoadRequest
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
 from rtseg.wire.messages import parse_load
 
@@ -26,7 +26,7 @@ Points = NDArray[np.intp] | None
 """Where a model finds its points among a stream's (`Streams.check`)."""
 
 
-class Swap:
+class BundleSwap:
     """Loads bundles and lets them answer. step_all: the daemon's; adopted: called with a model for all streams."""
 
     def __init__(
@@ -35,11 +35,11 @@ class Swap:
         streams: Streams,
         outlet: Outlet,
         step_all: Callable[[], None],
-        adopted: Callable[[Model], None],
+        adopted: Callable[[ServedModel], None],
     ) -> None:
         self._streams, self._outlet = streams, outlet
         self._step_all, self._adopted = step_all, adopted
-        self._loader = Loader(settings, streams.model.served.predictions)
+        self._loader = BundleLoader(settings, streams.model.served.predictions)
 
     def ask(self, owner: bytes, message: dict[str, Any], by: str) -> None:
         """Begin to load what a message asks for. by: for the log, who asked. Raises ServeError where it can't begin."""
@@ -55,7 +55,7 @@ class Swap:
         if done is not None:
             self._put(*done)
 
-    def _put(self, request: LoadRequest, result: Model | Exception) -> None:
+    def _put(self, request: LoadRequest, result: ServedModel | Exception) -> None:
         """Let a loaded model answer: from the next frame on, for one stream or for all and those to come."""
         try:
             if isinstance(result, Exception):
@@ -72,7 +72,7 @@ class Swap:
         about = {"stream": request.stream, "streams": [stream.name for stream in streams]}
         self._outlet.answer(request.owner, {"type": "loaded", **about, **result.served.to_fields()})
 
-    def _adopt(self, only: str | None, model: Model, places: list[tuple[Stream, Points]]) -> None:
+    def _adopt(self, only: str | None, model: ServedModel, places: list[tuple[Stream, Points]]) -> None:
         """Let it answer these streams, and where not `only` one of them changes all those to come."""
         self._step_all()  # frames that wait are in the old model's order of points
         for stream, index in places:

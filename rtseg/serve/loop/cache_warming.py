@@ -13,12 +13,12 @@ import numpy as np
 import zmq
 
 from rtseg.config import ServeSettings
-from rtseg.serve.loop.frame_queue import Batches
-from rtseg.serve.loop.receiver import Entrance
+from rtseg.serve.loop.frame_queue import FrameQueue
+from rtseg.serve.loop.receiver import Receiver
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
-from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.wire.messages import Hello, frame_message, parse_frame, parse_to_daemon
 
 NAME, OWNER = "rehearsal", b"rehearsal"
@@ -30,7 +30,7 @@ class CacheWarmer:
     It comes and goes by sockets that nobody can connect to; what is counted on the way is nobody's.
     """
 
-    def __init__(self, model: Model, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, model: ServedModel, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         skeleton = model.bundle.skeleton
         self._streams = Streams(model)
         stream = self._stream = self._streams.open(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
@@ -42,9 +42,9 @@ class CacheWarmer:
         self._camera.connect(address)
         outlet = Outlet(door, xpub)
         stream.heard, stream.heard_at = True, 0  # the outlet has heard of no subscription
-        self._batches = Batches(settings, self._streams, outlet, Gauge(0.0))
+        self._batches = FrameQueue(settings, self._streams, outlet, LoopLoad(0.0))
         take = partial(_take, self._streams, self._batches)
-        self._entrance = Entrance(door, self._streams, self._batches, outlet, take, settings)
+        self._entrance = Receiver(door, self._streams, self._batches, outlet, take, settings)
         x0, y0, x1, y1 = model.bundle.arena
         rng = np.random.default_rng(0)
         points = rng.uniform((x0, y0), (x1, y1), (*skeleton.shape, 2)).astype("<f4")
@@ -67,7 +67,7 @@ class CacheWarmer:
             socket.close(linger=0)
 
 
-def _take(streams: Streams, batches: Batches, owner: bytes, data: bytes, t_recv_ns: int) -> None:
+def _take(streams: Streams, batches: FrameQueue, owner: bytes, data: bytes, t_recv_ns: int) -> None:
     """Where messages come one by one."""
     wire = parse_frame(parse_to_daemon(data)[1])
     stream = streams.of(owner, wire.stream)

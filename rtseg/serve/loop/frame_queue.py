@@ -17,8 +17,8 @@ from rtseg.inference.predictions import Prediction
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.latency import Histogram
-from rtseg.serve.timing.loop_load import CapacityError, Gauge
-from rtseg.serve.timing.silence import Vigil
+from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
+from rtseg.serve.timing.silence import SilenceWatch
 from rtseg.wire.messages import clip_name
 
 LOG = logging.getLogger("rtseg.serve")
@@ -27,16 +27,16 @@ _Waiting = tuple[Stream, Frame, int, int, bytes]
 """A frame with the times of its receipt and of its decoding, and as it came."""
 
 
-class Batches:
+class FrameQueue:
     """The queue of frames, and the step. latency: `decode` of a frame, `step` and `publish` of a batch."""
 
-    def __init__(self, settings: ServeSettings, streams: Streams, outlet: Outlet, gauge: Gauge) -> None:
+    def __init__(self, settings: ServeSettings, streams: Streams, outlet: Outlet, gauge: LoopLoad) -> None:
         self._backlog_frames, self._max_batch = settings.backlog_frames, settings.max_batch
         self._many, self._crowded = max(1, settings.backlog_frames // 2), 0
         self._streams, self._outlet, self._gauge = streams, outlet, gauge
         self._counters = outlet.counters
         self._queue: deque[_Waiting] = deque()
-        self.vigil: Vigil[Stream] = Vigil()
+        self.vigil: SilenceWatch[Stream] = SilenceWatch()
         self._decode, self._step, self._publish = Histogram(), Histogram(), Histogram()
         self.latency = {"decode": self._decode, "step": self._step, "publish": self._publish, "total": outlet.total}
 

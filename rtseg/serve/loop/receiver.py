@@ -15,7 +15,7 @@ from rtseg.compiled.libzmq import addresses
 from rtseg.config import ServeSettings
 from rtseg.frames.frame import Frame
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.loop.frame_queue import Batches
+from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.publish.outlet import POLLIN, Outlet
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers.front_link import Behind
@@ -26,7 +26,7 @@ TAKEN_AT_ONCE = 4
 """Messages read before the next batch is stepped, in batches: when a frame came is known as soon as it came."""
 
 
-class Entrance:
+class Receiver:
     """Stands between a ROUTER socket and a queue of frames.
 
     take: whatever is no plain frame of an open stream; the sender's routing id, the bytes, when they came. emptied_ns:
@@ -37,7 +37,7 @@ class Entrance:
         self,
         router: zmq.Socket[bytes],
         streams: Streams,
-        batches: Batches,
+        batches: FrameQueue,
         outlet: Outlet,
         take: Callable[[bytes, bytes, int], None],
         settings: ServeSettings,

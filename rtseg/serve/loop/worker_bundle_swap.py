@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import RtsegError, ServeError
-from rtseg.serve.loop.bundle_swap import Points, Swap
+from rtseg.serve.loop.bundle_swap import BundleSwap, Points
 from rtseg.serve.streams.bundle_loader import LoadRequest
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.front_link import Behind, RelayedOutlet
@@ -21,7 +21,7 @@ from rtseg.serve.workers.front_link import Behind, RelayedOutlet
 LOG = logging.getLogger("rtseg.serve")
 
 
-class WorkerSwap(Swap):
+class WorkerSwap(BundleSwap):
     """Obeys a front. number: this worker's; end: the daemon's, for a stream that the new bundle can't serve."""
 
     _outlet: RelayedOutlet
@@ -30,7 +30,7 @@ class WorkerSwap(Swap):
         """To be called once, before anything else."""
         self._behind, self._number, self._end = behind, number, end
         self._load = 0  # the one that the front waits for
-        self._loaded: Model | None = None
+        self._loaded: ServedModel | None = None
         behind.swap = self.hear
 
     def hear(self, message: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ class WorkerSwap(Swap):
             if message["type"] == "commit" and model is not None:
                 self._take(model)
 
-    def _put(self, request: LoadRequest, result: Model | Exception) -> None:
+    def _put(self, request: LoadRequest, result: ServedModel | Exception) -> None:
         """It is loaded: the front decides."""
         if not self._load:
             return
@@ -64,7 +64,7 @@ class WorkerSwap(Swap):
             self._loaded, served = result, result.served.to_fields()
         self._outlet.tell_front(worker_protocol.prepared(self._load, self._number, served, error))
 
-    def _take(self, model: Model) -> None:
+    def _take(self, model: ServedModel) -> None:
         places: list[tuple[Stream, Points]] = []
         for stream in self._streams:
             try:

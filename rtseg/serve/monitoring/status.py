@@ -9,18 +9,18 @@ from typing import Any
 import rtseg
 from rtseg.config import ServeSettings
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.zap import Gatekeeper
+from rtseg.serve.access.zap import Authenticator
 from rtseg.serve.monitoring.shared_status import stream_counts
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.latency import Histogram
-from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.loop_load import LoopLoad
 
 STREAMS_A_PIECE = 16
 
 
 class Report:
-    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: of `realtime.Grants`."""
+    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: of `realtime.LoopPrivileges`."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class Report:
         streams: Streams,
         outlet: Outlet,
         latency: Mapping[str, Histogram],
-        gauge: Gauge,
+        gauge: LoopLoad,
         granted: Callable[[], dict[str, Any]],
-        keys: tuple[Gatekeeper, Guard] | None,
+        keys: tuple[Authenticator, Guard] | None,
     ) -> None:
         self._settings, self._streams, self._outlet, self._latency = settings, streams, outlet, latency
         self._gauge, self._granted, self._keys = gauge, granted, keys

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rtseg.compiled import array_tables, cache_stamps, libzmq
 from rtseg.compiled.libzmq import CLOCK, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
 from rtseg.inference.predictions import Answers, Prediction, Quality
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire import prediction_packer
 from rtseg.wire.prediction_packer import MOST_PREFIX_BYTES, pack
@@ -44,7 +44,7 @@ class Sent(NamedTuple):
     t_pub_ns: int
 
 
-class Outgoing:
+class BatchSender:
     """The answers that are to leave. xpub: the subscribers' socket, None where every answer is handed back."""
 
     def __init__(self, xpub: zmq.Socket[bytes] | None) -> None:
@@ -95,7 +95,7 @@ class Outgoing:
             start = stop
         return told, took, late
 
-    def _send(self, start: int, stop: int, answers: Answers, model: Model) -> tuple[int, int, bool]:
+    def _send(self, start: int, stop: int, answers: Answers, model: ServedModel) -> tuple[int, int, bool]:
         self._room((stop - start) * (model.packing.most + MOST_PREFIX_BYTES))
         n_late, used, all_sent = _dispatch(
             self._handle,

@@ -16,8 +16,8 @@ import zmq
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.publish.batch_sender import ROWS, Outgoing
-from rtseg.serve.recording.stream_recording import Tape
+from rtseg.serve.publish.batch_sender import ROWS, BatchSender
+from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
 from rtseg.wire.messages import VERSION, Served
@@ -40,7 +40,7 @@ class Outlet:
         self._router, self._xpub, self._guard = router, xpub, guard
         self._packer = msgpack.Packer()
         self._outgoing = self._way_out()
-        self.tape: Tape | None = None
+        self.tape: StreamRecording | None = None
         self._subscriptions = 0
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
@@ -80,8 +80,8 @@ class Outlet:
         if late:
             self.counters["late answers"] += late
 
-    def _way_out(self) -> Outgoing:
-        return Outgoing(self._xpub)
+    def _way_out(self) -> BatchSender:
+        return BatchSender(self._xpub)
 
     def _is_heard(self, stream: Stream) -> bool:
         """Whether anybody has subscribed to the stream's topic or to a beginning of it."""

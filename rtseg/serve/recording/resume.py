@@ -29,7 +29,7 @@ WAIT_S = 5.0
 
 
 @dataclass(eq=False)
-class Past:
+class ResumableStream:
     """One stream that was open when its daemon ended.
 
     state: its last snapshot, None for one that began with `frames`. opened_ns, number: when it was opened, and the
@@ -53,15 +53,15 @@ class Past:
         return [(n, data) for n, data in enumerate(self.earlier + self.answers, first) if n > number]
 
 
-def read_pasts(
+def read_resumable_streams(
     folder: Path, since_ns: int, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
-) -> dict[str, Past]:
+) -> dict[str, ResumableStream]:
     """The streams that were open at the end of the folder's recordings and had a frame since `since_ns` (since 1970).
 
     wanted: which files count, by their sessions' metadata. A file that its writer could not finish is finished first.
     One that cannot be read is left out, with a warning.
     """
-    pasts: dict[str, Past] = {}
+    pasts: dict[str, ResumableStream] = {}
     for path in _files(folder, since_ns):
         try:
             with RecordingFile(path) as file:
@@ -99,7 +99,7 @@ def same_source(one: Hello, other: Hello) -> bool:
     return _description(one) == _description(other)
 
 
-def bring_back(stream: Stream, past: Past) -> list[bytes]:
+def restore_stream(stream: Stream, past: ResumableStream) -> list[bytes]:
     """Put a fresh stream where it stood, and return the frames that are still to be answered, as they came.
 
     Raises RtsegError where its snapshot is of another model or engine.
@@ -110,7 +110,7 @@ def bring_back(stream: Stream, past: Past) -> list[bytes]:
     return [data for _, data in past.frames[done:]]
 
 
-def rewind(stream: Stream, past: Past) -> int:
+def rewind(stream: Stream, past: ResumableStream) -> int:
     """Put a fresh stream to where `past.frames` begin; how many of these are answered in the recording, wholly.
 
     Raises RtsegError where its snapshot is of another model or engine.
@@ -144,7 +144,7 @@ def _finish(path: Path, session: dict[str, str]) -> None:
             unbegun.write(mcap_records.end())
 
 
-def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> None:
+def _note(pasts: dict[str, ResumableStream], path: Path, told: Told, offset_ns: int) -> None:
     if told.topic == "frames":
         past = pasts.get(_stream_of(path, told))
         if past is not None:
@@ -160,20 +160,20 @@ def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> Non
         last_ns = told.log_ns if before is None else before.last_ns
         place = message.get("opened_ns", 0), message.get("answers", 0)
         hello = Hello.from_message(message["hello"])
-        past = pasts[message["stream"]] = Past(hello, message["state"], *place, last_ns=last_ns)
+        past = pasts[message["stream"]] = ResumableStream(hello, message["state"], *place, last_ns=last_ns)
         if before is not None and before.opened_ns == past.opened_ns:
             past.earlier = before.earlier + before.answers
     elif told.topic == "events":
         _note_event(pasts, unpacked(path, told.data), told.log_ns, offset_ns)
 
 
-def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int, offset_ns: int) -> None:
+def _note_event(pasts: dict[str, ResumableStream], event: dict[str, Any], log_ns: int, offset_ns: int) -> None:
     kind, stream = event.get("type"), str(event.get("stream"))
     if kind == "hello":
         plain = {key: value for key, value in event.items() if key != "resumed"}
         if not event.get("resumed"):  # otherwise its snapshot follows
             opened_ns = log_ns - offset_ns  # where its answers' numbers begin as well
-            pasts[stream] = Past(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
+            pasts[stream] = ResumableStream(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
     elif kind == "closed":
         pasts.pop(stream, None)
     elif kind == LOST:
@@ -188,7 +188,7 @@ def _description(hello: Hello) -> tuple[Any, ...]:
     return hello.skeleton, hello.fps, hello.clock, hello.arena, hello.names
 
 
-def open_streams(pasts: dict[str, Past]) -> Iterator[str]:
+def open_streams(pasts: dict[str, ResumableStream]) -> Iterator[str]:
     """For the log: each stream and how much of it there is to step again."""
     for name, past in pasts.items():
         yield f"{name!r} ({len(past.frames)} frames since its last snapshot)"

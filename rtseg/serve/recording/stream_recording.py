@@ -24,37 +24,43 @@ import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import RtsegError
 from rtseg.recorder.recorder import Recorder
-from rtseg.serve.recording.resume import Past, bring_back, open_streams, read_pasts, same_source
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.recording.resume import (
+    ResumableStream,
+    open_streams,
+    read_resumable_streams,
+    restore_stream,
+    same_source,
+)
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire.messages import parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 
 
-class Tape:
+class StreamRecording:
     """A daemon's recording, and the streams of the ones before it that may come back.
 
     relay: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
     """
 
-    def __init__(self, model: Model, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
+    def __init__(self, model: ServedModel, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
         folder = Path(settings.record)
         self._idle_ns = int(settings.idle_timeout_s * 1e9)
-        self._pasts: dict[str, Past] = {}
+        self._pasts: dict[str, ResumableStream] = {}
         if settings.resume:
             # A stream that has been silent for longer would have been closed had the daemon lived.
             # Other workers of this run are writing theirs.
             wanted = (lambda session: True) if relay is None else relay.may_read
-            self._pasts = read_pasts(folder, time.time_ns() - self._idle_ns, wanted)
+            self._pasts = read_resumable_streams(folder, time.time_ns() - self._idle_ns, wanted)
             LOG.info("streams that may be resumed: %s", ", ".join(open_streams(self._pasts)) or "none")
         about, name = _about(model, settings), ""
-        self._replaced: dict[str, Past] = {}
+        self._replaced: dict[str, ResumableStream] = {}
         if relay is not None:
             about |= relay.about()
             name = f"-w{relay.number}"
             if relay.replaces:
-                self._replaced = read_pasts(folder, relay.since_ns, relay.is_own)
+                self._replaced = read_resumable_streams(folder, relay.since_ns, relay.is_own)
         self._recorder = Recorder(folder, about, settings, name)
         self.frame, self.prediction, self.event = (
             self._recorder.frame,
@@ -73,7 +79,7 @@ class Tape:
         hello = stream.hello.to_message()
         if past is not None:
             try:
-                waiting = bring_back(stream, past)
+                waiting = restore_stream(stream, past)
             except RtsegError as error:
                 LOG.warning("stream %r begins afresh: %s", stream.name, error)
                 stream.session.reset()
@@ -142,7 +148,7 @@ def _last_seq(stream: Stream, waiting: list[bytes]) -> int | None:
     return max(seqs, default=None)
 
 
-def _about(model: Model, settings: ServeSettings) -> dict[str, str]:
+def _about(model: ServedModel, settings: ServeSettings) -> dict[str, str]:
     """The session's metadata: model, engine, versions, machine, settings."""
     bundle, served = model.bundle, model.served
     plain: Iterable[tuple[str, Any]] = asdict(settings).items()

@@ -22,7 +22,7 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.inference.predictions import Prediction
 from rtseg.inference.session import Session
 from rtseg.recordings.recording import Recording
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.timing.source_clock import SourceClock
 from rtseg.wire.messages import FLOAT32, FrameMessage, Hello
 
@@ -52,7 +52,7 @@ class Stream:
     name: str
     owner: bytes
     hello: Hello
-    model: Model
+    model: ServedModel
     session: Session
     shape: tuple[int, int]
     points: NDArray[np.intp] | None
@@ -80,7 +80,7 @@ class Stream:
     closed: bool = False
     _recv_ns: deque[tuple[int, int]] = field(default_factory=deque)  # of frames that a lookahead has not answered yet
 
-    def answered_by(self, model: Model) -> None:
+    def answered_by(self, model: ServedModel) -> None:
         """This model answers it from here on."""
         self.model, self.lookahead_frames = model, model.bundle.lookahead_frames
         self.prefix = model.packing.prefix(self.name)
@@ -129,7 +129,7 @@ class Stream:
 class Streams:
     """All open streams of one daemon. model: what answers those that are opened from now on."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ServedModel) -> None:
         self.model = model
         self._open: dict[str, Stream] = {}
         self._by_topic: dict[bytes, Stream] = {}
@@ -160,7 +160,7 @@ class Streams:
             return None
         return stream
 
-    def check(self, hello: Hello, model: Model | None = None) -> NDArray[np.intp] | None:
+    def check(self, hello: Hello, model: ServedModel | None = None) -> NDArray[np.intp] | None:
         """Index of the model's points among the source's, None where they are the same.
 
         model: another one than for new streams. Raises SkeletonError or RateError where it cannot serve this stream.
@@ -172,7 +172,7 @@ class Streams:
             bundle.check_rate(hello.fps, f"stream {hello.stream!r}")
         return match_points(bundle.skeleton, hello.skeleton, hello.names)
 
-    def check_swap(self, stream: Stream, model: Model) -> NDArray[np.intp] | None:
+    def check_swap(self, stream: Stream, model: ServedModel) -> NDArray[np.intp] | None:
         """The same for an open stream that another model is to answer. Raises StreamError besides."""
         points = self.check(stream.hello, model)
         # Between two frames of the camera stands one in the old model's order of points.
@@ -210,7 +210,11 @@ class Streams:
         return stream
 
     def swap(
-        self, stream: Stream, model: Model, points: NDArray[np.intp] | None, publish: Callable[[list[Prediction]], None]
+        self,
+        stream: Stream,
+        model: ServedModel,
+        points: NDArray[np.intp] | None,
+        publish: Callable[[list[Prediction]], None],
     ) -> None:
         """Let `model` answer this stream from its next frame on; points: as `check` gave them.
 

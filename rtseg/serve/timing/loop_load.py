@@ -19,7 +19,7 @@ class CapacityError(ServeError):
     """One stream more than the daemon can serve in time."""
 
 
-class Gauge:
+class LoopLoad:
     """The loop's load. max_load: share of the time from which on hellos are refused; 0 = never."""
 
     def __init__(self, max_load: float) -> None:

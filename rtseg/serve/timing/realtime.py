@@ -24,7 +24,7 @@ OVERDUE = 100_000
 """Objects since the last collection from which on it does not wait for a quiet moment."""
 
 
-class Grants:
+class LoopPrivileges:
     """Applies the settings `cpus`, `priority` and `busy_poll`: to a context's threads at once, to the loop by `enter`.
 
     To be made before the context has sockets. Raises ServeError for a core that is not there or not allowed; a priority
@@ -117,7 +117,7 @@ def _allows(policy: int, priority: int) -> bool:
     return True
 
 
-class Collector:
+class GarbageCollector:
     """Garbage collection at moments of the loop's choice. Reads no clock."""
 
     def __init__(self) -> None:

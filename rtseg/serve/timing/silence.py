@@ -26,7 +26,7 @@ class Watched(Protocol):
 S = TypeVar("S", bound=Watched)
 
 
-class Vigil(Generic[S]):
+class SilenceWatch(Generic[S]):
     """The streams that are expected to send."""
 
     def __init__(self) -> None:

@@ -16,9 +16,9 @@ import zmq
 
 from rtseg.config import WorkerPlace
 from rtseg.errors import RtsegError
-from rtseg.serve.publish.batch_sender import Outgoing
+from rtseg.serve.publish.batch_sender import BatchSender
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.recording.resume import Past, rewind
+from rtseg.serve.recording.resume import ResumableStream, rewind
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.worker_protocol import NOBODY, RELAY
@@ -38,8 +38,8 @@ class RelayedOutlet(Outlet):
     muted = False
     """While a stream is put where it stood: what it says then has been said."""
 
-    def _way_out(self) -> Outgoing:
-        return Outgoing(None)  # all of it goes the front's way
+    def _way_out(self) -> BatchSender:
+        return BatchSender(None)  # all of it goes the front's way
 
     def send_all(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
         """What subscribers are to hear."""
@@ -216,7 +216,9 @@ class Behind:
             self._step_all()  # one by one: nothing is left out for a backlog
 
 
-def _newer(frames: Sequence[tuple[int, bytes]], past: Past, last_seq: int | None) -> Iterator[tuple[int, bytes]]:
+def _newer(
+    frames: Sequence[tuple[int, bytes]], past: ResumableStream, last_seq: int | None
+) -> Iterator[tuple[int, bytes]]:
     """Of the frames that a front kept those that came after the recording's.
 
     What is older and not recorded, the worker before refused or left out. last_seq: of the state that `past` has.

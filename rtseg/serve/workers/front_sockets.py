@@ -14,7 +14,7 @@ import zmq
 from rtseg.compiled.libzmq import addresses
 from rtseg.config import ServeSettings
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Gatekeeper
+from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
 from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.batch_receiver import NO_POINTS, Intake
@@ -34,11 +34,11 @@ class Doors:
         self._settings = settings
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._addresses: list[str] = []
-        self._gatekeeper: Gatekeeper | None = None
+        self._gatekeeper: Authenticator | None = None
         self.guard: Guard | None = None
         try:
             if settings.keys:
-                self._gatekeeper = Gatekeeper(self._context, KeyStore(settings.keys))
+                self._gatekeeper = Authenticator(self._context, KeyStore(settings.keys))
             self.router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
             self.xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
             if self._gatekeeper is not None:

@@ -15,7 +15,7 @@ from rtseg.errors import RtsegError, ServeError
 from rtseg.serve.access.guard import AccessError
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import StreamError
-from rtseg.serve.timing.loop_load import CapacityError, Gauge
+from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.bundle_rollout import Together
 from rtseg.serve.workers.pending_status import Asked
@@ -38,7 +38,7 @@ class Clients:
         kept: KeptStreams,
         asked: Asked,
         claims: Claims,
-        gauge: Gauge,
+        gauge: LoopLoad,
         together: Together,
         stop: Callable[[], None],
     ) -> None:

@@ -21,7 +21,7 @@ from rtseg.client import Publisher, Subscriber, ask_load, ask_status, ask_stop
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
-from rtseg.serve.access.rate_limits import LimitError, Limits
+from rtseg.serve.access.rate_limits import LimitError, RateLimits
 from rtseg.wire.keys import ClientKey, KeyFileError, KeyStore, make_key_file, read_client_key
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, REPO, Child, daemon, frame_of, random_walk
@@ -183,7 +183,7 @@ def test_a_damaged_grant_lets_nobody_in_and_the_others_stay(tmp_path: Path) -> N
 
 
 def test_a_rate_is_a_bucket_that_fills_again() -> None:
-    limits = Limits(ServeSettings(max_frames_per_s=10.0, max_streams_per_key=1))
+    limits = RateLimits(ServeSettings(max_frames_per_s=10.0, max_streams_per_key=1))
     limits.opened("k", "s")
     for _ in range(10):
         limits.count_frame("s", 0)

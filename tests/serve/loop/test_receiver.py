@@ -16,12 +16,12 @@ from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Quality
 from rtseg.serve.loop import receiver
-from rtseg.serve.loop.frame_queue import Batches
-from rtseg.serve.loop.receiver import Entrance
+from rtseg.serve.loop.frame_queue import FrameQueue
+from rtseg.serve.loop.receiver import Receiver
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
-from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.wire.messages import Hello, parse_frame, parse_to_daemon
 from tests.live import frame_of, random_walk
 
@@ -46,13 +46,17 @@ class Room:
         self.camera.connect(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
         self.ear.subscribe(b"cage")
         self.ear.connect(f"tcp://127.0.0.1:{xpub.bind_to_random_port('tcp://127.0.0.1')}")
-        self.router, self.streams, self.others = router, Streams(Model(classifier, "tcp://nowhere")), list[bytes]()
+        self.router, self.streams, self.others = (
+            router,
+            Streams(ServedModel(classifier, "tcp://nowhere")),
+            list[bytes](),
+        )
         outlet = Outlet(router, xpub)
-        self.batches = Batches(SETTINGS, self.streams, outlet, Gauge(0.0))
+        self.batches = FrameQueue(SETTINGS, self.streams, outlet, LoopLoad(0.0))
         for name, skeleton in (("cage1", MICE7), ("cage2", REVERSED)):
             hello = Hello(name, skeleton, 30.0)
             self.streams.open(b"camera", hello, self.streams.check(hello), 1)
-        self.entrance = Entrance(router, self.streams, self.batches, outlet, self.take, SETTINGS)
+        self.entrance = Receiver(router, self.streams, self.batches, outlet, self.take, SETTINGS)
         assert xpub.poll(10_000)
         outlet.hear_subscriptions(lambda _: self.streams.model.served)
         assert self.ear.recv_multipart()[0] == b"cage"

@@ -15,8 +15,8 @@ import zmq
 from rtseg.compiled.libzmq import addresses
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Answers, Prediction, Quality
-from rtseg.serve.publish.batch_sender import ROWS, Outgoing
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.publish.batch_sender import ROWS, BatchSender
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_published
 
@@ -26,7 +26,7 @@ NAMES = "cage1", "Käfig 2"
 
 @pytest.fixture(scope="module")
 def streams(tiny_bundle: Path) -> list[Stream]:
-    model = Model(load(tiny_bundle, capacity=4), "tcp://nowhere")
+    model = ServedModel(load(tiny_bundle, capacity=4), "tcp://nowhere")
     opened = Streams(model)
     hellos = [Hello(name, model.bundle.skeleton, model.bundle.fps) for name in NAMES]
     return [opened.open(b"owner", hello, None, 1) for hello in hellos]
@@ -61,7 +61,9 @@ def answers_of(stream: Stream, n: int, seed: int = 0) -> Answers:
     return Answers(rng.random((n, n_outputs), dtype=np.float32), labels, flags[0], flags[1])
 
 
-def add(outgoing: Outgoing, stream: Stream, answers: Answers, row: int, t_recv_ns: int, *, heard: bool = True) -> None:
+def add(
+    outgoing: BatchSender, stream: Stream, answers: Answers, row: int, t_recv_ns: int, *, heard: bool = True
+) -> None:
     stream.answers += 1
     prediction = Prediction(stream.name, 100 + row, 7 * row, int(Quality.WARMING_UP), answers, row)
     outgoing.add(stream, prediction, t_recv_ns, heard=heard)
@@ -74,7 +76,7 @@ def parsed(data: bytes) -> PredictionMessage:
 
 
 def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> None:
-    outgoing, answers = Outgoing(None), answers_of(streams[0], 5)
+    outgoing, answers = BatchSender(None), answers_of(streams[0], 5)
     now_ns = time.monotonic_ns()
     for row in (3, 0, 4):
         add(outgoing, streams[row % 2], answers, row, now_ns - (2 * 10**9 if row == 4 else 0))
@@ -100,7 +102,7 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
 @needs_libzmq
 def test_what_is_sent_is_what_is_handed_back(streams: list[Stream], xpub: zmq.Socket[Any]) -> None:
     xpub.sndhwm = 0
-    hears, outgoing = subscriber(xpub), Outgoing(xpub)
+    hears, outgoing = subscriber(xpub), BatchSender(xpub)
     groups = [answers_of(streams[0], ROWS // 2, seed) for seed in (0, 1)]
     wanted = []
     for i in range(ROWS):
@@ -118,7 +120,7 @@ def test_what_is_sent_is_what_is_handed_back(streams: list[Stream], xpub: zmq.So
 
 @needs_libzmq
 def test_a_full_queue_loses_nothing(streams: list[Stream], xpub: zmq.Socket[Any]) -> None:
-    hears, outgoing, answers = subscriber(xpub, depth=4), Outgoing(xpub), answers_of(streams[0], 64)
+    hears, outgoing, answers = subscriber(xpub, depth=4), BatchSender(xpub), answers_of(streams[0], 64)
     for row in range(64):
         add(outgoing, streams[0], answers, row, 5)
     told, _, _ = outgoing.flush(wanted=False)

@@ -10,7 +10,7 @@ from rtseg.config import ServeSettings
 from rtseg.frames.skeleton import MICE7
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.recorder import Recorder
-from rtseg.serve.recording.resume import finish_all, read_pasts
+from rtseg.serve.recording.resume import finish_all, read_resumable_streams
 from rtseg.wire.messages import Hello
 
 HELLO = Hello("cage1", MICE7, 30.0).to_message()
@@ -47,7 +47,7 @@ def test_answers_before_the_last_state_are_at_hand(tmp_path: Path) -> None:
     recorder.close()
     with RecordingFile(recorder.file) as file:
         assert next(file.recent()).topic == "snapshots"
-    past = read_pasts(tmp_path, 0)["cage1"]
+    past = read_resumable_streams(tmp_path, 0)["cage1"]
     assert (past.state, past.number, len(past.frames)) == (b"after 13", OPENED_NS + 14, 2)
     unheard = past.answers_after(OPENED_NS + 3)
     assert unheard == [(OPENED_NS + seq + 1, answer(seq)) for seq in range(3, 16)]
@@ -62,12 +62,12 @@ def test_a_second_kill_leaves_them_at_hand(tmp_path: Path) -> None:
     second = Recorder(tmp_path, {}, ServeSettings(), "-w0")
     second.opened(HELLO, OPENED_NS + 5, resumed=True)
     second.close()  # killed before it had noted the state
-    assert len(read_pasts(tmp_path, 0)["cage1"].frames) == 5
+    assert len(read_resumable_streams(tmp_path, 0)["cage1"].frames) == 5
     third = Recorder(tmp_path, {}, ServeSettings(), "-w0")
     third.opened(HELLO, OPENED_NS + 5, resumed=True)
     snapshot(third, 4)
     third.close()
-    past = read_pasts(tmp_path, 0)["cage1"]
+    past = read_resumable_streams(tmp_path, 0)["cage1"]
     assert (past.state, past.frames) == (b"after 4", [])
     assert [data for _, data in past.answers_after(OPENED_NS + 3)] == [answer(3), answer(4)]
 

@@ -37,8 +37,8 @@ from rtseg.playback.verify import verify
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recordings.open import read_recordings
 from rtseg.recordings.recording import Recording
-from rtseg.serve.recording.stream_recording import Tape
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.recording.stream_recording import StreamRecording
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, StreamEvent, parse_frame, unpack
 from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, frame_of, random_walk
@@ -280,8 +280,8 @@ class Room:
 
     def __init__(self, bundle: Path, folder: Path, **settings: Any) -> None:
         plain = {"record": str(folder), "resume": True, "record_buffer_mb": 1}
-        self.streams = Streams(Model(load(bundle), ""))
-        self.tape = Tape(self.streams.model, ServeSettings(**plain | settings))
+        self.streams = Streams(ServedModel(load(bundle), ""))
+        self.tape = StreamRecording(self.streams.model, ServeSettings(**plain | settings))
 
     def open(self, **hello: Any) -> tuple[Stream, int | None, list[bytes]]:
         said = Hello.from_message(HELLO | hello)

@@ -11,7 +11,7 @@ import pytest
 from rtseg.errors import FrameError, RateError, RtsegError, SkeletonError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import Classifier, load
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams, match_points
 from rtseg.wire.messages import FrameMessage, Hello
 from tests.live import random_walk
@@ -24,7 +24,7 @@ def classifier(tiny_bundle: Path) -> Classifier:
 
 @pytest.fixture
 def streams(classifier: Classifier) -> Iterator[Streams]:
-    streams = Streams(Model(classifier, "tcp://127.0.0.1:1"))
+    streams = Streams(ServedModel(classifier, "tcp://127.0.0.1:1"))
     yield streams
     for stream in streams:
         streams.close(stream)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from rtseg.serve.timing.loop_load import CapacityError, Gauge
+from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 
 
-def loaded(share: float, frames_per_s: int, max_load: float = 0.9) -> Gauge:
-    gauge = Gauge(max_load)
+def loaded(share: float, frames_per_s: int, max_load: float = 0.9) -> LoopLoad:
+    gauge = LoopLoad(max_load)
     turn_ns = 1_000_000_000 // frames_per_s
     for i in range(1, 2 * frames_per_s):
         gauge.add(int(turn_ns * share), 1, i * turn_ns)
@@ -19,7 +19,7 @@ def test_the_load_is_the_share_of_the_time() -> None:
     share, frames_per_s = loaded(0.6, 1000).load()
     assert share == pytest.approx(0.6, rel=0.01)
     assert frames_per_s == pytest.approx(1000, rel=0.01)
-    assert Gauge(0.9).load() == (0.0, 0.0)
+    assert LoopLoad(0.9).load() == (0.0, 0.0)
 
 
 def test_one_stream_too_many_is_refused_with_the_reason() -> None:
@@ -35,6 +35,6 @@ def test_streams_that_have_not_begun_to_send_count_as_well() -> None:
 
 
 def test_nobody_is_refused_while_nothing_is_known_or_there_is_time() -> None:
-    Gauge(0.9).admit("s", 1e6, 1e6)
+    LoopLoad(0.9).admit("s", 1e6, 1e6)
     loaded(0.3, 1000).admit("s", 1e6, 1e6)
     loaded(0.99, 1000, max_load=0.0).admit("s", 1e6, 1e6)

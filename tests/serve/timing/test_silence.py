@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtseg.serve.timing.silence import Vigil
+from rtseg.serve.timing.silence import SilenceWatch
 
 
 @dataclass(eq=False)
@@ -17,7 +17,7 @@ class Source:
 
 
 def test_silence_is_seen_once_and_within_two_intervals() -> None:
-    vigil: Vigil[Source] = Vigil()
+    vigil: SilenceWatch[Source] = SilenceWatch()
     assert vigil.next_ns() is None
     source = Source(100)
     vigil.watch(source)
@@ -29,7 +29,7 @@ def test_silence_is_seen_once_and_within_two_intervals() -> None:
 
 
 def test_frames_cost_nothing_and_put_it_off() -> None:
-    vigil: Vigil[Source] = Vigil()
+    vigil: SilenceWatch[Source] = SilenceWatch()
     quick, slow = Source(10), Source(100)
     vigil.watch(quick)
     vigil.watch(slow)
@@ -45,7 +45,7 @@ def test_frames_cost_nothing_and_put_it_off() -> None:
 
 
 def test_closed_streams_are_forgotten() -> None:
-    vigil: Vigil[Source] = Vigil()
+    vigil: SilenceWatch[Source] = SilenceWatch()
     source = Source(10)
     vigil.watch(source)
     source.closed = True

@@ -15,7 +15,7 @@ from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.recording import Recording
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.worker_pool import Worker
@@ -53,7 +53,7 @@ def message_of(walk: Recording, t: int) -> bytes:
 
 def told_after(classifier: Classifier, walk: Recording) -> dict[str, Any]:
     """What a worker that serves this classifier says of a stream after KNOWN frames."""
-    streams = Streams(Model(classifier, "tcp://nowhere"))
+    streams = Streams(ServedModel(classifier, "tcp://nowhere"))
     hello = Hello("cage1", MICE7, 30.0)
     stream = streams.open(b"owner", hello, streams.check(hello), 1000)
     for t in range(KNOWN):

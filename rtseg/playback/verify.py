@@ -115,7 +115,7 @@ class _Verification:
         run = self._runs.get(wire.stream)
         if run is not None and run.known:
             self._found.frames += 1
-            run.computed += run.stream.session.step(run.stream.frame(wire))
+            run.computed += run.stream.session.step(run.stream.to_frame(wire))
 
     def _prediction(self, message: dict[str, Any]) -> None:
         published = parse_published(message)
@@ -182,13 +182,13 @@ class _Verification:
                     self._found.differs(f"stream {run.stream.name!r}, seq {owed.seq}: computed here, and not published")
             self._forget(run)
             if kind == "closed":
-                self._streams.close(self._runs.pop(run.stream.name).stream)
+                self._streams.close_stream(self._runs.pop(run.stream.name).stream)
 
     def _open(self, hello: Hello, *, known: bool) -> _Run:
         before = self._runs.pop(hello.stream, None)
         if before is not None:
-            self._streams.close(before.stream)
-        stream = self._streams.open(b"", hello, self._streams.check(hello), 0)
+            self._streams.close_stream(before.stream)
+        stream = self._streams.open_stream(b"", hello, self._streams.match_hello(hello), 0)
         run = self._runs[hello.stream] = _Run(stream, known)
         return run
 

@@ -95,7 +95,7 @@ class Daemon:
             outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
             self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self._end, self.stop)
         try:
-            self._tape = self._outlet.tape = (
+            self._tape = self._outlet.recording = (
                 StreamRecording(self._streams.model, settings, relay) if settings.record else None
             )
         except BaseException:
@@ -132,7 +132,7 @@ class Daemon:
         self._warm_caches_with(model)
         self._poller.warm_up()
         if self._grants is not None:
-            self._grants.enter()
+            self._grants.apply_to_loop()
 
     def _warm_caches_with(self, model: ServedModel) -> None:
         """What is rehearsed from now on."""
@@ -147,13 +147,13 @@ class Daemon:
         upkeep = self._upkeep
         assert upkeep is not None
         upkeep.ready(self._report.started_ns, f"serving {self.served.model[:12]} at {self.frames}")
-        self._collector.begin()
+        self._collector.disable_automatic()
         try:
             while not self._stopping:
                 self._turn(self._wait_ms())
                 self._look_around(upkeep)
         finally:
-            self._collector.end()
+            self._collector.restore_automatic()
         upkeep.stopping(time.monotonic_ns())
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
@@ -164,7 +164,7 @@ class Daemon:
             self._admission.end(stream, "stopping")
         for owner in owners:
             self._outlet.answer(owner, {"type": "stopping"})
-        self._outlet.announce_end()
+        self._outlet.announce_stopping()
         if self._tape is not None:
             self._tape.close()
 
@@ -179,9 +179,9 @@ class Daemon:
             self._behind.look_around(now_ns, quiet=not self._batches)
         if now_ns - self._beat_ns > self._settings.heartbeat_s * 1e9:
             self._beat_ns = now_ns
-            self._outlet.beat(self._report.about_stream)
-        if self._collector.due(now_ns, quiet=not self._batches):
-            self._collector.collect(now_ns)
+            self._outlet.publish_heartbeats(self._report.about_stream)
+        if self._collector.is_due(now_ns, quiet=not self._batches):
+            self._collector.collect_garbage(now_ns)
         upkeep.turn(now_ns, self._router)
 
     @property
@@ -229,11 +229,11 @@ class Daemon:
     @property
     def granted(self) -> dict[str, Any]:
         """What the system gave the loop: cores, priority, polling, garbage."""
-        return {} if self._grants is None else self._grants.told()
+        return {} if self._grants is None else self._grants.describe()
 
     def _wait_ms(self) -> int:
         """How long to wait for messages: until somebody has been silent for too long, POLL_MS at most."""
-        next_ns = self._batches.vigil.next_ns()
+        next_ns = self._batches.vigil.next_due_ns()
         if self._batches:
             return 0
         if next_ns is None:
@@ -249,12 +249,12 @@ class Daemon:
         if not ready and not self._batches:
             return False
         if self._xpub in ready:
-            self._outlet.hear_subscriptions(self._served_to)
+            self._outlet.receive_subscriptions(self._served_to)
         if self._router in ready and len(self._batches) < self._settings.queue_messages:
             self._entrance.take_what_waits()  # what is not read yet is ZeroMQ's to hold, and its sender's to hear of
         stepped = self._batches.step()
         worked_ns = self._poller.worked_ns = time.monotonic_ns()
-        self._gauge.add(worked_ns - started_ns, stepped, worked_ns)
+        self._gauge.count_turn(worked_ns - started_ns, stepped, worked_ns)
         return True
 
     def _take(self, owner: bytes, data: bytes, t_recv_ns: int) -> None:
@@ -264,11 +264,11 @@ class Daemon:
         try:
             kind, message = parse_to_daemon(data)
             if self._guard is not None:
-                self._guard.check(kind, message.get("stream"), t_recv_ns)
+                self._guard.check_message(kind, message.get("stream"), t_recv_ns)
             if kind == "frame":
                 wire = parse_frame(message)
-                stream = self._streams.of(owner, wire.stream)
-                self._batches.add(stream, stream.frame(wire), t_recv_ns, data)
+                stream = self._streams.owned_stream(owner, wire.stream)
+                self._batches.add(stream, stream.to_frame(wire), t_recv_ns, data)
                 return
             self._step_all()
             if kind == "hello":
@@ -294,7 +294,7 @@ class Daemon:
     def _hear_beat(self, owner: bytes, message: dict[str, Any], now_ns: int) -> None:
         """A source that has no frame to send says that it is there; the times let it compare clocks."""
         name, t_source_ns = parse_beat(message)
-        stream = self._streams.of(owner, name)
+        stream = self._streams.owned_stream(owner, name)
         stream.alive_ns = now_ns
         times = {"t_source_ns": t_source_ns, "t_recv_ns": now_ns, "t_pub_ns": time.monotonic_ns()}
         self._outlet.answer(owner, {"type": "beat", "stream": name, **times})
@@ -306,20 +306,20 @@ class Daemon:
         if self._guard is None and not self._settings.control:
             raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
         if kind == "stop":
-            LOG.info("asked to stop%s", "" if self._guard is None else f" by key {self._guard.sender()!r}")
+            LOG.info("asked to stop%s", "" if self._guard is None else f" by key {self._guard.sender_name()!r}")
             self._outlet.answer(owner, {"type": "stopping"})
             self.stop()
             return
-        self._swap.ask(owner, message, "" if self._guard is None else f" by key {self._guard.sender()!r}")
+        self._swap.request_load(owner, message, "" if self._guard is None else f" by key {self._guard.sender_name()!r}")
 
     def _look_for_orders(self) -> None:
         """What other threads have found out: keys that were revoked, a bundle that is loaded."""
         if self._guard is not None:
-            for name in self._guard.revoked():
+            for name in self._guard.revoked_streams():
                 revoked = self._streams.find(name)
                 if revoked is not None:
                     self._admission.end(revoked, "key revoked")
-        self._swap.look()
+        self._swap.install_loaded()
 
     def _served_to(self, name: str) -> Served:
         """What answers a stream, or would."""
@@ -337,22 +337,22 @@ class Daemon:
         if now_ns - self._tape_ns < TAPE_LOOK_NS:
             return
         self._tape_ns = now_ns
-        name = self._tape.due(now_ns)
+        name = self._tape.stream_due(now_ns)
         stream = None if name is None else self._streams.find(name)
         if stream is not None:
-            self._tape.note(stream, now_ns)
-        news = self._tape.news(now_ns)
+            self._tape.record_snapshot(stream, now_ns)
+        news = self._tape.changed_state(now_ns)
         if news is not None:
             for stream in self._streams:
                 self._outlet.announce(stream.topic, news)
 
     def _look_for_silent_streams(self, now_ns: int) -> None:
-        next_ns = self._batches.vigil.next_ns()
+        next_ns = self._batches.vigil.next_due_ns()
         if next_ns is None or now_ns < next_ns or self._batches:
             return
         if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
             return  # the frame that is missed may have come already
-        for stream in self._batches.vigil.overdue(now_ns):
+        for stream in self._batches.vigil.fallen_silent(now_ns):
             about = {"seq": stream.newest_seq, "silent_ms": round((now_ns - stream.last_ns) / 1e6, 1)}
             self._outlet.announce(stream.topic, {"type": "stale", **about})
 

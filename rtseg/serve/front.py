@@ -26,7 +26,7 @@ from rtseg.errors import ServeError
 from rtseg.serve.monitoring.merge import Sums
 from rtseg.serve.monitoring.monitor import Upkeep
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.recording.resume import finish_all
+from rtseg.serve.recording.resume import finish_recordings
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.bundle_rollout import Together
@@ -63,7 +63,7 @@ class Front:
             self.frames, self.predictions = doors.frames, doors.predictions
             self._upkeep = Upkeep(settings, self._pieces)
             if settings.record and settings.resume:
-                finish_all(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
+                finish_recordings(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
             self._crew = Crew(bundle, settings, self.predictions)
         except BaseException:
             self.close()
@@ -123,7 +123,7 @@ class Front:
             self._turn(QUIET_MS)
         while self._turn(QUIET_MS):
             pass
-        self._fanout.announce_end()
+        self._fanout.announce_stopping()
 
     @property
     def url(self) -> str:
@@ -158,7 +158,7 @@ class Front:
                 all_of(worker.commands, partial(self._said, worker))
                 worker.silent_s = 0.0
         now_ns = time.monotonic_ns()
-        self._gauge.add(now_ns - started_ns, taken, now_ns)
+        self._gauge.count_turn(now_ns - started_ns, taken, now_ns)
         return bool(ready)
 
     def _look_around(self, upkeep: Upkeep) -> None:
@@ -256,7 +256,7 @@ class Front:
     def _about(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The front's own share of the status, which its workers gave."""
         workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
-        own = {"load": round(self._gauge.load()[0], 4), "counters": self._own_counters()}
+        own = {"load": round(self._gauge.measured()[0], 4), "counters": self._own_counters()}
         counters = Counter(answer.get("counters", {}))
         counters.update(self._own_counters())
         return {"workers": workers, "front": own, "counters": dict(counters)}

@@ -36,48 +36,48 @@ class Guard:
     addresses: those that the daemon's sockets are bound to. ignored: messages of revoked keys that were dropped.
     """
 
-    def __init__(self, gatekeeper: Authenticator, settings: ServeSettings, addresses: Iterable[str]) -> None:
+    def __init__(self, authenticator: Authenticator, settings: ServeSettings, addresses: Iterable[str]) -> None:
         self._addresses = tuple(addresses)
-        self._gatekeeper, self._limits = gatekeeper, RateLimits(settings)
-        self._seen = gatekeeper.changes
+        self._authenticator, self._limits = authenticator, RateLimits(settings)
+        self._seen = authenticator.changes
         self._sender: Grant | None = None  # of the message in hand
         self._key_of: dict[str, str] = {}  # open stream -> public half
         self._listening: dict[int, str] = {}  # file descriptor of a subscriber -> public half
         self.ignored = 0
 
-    def receive(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
+    def receive_message(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
         """The parts of the next message, and remember whose it is; None where its key is revoked."""
         frames = router.recv_multipart(copy=False)
-        if not self.is_from(_said(frames[-1], "User-Id"), _descriptor(frames[-1])):
+        if not self.identify_sender(_said(frames[-1], "User-Id"), _descriptor(frames[-1])):
             return None
         return [frame.bytes for frame in frames]
 
-    def is_from(self, key: str, descriptor: int | None) -> bool:
+    def identify_sender(self, key: str, descriptor: int | None) -> bool:
         """Remember whose the message in hand is; where its key is revoked, end its connection and return False."""
-        self._sender = self._gatekeeper.grants.get(key)
+        self._sender = self._authenticator.grants.get(key)
         if self._sender is not None:
             return True
         self.ignored += 1
         self._hang_up(descriptor)
         return False
 
-    def lets_pass(self, stream: str, now_ns: int) -> bool:
-        """Whether `check` has nothing against a frame of this stream."""
+    def allows_frame(self, stream: str, now_ns: int) -> bool:
+        """Whether `check_message` has nothing against a frame of this stream."""
         try:
-            self.check("frame", stream, now_ns)
+            self.check_message("frame", stream, now_ns)
         except ServeError:
             return False
         return True
 
-    def check(self, kind: str, stream: object, now_ns: int) -> None:
+    def check_message(self, kind: str, stream: object, now_ns: int) -> None:
         """Raises AccessError where the sender's key doesn't cover a message of this kind, LimitError beyond a limit."""
         grant = self._sender
-        assert grant is not None  # `receive` let it pass
+        assert grant is not None  # `receive_message` let it pass
         role = ROLE_OF.get(kind, "control")
         if role not in grant.roles:
             raise AccessError(f"key {grant.name!r} may not send {kind}: that takes the role {role}")
         if kind == "hello":
-            self._limits.check_open(grant.public, str(stream))
+            self._limits.check_new_stream(grant.public, str(stream))
         if role == "publish" and isinstance(stream, str):
             # A connection chooses its own routing id, so the id alone proves nothing.
             if self._key_of.get(stream, grant.public) != grant.public:
@@ -85,46 +85,46 @@ class Guard:
             if kind == "frame" and stream in self._key_of:
                 self._limits.count_frame(stream, now_ns)
 
-    def opened(self, stream: str, key: str | None = None) -> None:
+    def stream_opened(self, stream: str, key: str | None = None) -> None:
         """The sender of the message in hand, or the one with this public half, has opened this stream."""
-        key = self.key() if key is None else key
+        key = self.sender_key() if key is None else key
         before = self._key_of.get(stream)
         if before not in (None, key):
-            self.closed(stream)
+            self.stream_closed(stream)
         self._key_of[stream] = key
-        self._limits.opened(key, stream)
+        self._limits.stream_opened(key, stream)
 
-    def closed(self, stream: str) -> None:
+    def stream_closed(self, stream: str) -> None:
         """This stream is no more."""
         key = self._key_of.pop(stream, None)
         if key is not None:
-            self._limits.closed(key, stream)
+            self._limits.stream_closed(key, stream)
 
-    def key(self) -> str:
+    def sender_key(self) -> str:
         """Public half of the key of the message in hand."""
         assert self._sender is not None
         return self._sender.public
 
-    def sender(self) -> str:
+    def sender_name(self) -> str:
         """Name of the key of the message in hand."""
         return "" if self._sender is None else self._sender.name
 
-    def may_listen(self, subscription: zmq.Frame) -> bool:
+    def may_subscribe(self, subscription: zmq.Frame) -> bool:
         """Whether the key of this subscription is still valid; where not, its connection is ended."""
         key, descriptor = _said(subscription, "User-Id"), _descriptor(subscription)
         if descriptor is not None:
             self._listening[descriptor] = key
-        if key in self._gatekeeper.grants:
+        if key in self._authenticator.grants:
             return True
         self.ignored += 1
         self._hang_up(descriptor)
         return False
 
-    def revoked(self) -> list[str]:
+    def revoked_streams(self) -> list[str]:
         """Streams whose key has been revoked since the last call; subscribers with such a key are cut off at once."""
-        if self._gatekeeper.changes == self._seen:
+        if self._authenticator.changes == self._seen:
             return []
-        self._seen = self._gatekeeper.changes
+        self._seen = self._authenticator.changes
         for descriptor, key in list(self._listening.items()):
             if "subscribe" not in self._roles(key):
                 self._hang_up(descriptor)
@@ -144,7 +144,7 @@ class Guard:
                 connection.shutdown(plain_socket.SHUT_RDWR)
 
     def _roles(self, key: str) -> tuple[str, ...]:
-        grant = self._gatekeeper.grants.get(key)
+        grant = self._authenticator.grants.get(key)
         return () if grant is None else grant.roles
 
 

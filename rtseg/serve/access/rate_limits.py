@@ -21,7 +21,7 @@ class RateLimits:
         self._streams: dict[str, set[str]] = {}  # key -> its open streams
         self._level: dict[str, tuple[float, int]] = {}  # stream -> frames left in its bucket, and when that was
 
-    def check_open(self, key: str, stream: str) -> None:
+    def check_new_stream(self, key: str, stream: str) -> None:
         """Raises LimitError where `key` has as many streams as it may have."""
         has = self._streams.get(key, set())
         if stream not in has and len(has) >= self._max_streams:
@@ -30,12 +30,12 @@ class RateLimits:
                 "(max_streams_per_key): close one first"
             )
 
-    def opened(self, key: str, stream: str) -> None:
+    def stream_opened(self, key: str, stream: str) -> None:
         """A stream of `key` is open."""
         self._streams.setdefault(key, set()).add(stream)
         self._level.pop(stream, None)
 
-    def closed(self, key: str, stream: str) -> None:
+    def stream_closed(self, key: str, stream: str) -> None:
         """It is no more."""
         self._streams.get(key, set()).discard(stream)
         self._level.pop(stream, None)

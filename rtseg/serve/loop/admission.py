@@ -31,19 +31,19 @@ class Admission:
 
         Returns the frames that are still to be answered, each with its time, where it goes on from a recording.
         """
-        counters, tape = self._outlet.counters, self._outlet.tape
+        counters, tape = self._outlet.counters, self._outlet.recording
         try:
             hello = Hello.from_message(message)
-            points = self._streams.check(hello)
+            points = self._streams.match_hello(hello)
             before = self._streams.find(hello.stream)
             if before is not None and self._goes_on(before, owner, hello):
                 return []
             if before is not None:
                 self._displace(before, owner)
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
-            self._gauge.admit(hello.stream, hello.fps, declared_fps)
-            stream = self._streams.open(owner, hello, points, now_ns)
-            last_seq, frames = (None, []) if tape is None else tape.begin(stream, now_ns)
+            self._gauge.check_new_stream(hello.stream, hello.fps, declared_fps)
+            stream = self._streams.open_stream(owner, hello, points, now_ns)
+            last_seq, frames = (None, []) if tape is None else tape.begin_stream(stream, now_ns)
             waiting = [(now_ns + i, data) for i, data in enumerate(frames)]  # times tell them apart
         except RtsegError as error:
             counters["refused hellos"] += 1
@@ -53,7 +53,7 @@ class Admission:
             self._outlet.answer(owner, refused)
             return []
         if self._guard is not None:
-            self._guard.opened(stream.name)
+            self._guard.stream_opened(stream.name)
         if self._behind is not None:
             self._behind.opened(stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting])
         LOG.info("stream %r opened", stream.name)
@@ -66,21 +66,21 @@ class Admission:
 
     def bye(self, owner: bytes, message: dict[str, Any]) -> None:
         """End a stream as its owner wishes. Raises StreamError for anybody else."""
-        stream = self._streams.of(owner, parse_bye(message))
+        stream = self._streams.owned_stream(owner, parse_bye(message))
         self.end(stream, "bye")
         self._outlet.answer(owner, {"type": "goodbye", "stream": stream.name, "counters": stream.counters()})
 
     def end(self, stream: Stream, reason: str) -> None:
         """Publish what a lookahead still owes, close the stream, and say so."""
         for prediction in stream.session.finish():
-            self._outlet.publish(stream, prediction, stream.last_ns)
+            self._outlet.publish_prediction(stream, prediction, stream.last_ns)
         self._outlet.flush()
         drift = stream.drift()
-        self._streams.close(stream)
-        if self._outlet.tape is not None:
-            self._outlet.tape.end(stream)
+        self._streams.close_stream(stream)
+        if self._outlet.recording is not None:
+            self._outlet.recording.end_stream(stream)
         if self._guard is not None:
-            self._guard.closed(stream.name)
+            self._guard.stream_closed(stream.name)
         if self._behind is not None:
             self._behind.ended(stream)
         LOG.info("stream %r closed: %s", stream.name, reason)
@@ -104,7 +104,7 @@ class Admission:
             return False
         stream.owner = owner
         if self._guard is not None:
-            self._guard.opened(stream.name)
+            self._guard.stream_opened(stream.name)
         if self._behind is not None:
             self._behind.moved(stream)
         LOG.info("stream %r goes on over another connection", stream.name)

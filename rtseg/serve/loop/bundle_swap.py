@@ -41,17 +41,17 @@ class BundleSwap:
         self._step_all, self._adopted = step_all, adopted
         self._loader = BundleLoader(settings, streams.model.served.predictions)
 
-    def ask(self, owner: bytes, message: dict[str, Any], by: str) -> None:
+    def request_load(self, owner: bytes, message: dict[str, Any], by: str) -> None:
         """Begin to load what a message asks for. by: for the log, who asked. Raises ServeError where it can't begin."""
         folder, name = parse_load(message)
         if name is not None and self._streams.find(name) is None:
             raise StreamError(f"stream {name!r} is not open"[:300])
         LOG.info("asked to load %s%s", folder, by)
-        self._loader.start(LoadRequest(owner, Path(folder), name))
+        self._loader.start_loading(LoadRequest(owner, Path(folder), name))
 
-    def look(self) -> None:
+    def install_loaded(self) -> None:
         """Put a bundle in place that has been loaded since the last look."""
-        done = self._loader.done()
+        done = self._loader.take_finished()
         if done is not None:
             self._put(*done)
 
@@ -63,7 +63,9 @@ class BundleSwap:
             streams = [stream for stream in self._streams if request.stream in (None, stream.name)]
             if request.stream is not None and not streams:
                 raise StreamError(f"stream {request.stream!r} has been closed in the meantime"[:300])
-            places = [(stream, self._streams.check_swap(stream, result)) for stream in streams]  # all of them, or none
+            places = [
+                (stream, self._streams.check_new_model(stream, result)) for stream in streams
+            ]  # all of them, or none
         except Exception as error:
             self._refuse(request, error)
             return
@@ -76,10 +78,10 @@ class BundleSwap:
         """Let it answer these streams, and where not `only` one of them changes all those to come."""
         self._step_all()  # frames that wait are in the old model's order of points
         for stream, index in places:
-            self._streams.swap(stream, model, index, partial(self._owed, stream))
+            self._streams.swap_model(stream, model, index, partial(self._owed, stream))
             self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
-            if self._outlet.tape is not None:
-                self._outlet.tape.note(stream, time.monotonic_ns())
+            if self._outlet.recording is not None:
+                self._outlet.recording.record_snapshot(stream, time.monotonic_ns())
         if only is None:
             self._streams.model = model
             self._adopted(model)
@@ -88,7 +90,7 @@ class BundleSwap:
     def _owed(self, stream: Stream, predictions: list[Prediction]) -> None:
         """The old model's last answers leave before it does."""
         for prediction in predictions:
-            self._outlet.publish(stream, prediction, stream.last_ns)
+            self._outlet.publish_prediction(stream, prediction, stream.last_ns)
         self._outlet.flush()
 
     def _refuse(self, request: LoadRequest, error: Exception) -> None:

@@ -33,7 +33,7 @@ class CacheWarmer:
     def __init__(self, model: ServedModel, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         skeleton = model.bundle.skeleton
         self._streams = Streams(model)
-        stream = self._stream = self._streams.open(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
+        stream = self._stream = self._streams.open_stream(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
         self._sockets = door, self._camera, xpub = [context.socket(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.XPUB)]
         address = f"inproc://rehearsal-{id(self)}"
         door.setsockopt(zmq.MAXMSGSIZE, settings.max_message_bytes)
@@ -62,7 +62,7 @@ class CacheWarmer:
 
     def close(self) -> None:
         """Close its sockets and give the slot back."""
-        self._streams.close(self._stream)
+        self._streams.close_stream(self._stream)
         for socket in self._sockets:
             socket.close(linger=0)
 
@@ -70,5 +70,5 @@ class CacheWarmer:
 def _take(streams: Streams, batches: FrameQueue, owner: bytes, data: bytes, t_recv_ns: int) -> None:
     """Where messages come one by one."""
     wire = parse_frame(parse_to_daemon(data)[1])
-    stream = streams.of(owner, wire.stream)
-    batches.add(stream, stream.frame(wire), t_recv_ns, data)
+    stream = streams.owned_stream(owner, wire.stream)
+    batches.add(stream, stream.to_frame(wire), t_recv_ns, data)

@@ -54,12 +54,12 @@ class FrameQueue:
             stream.dropping += 1  # the oldest one, when its turn comes
         if frame.seq > stream.newest_seq:
             stream.newest_seq = frame.seq
-            if stream.clock.note(frame.t_source_ns, t_recv_ns):
+            if stream.clock.compare_times(frame.t_source_ns, t_recv_ns):
                 self._outlet.announce(stream.topic, {"type": "clock", "seq": frame.seq, **stream.clock.summary()})
         if not stream.watched:
             if stream.stale:
                 self._outlet.announce(stream.topic, {"type": "fresh", "seq": frame.seq})
-            self.vigil.watch(stream)
+            self.vigil.watch_stream(stream)
 
     @property
     def is_crowded(self) -> bool:
@@ -77,10 +77,10 @@ class FrameQueue:
         if not batch:
             return 0
         started_ns = time.monotonic_ns()
-        tape = self._outlet.tape
+        tape = self._outlet.recording
         if tape is not None:
             for _, _, t_recv_ns, _, data in batch:
-                tape.frame(data, t_recv_ns)
+                tape.record_frame(data, t_recv_ns)
         try:
             answers = _step(batch)
         except Exception as error:
@@ -89,18 +89,18 @@ class FrameQueue:
                 self.refuse(stream.owner, stream.name, frame.seq, error)
             return len(batch)
         stepped_ns = time.monotonic_ns()
-        publish = self._outlet.publish
+        publish = self._outlet.publish_prediction
         for (stream, frame, t_recv_ns, _, _), predictions in zip(batch, answers, strict=True):
-            stream.note(frame.seq, t_recv_ns)
+            stream.remember_receipt(frame.seq, t_recv_ns)
             self._leaves(stream)
             keep_back = stream.waiting > 0 and stream.hello.policy == "newest"
             for prediction in predictions:
                 publish(stream, prediction, t_recv_ns, keep_back=keep_back)
         self._outlet.flush()
         # What is counted is counted when nobody waits for it.
-        self._publish.add(time.monotonic_ns() - stepped_ns)
-        self._step.add(stepped_ns - started_ns)
-        self._decode.add_all([decoded_ns - t_recv_ns for _, _, t_recv_ns, decoded_ns, _ in batch])
+        self._publish.count_latency(time.monotonic_ns() - stepped_ns)
+        self._step.count_latency(stepped_ns - started_ns)
+        self._decode.count_latencies([decoded_ns - t_recv_ns for _, _, t_recv_ns, decoded_ns, _ in batch])
         self._counters["batches"] += 1
         self._counters["frames"] += len(batch)
         return len(batch)
@@ -146,7 +146,7 @@ class FrameQueue:
         if now_ns - stream.overload_ns < OVERLOAD_EVERY_NS:
             return
         stream.overload_ns = now_ns
-        share = self._gauge.load()[0]
+        share = self._gauge.measured()[0]
         about = {"seq": seq, "dropped": stream.dropped, "load": round(share, 3)}
         self._outlet.announce(stream.topic, {"type": "overload", **about})
         behind = CapacityError(

@@ -94,12 +94,12 @@ class Receiver:
         plain_stream, add, guard, shape = self._streams.plain, self._batches.add, self._guard, self._shape
         now_ns = time.monotonic_ns()
         for owner, data, t_recv_ns, plain, parts, sender in messages:
-            if guard is not None and sender is not None and not guard.is_from(sender[0].decode(), sender[1]):
+            if guard is not None and sender is not None and not guard.identify_sender(sender[0].decode(), sender[1]):
                 continue
             if plain is not None:
                 topic, seq, t_source_ns, keypoints, confidence = plain
                 stream = plain_stream(owner, topic, shape)
-                if stream is not None and (guard is None or guard.lets_pass(stream.name, t_recv_ns)):
+                if stream is not None and (guard is None or guard.allows_frame(stream.name, t_recv_ns)):
                     add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data, now_ns)
                     continue
             if parts == 1:
@@ -108,7 +108,7 @@ class Receiver:
                 self._complain(owner, parts)
 
     def _take_one(self, router: zmq.Socket[bytes]) -> None:
-        parts = router.recv_multipart() if self._guard is None else self._guard.receive(router)
+        parts = router.recv_multipart() if self._guard is None else self._guard.receive_message(router)
         if parts is None:
             return
         if len(parts) == 2:

@@ -38,7 +38,7 @@ class WorkerSwap(BundleSwap):
         load: int = message["load"]
         if message["type"] == "prepare":
             try:
-                self._loader.start(LoadRequest(worker_protocol.NOBODY, Path(message["bundle"]), None))
+                self._loader.start_loading(LoadRequest(worker_protocol.NOBODY, Path(message["bundle"]), None))
                 self._load = load
             except ServeError as error:
                 self._outlet.tell_front(worker_protocol.prepared(load, self._number, {}, str(error)))
@@ -56,7 +56,7 @@ class WorkerSwap(BundleSwap):
             if isinstance(result, Exception):
                 raise result
             for stream in self._streams:
-                self._streams.check_swap(stream, result)
+                self._streams.check_new_model(stream, result)
         except Exception as reason:
             LOG.warning("bundle %s: %s", request.bundle, reason, exc_info=not isinstance(reason, RtsegError))
             error = str(reason) or repr(reason)
@@ -68,7 +68,7 @@ class WorkerSwap(BundleSwap):
         places: list[tuple[Stream, Points]] = []
         for stream in self._streams:
             try:
-                places.append((stream, self._streams.check_swap(stream, model)))
+                places.append((stream, self._streams.check_new_model(stream, model)))
             except RtsegError as error:  # it was opened while the bundle was loaded
                 self._end(stream, f"the new bundle cannot serve it: {error}"[:300])
         self._adopt(None, model, places)

@@ -38,13 +38,13 @@ class Report:
 
     def status(self) -> dict[str, Any]:
         """Counters and latencies since the start."""
-        model, streams, tape = self._streams.model, list(self._streams), self._outlet.tape
+        model, streams, tape = self._streams.model, list(self._streams), self._outlet.recording
         return {
             "uptime_s": (time.monotonic_ns() - self.started_ns) / 1e9,
             **model.served.to_fields(),
             "capacity": model.places,
             "loop": self._granted(),
-            "load": round(self._gauge.load()[0], 4),
+            "load": round(self._gauge.measured()[0], 4),
             "streams": {stream.name: stream.counters() for stream in streams},
             "clocks": {stream.name: stream.clock.summary() for stream in streams},
             "stale": [stream.name for stream in streams if stream.stale],
@@ -85,11 +85,11 @@ class Report:
         return {"stale": stream.stale, "seq": seq, "clock": stream.clock.summary()}
 
     def _counted(self) -> dict[str, int]:
-        counted, tape = dict(self._outlet.counters), self._outlet.tape
+        counted, tape = dict(self._outlet.counters), self._outlet.recording
         if self._keys is not None:
             gatekeeper, guard = self._keys
             counted |= {"refused connections": gatekeeper.refused, "revoked messages": guard.ignored}
-        return counted if tape is None else counted | tape.counted()
+        return counted if tape is None else counted | tape.counters()
 
 
 def _watched(stream: Stream) -> list[int]:

@@ -34,7 +34,7 @@ LATE = int(Quality.LATE)
 _STAMP = cache_stamps.of(libzmq, prediction_packer, array_tables)
 
 
-class Sent(NamedTuple):
+class SentPrediction(NamedTuple):
     """What became of one answer. is_sent: False where the outlet has to. packed: empty where nobody wanted it."""
 
     stream: Stream
@@ -60,7 +60,7 @@ class BatchSender:
     def __len__(self) -> int:
         return len(self._gathered)
 
-    def add(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, heard: bool) -> None:
+    def add_prediction(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, heard: bool) -> None:
         """One answer, numbered by the stream's `answers`. heard: whether a subscriber wants it."""
         fields = (
             *(stream.prefix_at, len(stream.prefix), len(stream.topic), heard, prediction.row),
@@ -69,14 +69,14 @@ class BatchSender:
         _ROW_FIELDS.pack_into(self._fields, len(self._gathered) * _ROW_FIELDS.size, *fields)
         self._gathered.append((stream, prediction.answers, stream.answers))
 
-    def flush(self, *, wanted: bool) -> tuple[list[Sent], list[int], int]:
+    def send_batch(self, *, wanted: bool) -> tuple[list[SentPrediction], list[int], int]:
         """Pack and send all of it.
 
         wanted: whether every answer's bytes are, and not only those that the outlet has to send. Returns these, how
         long each answer took in ns, and how many were late.
         """
         gathered, self._gathered = self._gathered, []
-        told: list[Sent] = []
+        told: list[SentPrediction] = []
         took: list[int] = []
         late, start = 0, 0
         while start < len(gathered):
@@ -91,7 +91,7 @@ class BatchSender:
                 data = self._out[:used].tobytes()
                 rows = zip(gathered[start:stop], self._sent[start:stop].tolist(), strict=True)
                 for (stream, _, number), (at, n_bytes, t_pub_ns, is_sent, _) in rows:
-                    told.append(Sent(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
+                    told.append(SentPrediction(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
             start = stop
         return told, took, late
 

@@ -39,8 +39,8 @@ class Outlet:
     def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], guard: Guard | None = None) -> None:
         self._router, self._xpub, self._guard = router, xpub, guard
         self._packer = msgpack.Packer()
-        self._outgoing = self._way_out()
-        self.tape: StreamRecording | None = None
+        self._batch_sender = self._make_sender()
+        self.recording: StreamRecording | None = None
         self._subscriptions = 0
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
@@ -48,7 +48,9 @@ class Outlet:
         self.counters: Counter[str] = Counter()
         self.total = Histogram()
 
-    def publish(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False) -> None:
+    def publish_prediction(
+        self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False
+    ) -> None:
         """One prediction, which leaves with the next `flush`. t_recv_ns: when the frame came that brought it.
 
         keep_back: a newer frame of the stream waits, and only the newest answer is wanted; published it is nevertheless
@@ -60,27 +62,27 @@ class Outlet:
         if keep_back:
             keep_back = not prediction.events.any() and not prediction.quality & BROKEN
             stream.superseded += keep_back
-        if len(self._outgoing) == ROWS:
+        if len(self._batch_sender) == ROWS:
             self.flush()
-        self._outgoing.add(stream, prediction, t_recv_ns, heard=not keep_back and self._is_heard(stream))
+        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, heard=not keep_back and self._is_heard(stream))
 
     def flush(self) -> None:
         """What was published leaves."""
-        if not self._outgoing:
+        if not self._batch_sender:
             return
-        tape = self.tape
-        told, took_ns, late = self._outgoing.flush(wanted=tape is not None)
+        tape = self.recording
+        told, took_ns, late = self._batch_sender.send_batch(wanted=tape is not None)
         unsent = [(sent.stream.topic, sent.number, sent.packed) for sent in told if not sent.is_sent]
         if unsent:
-            self.send_all(unsent)
+            self.send_predictions(unsent)
         if tape is not None:
             for sent in told:
-                tape.prediction(sent.packed, sent.t_pub_ns)
-        self.total.add_all(took_ns)
+                tape.record_prediction(sent.packed, sent.t_pub_ns)
+        self.total.count_latencies(took_ns)
         if late:
             self.counters["late answers"] += late
 
-    def _way_out(self) -> BatchSender:
+    def _make_sender(self) -> BatchSender:
         return BatchSender(self._xpub)
 
     def _is_heard(self, stream: Stream) -> bool:
@@ -95,11 +97,11 @@ class Outlet:
         self.flush()
         stream = topic.decode(errors="replace")
         packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
-        self.send(topic, packed)
-        if self.tape is not None and message["type"] not in ("subscribed", "beat"):
-            self.tape.event(packed, time.monotonic_ns())
+        self.send_packed(topic, packed)
+        if self.recording is not None and message["type"] not in ("subscribed", "beat"):
+            self.recording.record_event(packed, time.monotonic_ns())
 
-    def hear_subscriptions(self, served_to: Callable[[str], Served]) -> None:
+    def receive_subscriptions(self, served_to: Callable[[str], Served]) -> None:
         """Confirm new subscriptions: from here on everything published reaches them.
 
         served_to: what answers a stream, by its name.
@@ -109,7 +111,7 @@ class Outlet:
             said = frame.bytes
             topic = said[1:]
             if said[:1] == b"\x01":
-                if self._guard is not None and not self._guard.may_listen(frame):
+                if self._guard is not None and not self._guard.may_subscribe(frame):
                     continue
                 self._topics.add(topic)
                 self._subscriptions += 1
@@ -119,23 +121,23 @@ class Outlet:
                 self._topics.discard(topic)
                 self._subscriptions += 1
 
-    def beat(self, about: Callable[[str], dict[str, Any]]) -> None:
+    def publish_heartbeats(self, about: Callable[[str], dict[str, Any]]) -> None:
         """A sign of life to everybody who listens. about: what there is to say of a stream, by its name."""
         now_ns = time.monotonic_ns()
         for topic in self._topics:
             self.announce(topic, {"type": "beat", "t_pub_ns": now_ns, **about(topic.decode(errors="replace"))})
 
-    def announce_end(self) -> None:
+    def announce_stopping(self) -> None:
         """The last word on every topic that somebody hears."""
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
-    def send_all(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
+    def send_predictions(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
         """Predictions: topic, number within it (only a front wants to know it), bytes."""
         for topic, _, packed in answers:
-            self.send(topic, packed)
+            self.send_packed(topic, packed)
 
-    def send(self, topic: bytes, packed: bytes) -> None:
+    def send_packed(self, topic: bytes, packed: bytes) -> None:
         """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
         xpub = self._xpub
         try:

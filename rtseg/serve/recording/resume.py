@@ -78,7 +78,7 @@ def read_resumable_streams(
     return {name: past for name, past in pasts.items() if past.last_ns >= since_ns}
 
 
-def finish_all(folder: Path, since_ns: int) -> None:
+def finish_recordings(folder: Path, since_ns: int) -> None:
     """Finish what writers could not, so that several processes may read the folder's recordings at once."""
     for path in _files(folder, since_ns):
         try:
@@ -104,13 +104,13 @@ def restore_stream(stream: Stream, past: ResumableStream) -> list[bytes]:
 
     Raises RtsegError where its snapshot is of another model or engine.
     """
-    done = rewind(stream, past)
+    done = rewind_stream(stream, past)
     for _, data in past.frames[:done]:
-        stream.session.step(stream.frame(parse_frame(unpack(data))))
+        stream.session.step(stream.to_frame(parse_frame(unpack(data))))
     return [data for _, data in past.frames[done:]]
 
 
-def rewind(stream: Stream, past: ResumableStream) -> int:
+def rewind_stream(stream: Stream, past: ResumableStream) -> int:
     """Put a fresh stream to where `past.frames` begin; how many of these are answered in the recording, wholly.
 
     Raises RtsegError where its snapshot is of another model or engine.
@@ -120,7 +120,7 @@ def rewind(stream: Stream, past: ResumableStream) -> int:
         session.restore(past.state)
     before, answers, done = session.snapshot(), 0, 0
     for _, data in past.frames:
-        answers += len(session.step(stream.frame(parse_frame(unpack(data)))))
+        answers += len(session.step(stream.to_frame(parse_frame(unpack(data)))))
         if answers > len(past.answers):
             break
         done += 1
@@ -188,7 +188,7 @@ def _description(hello: Hello) -> tuple[Any, ...]:
     return hello.skeleton, hello.fps, hello.clock, hello.arena, hello.names
 
 
-def open_streams(pasts: dict[str, ResumableStream]) -> Iterator[str]:
+def describe_streams(pasts: dict[str, ResumableStream]) -> Iterator[str]:
     """For the log: each stream and how much of it there is to step again."""
     for name, past in pasts.items():
         yield f"{name!r} ({len(past.frames)} frames since its last snapshot)"

@@ -26,7 +26,7 @@ from rtseg.errors import RtsegError
 from rtseg.recorder.recorder import Recorder
 from rtseg.serve.recording.resume import (
     ResumableStream,
-    open_streams,
+    describe_streams,
     read_resumable_streams,
     restore_stream,
     same_source,
@@ -53,7 +53,7 @@ class StreamRecording:
             # Other workers of this run are writing theirs.
             wanted = (lambda session: True) if relay is None else relay.may_read
             self._pasts = read_resumable_streams(folder, time.time_ns() - self._idle_ns, wanted)
-            LOG.info("streams that may be resumed: %s", ", ".join(open_streams(self._pasts)) or "none")
+            LOG.info("streams that may be resumed: %s", ", ".join(describe_streams(self._pasts)) or "none")
         about, name = _about(model, settings), ""
         self._replaced: dict[str, ResumableStream] = {}
         if relay is not None:
@@ -62,7 +62,7 @@ class StreamRecording:
             if relay.replaces:
                 self._replaced = read_resumable_streams(folder, relay.since_ns, relay.is_own)
         self._recorder = Recorder(folder, about, settings, name)
-        self.frame, self.prediction, self.event = (
+        self.record_frame, self.record_prediction, self.record_event = (
             self._recorder.frame,
             self._recorder.prediction,
             self._recorder.event,
@@ -70,7 +70,7 @@ class StreamRecording:
         self.status = self._recorder.status
         LOG.info("recording to %s", self._recorder.file)
 
-    def begin(self, stream: Stream, now_ns: int) -> tuple[int | None, list[bytes]]:
+    def begin_stream(self, stream: Stream, now_ns: int) -> tuple[int | None, list[bytes]]:
         """A stream has been opened: record it, and put it where it stood if it is one that comes back.
 
         Returns the last frame that is known of it (None = it is new), and the frames that are still to be answered.
@@ -84,41 +84,41 @@ class StreamRecording:
                 LOG.warning("stream %r begins afresh: %s", stream.name, error)
                 stream.session.reset()
             else:
-                self.go_on(stream, now_ns)
+                self.continue_stream(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
                 return _last_seq(stream, waiting), waiting
         self._recorder.opened(hello, now_ns)
         return None, []
 
-    def go_on(self, stream: Stream, now_ns: int) -> None:
+    def continue_stream(self, stream: Stream, now_ns: int) -> None:
         """A stream that comes back stands where it stood: what follows is recorded."""
         self._recorder.opened(stream.hello.to_message(), now_ns, resumed=True)
-        self.note(stream, now_ns)
+        self.record_snapshot(stream, now_ns)
 
-    def replaced(self, name: str, opened_ns: int) -> Past | None:
+    def take_replaced(self, name: str, opened_ns: int) -> ResumableStream | None:
         """Where a stream of the worker that this one replaces stands in its recording; once."""
         past = self._replaced.pop(name, None)
         self._pasts.pop(name, None)
         return past if past is not None and past.opened_ns == opened_ns else None
 
-    def end(self, stream: Stream) -> None:
+    def end_stream(self, stream: Stream) -> None:
         """A stream has been closed."""
         self._recorder.closed(stream.name)
 
-    def note(self, stream: Stream, now_ns: int) -> None:
+    def record_snapshot(self, stream: Stream, now_ns: int) -> None:
         """Record a stream's state: another model answers from here on, or a snapshot is due."""
         hello, state = stream.hello.to_message(), stream.session.snapshot()
         self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.answers)
 
-    def due(self, now_ns: int) -> str | None:
+    def stream_due(self, now_ns: int) -> str | None:
         """The stream whose state should be noted now, if any. Cheap: to be asked in every turn of the loop."""
         return self._recorder.due(now_ns)
 
-    def news(self, now_ns: int) -> dict[str, Any] | None:
+    def changed_state(self, now_ns: int) -> dict[str, Any] | None:
         """An event for everybody, where the recording's state has changed."""
         return self._recorder.news(now_ns)
 
-    def counted(self) -> dict[str, int]:
+    def counters(self) -> dict[str, int]:
         """For the daemon's counters: what should make somebody look."""
         status = self._recorder.status()
         trouble = int(status["state"] != "recording")
@@ -128,7 +128,7 @@ class StreamRecording:
         """Close the recording."""
         self._recorder.close()
 
-    def _past_of(self, stream: Stream) -> Past | None:
+    def _past_of(self, stream: Stream) -> ResumableStream | None:
         past = self._pasts.pop(stream.name, None)
         if past is None or stream.hello.resume is False:
             return None

@@ -39,14 +39,14 @@ class BundleLoader:
         self._request: LoadRequest | None = None
         self._result: ServedModel | Exception | None = None
 
-    def start(self, request: LoadRequest) -> None:
+    def start_loading(self, request: LoadRequest) -> None:
         """Begin. Raises ServeError while another load is under way."""
         if self._request is not None:
             raise ServeError(f"bundle {self._request.bundle} is being loaded: ask again when that is done")
         self._request, self._result = request, None
         threading.Thread(target=self._load, args=(request,), name="rtseg load", daemon=True).start()
 
-    def done(self) -> tuple[LoadRequest, ServedModel | Exception] | None:
+    def take_finished(self) -> tuple[LoadRequest, ServedModel | Exception] | None:
         """The load that has ended since the last call: its model, or why there is none."""
         request, result = self._request, self._result
         if request is None or result is None:

@@ -80,13 +80,13 @@ class Stream:
     closed: bool = False
     _recv_ns: deque[tuple[int, int]] = field(default_factory=deque)  # of frames that a lookahead has not answered yet
 
-    def answered_by(self, model: ServedModel) -> None:
+    def set_model(self, model: ServedModel) -> None:
         """This model answers it from here on."""
         self.model, self.lookahead_frames = model, model.bundle.lookahead_frames
         self.prefix = model.packing.prefix(self.name)
         self.prefix_at = address(self.prefix)
 
-    def frame(self, message: FrameMessage) -> Frame:
+    def to_frame(self, message: FrameMessage) -> Frame:
         """The validated frame in a message. Raises FrameError for wrong sizes and whatever `own_frame` refuses."""
         a, k = self.shape
         conf = message.confidence
@@ -104,7 +104,7 @@ class Stream:
             points, scores = points.astype(np.float32), scores.astype(np.float32)
         return own_frame(points, scores, seq=message.seq, t_source_ns=message.t_source_ns, stream=self.name)
 
-    def note(self, seq: int, t_recv_ns: int) -> None:
+    def remember_receipt(self, seq: int, t_recv_ns: int) -> None:
         """A frame is answered."""
         if self.lookahead_frames:
             self._recv_ns.append((seq, t_recv_ns))
@@ -144,7 +144,7 @@ class Streams:
         """The stream of this name, whoever has it."""
         return self._open.get(name)
 
-    def of(self, owner: bytes, name: str) -> Stream:
+    def owned_stream(self, owner: bytes, name: str) -> Stream:
         """The stream of this name if `owner` opened it. Raises StreamError."""
         stream = self._open.get(name)
         if stream is None:
@@ -160,7 +160,7 @@ class Streams:
             return None
         return stream
 
-    def check(self, hello: Hello, model: ServedModel | None = None) -> NDArray[np.intp] | None:
+    def match_hello(self, hello: Hello, model: ServedModel | None = None) -> NDArray[np.intp] | None:
         """Index of the model's points among the source's, None where they are the same.
 
         model: another one than for new streams. Raises SkeletonError or RateError where it cannot serve this stream.
@@ -172,9 +172,9 @@ class Streams:
             bundle.check_rate(hello.fps, f"stream {hello.stream!r}")
         return match_points(bundle.skeleton, hello.skeleton, hello.names)
 
-    def check_swap(self, stream: Stream, model: ServedModel) -> NDArray[np.intp] | None:
+    def check_new_model(self, stream: Stream, model: ServedModel) -> NDArray[np.intp] | None:
         """The same for an open stream that another model is to answer. Raises StreamError besides."""
-        points = self.check(stream.hello, model)
+        points = self.match_hello(stream.hello, model)
         # Between two frames of the camera stands one in the old model's order of points.
         if stream.session.is_resampled and model.bundle.skeleton != stream.model.bundle.skeleton:
             raise StreamError(
@@ -182,8 +182,8 @@ class Streams:
             )
         return points
 
-    def open(self, owner: bytes, hello: Hello, points: NDArray[np.intp] | None, now_ns: int) -> Stream:
-        """A fresh stream for what `check` allowed. Raises RtsegError when all places are taken."""
+    def open_stream(self, owner: bytes, hello: Hello, points: NDArray[np.intp] | None, now_ns: int) -> Stream:
+        """A fresh stream for what `match_hello` allowed. Raises RtsegError when all places are taken."""
         capacity = self.model.places
         if len(self._open) >= capacity:  # other models' streams count as well: all must fit one, should they swap
             raise StreamError(
@@ -205,18 +205,18 @@ class Streams:
             answers=now_ns,
             opened_ns=now_ns,
         )
-        stream.answered_by(self.model)
+        stream.set_model(self.model)
         self._open[stream.name] = self._by_topic[stream.topic] = stream
         return stream
 
-    def swap(
+    def swap_model(
         self,
         stream: Stream,
         model: ServedModel,
         points: NDArray[np.intp] | None,
         publish: Callable[[list[Prediction]], None],
     ) -> None:
-        """Let `model` answer this stream from its next frame on; points: as `check` gave them.
+        """Let `model` answer this stream from its next frame on; points: as `match_hello` gave them.
 
         publish: gets what the old one's lookahead owes. Numbering and counters go on, the state is fresh.
         """
@@ -225,9 +225,9 @@ class Streams:
         publish(stream.session.finish())
         stream.session.close()
         stream.session, stream.points = session, points
-        stream.answered_by(model)
+        stream.set_model(model)
 
-    def close(self, stream: Stream) -> None:
+    def close_stream(self, stream: Stream) -> None:
         """Free its place."""
         self._open.pop(stream.name, None)
         self._by_topic.pop(stream.topic, None)

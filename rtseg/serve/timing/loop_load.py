@@ -28,7 +28,7 @@ class LoopLoad:
         self._busy_ns = self._frames = 0
         self._windows: deque[tuple[int, int, int]] = deque(maxlen=WINDOWS)  # length, busy, frames
 
-    def add(self, busy_ns: int, frames: int, now_ns: int) -> None:
+    def count_turn(self, busy_ns: int, frames: int, now_ns: int) -> None:
         """A turn of the loop that ends now and was about so many frames."""
         if self._started_ns is None:
             self._started_ns = now_ns - busy_ns
@@ -39,7 +39,7 @@ class LoopLoad:
             self._windows.append((length_ns, self._busy_ns, self._frames))
             self._started_ns, self._busy_ns, self._frames = now_ns, 0, 0
 
-    def load(self) -> tuple[float, float]:
+    def measured(self) -> tuple[float, float]:
         """(share of the time, frames per second) of late; zeros where nothing has been measured yet."""
         length_ns = sum(length for length, _, _ in self._windows)
         if not length_ns:
@@ -47,12 +47,12 @@ class LoopLoad:
         busy_ns, frames = (sum(w[i] for w in self._windows) for i in (1, 2))
         return busy_ns / length_ns, frames / length_ns * 1e9
 
-    def admit(self, name: str, fps: float, declared_fps: float) -> None:
+    def check_new_stream(self, name: str, fps: float, declared_fps: float) -> None:
         """Raises CapacityError where a stream of so many frames per second would be too many.
 
         declared_fps: of all open streams together, which may not all have begun to send.
         """
-        share, measured_fps = self.load()
+        share, measured_fps = self.measured()
         if not self._max_load or share < TRUSTED_SHARE or not measured_fps:
             return
         expected = share * (max(declared_fps, measured_fps) + fps) / measured_fps

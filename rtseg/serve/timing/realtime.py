@@ -37,7 +37,7 @@ class LoopPrivileges:
         self._entered = False
         self._cores, self._priority = self._ask_for_cores(context), self._ask_for_priority(context)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What was granted, for the ready line and the status."""
         rehearsal = f", rehearsing after {self._settings.rehearse_us} us" if self._settings.rehearse_us else ""
         return {
@@ -47,7 +47,7 @@ class LoopPrivileges:
             "garbage": "collected between frames",
         }
 
-    def enter(self) -> None:
+    def apply_to_loop(self) -> None:
         """This thread becomes the loop's. Processes and threads that were started before keep what they have."""
         self._entered = True
         if self._cores.startswith("loop"):
@@ -55,7 +55,7 @@ class LoopPrivileges:
             os.sched_setaffinity(0, {self._settings.cpus[0]})
         if self._priority.startswith("fifo"):
             os.sched_setscheduler(0, os.SCHED_FIFO | _RESET_ON_FORK, os.sched_param(self._settings.priority))
-        LOG.info("hot loop: %s", ", ".join(f"{name} {said}" for name, said in self.told().items()))
+        LOG.info("hot loop: %s", ", ".join(f"{name} {said}" for name, said in self.describe().items()))
 
     def release(self) -> None:
         """Undo it, for a daemon inside somebody else's process."""
@@ -124,19 +124,19 @@ class GarbageCollector:
         self._young_ns = self._old_ns = 0
         self.collections = 0
 
-    def begin(self) -> None:
+    def disable_automatic(self) -> None:
         """The loop begins: what is there is here to stay, and nothing is collected unasked."""
         gc.collect()
         gc.freeze()
         gc.disable()
 
-    def due(self, now_ns: int, *, quiet: bool) -> bool:
+    def is_due(self, now_ns: int, *, quiet: bool) -> bool:
         """Whether to collect now. quiet: no message waits."""
         if now_ns - self._young_ns < YOUNG_NS:
             return False
         return quiet or gc.get_count()[0] > OVERDUE
 
-    def collect(self, now_ns: int) -> None:
+    def collect_garbage(self, now_ns: int) -> None:
         """Collect what is young, and now and then all that came since `begin`."""
         old = now_ns - self._old_ns > OLD_NS
         self._young_ns = now_ns
@@ -145,7 +145,7 @@ class GarbageCollector:
         gc.collect(2 if old else 0)
         self.collections += 1
 
-    def end(self) -> None:
+    def restore_automatic(self) -> None:
         """Python collects by itself again."""
         gc.unfreeze()
         gc.enable()

@@ -33,17 +33,17 @@ class SilenceWatch(Generic[S]):
         self._due: list[tuple[int, int, S]] = []
         self._count = 0
 
-    def watch(self, stream: S) -> None:
+    def watch_stream(self, stream: S) -> None:
         """A stream has begun to send, or sends again."""
         stream.watched, stream.stale = True, False
         self._count += 1
         heapq.heappush(self._due, (_overdue_ns(stream), self._count, stream))
 
-    def next_ns(self) -> int | None:
+    def next_due_ns(self) -> int | None:
         """When to ask for `overdue` again; None = never."""
         return self._due[0][0] if self._due else None
 
-    def overdue(self, now_ns: int) -> list[S]:
+    def fallen_silent(self, now_ns: int) -> list[S]:
         """Streams that have fallen silent since the last call; they are not looked at until they are watched again."""
         silent: list[S] = []
         due = self._due

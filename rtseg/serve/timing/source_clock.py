@@ -29,7 +29,7 @@ class SourceClock:
         self._least_ns: int | None = None
         self._started_ns = self._quickest = 0
 
-    def note(self, t_source_ns: int, t_recv_ns: int) -> bool:
+    def compare_times(self, t_source_ns: int, t_recv_ns: int) -> bool:
         """One frame's two times; whether the source's clock has jumped. Costs a few integer operations."""
         apart_ns = t_recv_ns - t_source_ns
         before_ns, self._source_ns = self._source_ns, t_source_ns

@@ -18,7 +18,7 @@ from rtseg.config import WorkerPlace
 from rtseg.errors import RtsegError
 from rtseg.serve.publish.batch_sender import BatchSender
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.recording.resume import ResumableStream, rewind
+from rtseg.serve.recording.resume import ResumableStream, rewind_stream
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.workers import worker_protocol
 from rtseg.serve.workers.worker_protocol import NOBODY, RELAY
@@ -38,15 +38,15 @@ class RelayedOutlet(Outlet):
     muted = False
     """While a stream is put where it stood: what it says then has been said."""
 
-    def _way_out(self) -> BatchSender:
+    def _make_sender(self) -> BatchSender:
         return BatchSender(None)  # all of it goes the front's way
 
-    def send_all(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
+    def send_predictions(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
         """What subscribers are to hear."""
         if not self.muted:
             self.tell_front(worker_protocol.answers(answers))
 
-    def send(self, topic: bytes, packed: bytes) -> None:
+    def send_packed(self, topic: bytes, packed: bytes) -> None:
         """The same of what is no prediction."""
         if not self.muted:
             self._to_front([RELAY, NOBODY, topic, packed])
@@ -157,9 +157,9 @@ class Behind:
             LOG.error("stream %r cannot be restored: %s", name, error, exc_info=not isinstance(error, RtsegError))
             left = self._streams.find(name)
             if left is not None:
-                self._streams.close(left)
-                if self._outlet.tape is not None:
-                    self._outlet.tape.end(left)
+                self._streams.close_stream(left)
+                if self._outlet.recording is not None:
+                    self._outlet.recording.end_stream(left)
             self._outlet.tell_front(worker_protocol.ended(name))
             self._outlet.announce(name.encode(), {"type": "closed", "reason": f"could not be restored: {error}"[:300]})
 
@@ -178,17 +178,17 @@ class Behind:
         """As the front knows the stream; where there is a recording, what stands there counts: it is never behind."""
         self._step_all()  # nothing of other streams may be left out of the recording below
         hello = worker_protocol.hello_of(message)
-        stream = self._streams.open(message["owner"], hello, self._streams.check(hello), now_ns)
+        stream = self._streams.open_stream(message["owner"], hello, self._streams.match_hello(hello), now_ns)
         stream.opened_ns, stream.answers = message["opened_ns"], message["answers"]
         stream.refused, stream.dropped, stream.superseded = message["outside"]
-        frames, tape, done = message["frames"], self._outlet.tape, 0
+        frames, tape, done = message["frames"], self._outlet.recording, 0
         unheard: Sequence[tuple[int, bytes]] = ()
-        past = None if tape is None else tape.replaced(stream.name, stream.opened_ns)
+        past = None if tape is None else tape.take_replaced(stream.name, stream.opened_ns)
         if message["model"] != stream.model.served.model:
             # Its worker ended at the very swap: the state would have been fresh there.
             LOG.warning("stream %r begins its state afresh: another model answers from here on", stream.name)
         elif past is not None:
-            done = rewind(stream, past)
+            done = rewind_stream(stream, past)
             stream.answers = past.number
             frames = past.frames + list(_newer(frames, past, stream.session.last_seq))
             unheard = past.answers_after(message["published"])
@@ -197,14 +197,14 @@ class Behind:
         if stream.session.last_seq is not None:
             stream.newest_seq = stream.session.last_seq
         try:
-            self._outlet.tape, self._outlet.muted = None, done > 0  # these are in the recording before
+            self._outlet.recording, self._outlet.muted = None, done > 0  # these are in the recording before
             self._step_again(stream, frames[:done])
         finally:
-            self._outlet.tape, self._outlet.muted = tape, False
+            self._outlet.recording, self._outlet.muted = tape, False
         if unheard:  # recorded, but its worker ended before they had reached the front
-            self._outlet.send_all([(stream.topic, number, answer) for number, answer in unheard])
+            self._outlet.send_predictions([(stream.topic, number, answer) for number, answer in unheard])
         if tape is not None:
-            tape.go_on(stream, now_ns)
+            tape.continue_stream(stream, now_ns)
         self._step_again(stream, frames[done:])
         stream.last_ns = now_ns
         LOG.info("stream %r is restored, %d frames were stepped again", stream.name, len(frames))

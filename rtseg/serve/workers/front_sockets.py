@@ -71,10 +71,14 @@ class Doors:
             def one(parts: list[bytes]) -> None:
                 take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
 
-            return all_of(self.router, one, None if self.guard is None else self.guard.receive)
+            return all_of(self.router, one, None if self.guard is None else self.guard.receive_message)
         messages = self._intake.receive()
         for owner, data, t_recv_ns, plain, parts, sender in messages:
-            if self.guard is not None and sender is not None and not self.guard.is_from(sender[0].decode(), sender[1]):
+            if (
+                self.guard is not None
+                and sender is not None
+                and not self.guard.identify_sender(sender[0].decode(), sender[1])
+            ):
                 continue
             if plain is not None:
                 take_frame(owner, plain[0].decode(errors="replace"), plain[1], data, t_recv_ns)
@@ -104,7 +108,7 @@ class Doors:
         frame = socket.recv(copy=False)
         said = frame.bytes
         assert self.guard is not None
-        return [said] if said[:1] != b"\x01" or self.guard.may_listen(frame) else None
+        return [said] if said[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
 
     def _listen(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)

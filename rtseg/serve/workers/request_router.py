@@ -143,7 +143,7 @@ class Clients:
         if self._kept.find(name) is not None or not isinstance(fps, int | float):
             return True
         try:
-            self._gauge.admit(clip_name(name), float(fps), self._kept.declared_fps)
+            self._gauge.check_new_stream(clip_name(name), float(fps), self._kept.declared_fps)
         except CapacityError as error:
             self._outlet.counters["refused hellos"] += 1
             self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})

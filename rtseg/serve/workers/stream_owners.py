@@ -25,13 +25,13 @@ class Claims:
     def check(self, kind: str, stream: str | None, now_ns: int) -> None:
         """Raises AccessError or LimitError where the sender's key does not cover its message."""
         if self._guard is not None:
-            self._guard.check(kind, stream, now_ns)
+            self._guard.check_message(kind, stream, now_ns)
 
     def asked(self, owner: bytes, stream: str) -> None:
         """A hello, from the sender of the message in hand, goes to a worker."""
         if self._guard is not None and len(stream) <= MAX_NAME:
-            self._asked[owner, stream] = self._guard.key()
-            self._guard.opened(stream)
+            self._asked[owner, stream] = self._guard.sender_key()
+            self._guard.stream_opened(stream)
 
     def answered(self, owner: bytes, answer: dict[str, Any], *, is_open: bool) -> None:
         """A worker's answer to a client. is_open: whether there is a stream of this name."""
@@ -41,22 +41,22 @@ class Claims:
             return
         key = self._asked.pop((owner, stream), None)
         if key is not None and answer["type"] == "accepted":
-            self._guard.opened(stream, key)
+            self._guard.stream_opened(stream, key)
         elif key is not None and not is_open:
-            self._guard.closed(stream)
+            self._guard.stream_closed(stream)
 
     def ended(self, stream: str) -> None:
         """A worker has closed a stream; one that opens it again has asked already."""
         self.ending.pop(stream, None)
         if self._guard is not None and not any(name == stream for _, name in self._asked):
-            self._guard.closed(stream)
+            self._guard.stream_closed(stream)
 
     def revoked(self) -> list[str]:
         """Streams that are to end from now on."""
-        names = [] if self._guard is None else self._guard.revoked()
+        names = [] if self._guard is None else self._guard.revoked_streams()
         self.ending |= dict.fromkeys(names, REVOKED)
         return names
 
     def by(self) -> str:
         """For the log: who sent the message in hand."""
-        return "" if self._guard is None else f" by key {self._guard.sender()!r}"
+        return "" if self._guard is None else f" by key {self._guard.sender_name()!r}"

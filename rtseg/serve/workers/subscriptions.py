@@ -97,7 +97,7 @@ class Fanout:
             return
         confirmed = self._topics.subscribed(topic)
         if confirmed is not None:
-            self._outlet.send(topic, confirmed)
+            self._outlet.send_packed(topic, confirmed)
             return
         self._tell_all(said)
 
@@ -122,7 +122,7 @@ class Fanout:
 
     def answered(self, answers: list[tuple[bytes, int, bytes]]) -> None:
         """Predictions of a worker (`relay.answers`)."""
-        is_news, send = self._kept.is_news, self._outlet.send
+        is_news, send = self._kept.is_news, self._outlet.send_packed
         for topic, number, data in answers:
             if is_news(topic, number):
                 send(topic, data)
@@ -138,9 +138,9 @@ class Fanout:
         else:
             is_news = kind != "stopping"
         if is_news:
-            self._outlet.send(topic, data)
+            self._outlet.send_packed(topic, data)
 
-    def announce_end(self) -> None:
+    def announce_stopping(self) -> None:
         """The last word on every topic."""
         for topic in self._topics:
             self._outlet.announce(topic, {"type": "stopping"})

@@ -184,7 +184,7 @@ def test_a_damaged_grant_lets_nobody_in_and_the_others_stay(tmp_path: Path) -> N
 
 def test_a_rate_is_a_bucket_that_fills_again() -> None:
     limits = RateLimits(ServeSettings(max_frames_per_s=10.0, max_streams_per_key=1))
-    limits.opened("k", "s")
+    limits.stream_opened("k", "s")
     for _ in range(10):
         limits.count_frame("s", 0)
     with pytest.raises(LimitError, match="more than 10 frames per second"):
@@ -194,11 +194,11 @@ def test_a_rate_is_a_bucket_that_fills_again() -> None:
         limits.count_frame("s", 100_000_000)
     for t in range(100):
         limits.count_frame("s", 10**9 + t * 100_000_000)  # at the rate itself, for ever
-    limits.check_open("k", "s")
+    limits.check_new_stream("k", "s")
     with pytest.raises(LimitError, match="has 1 open streams"):
-        limits.check_open("k", "another")
-    limits.closed("k", "s")
-    limits.check_open("k", "another")
+        limits.check_new_stream("k", "another")
+    limits.stream_closed("k", "s")
+    limits.check_new_stream("k", "another")
 
 
 def test_with_keys_everything_works_as_without(lab: Lab, key: Callable[..., ClientKey], tmp_path: Path) -> None:

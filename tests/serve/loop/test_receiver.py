@@ -55,18 +55,18 @@ class Room:
         self.batches = FrameQueue(SETTINGS, self.streams, outlet, LoopLoad(0.0))
         for name, skeleton in (("cage1", MICE7), ("cage2", REVERSED)):
             hello = Hello(name, skeleton, 30.0)
-            self.streams.open(b"camera", hello, self.streams.check(hello), 1)
+            self.streams.open_stream(b"camera", hello, self.streams.match_hello(hello), 1)
         self.entrance = Receiver(router, self.streams, self.batches, outlet, self.take, SETTINGS)
         assert xpub.poll(10_000)
-        outlet.hear_subscriptions(lambda _: self.streams.model.served)
+        outlet.receive_subscriptions(lambda _: self.streams.model.served)
         assert self.ear.recv_multipart()[0] == b"cage"
 
     def take(self, owner: bytes, data: bytes, t_recv_ns: int) -> None:
         """Whatever the entrance leaves to the daemon, which steps what waits before anything but a frame."""
         try:
             wire = parse_frame(parse_to_daemon(data)[1])
-            stream = self.streams.of(owner, wire.stream)
-            self.batches.add(stream, stream.frame(wire), t_recv_ns, data)
+            stream = self.streams.owned_stream(owner, wire.stream)
+            self.batches.add(stream, stream.to_frame(wire), t_recv_ns, data)
         except Exception as error:
             self.batches.step_all()
             self.others.append(repr(error).encode())
@@ -112,7 +112,7 @@ def test_the_same_answers_without_compiled_calls(classifier: Classifier, monkeyp
             heard = room.answers(messages, 80)
             results.append((heard, room.others, room.complaints(1)))
             for stream in room.streams:
-                room.streams.close(stream)
+                room.streams.close_stream(stream)
             context.destroy(linger=0)
     (first, left, told), (second, left_again, told_again) = results
     assert [(answer["stream"], answer["seq"]) for answer in first] == [

@@ -66,7 +66,7 @@ def add(
 ) -> None:
     stream.answers += 1
     prediction = Prediction(stream.name, 100 + row, 7 * row, int(Quality.WARMING_UP), answers, row)
-    outgoing.add(stream, prediction, t_recv_ns, heard=heard)
+    outgoing.add_prediction(stream, prediction, t_recv_ns, heard=heard)
 
 
 def parsed(data: bytes) -> PredictionMessage:
@@ -81,7 +81,7 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
     for row in (3, 0, 4):
         add(outgoing, streams[row % 2], answers, row, now_ns - (2 * 10**9 if row == 4 else 0))
     assert len(outgoing) == 3
-    told, took_ns, late = outgoing.flush(wanted=False)
+    told, took_ns, late = outgoing.send_batch(wanted=False)
     assert (len(outgoing), len(told), late) == (0, 3, 1)
     heads = streams[0].model.bundle.heads
     for (stream, _, is_sent, data, t_pub_ns), row, took in zip(told, (3, 0, 4), took_ns, strict=True):
@@ -96,7 +96,7 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
         assert message.event == {head.name: labels[head.name] for h, head in enumerate(heads) if answers.events[row, h]}
         assert message.unsure == tuple(head.name for h, head in enumerate(heads) if answers.unsure[row, h])
     assert told[-1].number == streams[0].answers
-    assert outgoing.flush(wanted=True) == ([], [], 0)
+    assert outgoing.send_batch(wanted=True) == ([], [], 0)
 
 
 @needs_libzmq
@@ -109,7 +109,7 @@ def test_what_is_sent_is_what_is_handed_back(streams: list[Stream], xpub: zmq.So
         heard = i % 3 > 0
         add(outgoing, streams[i % 2], groups[i >= ROWS // 2], i % (ROWS // 2), 5, heard=heard)
         wanted += [streams[i % 2].topic] * heard
-    told, took_ns, late = outgoing.flush(wanted=True)
+    told, took_ns, late = outgoing.send_batch(wanted=True)
     assert (len(told), len(took_ns), late) == (ROWS, ROWS, ROWS)
     assert all(sent.is_sent for sent in told)
     heard_of = [sent for i, sent in enumerate(told) if i % 3]
@@ -123,7 +123,7 @@ def test_a_full_queue_loses_nothing(streams: list[Stream], xpub: zmq.Socket[Any]
     hears, outgoing, answers = subscriber(xpub, depth=4), BatchSender(xpub), answers_of(streams[0], 64)
     for row in range(64):
         add(outgoing, streams[0], answers, row, 5)
-    told, _, _ = outgoing.flush(wanted=False)
+    told, _, _ = outgoing.send_batch(wanted=False)
     left = [parsed(sent.packed).seq for sent in told if not sent.is_sent]
     got = []
     while hears.poll(100):

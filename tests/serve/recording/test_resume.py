@@ -10,7 +10,7 @@ from rtseg.config import ServeSettings
 from rtseg.frames.skeleton import MICE7
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.recorder import Recorder
-from rtseg.serve.recording.resume import finish_all, read_resumable_streams
+from rtseg.serve.recording.resume import finish_recordings, read_resumable_streams
 from rtseg.wire.messages import Hello
 
 HELLO = Hello("cage1", MICE7, 30.0).to_message()
@@ -77,7 +77,7 @@ def test_a_file_that_was_only_begun_is_closed(tmp_path: Path) -> None:
     recorder.close()
     begun = tmp_path / "rtseg-begun.mcap"
     begun.write_bytes(recorder.file.read_bytes()[: recorder._beginning])
-    finish_all(tmp_path, 0)
+    finish_recordings(tmp_path, 0)
     assert begun.read_bytes() == recorder.file.read_bytes()
-    finish_all(tmp_path, 0)
+    finish_recordings(tmp_path, 0)
     assert begun.read_bytes() == recorder.file.read_bytes()

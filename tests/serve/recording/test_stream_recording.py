@@ -281,19 +281,19 @@ class Room:
     def __init__(self, bundle: Path, folder: Path, **settings: Any) -> None:
         plain = {"record": str(folder), "resume": True, "record_buffer_mb": 1}
         self.streams = Streams(ServedModel(load(bundle), ""))
-        self.tape = StreamRecording(self.streams.model, ServeSettings(**plain | settings))
+        self.recording = StreamRecording(self.streams.model, ServeSettings(**plain | settings))
 
     def open(self, **hello: Any) -> tuple[Stream, int | None, list[bytes]]:
         said = Hello.from_message(HELLO | hello)
-        stream = self.streams.open(b"me", said, self.streams.check(said), 0)
-        return stream, *self.tape.begin(stream, time.monotonic_ns())
+        stream = self.streams.open_stream(b"me", said, self.streams.match_hello(said), 0)
+        return stream, *self.recording.begin_stream(stream, time.monotonic_ns())
 
     def take(self, stream: Stream, data: bytes, *, answer: bool = True) -> bytes:
         """A frame is recorded, stepped, and its answer published or not; its probabilities."""
-        self.tape.frame(data, time.monotonic_ns())
-        (prediction,) = stream.session.step(stream.frame(parse_frame(unpack(data))))
+        self.recording.record_frame(data, time.monotonic_ns())
+        (prediction,) = stream.session.step(stream.to_frame(parse_frame(unpack(data))))
         if answer:
-            self.tape.prediction(msgpack.packb({"stream": stream.name}), time.monotonic_ns())
+            self.recording.record_prediction(msgpack.packb({"stream": stream.name}), time.monotonic_ns())
         return prediction.probs.tobytes()
 
 
@@ -314,15 +314,15 @@ def test_frames_that_were_not_answered_are_answered_after_the_restart(
     assert (last, waiting) == (None, [])
     for t in range(20):
         if t == noted:
-            before.tape.note(stream, time.monotonic_ns())
+            before.recording.record_snapshot(stream, time.monotonic_ns())
         before.take(stream, frames[t], answer=t < 13)
-    before.tape.close()  # and no word of the stream's end
+    before.recording.close()  # and no word of the stream's end
     after = Room(tiny_bundle, tmp_path)
     stream, last, waiting = after.open()
     assert (last, waiting) == (19, frames[13:20])
     for t in range(13, 30):
         assert after.take(stream, frames[t]) == offline[t].tobytes()
-    after.tape.close()
+    after.recording.close()
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[
     stream, _, _ = before.open()
     for t in range(20):
         before.take(stream, frames[t])
-    before.tape.note(stream, time.monotonic_ns())
+    before.recording.record_snapshot(stream, time.monotonic_ns())
     bundle, hello, settings = tiny_bundle, {}, {}
     if why == "another arena":
         hello = {"arena": [0.0, 0.0, 100.0, 100.0]}
@@ -346,10 +346,10 @@ def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[
         bundle = tmp_path / "other"
         save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), bundle)
     elif why == "it had ended":
-        before.tape.event(msgpack.packb({"v": 1, "type": "closed", "stream": "cage1"}), time.monotonic_ns())
+        before.recording.record_event(msgpack.packb({"v": 1, "type": "closed", "stream": "cage1"}), time.monotonic_ns())
     else:
-        before.tape.event(msgpack.packb({"v": 1, "type": "lost", "records": 1}), time.monotonic_ns())
-    before.tape.close()
+        before.recording.record_event(msgpack.packb({"v": 1, "type": "lost", "records": 1}), time.monotonic_ns())
+    before.recording.close()
     after = Room(bundle, tmp_path, **settings)
     stream, last, waiting = after.open(**hello)
     assert (last, waiting, stream.session.last_seq) == (None, [], None)
@@ -357,7 +357,7 @@ def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[
         first = random_walk(30, 60)
         first = replace(first, keypoints=first.keypoints[:1], confidence=first.confidence[:1])
         assert after.take(stream, frames[0]) == load(bundle).run(first).probs.tobytes()
-    after.tape.close()
+    after.recording.close()
 
 
 def test_a_client_that_was_killed_goes_on_where_it_was(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ def loaded(share: float, frames_per_s: int, max_load: float = 0.9) -> LoopLoad:
     gauge = LoopLoad(max_load)
     turn_ns = 1_000_000_000 // frames_per_s
     for i in range(1, 2 * frames_per_s):
-        gauge.add(int(turn_ns * share), 1, i * turn_ns)
+        gauge.count_turn(int(turn_ns * share), 1, i * turn_ns)
     return gauge
 
 
@@ -24,9 +24,9 @@ def test_the_load_is_the_share_of_the_time() -> None:
 
 def test_one_stream_too_many_is_refused_with_the_reason() -> None:
     gauge = loaded(0.85, 1000)
-    gauge.admit("s", 30.0, 1000.0)
+    gauge.check_new_stream("s", 30.0, 1000.0)
     with pytest.raises(CapacityError, match=r"stream 's': the daemon is busy 85% .* 100 more would make it 9[34]%"):
-        gauge.admit("s", 100.0, 1000.0)
+        gauge.check_new_stream("s", 100.0, 1000.0)
 
 
 def test_streams_that_have_not_begun_to_send_count_as_well() -> None:

@@ -63,21 +63,21 @@ def test_a_core_that_is_not_there(tiny_bundle: Path) -> None:
 
 def test_garbage_waits_for_a_quiet_moment_but_not_for_ever() -> None:
     collector = GarbageCollector()
-    collector.begin()
+    collector.disable_automatic()
     try:
         assert not gc.isenabled()
-        assert not collector.due(YOUNG_NS - 1, quiet=True)
-        assert collector.due(YOUNG_NS, quiet=True)
-        assert not collector.due(YOUNG_NS, quiet=False)
+        assert not collector.is_due(YOUNG_NS - 1, quiet=True)
+        assert collector.is_due(YOUNG_NS, quiet=True)
+        assert not collector.is_due(YOUNG_NS, quiet=False)
         kept = [[] for _ in range(OVERDUE + 1)]  # type: ignore[var-annotated]
-        assert collector.due(YOUNG_NS, quiet=False)
+        assert collector.is_due(YOUNG_NS, quiet=False)
         del kept
         cycle: list[object] = []
         cycle.append(cycle)
         del cycle
-        collector.collect(OLD_NS + 1)
+        collector.collect_garbage(OLD_NS + 1)
         assert collector.collections == 1
-        assert not collector.due(OLD_NS + 2, quiet=True)
+        assert not collector.is_due(OLD_NS + 2, quiet=True)
     finally:
-        collector.end()
+        collector.restore_automatic()
     assert gc.isenabled()

@@ -55,7 +55,7 @@ def told_after(classifier: Classifier, walk: Recording) -> dict[str, Any]:
     """What a worker that serves this classifier says of a stream after KNOWN frames."""
     streams = Streams(ServedModel(classifier, "tcp://nowhere"))
     hello = Hello("cage1", MICE7, 30.0)
-    stream = streams.open(b"owner", hello, streams.check(hello), 1000)
+    stream = streams.open_stream(b"owner", hello, streams.match_hello(hello), 1000)
     for t in range(KNOWN):
         frame = classifier.frame(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=t)
         stream.answers += len(stream.session.step(frame))

@@ -29,7 +29,7 @@ def streams(tiny_bundle: Path) -> list[Stream]:
     model = ServedModel(load(tiny_bundle, capacity=4), "tcp://nowhere")
     opened = Streams(model)
     hellos = [Hello(name, model.bundle.skeleton, model.bundle.fps) for name in NAMES]
-    return [opened.open(b"owner", hello, None, 1) for hello in hellos]
+    return [opened.open_stream(b"owner", hello, None, 1) for hello in hellos]
 
 
 @pytest.fixture

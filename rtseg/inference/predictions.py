@@ -41,7 +41,7 @@ class Quality(enum.IntFlag):
     OUT_OF_RANGE = 256
 
 
-class Answers:
+class PredictionBatch:
     """What a batch of N frames was answered, a row a frame; predictions look into it.
 
     probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class index per head. events: (N, H)
@@ -64,7 +64,7 @@ class Answers:
 class Prediction:
     """The answer about one frame.
 
-    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. quality: `Quality`. answers and
+    seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. quality: `Quality`. batch and
     row: where in its batch it stands.
     """
 
@@ -72,31 +72,31 @@ class Prediction:
     seq: int
     t_source_ns: int
     quality: int
-    answers: Answers
+    batch: PredictionBatch
     row: int
 
     @property
     def probs(self) -> NDArray[np.float32]:
         """(P,), the heads side by side."""
-        probs: NDArray[np.float32] = self.answers.probs[self.row]
+        probs: NDArray[np.float32] = self.batch.probs[self.row]
         return probs
 
     @property
     def labels(self) -> NDArray[np.int16]:
         """(H,) decoded class index per head."""
-        labels: NDArray[np.int16] = self.answers.labels[self.row]
+        labels: NDArray[np.int16] = self.batch.labels[self.row]
         return labels
 
     @property
     def events(self) -> NDArray[np.bool_]:
         """(H,) whether a new bout begins here."""
-        events: NDArray[np.bool_] = self.answers.events[self.row]
+        events: NDArray[np.bool_] = self.batch.events[self.row]
         return events
 
     @property
     def unsure(self) -> NDArray[np.bool_]:
         """(H,) whether a head abstains; what it says is there all the same."""
-        unsure: NDArray[np.bool_] = self.answers.unsure[self.row]
+        unsure: NDArray[np.bool_] = self.batch.unsure[self.row]
         return unsure
 
 

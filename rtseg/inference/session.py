@@ -23,7 +23,7 @@ from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError, SettingError
 from rtseg.frames.frame import Frame, missing_frame
 from rtseg.frames.resampling import Resampler
-from rtseg.inference.predictions import Answers, Prediction, Predictions, Quality
+from rtseg.inference.predictions import Prediction, PredictionBatch, Predictions, Quality
 from rtseg.inference.stages import IDENTITY_JUMP, OUT_OF_RANGE, Stages
 from rtseg.recordings.recording import Recording
 
@@ -32,8 +32,8 @@ _Buffers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], ND
 """Keypoints (N, A, K, 2), confidence (N, A, K), slots (N,) and features (N, F) on their way through a pool."""
 _Row = tuple[int, "Session", Frame, int]
 """A frame to step: its place among those that came, and its flags."""
-_Answered = tuple[Answers, NDArray[np.int32], NDArray[np.int32]]
-"""Answers, flags of the frames stepped, and flags of the answers given (N,): with a lookahead an answer is about an
+_Answered = tuple[PredictionBatch, NDArray[np.int32], NDArray[np.int32]]
+"""PredictionBatch, flags of the frames stepped, and flags of the answers given (N,): with a lookahead an answer is about an
 earlier frame than the one stepped."""
 KEPT_ROWS = 256
 """Buffers of larger batches are not kept."""
@@ -167,7 +167,7 @@ class SessionPool:
         self.stages.before(keypoints, confidence, slots, features, quality)
         self.engine.step(features, slots, probs)
         self.stages.after(probs, slots, labels, events, unsure, doubt)
-        return Answers(probs, labels, events, unsure), quality, doubt
+        return PredictionBatch(probs, labels, events, unsure), quality, doubt
 
     def _buffers(self, n: int) -> _Buffers:
         """Room for N rows, kept from batch to batch."""

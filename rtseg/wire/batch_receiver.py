@@ -35,11 +35,11 @@ from rtseg.frames.frame import Float32
 from rtseg.wire import frame_parser
 from rtseg.wire.frame_parser import N_FIELDS, SEQ, SOURCE_NS, STREAM, STREAM_BYTES
 
-Plain = tuple[bytes, int, int, Float32, Float32]
+ParsedFrame = tuple[bytes, int, int, Float32, Float32]
 """A frame: its stream's name, seq, t_source_ns, keypoints (A, K, 2) and confidence (A, K), checked and cleaned."""
 Sender = tuple[bytes, int]
 """Public half of a connection's key (Z85), empty where it has none, and its file descriptor."""
-Message = tuple[bytes, bytes, int, Plain | None, int, Sender | None]
+ReceivedMessage = tuple[bytes, bytes, int, ParsedFrame | None, int, Sender | None]
 """Routing id, bytes, when it came (the monotonic clock), the frame where it plainly is one, how many parts it had, and
 whose it is where that was asked for."""
 _PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _PLAIN = range(7)
@@ -49,15 +49,15 @@ _WORDS = _USED + N_FIELDS
 _USER_ID = b"User-Id\0"
 """What libzmq calls the public half of a sender's key among a message's properties."""
 _KEY_CHARACTERS = 40
-NO_POINTS = 0, 0
+HEADERS_ONLY = 0, 0
 _STAMP = cache_stamps.of(libzmq, frame_parser, array_tables, *frame_parser.RULES)
 
 
-class Intake:
+class BatchReceiver:
     """Takes messages of two parts, a routing id and bytes, from a ROUTER socket.
 
     functions: `libzmq.addresses`. most: messages a call. shape: (A, K) of the frames that are decoded here, others come
-    as they came; NO_POINTS: names and numbers of all frames are read. keyed: whether every message's sender is told.
+    as they came; HEADERS_ONLY: names and numbers of all frames are read. keyed: whether every message's sender is told.
     The socket must have a MAXMSGSIZE.
     """
 
@@ -80,12 +80,12 @@ class Intake:
         self._table, self._told = array_tables.table(*self._kept), told.reshape(-1).data
         self._socket, self._handle = socket, socket.underlying  # the handle is the socket's as long as that lives
 
-    def receive(self) -> list[Message]:
+    def receive_messages(self) -> list[ReceivedMessage]:
         """What waits, in order; nothing where nothing does."""
         keypoints, confidence = np.empty(self._points, np.float32), np.empty(self._points[:-1], np.float32)
         n, used = _receive(self._handle, self._table, self._largest, self._user_id, keypoints, confidence)
         data, told = self._data[:used].tobytes(), self._told[: n * _WORDS].tolist()
-        messages: list[Message] = []
+        messages: list[ReceivedMessage] = []
         for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
             parts, owner, owner_end, start, stop, received_ns, is_plain = told[at : at + _NAME]
             name, name_end, seq, t_ns, key, key_end, descriptor = told[at + _NAME : at + _USED]
@@ -95,7 +95,7 @@ class Intake:
         return messages
 
 
-def read_all(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[Message]:
+def parse_messages(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[ReceivedMessage]:
     """The same of messages that came some other way: routing id, when it came, bytes."""
     n = len(clients)
     data = b"".join([each for _, _, each in clients])
@@ -103,7 +103,7 @@ def read_all(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]
     keypoints, confidence = np.empty((n, *shape, 2), np.float32), np.empty((n, *shape), np.float32)
     rows = np.zeros((n, _WORDS), np.int64)
     _read(np.frombuffer(data, np.uint8), ends, rows, keypoints, confidence)
-    messages: list[Message] = []
+    messages: list[ReceivedMessage] = []
     for i, ((owner, t_recv_ns, each), row) in enumerate(zip(clients, rows.tolist(), strict=True)):
         plain = None
         if row[_PLAIN]:

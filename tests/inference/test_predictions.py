@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.inference.predictions import Answers, Prediction, Predictions, Quality, write_bouts, write_predictions
+from rtseg.inference.predictions import (
+    Prediction,
+    PredictionBatch,
+    Predictions,
+    Quality,
+    write_bouts,
+    write_predictions,
+)
 from rtseg.recordings.heads import Head
 
 HEADS = (
@@ -108,7 +115,7 @@ def test_collecting_and_looking_up_a_head() -> None:
     table = predictions_of(6)
     events = np.zeros(table.labels.shape, np.bool_)
     events[2, 1] = True
-    answers = Answers(table.probs, table.labels, events, table.unsure)
+    answers = PredictionBatch(table.probs, table.labels, events, table.unsure)
     single = [
         Prediction("s", int(seq), 0, int(quality), answers, row)
         for row, (seq, quality) in enumerate(zip(table.seq, table.quality, strict=True))

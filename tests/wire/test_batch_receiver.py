@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rtseg.compiled.libzmq import addresses
 from rtseg.errors import FrameError
 from rtseg.frames.frame import own_frame
-from rtseg.wire.batch_receiver import Intake, Message
+from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage
 from rtseg.wire.frame_parser import CONF, CONF_BYTES, KP, KP_BYTES, SEQ, SOURCE_NS, STREAM, STREAM_BYTES, read
 from rtseg.wire.messages import MAX_INTEGER, FrameMessage, MessageError, frame_message, parse_frame, parse_to_daemon
 from tests.live import REPO
@@ -111,7 +111,7 @@ def test_numbers_of_any_length(head: bytes) -> None:
 
 
 class Ends:
-    """A camera, and the intake behind a real socket."""
+    """A camera, and the receiver at a real socket."""
 
     def __init__(self, context: zmq.Context[Any], most: int = 8) -> None:
         self.router, self.camera = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
@@ -120,14 +120,14 @@ class Ends:
         self.camera.setsockopt(zmq.ROUTING_ID, b"camera")
         self.camera.connect(f"tcp://127.0.0.1:{port}")
         assert FUNCTIONS is not None
-        self.intake = Intake(self.router, FUNCTIONS, most, SHAPE)
+        self.receiver = BatchReceiver(self.router, FUNCTIONS, most, SHAPE)
 
-    def take(self, count: int) -> list[Message]:
+    def take(self, count: int) -> list[ReceivedMessage]:
         """The next messages."""
-        messages: list[Message] = []
+        messages: list[ReceivedMessage] = []
         while len(messages) < count:
             assert self.router.poll(10_000)
-            some = self.intake.receive()
+            some = self.receiver.receive_messages()
             assert some
             messages += some
         return messages
@@ -211,7 +211,7 @@ def test_a_frame_that_is_wrong_is_left_to_the_rules(ends: Ends, wrong: str) -> N
 
 @needs_libzmq
 def test_nothing_waits(ends: Ends) -> None:
-    assert ends.intake.receive() == []
+    assert ends.receiver.receive_messages() == []
 
 
 def test_no_byte_beyond_a_message_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The daemon's door for frames and questions: takes what waits, and knows no message but the plain frame.
 
-Many messages in one compiled call (`intake`); one by one where libzmq can't be called.
+Many messages in one compiled call (`batch_receiver`); one by one where libzmq can't be called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.publish.outlet import POLLIN, Outlet
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers.front_link import Behind
-from rtseg.wire.batch_receiver import Intake, Message, read_all
+from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage, parse_messages
 from rtseg.wire.messages import MessageError
 
 TAKEN_AT_ONCE = 4
@@ -47,16 +47,16 @@ class Receiver:
         self._router, self._streams, self._batches, self._outlet = router, streams, batches, outlet
         self._take, self._most, self._guard, self._behind = take, settings.max_batch, guard, behind
         self._burst_ns, self.emptied_ns = int(settings.burst_s * 1e9), 0
-        self._intake: Intake | None = None
+        self._intake: BatchReceiver | None = None
         self._shape = streams.model.bundle.skeleton.shape
         functions = addresses()
         if functions is not None and behind is None:
-            self._intake = Intake(router, functions, self._most, self._shape, keyed=guard is not None)
+            self._intake = BatchReceiver(router, functions, self._most, self._shape, keyed=guard is not None)
 
     def warm_up(self) -> None:
         """Compile what a front's messages need; the rest is rehearsed."""
         if self._behind is not None:
-            read_all([(b"", 0, b"")], self._shape)
+            parse_messages([(b"", 0, b"")], self._shape)
 
     def take_what_waits(self) -> None:
         """Up to TAKEN_AT_ONCE batches, or a little more from a front; less of a burst, as long as that may last.
@@ -77,7 +77,7 @@ class Receiver:
     def _take_some(self) -> int:
         """Messages that came with one call, 0 where none waits any more."""
         if self._intake is not None:
-            messages = self._intake.receive()
+            messages = self._intake.receive_messages()
             self._take_many(messages)
             return len(messages) if len(messages) == self._most else 0
         taken = 1
@@ -87,10 +87,10 @@ class Receiver:
             clients = self._behind.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
             taken += len(clients)
             if clients:
-                self._take_many(read_all(clients, self._shape))
+                self._take_many(parse_messages(clients, self._shape))
         return taken if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN else 0
 
-    def _take_many(self, messages: list[Message]) -> None:
+    def _take_many(self, messages: list[ReceivedMessage]) -> None:
         plain_stream, add, guard, shape = self._streams.plain, self._batches.add, self._guard, self._shape
         now_ns = time.monotonic_ns()
         for owner, data, t_recv_ns, plain, parts, sender in messages:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtseg.compiled import array_tables, cache_stamps, libzmq
 from rtseg.compiled.libzmq import CLOCK, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
-from rtseg.inference.predictions import Answers, Prediction, Quality
+from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire import prediction_packer
@@ -54,7 +54,7 @@ class BatchSender:
         self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, _SENT_WORDS), np.int64)
         self._fields, self._told = self._rows.data.cast("B"), self._sent.reshape(-1).data
         self._time = np.zeros(2, np.int64)
-        self._gathered: list[tuple[Stream, Answers, int]] = []
+        self._gathered: list[tuple[Stream, PredictionBatch, int]] = []
         self._room(1)
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class BatchSender:
             *(prediction.seq, prediction.t_source_ns, t_recv_ns, prediction.quality),
         )
         _ROW_FIELDS.pack_into(self._fields, len(self._gathered) * _ROW_FIELDS.size, *fields)
-        self._gathered.append((stream, prediction.answers, stream.answers))
+        self._gathered.append((stream, prediction.batch, stream.answers))
 
     def send_batch(self, *, wanted: bool) -> tuple[list[SentPrediction], list[int], int]:
         """Pack and send all of it.
@@ -95,7 +95,7 @@ class BatchSender:
             start = stop
         return told, took, late
 
-    def _send(self, start: int, stop: int, answers: Answers, model: ServedModel) -> tuple[int, int, bool]:
+    def _send(self, start: int, stop: int, answers: PredictionBatch, model: ServedModel) -> tuple[int, int, bool]:
         self._room((stop - start) * (model.packing.most + MOST_PREFIX_BYTES))
         n_late, used, all_sent = _dispatch(
             self._handle,

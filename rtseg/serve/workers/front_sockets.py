@@ -17,7 +17,7 @@ from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
 from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
-from rtseg.wire.batch_receiver import NO_POINTS, Intake
+from rtseg.wire.batch_receiver import HEADERS_ONLY, BatchReceiver
 from rtseg.wire.keys import KeyStore
 
 AT_ONCE = 256
@@ -49,14 +49,14 @@ class Doors:
             raise
         self.frames, self.predictions = self._addresses
         functions = addresses()
-        self._intake: Intake | None = None
+        self._intake: BatchReceiver | None = None
         if functions is not None:
-            self._intake = Intake(self.router, functions, AT_ONCE, NO_POINTS, keyed=self.guard is not None)
+            self._intake = BatchReceiver(self.router, functions, AT_ONCE, HEADERS_ONLY, keyed=self.guard is not None)
 
     def warm_up(self) -> None:
         """Compile, or load, what takes messages; nobody knows the address yet."""
         if self._intake is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._intake.receive()
+            self._intake.receive_messages()
 
     def take_messages(
         self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
@@ -72,7 +72,7 @@ class Doors:
                 take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
 
             return all_of(self.router, one, None if self.guard is None else self.guard.receive_message)
-        messages = self._intake.receive()
+        messages = self._intake.receive_messages()
         for owner, data, t_recv_ns, plain, parts, sender in messages:
             if (
                 self.guard is not None

@@ -14,7 +14,7 @@ import zmq
 
 from rtseg.compiled.libzmq import addresses
 from rtseg.inference.classifier import load
-from rtseg.inference.predictions import Answers, Prediction, Quality
+from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
 from rtseg.serve.publish.batch_sender import ROWS, BatchSender
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
@@ -52,17 +52,17 @@ def subscriber(xpub: zmq.Socket[Any], *, depth: int = 1000) -> zmq.Socket[Any]:
     return socket
 
 
-def answers_of(stream: Stream, n: int, seed: int = 0) -> Answers:
+def answers_of(stream: Stream, n: int, seed: int = 0) -> PredictionBatch:
     """Of n frames, with labels, events and doubts of all kinds."""
     rng, heads = np.random.default_rng(seed), stream.model.bundle.heads
     n_outputs = sum(len(head.classes) for head in heads)
     labels = np.stack([rng.integers(0, len(head.classes), n) for head in heads], axis=1).astype(np.int16)
     flags = rng.random((2, n, len(heads))) < 0.3
-    return Answers(rng.random((n, n_outputs), dtype=np.float32), labels, flags[0], flags[1])
+    return PredictionBatch(rng.random((n, n_outputs), dtype=np.float32), labels, flags[0], flags[1])
 
 
 def add(
-    outgoing: BatchSender, stream: Stream, answers: Answers, row: int, t_recv_ns: int, *, heard: bool = True
+    outgoing: BatchSender, stream: Stream, answers: PredictionBatch, row: int, t_recv_ns: int, *, heard: bool = True
 ) -> None:
     stream.answers += 1
     prediction = Prediction(stream.name, 100 + row, 7 * row, int(Quality.WARMING_UP), answers, row)

@@ -31,7 +31,7 @@ import numpy as np
 from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber, ask_load
 from rtseg.serve.monitoring.http_process import HealthProcess
-from rtseg.serve.monitoring.shared_status import STREAM_COUNTS, Board
+from rtseg.serve.monitoring.shared_status import STREAM_COUNTS, SharedStatus
 from rtseg.serve.timing.latency import BOUNDS_NS
 from rtseg.system.machine import about
 from rtseg.wire.keys import ClientKey, KeyStore
@@ -105,7 +105,7 @@ def meanwhile(work: Callable[[], object], every_s: float) -> Iterator[list[int]]
 @contextmanager
 def health_beside() -> Iterator[str]:
     """A server that looks at a board of nobody's, of the same size; its URL."""
-    board = Board()
+    board = SharedStatus()
     try:
         stages = {stage: [0] * (len(BOUNDS_NS) + 1) for stage in ("decode", "step", "publish", "total")}
         streams = {name: [0] * (len(STREAM_COUNTS) + 1) for name in ("timed", "beside")}

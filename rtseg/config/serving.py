@@ -116,30 +116,31 @@ class ServeSettings:
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """A worker's place behind a front.
+    """What a worker is told of its place behind a front.
 
-    predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
-    front's process. number: this worker's. run: the front's, a random name; since_ns: when it began (since 1970).
-    replaces: whether this worker takes the place of one that ended. board: the file of its board, "" = none.
+    predictions: the address at which clients subscribe, which is the front's. snapshot_s: how often the front gets a
+    stream's state. front_pid: the front's process. number: this worker's, from 0. run_id: the front's, a random name;
+    run_started_ns: when the front started, ns since 1970. is_replacement: whether this worker takes the place of one
+    that ended. status_file: where it shares its status, "" = nowhere.
     """
 
     predictions: str
-    every_s: float
-    parent: int
+    snapshot_s: float
+    front_pid: int
     number: int
-    run: str
-    since_ns: int
-    replaces: bool
-    board: str
+    run_id: str
+    run_started_ns: int
+    is_replacement: bool
+    status_file: str
 
-    def about(self) -> dict[str, str]:
-        """For a recording's metadata."""
-        return {"run": self.run, "worker": str(self.number)}
+    def recording_metadata(self) -> dict[str, str]:
+        """What says in a recording's metadata which worker of which front wrote it."""
+        return {"run": self.run_id, "worker": str(self.number)}
 
-    def is_own(self, session: Mapping[str, str]) -> bool:
-        """Whether a recording's metadata are those of a worker whose place this one has."""
-        return session.get("run") == self.run and session.get("worker") == str(self.number)
+    def wrote(self, metadata: Mapping[str, str]) -> bool:
+        """Whether a recording of these metadata was written by a worker in this very place."""
+        return metadata.get("run") == self.run_id and metadata.get("worker") == str(self.number)
 
-    def may_read(self, session: Mapping[str, str]) -> bool:
-        """Whether a recording's streams are no other worker's."""
-        return session.get("run") != self.run or self.is_own(session)
+    def may_resume_from(self, metadata: Mapping[str, str]) -> bool:
+        """Whether a recording of these metadata holds no stream of another worker of the same front."""
+        return metadata.get("run") != self.run_id or self.wrote(metadata)

@@ -27,16 +27,16 @@ from rtseg.serve.loop.cache_warming import CacheWarmer
 from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.loop.polling import LoopPoller
 from rtseg.serve.loop.receiver import Receiver
-from rtseg.serve.loop.worker_bundle_swap import WorkerSwap
-from rtseg.serve.monitoring.monitor import Upkeep
-from rtseg.serve.monitoring.status import Report
+from rtseg.serve.loop.worker_bundle_swap import WorkerBundleSwap
+from rtseg.serve.monitoring.monitor import Monitor
+from rtseg.serve.monitoring.status import DaemonStatus
 from rtseg.serve.publish.outlet import POLLIN, Outlet
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.timing.realtime import GarbageCollector, LoopPrivileges
-from rtseg.serve.workers.front_link import Behind, RelayedOutlet
+from rtseg.serve.workers.front_link import FrontLink, WorkerOutlet
 from rtseg.system.shutdown import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.keys import KeyStore
@@ -56,8 +56,10 @@ class Daemon:
     latency: per stage; `decode` of a frame, `step` and `publish` of a batch, `total` from receipt to publishing.
     """
 
-    def __init__(self, classifier: Classifier, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
-        self._settings, self._relay = settings, relay
+    def __init__(
+        self, classifier: Classifier, settings: ServeSettings, worker_place: WorkerPlace | None = None
+    ) -> None:
+        self._settings, self._worker_place = settings, worker_place
         self._gauge, self._collector = LoopLoad(settings.max_load), GarbageCollector()
         self._beat_ns = 0
         self._stopping = False
@@ -65,7 +67,7 @@ class Daemon:
         self._context = zmq.Context()
         self._addresses: list[str] = []
         self._gatekeeper: Authenticator | None = None
-        self._upkeep: Upkeep | None = None
+        self._monitor: Monitor | None = None
         self._tape: StreamRecording | None = None
         self._tape_ns = 0
         self._grants: LoopPrivileges | None = None
@@ -75,13 +77,13 @@ class Daemon:
                 self._gatekeeper = Authenticator(self._context, KeyStore(settings.keys))
             self._router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
             self._xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
-            self._upkeep = Upkeep(settings, self._pieces, "" if relay is None else relay.board)
+            self._monitor = Monitor(settings, self._pieces, "" if worker_place is None else worker_place.status_file)
         except BaseException:
             self.close()
             raise
         self.frames, predictions = self._addresses
-        if relay is not None:
-            predictions = relay.predictions
+        if worker_place is not None:
+            predictions = worker_place.predictions
         places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
         self._streams = Streams(ServedModel(classifier, predictions, places))
         self._poller = LoopPoller(settings, self._router, self._xpub)
@@ -89,31 +91,33 @@ class Daemon:
         if self._gatekeeper is not None:
             self._guard = Guard(self._gatekeeper, settings, self._addresses)
             self._gatekeeper.start()
-        self._behind: Behind | None = None
+        self._front_link: FrontLink | None = None
         self._outlet = Outlet(self._router, self._xpub, self._guard)
-        if relay is not None:
-            outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
-            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self._end, self.stop)
+        if worker_place is not None:
+            outlet = self._outlet = WorkerOutlet(self._router, self._xpub)
+            self._front_link = FrontLink(
+                worker_place, outlet, self._streams, self._take, self._step_all, self._end, self.stop
+            )
         try:
             self._tape = self._outlet.recording = (
-                StreamRecording(self._streams.model, settings, relay) if settings.record else None
+                StreamRecording(self._streams.model, settings, worker_place) if settings.record else None
             )
         except BaseException:
             self.close()
             raise
         self._batches = FrameQueue(settings, self._streams, self._outlet, self._gauge)
-        self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._behind)
-        swap = BundleSwap if self._behind is None else WorkerSwap
+        self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._front_link)
+        swap = BundleSwap if self._front_link is None else WorkerBundleSwap
         self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._warm_caches_with)
-        if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
-            self._swap.follow(self._behind, relay.number, self._end)
+        if worker_place is not None and self._front_link is not None and isinstance(self._swap, WorkerBundleSwap):
+            self._swap.follow(self._front_link, worker_place.number, self._end)
         self.latency = self._batches.latency
         keys = None if self._gatekeeper is None or self._guard is None else (self._gatekeeper, self._guard)
         parts = self._streams, self._outlet, self.latency, self._gauge
-        self._report = Report(settings, *parts, lambda: self.granted, keys)
+        self._status = DaemonStatus(settings, *parts, lambda: self.granted, keys)
         self._entrance = Receiver(
             *(self._router, self._streams, self._batches, self._outlet, self._take, settings),
-            *(self._guard, self._behind),
+            *(self._guard, self._front_link),
         )
 
     @property
@@ -143,18 +147,18 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
-        self._report.started_ns = time.monotonic_ns()
-        upkeep = self._upkeep
-        assert upkeep is not None
-        upkeep.ready(self._report.started_ns, f"serving {self.served.model[:12]} at {self.frames}")
+        self._status.started_ns = time.monotonic_ns()
+        monitor = self._monitor
+        assert monitor is not None
+        monitor.announce_ready(self._status.started_ns, f"serving {self.served.model[:12]} at {self.frames}")
         self._collector.disable_automatic()
         try:
             while not self._stopping:
                 self._turn(self._wait_ms())
-                self._look_around(upkeep)
+                self._look_around(monitor)
         finally:
             self._collector.restore_automatic()
-        upkeep.stopping(time.monotonic_ns())
+        monitor.announce_stopping(time.monotonic_ns())
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
@@ -168,26 +172,26 @@ class Daemon:
         if self._tape is not None:
             self._tape.close()
 
-    def _look_around(self, upkeep: Upkeep) -> None:
+    def _look_around(self, monitor: Monitor) -> None:
         """Whatever is due besides frames; each look costs a comparison or two."""
         now_ns = time.monotonic_ns()
         self._look_for_silent_streams(now_ns)
         self._look_for_idle_streams(now_ns)
         self._look_for_orders()
         self._look_at_tape()
-        if self._behind is not None:
-            self._behind.look_around(now_ns, quiet=not self._batches)
+        if self._front_link is not None:
+            self._front_link.report_due(now_ns, quiet=not self._batches)
         if now_ns - self._beat_ns > self._settings.heartbeat_s * 1e9:
             self._beat_ns = now_ns
-            self._outlet.publish_heartbeats(self._report.about_stream)
+            self._outlet.publish_heartbeats(self._status.beat_fields)
         if self._collector.is_due(now_ns, quiet=not self._batches):
             self._collector.collect_garbage(now_ns)
-        upkeep.turn(now_ns, self._router)
+        monitor.run_due(now_ns, self._router)
 
     @property
     def url(self) -> str:
         """Of /metrics, /healthz and /readyz; "" where they are not served."""
-        return "" if self._upkeep is None else self._upkeep.url
+        return "" if self._monitor is None else self._monitor.url
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
@@ -197,8 +201,8 @@ class Daemon:
         """Close the sockets, giving what is unsent LINGER_MS, and remove ipc files."""
         if self._tape is not None:
             self._tape.close()
-        if self._upkeep is not None:
-            self._upkeep.close()
+        if self._monitor is not None:
+            self._monitor.close()
         if self._gatekeeper is not None:
             self._gatekeeper.close()
         if self._grants is not None:
@@ -209,12 +213,12 @@ class Daemon:
 
     def status(self) -> dict[str, Any]:
         """Counters and latencies since the start."""
-        return self._report.status()
+        return self._status.to_message()
 
     def _listen(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        if self._relay is None:  # what a front hands back of a stream may be larger than a client's message
+        if self._worker_place is None:  # what a front hands back of a stream may be larger than a client's message
             socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence
@@ -327,7 +331,7 @@ class Daemon:
         return self.served if stream is None else stream.model.served
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
-        return self._report.pieces(stopping=self._stopping)
+        return self._status.shared_pieces(stopping=self._stopping)
 
     def _look_at_tape(self) -> None:
         """Note the state of a stream whose turn it is, between two frames, and tell everybody of a full disk."""
@@ -383,18 +387,18 @@ def serve(
     classifier: Classifier,
     settings: ServeSettings,
     announce: Callable[[str], None] | None = None,
-    relay: WorkerPlace | None = None,
+    worker_place: WorkerPlace | None = None,
 ) -> dict[str, Any]:
     """Run a daemon until SIGINT or SIGTERM; returns its last status.
 
     announce gets two lines, `ready {json}` and `stopped {json}`; they go to stdout where it is None. Raises ServeError
-    where an address cannot be had. A second signal ends the process at once, with status 1. relay: for a worker, which
-    its front stops, and no signal.
+    where an address cannot be had. A second signal ends the process at once, with status 1.
+    worker_place: for a worker, which its front stops, and no signal.
     """
     say = announce or print_line
-    daemon = Daemon(classifier, settings, relay)
+    daemon = Daemon(classifier, settings, worker_place)
     try:
-        with stopped_by_signals(daemon) if relay is None else contextlib.nullcontext():
+        with stopped_by_signals(daemon) if worker_place is None else contextlib.nullcontext():
             with _patience():
                 daemon.warm_up()
             about: dict[str, Any] = {"frames": daemon.frames, "predictions": daemon.served.predictions}

@@ -23,20 +23,20 @@ import zmq
 import rtseg
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.monitoring.merge import Sums
-from rtseg.serve.monitoring.monitor import Upkeep
+from rtseg.serve.monitoring.merge import StatusTotals
+from rtseg.serve.monitoring.monitor import Monitor
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import finish_recordings
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.bundle_rollout import Together
-from rtseg.serve.workers.front_sockets import Doors, all_of
-from rtseg.serve.workers.pending_status import Asked
-from rtseg.serve.workers.request_router import Clients
-from rtseg.serve.workers.stream_backups import KeptStreams
-from rtseg.serve.workers.stream_owners import REVOKED, Claims
-from rtseg.serve.workers.subscriptions import Fanout
-from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Crew, Worker
+from rtseg.serve.workers.bundle_rollout import BundleRollout
+from rtseg.serve.workers.front_sockets import FrontSockets, all_of
+from rtseg.serve.workers.pending_status import PendingStatus
+from rtseg.serve.workers.request_router import RequestRouter
+from rtseg.serve.workers.stream_backups import StreamBackups
+from rtseg.serve.workers.stream_owners import REVOKED, StreamOwners
+from rtseg.serve.workers.subscriptions import Subscriptions
+from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool
 from rtseg.system.shutdown import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
 
 LOG = logging.getLogger("rtseg.serve")
@@ -52,29 +52,29 @@ class Front:
     def __init__(self, bundle: Path, settings: ServeSettings) -> None:
         self._settings = settings
         self._stopping = False
-        self._kept = KeptStreams(settings)
-        self._asked = Asked()
-        self._gauge, self._past = LoopLoad(settings.max_load), Sums()
-        self._crew: Crew | None = None
-        self._upkeep: Upkeep | None = None
-        self._doors: Doors | None = None
+        self._backups = StreamBackups(settings)
+        self._pending_status = PendingStatus()
+        self._gauge, self._past = LoopLoad(settings.max_load), StatusTotals()
+        self._worker_pool: WorkerPool | None = None
+        self._monitor: Monitor | None = None
+        self._sockets: FrontSockets | None = None
         try:
-            self._doors = doors = Doors(settings)
+            self._sockets = doors = FrontSockets(settings)
             self.frames, self.predictions = doors.frames, doors.predictions
-            self._upkeep = Upkeep(settings, self._pieces)
+            self._monitor = Monitor(settings, self._pieces)
             if settings.record and settings.resume:
                 finish_recordings(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
-            self._crew = Crew(bundle, settings, self.predictions)
+            self._worker_pool = WorkerPool(bundle, settings, self.predictions)
         except BaseException:
             self.close()
             raise
-        self._claims, self._counted = Claims(doors.guard), doors.counted
+        self._stream_owners, self._counted = StreamOwners(doors.guard), doors.counted
         self._router, self._xpub = doors.router, doors.xpub
         self._outlet = Outlet(self._router, self._xpub)
-        self._fanout = Fanout(self.workers, self._outlet, self._kept)
-        self._together = Together(self.workers, self._outlet, self._kept, self._fanout.serve)
-        parts = self._outlet, self._kept, self._asked, self._claims, self._gauge, self._together
-        self._clients = Clients(settings, self.workers, *parts, self.stop)
+        self._subscriptions = Subscriptions(self.workers, self._outlet, self._backups)
+        self._rollout = BundleRollout(self.workers, self._outlet, self._backups, self._subscriptions.serve)
+        parts = self._outlet, self._backups, self._pending_status, self._stream_owners, self._gauge, self._rollout
+        self._clients = RequestRouter(settings, self.workers, *parts, self.stop)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -83,7 +83,7 @@ class Front:
     @property
     def workers(self) -> list[Worker]:
         """By their numbers."""
-        return [] if self._crew is None else self._crew.workers
+        return [] if self._worker_pool is None else self._worker_pool.workers
 
     def wait_ready(self) -> None:
         """Until all workers serve. Raises ServeError where one ends or does not get there."""
@@ -99,36 +99,36 @@ class Front:
             if self._stopping:
                 return
             time.sleep(POLL_MS / 1000)
-        if self._doors is not None:
-            self._doors.warm_up()
+        if self._sockets is not None:
+            self._sockets.warm_up()
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
-        upkeep = self._upkeep
-        assert upkeep is not None
+        monitor = self._monitor
+        assert monitor is not None
         self._started_ns = time.monotonic_ns()
-        upkeep.ready(self._started_ns, f"serving with {len(self.workers)} workers at {self.frames}")
+        monitor.announce_ready(self._started_ns, f"serving with {len(self.workers)} workers at {self.frames}")
         while not self._stopping:
             self._turn(POLL_MS)
-            self._look_around(upkeep)
-        upkeep.stopping(time.monotonic_ns())
+            self._look_around(monitor)
+        monitor.announce_stopping(time.monotonic_ns())
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
         for worker in self.workers:
-            if not worker.send([worker_protocol.NOBODY, worker_protocol.stop()]):
+            if not worker.send([worker_protocol.NO_CLIENT, worker_protocol.stop()]):
                 worker.process.kill()  # it has not begun to serve, or hangs
         deadline = time.monotonic() + STOP_S
         while not all(worker.dead for worker in self.workers) and time.monotonic() < deadline:
             self._turn(QUIET_MS)
         while self._turn(QUIET_MS):
             pass
-        self._fanout.announce_stopping()
+        self._subscriptions.announce_stopping()
 
     @property
     def url(self) -> str:
         """Of /metrics, /healthz and /readyz; "" where they are not served."""
-        return "" if self._upkeep is None else self._upkeep.url
+        return "" if self._monitor is None else self._monitor.url
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
@@ -136,20 +136,20 @@ class Front:
 
     def close(self) -> None:
         """End the workers and close the sockets."""
-        if self._crew is not None:
-            self._crew.close()
-        if self._upkeep is not None:
-            self._upkeep.close()
-        if self._doors is not None:
-            self._doors.close()
+        if self._worker_pool is not None:
+            self._worker_pool.close()
+        if self._monitor is not None:
+            self._monitor.close()
+        if self._sockets is not None:
+            self._sockets.close()
 
     def _turn(self, timeout_ms: int) -> bool:
-        doors = self._doors
+        doors = self._sockets
         assert doors is not None
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
-            doors.take_subscriptions(lambda parts: self._fanout.subscription(parts[0]))
+            doors.take_subscriptions(lambda parts: self._subscriptions.subscription(parts[0]))
         if self._router in ready:
             taken = doors.take_messages(self._clients.take, self._clients.take_frame)
         for worker in self.workers:
@@ -161,16 +161,16 @@ class Front:
         self._gauge.count_turn(now_ns - started_ns, taken, now_ns)
         return bool(ready)
 
-    def _look_around(self, upkeep: Upkeep) -> None:
+    def _look_around(self, monitor: Monitor) -> None:
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns < LOOK_NS:
             return
         passed_s = (now_ns - self._looked_ns) / 1e9
         self._looked_ns = now_ns
-        upkeep.turn(now_ns, self._router)
-        self._fanout.forget_unwanted()
-        for name in self._claims.revoked():
-            self._clients.worker_of(name).send([worker_protocol.NOBODY, worker_protocol.end(name, REVOKED)])
+        monitor.run_due(now_ns, self._router)
+        self._subscriptions.forget_unwanted()
+        for name in self._stream_owners.revoked():
+            self._clients.worker_of(name).send([worker_protocol.NO_CLIENT, worker_protocol.end(name, REVOKED)])
         for worker in self.workers:
             if worker.dead and not worker.ready and time.monotonic() - worker.started_s < RETRY_S:
                 continue
@@ -189,9 +189,9 @@ class Front:
             while worker.commands.poll(QUIET_MS):
                 all_of(worker.commands, partial(self._said, worker))
             self._poller.unregister(worker.commands)
-        self._fanout.forget_worker(worker)
-        self._together.ended(worker)
-        for client in self._asked.give_up():
+        self._subscriptions.forget_worker(worker)
+        self._rollout.ended(worker)
+        for client in self._pending_status.give_up():
             self._clients.refuse(
                 client, None, ServeError("a worker ended before it answered: ask again"), limited=False
             )
@@ -200,16 +200,16 @@ class Front:
         """A worker serves, or serves again: its streams come back, and what its clients asked meanwhile."""
         assert worker.commands is not None
         self._poller.register(worker.commands, zmq.POLLIN)
-        self._fanout.connected(worker)
+        self._subscriptions.connected(worker)
         back = 0
-        for name, told in self._kept.restored():
+        for name, told in self._backups.restored():
             if self._clients.worker_of(name) is worker:
                 back += 1
-                worker.commands.send_multipart([worker_protocol.NOBODY, told])
-        for name, reason in self._claims.ending.items():
+                worker.commands.send_multipart([worker_protocol.NO_CLIENT, told])
+        for name, reason in self._stream_owners.ending.items():
             if self._clients.worker_of(name) is worker:
-                worker.commands.send_multipart([worker_protocol.NOBODY, worker_protocol.end(name, reason)])
-        for owner, kind, name, data in self._kept.unanswered():
+                worker.commands.send_multipart([worker_protocol.NO_CLIENT, worker_protocol.end(name, reason)])
+        for owner, kind, name, data in self._backups.unanswered():
             if self._clients.worker_of(name) is worker:
                 if kind == "hello":
                     self._clients.contest(owner, name, worker)
@@ -221,32 +221,32 @@ class Front:
     def _said(self, worker: Worker, parts: list[bytes]) -> None:
         """From a worker to subscribers, to a client, or to the front itself."""
         if len(parts) == 3:
-            self._fanout.published(worker, parts[1], parts[2])
+            self._subscriptions.published(worker, parts[1], parts[2])
             return
         owner, data = parts
-        if owner == worker_protocol.NOBODY:
+        if owner == worker_protocol.NO_CLIENT:
             told = worker_protocol.unpack(data)
             if told["type"] == "answers":
-                self._fanout.answered(told["of"])
+                self._subscriptions.answered(told["of"])
                 return
             if told["type"] == "prepared":
-                self._together.prepared(told)
+                self._rollout.prepared(told)
                 return
-            self._kept.note(told)
+            self._backups.note(told)
             if told["type"] == "ended":
-                self._claims.ended(told["stream"])
+                self._stream_owners.ended(told["stream"])
             return
         message = msgpack.unpackb(data)
-        if self._asked.knows(owner):
-            whole = self._asked.add(owner, message)
+        if self._pending_status.knows(owner):
+            whole = self._pending_status.add(owner, message)
             if whole is not None:
                 client, answer = whole
                 self._outlet.answer(client, answer | (self._about(answer) if answer["type"] == "status" else {}))
             return
         if message.get("type") == "contested":
             return  # said before the hello was handed on
-        self._kept.answered(owner, message)
-        self._claims.answered(owner, message, is_open=self._kept.find(str(message.get("stream"))) is not None)
+        self._backups.answered(owner, message)
+        self._stream_owners.answered(owner, message, is_open=self._backups.find(str(message.get("stream"))) is not None)
         self._outlet.answer(owner, message)
 
     def _pieces(self) -> Iterator[dict[str, Any]]:

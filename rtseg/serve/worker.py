@@ -1,6 +1,6 @@
 """A worker: `python -m rtseg.serve.worker JSON`, a daemon behind a front (`front`), started by it and for it only.
 
-JSON: bundle, settings, relay (its place, `config.WorkerPlace`). Ends with its front.
+JSON: bundle, settings, place (its place, `config.WorkerPlace`). Ends with its front.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(text: str) -> int:
     about = json.loads(text)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != about["relay"]["parent"]:
+    if os.getppid() != about["place"]["front_pid"]:
         return 1  # it ended while this one began
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # ^C and service managers reach all; the front tells its workers itself
@@ -34,7 +34,7 @@ def main(text: str) -> int:
     try:
         with background(settings.log_format):
             classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads)
-            serve(classifier, settings, relay=WorkerPlace(**about["relay"]))
+            serve(classifier, settings, worker_place=WorkerPlace(**about["place"]))
     except RtsegError as error:
         print(f"rtseg worker: {error}", file=sys.stderr)
         return 3

@@ -11,20 +11,20 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import same_source
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
 from rtseg.serve.timing.loop_load import LoopLoad
-from rtseg.serve.workers.front_link import Behind
+from rtseg.serve.workers.front_link import FrontLink
 from rtseg.wire.messages import Hello, parse_bye, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 
 
 class Admission:
-    """Opens and ends a daemon's streams. behind: a worker's dealings with its front."""
+    """Opens and ends a daemon's streams. front_link: a worker's dealings with its front."""
 
     def __init__(
-        self, streams: Streams, outlet: Outlet, gauge: LoopLoad, guard: Guard | None, behind: Behind | None
+        self, streams: Streams, outlet: Outlet, gauge: LoopLoad, guard: Guard | None, front_link: FrontLink | None
     ) -> None:
         self._streams, self._outlet, self._gauge = streams, outlet, gauge
-        self._guard, self._behind = guard, behind
+        self._guard, self._front_link = guard, front_link
 
     def hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
         """Open a stream or say why not.
@@ -54,8 +54,10 @@ class Admission:
             return []
         if self._guard is not None:
             self._guard.stream_opened(stream.name)
-        if self._behind is not None:
-            self._behind.opened(stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting])
+        if self._front_link is not None:
+            self._front_link.report_opened(
+                stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting]
+            )
         LOG.info("stream %r opened", stream.name)
         counters["hellos"] += 1
         arena = None if hello.arena is None else list(hello.arena)
@@ -73,7 +75,7 @@ class Admission:
     def end(self, stream: Stream, reason: str) -> None:
         """Publish what a lookahead still owes, close the stream, and say so."""
         for prediction in stream.session.finish():
-            self._outlet.publish_prediction(stream, prediction, stream.last_ns)
+            self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
         drift = stream.drift()
         self._streams.close_stream(stream)
@@ -81,8 +83,8 @@ class Admission:
             self._outlet.recording.end_stream(stream)
         if self._guard is not None:
             self._guard.stream_closed(stream.name)
-        if self._behind is not None:
-            self._behind.ended(stream)
+        if self._front_link is not None:
+            self._front_link.report_ended(stream)
         LOG.info("stream %r closed: %s", stream.name, reason)
         if drift.get("out_of_range"):
             LOG.warning("stream %r: %s", stream.name, _told(drift))
@@ -102,11 +104,11 @@ class Admission:
             return False
         if stream.owner != owner and self._outlet.answer(stream.owner, {"type": "contested", "stream": stream.name}):
             return False
-        stream.owner = owner
+        stream.move_to(owner)
         if self._guard is not None:
             self._guard.stream_opened(stream.name)
-        if self._behind is not None:
-            self._behind.moved(stream)
+        if self._front_link is not None:
+            self._front_link.report_moved(stream)
         LOG.info("stream %r goes on over another connection", stream.name)
         self._outlet.counters["hellos"] += 1
         self._accept(stream, stream.session.last_seq)

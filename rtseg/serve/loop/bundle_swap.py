@@ -90,7 +90,7 @@ class BundleSwap:
     def _owed(self, stream: Stream, predictions: list[Prediction]) -> None:
         """The old model's last answers leave before it does."""
         for prediction in predictions:
-            self._outlet.publish_prediction(stream, prediction, stream.last_ns)
+            self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
 
     def _refuse(self, request: LoadRequest, error: Exception) -> None:

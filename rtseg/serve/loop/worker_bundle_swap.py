@@ -16,29 +16,29 @@ from rtseg.serve.streams.bundle_loader import LoadRequest
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.front_link import Behind, RelayedOutlet
+from rtseg.serve.workers.front_link import FrontLink, WorkerOutlet
 
 LOG = logging.getLogger("rtseg.serve")
 
 
-class WorkerSwap(BundleSwap):
+class WorkerBundleSwap(BundleSwap):
     """Obeys a front. number: this worker's; end: the daemon's, for a stream that the new bundle can't serve."""
 
-    _outlet: RelayedOutlet
+    _outlet: WorkerOutlet
 
-    def follow(self, behind: Behind, number: int, end: Callable[[Stream, str], None]) -> None:
+    def follow(self, front_link: FrontLink, number: int, end: Callable[[Stream, str], None]) -> None:
         """To be called once, before anything else."""
-        self._behind, self._number, self._end = behind, number, end
+        self._front_link, self._number, self._end = front_link, number, end
         self._load = 0  # the one that the front waits for
         self._loaded: ServedModel | None = None
-        behind.swap = self.hear
+        front_link.swap = self.hear
 
     def hear(self, message: dict[str, Any]) -> None:
         """prepare, commit or abandon."""
         load: int = message["load"]
         if message["type"] == "prepare":
             try:
-                self._loader.start_loading(LoadRequest(worker_protocol.NOBODY, Path(message["bundle"]), None))
+                self._loader.start_loading(LoadRequest(worker_protocol.NO_CLIENT, Path(message["bundle"]), None))
                 self._load = load
             except ServeError as error:
                 self._outlet.tell_front(worker_protocol.prepared(load, self._number, {}, str(error)))
@@ -73,5 +73,5 @@ class WorkerSwap(BundleSwap):
                 self._end(stream, f"the new bundle cannot serve it: {error}"[:300])
         self._adopt(None, model, places)
         for stream, _ in places:
-            self._behind.moved(stream)
+            self._front_link.report_moved(stream)
         LOG.info("model %s answers all streams", model.served.model[:12])

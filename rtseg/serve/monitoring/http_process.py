@@ -20,9 +20,9 @@ from pathlib import Path
 
 import rtseg
 from rtseg.errors import ServeError
-from rtseg.serve.monitoring.merge import gather
+from rtseg.serve.monitoring.merge import merge_worker_status
 from rtseg.serve.monitoring.prometheus import Metrics, check_installed, exposition, health, readiness
-from rtseg.serve.monitoring.shared_status import BoardReader
+from rtseg.serve.monitoring.shared_status import SharedStatusReader
 from rtseg.wire.addresses import is_loopback
 
 START_S = 20.0
@@ -69,7 +69,7 @@ class HealthProcess:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    board: BoardReader
+    board: SharedStatusReader
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         alive_ns, about = self.server.board.read()
         now_ns = time.monotonic_ns()
-        about = gather(about, now_ns)
+        about = merge_worker_status(about, now_ns)
         if path == "/metrics":
             text, kind = exposition(Metrics(alive_ns, about, now_ns), self.headers.get("Accept", ""))
             self._send(200, text, kind)
@@ -125,7 +125,7 @@ def main() -> None:
     os.nice(NICENESS)
     try:
         server = _Server((host, int(port)), _Handler)
-        server.board = BoardReader(board)
+        server.board = SharedStatusReader(board)
     except (OSError, ServeError) as error:
         print(f"failed: {error}", flush=True)
         return

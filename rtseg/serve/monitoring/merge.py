@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import ServeError
-from rtseg.serve.monitoring.shared_status import BoardReader
+from rtseg.serve.monitoring.shared_status import SharedStatusReader
 
 Answer = dict[str, Any]
 SILENT_S = 5.0
 """A worker that has not turned for so long is not ready."""
 
 
-def gather(about: dict[str, Any], now_ns: int) -> dict[str, Any]:
+def merge_worker_status(about: dict[str, Any], now_ns: int) -> dict[str, Any]:
     """What a front's board says, with what its workers' boards say; that of a daemon without workers as it is.
 
     Counters and histograms are added, streams stand side by side. `waiting` says which workers do not serve.
@@ -26,13 +26,13 @@ def gather(about: dict[str, Any], now_ns: int) -> dict[str, Any]:
     if not about.get("workers"):
         return about
     whole = dict(about)
-    sums = Sums(about["counters"], about["latency"])
+    sums = StatusTotals(about["counters"], about["latency"])
     whole["streams"], whole["waiting"] = {}, []
     for number, worker in enumerate(about["workers"]):
         silent_s = 0.0
         # One that was replaced twice in this very moment has no board any more.
         with contextlib.suppress(ServeError):
-            alive_ns, one = BoardReader(worker["board"]).read()
+            alive_ns, one = SharedStatusReader(worker["board"]).read()
             silent_s = (now_ns - alive_ns) / 1e9
             sums.add(one)
             whole["capacity"] += one.get("capacity", 0)
@@ -44,7 +44,7 @@ def gather(about: dict[str, Any], now_ns: int) -> dict[str, Any]:
     return whole | sums.told()
 
 
-class Sums:
+class StatusTotals:
     """Counters and cumulative histograms of several boards."""
 
     def __init__(self, counters: dict[str, int] | None = None, latency: dict[str, list[int]] | None = None) -> None:
@@ -61,14 +61,14 @@ class Sums:
     def add_last_of(self, board: str) -> None:
         """What a worker that has ended said last."""
         with contextlib.suppress(ServeError):
-            self.add(BoardReader(board).read()[1])
+            self.add(SharedStatusReader(board).read()[1])
 
     def told(self, counters: dict[str, int] | None = None) -> dict[str, Any]:
         """For a board. counters: more of them."""
         return {"counters": dict(self._counters + Counter(counters or {})), "latency": self._latency}
 
 
-def whole_status(answers: list[Answer]) -> Answer:
+def merge_answers(answers: list[Answer]) -> Answer:
     """Counters added, streams side by side; of latencies the slowest worker's, for percentiles can't be added."""
     whole = dict(answers[0])
     for key in ("streams", "drift", "models", "clocks"):
@@ -87,11 +87,11 @@ def whole_status(answers: list[Answer]) -> Answer:
         for stage, about in answers[0]["latency"].items()
     }
     if all("recording" in answer for answer in answers):
-        whole["recording"] = whole_recording([answer["recording"] for answer in answers])
+        whole["recording"] = merge_recordings([answer["recording"] for answer in answers])
     return whole
 
 
-def whole_recording(parts: list[Answer]) -> Answer:
+def merge_recordings(parts: list[Answer]) -> Answer:
     """The workers' recordings as one: their folder and files, the first trouble, the rest added."""
     states = [part for part in parts if part["state"] != "recording"] or parts
     whole: Answer = {"file": str(Path(parts[0]["file"]).parent), "files": [part["file"] for part in parts]}

@@ -13,7 +13,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.monitoring.http_process import HealthProcess
-from rtseg.serve.monitoring.shared_status import EVERY_NS, Board
+from rtseg.serve.monitoring.shared_status import EVERY_NS, SharedStatus
 from rtseg.serve.monitoring.systemd import Notifier
 
 OVERDUE_NS = 1_000_000_000
@@ -21,7 +21,7 @@ OVERDUE_NS = 1_000_000_000
 Pieces = Callable[[], Iterator[dict[str, Any]]]
 
 
-class Upkeep:
+class Monitor:
     """The daemon's watchers. url: of the HTTP server, "" where there is none.
 
     board: for a worker, the file of its board, which the front's server shows. Raises ServeError where the HTTP address
@@ -31,14 +31,14 @@ class Upkeep:
     def __init__(self, settings: ServeSettings, pieces: Pieces, board: str = "") -> None:
         self._notifier = Notifier()
         self._pieces = pieces
-        self._board: Board | None = None
+        self._board: SharedStatus | None = None
         self._process: HealthProcess | None = None
         self._wrote_ns = 0
         self.url = ""
         if board:
-            self._board = Board(Path(board))
+            self._board = SharedStatus(Path(board))
         elif settings.http:
-            self._board = Board()
+            self._board = SharedStatus()
             try:
                 self._process = HealthProcess(self._board.path, settings.http)
             except BaseException:
@@ -46,14 +46,14 @@ class Upkeep:
                 raise
             self.url = self._process.url
 
-    def ready(self, now_ns: int, status: str) -> None:
+    def announce_ready(self, now_ns: int, status: str) -> None:
         """The loop begins."""
         if self._board is not None:
             self._board.write_all(self._pieces, now_ns)
             self._board.follow(self._pieces)
         self._notifier.ready(status)
 
-    def turn(self, now_ns: int, socket: zmq.Socket[bytes]) -> None:
+    def run_due(self, now_ns: int, socket: zmq.Socket[bytes]) -> None:
         """Whatever is due; a piece of the board only while nothing waits at `socket`."""
         if self._notifier.watchdog_ns:
             self._notifier.alive(now_ns)
@@ -64,7 +64,7 @@ class Upkeep:
             self._wrote_ns = now_ns
             self._board.turn(now_ns)
 
-    def stopping(self, now_ns: int) -> None:
+    def announce_stopping(self, now_ns: int) -> None:
         """The loop has ended; what is left is draining."""
         self._notifier.stopping()
         if self._board is not None:

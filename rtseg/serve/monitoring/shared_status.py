@@ -39,7 +39,7 @@ def stream_counts(counters: Counters, refused: int) -> list[int]:
     return [refused, c.frames, c.duplicates, c.late, c.gaps, c.filled, c.restarts, c.out_of_range]
 
 
-class Board:
+class SharedStatus:
     """The daemon's end. Removes its file when closed. path: of a new file; None = a name of its own."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -103,7 +103,7 @@ class Board:
         self._memory[: _HEAD.size] = _HEAD.pack(_MARK, self._version, now_ns, *self._lengths)
 
 
-class BoardReader:
+class SharedStatusReader:
     """The other end. Raises ServeError where there is no board."""
 
     def __init__(self, path: Path | str) -> None:

@@ -19,8 +19,8 @@ from rtseg.serve.timing.loop_load import LoopLoad
 STREAMS_A_PIECE = 16
 
 
-class Report:
-    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: of `realtime.LoopPrivileges`."""
+class DaemonStatus:
+    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: see `LoopPrivileges`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Report:
         self._gauge, self._granted, self._keys = gauge, granted, keys
         self.started_ns = time.monotonic_ns()
 
-    def status(self) -> dict[str, Any]:
+    def to_message(self) -> dict[str, Any]:
         """Counters and latencies since the start."""
         model, streams, tape = self._streams.model, list(self._streams), self._outlet.recording
         return {
@@ -47,7 +47,7 @@ class Report:
             "load": round(self._gauge.measured()[0], 4),
             "streams": {stream.name: stream.counters() for stream in streams},
             "clocks": {stream.name: stream.clock.summary() for stream in streams},
-            "stale": [stream.name for stream in streams if stream.stale],
+            "stale": [stream.name for stream in streams if stream.silence.is_stale],
             "drift": {stream.name: stream.drift() for stream in streams},
             "models": {stream.name: stream.model.served.model for stream in streams},
             "counters": self._counted(),
@@ -55,7 +55,7 @@ class Report:
             **({} if tape is None else {"recording": tape.status()}),
         }
 
-    def pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
+    def shared_pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
         """The board's pieces: each takes microseconds, for frames may come in between."""
         model = self._streams.model
         yield {
@@ -76,13 +76,13 @@ class Report:
         for start in range(0, len(streams), STREAMS_A_PIECE):
             yield {"streams": {stream.name: _watched(stream) for stream in streams[start : start + STREAMS_A_PIECE]}}
 
-    def about_stream(self, name: str) -> dict[str, Any]:
+    def beat_fields(self, name: str) -> dict[str, Any]:
         """For a heartbeat."""
         stream = self._streams.find(name)
         if stream is None:
             return {}
-        seq = stream.newest_seq if stream.newest_seq >= 0 else None
-        return {"stale": stream.stale, "seq": seq, "clock": stream.clock.summary()}
+        seq = stream.queued.newest_seq if stream.queued.newest_seq >= 0 else None
+        return {"stale": stream.silence.is_stale, "seq": seq, "clock": stream.clock.summary()}
 
     def _counted(self) -> dict[str, int]:
         counted, tape = dict(self._outlet.counters), self._outlet.recording
@@ -93,4 +93,4 @@ class Report:
 
 
 def _watched(stream: Stream) -> list[int]:
-    return [stream.last_ns, *stream_counts(stream.session.counters, stream.refused)]
+    return [stream.queued.last_ns, *stream_counts(stream.session.counters, stream.refused)]

@@ -61,13 +61,13 @@ class BatchSender:
         return len(self._gathered)
 
     def add_prediction(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, heard: bool) -> None:
-        """One answer, numbered by the stream's `answers`. heard: whether a subscriber wants it."""
+        """One answer, numbered by the stream's `output.answers`. heard: whether a subscriber wants it."""
         fields = (
             *(stream.prefix_at, len(stream.prefix), len(stream.topic), heard, prediction.row),
             *(prediction.seq, prediction.t_source_ns, t_recv_ns, prediction.quality),
         )
         _ROW_FIELDS.pack_into(self._fields, len(self._gathered) * _ROW_FIELDS.size, *fields)
-        self._gathered.append((stream, prediction.batch, stream.answers))
+        self._gathered.append((stream, prediction.batch, stream.output.answers))
 
     def send_batch(self, *, wanted: bool) -> tuple[list[SentPrediction], list[int], int]:
         """Pack and send all of it.

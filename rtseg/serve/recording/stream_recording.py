@@ -41,26 +41,26 @@ LOG = logging.getLogger("rtseg.serve")
 class StreamRecording:
     """A daemon's recording, and the streams of the ones before it that may come back.
 
-    relay: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
+    worker_place: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
     """
 
-    def __init__(self, model: ServedModel, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
+    def __init__(self, model: ServedModel, settings: ServeSettings, worker_place: WorkerPlace | None = None) -> None:
         folder = Path(settings.record)
         self._idle_ns = int(settings.idle_timeout_s * 1e9)
         self._pasts: dict[str, ResumableStream] = {}
         if settings.resume:
             # A stream that has been silent for longer would have been closed had the daemon lived.
             # Other workers of this run are writing theirs.
-            wanted = (lambda session: True) if relay is None else relay.may_read
+            wanted = (lambda session: True) if worker_place is None else worker_place.may_resume_from
             self._pasts = read_resumable_streams(folder, time.time_ns() - self._idle_ns, wanted)
             LOG.info("streams that may be resumed: %s", ", ".join(describe_streams(self._pasts)) or "none")
         about, name = _about(model, settings), ""
         self._replaced: dict[str, ResumableStream] = {}
-        if relay is not None:
-            about |= relay.about()
-            name = f"-w{relay.number}"
-            if relay.replaces:
-                self._replaced = read_resumable_streams(folder, relay.since_ns, relay.is_own)
+        if worker_place is not None:
+            about |= worker_place.recording_metadata()
+            name = f"-w{worker_place.number}"
+            if worker_place.is_replacement:
+                self._replaced = read_resumable_streams(folder, worker_place.run_started_ns, worker_place.wrote)
         self._recorder = Recorder(folder, about, settings, name)
         self.record_frame, self.record_prediction, self.record_event = (
             self._recorder.frame,
@@ -108,7 +108,7 @@ class StreamRecording:
     def record_snapshot(self, stream: Stream, now_ns: int) -> None:
         """Record a stream's state: another model answers from here on, or a snapshot is due."""
         hello, state = stream.hello.to_message(), stream.session.snapshot()
-        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.answers)
+        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.output.answers)
 
     def stream_due(self, now_ns: int) -> str | None:
         """The stream whose state should be noted now, if any. Cheap: to be asked in every turn of the loop."""

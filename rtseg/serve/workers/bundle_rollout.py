@@ -14,7 +14,7 @@ from typing import Any
 from rtseg.errors import ServeError
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.stream_backups import KeptStreams
+from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.wire.messages import parse_load
 
@@ -31,13 +31,13 @@ class _Load:
     served: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
-class Together:
+class BundleRollout:
     """Loads a bundle in all workers. taken: called with what is served from then on."""
 
     def __init__(
-        self, workers: list[Worker], outlet: Outlet, kept: KeptStreams, taken: Callable[[dict[str, Any]], None]
+        self, workers: list[Worker], outlet: Outlet, kept: StreamBackups, taken: Callable[[dict[str, Any]], None]
     ) -> None:
-        self._workers, self._outlet, self._kept, self._taken = workers, outlet, kept, taken
+        self._workers, self._outlet, self._backups, self._taken = workers, outlet, kept, taken
         self._load: _Load | None = None
         self._count = 0
 
@@ -83,7 +83,7 @@ class Together:
         self._tell_all(worker_protocol.commit(load.number))
         self._taken(first)
         LOG.info("model %s answers all streams", first["model"][:12])
-        about = {"stream": None, "streams": self._kept.names()}
+        about = {"stream": None, "streams": self._backups.names()}
         self._outlet.answer(load.owner, {"type": "loaded", **about, **first})
 
     def _give_up(self, load: _Load, reason: str) -> None:
@@ -95,5 +95,5 @@ class Together:
 
     def _tell_all(self, data: bytes) -> None:
         for worker in self._workers:
-            if not worker.send([worker_protocol.NOBODY, data]) and worker.ready:
+            if not worker.send([worker_protocol.NO_CLIENT, data]) and worker.ready:
                 worker.process.kill()  # it takes nothing more; the one in its place has nothing to be told

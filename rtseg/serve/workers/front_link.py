@@ -21,7 +21,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import ResumableStream, rewind_stream
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.worker_protocol import NOBODY, RELAY
+from rtseg.serve.workers.worker_protocol import FRONT_ID, NO_CLIENT
 from rtseg.wire.messages import VERSION, unpack
 
 LOG = logging.getLogger("rtseg.serve")
@@ -31,7 +31,7 @@ Take = Callable[[bytes, bytes, int], None]
 """One client's message: its routing id, the bytes, when they came."""
 
 
-class RelayedOutlet(Outlet):
+class WorkerOutlet(Outlet):
     """The sending ends of a worker's sockets, at whose other ends there is only the front."""
 
     gone: set[bytes]
@@ -49,17 +49,17 @@ class RelayedOutlet(Outlet):
     def send_packed(self, topic: bytes, packed: bytes) -> None:
         """The same of what is no prediction."""
         if not self.muted:
-            self._to_front([RELAY, NOBODY, topic, packed])
+            self._to_front([FRONT_ID, NO_CLIENT, topic, packed])
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
         """To a client; whether it is there is the front's to know, which names those that are `gone`."""
         if owner in self.gone:
             return False
-        return self._to_front([RELAY, owner, self._packer.pack({"v": VERSION, **message})])
+        return self._to_front([FRONT_ID, owner, self._packer.pack({"v": VERSION, **message})])
 
     def tell_front(self, data: bytes) -> None:
         """A message between a worker and its front."""
-        self._to_front([RELAY, NOBODY, data])
+        self._to_front([FRONT_ID, NO_CLIENT, data])
 
     def _to_front(self, parts: list[bytes]) -> bool:
         """The front is waited for: it reads always, and a worker that is faster must not lose anything."""
@@ -69,13 +69,13 @@ class RelayedOutlet(Outlet):
         return False
 
 
-class Behind:
+class FrontLink:
     """A worker's dealings with its front. take, step_all, end, stop: the daemon's. swap: hears of other bundles."""
 
     def __init__(
         self,
         place: WorkerPlace,
-        outlet: RelayedOutlet,
+        outlet: WorkerOutlet,
         streams: Streams,
         take: Take,
         step_all: Callable[[], None],
@@ -90,29 +90,29 @@ class Behind:
         self.swap: Callable[[dict[str, Any]], None] | None = None
 
     def open_message(self, data: bytes, now_ns: int) -> list[tuple[bytes, int, bytes]]:
-        """What clients sent, as the front handed it on (`relay.messages`); nothing where the front itself spoke."""
+        """What clients sent, as the front handed it on; nothing where the front itself spoke."""
         message = worker_protocol.unpack(data)
         if message["type"] == "messages":
             return [tuple(each) for each in message["of"]]
         self._hear(message, now_ns)
         return []
 
-    def opened(self, stream: Stream, waiting: Sequence[tuple[int, int, bytes]]) -> None:
+    def report_opened(self, stream: Stream, waiting: Sequence[tuple[int, int, bytes]]) -> None:
         """Before a hello is answered, so that the front never knows less of a stream than its client.
 
-        waiting: frames that come from a recording (`relay.state_of`).
+        waiting: frames that come from a recording (`worker_protocol.state_of`).
         """
         self._outlet.tell_front(worker_protocol.state_of(stream, waiting))
 
-    def moved(self, stream: Stream) -> None:
+    def report_moved(self, stream: Stream) -> None:
         """Another connection goes on with a stream."""
         self._outlet.tell_front(worker_protocol.state_of(stream))
 
-    def ended(self, stream: Stream) -> None:
+    def report_ended(self, stream: Stream) -> None:
         """A stream has been closed."""
         self._outlet.tell_front(worker_protocol.ended(stream.name))
 
-    def look_around(self, now_ns: int, *, quiet: bool) -> None:
+    def report_due(self, now_ns: int, *, quiet: bool) -> None:
         """Give the front the state of a stream whose turn it is, when nothing waits; stop where the front is gone.
 
         One stream at a time, all of them every `every_s`; where something always waits, at every second of these.
@@ -122,10 +122,10 @@ class Behind:
             self._outlet.tell_front(worker_protocol.alive())
         if now_ns - self._looked_ns > PARENT_LOOK_NS:
             self._looked_ns = now_ns
-            if os.getppid() != self._place.parent:
+            if os.getppid() != self._place.front_pid:
                 LOG.error("the front is gone: this worker ends with it")
                 self._stop()
-        every_ns = int(self._place.every_s * 1e9)
+        every_ns = int(self._place.snapshot_s * 1e9)
         if not self._due and now_ns - self._told_ns > every_ns:
             self._told_ns = now_ns
             self._due.extend(stream.name for stream in self._streams)
@@ -166,7 +166,7 @@ class Behind:
     def _hear_of(self, message: dict[str, Any], stream: Stream | None) -> None:
         if message["type"] == "refused":
             if stream is not None:
-                stream.refused += 1
+                stream.count_refused()
             return
         self._step_all()
         if stream is None:
@@ -179,8 +179,7 @@ class Behind:
         self._step_all()  # nothing of other streams may be left out of the recording below
         hello = worker_protocol.hello_of(message)
         stream = self._streams.open_stream(message["owner"], hello, self._streams.match_hello(hello), now_ns)
-        stream.opened_ns, stream.answers = message["opened_ns"], message["answers"]
-        stream.refused, stream.dropped, stream.superseded = message["outside"]
+        stream.continue_as(message["opened_ns"], message["answers"], *message["outside"])
         frames, tape, done = message["frames"], self._outlet.recording, 0
         unheard: Sequence[tuple[int, bytes]] = ()
         past = None if tape is None else tape.take_replaced(stream.name, stream.opened_ns)
@@ -189,13 +188,12 @@ class Behind:
             LOG.warning("stream %r begins its state afresh: another model answers from here on", stream.name)
         elif past is not None:
             done = rewind_stream(stream, past)
-            stream.answers = past.number
+            stream.number_answers_from(past.number)
             frames = past.frames + list(_newer(frames, past, stream.session.last_seq))
             unheard = past.answers_after(message["published"])
         elif message["state"] is not None:
             stream.session.restore(message["state"])
-        if stream.session.last_seq is not None:
-            stream.newest_seq = stream.session.last_seq
+        stream.continue_after_state()
         try:
             self._outlet.recording, self._outlet.muted = None, done > 0  # these are in the recording before
             self._step_again(stream, frames[:done])
@@ -206,7 +204,7 @@ class Behind:
         if tape is not None:
             tape.continue_stream(stream, now_ns)
         self._step_again(stream, frames[done:])
-        stream.last_ns = now_ns
+        stream.expect_frames_from(now_ns)
         LOG.info("stream %r is restored, %d frames were stepped again", stream.name, len(frames))
 
     def _step_again(self, stream: Stream, frames: Sequence[tuple[int, bytes]]) -> None:

@@ -24,7 +24,7 @@ AT_ONCE = 256
 """Messages of one socket before the next one has its turn."""
 
 
-class Doors:
+class FrontSockets:
     """Binds the clients' addresses. Raises ServeError where it can't.
 
     frames, predictions: the addresses. guard: None where no key is asked for.

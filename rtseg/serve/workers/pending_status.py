@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rtseg.serve.monitoring.merge import Answer, whole_status
+from rtseg.serve.monitoring.merge import Answer, merge_answers
 
 _MARK = b"\x00asked "
 """No client's routing id: one of its own may not begin with a zero, and those from ZeroMQ have five bytes."""
@@ -18,7 +18,7 @@ class _Question:
     answers: list[Answer] = field(default_factory=list)
 
 
-class Asked:
+class PendingStatus:
     """Questions for the status that are open; the oldest one is given up where a worker that hangs leaves too many."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Asked:
             return None
         del self._open[name]
         refused = [a for a in question.answers if a["type"] == "error"]
-        return question.client, refused[0] if refused else whole_status(question.answers)
+        return question.client, refused[0] if refused else merge_answers(question.answers)
 
     def give_up(self) -> list[bytes]:
         """A worker has died: the clients whose questions stay without an answer."""

@@ -17,17 +17,17 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import StreamError
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.bundle_rollout import Together
-from rtseg.serve.workers.pending_status import Asked
-from rtseg.serve.workers.stream_backups import KeptStreams
-from rtseg.serve.workers.stream_owners import Claims
+from rtseg.serve.workers.bundle_rollout import BundleRollout
+from rtseg.serve.workers.pending_status import PendingStatus
+from rtseg.serve.workers.stream_backups import StreamBackups
+from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.wire.messages import MessageError, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 
 
-class Clients:
+class RequestRouter:
     """The front's dealings with its clients. stop: the front's."""
 
     def __init__(
@@ -35,15 +35,21 @@ class Clients:
         settings: ServeSettings,
         workers: list[Worker],
         outlet: Outlet,
-        kept: KeptStreams,
-        asked: Asked,
-        claims: Claims,
+        kept: StreamBackups,
+        asked: PendingStatus,
+        claims: StreamOwners,
         gauge: LoopLoad,
-        together: Together,
+        together: BundleRollout,
         stop: Callable[[], None],
     ) -> None:
-        self._settings, self._workers, self._outlet, self._kept = settings, workers, outlet, kept
-        self._asked, self._claims, self._gauge, self._together, self._stop = asked, claims, gauge, together, stop
+        self._settings, self._workers, self._outlet, self._backups = settings, workers, outlet, kept
+        self._pending_status, self._stream_owners, self._gauge, self._rollout, self._stop = (
+            asked,
+            claims,
+            gauge,
+            together,
+            stop,
+        )
 
     def worker_of(self, stream: str) -> Worker:
         """Always the same one."""
@@ -97,10 +103,10 @@ class Clients:
 
     def _check(self, owner: bytes, kind: str, name: str | None, now_ns: int) -> None:
         try:
-            self._claims.check(kind, name, now_ns)
+            self._stream_owners.check(kind, name, now_ns)
         except ServeError:
-            if name is not None and self._kept.find(name, owner) is not None:
-                self.worker_of(name).send([worker_protocol.NOBODY, worker_protocol.refused(name)])
+            if name is not None and self._backups.find(name, owner) is not None:
+                self.worker_of(name).send([worker_protocol.NO_CLIENT, worker_protocol.refused(name)])
             raise
 
     def refuse(
@@ -110,7 +116,7 @@ class Clients:
         return self._outlet.complain(owner, None if name is None else clip_name(name), seq, error, limited=limited)
 
     def _frame(self, owner: bytes, name: str, seq: int | None, data: bytes, now_ns: int) -> None:
-        kept = self._kept.find(name, owner)
+        kept = self._backups.find(name, owner)
         worker = self.worker_of(name)
         left_out = False if kept is None or seq is None else kept.keep(seq, now_ns, data)
         if worker.ready:
@@ -130,9 +136,9 @@ class Clients:
         if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
             return
         if kind == "hello":
-            self._claims.asked(owner, name)
+            self._stream_owners.asked(owner, name)
         if kind != "beat":
-            self._kept.ask(owner, kind, name, data)
+            self._backups.ask(owner, kind, name, data)
         if worker.ready:
             if kind == "hello":
                 self.contest(owner, name, worker)
@@ -140,10 +146,10 @@ class Clients:
 
     def _may_come(self, owner: bytes, name: str, fps: object) -> bool:
         """Whether the front itself can take one stream more; where not, the hello is answered."""
-        if self._kept.find(name) is not None or not isinstance(fps, int | float):
+        if self._backups.find(name) is not None or not isinstance(fps, int | float):
             return True
         try:
-            self._gauge.check_new_stream(clip_name(name), float(fps), self._kept.declared_fps)
+            self._gauge.check_new_stream(clip_name(name), float(fps), self._backups.declared_fps)
         except CapacityError as error:
             self._outlet.counters["refused hellos"] += 1
             self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})
@@ -152,31 +158,31 @@ class Clients:
 
     def contest(self, owner: bytes, name: str, worker: Worker) -> None:
         """Before a hello: a worker cannot see whether a stream's present owner still lives; the front can."""
-        kept = self._kept.find(name)
+        kept = self._backups.find(name)
         if (
             kept is not None
             and kept.owner != owner
             and not self._outlet.answer(kept.owner, {"type": "contested", "stream": name})
         ):
-            worker.send([worker_protocol.NOBODY, worker_protocol.gone(kept.owner)])
+            worker.send([worker_protocol.NO_CLIENT, worker_protocol.gone(kept.owner)])
 
     def _control(self, owner: bytes, kind: str, message: dict[str, Any], data: bytes) -> None:
         if kind == "status":
             able = [worker for worker in self._workers if worker.ready]
             if not able:
                 raise ServeError("all workers are starting: ask again")
-            question = self._asked.begin(owner, len(able))
+            question = self._pending_status.begin(owner, len(able))
             for worker in able:
                 worker.hold("", question, time.monotonic_ns(), data)
             return
         if not self._settings.control and not self._settings.keys:
             raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
         if kind == "stop":
-            LOG.info("asked to stop%s", self._claims.by())
+            LOG.info("asked to stop%s", self._stream_owners.by())
             self._outlet.answer(owner, {"type": "stopping"})
             self._stop()
             return
-        self._together.ask(owner, message, self._claims.by())
+        self._rollout.ask(owner, message, self._stream_owners.by())
 
     def hand_on(self, worker: Worker) -> None:
         """What is held for a worker leaves; what it does not take, its sender hears of."""

@@ -19,7 +19,7 @@ MAX_ASKED = 4096
 """Hellos and byes that wait for their answer; beyond that the oldest are not asked again when a worker is replaced."""
 
 
-class Kept:
+class StreamBackup:
     """One open stream. told: what its worker last said of it. most: frames that are kept at most."""
 
     def __init__(self, told: dict[str, Any], settings: ServeSettings) -> None:
@@ -54,16 +54,16 @@ class Kept:
         )
 
 
-class KeptStreams:
+class StreamBackups:
     """Of all streams of a front."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
-        self._streams: dict[str, Kept] = {}
+        self._streams: dict[str, StreamBackup] = {}
         self._published: dict[bytes, int] = {}  # topic -> number of the newest answer that went out
-        self._asked: dict[tuple[bytes, str, str], bytes] = {}
+        self._pending_status: dict[tuple[bytes, str, str], bytes] = {}
 
-    def find(self, name: str, owner: bytes | None = None) -> Kept | None:
+    def find(self, name: str, owner: bytes | None = None) -> StreamBackup | None:
         """The stream of this name, and of this owner where one is named."""
         kept = self._streams.get(name)
         return kept if kept is not None and owner in (None, kept.owner) else None
@@ -88,7 +88,7 @@ class KeptStreams:
             return
         kept = self._streams.get(name)
         if kept is None or kept.told["opened_ns"] != told["opened_ns"]:
-            self._streams[name] = Kept(told, self._settings)
+            self._streams[name] = StreamBackup(told, self._settings)
         else:
             kept.follow(told)
 
@@ -107,20 +107,20 @@ class KeptStreams:
 
     def ask(self, owner: bytes, kind: str, name: str, data: bytes) -> None:
         """A hello or a bye is on its way."""
-        if len(self._asked) >= MAX_ASKED:
-            del self._asked[next(iter(self._asked))]
-        self._asked[owner, kind, clip_name(name)] = data
+        if len(self._pending_status) >= MAX_ASKED:
+            del self._pending_status[next(iter(self._pending_status))]
+        self._pending_status[owner, kind, clip_name(name)] = data
 
     def answered(self, owner: bytes, answer: dict[str, Any]) -> None:
         """A worker's answer to a client: what was asked need not be asked again."""
         kind, name = answer.get("type"), clip_name(str(answer.get("stream") or ""))
         complaint = kind == "error" and answer.get("seq") is None
         if complaint or kind in ("accepted", "refused"):
-            self._asked.pop((owner, "hello", name), None)
+            self._pending_status.pop((owner, "hello", name), None)
         if complaint or kind == "goodbye":
-            self._asked.pop((owner, "bye", name), None)
+            self._pending_status.pop((owner, "bye", name), None)
 
     def unanswered(self) -> Iterator[tuple[bytes, str, str, bytes]]:
         """Owner, kind, stream and message of what is still to be answered, in the order in which it came."""
-        for (owner, kind, name), data in list(self._asked.items()):
+        for (owner, kind, name), data in list(self._pending_status.items()):
             yield owner, kind, name, data

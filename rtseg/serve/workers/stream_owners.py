@@ -14,12 +14,12 @@ MAX_NAME = 200
 REVOKED = "key revoked"
 
 
-class Claims:
+class StreamOwners:
     """Between a front and its guard; does nothing where there is none. ending: streams that are to end, and why."""
 
     def __init__(self, guard: Guard | None) -> None:
         self._guard = guard
-        self._asked: dict[tuple[bytes, str], str] = {}  # hello on its way -> the public half of who asked
+        self._pending_status: dict[tuple[bytes, str], str] = {}  # hello on its way -> the public half of who asked
         self.ending: dict[str, str] = {}
 
     def check(self, kind: str, stream: str | None, now_ns: int) -> None:
@@ -30,7 +30,7 @@ class Claims:
     def asked(self, owner: bytes, stream: str) -> None:
         """A hello, from the sender of the message in hand, goes to a worker."""
         if self._guard is not None and len(stream) <= MAX_NAME:
-            self._asked[owner, stream] = self._guard.sender_key()
+            self._pending_status[owner, stream] = self._guard.sender_key()
             self._guard.stream_opened(stream)
 
     def answered(self, owner: bytes, answer: dict[str, Any], *, is_open: bool) -> None:
@@ -39,7 +39,7 @@ class Claims:
         about_hello = answer.get("type") in ("accepted", "refused")
         if self._guard is None or not (about_hello or (answer.get("type") == "error" and answer.get("seq") is None)):
             return
-        key = self._asked.pop((owner, stream), None)
+        key = self._pending_status.pop((owner, stream), None)
         if key is not None and answer["type"] == "accepted":
             self._guard.stream_opened(stream, key)
         elif key is not None and not is_open:
@@ -48,7 +48,7 @@ class Claims:
     def ended(self, stream: str) -> None:
         """A worker has closed a stream; one that opens it again has asked already."""
         self.ending.pop(stream, None)
-        if self._guard is not None and not any(name == stream for _, name in self._asked):
+        if self._guard is not None and not any(name == stream for _, name in self._pending_status):
             self._guard.stream_closed(stream)
 
     def revoked(self) -> list[str]:

@@ -13,7 +13,7 @@ import msgpack
 
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.stream_backups import KeptStreams
+from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_pool import Worker
 
 
@@ -24,7 +24,7 @@ class _Topic:
     said: bytes = b""  # a worker's confirmation
 
 
-class Topics:
+class SubscribedTopics:
     """All topics that somebody subscribed to. workers: how many must confirm one."""
 
     def __init__(self, workers: int) -> None:
@@ -80,12 +80,12 @@ class Topics:
             known.known_by.discard(worker)
 
 
-class Fanout:
+class Subscriptions:
     """Between what the workers publish and the front's publishing socket."""
 
-    def __init__(self, workers: list[Worker], outlet: Outlet, kept: KeptStreams) -> None:
-        self._workers, self._outlet, self._kept = workers, outlet, kept
-        self._topics = Topics(len(workers))
+    def __init__(self, workers: list[Worker], outlet: Outlet, kept: StreamBackups) -> None:
+        self._workers, self._outlet, self._backups = workers, outlet, kept
+        self._topics = SubscribedTopics(len(workers))
 
     def subscription(self, said: bytes) -> None:
         """A subscriber has come or gone."""
@@ -122,7 +122,7 @@ class Fanout:
 
     def answered(self, answers: list[tuple[bytes, int, bytes]]) -> None:
         """Predictions of a worker (`relay.answers`)."""
-        is_news, send = self._kept.is_news, self._outlet.send_packed
+        is_news, send = self._backups.is_news, self._outlet.send_packed
         for topic, number, data in answers:
             if is_news(topic, number):
                 send(topic, data)

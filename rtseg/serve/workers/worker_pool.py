@@ -22,7 +22,7 @@ import zmq
 
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import ServeError
-from rtseg.serve.workers.worker_protocol import NOBODY, RELAY, messages
+from rtseg.serve.workers.worker_protocol import FRONT_ID, NO_CLIENT, messages
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
@@ -76,7 +76,7 @@ class Worker:
         about = {
             "bundle": str(self._bundle),
             "settings": asdict(mine),
-            "relay": asdict(replace(self._place, replaces=self.starts > 1, board=self._board())),
+            "place": asdict(replace(self._place, is_replacement=self.starts > 1, status_file=self._board())),
         }
         self._addresses = mine.frames, mine.predictions
         self.process = subprocess.Popen(
@@ -116,7 +116,7 @@ class Worker:
         held, self._held = self._held, []
         for start in range(0, len(held), AT_ONCE):
             some = held[start : start + AT_ONCE]
-            if not self._send([NOBODY, messages([(owner, now_ns, data) for _, owner, now_ns, data in some])]):
+            if not self._send([NO_CLIENT, messages([(owner, now_ns, data) for _, owner, now_ns, data in some])]):
                 self.refused += [(stream, owner) for stream, owner, _, _ in some]
 
     def send(self, parts: list[bytes]) -> bool:
@@ -185,12 +185,12 @@ class Worker:
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
         if kind == zmq.DEALER:
-            socket.setsockopt(zmq.ROUTING_ID, RELAY)
+            socket.setsockopt(zmq.ROUTING_ID, FRONT_ID)
         socket.connect(address)
         return socket
 
 
-class Crew:
+class WorkerPool:
     """All workers of a front. Raises ServeError where one can't even start."""
 
     def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
@@ -200,7 +200,7 @@ class Crew:
         self.workers: list[Worker] = []
         try:
             for number in range(settings.workers):
-                place = WorkerPlace(predictions, every_s, os.getpid(), number, run, since_ns, replaces=False, board="")
+                place = WorkerPlace(predictions, every_s, os.getpid(), number, run, since_ns, False, "")
                 self.workers.append(Worker(place, bundle, settings, folder))
         except BaseException:
             self.close()

@@ -17,9 +17,9 @@ from rtseg.errors import ServeError
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire.messages import Hello
 
-RELAY = b"front"
+FRONT_ID = b"front"
 """The front's routing id at its workers."""
-NOBODY = b""
+NO_CLIENT = b""
 """Stands where a client would: the message is between front and worker."""
 _FROM_WORKER = ("answers", "stream", "ended", "alive", "prepared")
 _FROM_FRONT = ("messages", "restore", "gone", "refused", "end", "prepare", "commit", "abandon", "stop")
@@ -57,8 +57,8 @@ def state_of(stream: Stream, waiting: Sequence[tuple[int, int, bytes]] = ()) -> 
             "opened_ns": stream.opened_ns,
             "state": stream.session.snapshot() if stream.session.last_seq is not None else None,
             "seq": stream.session.last_seq,
-            "answers": stream.answers,
-            "outside": [stream.refused, stream.dropped, stream.superseded],
+            "answers": stream.output.answers,
+            "outside": [stream.refused, stream.queued.dropped, stream.output.superseded],
             "waiting": waiting,
         }
     )

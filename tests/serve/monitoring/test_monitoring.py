@@ -31,7 +31,7 @@ from rtseg.inference.predictions import Quality
 from rtseg.recordings.recording import Recording
 from rtseg.serve.monitoring.http_process import HealthProcess
 from rtseg.serve.monitoring.prometheus import Metrics, health, readiness
-from rtseg.serve.monitoring.shared_status import Board, BoardReader
+from rtseg.serve.monitoring.shared_status import SharedStatus, SharedStatusReader
 from rtseg.serve.monitoring.systemd import Notifier
 from rtseg.system.log_setup import background
 from rtseg.wire.messages import PredictionMessage, StreamEvent
@@ -185,9 +185,9 @@ def test_what_is_healthy_and_what_is_ready() -> None:
 
 
 def test_a_board_is_read_whole_or_not_at_all() -> None:
-    board = Board()
+    board = SharedStatus()
     try:
-        reader = BoardReader(board.path)
+        reader = SharedStatusReader(board.path)
         assert reader.read() == (0, {})
 
         def pieces() -> Iterator[dict[str, Any]]:
@@ -208,7 +208,7 @@ def test_a_board_is_read_whole_or_not_at_all() -> None:
         board.close()
     assert not board.path.exists()
     with pytest.raises(ServeError, match="no board of a daemon"):
-        BoardReader(board.path)
+        SharedStatusReader(board.path)
 
 
 def test_systemd_hears_ready_life_and_stopping(tiny_bundle: Path, tmp_path: Path, monkeypatch: Any) -> None:

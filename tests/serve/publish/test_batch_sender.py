@@ -64,7 +64,7 @@ def answers_of(stream: Stream, n: int, seed: int = 0) -> PredictionBatch:
 def add(
     outgoing: BatchSender, stream: Stream, answers: PredictionBatch, row: int, t_recv_ns: int, *, heard: bool = True
 ) -> None:
-    stream.answers += 1
+    stream.output.answers += 1
     prediction = Prediction(stream.name, 100 + row, 7 * row, int(Quality.WARMING_UP), answers, row)
     outgoing.add_prediction(stream, prediction, t_recv_ns, heard=heard)
 
@@ -95,7 +95,7 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
         assert message.label == labels
         assert message.event == {head.name: labels[head.name] for h, head in enumerate(heads) if answers.events[row, h]}
         assert message.unsure == tuple(head.name for h, head in enumerate(heads) if answers.unsure[row, h])
-    assert told[-1].number == streams[0].answers
+    assert told[-1].number == streams[0].output.answers
     assert outgoing.send_batch(wanted=True) == ([], [], 0)
 
 

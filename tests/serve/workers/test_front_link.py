@@ -34,7 +34,9 @@ def other_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worker(other_bundle: Path, tmp_path: Path) -> Iterator[Worker]:
-    place = WorkerPlace("tcp://nowhere", 60.0, os.getpid(), 0, "run", time.time_ns(), replaces=False, board="")
+    place = WorkerPlace(
+        "tcp://nowhere", 60.0, os.getpid(), 0, "run", time.time_ns(), is_replacement=False, status_file=""
+    )
     worker = Worker(place, other_bundle, ServeSettings(capacity=4), tmp_path)
     deadline = time.monotonic() + TIMEOUT_S
     while not worker.look():
@@ -58,7 +60,7 @@ def told_after(classifier: Classifier, walk: Recording) -> dict[str, Any]:
     stream = streams.open_stream(b"owner", hello, streams.match_hello(hello), 1000)
     for t in range(KNOWN):
         frame = classifier.frame(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=t)
-        stream.answers += len(stream.session.step(frame))
+        stream.output.answers += len(stream.session.step(frame))
     return worker_protocol.unpack(worker_protocol.state_of(stream))
 
 
@@ -89,9 +91,9 @@ def test_where_a_stream_goes_on(worker: Worker, tiny_bundle: Path, other_bundle:
     worker.topics.send(b"\x01cage1")
     while len(said := worker.commands.recv_multipart()) != 3:
         pass  # signs of life, until it knows who listens
-    assert said[:2] == [worker_protocol.NOBODY, b"cage1"]
+    assert said[:2] == [worker_protocol.NO_CLIENT, b"cage1"]
     assert msgpack.unpackb(said[2])["type"] == "subscribed"
-    worker.send([worker_protocol.NOBODY, worker_protocol.restore(told, b"owner", waiting, 0)])
+    worker.send([worker_protocol.NO_CLIENT, worker_protocol.restore(told, b"owner", waiting, 0)])
     answers = answers_of(worker, SENT - KNOWN)
     if model == "the same":
         expected = now.run(walk).probs[KNOWN:]

@@ -8,9 +8,9 @@ import pytest
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.pending_status import MAX_OPEN, Asked
-from rtseg.serve.workers.stream_backups import MAX_ASKED, KeptStreams
-from rtseg.serve.workers.subscriptions import Topics
+from rtseg.serve.workers.pending_status import MAX_OPEN, PendingStatus
+from rtseg.serve.workers.stream_backups import MAX_ASKED, StreamBackups
+from rtseg.serve.workers.subscriptions import SubscribedTopics
 
 OPENED_NS = 1_000_000
 
@@ -31,7 +31,7 @@ def told(stream: str = "cage1", **changes: object) -> dict[str, object]:
     return plain | changes
 
 
-def frames_of(kept: KeptStreams) -> list[bytes]:
+def frames_of(kept: StreamBackups) -> list[bytes]:
     """The frames that a new worker would get."""
     (_, data), *none = kept.restored()
     assert not none
@@ -39,7 +39,7 @@ def frames_of(kept: KeptStreams) -> list[bytes]:
 
 
 def test_frames_are_kept_from_one_state_to_the_next() -> None:
-    streams = KeptStreams(ServeSettings())
+    streams = StreamBackups(ServeSettings())
     streams.note(told())
     kept = streams.find("cage1", b"one")
     assert kept is not None
@@ -58,7 +58,7 @@ def test_frames_are_kept_from_one_state_to_the_next() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     settings = ServeSettings(backlog_frames=10, worker_snapshot_s=0.5, worker_silence_s=1.0)
-    streams = KeptStreams(settings)
+    streams = StreamBackups(settings)
     streams.note(told())
     kept = streams.find("cage1")
     assert kept is not None
@@ -71,7 +71,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_nothing_is_published_twice_and_nothing_new_is_held_back() -> None:
-    streams = KeptStreams(ServeSettings())
+    streams = StreamBackups(ServeSettings())
     streams.note(told())
     topic = b"cage1"
     assert [streams.is_news(topic, OPENED_NS + n) for n in (1, 2, 3)] == [True] * 3
@@ -94,7 +94,7 @@ def test_nothing_is_published_twice_and_nothing_new_is_held_back() -> None:
     ],
 )
 def test_a_question_is_asked_again_until_it_is_answered(asked: str, answer: dict[str, object], open_after: int) -> None:
-    streams = KeptStreams(ServeSettings())
+    streams = StreamBackups(ServeSettings())
     streams.ask(b"one", asked, "cage1", b"message")
     assert list(streams.unanswered()) == [(b"one", asked, "cage1", b"message")]
     streams.answered(b"two", answer)
@@ -104,7 +104,7 @@ def test_a_question_is_asked_again_until_it_is_answered(asked: str, answer: dict
 
 
 def test_a_topic_is_confirmed_once_every_worker_knows_it() -> None:
-    topics = Topics(2)
+    topics = SubscribedTopics(2)
     assert topics.subscribed(b"cage1") is None
     assert not topics.confirmed(b"cage1", 0, b"yes")
     assert not topics.confirmed(b"cage1", 0, b"yes")
@@ -116,7 +116,7 @@ def test_a_topic_is_confirmed_once_every_worker_knows_it() -> None:
 
 
 def test_a_topic_is_forgotten_when_no_confirmation_can_be_on_its_way() -> None:
-    topics = Topics(1)
+    topics = SubscribedTopics(1)
     topics.subscribed(b"cage1")
     topics.unsubscribed(b"cage1")
     assert topics.unwanted() == []
@@ -127,7 +127,7 @@ def test_a_topic_is_forgotten_when_no_confirmation_can_be_on_its_way() -> None:
 
 
 def test_a_status_is_whole_when_all_have_answered() -> None:
-    asked, summary = Asked(), {"count": 1, "p50_us": 5.0}
+    asked, summary = PendingStatus(), {"count": 1, "p50_us": 5.0}
     answer = {"type": "status", "capacity": 4, "load": 0.25, "stale": ["a"], "latency": {"step": summary}}
     answer |= {key: {"a": 1} for key in ("streams", "drift", "models", "clocks")} | {"counters": {"frames": 2}}
     other = answer | {key: {"b": 2} for key in ("streams", "drift", "models", "clocks")} | {"load": 0.5}
@@ -154,7 +154,7 @@ def test_messages_of_another_version_are_told() -> None:
 
 
 def test_who_takes_a_place_hears_what_went_out() -> None:
-    streams = KeptStreams(ServeSettings())
+    streams = StreamBackups(ServeSettings())
     streams.note(told())
     assert streams.is_news(b"cage1", OPENED_NS + 3)
     assert not streams.is_news(b"cage1", OPENED_NS + 2)

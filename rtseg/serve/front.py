@@ -68,7 +68,7 @@ class Front:
         except BaseException:
             self.close()
             raise
-        self._stream_owners, self._counted = StreamOwners(doors.guard), doors.counted
+        self._stream_owners, self._counted = StreamOwners(doors.guard), doors.refusals
         self._router, self._xpub = doors.router, doors.xpub
         self._outlet = Outlet(self._router, self._xpub)
         self._subscriptions = Subscriptions(self.workers, self._outlet, self._backups)

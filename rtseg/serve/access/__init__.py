@@ -2,5 +2,5 @@
 
 guard        What a connection with a key may do, message by message
 rate_limits  How much one key, and one stream of it, may ask of the daemon
-zap          The gatekeeper
+zap          The authenticator
 """

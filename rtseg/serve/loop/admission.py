@@ -18,20 +18,23 @@ LOG = logging.getLogger("rtseg.serve")
 
 
 class Admission:
-    """Opens and ends a daemon's streams. front_link: a worker's dealings with its front."""
+    """Opens and ends a daemon's streams.
+
+    guard: None where no key is asked for. front_link: of a worker, whose front is told of its streams; otherwise None.
+    """
 
     def __init__(
-        self, streams: Streams, outlet: Outlet, gauge: LoopLoad, guard: Guard | None, front_link: FrontLink | None
+        self, streams: Streams, outlet: Outlet, load: LoopLoad, guard: Guard | None, front_link: FrontLink | None
     ) -> None:
-        self._streams, self._outlet, self._gauge = streams, outlet, gauge
+        self._streams, self._outlet, self._load = streams, outlet, load
         self._guard, self._front_link = guard, front_link
 
-    def hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
+    def handle_hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
         """Open a stream or say why not.
 
         Returns the frames that are still to be answered, each with its time, where it goes on from a recording.
         """
-        counters, tape = self._outlet.counters, self._outlet.recording
+        counters, recording = self._outlet.counters, self._outlet.recording
         try:
             hello = Hello.from_message(message)
             points = self._streams.match_hello(hello)
@@ -41,9 +44,9 @@ class Admission:
             if before is not None:
                 self._displace(before, owner)
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
-            self._gauge.check_new_stream(hello.stream, hello.fps, declared_fps)
+            self._load.check_new_stream(hello.stream, hello.fps, declared_fps)
             stream = self._streams.open_stream(owner, hello, points, now_ns)
-            last_seq, frames = (None, []) if tape is None else tape.begin_stream(stream, now_ns)
+            last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
             waiting = [(now_ns + i, data) for i, data in enumerate(frames)]  # times tell them apart
         except RtsegError as error:
             counters["refused hellos"] += 1
@@ -66,13 +69,13 @@ class Admission:
         self._accept(stream, last_seq)
         return waiting
 
-    def bye(self, owner: bytes, message: dict[str, Any]) -> None:
+    def handle_bye(self, owner: bytes, message: dict[str, Any]) -> None:
         """End a stream as its owner wishes. Raises StreamError for anybody else."""
         stream = self._streams.owned_stream(owner, parse_bye(message))
-        self.end(stream, "bye")
+        self.end_stream(stream, "bye")
         self._outlet.answer(owner, {"type": "goodbye", "stream": stream.name, "counters": stream.counters()})
 
-    def end(self, stream: Stream, reason: str) -> None:
+    def end_stream(self, stream: Stream, reason: str) -> None:
         """Publish what a lookahead still owes, close the stream, and say so."""
         for prediction in stream.session.finish():
             self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
@@ -96,7 +99,7 @@ class Admission:
         contested = {"type": "contested", "stream": before.name}
         if before.owner != owner and self._outlet.answer(before.owner, contested):
             raise StreamError(f"stream {before.name!r} is open from another connection: choose another name")
-        self.end(before, "reopened" if before.owner == owner else "taken over")
+        self.end_stream(before, "reopened" if before.owner == owner else "taken over")
 
     def _goes_on(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
         """Whether a hello only brings an open stream's source back, over another connection; it is answered then."""

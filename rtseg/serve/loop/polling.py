@@ -22,8 +22,7 @@ WARM_UP_FRAMES = 100
 class LoopPoller:
     """Waits at a daemon's two sockets.
 
-    cache_warmer: steps frames of the daemon's own while nothing comes, None where none is to. worked_ns: when the loop
-    last did something, on the monotonic clock. stopped: ends a wait that does not sleep.
+    With `busy_poll` it never sleeps, and steps frames of the daemon's own while nothing comes (`set_cache_warmer`).
     """
 
     def __init__(self, settings: ServeSettings, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes]) -> None:
@@ -32,23 +31,36 @@ class LoopPoller:
         self._poller = zmq.Poller()
         self._poller.register(router, zmq.POLLIN)
         self._poller.register(xpub, zmq.POLLIN)
-        self.cache_warmer: CacheWarmer | None = None
-        self.worked_ns, self.stopped = 0, False
+        self._cache_warmer: CacheWarmer | None = None
+        self._stopped = False
+
+    def set_cache_warmer(self, cache_warmer: CacheWarmer) -> None:
+        """Step this one's frames from now on, and close the one before."""
+        if self._cache_warmer is not None:
+            self._cache_warmer.close()
+        self._cache_warmer = cache_warmer
 
     def warm_up(self) -> None:
         """Step the daemon's own frames until code and weights are in the caches."""
-        if self.cache_warmer is not None:
+        if self._cache_warmer is not None:
             for _ in range(WARM_UP_FRAMES):
-                self.cache_warmer.step_own_frame()
+                self._cache_warmer.step_own_frame()
 
-    def wait_for_messages(self, timeout_ms: int) -> dict[Any, int]:
-        """The sockets at which a message waits, as soon as one does; none after the time."""
+    def stop(self) -> None:
+        """End a wait that does not sleep. May be called from a signal handler."""
+        self._stopped = True
+
+    def wait_for_messages(self, timeout_ms: int, worked_ns: int) -> dict[Any, int]:
+        """The sockets at which a message waits, as soon as one does; none after the time.
+
+        worked_ns: when the loop last did something, on the monotonic clock.
+        """
         # A time of 0 means that frames are queued already: the sockets are only looked at.
         if not timeout_ms or not self._busy_poll:
             return dict(self._poller.poll(timeout_ms))
-        return self._spin(time.monotonic_ns() + timeout_ms * 1_000_000)
+        return self._spin(time.monotonic_ns() + timeout_ms * 1_000_000, worked_ns)
 
-    def _spin(self, end_ns: int) -> dict[Any, int]:
+    def _spin(self, end_ns: int, worked_ns: int) -> dict[Any, int]:
         """The same without ever sleeping; steps a frame of the daemon's own after each `rehearse_us` without work."""
         clock, warm_after_ns = time.monotonic_ns, self._warm_after_ns
         while True:
@@ -58,8 +70,8 @@ class LoopPoller:
             if cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
                 return {self._xpub: zmq.POLLIN}
             now_ns = clock()
-            if now_ns >= end_ns or self.stopped:
+            if now_ns >= end_ns or self._stopped:
                 return {}
-            if self.cache_warmer is not None and now_ns - self.worked_ns > warm_after_ns:
-                self.cache_warmer.step_own_frame()
-                self.worked_ns = clock()
+            if self._cache_warmer is not None and now_ns - worked_ns > warm_after_ns:
+                self._cache_warmer.step_own_frame()
+                worked_ns = clock()

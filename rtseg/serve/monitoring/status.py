@@ -8,8 +8,6 @@ from typing import Any
 
 import rtseg
 from rtseg.config import ServeSettings
-from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.zap import Authenticator
 from rtseg.serve.monitoring.shared_status import stream_counts
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Stream, Streams
@@ -28,13 +26,17 @@ class DaemonStatus:
         streams: Streams,
         outlet: Outlet,
         latency: Mapping[str, Histogram],
-        gauge: LoopLoad,
-        granted: Callable[[], dict[str, Any]],
-        keys: tuple[Authenticator, Guard] | None,
+        load: LoopLoad,
+        granted: Mapping[str, Any],
+        refusals: Callable[[], dict[str, int]],
     ) -> None:
         self._settings, self._streams, self._outlet, self._latency = settings, streams, outlet, latency
-        self._gauge, self._granted, self._keys = gauge, granted, keys
+        self._load, self._granted, self._refusals = load, granted, refusals
         self.started_ns = time.monotonic_ns()
+
+    def mark_started(self, now_ns: int) -> None:
+        """The daemon serves from now on."""
+        self.started_ns = now_ns
 
     def to_message(self) -> dict[str, Any]:
         """Counters and latencies since the start."""
@@ -43,8 +45,8 @@ class DaemonStatus:
             "uptime_s": (time.monotonic_ns() - self.started_ns) / 1e9,
             **model.served.to_fields(),
             "capacity": model.places,
-            "loop": self._granted(),
-            "load": round(self._gauge.measured()[0], 4),
+            "loop": dict(self._granted),
+            "load": round(self._load.measured()[0], 4),
             "streams": {stream.name: stream.counters() for stream in streams},
             "clocks": {stream.name: stream.clock.summary() for stream in streams},
             "stale": [stream.name for stream in streams if stream.silence.is_stale],
@@ -85,10 +87,7 @@ class DaemonStatus:
         return {"stale": stream.silence.is_stale, "seq": seq, "clock": stream.clock.summary()}
 
     def _counted(self) -> dict[str, int]:
-        counted, tape = dict(self._outlet.counters), self._outlet.recording
-        if self._keys is not None:
-            gatekeeper, guard = self._keys
-            counted |= {"refused connections": gatekeeper.refused, "revoked messages": guard.ignored}
+        counted, tape = dict(self._outlet.counters) | self._refusals(), self._outlet.recording
         return counted if tape is None else counted | tape.counters()
 
 

@@ -1,4 +1,4 @@
-"""Everything that leaves the daemon: predictions and stream events to subscribers, answers and complaints to senders.
+"""Everything that leaves the daemon: predictions and stream events to subscribers, answers and errors to senders.
 
 Owns no session and decides nothing about streams. Never waits for a peer that does not read.
 """
@@ -32,16 +32,23 @@ POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE 
 class Outlet:
     """The sending ends of the daemon's two sockets.
 
-    tape: where what is published is recorded. counters: what was sent and refused. total: receipt to publishing of
-    every answered frame.
+    router: clients' messages come here, and answers to them leave. xpub: predictions and events leave here. recording:
+    where frames and what is published are recorded, None where nothing is. counters: what was sent and refused. total:
+    from receipt to publishing, of every frame that was answered.
     """
 
-    def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        router: zmq.Socket[bytes],
+        xpub: zmq.Socket[bytes],
+        guard: Guard | None = None,
+        recording: StreamRecording | None = None,
+    ) -> None:
         self._router, self._xpub, self._guard = router, xpub, guard
+        self.recording = recording
         self._packer = msgpack.Packer()
         self._batch_sender = self._make_sender()
-        self.recording: StreamRecording | None = None
-        self._subscriptions = 0
+        self._subscriptions = 0  # how often the topics have changed
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
         self._complaints: dict[tuple[bytes, str, str], tuple[int, int]] = {}
@@ -58,26 +65,28 @@ class Outlet:
         """
         if stream.lookahead_frames:
             t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
-        stream.answers += 1
+        output = stream.output
+        output.answers += 1  # published or not: a number stands for the same prediction whoever listens
         if keep_back:
             keep_back = not prediction.events.any() and not prediction.quality & BROKEN
-            stream.superseded += keep_back
+            output.superseded += keep_back
         if len(self._batch_sender) == ROWS:
             self.flush()
-        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, heard=not keep_back and self._is_heard(stream))
+        wanted = not keep_back and self._has_subscriber(stream)
+        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=wanted)
 
     def flush(self) -> None:
-        """What was published leaves."""
+        """Send what was published."""
         if not self._batch_sender:
             return
-        tape = self.recording
-        told, took_ns, late = self._batch_sender.send_batch(wanted=tape is not None)
-        unsent = [(sent.stream.topic, sent.number, sent.packed) for sent in told if not sent.is_sent]
+        recording = self.recording
+        packed, took_ns, late = self._batch_sender.send_batch(pack_all=recording is not None)
+        unsent = [(each.stream.topic, each.number, each.packed) for each in packed if not each.is_sent]
         if unsent:
             self.send_predictions(unsent)
-        if tape is not None:
-            for sent in told:
-                tape.record_prediction(sent.packed, sent.t_pub_ns)
+        if recording is not None:
+            for each in packed:
+                recording.record_prediction(each.packed, each.t_pub_ns)
         self.total.count_latencies(took_ns)
         if late:
             self.counters["late answers"] += late
@@ -85,15 +94,17 @@ class Outlet:
     def _make_sender(self) -> BatchSender:
         return BatchSender(self._xpub)
 
-    def _is_heard(self, stream: Stream) -> bool:
+    def _has_subscriber(self, stream: Stream) -> bool:
         """Whether anybody has subscribed to the stream's topic or to a beginning of it."""
-        if stream.heard_at != self._subscriptions:
-            stream.heard_at = self._subscriptions
-            stream.heard = any(stream.topic.startswith(topic) for topic in self._topics)
-        return stream.heard
+        output = stream.output
+        # Topics change seldom and frames come often: each stream keeps the answer until they change.
+        if output.subscriptions_seen != self._subscriptions:
+            output.subscriptions_seen = self._subscriptions
+            output.has_subscriber = any(stream.topic.startswith(topic) for topic in self._topics)
+        return output.has_subscriber
 
     def announce(self, topic: bytes, message: dict[str, Any]) -> None:
-        """Something other than a prediction to all subscribers of a topic, after what was published."""
+        """Send an event to all subscribers of a topic, after the predictions that were published before it."""
         self.flush()
         stream = topic.decode(errors="replace")
         packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
@@ -108,37 +119,43 @@ class Outlet:
         """
         while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
             frame = self._xpub.recv(copy=False)
-            said = frame.bytes
-            topic = said[1:]
-            if said[:1] == b"\x01":
+            change = frame.bytes  # 1 or 0, and the topic
+            topic = change[1:]
+            if change[:1] == b"\x01":
                 if self._guard is not None and not self._guard.may_subscribe(frame):
                     continue
-                self._topics.add(topic)
-                self._subscriptions += 1
+                self.add_topic(topic)
                 served = served_to(topic.decode(errors="replace"))
                 self.announce(topic, {"type": "subscribed", **served.to_fields()})
-            elif said[:1] == b"\x00":
+            elif change[:1] == b"\x00":
                 self._topics.discard(topic)
                 self._subscriptions += 1
 
+    def add_topic(self, topic: bytes) -> None:
+        """Publish what begins with this topic: somebody listens."""
+        self._topics.add(topic)
+        self._subscriptions += 1
+
     def publish_heartbeats(self, about: Callable[[str], dict[str, Any]]) -> None:
-        """A sign of life to everybody who listens. about: what there is to say of a stream, by its name."""
+        """Send a sign of life to everybody who listens. about: what a heartbeat says of a stream, by its name."""
         now_ns = time.monotonic_ns()
         for topic in self._topics:
             self.announce(topic, {"type": "beat", "t_pub_ns": now_ns, **about(topic.decode(errors="replace"))})
 
     def announce_stopping(self) -> None:
-        """The last word on every topic that somebody hears."""
+        """Tell everybody who listens that the daemon stops: the last message on every topic."""
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
     def send_predictions(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
-        """Predictions: topic, number within it (only a front wants to know it), bytes."""
+        """Send predictions: topic, number within it (which only a front needs), bytes."""
         for topic, _, packed in answers:
             self.send_packed(topic, packed)
 
     def send_packed(self, topic: bytes, packed: bytes) -> None:
-        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
+        """Send one message to all subscribers of a topic; one whose queue is full misses it, which is counted."""
+        # XPUB_NODROP makes ZeroMQ say that some queue is full. Then the message is sent again without it: whoever has
+        # room gets it, and nobody waits for the one who reads too slowly.
         xpub = self._xpub
         try:
             xpub.send(topic, MORE_AT_ONCE)
@@ -152,7 +169,7 @@ class Outlet:
         xpub.send(packed)
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
-        """Send to one connection; whether it was there to take it."""
+        """Answer one connection; whether it was there to take it."""
         parts = [owner, self._packer.pack({"v": VERSION, **message})]
         try:
             self._router.send_multipart(parts, zmq.NOBLOCK)
@@ -164,9 +181,9 @@ class Outlet:
     def complain(
         self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True
     ) -> bool:
-        """Tell a sender what was wrong; whether it was said.
+        """Tell a sender what was wrong with its message; whether that was sent.
 
-        limited: complaints of one kind about one stream once a second at most.
+        limited: errors of one kind about one stream are told once a second at most, and counted in between.
         """
         self.counters["errors"] += 1
         kind = type(error).__name__ if isinstance(error, RtsegError) else "internal"

@@ -5,15 +5,18 @@ Nothing here is needed to serve; what is not granted is said once, at the start 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
+from rtseg.serve.timing.periodic import Periodic
 
 LOG = logging.getLogger("rtseg.serve")
 YOUNG_NS, OLD_NS = 1_000_000_000, 60_000_000_000
@@ -121,31 +124,27 @@ class GarbageCollector:
     """Garbage collection at moments of the loop's choice. Reads no clock."""
 
     def __init__(self) -> None:
-        self._young_ns = self._old_ns = 0
+        self._young, self._old = Periodic(YOUNG_NS), Periodic(OLD_NS)
         self.collections = 0
 
-    def disable_automatic(self) -> None:
-        """The loop begins: what is there is here to stay, and nothing is collected unasked."""
+    @contextlib.contextmanager
+    def between_frames(self) -> Iterator[None]:
+        """While the loop runs nothing is collected but by `collect_garbage`; afterwards Python collects by itself."""
         gc.collect()
-        gc.freeze()
+        gc.freeze()  # what is there is here to stay: later collections need not look at it
         gc.disable()
+        try:
+            yield
+        finally:
+            gc.unfreeze()
+            gc.enable()
 
     def is_due(self, now_ns: int, *, quiet: bool) -> bool:
         """Whether to collect now. quiet: no message waits."""
-        if now_ns - self._young_ns < YOUNG_NS:
-            return False
-        return quiet or gc.get_count()[0] > OVERDUE
+        return self._young.is_due(now_ns) and (quiet or gc.get_count()[0] > OVERDUE)
 
     def collect_garbage(self, now_ns: int) -> None:
-        """Collect what is young, and now and then all that came since `begin`."""
-        old = now_ns - self._old_ns > OLD_NS
-        self._young_ns = now_ns
-        if old:
-            self._old_ns = now_ns
-        gc.collect(2 if old else 0)
+        """Collect what is young, and now and then all that came since the loop began."""
+        self._young.restart(now_ns)
+        gc.collect(2 if self._old.restart_if_due(now_ns) else 0)
         self.collections += 1
-
-    def restore_automatic(self) -> None:
-        """Python collects by itself again."""
-        gc.unfreeze()
-        gc.enable()

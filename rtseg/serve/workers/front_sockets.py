@@ -13,41 +13,18 @@ import zmq
 
 from rtseg.compiled.libzmq import addresses
 from rtseg.config import ServeSettings
-from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
-from rtseg.system.shutdown import LINGER_MS
-from rtseg.wire.addresses import bind, remove_ipc_file
+from rtseg.serve.access.client_sockets import ClientSockets
 from rtseg.wire.batch_receiver import HEADERS_ONLY, BatchReceiver
-from rtseg.wire.keys import KeyStore
 
 AT_ONCE = 256
 """Messages of one socket before the next one has its turn."""
 
 
-class FrontSockets:
-    """Binds the clients' addresses. Raises ServeError where it can't.
-
-    frames, predictions: the addresses. guard: None where no key is asked for.
-    """
+class FrontSockets(ClientSockets):
+    """Clients' sockets, and what takes messages from them. Raises ServeError where an address can't be had."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._addresses: list[str] = []
-        self._gatekeeper: Authenticator | None = None
-        self.guard: Guard | None = None
-        try:
-            if settings.keys:
-                self._gatekeeper = Authenticator(self._context, KeyStore(settings.keys))
-            self.router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
-            self.xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
-            if self._gatekeeper is not None:
-                self.guard = Guard(self._gatekeeper, settings, self._addresses)
-                self._gatekeeper.start()
-        except BaseException:
-            self.close()
-            raise
-        self.frames, self.predictions = self._addresses
+        super().__init__(settings, zmq.Context())
         functions = addresses()
         self._intake: BatchReceiver | None = None
         if functions is not None:
@@ -90,37 +67,11 @@ class FrontSockets:
         """The same for subscribers who come and go."""
         all_of(self.xpub, take, None if self.guard is None else self._subscription)
 
-    def counted(self) -> dict[str, int]:
-        """Who was not let in."""
-        if self._gatekeeper is None or self.guard is None:
-            return {}
-        return {"refused connections": self._gatekeeper.refused, "revoked messages": self.guard.ignored}
-
-    def close(self) -> None:
-        """Close the sockets, giving what is unsent LINGER_MS, and remove ipc files."""
-        if self._gatekeeper is not None:
-            self._gatekeeper.close()
-        self._context.destroy(linger=LINGER_MS)
-        for address in self._addresses:
-            remove_ipc_file(address)
-
     def _subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
         frame = socket.recv(copy=False)
         said = frame.bytes
         assert self.guard is not None
         return [said] if said[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
-
-    def _listen(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
-        options = (zmq.ROUTER_MANDATORY,) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSE, zmq.XPUB_NODROP)
-        for option in options:
-            socket.setsockopt(option, 1)
-        if self._gatekeeper is not None:
-            self._gatekeeper.secure(socket, domain)
-        self._addresses.append(bind(socket, address, keyed=self._gatekeeper is not None))
-        return socket
 
 
 def all_of(

@@ -61,7 +61,7 @@ def test_a_frame_is_put_into_the_models_order(streams: Streams) -> None:
 
 def test_without_confidence_seen_points_count_fully(streams: Streams) -> None:
     walk = random_walk(1, 1)
-    frame = opened(streams).frame(FrameMessage("s", 0, 0, walk.keypoints[0].tobytes(), None))
+    frame = opened(streams).to_frame(FrameMessage("s", 0, 0, walk.keypoints[0].tobytes(), None))
     np.testing.assert_array_equal(frame.confidence, ~np.isnan(walk.keypoints[0, ..., 0]))
 
 

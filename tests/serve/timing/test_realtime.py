@@ -63,8 +63,7 @@ def test_a_core_that_is_not_there(tiny_bundle: Path) -> None:
 
 def test_garbage_waits_for_a_quiet_moment_but_not_for_ever() -> None:
     collector = GarbageCollector()
-    collector.disable_automatic()
-    try:
+    with collector.between_frames():
         assert not gc.isenabled()
         assert not collector.is_due(YOUNG_NS - 1, quiet=True)
         assert collector.is_due(YOUNG_NS, quiet=True)
@@ -78,6 +77,4 @@ def test_garbage_waits_for_a_quiet_moment_but_not_for_ever() -> None:
         collector.collect_garbage(OLD_NS + 1)
         assert collector.collections == 1
         assert not collector.is_due(OLD_NS + 2, quiet=True)
-    finally:
-        collector.restore_automatic()
     assert gc.isenabled()

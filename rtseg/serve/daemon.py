@@ -25,6 +25,7 @@ from rtseg.serve.loop.admission import Admission
 from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.cache_warming import CacheWarmer
 from rtseg.serve.loop.frame_queue import FrameQueue
+from rtseg.serve.loop.front_orders import FrontOrders
 from rtseg.serve.loop.polling import LoopPoller
 from rtseg.serve.loop.receiver import Receiver
 from rtseg.serve.loop.worker_bundle_swap import WorkerBundleSwap
@@ -95,9 +96,7 @@ class Daemon:
         self._outlet = Outlet(self._router, self._xpub, self._guard)
         if worker_place is not None:
             outlet = self._outlet = WorkerOutlet(self._router, self._xpub)
-            self._front_link = FrontLink(
-                worker_place, outlet, self._streams, self._take, self._step_all, self._end, self.stop
-            )
+            self._front_link = FrontLink(worker_place, outlet, self._streams, self.stop)
         try:
             self._tape = self._outlet.recording = (
                 StreamRecording(self._streams.model, settings, worker_place) if settings.record else None
@@ -107,17 +106,32 @@ class Daemon:
             raise
         self._batches = FrameQueue(settings, self._streams, self._outlet, self._gauge)
         self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._front_link)
-        swap = BundleSwap if self._front_link is None else WorkerBundleSwap
-        self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._warm_caches_with)
-        if worker_place is not None and self._front_link is not None and isinstance(self._swap, WorkerBundleSwap):
-            self._swap.follow(self._front_link, worker_place.number, self._end)
+        front_orders: FrontOrders | None = None
+        swap_parts = settings, self._streams, self._outlet, self._step_all, self._warm_caches_with
+        if self._front_link is None or not isinstance(self._outlet, WorkerOutlet):
+            self._swap = BundleSwap(*swap_parts)
+        else:
+            outlet, queue = self._outlet, self._batches
+            worker_swap = self._swap = WorkerBundleSwap(
+                settings, self._streams, outlet, self._step_all, self._warm_caches_with, self._front_link, self._end
+            )
+            front_orders = FrontOrders(
+                self._front_link,
+                outlet,
+                self._streams,
+                queue,
+                self._admission,
+                worker_swap,
+                self._take,
+                self.stop,
+            )
         self.latency = self._batches.latency
         keys = None if self._gatekeeper is None or self._guard is None else (self._gatekeeper, self._guard)
         parts = self._streams, self._outlet, self.latency, self._gauge
         self._status = DaemonStatus(settings, *parts, lambda: self.granted, keys)
         self._entrance = Receiver(
             *(self._router, self._streams, self._batches, self._outlet, self._take, settings),
-            *(self._guard, self._front_link),
+            *(self._guard, front_orders),
         )
 
     @property

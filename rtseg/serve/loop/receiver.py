@@ -16,9 +16,9 @@ from rtseg.config import ServeSettings
 from rtseg.frames.frame import Frame
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.loop.frame_queue import FrameQueue
+from rtseg.serve.loop.front_orders import FrontOrders
 from rtseg.serve.publish.outlet import POLLIN, Outlet
 from rtseg.serve.streams.stream import Streams
-from rtseg.serve.workers.front_link import FrontLink
 from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage, parse_messages
 from rtseg.wire.messages import MessageError
 
@@ -42,20 +42,20 @@ class Receiver:
         take: Callable[[bytes, bytes, int], None],
         settings: ServeSettings,
         guard: Guard | None = None,
-        front_link: FrontLink | None = None,
+        front_orders: FrontOrders | None = None,
     ) -> None:
         self._router, self._streams, self._batches, self._outlet = router, streams, batches, outlet
-        self._take, self._most, self._guard, self._front_link = take, settings.max_batch, guard, front_link
+        self._take, self._most, self._guard, self._front_orders = take, settings.max_batch, guard, front_orders
         self._burst_ns, self.emptied_ns = int(settings.burst_s * 1e9), 0
         self._intake: BatchReceiver | None = None
         self._shape = streams.model.bundle.skeleton.shape
         functions = addresses()
-        if functions is not None and front_link is None:
+        if functions is not None and front_orders is None:
             self._intake = BatchReceiver(router, functions, self._most, self._shape, keyed=guard is not None)
 
     def warm_up(self) -> None:
         """Compile what a front's messages need; the rest is rehearsed."""
-        if self._front_link is not None:
+        if self._front_orders is not None:
             parse_messages([(b"", 0, b"")], self._shape)
 
     def take_what_waits(self) -> None:
@@ -81,10 +81,10 @@ class Receiver:
             self._take_many(messages)
             return len(messages) if len(messages) == self._most else 0
         taken = 1
-        if self._front_link is None:
+        if self._front_orders is None:
             self._take_one(self._router)
         else:
-            clients = self._front_link.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
+            clients = self._front_orders.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
             taken += len(clients)
             if clients:
                 self._take_many(parse_messages(clients, self._shape))

@@ -58,7 +58,7 @@ class FrontSockets:
         if self._intake is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._intake.receive_messages()
 
-    def take_messages(
+    def receive_messages(
         self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
     ) -> int:
         """Those that wait, from keys that are valid; how many.
@@ -71,7 +71,7 @@ class FrontSockets:
             def one(parts: list[bytes]) -> None:
                 take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
 
-            return all_of(self.router, one, None if self.guard is None else self.guard.receive_message)
+            return receive_waiting(self.router, one, None if self.guard is None else self.guard.receive_message)
         messages = self._intake.receive_messages()
         for owner, data, t_recv_ns, plain, parts, sender in messages:
             if (
@@ -86,11 +86,11 @@ class FrontSockets:
                 take(owner, data, t_recv_ns, parts)
         return len(messages)
 
-    def take_subscriptions(self, take: Callable[[list[bytes]], None]) -> None:
+    def receive_subscriptions(self, take: Callable[[bytes], None]) -> None:
         """The same for subscribers who come and go."""
-        all_of(self.xpub, take, None if self.guard is None else self._subscription)
+        receive_waiting(self.xpub, lambda parts: take(parts[0]), None if self.guard is None else self._subscription)
 
-    def counted(self) -> dict[str, int]:
+    def refusals(self) -> dict[str, int]:
         """Who was not let in."""
         if self._gatekeeper is None or self.guard is None:
             return {}
@@ -123,7 +123,7 @@ class FrontSockets:
         return socket
 
 
-def all_of(
+def receive_waiting(
     socket: zmq.Socket[bytes],
     take: Callable[[list[bytes]], None],
     receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,

@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class WorkerDaemon(Daemon):
-    """A daemon whose only client is its front. What it has in place of a lone daemon's parts stands here, and only here.
+    """A daemon whose only client is its front: what it has in place of a lone daemon's parts stands here alone.
 
     place: which worker of which front this is.
     """

@@ -87,7 +87,7 @@ class Admission:
         if self._guard is not None:
             self._guard.stream_closed(stream.name)
         if self._front_link is not None:
-            self._front_link.report_ended(stream)
+            self._front_link.report_ended(stream.name)
         LOG.info("stream %r closed: %s", stream.name, reason)
         if drift.get("out_of_range"):
             LOG.warning("stream %r: %s", stream.name, _told(drift))

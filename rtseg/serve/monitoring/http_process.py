@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz: a small HTTP server in a process of its own, which reads the daemon's board.
+"""/metrics, /healthz and /readyz: a small HTTP server in a process of its own, which reads the daemon's status.
 
 It shares no lock and no interpreter with the hot loop, so a scrape can't delay a frame; and it can still say that the
 loop hangs. Loopback only, whatever keys there are: Prometheus's agent, or a proxy with its own keys, runs beside it.
@@ -34,13 +34,13 @@ NICENESS = 10
 class HealthProcess:
     """The server as a child of the daemon; ends with it, however it ends."""
 
-    def __init__(self, board: Path, address: str) -> None:
+    def __init__(self, status_file: Path, address: str) -> None:
         """address: HOST:PORT on loopback. Raises ServeError where it can't be had, RtsegError without the extra."""
         check_installed()
         host, port = _parse(address)
         paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", str(board), host, str(port)],
+            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", str(status_file), host, str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -69,7 +69,7 @@ class HealthProcess:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    board: SharedStatusReader
+    status: SharedStatusReader
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -88,15 +88,15 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in ("/metrics", "/healthz", "/readyz"):
             self._send(404, b"there are /metrics, /healthz and /readyz\n", "text/plain; charset=utf-8")
             return
-        alive_ns, about = self.server.board.read()
+        alive_ns, status = self.server.status.read()
         now_ns = time.monotonic_ns()
-        about = merge_worker_status(about, now_ns)
+        status = merge_worker_status(status, now_ns)
         if path == "/metrics":
-            text, kind = exposition(Metrics(alive_ns, about, now_ns), self.headers.get("Accept", ""))
+            text, kind = exposition(Metrics(alive_ns, status, now_ns), self.headers.get("Accept", ""))
             self._send(200, text, kind)
             return
-        fine, fields = (health if path == "/healthz" else readiness)(alive_ns, about, now_ns)
-        self._send(200 if fine else 503, json.dumps(fields).encode() + b"\n", "application/json")
+        is_well, fields = (health if path == "/healthz" else readiness)(alive_ns, status, now_ns)
+        self._send(200 if is_well else 503, json.dumps(fields).encode() + b"\n", "application/json")
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: a scrape every few seconds is no news."""
@@ -119,13 +119,13 @@ def _parse(address: str) -> tuple[str, int]:
 
 def main() -> None:
     """The child: serve until stdin ends, which it does when the daemon does."""
-    board, host, port = sys.argv[1:]
+    status_file, host, port = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the daemon drains first
     os.nice(NICENESS)
     try:
         server = _Server((host, int(port)), _Handler)
-        server.board = SharedStatusReader(board)
+        server.status = SharedStatusReader(status_file)
     except (OSError, ServeError) as error:
         print(f"failed: {error}", flush=True)
         return

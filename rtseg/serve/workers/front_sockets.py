@@ -35,7 +35,7 @@ class FrontSockets(ClientSockets):
         if self._intake is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._intake.receive_messages()
 
-    def take_messages(
+    def receive_messages(
         self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
     ) -> int:
         """Those that wait, from keys that are valid; how many.
@@ -48,7 +48,7 @@ class FrontSockets(ClientSockets):
             def one(parts: list[bytes]) -> None:
                 take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
 
-            return all_of(self.router, one, None if self.guard is None else self.guard.receive_message)
+            return receive_waiting(self.router, one, None if self.guard is None else self.guard.receive_message)
         messages = self._intake.receive_messages()
         for owner, data, t_recv_ns, plain, parts, sender in messages:
             if (
@@ -63,9 +63,9 @@ class FrontSockets(ClientSockets):
                 take(owner, data, t_recv_ns, parts)
         return len(messages)
 
-    def take_subscriptions(self, take: Callable[[list[bytes]], None]) -> None:
+    def receive_subscriptions(self, take: Callable[[bytes], None]) -> None:
         """The same for subscribers who come and go."""
-        all_of(self.xpub, take, None if self.guard is None else self._subscription)
+        receive_waiting(self.xpub, lambda parts: take(parts[0]), None if self.guard is None else self._subscription)
 
     def _subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
         frame = socket.recv(copy=False)
@@ -74,7 +74,7 @@ class FrontSockets(ClientSockets):
         return [said] if said[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
 
 
-def all_of(
+def receive_waiting(
     socket: zmq.Socket[bytes],
     take: Callable[[list[bytes]], None],
     receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,

@@ -81,7 +81,7 @@ def hear_for_ever(manager: plain_socket.socket) -> None:
 
 
 def until(child: Child, path: str, wanted: str) -> tuple[int, str]:
-    """What the path says once it says this: the board follows the loop by a fraction of a second."""
+    """What the path says once it says this: the shared status follows the loop by a fraction of a second."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         status, text = get(child, path)
@@ -100,7 +100,7 @@ def test_metrics_count_what_was_served(child: Child) -> None:
         for t in range(30):
             publisher.send(walk.keypoints[t])
             next(iter(subscriber))
-        until(child, "/metrics", f"rtseg_frames_total {before + 30:.1f}")  # the board's pieces are not of one moment
+        until(child, "/metrics", f"rtseg_frames_total {before + 30:.1f}")  # its pieces are not of one moment
         until(child, "/metrics", f'le="+Inf",stage="total"}} {before + 30:.1f}')
         status, text = until(child, "/metrics", 'rtseg_stream_frames_total{stream="counted"} 30.0')
         assert status == 200
@@ -160,7 +160,7 @@ def test_a_loop_that_hangs_is_seen_and_the_server_goes_with_the_daemon(tiny_bund
 @pytest.mark.parametrize("address", ["0.0.0.0:9464", "9464", "127.0.0.1:port", "example.org:1", "127.0.0.1:99999"])
 def test_http_is_for_loopback_only(tmp_path: Path, address: str) -> None:
     with pytest.raises(ServeError, match=f"http = {address!r}: expected HOST:PORT on loopback"):
-        HealthProcess(tmp_path / "board", address)
+        HealthProcess(tmp_path / "status", address)
 
 
 def test_an_http_port_in_use(tiny_bundle: Path) -> None:
@@ -184,10 +184,10 @@ def test_what_is_healthy_and_what_is_ready() -> None:
     assert [f.name for f in Metrics(0, {}, 0).collect()] == ["rtseg_ready"]
 
 
-def test_a_board_is_read_whole_or_not_at_all() -> None:
-    board = SharedStatus()
+def test_a_shared_status_is_read_whole_or_not_at_all() -> None:
+    shared = SharedStatus()
     try:
-        reader = SharedStatusReader(board.path)
+        reader = SharedStatusReader(shared.path)
         assert reader.read() == (0, {})
 
         def pieces() -> Iterator[dict[str, Any]]:
@@ -195,20 +195,20 @@ def test_a_board_is_read_whole_or_not_at_all() -> None:
             yield {"streams": {"a": 1}}
             yield {"streams": {"b": 2}}
 
-        board.follow(pieces)
+        shared.follow(pieces)
         for turn in range(1, 4):
-            board.turn(turn)
+            shared.write_piece(turn)
             assert reader.read() == (turn, {})  # alive, and nothing half said
-        board.turn(4)
+        shared.write_piece(4)
         assert reader.read() == (4, {"n": 1, "streams": {"a": 1, "b": 2}})
         many = {"streams": {str(i): "x" * 2000 for i in range(1000)}}
-        board.write_all(lambda: iter([{"n": 2, "streams": {}}, many]), 5)
+        shared.write_all(lambda: iter([{"n": 2, "streams": {}}, many]), 5)
         assert reader.read() == (5, {"n": 2, "streams": {}, "cut": True})
     finally:
-        board.close()
-    assert not board.path.exists()
-    with pytest.raises(ServeError, match="no board of a daemon"):
-        SharedStatusReader(board.path)
+        shared.close()
+    assert not shared.path.exists()
+    with pytest.raises(ServeError, match="no status of a daemon"):
+        SharedStatusReader(shared.path)
 
 
 def test_systemd_hears_ready_life_and_stopping(tiny_bundle: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -237,9 +237,9 @@ def test_systemd_hears_ready_life_and_stopping(tiny_bundle: Path, tmp_path: Path
 
 def test_notifying_without_a_manager_and_with_an_abstract_or_dead_one() -> None:
     nobody = Notifier({})
-    nobody.ready("x")
-    nobody.alive(10**18)
-    nobody.stopping()
+    nobody.notify_ready("x")
+    nobody.notify_alive(10**18)
+    nobody.notify_stopping()
     assert Notifier({"WATCHDOG_USEC": "1000"}).watchdog_ns == 0  # nobody listens
     with plain_socket.socket(plain_socket.AF_UNIX, plain_socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0rtseg-{os.getpid()}")
@@ -247,14 +247,14 @@ def test_notifying_without_a_manager_and_with_an_abstract_or_dead_one() -> None:
         about = {"NOTIFY_SOCKET": f"@rtseg-{os.getpid()}", "WATCHDOG_USEC": "2000", "WATCHDOG_PID": str(os.getpid())}
         notifier = Notifier(about)
         assert notifier.watchdog_ns == 1_000_000
-        notifier.alive(5_000_000)
-        notifier.alive(5_500_000)
-        notifier.stopping()
+        notifier.notify_alive(5_000_000)
+        notifier.notify_alive(5_500_000)
+        notifier.notify_stopping()
         assert [manager.recv(100), manager.recv(100)] == [b"WATCHDOG=1", b"STOPPING=1"]
         other = Notifier(about | {"WATCHDOG_PID": "1"})
         assert other.watchdog_ns == 0  # meant for another process
         other.close()
-    notifier.stopping()  # nobody is there any more
+    notifier.notify_stopping()  # nobody is there any more
     notifier.close()
     with pytest.raises(ServeError, match="WATCHDOG_USEC: expected microseconds"):
         Notifier(about | {"WATCHDOG_USEC": "soon"})

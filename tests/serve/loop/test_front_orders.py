@@ -60,7 +60,7 @@ def state_after(classifier: Classifier, walk: Recording) -> StreamState:
     stream = streams.open_stream(b"owner", hello, streams.match_hello(hello), 1000)
     for t in range(KNOWN):
         frame = classifier.frame(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=t)
-        stream.answers += len(stream.session.step(frame))
+        stream.output.answers += len(stream.session.step(frame))
     state = decode(encode(state_of(stream)))
     assert isinstance(state, StreamState)
     return state

@@ -30,16 +30,16 @@ class Admission:
         self._guard, self._front_link = guard, front_link
 
     def handle_hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
-        """Open a stream or say why not.
+        """Open a stream, or tell its source why not.
 
-        Returns the frames that are still to be answered, each with its time, where it goes on from a recording.
+        Returns the frames that are still to be answered where it goes on from a recording, each with a time of receipt.
         """
         counters, recording = self._outlet.counters, self._outlet.recording
         try:
             hello = Hello.from_message(message)
             points = self._streams.match_hello(hello)
             before = self._streams.find(hello.stream)
-            if before is not None and self._goes_on(before, owner, hello):
+            if before is not None and self._reconnect(before, owner, hello):
                 return []
             if before is not None:
                 self._displace(before, owner)
@@ -47,7 +47,9 @@ class Admission:
             self._load.check_new_stream(hello.stream, hello.fps, declared_fps)
             stream = self._streams.open_stream(owner, hello, points, now_ns)
             last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
-            waiting = [(now_ns + i, data) for i, data in enumerate(frames)]  # times tell them apart
+            waiting = [
+                (now_ns + i, data) for i, data in enumerate(frames)
+            ]  # each has its own time, by which a front tells them apart
         except RtsegError as error:
             counters["refused hellos"] += 1
             LOG.info("hello refused: %s", error)
@@ -57,6 +59,7 @@ class Admission:
             return []
         if self._guard is not None:
             self._guard.stream_opened(stream.name)
+        # Before the source hears that it is accepted: its front must know the stream first, should this worker end.
         if self._front_link is not None:
             self._front_link.report_opened(
                 stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting]
@@ -64,8 +67,8 @@ class Admission:
         LOG.info("stream %r opened", stream.name)
         counters["hellos"] += 1
         arena = None if hello.arena is None else list(hello.arena)
-        about = {"clock": hello.clock, "arena": arena, "resumed": last_seq}
-        self._outlet.announce(stream.topic, {"type": "opened", **about})
+        opened = {"type": "opened", "clock": hello.clock, "arena": arena, "resumed": last_seq}
+        self._outlet.announce(stream.topic, opened)
         self._accept(stream, last_seq)
         return waiting
 
@@ -76,7 +79,7 @@ class Admission:
         self._outlet.answer(owner, {"type": "goodbye", "stream": stream.name, "counters": stream.counters()})
 
     def end_stream(self, stream: Stream, reason: str) -> None:
-        """Publish what a lookahead still owes, close the stream, and say so."""
+        """Publish what a lookahead still owes, close the stream, and tell its subscribers."""
         for prediction in stream.session.finish():
             self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
@@ -90,19 +93,22 @@ class Admission:
             self._front_link.report_ended(stream.name)
         LOG.info("stream %r closed: %s", stream.name, reason)
         if drift.get("out_of_range"):
-            LOG.warning("stream %r: %s", stream.name, _told(drift))
-        about = {"reason": reason, "counters": stream.counters(), "drift": drift}
-        self._outlet.announce(stream.topic, {"type": "closed", **about})
+            LOG.warning("stream %r: %s", stream.name, _describe_drift(drift))
+        closed = {"type": "closed", "reason": reason, "counters": stream.counters(), "drift": drift}
+        self._outlet.announce(stream.topic, closed)
 
     def _displace(self, before: Stream, owner: bytes) -> None:
-        """A live owner hears that somebody wants its stream; a dead one cannot be reached and has lost it."""
+        """End a stream whose name is asked for again. Raises StreamError where another, living connection owns it.
+
+        A living owner is told; a dead one cannot be reached, and has lost its stream.
+        """
         contested = {"type": "contested", "stream": before.name}
         if before.owner != owner and self._outlet.answer(before.owner, contested):
             raise StreamError(f"stream {before.name!r} is open from another connection: choose another name")
         self.end_stream(before, "reopened" if before.owner == owner else "taken over")
 
-    def _goes_on(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
-        """Whether a hello only brings an open stream's source back, over another connection; it is answered then."""
+    def _reconnect(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
+        """Whether a hello comes from an open stream's own source, over another connection; if so, accept it."""
         if not hello.resume or not same_source(stream.hello, hello):
             return False
         if stream.owner != owner and self._outlet.answer(stream.owner, {"type": "contested", "stream": stream.name}):
@@ -126,7 +132,7 @@ class Admission:
         self._outlet.answer(stream.owner, accepted | stream.model.served.to_fields())
 
 
-def _told(drift: dict[str, Any]) -> str:
+def _describe_drift(drift: dict[str, Any]) -> str:
     """A stream's drift in one line."""
     worst = ", ".join(f"{f['feature']} in {f['frames']} ({f['farthest']:+.2g} widths)" for f in drift["features"])
     return f"{drift['out_of_range']} of {drift['frames']} frames unlike training's; out of range were {worst}"

@@ -27,7 +27,10 @@ Points = NDArray[np.intp] | None
 
 
 class BundleSwap:
-    """Loads bundles and lets them answer. step_all: the daemon's; adopted: called with a model for all streams."""
+    """Loads bundles and lets them answer.
+
+    step_all: steps every frame that waits. adopted: called with a model that answers all streams from now on.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class BundleSwap:
         self._loader = BundleLoader(settings, streams.model.served.predictions)
 
     def request_load(self, owner: bytes, message: dict[str, Any], by: str) -> None:
-        """Begin to load what a message asks for. by: for the log, who asked. Raises ServeError where it can't begin."""
+        """Begin to load what a message asks for. by: who asked, for the log. Raises ServeError where it can't begin."""
         folder, name = parse_load(message)
         if name is not None and self._streams.find(name) is None:
             raise StreamError(f"stream {name!r} is not open"[:300])
@@ -50,10 +53,10 @@ class BundleSwap:
         self._loader.start_loading(LoadRequest(owner, Path(folder), name))
 
     def install_loaded(self) -> None:
-        """Put a bundle in place that has been loaded since the last look."""
-        done = self._loader.take_finished()
-        if done is not None:
-            self._put(*done)
+        """Let a bundle answer that has been loaded since the last call."""
+        finished = self._loader.take_finished()
+        if finished is not None:
+            self._put(*finished)
 
     def _put(self, request: LoadRequest, result: ServedModel | Exception) -> None:
         """Let a loaded model answer: from the next frame on, for one stream or for all and those to come."""
@@ -63,9 +66,8 @@ class BundleSwap:
             streams = [stream for stream in self._streams if request.stream in (None, stream.name)]
             if request.stream is not None and not streams:
                 raise StreamError(f"stream {request.stream!r} has been closed in the meantime"[:300])
-            places = [
-                (stream, self._streams.check_new_model(stream, result)) for stream in streams
-            ]  # all of them, or none
+            # All are checked before one is swapped: all go over to the new bundle, or none.
+            places = [(stream, self._streams.check_new_model(stream, result)) for stream in streams]
         except Exception as error:
             self._refuse(request, error)
             return
@@ -75,10 +77,13 @@ class BundleSwap:
         self._outlet.answer(request.owner, {"type": "loaded", **about, **result.served.to_fields()})
 
     def _adopt(self, only: str | None, model: ServedModel, places: list[tuple[Stream, Points]]) -> None:
-        """Let it answer these streams, and where not `only` one of them changes all those to come."""
-        self._step_all()  # frames that wait are in the old model's order of points
+        """Let a model answer these streams; where `only` names none, also those that are opened from now on.
+
+        places: each stream, and where the model finds its points among the stream's.
+        """
+        self._step_all()  # frames that wait have their points in the old model's order
         for stream, index in places:
-            self._streams.swap_model(stream, model, index, partial(self._owed, stream))
+            self._streams.swap_model(stream, model, index, partial(self._publish_owed, stream))
             self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
             if self._outlet.recording is not None:
                 self._outlet.recording.record_snapshot(stream, time.monotonic_ns())
@@ -87,8 +92,8 @@ class BundleSwap:
             self._adopted(model)
         self._outlet.counters["loads"] += 1
 
-    def _owed(self, stream: Stream, predictions: list[Prediction]) -> None:
-        """The old model's last answers leave before it does."""
+    def _publish_owed(self, stream: Stream, predictions: list[Prediction]) -> None:
+        """Publish what the old model's lookahead still owes, before the new one answers."""
         for prediction in predictions:
             self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()

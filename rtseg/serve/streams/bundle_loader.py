@@ -40,14 +40,14 @@ class BundleLoader:
         self._result: ServedModel | Exception | None = None
 
     def start_loading(self, request: LoadRequest) -> None:
-        """Begin. Raises ServeError while another load is under way."""
+        """Begin to load. Raises ServeError while another load is under way."""
         if self._request is not None:
             raise ServeError(f"bundle {self._request.bundle} is being loaded: ask again when that is done")
         self._request, self._result = request, None
         threading.Thread(target=self._load, args=(request,), name="rtseg load", daemon=True).start()
 
     def take_finished(self) -> tuple[LoadRequest, ServedModel | Exception] | None:
-        """The load that has ended since the last call: its model, or why there is none."""
+        """The load that has ended since the last call, with its model or why there is none; None where none has."""
         request, result = self._request, self._result
         if request is None or result is None:
             return None

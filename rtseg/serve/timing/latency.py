@@ -15,7 +15,7 @@ _OCTAVES = 35
 _LAST = (_OCTAVES << _STEPS) + (2 << _STEPS) - 1
 _POWERS = range(10, 34)
 MANY = 12
-"""Values from which on arrays count them quicker than Python."""
+"""From this many values on numpy counts them quicker than a loop."""
 BOUNDS_NS = tuple((1 << power) - 1 for power in _POWERS)
 """Edges of `cumulative`: 1 us to 8.6 s, doubling."""
 
@@ -45,7 +45,7 @@ class Histogram:
             self.max_ns = value_ns
 
     def count_latencies(self, values_ns: list[int]) -> None:
-        """Count some values."""
+        """Count several values."""
         if len(values_ns) < MANY:
             for value_ns in values_ns:
                 self.count_latency(value_ns)

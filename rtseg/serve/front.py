@@ -97,6 +97,7 @@ class Front:
             self._rollout,
             self.stop,
         )
+        # Workers' sockets are added as they connect.
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -129,6 +130,7 @@ class Front:
             if self._look.is_due(now_ns):
                 self._look_around(now_ns)
         self._monitor.announce_stopping(time.monotonic_ns())
+        # Frames that have arrived are handed on before `Stop`, so workers answer them before they end.
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
@@ -164,10 +166,11 @@ class Front:
         if self._router in ready:
             taken = self._sockets.receive_messages(self._request_router.route_message, self._request_router.route_frame)
         for worker in self.workers:
+            # What one look at the clients has brought leaves as few messages: a worker reads them in one compiled call.
             self._request_router.send_held(worker)
             if worker.dealer is not None and worker.dealer in ready:
                 receive_waiting(worker.dealer, partial(self._take_from_worker, worker))
-                worker.reset_silence()
+                worker.reset_silence()  # answers count as signs of life, too
         now_ns = time.monotonic_ns()
         self._load.count_turn(now_ns - started_ns, taken, now_ns)
         return bool(ready)

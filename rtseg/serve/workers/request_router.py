@@ -177,6 +177,7 @@ class RequestRouter:
 
     def _has_room(self, client: bytes, stream: str, fps: object) -> bool:
         """Whether the front itself can take one stream more; where not, the hello is answered here."""
+        # A stream that is open brings no new load, and what is no number the worker complains of.
         if self._backups.find(stream) is not None or not isinstance(fps, int | float):
             return True
         try:
@@ -193,6 +194,7 @@ class RequestRouter:
             ready = [worker for worker in self._workers if worker.ready]
             if not ready:
                 raise ServeError("all workers are starting: ask again")
+            # Only those that serve: the others have nothing to count yet, and would keep the client waiting.
             question_id = self._pending_status.open_question(request.client, len(ready))
             for worker in ready:
                 worker.hold_message("", question_id, time.monotonic_ns(), request.data)

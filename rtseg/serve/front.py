@@ -140,7 +140,7 @@ class Front:
         deadline = time.monotonic() + STOP_S
         while not all(worker.has_ended for worker in self.workers) and time.monotonic() < deadline:
             self._turn(QUIET_MS)
-        while self._turn(QUIET_MS):  # what the workers said last is still to be read when they have ended
+        while self._turn(QUIET_MS):  # workers that have ended may have sent more than is read so far
             pass
         self._subscriptions.announce_stopping()
 
@@ -193,7 +193,7 @@ class Front:
                 worker.process.kill()  # replaced at the next look
 
     def _replace_worker(self, worker: Worker) -> None:
-        """Take what a dead worker still said, then start another process in its place."""
+        """Read what a dead worker had sent, then start another process in its place."""
         LOG.error("worker %d ended with status %s: started again", worker.number, worker.process.returncode)
         if worker.dealer is not None:
             # States and answers that it had sent must not be lost: the next process begins where they end.
@@ -210,8 +210,8 @@ class Front:
     def _connect_worker(self, worker: Worker) -> None:
         """A worker serves, or serves again: it gets its streams back, and what its clients asked meanwhile.
 
-        In this order, over one socket: topics, so that nothing it publishes goes unheard; streams with their frames;
-        which of them are to end; and requests last, for they came after those frames.
+        Topics first, over a socket of their own. Then over the other one, in this order: streams with their frames; which
+        of them are to end; and requests, for a hello may open a stream in the place of one that ends.
         """
         assert worker.dealer is not None
         self._poller.register(worker.dealer, zmq.POLLIN)

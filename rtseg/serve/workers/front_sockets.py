@@ -50,7 +50,7 @@ class FrontSockets(ClientSockets):
             return receive_waiting(self.router, route_parts, None if guard is None else guard.receive_message)
         messages = self._receiver.receive_messages()
         for client, data, t_recv_ns, frame, parts, sender in messages:
-            # Whose a message is must be said anew for each: what follows asks the guard about the one in hand.
+            # Just before the message is routed: routing asks the guard about the sender identified last.
             if guard is not None and sender is not None and not guard.identify_sender(sender[0].decode(), sender[1]):
                 continue
             if frame is not None:

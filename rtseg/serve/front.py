@@ -210,8 +210,8 @@ class Front:
     def _connect_worker(self, worker: Worker) -> None:
         """A worker serves, or serves again: it gets its streams back, and what its clients asked meanwhile.
 
-        Topics first, over a socket of their own. Then over the other one, in this order: streams with their frames; which
-        of them are to end; and requests, for a hello may open a stream in the place of one that ends.
+        Topics first, over a socket of their own. Then over the other one, in this order: streams with their frames;
+        which of them are to end; and requests, for a hello may open a stream in the place of one that ends.
         """
         assert worker.dealer is not None
         self._poller.register(worker.dealer, zmq.POLLIN)

@@ -90,7 +90,7 @@ class RequestRouter:
             else:
                 self._route_request(request)
         except Exception as error:
-            # Its client waits for an answer, so every error is told; those about frames, and bugs, once a second at most.
+            # Its client waits for an answer, so every error is told; bugs once a second at most.
             self._refuse_failed(client, stream, seq, error, limited=not isinstance(error, RtsegError))
 
     def route_frame(self, client: bytes, stream: str | None, seq: int | None, data: bytes, t_recv_ns: int) -> None:

@@ -97,6 +97,7 @@ class Front:
             self._rollout,
             self.stop,
         )
+        # Workers' sockets are added as they connect.
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
@@ -129,6 +130,7 @@ class Front:
             if self._look.is_due(now_ns):
                 self._look_around(now_ns)
         self._monitor.announce_stopping(time.monotonic_ns())
+        # Frames that have arrived are handed on before `Stop`, so workers answer them before they end.
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
@@ -138,7 +140,7 @@ class Front:
         deadline = time.monotonic() + STOP_S
         while not all(worker.has_ended for worker in self.workers) and time.monotonic() < deadline:
             self._turn(QUIET_MS)
-        while self._turn(QUIET_MS):  # what the workers said last is still to be read when they have ended
+        while self._turn(QUIET_MS):  # workers that have ended may have sent more than is read so far
             pass
         self._subscriptions.announce_stopping()
 
@@ -164,10 +166,11 @@ class Front:
         if self._router in ready:
             taken = self._sockets.receive_messages(self._request_router.route_message, self._request_router.route_frame)
         for worker in self.workers:
+            # What one look at the clients has brought leaves as few messages: a worker reads them in one compiled call.
             self._request_router.send_held(worker)
             if worker.dealer is not None and worker.dealer in ready:
                 receive_waiting(worker.dealer, partial(self._take_from_worker, worker))
-                worker.reset_silence()
+                worker.reset_silence()  # answers count as signs of life, too
         now_ns = time.monotonic_ns()
         self._load.count_turn(now_ns - started_ns, taken, now_ns)
         return bool(ready)
@@ -190,7 +193,7 @@ class Front:
                 worker.process.kill()  # replaced at the next look
 
     def _replace_worker(self, worker: Worker) -> None:
-        """Take what a dead worker still said, then start another process in its place."""
+        """Read what a dead worker had sent, then start another process in its place."""
         LOG.error("worker %d ended with status %s: started again", worker.number, worker.process.returncode)
         if worker.dealer is not None:
             # States and answers that it had sent must not be lost: the next process begins where they end.
@@ -207,8 +210,8 @@ class Front:
     def _connect_worker(self, worker: Worker) -> None:
         """A worker serves, or serves again: it gets its streams back, and what its clients asked meanwhile.
 
-        In this order, over one socket: topics, so that nothing it publishes goes unheard; streams with their frames;
-        which of them are to end; and requests last, for they came after those frames.
+        Topics first, over a socket of their own. Then over the other one, in this order: streams with their frames;
+        which of them are to end; and requests, for a hello may open a stream in the place of one that ends.
         """
         assert worker.dealer is not None
         self._poller.register(worker.dealer, zmq.POLLIN)

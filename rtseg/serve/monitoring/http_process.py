@@ -32,12 +32,16 @@ NICENESS = 10
 
 
 class HealthProcess:
-    """The server as a child of the daemon; ends with it, however it ends."""
+    """The server as a child of the daemon. It ends with the daemon, however that ends, for its stdin ends then.
+
+    address: HOST:PORT on loopback. url: where it serves. Raises ServeError where the address can't be had, RtsegError
+    where the package is missing.
+    """
 
     def __init__(self, status_file: Path, address: str) -> None:
-        """address: HOST:PORT on loopback. Raises ServeError where it can't be had, RtsegError without the extra."""
         check_installed()
         host, port = _parse(address)
+        # The child must find this very package, and the same extras, from wherever the daemon was started.
         paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rtseg.serve.monitoring.http_process", str(status_file), host, str(port)],
@@ -54,7 +58,7 @@ class HealthProcess:
         self.url = line.strip()
 
     def close(self) -> None:
-        """End it."""
+        """End the child."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(OSError):
@@ -81,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one of three paths."""
         host = self.headers.get("Host", "localhost").rpartition(":")
-        if not is_loopback(host[0] or host[2]):  # a web page that points a name of its own here
+        if not is_loopback(host[0] or host[2]):  # DNS rebinding: a web page that gives a name of its own this address
             self._send(403, b"this name is not loopback\n", "text/plain; charset=utf-8")
             return
         path = self.path.partition("?")[0]
@@ -99,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200 if is_well else 503, json.dumps(fields).encode() + b"\n", "application/json")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a scrape every few seconds is no news."""
+        """Nothing: a scrape every few seconds would fill the log."""
 
     def _send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)

@@ -28,6 +28,7 @@ def merge_worker_status(status: Status, now_ns: int) -> Status:
     if not status.get("workers"):
         return status
     whole = dict(status)
+    # The front has its own counters there, and those of workers that have ended.
     totals = StatusTotals(status["counters"], status["latency"])
     whole["streams"], whole["waiting"] = {}, []
     for number, worker in enumerate(status["workers"]):

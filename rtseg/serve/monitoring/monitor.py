@@ -38,6 +38,7 @@ class Monitor:
             self._shared = SharedStatus(Path(status_file))
         elif settings.http:
             self._shared = SharedStatus()
+            # The child opens the file at once, so the file comes first, and goes where the child cannot start.
             try:
                 self._process = HealthProcess(self._shared.path, settings.http)
             except BaseException:
@@ -48,6 +49,7 @@ class Monitor:
     def announce_ready(self, now_ns: int, status: str) -> None:
         """The loop begins. status: a line that systemd shows."""
         if self._shared is not None:
+            # Whole before systemd is told: /readyz must say the same by then.
             self._shared.write_all(self._pieces, now_ns)
             self._shared.follow(self._pieces)
         self._notifier.notify_ready(status)
@@ -58,6 +60,7 @@ class Monitor:
             self._notifier.notify_alive(now_ns)
         if self._shared is None or not self._next_piece.is_due(now_ns):
             return
+        # A piece takes microseconds, which a frame that waits would be late by.
         is_waiting = cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
         if not is_waiting or now_ns - self._next_piece.last_ns > OVERDUE_NS:
             self._next_piece.restart(now_ns)

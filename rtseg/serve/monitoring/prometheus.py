@@ -13,7 +13,7 @@ from rtseg.serve.monitoring.shared_status import STREAM_COUNTS
 from rtseg.serve.timing.latency import BOUNDS_NS
 
 HUNG_S = 5.0
-"""A hot loop without a sign of life for so long hangs."""
+"""A hot loop that has given no sign of life for this long hangs."""
 
 
 def health(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool, dict[str, Any]]:
@@ -33,7 +33,7 @@ def health(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool, di
 def readiness(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool, dict[str, Any]]:
     """Whether frames are taken and all open streams have fresh ones, and the answer's fields.
 
-    No stream at all is ready: a camera may begin.
+    A daemon without any stream is ready: a camera may begin.
     """
     alive, fields = health(alive_ns, status, now_ns)
     reasons = [] if alive else [fields["reason"]]
@@ -44,6 +44,7 @@ def readiness(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool,
         reasons.append("the daemon is stopping")
     limit_s = status.get("fresh_s", 0.0)
     streams = status.get("streams", {})
+    # As of the last sign of life: where the loop hangs, that is the reason, and not each of its streams.
     stale = [name for name, (last_ns, *_) in streams.items() if (alive_ns - last_ns) / 1e9 > limit_s]
     if stale:
         reasons.append(f"no frame for more than {limit_s:g} s from {len(stale)} of {len(streams)} streams")
@@ -58,6 +59,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Any]:
         """All metric families."""
+        # Imported here and below: without the extra `ops` a daemon must still be able to import this module.
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
         status = self._status

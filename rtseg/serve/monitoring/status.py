@@ -1,4 +1,4 @@
-"""What a daemon says of itself: to whoever asks, to watchers piece by piece, and in heartbeats."""
+"""What a daemon says of itself: to whoever asks, in shared memory piece by piece, and in heartbeats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ STREAMS_A_PIECE = 16
 
 
 class DaemonStatus:
-    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: see `LoopPrivileges`."""
+    """Looks at a daemon's parts and changes none.
+
+    latency: by stage. granted: what the system gave the loop (`LoopPrivileges`). refusals: the counters of who was not
+    let in (`ClientSockets`).
+    """
 
     def __init__(
         self,
@@ -32,17 +36,17 @@ class DaemonStatus:
     ) -> None:
         self._settings, self._streams, self._outlet, self._latency = settings, streams, outlet, latency
         self._load, self._granted, self._refusals = load, granted, refusals
-        self.started_ns = time.monotonic_ns()
+        self._started_ns = time.monotonic_ns()
 
     def mark_started(self, now_ns: int) -> None:
         """The daemon serves from now on."""
-        self.started_ns = now_ns
+        self._started_ns = now_ns
 
     def to_message(self) -> dict[str, Any]:
-        """Counters and latencies since the start."""
-        model, streams, tape = self._streams.model, list(self._streams), self._outlet.recording
+        """The fields of the status message: counters and latencies since the start, and what each stream is like."""
+        model, streams, recording = self._streams.model, list(self._streams), self._outlet.recording
         return {
-            "uptime_s": (time.monotonic_ns() - self.started_ns) / 1e9,
+            "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
             **model.served.to_fields(),
             "capacity": model.places,
             "loop": dict(self._granted),
@@ -52,44 +56,46 @@ class DaemonStatus:
             "stale": [stream.name for stream in streams if stream.silence.is_stale],
             "drift": {stream.name: stream.drift() for stream in streams},
             "models": {stream.name: stream.model.served.model for stream in streams},
-            "counters": self._counted(),
+            "counters": self._counters(),
             "latency": {stage: histogram.summary() for stage, histogram in self._latency.items()},
-            **({} if tape is None else {"recording": tape.status()}),
+            **({} if recording is None else {"recording": recording.status()}),
         }
 
     def shared_pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
-        """The board's pieces: each takes microseconds, for frames may come in between."""
+        """The pieces of the shared status (`shared_status.Pieces`)."""
         model = self._streams.model
         yield {
             "model": model.served.model,
             "engine": model.served.engine,
             "version": rtseg.__version__,
-            "started_ns": self.started_ns,
+            "started_ns": self._started_ns,
             "capacity": model.places,
             "fresh_s": self._settings.fresh_s,
             "ready": True,
             "stopping": stopping,
-            "counters": self._counted(),
+            "counters": self._counters(),
             "streams": {},
         }
         for stage, histogram in self._latency.items():
             yield {"latency": {stage: histogram.cumulative()}}
+        # A copy: streams may come and go before the last piece is written.
         streams = list(self._streams)
         for start in range(0, len(streams), STREAMS_A_PIECE):
-            yield {"streams": {stream.name: _watched(stream) for stream in streams[start : start + STREAMS_A_PIECE]}}
+            some = streams[start : start + STREAMS_A_PIECE]
+            yield {"streams": {stream.name: _shared_counts(stream) for stream in some}}
 
-    def beat_fields(self, name: str) -> dict[str, Any]:
-        """For a heartbeat."""
-        stream = self._streams.find(name)
+    def beat_fields(self, stream_name: str) -> dict[str, Any]:
+        """What a heartbeat says of a stream; nothing where it is not open."""
+        stream = self._streams.find(stream_name)
         if stream is None:
             return {}
         seq = stream.queued.newest_seq if stream.queued.newest_seq >= 0 else None
         return {"stale": stream.silence.is_stale, "seq": seq, "clock": stream.clock.summary()}
 
-    def _counted(self) -> dict[str, int]:
-        counted, tape = dict(self._outlet.counters) | self._refusals(), self._outlet.recording
-        return counted if tape is None else counted | tape.counters()
+    def _counters(self) -> dict[str, int]:
+        counters, recording = dict(self._outlet.counters) | self._refusals(), self._outlet.recording
+        return counters if recording is None else counters | recording.counters()
 
 
-def _watched(stream: Stream) -> list[int]:
+def _shared_counts(stream: Stream) -> list[int]:
     return [stream.queued.last_ns, *stream_counts(stream.session.counters, stream.refused)]

@@ -74,7 +74,7 @@ class BundleRollout:
             self._commit(load)
 
     def worker_ended(self, worker: Worker) -> None:
-        """The one in its place would start with the old bundle: nobody takes the new one."""
+        """A worker has ended, so not all can take the bundle: none does."""
         if self._load is not None:
             self._give_up(self._load, f"worker {worker.number} ended before all had loaded the bundle: ask again")
 
@@ -103,5 +103,5 @@ class BundleRollout:
     def _tell_workers(self, message: FromFront) -> None:
         for worker in self._workers:
             if not worker.tell(message) and worker.ready:
-                # Its queue is full, so it misses the message. Whoever is started in its place need not be told.
+                # Its queue is full, so it misses the message. The process in its place does not need it.
                 worker.process.kill()

@@ -132,7 +132,7 @@ class FrontLink:
         """
         if self._alive.restart_if_due(now_ns):
             self._outlet.tell_front(Alive())
-        # An orphan has another parent. The kernel's own signal (`worker`) is not to be had everywhere.
+        # An orphan is given another parent. The kernel's own signal (`worker`) is not to be had everywhere.
         if self._parent_check.restart_if_due(now_ns) and os.getppid() != self.place.front_pid:
             LOG.error("the front is gone: this worker ends with it")
             self._stop()

@@ -1,6 +1,6 @@
-"""A front's two sockets and who may come in: bound, asked for keys where there are some, messages taken from them.
+"""A front's two sockets: clients' messages and subscriptions, many at once, from keys that are valid.
 
-What a message is about is the front's affair; what its sender's key covers is `guard`'s.
+What a message is about `request_router` and `subscriptions` know; what its sender's key covers, `access.guard`.
 """
 
 from __future__ import annotations
@@ -18,60 +18,58 @@ from rtseg.wire.batch_receiver import HEADERS_ONLY, BatchReceiver
 
 AT_ONCE = 256
 """Messages of one socket before the next one has its turn."""
+RouteMessage = Callable[[bytes, bytes, int, int], None]
+"""Takes the client's routing id, the message as it came, when it came (ns), and how many parts it had."""
+RouteFrame = Callable[[bytes, str, int, bytes, int], None]
+"""The same of what plainly is a frame: the routing id, the stream, the seq, the message, when it came (ns)."""
 
 
 class FrontSockets(ClientSockets):
-    """Clients' sockets, and what takes messages from them. Raises ServeError where an address can't be had."""
+    """Binds the clients' addresses. Raises ServeError where one can't be had."""
 
     def __init__(self, settings: ServeSettings) -> None:
         super().__init__(settings, zmq.Context())
         functions = addresses()
-        self._intake: BatchReceiver | None = None
+        self._receiver: BatchReceiver | None = None  # None: libzmq can't be called here, messages come one by one
         if functions is not None:
-            self._intake = BatchReceiver(self.router, functions, AT_ONCE, HEADERS_ONLY, keyed=self.guard is not None)
+            self._receiver = BatchReceiver(self.router, functions, AT_ONCE, HEADERS_ONLY, keyed=self.guard is not None)
 
     def warm_up(self) -> None:
-        """Compile, or load, what takes messages; nobody knows the address yet."""
-        if self._intake is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._intake.receive_messages()
+        """Compile, or load, what receives messages; nobody knows the address yet."""
+        if self._receiver is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._receiver.receive_messages()
 
-    def receive_messages(
-        self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
-    ) -> int:
-        """Those that wait, from keys that are valid; how many.
+    def receive_messages(self, route_message: RouteMessage, route_frame: RouteFrame) -> int:
+        """Give each message that waits to one of the two; how many there were."""
+        guard = self.guard
+        if self._receiver is None:
 
-        take: routing id, bytes, when they came, how many parts. take_frame: routing id, stream, seq, bytes, when they
-        came, of what plainly is a frame.
-        """
-        if self._intake is None:
+            def route_parts(parts: list[bytes]) -> None:
+                route_message(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
 
-            def one(parts: list[bytes]) -> None:
-                take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
-
-            return receive_waiting(self.router, one, None if self.guard is None else self.guard.receive_message)
-        messages = self._intake.receive_messages()
-        for owner, data, t_recv_ns, plain, parts, sender in messages:
-            if (
-                self.guard is not None
-                and sender is not None
-                and not self.guard.identify_sender(sender[0].decode(), sender[1])
-            ):
+            return receive_waiting(self.router, route_parts, None if guard is None else guard.receive_message)
+        messages = self._receiver.receive_messages()
+        for client, data, t_recv_ns, frame, parts, sender in messages:
+            # Just before the message is routed: routing asks the guard about the sender identified last.
+            if guard is not None and sender is not None and not guard.identify_sender(sender[0].decode(), sender[1]):
                 continue
-            if plain is not None:
-                take_frame(owner, plain[0].decode(errors="replace"), plain[1], data, t_recv_ns)
+            if frame is not None:
+                route_frame(client, frame[0].decode(errors="replace"), frame[1], data, t_recv_ns)
             else:
-                take(owner, data, t_recv_ns, parts)
+                route_message(client, data, t_recv_ns, parts)
         return len(messages)
 
     def receive_subscriptions(self, take: Callable[[bytes], None]) -> None:
-        """The same for subscribers who come and go."""
-        receive_waiting(self.xpub, lambda parts: take(parts[0]), None if self.guard is None else self._subscription)
+        """Give each subscription that waits to `take`, as the XPUB socket gives it."""
+        receive = None if self.guard is None else self._receive_subscription
+        receive_waiting(self.xpub, lambda parts: take(parts[0]), receive)
 
-    def _subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    def _receive_subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
+        """The next one; None where its key is revoked. One that ends is always taken."""
         frame = socket.recv(copy=False)
-        said = frame.bytes
+        message = frame.bytes
         assert self.guard is not None
-        return [said] if said[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
+        return [message] if message[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
 
 
 def receive_waiting(
@@ -79,7 +77,7 @@ def receive_waiting(
     take: Callable[[list[bytes]], None],
     receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,
 ) -> int:
-    """Take what waits at a socket, up to AT_ONCE messages; how many.
+    """Give `take` the parts of each message that waits at a socket, up to AT_ONCE of them; how many there were.
 
     receive: gives the next message, None for one that is not to be taken.
     """

@@ -36,7 +36,7 @@ class PendingStatus:
 
     def open_question(self, client: bytes, workers: int) -> bytes:
         """The id that stands in the client's place when its question is handed to this many workers."""
-        if len(self._open) >= MAX_OPEN:
+        if len(self._open) >= MAX_OPEN:  # the oldest stands first
             del self._open[next(iter(self._open))]
         self._count += 1
         question_id = _QUESTION_ID + str(self._count).encode()
@@ -56,11 +56,15 @@ class PendingStatus:
         if len(question.answers) < question.workers:
             return None
         del self._open[question_id]
+        # Workers refuse alike (all have the same settings): one refusal is the answer.
         refused = [each for each in question.answers if each["type"] == "error"]
         return StatusAnswer(question.client, refused[0] if refused else merge_answers(question.answers))
 
     def abandon_questions(self) -> list[bytes]:
-        """A worker has died: the clients whose questions stay without an answer."""
+        """A worker has died: the clients whose questions stay without an answer.
+
+        All of them, even if that worker had answered: who has answered is not kept, and asking again is cheap.
+        """
         clients = [question.client for question in self._open.values()]
         self._open.clear()
         return clients

@@ -90,7 +90,7 @@ class RequestRouter:
             else:
                 self._route_request(request)
         except Exception as error:
-            # Somebody waits for the answer to a request; nobody wants thirty complaints a second about frames.
+            # Its client waits for an answer, so every error is told; bugs once a second at most.
             self._refuse_failed(client, stream, seq, error, limited=not isinstance(error, RtsegError))
 
     def route_frame(self, client: bytes, stream: str | None, seq: int | None, data: bytes, t_recv_ns: int) -> None:
@@ -177,6 +177,7 @@ class RequestRouter:
 
     def _has_room(self, client: bytes, stream: str, fps: object) -> bool:
         """Whether the front itself can take one stream more; where not, the hello is answered here."""
+        # A stream that is open brings no new load, and what is no number the worker complains of.
         if self._backups.find(stream) is not None or not isinstance(fps, int | float):
             return True
         try:
@@ -193,6 +194,7 @@ class RequestRouter:
             ready = [worker for worker in self._workers if worker.ready]
             if not ready:
                 raise ServeError("all workers are starting: ask again")
+            # Only those that serve: the others have nothing to count yet, and would keep the client waiting.
             question_id = self._pending_status.open_question(request.client, len(ready))
             for worker in ready:
                 worker.hold_message("", question_id, time.monotonic_ns(), request.data)

@@ -76,7 +76,7 @@ class StreamBackups:
 
     @property
     def declared_fps(self) -> float:
-        """Frames per second of all streams together, as their hellos said."""
+        """Frames per second of all streams together, as declared in their hellos."""
         return sum(backup.state.fps for backup in self._streams.values())
 
     def record_state(self, state: StreamState) -> None:

@@ -35,6 +35,7 @@ class StreamOwners:
         """A hello, from the sender of the message in hand, goes to a worker."""
         # A longer name is no stream's: a worker refuses it.
         if self._guard is not None and len(stream) <= MAX_NAME_CHARACTERS:
+            # Kept beside the guard: by the time of the answer another message is the one in hand.
             self._key_of_hello[client, stream] = self._guard.sender_key()
             self._guard.stream_opened(stream)
 
@@ -47,7 +48,7 @@ class StreamOwners:
         key = self._key_of_hello.pop((client, stream), None)
         if key is not None and answer["type"] == "accepted":
             self._guard.stream_opened(stream, key)
-        elif key is not None and not is_open:
+        elif key is not None and not is_open:  # the hello was refused, and nobody else has a stream of this name
             self._guard.stream_closed(stream)
 
     def stream_ended(self, stream: str) -> None:

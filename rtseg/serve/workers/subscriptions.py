@@ -111,7 +111,7 @@ class Subscriptions:
             self._tell_workers(message)
 
     def forget_unwanted(self) -> None:
-        """Workers need publish nothing more under topics that nobody hears."""
+        """Unsubscribe the workers from topics without any subscriber."""
         for topic in self._topics.take_unwanted():
             self._tell_workers(_UNSUBSCRIBE + topic)
 
@@ -136,7 +136,7 @@ class Subscriptions:
                 send(topic, data)
 
     def publish_event(self, worker: Worker, topic: bytes, data: bytes) -> None:
-        """What else a worker publishes. Workers all say some of it, and subscribers are to hear that once."""
+        """What else a worker publishes. All workers publish some of it alike, of which subscribers get one."""
         event = msgpack.unpackb(data)
         kind = event.get("type")
         if kind == "subscribed":

@@ -78,6 +78,7 @@ class Worker:
         self.starts += 1
         self.started_s = time.monotonic()
         self.announced: dict[str, Any] = {}
+        # The number of starts is part of the addresses: see above.
         address = f"ipc://{self._folder}/{self.number}.{self.starts}"
         cores = self._settings.cpus
         settings = replace(
@@ -99,7 +100,7 @@ class Worker:
             # The service manager hears from the front alone.
             env={name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},
         )
-        os.set_blocking(self._out.fileno(), False)
+        os.set_blocking(self._out.fileno(), False)  # the front looks for the `ready` line between two messages
         self._output = b""
 
     def check_ready(self) -> bool:
@@ -201,6 +202,7 @@ class Worker:
         if self.dealer is None:
             return False
         try:
+            # A full queue is a worker that hangs or is far too slow: the others must not wait for it.
             self.dealer.send_multipart([NO_CLIENT, data], flags)
         except zmq.Again:
             return False

@@ -1,11 +1,11 @@
-"""What passes between a front and its workers, and between nobody else: a frozen dataclass for each kind of message.
+"""What a front and its workers send each other, over sockets of their own: a frozen dataclass for each kind of message.
 
 A front hands a worker many clients' messages at once, and a worker hands back many answers at once: these two kinds are
 on every frame's way. All others are rare, and say which streams, clients and bundles there are (docs/serving.md).
 
-A worker sends everything over one socket, and ZeroMQ keeps the order. Two rules about what is never lost or doubled
-rest on that: whoever has a `StreamState` has had every answer before it, and what a worker sent before it was killed
-is read before its replacement is connected.
+A worker sends everything over one socket, and ZeroMQ keeps the order. That nothing is lost or doubled rests on it: a
+front that has a `StreamState` has had every answer before it. And what a worker sent before it was killed is read
+before its replacement is connected.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from rtseg.serve.workers.front_link import state_of
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import NO_CLIENT, Answers, RestoreStream, StreamState, decode, encode
 from rtseg.wire.messages import Hello, PredictionMessage, frame_message, parse_published
+from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, random_walk
-from tests.serve.monitoring.test_monitoring import changed
 
 KNOWN, SENT = 20, 50
 """The last state is after so many frames; so many had come."""
@@ -29,7 +29,7 @@ KNOWN, SENT = 20, 50
 
 @pytest.fixture
 def other_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    return changed(tiny_bundle, tmp_path / "other")
+    return changed_bundle(tiny_bundle, tmp_path / "other")
 
 
 @pytest.fixture

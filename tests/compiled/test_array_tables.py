@@ -9,6 +9,7 @@ import pytest
 from numba import njit
 
 from rtseg.compiled import array_tables
+from rtseg.compiled.array_tables import ArrayTable, field_indices
 
 
 @njit
@@ -16,8 +17,8 @@ def halved(rows: Any) -> Any:
     """Every opened array's shape; each of its values is halved or turned, in place."""
     flags, places, table = array_tables.bools(rows, 0), array_tables.uintps(rows, 1), array_tables.uintps_2d(rows, 2)
     few, deep, long = array_tables.int32s_2d(rows, 3), array_tables.int32s_3d(rows, 4), array_tables.int64s(rows, 5)
-    exact, flat, wide = array_tables.float64s(rows, 6), array_tables.floats(rows, 7), array_tables.floats_2d(rows, 8)
-    points, ring = array_tables.floats_4d(rows, 9), array_tables.floats_5d(rows, 10)
+    exact, flat, wide = array_tables.float64s(rows, 6), array_tables.float32s(rows, 7), array_tables.float32s_2d(rows, 8)
+    points, ring = array_tables.float32s_4d(rows, 9), array_tables.float32s_5d(rows, 10)
     for i in range(len(flags)):
         flags[i] = not flags[i]
     places //= np.uint64(2)
@@ -49,7 +50,7 @@ def test_a_kernel_sees_and_changes_the_arrays_themselves() -> None:
     ]
     arrays = [np.arange(np.prod(shape)).reshape(shape).astype(dtype) for dtype, shape in kinds]
     before = [array.copy() for array in arrays]
-    shapes = halved(array_tables.table(*arrays))
+    shapes = halved(ArrayTable(tuple(arrays)).rows)
     assert shapes == tuple(kinds[i][1] for i in (0, 2, 3, 4, 8, 9, 10))
     np.testing.assert_array_equal(arrays[0], ~before[0])
     for array, old in zip(arrays[1:], before[1:], strict=True):
@@ -58,4 +59,4 @@ def test_a_kernel_sees_and_changes_the_arrays_themselves() -> None:
 
 def test_an_array_that_is_not_in_one_piece_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="contiguous"):
-        array_tables.table(np.zeros((4, 4), np.float32)[:, ::2])
+        ArrayTable((np.zeros((4, 4), np.float32)[:, ::2],))

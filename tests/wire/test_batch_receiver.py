@@ -21,7 +21,17 @@ from rtseg.compiled.libzmq import addresses
 from rtseg.errors import FrameError
 from rtseg.frames.frame import own_frame
 from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage
-from rtseg.wire.frame_parser import CONF, CONF_BYTES, KP, KP_BYTES, SEQ, SOURCE_NS, STREAM, STREAM_BYTES, read
+from rtseg.wire.frame_parser import (
+    CONF,
+    CONF_BYTES,
+    KP,
+    KP_BYTES,
+    SEQ,
+    SOURCE_NS,
+    STREAM,
+    STREAM_BYTES,
+    parse_frame_fields,
+)
 from rtseg.wire.messages import MAX_INTEGER, FrameMessage, MessageError, frame_message, parse_frame, parse_to_daemon
 from tests.live import REPO
 
@@ -41,7 +51,7 @@ def compiled(data: bytes) -> FrameMessage | None:
     """What compiled code reads of a message."""
     around = np.frombuffer(b"\x00" + data + b"\xa3seq", np.uint8)  # never looks further than it may
     fields = np.zeros(8, np.int64)
-    if not read(around, 1, 1 + len(data), fields):
+    if not parse_frame_fields(around, 1, 1 + len(data), fields):
         return None
     text, kp, conf = (
         around[fields[at] : fields[at] + fields[n]].tobytes()
@@ -231,7 +241,7 @@ import msgpack
 import numpy as np
 
 from rtseg.wire.messages import frame_message
-from rtseg.wire.frame_parser import points, read
+from rtseg.wire.frame_parser import copy_points, parse_frame_fields
 
 random.seed(0)
 whole = [msgpack.packb(frame_message("cage" * n, 7**n, 5, bytes(48), bytes(24) if n % 2 else None)) for n in (1, 9, 20)]
@@ -243,9 +253,9 @@ for i in range(40_000):
         data[random.randrange(len(data))] = random.choice([0, 1, 0x7F, 0xA1, 0xC4, 0xC6, 0xCF, 0xDB, 0xFF, i % 256])
     del data[random.choice([len(data), random.randrange(1, len(data) + 1)]) :]
     array, fields = np.frombuffer(data, np.uint8), np.zeros(8, np.int64)
-    if read(array, 0, len(array), fields):
+    if parse_frame_fields(array, 0, len(array), fields):
         plain += 1
-        points(array, fields, keypoints, confidence)
+        copy_points(array, fields, keypoints, confidence)
 print(i + 1, plain)
 """
 """Frames with some bytes changed or missing."""

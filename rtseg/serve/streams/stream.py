@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.compiled.array_tables import address
+from rtseg.compiled.array_tables import address_of
 from rtseg.errors import FrameError, ServeError
 from rtseg.frames.frame import Frame, own_frame
 from rtseg.frames.skeleton import Skeleton
@@ -83,8 +83,8 @@ class Stream:
     def answered_by(self, model: Model) -> None:
         """This model answers it from here on."""
         self.model, self.lookahead_frames = model, model.bundle.lookahead_frames
-        self.prefix = model.packing.prefix(self.name)
-        self.prefix_at = address(self.prefix)
+        self.prefix = model.packing.stream_prefix(self.name)
+        self.prefix_at = address_of(self.prefix)
 
     def frame(self, message: FrameMessage) -> Frame:
         """The validated frame in a message. Raises FrameError for wrong sizes and whatever `own_frame` refuses."""

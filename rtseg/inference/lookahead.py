@@ -6,6 +6,8 @@ answer late, so only the names of frames move.
 
 from __future__ import annotations
 
+from collections import deque
+
 Stepped = tuple[int, int, int]
 """Number, t_source_ns and flags of a frame that was stepped."""
 
@@ -15,14 +17,10 @@ class PendingFrames:
 
     def __init__(self, lookahead: int) -> None:
         self.lookahead = lookahead
-        self.frames: list[Stepped] = []
+        self.frames: deque[Stepped] = deque()
 
-    def exchange_frames(self, stepped: list[Stepped]) -> list[Stepped]:
-        """The frames that the answers of these steps are about.
-
-        As long as the lookahead fills there are fewer, down to none; they belong to the last ones of the steps.
-        """
-        both = self.frames + stepped
-        n_due = max(len(both) - self.lookahead, 0)
-        self.frames = both[n_due:]
-        return both[:n_due]
+    def exchange_frame(self, stepped: Stepped) -> Stepped | None:
+        """The frame that the answer of this step is about; None as long as the lookahead fills."""
+        frames = self.frames
+        frames.append(stepped)
+        return frames.popleft() if len(frames) > self.lookahead else None

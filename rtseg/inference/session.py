@@ -7,9 +7,10 @@ it. Reads no clock, opens nothing, and never looks ahead: what a frame gets depe
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Sequence
 from copy import copy
-from itertools import repeat
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -113,10 +114,10 @@ class SessionPool:
         for i, (place, session, frame, flags), seen_flags, unsure_flags in flagged:
             seq, t_source_ns, flags = frame.seq, frame.t_source_ns, flags | seen_flags
             if lookahead:
-                due = session.pending.exchange_frames([(seq, t_source_ns, flags)])
-                if not due:
+                due = session.pending.exchange_frame((seq, t_source_ns, flags))
+                if due is None:
                     continue
-                seq, t_source_ns, flags = due[0]
+                seq, t_source_ns, flags = due
             # After the exchange: flags seen are the stepped frame's, doubts are those of the answer.
             flags |= unsure_flags
             if flags & COUNTED:
@@ -223,9 +224,10 @@ class Session:
             keypoints, confidence, np.full(n, self.slot, np.int32), features
         )
         flags[: self.gap_rule.count_steps(n)] |= WARMING_UP
-        due = self.pending.exchange_frames(list(zip(range(start, start + n), repeat(0), flags.tolist(), strict=False)))
-        about = np.array(due, np.int64).reshape(-1, 3)
-        first = n - len(about)
+        exchanged = (self.pending.exchange_frame((start + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
+        due = [frame for frame in exchanged if frame is not None]
+        first = n - len(due)  # the answers before that one fill the lookahead
+        about = np.fromiter(chain.from_iterable(due), np.int64, 3 * len(due)).reshape(-1, 3)
         flags = about[:, 2].astype(np.int32) | unsure_flags[first:]
         self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
         self.counters.identity_jumps += int(np.count_nonzero(flags & IDENTITY_JUMP))
@@ -253,7 +255,7 @@ class Session:
         self.pool.slots.reset_slot(self.slot)
         self.pool.slots.stages.forget_identities(self.slot)
         self.gap_rule.reset()
-        self.pending.frames = []
+        self.pending.frames.clear()
         if self.resampler is not None:
             self.resampler.reset()
 
@@ -279,7 +281,7 @@ class Session:
             engine=pool.engine.name,
             last=rule.last,
             since_reset=rule.since_reset,
-            pending=self.pending.frames,
+            pending=list(self.pending.frames),
             counters=rule.counters,
             resampler=None if self.resampler is None else self.resampler.state(),
         )
@@ -308,7 +310,7 @@ class Session:
         # Nothing refuses from here on.
         self.gap_rule.last, self.gap_rule.since_reset = found.last, found.since_reset
         self.gap_rule.counters = found.counters
-        self.pending.frames = found.pending
+        self.pending.frames = deque(found.pending)
         self.resampler = resampler
 
     def admit_frame(self, frame: Frame) -> list[FlaggedFrame]:
@@ -352,7 +354,7 @@ class Session:
     def _owed_answers(self) -> list[Prediction]:
         owed = len(self.pending.frames)
         answers = self.pool.step_blanks(self, self.pending.lookahead if owed else 0)
-        self.pending.frames = []
+        self.pending.frames.clear()
         return answers[:owed]
 
     def _resample_with(self, resampler: Resampler | None) -> None:

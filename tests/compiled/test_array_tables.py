@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 
 from rtseg.compiled import array_tables
-from rtseg.compiled.array_tables import ArrayTable, field_indices
+from rtseg.compiled.array_tables import ArrayTable
 
 
 @njit

@@ -8,6 +8,9 @@ replaced before it gets anywhere. Few plain arguments: 29 arrays in tuples cost 
 No fastmath: it would let the compiler choose another order of a sum for another number of rows. Everything in the
 scratch is named by its place, since a slice costs as much as a small product. Places are unsigned: a signed index may
 count from the end, which numba then checks at every access.
+
+`_block` and its parts are inlined: a `Step` is handed over by value, which would cost a lone frame a quarter of a
+microsecond.
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ def _residual(
     return at
 
 
-@njit(cache=False, error_model="numpy")
+@njit(cache=False, error_model="numpy", inline="always")
 def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) -> None:
     """Up to BLOCK rows; see `advance`. Weights lie in the order in which they are read here, so a cursor finds them."""
     sizes, s = step.sizes, step.scratch
@@ -138,7 +141,7 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
     _answer(weights[0], at[0], step, out)
 
 
-@njit(cache=False, error_model="numpy")
+@njit(cache=False, error_model="numpy", inline="always")
 def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any) -> tuple[Cursor, Any]:
     """The convolutions of all rows of a block, layer by layer; where the weights go on, and where the rings do."""
     sizes, s, memory = step.sizes, step.scratch, step.memory
@@ -161,7 +164,7 @@ def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any
     return at, ring
 
 
-@njit(cache=False, error_model="numpy")
+@njit(cache=False, error_model="numpy", inline="always")
 def _cells(
     weights: Weights, at: Cursor, step: Step, slots: I32, features_and_ring: tuple[Any, Any]
 ) -> tuple[Cursor, Any]:
@@ -275,7 +278,7 @@ def _refine(weights: Weights, at: Cursor, step: Step, slots: I32, ring: Any) -> 
     return product(weights, at, s, (entered, logits[1], wide), region_of(step, REGION.leaving), shape)
 
 
-@njit(cache=False, error_model="numpy")
+@njit(cache=False, error_model="numpy", inline="always")
 def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
     """Calibrated probabilities of all heads of all rows: logits, with what refinement adds, scaled and shifted."""
     s, offsets, is_refined = step.scratch, step.offsets, step.sizes.head_channels > NOTHING

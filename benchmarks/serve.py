@@ -34,7 +34,7 @@ from serve_process import _name
 from rtseg.bench.wire import _Child, _child
 from rtseg.bundle.bundle import load_bundle
 from rtseg.system.machine import about, load_average
-from rtseg.wire.prediction_packer import Packing
+from rtseg.wire.prediction_packer import PredictionPacker
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, WIRE_FPS, PEER_FPS, WARM_UP = 10, 200.0, 10.0, 60
@@ -71,7 +71,7 @@ class Bench:
         for head in loaded.heads:
             heads.append((head.name, head.classes, slice(4 * start, 4 * (start + len(head.classes)))))
             start += len(head.classes)
-        prefix = Packing(heads, loaded.hash).prefix(_name(0))
+        prefix = PredictionPacker(heads, loaded.hash).stream_prefix(_name(0))
         self.times_at = len(prefix) + len("seq") + 2
 
     def run(

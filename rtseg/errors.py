@@ -46,6 +46,10 @@ class EngineError(RtsegError):
     """An engine cannot run here."""
 
 
+class SnapshotError(RtsegError):
+    """A session's snapshot is damaged."""
+
+
 class ServeError(RtsegError):
     """The daemon or a client could not start or was refused."""
 

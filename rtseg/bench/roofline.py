@@ -25,7 +25,8 @@ NEAR_BYTES = 192 * 1024
 """Fits the second cache beside whatever else lies there, and not the first."""
 
 
-@njit(cache=True, error_model="numpy")
+# Not cached: numba would not see that `lanes`, whose functions are compiled into these, has changed.
+@njit(cache=False, error_model="numpy")
 def _multiply(s: F32, rounds: Any) -> None:
     """`rounds` times SUMS * LANES multiply-adds, on values that stay in registers."""
     w, x = load(s, np.uintp(0)), load(s, N)
@@ -40,7 +41,7 @@ def _multiply(s: F32, rounds: Any) -> None:
     store(s, N + N, add(add(add(a0, a1), add(a2, a3)), add(a4, a5)))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def _read(values: F32, s: F32) -> None:
     """Every value once, four sums of LANES at a time; the length is a multiple of that."""
     a0 = a1 = a2 = a3 = load(s, np.uintp(0))

@@ -30,8 +30,8 @@ def _dispatched(
     keypoints: F32,
     confidence: F32,
     slots: NDArray[np.int32],
-    plan_at: NDArray[np.int64],
-    state_at: NDArray[np.int64],
+    plan_rows: NDArray[np.int64],
+    memory_rows: NDArray[np.int64],
     out: F32,
 ) -> None:
     """What a call of the feature kernel costs before anything is computed."""
@@ -45,11 +45,11 @@ def features_part(bundle: Bundle, seconds: float) -> Part:
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
     out = np.empty((1, extractor.n_features), np.float32)
     turns = {"step": cycle(rows), "floor": cycle(rows)}
-    plan_at = extractor.plan_at
+    plan_rows = extractor.plan_rows
 
     def floor() -> None:
         points, scores = next(turns["floor"])
-        _dispatched(points, scores, slots, plan_at, state.at, out)
+        _dispatched(points, scores, slots, plan_rows, state.rows, out)
 
     cases: Cases = {
         "feature step": lambda: extractor.step(*next(turns["step"]), slots, state, out),

@@ -1,6 +1,6 @@
-"""What compiled code needs: arrays found by address, cache keys, libzmq's functions.
+"""What compiled code needs besides numba: arrays by address, keys of its cache, libzmq's functions.
 
-array_tables  Arrays that compiled code finds by their addresses
-cache_stamps  A number for source files as they are
-libzmq        libzmq's own functions, for compiled code that receives many messages in one call
+array_tables  Arrays that kernels find by their addresses: `ArrayTable`, `field_indices`, and a reader for every type
+cache_stamps  A number for source files, for the keys of numba's cache: `source_stamp`
+libzmq        Calls of libzmq from compiled code: `addresses`, `call`
 """

@@ -1,12 +1,13 @@
 """Arrays that compiled code finds by their addresses: handing an array over costs a call 0.25 µs, an address nothing.
 
-`table` writes down where arrays lie and how large they are, once; a kernel that gets the table opens them with `bools`,
-`floats` and their like, in the table's order. Whoever keeps a table keeps its arrays, too: an address holds nothing.
-After a change here touch the kernels' files: numba's cache looks at the file of the function it keeps.
+An `ArrayTable` writes down where the arrays of a named tuple lie and how large they are, once. A kernel gets its rows,
+and opens an array with the reader of its type and dimensions: `float32s_2d(rows, MEMORY.averages)`, where
+`MEMORY = field_indices(*Memory._fields)`. The named tuple is the one place that says in which row an array stands.
 """
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,41 @@ from numba import extending, njit, types
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-Table = NDArray[np.int64]
+TableRows = NDArray[np.int64]
+"""(arrays, WORDS)."""
 WORDS = 6
-"""Of a table's row: an address, and up to five lengths."""
+"""Of a row: an address, and up to five lengths."""
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
 
 
-def table(*arrays: NDArray[Any]) -> Table:
-    """Where these arrays lie, a row each; they must be contiguous."""
-    rows = np.zeros((len(arrays), WORDS), np.int64)
-    for row, array in zip(rows, arrays, strict=True):
-        assert array.flags.carray, "not contiguous, not aligned or read-only"
-        row[0], row[1 : 1 + array.ndim] = array.ctypes.data, array.shape
-    return rows
+class ArrayTable:
+    """The addresses and shapes of some arrays, for kernels; keeps the arrays, for an address keeps nothing alive.
+
+    arrays: a named tuple of contiguous arrays; AssertionError for others. rows: what a kernel is handed. Small numbers
+    stand in an array of their own beside the others, since a row holds no values.
+    """
+
+    __slots__ = ("arrays", "rows")
+
+    def __init__(self, arrays: tuple[NDArray[Any], ...]) -> None:
+        self.arrays = arrays
+        self.rows: TableRows = np.zeros((len(arrays), WORDS), np.int64)
+        for row, array in zip(self.rows, arrays, strict=True):
+            assert array.flags.carray, "not contiguous, not aligned or read-only"
+            row[0], row[1 : 1 + array.ndim] = array.ctypes.data, array.shape
 
 
-def address(data: bytes) -> int:
-    """Where these bytes lie, as long as they are kept."""
+def field_indices(*names: str) -> Any:
+    """The place of every name in their order, by name: `field_indices("a", "b").b == 1`.
+
+    numba takes such a tuple for constants, so an index by name costs a kernel nothing.
+    """
+    kind: Any = namedtuple("FieldIndices", names)  # type: ignore[misc]
+    return kind(*range(len(names)))
+
+
+def address_of(data: bytes) -> int:
+    """Where these bytes lie, valid as long as they are referenced elsewhere."""
     return int(np.frombuffer(data, np.uint8).ctypes.data)
 
 
@@ -47,90 +66,92 @@ def _pointer(kind: Any) -> Any:
     return pointer
 
 
+# None of the readers has a cache of its own: numba's cache of a function looks at that function's file only, so whoever
+# caches a kernel that uses them names this file in its stamp (`cache_stamps`).
 _uint8s, _bools, _uintps = _pointer(types.uint8), _pointer(types.boolean), _pointer(types.uintp)
 _int32s, _int64s = _pointer(types.int32), _pointer(types.int64)
 _float32s, _float64s = _pointer(types.float32), _pointer(types.float64)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def uint8s_at(address: Any, n: Any) -> Any:
     """What lies at an address, (n,) uint8."""
     return carray(_uint8s(address), (n,))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def uint8s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) uint8."""
     return carray(_uint8s(rows[i, 0]), (rows[i, 1],))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def bools(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) bool."""
     return carray(_bools(rows[i, 0]), (rows[i, 1],))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def uintps(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) uintp."""
     return carray(_uintps(rows[i, 0]), (rows[i, 1],))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def uintps_2d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m) uintp."""
     return carray(_uintps(rows[i, 0]), (rows[i, 1], rows[i, 2]))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def int32s_2d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m) int32."""
     return carray(_int32s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def int32s_3d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m, o) int32."""
     return carray(_int32s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3]))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def int64s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) int64."""
     return carray(_int64s(rows[i, 0]), (rows[i, 1],))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def int64s_2d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m) int64: another table."""
     return carray(_int64s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def float64s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) float64."""
     return carray(_float64s(rows[i, 0]), (rows[i, 1],))
 
 
-@njit(cache=True)
-def floats(rows: Any, i: Any) -> Any:
+@njit(cache=False)
+def float32s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) float32."""
     return carray(_float32s(rows[i, 0]), (rows[i, 1],))
 
 
-@njit(cache=True)
-def floats_2d(rows: Any, i: Any) -> Any:
+@njit(cache=False)
+def float32s_2d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m) float32."""
     return carray(_float32s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
 
 
-@njit(cache=True)
-def floats_4d(rows: Any, i: Any) -> Any:
+@njit(cache=False)
+def float32s_4d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m, o, p) float32."""
     return carray(_float32s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3], rows[i, 4]))
 
 
-@njit(cache=True)
-def floats_5d(rows: Any, i: Any) -> Any:
+@njit(cache=False)
+def float32s_5d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m, o, p, q) float32."""
     return carray(_float32s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3], rows[i, 4], rows[i, 5]))

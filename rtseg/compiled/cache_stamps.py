@@ -1,6 +1,9 @@
 """A number for source files as they are: part of a compiled function's key where it calls into other files.
 
-numba's cache looks at the file of the function it keeps, not at those of the functions that are compiled into it.
+numba's cache looks at the file of the function it caches, not at those of the functions and constants that are compiled
+into it. So a kernel that reaches beyond its own file is made by a function `_compiled(stamp)`: numba's key contains the
+values that a closure refers to, and `_ = stamp` makes it refer to this one. The functions that it calls in those files
+have no cache of their own, or they would be taken from it as they were before.
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ from pathlib import Path
 from types import ModuleType
 
 
-def of(*modules: ModuleType) -> int:
-    """Changes whenever one of the modules' files does: times and sizes, as numba's own stamps; 0 for one without."""
+def source_stamp(*modules: ModuleType) -> int:
+    """Changes whenever one of the modules' files does.
+
+    From times and sizes, as numba's own stamps; a module without a file adds nothing, 0 where none has one.
+    """
     number = 0
     for module in modules:
         path = Path(getattr(module, "__file__", None) or "")

@@ -20,6 +20,8 @@ from rtseg.features.spec import Feature
 F32 = NDArray[np.float32]
 LISTED = 5
 """Features that a report names."""
+SHARE, FAR = range(2)
+"""Of the rule: see `FeatureRanges`."""
 
 
 class DriftState(NamedTuple):
@@ -36,7 +38,7 @@ class DriftState(NamedTuple):
 
 
 class RangeCheck:
-    """One bundle's ranges as `check` wants them, and what has left them in words.
+    """One bundle's ranges as `check_ranges` wants them, and what has left them in words.
 
     plan: low and high (F,), and the rule's share and distance.
     """
@@ -70,8 +72,14 @@ class RangeCheck:
         return {"frames": int(state.frames[slot]), "out_of_range": int(state.flagged[slot]), "features": listed}
 
 
+# What a bundle without ranges has in their place: arrays of nothing, which `check_ranges` is never called with.
+NO_PLAN = (np.empty(0, np.float32),) * 3
+_NO_FRAMES = np.empty(0, np.int64)
+NO_STATE = DriftState(_NO_FRAMES, _NO_FRAMES, np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
+
+
 @njit(cache=True)
-def check(
+def check_ranges(
     features: F32,
     slots: NDArray[np.int32],
     low: F32,
@@ -88,7 +96,7 @@ def check(
     for n in range(len(slots)):
         slot = slots[n]
         state.frames[slot] += 1
-        # Most frames lie within everything: told first, without a branch a feature.
+        # Most frames are within all ranges: found first by a loop without branches, which the compiler vectorises.
         beyond_any = 0
         for f in range(len(low)):
             beyond_any += (features[n, f] < low[f]) | (features[n, f] > high[f])
@@ -112,7 +120,7 @@ def check(
             state.outside[slot, f] += 1
             if abs(distance) > abs(state.farthest[slot, f]):
                 state.farthest[slot, f] = distance
-            far = far or abs(distance) > rule[1]
-        if far or out > rule[0] * known:
+            far = far or abs(distance) > rule[FAR]
+        if far or out > rule[SHARE] * known:
             state.flagged[slot] += 1
             quality[n] |= flag

@@ -6,26 +6,27 @@ at the boundary (`rtseg.frames.frame`) and are not looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.compiled import array_tables
-from rtseg.features import kernels
-from rtseg.features.kernels import FeaturePlan, Memory
+from rtseg.compiled.array_tables import ArrayTable, TableRows
+from rtseg.features import kernels, tables
+from rtseg.features.slot_state import check_values, load_slot
 from rtseg.features.spec import GROUPS, FeatureSpec
+from rtseg.features.tables import FeaturePlan, FeatureRule, Memory
 from rtseg.frames.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeatureState:
-    """What was seen by all slots. Iterating gives its arrays; at: where they lie (`rtseg.compiled.array_tables`)."""
+    """What was seen by all slots. Iterating gives its arrays; rows: of the table of them (`compiled.array_tables`)."""
 
     memory: Memory
-    at: array_tables.Table
+    rows: TableRows
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter(self.memory)
@@ -34,7 +35,7 @@ class FeatureState:
 class FeatureExtractor:
     """Causal features of a skeleton at a frame rate (paper, section III, and the groups of `spec`).
 
-    plan_at: where its plan lies (`rtseg.compiled.array_tables`).
+    plan_rows: of the table of its plan (`compiled.array_tables`).
     """
 
     def __init__(self, skeleton: Skeleton, spec: FeatureSpec, fps: float) -> None:
@@ -45,22 +46,27 @@ class FeatureExtractor:
         self._n_averages = sum(f.group == "averages" for f in self.features)
         orbits = spec.orbits(skeleton) if spec.animal_order == "sorted" else []
         unsigned = [i for i, f in enumerate(self.features) if f.orbit == "turn_sin" and spec.animal_order == "sorted"]
-        self._plan = FeaturePlan(
+        rule = FeatureRule(
+            fps=fps,
+            hold_frames=spec.hold_frames,
+            absence_cap_s=spec.absence_cap_s,
+            rear_keypoint=rear,
+            front_keypoint=front,
+            is_relinked=spec.identities == "relinked",
+            relink_margin_px=spec.relink_margin_px,
+            relink_cap_px=spec.relink_cap_px,
+        )
+        plan = FeaturePlan(
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
             decay=np.exp(-1.0 / (fps * np.array(spec.horizons_s))).astype(np.float32),
-            scalars=np.array(
-                [
-                    *(fps, spec.hold_frames, spec.absence_cap_s, rear, front),
-                    *(spec.identities == "relinked", spec.relink_margin_px, spec.relink_cap_px),
-                ],
-                np.float64,
-            ),
+            rule=np.array(rule, np.float64),
             orbits=np.array([column for orbit in orbits for column in orbit], np.int64),
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
         )
-        self.plan_at = array_tables.table(*self._plan)
+        self._plan = ArrayTable(plan)
+        self.plan_rows = self._plan.rows
 
     def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:
         """A fresh state for S slots; arena: box x0, y0, x1, y1 in px."""
@@ -77,12 +83,21 @@ class FeatureExtractor:
             links=np.empty((slots, a), np.int32),
         )
         for slot in range(slots):
-            kernels.reset(memory, slot)
-        return FeatureState(memory, array_tables.table(*memory))
+            tables.reset(memory, slot)
+        return FeatureState(memory, ArrayTable(memory).rows)
 
     def reset(self, state: FeatureState, slot: int) -> None:
         """Start one slot again."""
-        kernels.reset(state.memory, slot)
+        tables.reset(state.memory, slot)
+
+    def load_slot(self, data: object) -> Memory:
+        """One slot's memory as `slot_state.slot_bytes` gave it. Raises SnapshotError."""
+        memory = Memory(*load_slot(self.init_state(1, (0.0, 0.0, 0.0, 0.0)), data, "features"))
+        # Numbers that a kernel divides by or looks up something with; of the others any value can be computed with.
+        counts = (memory.frames, memory.age, memory.averaged)
+        check_values(min(int(np.min(count)) for count in counts) >= 0, "counts of frames")
+        check_values(sorted(memory.links.tolist()) == list(range(len(memory.links))), "links of animals")
+        return memory
 
     def step(
         self,
@@ -93,7 +108,7 @@ class FeatureExtractor:
         out: NDArray[np.float32],
     ) -> None:
         """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, into out (N, F); NaN = not known."""
-        kernels.advance(keypoints, confidence, slots, self.plan_at, state.at, out)
+        kernels.advance(keypoints, confidence, slots, self.plan_rows, state.rows, out)
 
     def run(
         self,
@@ -105,18 +120,3 @@ class FeatureExtractor:
         out = np.empty((len(keypoints), self.n_features), np.float32)
         self.step(keypoints, confidence, np.zeros(len(keypoints), np.int32), self.init_state(1, arena), out)
         return out
-
-
-def state_bytes(state: Iterable[NDArray[Any]], slot: int) -> bytes:
-    """One slot's state, to be restored by `load_state`."""
-    return b"".join(np.ascontiguousarray(part[slot]).tobytes() for part in state)
-
-
-def load_state(state: Iterable[NDArray[Any]], slot: int, data: bytes) -> None:
-    """Put what `state_bytes` gave into a slot."""
-    at = 0
-    for part in state:
-        size = part[slot].nbytes
-        part[slot] = np.frombuffer(data[at : at + size], part.dtype).reshape(part[slot].shape)
-        at += size
-    assert at == len(data), f"state of {at} bytes, got {len(data)}"

@@ -1,26 +1,33 @@
-"""Whether a tracker has mixed up two animals from one frame to the next: told by the cost of the other assignment.
+"""Whether a tracker has mixed up two animals from one frame to the next, by the cost of the other assignment.
 
-The same rule as relinking's (`features.relink`), on the animals as they are named by the source. What follows from it
-is a session's affair: a flag, a trade back, or a new start.
+The same rule as relinking's (`features.relink`), on the animals as they are named by the source. A session decides what
+follows from it: a flag, a swap back, or a new start.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rtseg.compiled import cache_stamps
+from rtseg.features import relink as relinking
 from rtseg.features.relink import F32, relink
+from rtseg.features.slot_state import check_values
+from rtseg.features.slot_state import load_slot as load_arrays
+
+MARGIN_PX, CAP_PX = range(2)
 
 
 class IdentityState(NamedTuple):
     """For S slots.
 
     held: (S, A, K, 2) where each point was last seen. links: (S, A) which of the source's animals each is; they change
-    only where animals are traded back.
+    only where animals are swapped back.
     """
 
     held: F32
@@ -43,38 +50,55 @@ def reset(state: IdentityState, slot: int) -> None:
         state.links[slot, a] = a
 
 
-@njit(cache=True)
-def advance(
-    keypoints: F32,
-    confidence: F32,
-    slots: NDArray[np.int32],
-    state: IdentityState,
-    rule: NDArray[np.float64],
-    trade: bool,
-    flag: int,
-    quality: NDArray[np.int32],
-) -> None:
-    """N frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order.
-
-    Adds the flag to quality (N,) where the animals of a pair lie nearer to where the other one was than to where they
-    were themselves. rule: by how many px in the mean, and what a single point counts at most. trade: such a pair is
-    traded back, in place, here and in the frames that follow, until the source trades it again.
-    """
-    for n in range(len(slots)):
-        held, links = state.held[slots[n]], state.links[slots[n]]
-        if relink(keypoints[n], held, links, rule[0], rule[1], trade):
-            quality[n] |= flag
-        if trade:
-            _rename(keypoints[n], confidence[n], links)
-        for a in range(keypoints.shape[1]):
-            for k in range(keypoints.shape[2]):
-                if not math.isnan(keypoints[n, a, k, 0]):
-                    held[a, k] = keypoints[n, a, k]
+def load_slot(state: IdentityState, data: object) -> IdentityState:
+    """One slot as `slot_state.slot_bytes` gave it, (A, K, 2) and (A,). Raises SnapshotError."""
+    loaded = IdentityState(*load_arrays(state, data, "identities"))
+    check_values(sorted(loaded.links.tolist()) == list(range(len(loaded.links))), "identities")
+    return loaded
 
 
-@njit(cache=True)
+@njit(cache=False)
 def _rename(points: F32, scores: F32, links: NDArray[np.int32]) -> None:
     """Points (A, K, 2) and scores (A, K) in the order of the links (A,), in place."""
     points_now, scores_now = points.copy(), scores.copy()
     for a in range(len(links)):
         points[a], scores[a] = points_now[links[a]], scores_now[links[a]]
+
+
+def _compiled(stamp: int) -> Callable[..., None]:
+    """`advance`. stamp: of the file of the rule (`cache_stamps`)."""
+
+    @njit(cache=True)
+    def advance(
+        keypoints: F32,
+        confidence: F32,
+        slots: NDArray[np.int32],
+        state: IdentityState,
+        rule: NDArray[np.float64],
+        swap: bool,
+        flag: int,
+        quality: NDArray[np.int32],
+    ) -> None:
+        _ = stamp
+        for n in range(len(slots)):
+            held, links = state.held[slots[n]], state.links[slots[n]]
+            if relink(keypoints[n], held, links, rule[MARGIN_PX], rule[CAP_PX], swap):
+                quality[n] |= flag
+            if swap:
+                _rename(keypoints[n], confidence[n], links)
+            # After the renaming: where an animal was seen is remembered under the name that it has here.
+            for a in range(keypoints.shape[1]):
+                for k in range(keypoints.shape[2]):
+                    if not math.isnan(keypoints[n, a, k, 0]):
+                        held[a, k] = keypoints[n, a, k]
+
+    return advance
+
+
+advance = _compiled(cache_stamps.source_stamp(relinking))
+"""N frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order.
+
+Adds the flag to quality (N,) where the animals of a pair lie nearer to where the other one was than to where they were
+themselves. rule: (MARGIN_PX) by how many px in the mean, and (CAP_PX) what a single point counts at most. swap: such a
+pair is swapped back, in place, here and in the frames that follow, until the source swaps it again.
+"""

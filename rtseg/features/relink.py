@@ -21,27 +21,29 @@ def distance(one: F32, two: F32) -> float:
 
 
 @njit(cache=True)
-def relink(points: F32, held: F32, links: NDArray[np.int32], margin: float, cap: float, trade: bool) -> bool:
-    """Whether the points (A, K, 2) lie nearer to where the animals were last seen, held (A, K, 2), if two are traded.
+def relink(points: F32, held: F32, links: NDArray[np.int32], margin: float, cap: float, swap: bool) -> bool:
+    """Whether the points (A, K, 2) lie nearer to where the animals were last seen, held (A, K, 2), if two are swapped.
 
     links: (A,) which of the source's animals each is. margin: nearer by so many px in the mean. cap: what a single
-    point counts at most. trade: such a pair trades its links, in place.
+    point counts at most. swap: such a pair swaps its links, in place.
     """
     found = False
+    # Pair by pair, not the best of all assignments: of those there are A!, and a tracker that errs swaps two.
     for a in range(points.shape[0]):
         for b in range(a + 1, points.shape[0]):
-            kept = _mean_apart(points, links[a], links[b], held, a, b, cap)
-            traded = _mean_apart(points, links[b], links[a], held, a, b, cap)
-            if traded + margin < kept:
+            as_is = _mean_distance(points, links[a], links[b], held, a, b, cap)
+            swapped = _mean_distance(points, links[b], links[a], held, a, b, cap)
+            if swapped + margin < as_is:
                 found = True
-                if trade:
+                if swap:
                     links[a], links[b] = links[b], links[a]
     return found
 
 
 @njit(cache=True)
-def _mean_apart(points: F32, i: int, j: int, held: F32, a: int, b: int, cap: float) -> float:
+def _mean_distance(points: F32, i: int, j: int, held: F32, a: int, b: int, cap: float) -> float:
     """Mean distance of points[i] from held[a] and points[j] from held[b], a point `cap` at most; 0 if none is known."""
+    # Capped, or one keypoint that jumps across the arena would outweigh all the others.
     total, known = 0.0, 0
     for k in range(points.shape[1]):
         for apart in (distance(points[i, k], held[a, k]), distance(points[j, k], held[b, k])):

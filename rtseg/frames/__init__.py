@@ -1,6 +1,6 @@
-"""One camera frame: animals and keypoints, the one validation at the boundary, other frame rates.
+"""Frames of keypoints, and the one validation at the boundary.
 
-frame       One frame of keypoints, and the ONE validation at the boundary
-resampling  Frames of a camera that runs at another rate than the model
-skeleton    Which animals and keypoints a model speaks of, and how a source's points are matched to them
+frame       One frame: `Frame`, `checked_frame`, `missing_frame`; its compiled checks
+resampling  Frames of a camera at another rate into the model's: `Resampler`
+skeleton    Animals and keypoints, and matching a source's names to a model's: `Skeleton`, `match_names`, `MICE7`
 """

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.errors import RateError
-from rtseg.frames.frame import Frame
+from rtseg.errors import RateError, SnapshotError
+from rtseg.frames.frame import MAX_SEQ, Frame
 
 LOWEST, HIGHEST = 0.5, 20.0
 """Camera rates, in model rates, that are taken. Below, most frames would be invented."""
@@ -91,25 +91,47 @@ class Resampler:
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""
         last = self._last
-        kept = None
+        plain = None
         if last is not None:
-            kept = [last.seq, last.t_source_ns, last.keypoints.tobytes(), last.confidence.tobytes()]
-        return {"origin": self._origin, "next": self._next, "last": kept}
+            plain = [last.seq, last.t_source_ns, last.keypoints.tobytes(), last.confidence.tobytes()]
+        return {"origin": self._origin, "next": self._next, "last": plain}
 
-    def restore(self, state: dict[str, Any], stream: str, shape: tuple[int, int]) -> None:
-        """The inverse of `state`. shape: (A, K)."""
-        self._origin, self._next, self._last = state["origin"], state["next"], None
-        if state["last"] is not None:
-            seq, t_source_ns, points, scores = state["last"]
-            keypoints = np.frombuffer(points, np.float32).reshape(*shape, 2).copy()
-            confidence = np.frombuffer(scores, np.float32).reshape(shape).copy()
-            self._last = Frame(stream, seq, t_source_ns, keypoints, confidence)
+    def restore(self, state: object, stream: str, shape: tuple[int, int]) -> None:
+        """The inverse of `state`. shape: (A, K). Raises SnapshotError for anything else, and nothing changes then."""
+        if not isinstance(state, dict) or not {"origin", "next", "last"}.issubset(state):
+            raise SnapshotError("the snapshot is damaged: it has no resampled frames")
+        origin, following, last = state["origin"], state["next"], state["last"]
+        if last is None:
+            if origin is not None or following != 0:
+                raise SnapshotError("the snapshot is damaged: its resampling began without a frame")
+            self.reset()
+            return
+        frame = _restored_frame(last, stream, shape)
+        # The next model frame is the first one after the last camera frame; one before it would be made, and many more.
+        if type(origin) is not int or not 0 <= origin <= frame.seq:
+            raise SnapshotError(f"the snapshot is damaged: its resampling began at {origin!r}"[:200])
+        if type(following) is not int or following != (frame.seq - origin) * self._den // self._num + 1:
+            raise SnapshotError(f"the snapshot is damaged: its resampling goes on with frame {following!r}"[:200])
+        self._origin, self._next, self._last = origin, following, frame
 
     def _between(self, early: Frame, late: Frame, past: int) -> Frame:
         """Between two frames in a row, or upon the later one. past: how far behind the early one, in 1 / den."""
         if past % self._den == 0:
             return _numbered(late, self._next)
         return _interpolated(early, late, past, self._den, self._next)
+
+
+def _restored_frame(plain: object, stream: str, shape: tuple[int, int]) -> Frame:
+    """A camera frame of `Resampler.state`. Raises SnapshotError."""
+    if not isinstance(plain, list) or [type(part) for part in plain] != [int, int, bytes, bytes]:
+        raise SnapshotError("the snapshot is damaged: the last frame of its resampling is none")
+    seq, t_source_ns, points, scores = plain
+    a, k = shape
+    sizes_fit = (len(points), len(scores)) == (8 * a * k, 4 * a * k)
+    if not (0 <= seq <= MAX_SEQ and 0 <= t_source_ns <= MAX_SEQ and sizes_fit):
+        raise SnapshotError("the snapshot is damaged: the last frame of its resampling is none")
+    keypoints = np.frombuffer(points, np.float32).reshape(*shape, 2).copy()
+    return Frame(stream, seq, t_source_ns, keypoints, np.frombuffer(scores, np.float32).reshape(shape).copy())
 
 
 def _numbered(frame: Frame, n: int) -> Frame:

@@ -12,7 +12,8 @@ from rtseg.engine.base import Engine
 from rtseg.engine.select import make_engine
 from rtseg.frames.frame import Frame, checked_frame
 from rtseg.inference.predictions import Predictions
-from rtseg.inference.session import Arena, Session, SessionPool
+from rtseg.inference.session import Session, SessionPool
+from rtseg.inference.stages import Arena
 from rtseg.recordings.recording import Recording
 
 

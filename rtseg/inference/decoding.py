@@ -18,8 +18,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rtseg.config import DecodingSettings
+from rtseg.errors import SnapshotError
 
 NOT_STARTED = -1
+MARGIN, MIN_BOUT_FRAMES, MERGE_GAP_FRAMES, SETTLE_FRAMES, FADE_PER_FRAME = range(5)
+"""Of the rule, as float64."""
 
 
 class DecoderState(NamedTuple):
@@ -39,14 +42,16 @@ class DecoderState(NamedTuple):
 class Decoder:
     """Labels and bout changes of all heads of a model.
 
-    plan: where the heads' outputs begin (H + 1,), and the rule's numbers, as `advance` wants them.
+    plan: where the heads' outputs begin (H + 1,), and the rule's numbers (MARGIN ...), as `advance` takes them.
     """
 
     def __init__(self, offsets: tuple[int, ...], settings: DecodingSettings) -> None:
         self.n_heads = len(offsets) - 1
-        fade = settings.settle_margin / max(settings.settle_frames, 1)
-        rule = [settings.margin, settings.min_bout_frames, settings.merge_gap_frames, settings.settle_frames, fade]
-        self.plan = np.array(offsets, np.int64), np.array(rule, np.float64)
+        rule = np.zeros(5)
+        rule[MARGIN], rule[MIN_BOUT_FRAMES] = settings.margin, settings.min_bout_frames
+        rule[MERGE_GAP_FRAMES], rule[SETTLE_FRAMES] = settings.merge_gap_frames, settings.settle_frames
+        rule[FADE_PER_FRAME] = settings.settle_margin / max(settings.settle_frames, 1)
+        self.plan = np.array(offsets, np.int64), rule
 
     def init_state(self, slots: int) -> DecoderState:
         """A fresh state for S slots."""
@@ -63,6 +68,21 @@ class Decoder:
         """Start one slot again."""
         for part, fresh in zip(state, (NOT_STARTED, NOT_STARTED, 0, 0, 0), strict=True):
             part[slot] = fresh
+
+    def load_slot(self, plain: object) -> DecoderState:
+        """One slot's part (H,) of every array, from the lists of a snapshot. Raises SnapshotError."""
+        rows = plain if isinstance(plain, list) else []
+        lengths = [len(row) if isinstance(row, list) else -1 for row in rows]
+        numbers_only = all(type(n) is int and abs(n) < 2**31 for row in rows if isinstance(row, list) for n in row)
+        if lengths != [self.n_heads] * len(DecoderState._fields) or not numbers_only:
+            raise SnapshotError(f"the snapshot is damaged: its decoding is not that of {self.n_heads} heads")
+        state = DecoderState(*np.array(rows, np.int32))
+        n_classes = np.diff(self.plan[0])
+        # A label is looked up among its head's classes; the others only count.
+        for label in (state.label, state.candidate):
+            if (label < NOT_STARTED).any() or (label >= n_classes).any():
+                raise SnapshotError(f"the snapshot is damaged: its decoding has labels {label.tolist()}")
+        return state
 
     def step(
         self,
@@ -95,10 +115,11 @@ def advance(
             for c in range(1, offsets[head + 1] - lo):
                 if probs[n, lo + c] > probs[n, lo + best]:
                     best = c
+            # The first of equals wins, and NaN never does: the same label whatever the compiler makes of it.
             current = state.label[slot, head]
             events[n, head] = False
             state.fresh[slot, head] = max(state.fresh[slot, head] - 1, 0)
-            margin = rule[0] + rule[4] * state.fresh[slot, head]
+            margin = rule[MARGIN] + rule[FADE_PER_FRAME] * state.fresh[slot, head]
             if current == NOT_STARTED:
                 state.label[slot, head] = best
                 events[n, head] = True
@@ -106,16 +127,18 @@ def advance(
                 state.lead[slot, head] = 0
                 state.absent[slot, head] = 0
             else:
+                # A lead counts for one candidate only; time out of the lead counts whoever leads.
                 if best == state.candidate[slot, head] and state.lead[slot, head] > 0:
                     state.lead[slot, head] += 1
                 else:
                     state.lead[slot, head] = 1
                 state.candidate[slot, head] = best
                 state.absent[slot, head] += 1
-                if state.lead[slot, head] >= rule[1] and state.absent[slot, head] > rule[2]:
+                led_long = state.lead[slot, head] >= rule[MIN_BOUT_FRAMES]
+                if led_long and state.absent[slot, head] > rule[MERGE_GAP_FRAMES]:
                     state.label[slot, head] = best
                     state.lead[slot, head] = 0
                     state.absent[slot, head] = 0
-                    state.fresh[slot, head] = rule[3]
+                    state.fresh[slot, head] = rule[SETTLE_FRAMES]
                     events[n, head] = True
             labels[n, head] = state.label[slot, head]

@@ -130,16 +130,24 @@ class Predictions:
     @classmethod
     def collect(cls, heads: tuple[Head, ...], answers: Iterable[Prediction]) -> Predictions:
         """Single answers as one table, in the order given."""
-        kept: Sequence[Prediction] = list(answers)
+        rows: Sequence[Prediction] = list(answers)
         n_outputs = sum(len(h.classes) for h in heads)
         return cls(
             heads,
-            np.array([p.seq for p in kept], np.int64),
-            np.array([p.probs for p in kept], np.float32).reshape(len(kept), n_outputs),
-            np.array([p.labels for p in kept], np.int16).reshape(len(kept), len(heads)),
-            np.array([p.quality for p in kept], np.int32),
-            np.array([p.unsure for p in kept], np.bool_).reshape(len(kept), len(heads)),
+            np.array([p.seq for p in rows], np.int64),
+            np.array([p.probs for p in rows], np.float32).reshape(len(rows), n_outputs),
+            np.array([p.labels for p in rows], np.int16).reshape(len(rows), len(heads)),
+            np.array([p.quality for p in rows], np.int32),
+            np.array([p.unsure for p in rows], np.bool_).reshape(len(rows), len(heads)),
         )
+
+    @classmethod
+    def join(cls, heads: tuple[Head, ...], parts: Sequence[Predictions]) -> Predictions:
+        """Consecutive parts of one stream as one table."""
+        if not parts:
+            return cls.collect(heads, ())
+        columns = ("seq", "probs", "labels", "quality", "unsure")
+        return cls(heads, *(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
 def write_predictions(predictions: Predictions, path: Path | str) -> None:

@@ -1,14 +1,14 @@
 """What is computed about frames before and after the network, for all slots of one model: one compiled call each.
 
 Before: flags of what the tracker missed, mixed-up animals, features, features unlike training's. After: decoding and
-abstention. Every rule stands in its own module and is called from here; a call from Python costs a microsecond or two,
-and a lone frame has forty in all.
+abstention. Every rule stands in its own module and is called from here. One call for all of them, because a call from
+Python costs a microsecond or two where a lone frame has forty in all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.compiled import array_tables, cache_stamps
-from rtseg.features import drift, identity, kernels, relink
-from rtseg.features.drift import DriftState, RangeCheck, check
-from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
+from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
+from rtseg.features import drift, groups, identity, kernels, relink, spec, tables
+from rtseg.features.drift import DriftState, RangeCheck
+from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.identity import IdentityState
+from rtseg.features.slot_state import load_slot, set_slot, slot_bytes
+from rtseg.features.tables import Memory
 from rtseg.frames import frame
 from rtseg.frames.frame import point_quality
 from rtseg.inference import abstention, decoding
@@ -29,88 +32,158 @@ from rtseg.inference.predictions import Quality
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 Arena = tuple[float, float, float, float]
 # As plain numbers: compiled code knows no IntFlag.
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
 IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
-_STAMP = cache_stamps.of(frame, array_tables, identity, relink, kernels, drift, decoding, abstention)
+
+
+class FrameSwitches(NamedTuple):
+    """Numbers of the first call; the last three are 1 or 0."""
+
+    low_confidence: float
+    watches_identities: float
+    swaps_identities: float
+    checks_ranges: float
+
+
+class FrameArrays(NamedTuple):
+    """What the call before the network works with; the arrays from `low` on are empty for a bundle without ranges.
+
+    switches: `FrameSwitches`. identity_rule: see `identity.advance`. held, links: its state. plan, memory: rows of the
+    tables of the features' plan and memory. low, high, range_rule: see `RangeCheck`. The rest: a `DriftState`.
+    """
+
+    switches: NDArray[np.float64]
+    identity_rule: NDArray[np.float64]
+    held: F32
+    links: I32
+    plan: I64
+    memory: I64
+    low: F32
+    high: F32
+    range_rule: F32
+    frames: I64
+    flagged: I64
+    outside: I64
+    farthest: F32
+
+
+class AnswerArrays(NamedTuple):
+    """What the call after the network works with.
+
+    offsets, rule: the decoder's plan. below: the thresholds of abstention. The rest: a `DecoderState`.
+    """
+
+    offsets: I64
+    rule: NDArray[np.float64]
+    below: F32
+    label: I32
+    candidate: I32
+    lead: I32
+    absent: I32
+    fresh: I32
+
+
+_SWITCH, _FRAME, _ANSWER = (field_indices(*kind._fields) for kind in (FrameSwitches, FrameArrays, AnswerArrays))
+
+
+class StagesSnapshot(NamedTuple):
+    """One slot's part of every state: the same arrays without their first axis."""
+
+    features: Memory
+    decoding: DecoderState
+    drift: list[NDArray[Any]]
+    identities: IdentityState
 
 
 class Stages:
     """The rules of one bundle, and what they remember of S slots.
 
-    watch: whether mixed-up animals are looked for in `before`, or only where `jumped` is asked. trade: whether they are
-    traded back.
+    watch: whether mixed-up animals are looked for in `preprocess`, or only where `sees_identity_jump` is called. swap:
+    whether they are swapped back.
     """
 
-    def __init__(self, bundle: Bundle, slots: int, *, watch: bool, trade: bool) -> None:
-        self.trade = trade
-        self._watch = watch
+    def __init__(self, bundle: Bundle, slots: int, *, watch: bool, swap: bool) -> None:
+        self._watch, self._swap = watch, swap
         self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
         self.n_features = self._extractor.n_features
         self._features = self._extractor.init_state(slots, bundle.arena)
         self._identities = identity.init_state(slots, bundle.skeleton.shape)
-        self._margins = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
+        self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
         self._decoding = self._decoder.init_state(slots)
+        self._ranges = None if bundle.ranges is None else RangeCheck(bundle.ranges, self._extractor.features)
+        self._drift = None if self._ranges is None else self._ranges.init_state(slots)
+        low, high, range_rule = drift.NO_PLAN if self._ranges is None else self._ranges.plan
+        switches = FrameSwitches(bundle.gaps.low_confidence, watch, swap, self._ranges is not None)
+        self._frame_table = ArrayTable(
+            FrameArrays(
+                switches=np.array(switches, np.float64),
+                identity_rule=self._identity_rule,
+                held=self._identities.held,
+                links=self._identities.links,
+                plan=self._extractor.plan_rows,
+                memory=self._features.rows,
+                low=low,
+                high=high,
+                range_rule=range_rule,
+                **(self._drift or drift.NO_STATE)._asdict(),
+            )
+        )
         offsets, rule = self._decoder.plan
         below = abstention.thresholds(bundle.heads, bundle.abstain_below)
-        self._ranges: RangeCheck | None = None
-        self._drift: DriftState | None = None
-        watched: tuple[NDArray[Any], ...] = ()
-        if bundle.ranges is not None:
-            self._ranges = RangeCheck(bundle.ranges, self._extractor.features)
-            self._drift = self._ranges.init_state(slots)
-            watched = *self._ranges.plan, *self._drift
-        switches = np.array([bundle.gaps.low_confidence, watch, trade, bool(watched)], np.float64)
-        before = switches, self._margins, *self._identities, self._extractor.plan_at, self._features.at, *watched
-        after = offsets, rule, below, *self._decoding
-        self._kept = before, after  # a table holds nothing
-        self._before, self._after = array_tables.table(*before), array_tables.table(*after)
+        self._answer_table = ArrayTable(AnswerArrays(offsets, rule, below, **self._decoding._asdict()))
+        # What each call is handed, without a look-up of the table's attribute for every frame.
+        self._frame_rows, self._answer_rows = self._frame_table.rows, self._answer_table.rows
 
-    def before(self, keypoints: F32, confidence: F32, slots: I32, features: F32, quality: I32) -> None:
+    def preprocess(self, keypoints: F32, confidence: F32, slots: I32, features: F32, quality: I32) -> None:
         """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, to features (N, F) and quality flags (N,).
 
-        Keypoints and confidence change where animals are traded back.
+        Keypoints and confidence change where animals are swapped back.
         """
-        _before(keypoints, confidence, slots, self._before, features, quality)
+        _preprocess(keypoints, confidence, slots, self._frame_rows, features, quality)
 
-    def after(
+    def postprocess(
         self,
         probs: F32,
         slots: I32,
         labels: NDArray[np.int16],
         events: NDArray[np.bool_],
         unsure: NDArray[np.bool_],
-        doubt: I32,
+        unsure_flags: I32,
     ) -> None:
-        """Probabilities (N, P) of the slots (N,), in order, to labels, events, unsure (N, H) and doubt's flags (N,)."""
-        _after(probs, slots, self._after, labels, events, unsure, doubt)
+        """Probabilities (N, P) of the slots (N,), in order, to labels, events, unsure (N, H) and unsure_flags (N,)."""
+        _postprocess(probs, slots, self._answer_rows, labels, events, unsure, unsure_flags)
 
-    def jumped(self, keypoints: F32, confidence: F32, slot: int, *, afresh: bool) -> bool:
+    def sees_identity_jump(self, keypoints: F32, confidence: F32, slot: int, *, afresh: bool) -> bool:
         """Whether animals seem to have been mixed up in one frame (A, K, 2). afresh: nothing before it counts."""
         if afresh:
-            self.look_afresh(slot)
+            self.forget_identities(slot)
         quality, slots = np.zeros(1, np.int32), np.array([slot], np.int32)
-        state, trade = self._identities, self.trade
-        identity.advance(keypoints[None], confidence[None], slots, state, self._margins, trade, IDENTITY_JUMP, quality)
+        state, swap = self._identities, self._swap
+        identity.advance(
+            keypoints[None], confidence[None], slots, state, self._identity_rule, swap, IDENTITY_JUMP, quality
+        )
         return bool(quality[0])
 
-    def open(self, slot: int, arena: Arena) -> None:
+    def open_slot(self, slot: int, arena: Arena) -> None:
         """A slot gets another stream, whose box is the arena (px)."""
         self._features.memory.arena[slot] = arena
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)
 
-    def reset(self, slot: int) -> None:
+    def reset_slot(self, slot: int) -> None:
         """The stream of a slot starts again; what its features left of training's ranges stays counted."""
         self._extractor.reset(self._features, slot)
         self._decoder.reset(self._decoding, slot)
-        if self._watch:  # elsewhere a new start begins with the animals' new places
-            self.look_afresh(slot)
+        # Where a jump restarts the stream, the animals' new places are what the new start begins with.
+        if self._watch:
+            self.forget_identities(slot)
 
-    def look_afresh(self, slot: int) -> None:
+    def forget_identities(self, slot: int) -> None:
         """Forget where the animals of a slot were."""
         identity.reset(self._identities, slot)
 
@@ -121,69 +194,87 @@ class Stages:
     def snapshot(self, slot: int) -> dict[str, Any]:
         """One slot's memory in plain values."""
         return {
-            "features": state_bytes(self._features, slot),
+            "features": slot_bytes(self._features, slot),
             "decoding": [part[slot].tolist() for part in self._decoding],
-            "drift": state_bytes(self._drift or (), slot),
-            "identities": state_bytes(self._identities, slot),
+            "drift": slot_bytes(self._drift or (), slot),
+            "identities": slot_bytes(self._identities, slot),
         }
 
-    def restore(self, slot: int, plain: dict[str, Any]) -> None:
-        """Put what `snapshot` gave into a slot."""
-        load_state(self._features, slot, plain["features"])
-        for part, values in zip(self._decoding, plain["decoding"], strict=True):
-            part[slot] = values
-        load_state(self._drift or (), slot, plain["drift"])
-        load_state(self._identities, slot, plain["identities"])
+    def load_snapshot(self, plain: dict[str, Any]) -> StagesSnapshot:
+        """What `snapshot` gave, checked, for `restore`. Raises SnapshotError; no slot changes."""
+        return StagesSnapshot(
+            features=self._extractor.load_slot(plain.get("features")),
+            decoding=self._decoder.load_slot(plain.get("decoding")),
+            drift=load_slot(self._drift or (), plain.get("drift"), "drift"),
+            identities=identity.load_slot(self._identities, plain.get("identities")),
+        )
+
+    def restore(self, slot: int, snapshot: StagesSnapshot) -> None:
+        """Put a snapshot into a slot."""
+        set_slot(self._features.memory, slot, snapshot.features)
+        set_slot(self._decoding, slot, snapshot.decoding)
+        set_slot(self._drift or (), slot, snapshot.drift)
+        set_slot(self._identities, slot, snapshot.identities)
 
 
 def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Both calls. stamp: of the rules' files; a closure's values are part of the key in numba's cache."""
+    """Both calls. stamp: of the rules' files (`cache_stamps`)."""
 
     @njit(cache=True)
-    def before(
-        keypoints: F32, confidence: F32, slots: I32, at: array_tables.Table, features: F32, quality: I32
-    ) -> None:
+    def preprocess(keypoints: F32, confidence: F32, slots: I32, rows: TableRows, features: F32, quality: I32) -> None:
         _ = stamp
-        low, watch, trade, ranged = array_tables.float64s(at, 0)
+        switches = array_tables.float64s(rows, _FRAME.switches)
+        low = switches[_SWITCH.low_confidence]
         point_quality(keypoints, confidence, low, MISSING_POINTS, LOW_CONFIDENCE, quality)
-        if watch > 0:
-            state = IdentityState(array_tables.floats_4d(at, 2), array_tables.int32s_2d(at, 3))
-            margins = array_tables.float64s(at, 1)
-            identity.advance(keypoints, confidence, slots, state, margins, trade > 0, IDENTITY_JUMP, quality)
-        plan_at, state_at = array_tables.int64s_2d(at, 4), array_tables.int64s_2d(at, 5)
-        kernels.advance(keypoints, confidence, slots, plan_at, state_at, features)
-        if ranged > 0:
-            low_ends, high_ends, rule = (
-                array_tables.floats(at, 6),
-                array_tables.floats(at, 7),
-                array_tables.floats(at, 8),
-            )
-            outside, farthest = array_tables.int64s_2d(at, 11), array_tables.floats_2d(at, 12)
-            left = DriftState(array_tables.int64s(at, 9), array_tables.int64s(at, 10), outside, farthest)
-            check(features, slots, low_ends, high_ends, rule, left, OUT_OF_RANGE, quality)
+        # Before the features, which are those of the animals as they are swapped back.
+        if switches[_SWITCH.watches_identities] > 0:
+            held, links = array_tables.float32s_4d(rows, _FRAME.held), array_tables.int32s_2d(rows, _FRAME.links)
+            rule, swap = array_tables.float64s(rows, _FRAME.identity_rule), switches[_SWITCH.swaps_identities] > 0
+            state = IdentityState(held, links)
+            identity.advance(keypoints, confidence, slots, state, rule, swap, IDENTITY_JUMP, quality)
+        plan, memory = array_tables.int64s_2d(rows, _FRAME.plan), array_tables.int64s_2d(rows, _FRAME.memory)
+        kernels.advance(keypoints, confidence, slots, plan, memory, features)
+        if switches[_SWITCH.checks_ranges] > 0:
+            _check_ranges(features, slots, rows, quality)
 
     @njit(cache=True)
-    def after(
+    def postprocess(
         probs: F32,
         slots: I32,
-        at: array_tables.Table,
+        rows: TableRows,
         labels: NDArray[np.int16],
         events: NDArray[np.bool_],
         unsure: NDArray[np.bool_],
-        doubt: I32,
+        unsure_flags: I32,
     ) -> None:
         _ = stamp
-        offsets = array_tables.int64s(at, 0)
-        label, candidate, lead = (
-            array_tables.int32s_2d(at, 3),
-            array_tables.int32s_2d(at, 4),
-            array_tables.int32s_2d(at, 5),
+        offsets, rule = array_tables.int64s(rows, _ANSWER.offsets), array_tables.float64s(rows, _ANSWER.rule)
+        state = DecoderState(
+            label=array_tables.int32s_2d(rows, _ANSWER.label),
+            candidate=array_tables.int32s_2d(rows, _ANSWER.candidate),
+            lead=array_tables.int32s_2d(rows, _ANSWER.lead),
+            absent=array_tables.int32s_2d(rows, _ANSWER.absent),
+            fresh=array_tables.int32s_2d(rows, _ANSWER.fresh),
         )
-        state = DecoderState(label, candidate, lead, array_tables.int32s_2d(at, 6), array_tables.int32s_2d(at, 7))
-        decoding.advance(probs, slots, offsets, array_tables.float64s(at, 1), state, labels, events)
-        judge(probs, offsets, array_tables.floats(at, 2), UNSURE, unsure, doubt)
+        decoding.advance(probs, slots, offsets, rule, state, labels, events)
+        judge(probs, offsets, array_tables.float32s(rows, _ANSWER.below), UNSURE, unsure, unsure_flags)
 
-    return before, after
+    return preprocess, postprocess
 
 
-_before, _after = _compiled(_STAMP)
+@njit(cache=False)
+def _check_ranges(features: F32, slots: I32, rows: TableRows, quality: I32) -> None:
+    state = DriftState(
+        frames=array_tables.int64s(rows, _FRAME.frames),
+        flagged=array_tables.int64s(rows, _FRAME.flagged),
+        outside=array_tables.int64s_2d(rows, _FRAME.outside),
+        farthest=array_tables.float32s_2d(rows, _FRAME.farthest),
+    )
+    low, high = array_tables.float32s(rows, _FRAME.low), array_tables.float32s(rows, _FRAME.high)
+    rule = array_tables.float32s(rows, _FRAME.range_rule)
+    drift.check_ranges(features, slots, low, high, rule, state, OUT_OF_RANGE, quality)
+
+
+# Every file of which something is compiled into the two calls, but for this one, which numba looks at itself.
+_RULES = (frame, array_tables, identity, relink, kernels, groups, tables, spec, drift, decoding, abstention)
+_preprocess, _postprocess = _compiled(cache_stamps.source_stamp(*_RULES))

@@ -1,7 +1,7 @@
-"""Frames read by compiled code, as nearly all messages are: a msgpack map of a frame's fields and nothing else.
+"""Frames parsed by compiled code, as nearly all messages are: a msgpack map of a frame's fields and nothing else.
 
-What is a frame, `messages` says; this knows those whose bytes leave no doubt, in any order of their fields, and leaves
-everything else to it, with all that there is to say about it.
+`messages` says what a frame is. This file knows those whose bytes leave no doubt, in any order of their fields; all
+others, and every error message, are left to `messages`. It reads no byte beyond the message.
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ from rtseg.frames.frame import Float32, clean
 Bytes = NDArray[np.uint8]
 Fields = NDArray[np.int64]
 STREAM, STREAM_BYTES, SEQ, SOURCE_NS, KP, KP_BYTES, CONF, CONF_BYTES = range(8)
-"""A plain frame's fields: its numbers, and where its stream's name, kp and conf stand and how long they are; CONF 0 =
-none."""
+"""A frame's fields: its numbers, and where its stream's name, kp and conf stand and how long they are; CONF is 0 where
+there is none."""
 N_FIELDS = 8
-RULES = frame, array_tables
-"""Whose code is compiled into this (`stamps`)."""
-_NAMES = np.zeros((12, 11), np.uint8)  # a field's name by its length, which tells them apart
+COMPILED_IN = frame, array_tables
+"""Files whose code is compiled into this one's, for `cache_stamps`."""
+# No two fields' names have the same length, so that it says which one is meant.
+_V, _KP, _SEQ, _CONF, _STREAM, _SOURCE_NS = 1, 2, 3, 4, 6, 11
+_NAMES = np.zeros((12, 11), np.uint8)
 for _name in (b"v", b"kp", b"seq", b"conf", b"stream", b"t_source_ns"):
     _NAMES[len(_name), : len(_name)] = list(_name)
-_ALL, _NEEDED = 0b1000_0101_1110, 0b1000_0100_1110
+_NEEDED = 1 << _V | 1 << _KP | 1 << _SEQ | 1 << _STREAM | 1 << _SOURCE_NS
+_ALL = _NEEDED | 1 << _CONF
 
 
-@njit(cache=True)
-def read(data: Bytes, start: int, stop: int, fields: Fields) -> bool:
-    """Whether data[start:stop] is plainly a frame; its fields then stand in fields (8,)."""
+@njit(cache=False)
+def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bool:
+    """Whether data[start:stop] is a frame that leaves no doubt; its fields then stand in fields (8,)."""
     if start >= stop or data[start] & 0xF0 != 0x80:
         return False
+    # Names are fixstr, the map a fixmap: that is how every packer writes so few and so short ones.
     entries, at, seen = int(data[start]) & 0x0F, start + 1, 0
     fields[CONF] = fields[CONF_BYTES] = 0
     for _ in range(entries):
@@ -43,40 +47,44 @@ def read(data: Bytes, start: int, stop: int, fields: Fields) -> bool:
             return False
         length = int(data[at]) & 0x1F
         at += 1
-        if length > 11 or at + length >= stop or not (_ALL >> length) & 1 or (seen >> length) & 1:
+        if length > _SOURCE_NS or at + length >= stop or not (_ALL >> length) & 1 or (seen >> length) & 1:
             return False
         seen |= 1 << length
         for i in range(length):
             if data[at + i] != _NAMES[length, i]:
                 return False
         at += length
-        if length == 1:  # v
+        if length == _V:
             if data[at] != 1:
                 return False
             at += 1
-        elif length == 3:  # seq
+        elif length == _SEQ:
             fields[SEQ], at = _number(data, at, stop)
-        elif length == 11:  # t_source_ns
+        elif length == _SOURCE_NS:
             fields[SOURCE_NS], at = _number(data, at, stop)
-        elif length == 6:  # stream
+        elif length == _STREAM:
             fields[STREAM_BYTES], at = _text_head(data, at, stop)
-            fields[STREAM], at = at, _behind(at, fields[STREAM_BYTES], stop)
-        elif length == 2:  # kp
+            fields[STREAM], at = at, _end_of(at, fields[STREAM_BYTES], stop)
+        elif length == _KP:
             fields[KP_BYTES], at = _bin_head(data, at, stop)
-            fields[KP], at = at, _behind(at, fields[KP_BYTES], stop)
+            fields[KP], at = at, _end_of(at, fields[KP_BYTES], stop)
         elif data[at] == 0xC0:  # conf is nil
             at += 1
         else:
             fields[CONF_BYTES], at = _bin_head(data, at, stop)
-            fields[CONF], at = at, _behind(at, fields[CONF_BYTES], stop)
-        if at < 0:
+            fields[CONF], at = at, _end_of(at, fields[CONF_BYTES], stop)
+        if at < 0:  # a value of another type, or one that ends beyond the message
             return False
+    # Nothing after the map: two messages in one are for the general rules to refuse.
     return at == stop and seen & _NEEDED == _NEEDED
 
 
-@njit(cache=True)
-def points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> bool:
-    """A frame's points into (A, K, 2) and (A, K), as `frames` cleans them; False where they don't fit or are wrong."""
+@njit(cache=False)
+def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> bool:
+    """A frame's points into (A, K, 2) and (A, K), cleaned by `frames.frame.clean`; False where they are wrong.
+
+    Wrong are those of another number, and those that `clean` refuses.
+    """
     n = confidence.size
     if fields[KP_BYTES] != 8 * n or (fields[CONF] and fields[CONF_BYTES] != 4 * n):
         return False
@@ -88,19 +96,19 @@ def points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32)
     return clean(keypoints, confidence) == 0
 
 
-@njit(cache=True)
+@njit(cache=False)
 def _copy(data: Bytes, at: int, to: Bytes) -> None:
     for i in range(len(to)):
         to[i] = data[at + i]
 
 
-@njit(cache=True)
-def _behind(at: int, length: int, stop: int) -> int:
-    """Where a value ends; -1 = behind the message."""
+@njit(cache=False)
+def _end_of(at: int, length: int, stop: int) -> int:
+    """Where a value ends; -1 = beyond the message, or where `at` is -1 already."""
     return at + length if at >= 0 and at + length <= stop else -1
 
 
-@njit(cache=True)
+@njit(cache=False)
 def _number(data: Bytes, at: int, stop: int) -> Any:
     """(value, where it ends) of an integer in 0 .. 2^63-1; -1 for anything else."""
     kind = data[at]
@@ -111,7 +119,7 @@ def _number(data: Bytes, at: int, stop: int) -> Any:
     return _big_endian(data, at + 1, 1 << (kind - 0xCC), stop)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def _text_head(data: Bytes, at: int, stop: int) -> Any:
     """(bytes, where they begin) of a text; -1 for anything else."""
     kind = data[at]
@@ -122,7 +130,7 @@ def _text_head(data: Bytes, at: int, stop: int) -> Any:
     return _big_endian(data, at + 1, 1 << (kind - 0xD9), stop)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def _bin_head(data: Bytes, at: int, stop: int) -> Any:
     """The same of bytes."""
     kind = data[at]
@@ -131,7 +139,7 @@ def _bin_head(data: Bytes, at: int, stop: int) -> Any:
     return _big_endian(data, at + 1, 1 << (kind - 0xC4), stop)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def _big_endian(data: Bytes, at: int, length: int, stop: int) -> Any:
     if at + length > stop:
         return np.int64(0), -1

@@ -22,14 +22,14 @@ def test_a_stamp_changes_with_any_of_its_files(tmp_path: Path) -> None:
         path.write_text("rule = 1\n")
         os.utime(path, ns=(10**18, 10**18))
     modules = [module_at(path) for path in paths]
-    first = cache_stamps.of(*modules)
-    assert cache_stamps.of(*modules) == first
+    first = cache_stamps.source_stamp(*modules)
+    assert cache_stamps.source_stamp(*modules) == first
     os.utime(paths[0], ns=(10**18 + 1, 10**18 + 1))
-    later = cache_stamps.of(*modules)
+    later = cache_stamps.source_stamp(*modules)
     paths[1].write_text("rule = 10\n")
     os.utime(paths[1], ns=(10**18, 10**18))
-    assert len({first, later, cache_stamps.of(*modules)}) == 3
+    assert len({first, later, cache_stamps.source_stamp(*modules)}) == 3
 
 
 def test_a_module_without_a_file_adds_nothing() -> None:
-    assert cache_stamps.of(ModuleType("nowhere")) == 0
+    assert cache_stamps.source_stamp(ModuleType("nowhere")) == 0

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from rtseg.config import RangeSettings
 from rtseg.errors import SettingError
-from rtseg.features.drift import RangeCheck, check
-from rtseg.features.extractor import FeatureExtractor, load_state, state_bytes
+from rtseg.features.drift import RangeCheck, check_ranges
+from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.ranges import FeatureRanges, fit_ranges
+from rtseg.features.slot_state import load_slot, set_slot, slot_bytes
 from rtseg.features.spec import Feature, FeatureSpec
 from tests.features.scenes import ARENA, FPS, skeleton_of, wander
 
@@ -26,7 +27,7 @@ def checked(ranges: FeatureRanges, rows: np.ndarray) -> tuple[np.ndarray, dict[s
     """Quality of each row, and the report."""
     rules = RangeCheck(ranges, FEATURES)
     state, quality = rules.init_state(2), np.full(len(rows), 8, np.int32)
-    check(rows.astype(np.float32), np.ones(len(rows), np.int32), *rules.plan, state, FLAG, quality)
+    check_ranges(rows.astype(np.float32), np.ones(len(rows), np.int32), *rules.plan, state, FLAG, quality)
     assert not any(part[0].any() for part in state)  # the other slot
     return quality, rules.report(state, 1)
 
@@ -72,7 +73,7 @@ def test_chunks_do_not_matter_and_a_slow_version_agrees(seed: int, chunk: int) -
     state, quality = rules.init_state(1), np.zeros(30, np.int32)
     for start in range(0, 30, chunk):
         here = rows[start : start + chunk]
-        check(here, np.zeros(len(here), np.int32), *rules.plan, state, FLAG, quality[start : start + chunk])
+        check_ranges(here, np.zeros(len(here), np.int32), *rules.plan, state, FLAG, quality[start : start + chunk])
     outside = (rows < 0) | (rows > 1)
     distance = np.where(outside, np.where(rows < 0, -rows, rows - 1), 0)
     flagged = (outside.sum(1) > 0.5 * (~np.isnan(rows)).sum(1)) | (distance > 2).any(1)
@@ -80,7 +81,7 @@ def test_chunks_do_not_matter_and_a_slow_version_agrees(seed: int, chunk: int) -
     np.testing.assert_array_equal(state.outside[0], outside.sum(0))
     np.testing.assert_allclose(np.abs(state.farthest[0]), distance.max(0), rtol=1e-6)
     moved = rules.init_state(3)
-    load_state(moved, 2, state_bytes(state, 0))
+    set_slot(moved, 2, load_slot(state, slot_bytes(state, 0), "drift"))
     assert rules.report(moved, 2) == rules.report(state, 0)
     rules.reset(moved, 2)
     assert rules.report(moved, 2) == {"frames": 0, "out_of_range": 0, "features": []}
@@ -97,7 +98,7 @@ def test_ranges_hold_training_and_not_a_camera_that_stands_elsewhere() -> None:
     for scale in (1.0, 4.0):
         state, quality = rules.init_state(1), np.zeros(1500, np.int32)
         there = extractor.run(points * np.float32(scale), scores, ARENA)
-        check(there, np.zeros(1500, np.int32), *rules.plan, state, FLAG, quality)
+        check_ranges(there, np.zeros(1500, np.int32), *rules.plan, state, FLAG, quality)
         shares.append((quality > 0).mean())
     assert shares[0] < 0.02
     assert shares[1] > 0.5

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rtseg.features.extractor import FeatureExtractor, FeatureState, load_state, state_bytes
+from rtseg.errors import SnapshotError
+from rtseg.features.extractor import FeatureExtractor, FeatureState
+from rtseg.features.slot_state import set_slot, slot_bytes
 from rtseg.features.spec import FeatureSpec
 from tests.features.scenes import ARENA, extractor_of, wander
 
@@ -116,20 +118,27 @@ def test_a_state_goes_on_elsewhere_bit_for_bit(extractor: FeatureExtractor, scen
     keypoints, confidence = scene
     here = extractor.init_state(2, ELSEWHERE)
     step_all(extractor, here, 0, keypoints[:cut], confidence[:cut])
-    data = state_bytes(here, 0)
+    data = slot_bytes(here, 0)
     there = extractor.init_state(3, ARENA)
     step_all(extractor, there, 2, *wander((2, 4), 20, 5))
-    load_state(there, 2, data)
-    assert state_bytes(there, 2) == data
+    set_slot(there, 2, extractor.load_slot(data))
+    assert slot_bytes(there, 2) == data
     rest = step_all(extractor, there, 2, keypoints[cut:], confidence[cut:])
     assert rest.tobytes() == extractor.run(*scene, ELSEWHERE)[cut:].tobytes()
     assert step_all(extractor, here, 0, keypoints[cut:], confidence[cut:]).tobytes() == rest.tobytes()
 
 
-def test_a_state_of_another_size_is_our_own_mistake(extractor: FeatureExtractor) -> None:
+def test_a_state_of_another_size_or_that_none_can_have_is_refused(extractor: FeatureExtractor) -> None:
     state = extractor.init_state(1, ARENA)
-    with pytest.raises((AssertionError, ValueError)):
-        load_state(state, 0, state_bytes(state, 0) + b"more")
+    whole = slot_bytes(state, 0)
+    for damaged in (whole + b"more", whole[:-1], b"", None, [1, 2]):
+        with pytest.raises(SnapshotError, match="damaged"):
+            extractor.load_slot(damaged)
+    for part, value in (("links", 7), ("links", -1), ("frames", -1), ("averaged", -1), ("age", -5)):
+        state = extractor.init_state(1, ARENA)
+        getattr(state.memory, part)[0] = value
+        with pytest.raises(SnapshotError, match="damaged"):
+            extractor.load_slot(slot_bytes(state, 0))
 
 
 def test_inputs_stay_as_they_are(extractor: FeatureExtractor, scene: tuple[F32, F32]) -> None:

@@ -309,3 +309,20 @@ def test_whatever_the_order_every_kept_frame_is_answered_once(classifier: Classi
         real = sum(not a.quality & Quality.GAP_FILLED for a in answers)
         assert c.frames == len(jumps) == real + c.duplicates + c.late
         assert c.filled == len(answers) - real
+
+
+def test_a_session_that_follows_a_resampled_one_resamples_too(classifier: Classifier) -> None:
+    """Also where a camera frame's number happens to be the next one of the model's frames."""
+    some, fps = frames_of(wandering(400)), 25.0
+    with _open(classifier) as follower, _open(classifier) as again:
+        before = classifier.open("s", fps=fps)
+        numbered = [frame._replace(seq=frame.seq + 40) for frame in some]
+        stepped(before, numbered[:10])
+        follower.follow(before)
+        again.follow(before)
+        before.close()
+        assert follower.is_resampled
+        answers = stepped(follower, numbered[10:])
+        again.takes_any_next = False  # the general way, frame by frame
+        expected = stepped(again, numbered[10:])
+    assert [(a.seq, a.probs.tobytes()) for a in answers] == [(a.seq, a.probs.tobytes()) for a in expected]

@@ -3,7 +3,6 @@
 A compiler that is left to vectorise on its own may round a row's sums one way alone and another way in a batch. Here
 every lane is one output, summed in one fixed order, so no bit depends on how many rows or outputs are computed
 together. LLVM cuts a value into what the processor has: one register with AVX-512, two with AVX2, four with NEON.
-numba's cache looks at the file of the function it keeps: after a change here touch `numba_kernels`, too.
 """
 
 from __future__ import annotations
@@ -190,7 +189,7 @@ _P0, _P1, _P2 = f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3)
 _P3, _P4, _P5 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def exponential(x: Any) -> Any:
     """e**x after Cody and Waite (polynomial: Cephes' expf), within 2e-7 of it as a share; x is held in -87 .. 88."""
     x = larger(smaller(x, spread(HIGHEST)), spread(LOWEST))
@@ -206,14 +205,14 @@ def exponential(x: Any) -> Any:
     return multiply(y, power_of_two(n))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e**-x), within 2e-7."""
     one = spread(f32(1.0))
     return divide(one, add(one, exponential(subtract(spread(f32(0.0)), x))))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent, within 3e-7."""
     one = spread(f32(1.0))

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bundle.network import NetworkSpec
-from rtseg.compiled import array_tables
+from rtseg.compiled.array_tables import ArrayTable
 from rtseg.engine.base import Engine
 from rtseg.engine.cpu import numba_kernels as kernels
+from rtseg.engine.cpu import step_tables
 from rtseg.engine.cpu.lanes import LANES
 from rtseg.errors import EngineError
 
@@ -38,33 +39,51 @@ class NumbaEngine(Engine):
         if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
             raise EngineError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
-        vectors, self._matrices = tape(spec, weights)
+        vectors, self._matrices = packed_weights(spec, weights)
         self.stored = "float16" if self._matrices.dtype == np.uint16 else "float32"
-        classes = max(len(h.classes) for h in spec.heads)
-        numbers = [c, g, k, len(spec.dilations), len(spec.head_dilations), n_heads, len(spec.cells), len(spec.views)]
-        regions = _regions(spec, classes)
-        cells = [size for cell in spec.cells for size in (cell.encoder, cell.hidden, cell.period)]
-        after = [*spec.dilations, *spec.head_dilations, *spec.offsets, *cells]
-        sizes = np.array([*numbers, classes, *after], np.int64)
-        places = np.zeros((3, max(kernels.REGIONS, kernels.BLOCK)), np.uintp)
-        places[0, : kernels.REGIONS] = kernels.BLOCK * (np.cumsum(regions) - regions)
-        places[1, : kernels.REGIONS] = regions
+        sizes = step_tables.Sizes(
+            channels=c,
+            head_channels=g,
+            kernel=k,
+            n_layers=len(spec.dilations),
+            n_head_layers=len(spec.head_dilations),
+            n_heads=n_heads,
+            n_cells=len(spec.cells),
+            n_views=len(spec.views),
+            max_classes=max(len(h.classes) for h in spec.heads),
+        )
+        regions = np.array(_regions(spec, sizes.max_classes), np.uintp)
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
         self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
-        scratch = _aligned((kernels.BLOCK * sum(regions) + LANES,), np.float32)
         self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
         self._frames = np.zeros(capacity, np.int64)
-        self._parts = vectors, sizes, places, _columns(spec), self._memory, self._frames, scratch
-        self._at = array_tables.table(*self._parts)
+        cells = [(cell.encoder, cell.hidden, cell.period) for cell in spec.cells]
+        self._table = ArrayTable(
+            step_tables.StepArrays(
+                vectors=vectors,
+                sizes=np.array(sizes, np.int64),
+                dilations=np.array([*spec.dilations, *spec.head_dilations], np.int64),
+                offsets=np.array(spec.offsets, np.int64),
+                cells=np.array(cells, np.int64).reshape(-1, 3),
+                starts=step_tables.BLOCK * (np.cumsum(regions, dtype=np.uintp) - regions),
+                strides=regions,
+                row_frames=np.zeros(step_tables.BLOCK, np.uintp),
+                columns=_columns(spec),
+                memory=self._memory,
+                frames=self._frames,
+                scratch=_aligned((step_tables.BLOCK * int(regions.sum()) + LANES,), np.float32),
+            )
+        )
+        self._vector_bytes, self._rows = vectors.nbytes, self._table.rows
 
     @property
     def weight_bytes(self) -> int:
         """Of everything that a step reads and never writes."""
-        return int(self._matrices.nbytes + self._parts[0].nbytes)
+        return int(self._matrices.nbytes + self._vector_bytes)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
-        kernels.advance(features, slots, self._matrices, self._at, out)
+        kernels.advance(features, slots, self._matrices, self._rows, out)
 
     def reset(self, slots: NDArray[np.int32]) -> None:
         self._memory[slots] = 0.0
@@ -84,8 +103,11 @@ class NumbaEngine(Engine):
         self._memory[slot, : self._ring_floats] = np.frombuffer(data[8:], np.float32)
 
 
-def _regions(spec: NetworkSpec, classes: int) -> list[int]:
-    """Floats that a row needs in every part of the scratch (`kernels.REGIONS`); values may pass their end."""
+def _regions(spec: NetworkSpec, classes: int) -> step_tables.Regions:
+    """Floats that a row needs in every part of the scratch, whole LANES of them.
+
+    Values may pass their end by less than LANES, as do loops over whole LANES: hence the room after some of them.
+    """
     views, n_heads = max(len(spec.views), 1), len(spec.heads)
     heads = n_heads * _padded(spec.head_channels)
     entering = max((spec.entering(cell) for cell in spec.cells), default=0)
@@ -94,15 +116,27 @@ def _regions(spec: NetworkSpec, classes: int) -> list[int]:
     taps = spec.kernel * max(spec.channels, n_heads * spec.head_channels)
     of_classes = n_heads * _padded(classes)
     codes = views * _padded(sum(cell.encoder for cell in spec.cells))
-    # Views lie side by side from row to row, so this one part has no room between rows; neither do codes.
-    sizes = [views * _padded(spec.n_features), _padded(spec.width) + LANES, codes, entering]
-    sizes += [3 * hidden + LANES, 3 * hidden + LANES, hidden + LANES, taps, layer, layer]
-    sizes += [_padded(spec.n_outputs) + heads + LANES, of_classes, of_classes, 2 * hidden + LANES]
-    return [_padded(size) for size in sizes]
+    return step_tables.Regions(
+        # Views lie side by side from row to row, so there is no room between rows; neither is there between codes.
+        scaled=views * _padded(spec.n_features),
+        hidden=_padded(_padded(spec.width) + LANES),
+        codes=codes,
+        entering=_padded(entering),
+        gates_in=_padded(3 * hidden + LANES),
+        gates_back=_padded(3 * hidden + LANES),
+        states=_padded(hidden + LANES),
+        taps=_padded(taps),
+        inner=layer,
+        outer=layer,
+        logits=_padded(_padded(spec.n_outputs) + heads + LANES),
+        probabilities=of_classes,
+        leaving=of_classes,
+        opened=_padded(2 * hidden + LANES),
+    )
 
 
 def _columns(spec: NetworkSpec) -> NDArray[np.uintp]:
-    """How the other views come from the features as they are; see `numba_kernels`."""
+    """How the other views come from the features as they are; see `elementwise.scale_features`."""
     others, wide = spec.views[1:], _padded(spec.n_features)
     columns = [abs(column) - 1 for view in others for column in view]
     turned = [
@@ -111,7 +145,7 @@ def _columns(spec: NetworkSpec) -> NDArray[np.uintp]:
     return np.array([*columns, *turned], np.uintp)
 
 
-def tape(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, NDArray[Any]]:
+def packed_weights(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, NDArray[Any]]:
     """A bundle's vectors and matrices in the order in which a step reads them (`products`)."""
     vectors = [weights[f"scaler.{part}"] for part in ("fill", "shift", "scale", "clip")]
     matrices = []

@@ -4,94 +4,50 @@
 same machine code. Up to BLOCK rows go through a product together, so that weights come from the cache; a cell moves on
 as many rows at once as do not wait for one another. Bits depend on neither: see `products`. A NaN in a feature is
 replaced before it gets anywhere. Few plain arguments: 29 arrays in tuples cost a call 6 µs.
+
+No fastmath: it would let the compiler choose another order of a sum for another number of rows. Everything in the
+scratch is named by its place, since a slice costs as much as a small product. Places are unsigned: a signed index may
+count from the end, which numba then checks at every access.
+
+`_block` and its parts are inlined: a `Step` is handed over by value, which would cost a lone frame a quarter of a
+microsecond.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.compiled import array_tables
-from rtseg.engine.cpu import lanes
+from rtseg.compiled import array_tables, cache_stamps
+from rtseg.compiled.array_tables import TableRows
+from rtseg.engine.cpu import elementwise, lanes, products, step_tables
+from rtseg.engine.cpu.elementwise import enter_cell, relu, scale_features, softmax, update_state
 from rtseg.engine.cpu.lanes import load, store
-from rtseg.engine.cpu.products import At, N, Tape, padded, product
+from rtseg.engine.cpu.products import Cursor, N, Weights, padded, product
+from rtseg.engine.cpu.step_tables import (
+    BLOCK,
+    CELL_SIZE,
+    ENCODER_SIZE,
+    PERIOD,
+    REGION,
+    STEP,
+    Step,
+    open_step,
+    place_of,
+    region_of,
+)
 
 F32 = NDArray[np.float32]
-I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
 
-BLOCK = 24
-"""Rows that go through a product together: what they need lies in the second cache beside one product's weights."""
-HEADER = 9
-REGIONS = 14
-"""Parts of the scratch, each with room for BLOCK rows: scaled features in all views (V * F, each view padded) |
-h (D) | codes (V * E's) | what enters a cell (2E) | gates from it (3R) | gates from the state (3R) | states (R) | taps
-(K * C or H * K * G) | a layer's inner value | and outer value (C or H * G) | logits and what enters the heads (P + H *
-G) | probabilities (H * N classes) | what leaves the heads (H * N) | opened gates (2R)."""
-NOTHING = np.uintp(0)
+NOTHING, ONE, THREE = np.uintp(0), np.uintp(1), np.uintp(3)
 
 
-@njit(cache=True, error_model="numpy")
-def _softmax(s: F32, logits: Any, n: Any, to: Any, room: Any) -> None:
-    """s[logits:] (n,) to probabilities in s[to:], and zeros up to s[to + room]."""
-    top = s[logits]
-    for i in range(n):
-        top = max(top, s[logits + i])
-    for i in range(np.uintp(0), padded(n), N):
-        value = lanes.subtract(load(s, logits + i), lanes.spread(top))
-        store(s, to + i, lanes.exponential(value))
-    total = np.float32(0.0)
-    for i in range(n):
-        total += s[to + i]
-    for i in range(n):
-        s[to + i] /= total
-    for i in range(n, room):
-        s[to + i] = np.float32(0.0)
-
-
-@njit(cache=True, error_model="numpy")
-def _relu(s: F32, at: Any, n: Any) -> None:
-    for i in range(np.uintp(0), padded(n), N):
-        store(s, at + i, lanes.larger(load(s, at + i), lanes.spread(np.float32(0.0))))
-
-
-@njit(cache=True, error_model="numpy")
-def _scale(vectors: F32, features: F32, row: Any, views: Any, columns: NDArray[np.uintp], s: F32, z: Any) -> None:
-    """Raw features[row] (F,) to scaled and clipped ones in s[z:], in every view (V, F), each view padded.
-
-    columns: for each view but the first the column that stands at every place, and last the places, as they lie in
-    s[z:], where a value's sign turns.
-    """
-    n = np.uintp(features.shape[1])
-    wide, first = padded(n), row * n
-    shift = wide
-    scale = shift + shift
-    clip = vectors[scale + shift]
-    low, high = lanes.spread(-clip), lanes.spread(clip)
-    whole = n // N * N
-    for f in range(np.uintp(0), whole, N):
-        value = lanes.known(load(features, first + f), load(vectors, f))
-        value = lanes.multiply(lanes.subtract(value, load(vectors, shift + f)), load(vectors, scale + f))
-        store(s, z + f, lanes.smaller(lanes.larger(value, low), high))
-    for f in range(whole, n):
-        one = features[row, f]
-        if math.isnan(one):
-            one = vectors[f]
-        s[z + f] = min(max((one - vectors[shift + f]) * vectors[scale + f], -clip), clip)
-    at, to = np.uintp(0), z
-    for _ in range(np.uintp(1), max(views, np.uintp(1))):
-        to += wide
-        for f in range(n):
-            s[to + f] = s[z + columns[at + f]]
-        at += n
-    for i in range(at, np.uintp(len(columns))):
-        s[z + columns[i]] = -s[z + columns[i]]
-
-
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def _taps(
     rings: F32,
     at: Any,
@@ -130,10 +86,10 @@ def _taps(
     return at + depth * row
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def _residual(
-    tape: Tape, at: At, s: F32, x: tuple[Any, Any], taps: tuple[Any, Any], y: tuple[Any, Any, Any], shape: Any
-) -> At:
+    weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any], taps: tuple[Any, Any], y: tuple[Any, Any, Any], shape: Any
+) -> Cursor:
     """s[x] += mix(relu(conv(s[taps]))) for some rows of some groups.
 
     x: its beginning and how far rows lie apart; taps likewise; y: two places for inner values, and how far their rows
@@ -142,10 +98,12 @@ def _residual(
     rows, groups, kernel, width = shape
     inner, outer, y_row = y
     wide = padded(width)
-    at = product(tape, at, s, (taps[0], taps[1], kernel * width), (inner, y_row), (rows, groups, kernel * width, width))
+    at = product(
+        weights, at, s, (taps[0], taps[1], kernel * width), (inner, y_row), (rows, groups, kernel * width, width)
+    )
     for row in range(rows):
-        _relu(s, inner + row * y_row, groups * wide)
-    at = product(tape, at, s, (inner, y_row, wide), (outer, y_row), (rows, groups, width, width))
+        relu(s, inner + row * y_row, groups * wide)
+    at = product(weights, at, s, (inner, y_row, wide), (outer, y_row), (rows, groups, width, width))
     for row in range(rows):
         here, there = x[0] + row * x[1], outer + row * y_row
         for i in range(np.uintp(0), groups * wide, N):
@@ -153,141 +111,103 @@ def _residual(
     return at
 
 
-@njit(cache=True, error_model="numpy")
-def _entering(s: F32, codes: Any, step: Any, views: Any, width: Any, to: Any) -> None:
-    """Codes (V, E) of one row, `step` apart, to what enters a cell: their mean and the maximum less it, or the code."""
-    zero = lanes.spread(np.float32(0.0))
-    if views == 0:
-        for e in range(np.uintp(0), width, N):
-            store(s, to + e, lanes.larger(load(s, codes + e), zero))
-        return
-    share = lanes.spread(np.float32(1.0 / views))
-    # Ends of the loops write past their part: first the mean, then what comes behind it.
-    for e in range(np.uintp(0), width, N):
-        mean = lanes.multiply(lanes.larger(load(s, codes + e), zero), share)
-        for v in range(np.uintp(1), views):
-            value = lanes.larger(load(s, codes + v * step + e), zero)
-            mean = lanes.add(mean, lanes.multiply(value, share))
-        store(s, to + e, mean)
-    for e in range(np.uintp(0), width, N):
-        top = lanes.larger(load(s, codes + e), zero)
-        for v in range(np.uintp(1), views):
-            top = lanes.larger(load(s, codes + v * step + e), top)
-        store(s, to + width + e, lanes.subtract(top, load(s, to + e)))
-
-
-@njit(cache=True, error_model="numpy")
-def _gates(s: F32, given: Any, kept: Any, opened: Any, state: Any, n: Any) -> None:
-    """s[state:] (R,), what a cell was a period ago, to what it is now; gates (3R,) in the order reset, update, new.
-
-    opened: room for two gates. In two passes, for each keeps a processor's pipes fuller than both at once.
-    """
-    both = n + n
-    for i in range(np.uintp(0), both, N):
-        store(s, opened + i, lanes.sigmoid(lanes.add(load(s, given + i), load(s, kept + i))))
-    for i in range(np.uintp(0), n, N):
-        new = lanes.tanh(lanes.muladd(load(s, opened + i), load(s, kept + both + i), load(s, given + both + i)))
-        before = load(s, state + i)
-        store(s, state + i, lanes.muladd(load(s, opened + n + i), lanes.subtract(before, new), new))
-
-
-@njit(cache=True, error_model="numpy")
-def advance(features: F32, slots: NDArray[np.int32], matrices: NDArray[Any], at: NDArray[np.int64], out: F32) -> None:
-    """features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
-
-    matrices: the tape's. at: where lie (`array_tables`) the tape's vectors; sizes; places; columns; memory; frames;
-    scratch. sizes: C, G, K, L, R, H, Q cells, V views, N classes of the largest head, L + R dilations, H + 1 offsets of
-    the heads' outputs, and Q times (encoder, hidden, period). places: where each of the scratch's REGIONS begins, how
-    far its rows lie apart, and room for the rows' frame numbers. columns: see `_scale`. memory: (S, floats), a slot's
-    rings: per trunk layer (depth, C), per head layer (depth, H * G), per cell (period, hidden). frames: (S,) frames
-    since a slot's reset. scratch: see REGIONS; nothing in it outlives a block. Everything in it is named by its place:
-    a slice would cost as much as a small product.
-    """
-    tape = array_tables.floats(at, 0), matrices
-    plan = array_tables.int64s(at, 1), array_tables.uintps_2d(at, 2), array_tables.uintps(at, 3)
-    memory, frames, s = array_tables.floats_2d(at, 4), array_tables.int64s(at, 5), array_tables.floats(at, 6)
-    for start in range(0, len(slots), BLOCK):
-        stop = min(start + BLOCK, len(slots))
-        _block(features[start:stop], slots[start:stop], tape, plan, memory, frames, s, out[start:stop])
-
-
-@njit(cache=True, error_model="numpy")
-def _block(
-    features: F32, slots: NDArray[np.int32], tape: Tape, plan: Any, memory: F32, frames: I64, s: F32, out: F32
-) -> None:
-    """Up to BLOCK rows; see `advance`."""
-    sizes, places, columns = plan
-    channels, width, kernel = np.uintp(sizes[0]), np.uintp(sizes[1]), np.uintp(sizes[2])
-    n_layers, n_head_layers, n_heads = sizes[3], sizes[4], np.uintp(sizes[5])
-    n_cells, n_views, classes = sizes[6], np.uintp(sizes[7]), np.uintp(sizes[8])
-    dilations = sizes[HEADER:]
-    offsets = dilations[n_layers + n_head_layers :][: sizes[5] + 1]
-    cells = dilations[n_layers + n_head_layers + sizes[5] + 1 :]
+@njit(cache=False, error_model="numpy", inline="always")
+def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) -> None:
+    """Up to BLOCK rows; see `advance`. Weights lie in the order in which they are read here, so a cursor finds them."""
+    sizes, s = step.sizes, step.scratch
     rows, n_features, n_outputs = np.uintp(len(slots)), np.uintp(features.shape[1]), np.uintp(out.shape[1])
-    one = np.uintp(1)
-    place, step = places[0], places[1]
-    frame = places[2]
     for row in range(rows):
-        frame[row] = np.uintp(frames[slots[row]])
-        frames[slots[row]] += 1
-        _scale(tape[0], features, row, n_views, columns, s, place[0] + row * step[0])
-    wide = padded(n_features)
-    at = (np.uintp(3) * wide + N, np.uintp(0))
-    h, h_row = place[1], step[1]
-    y = place[8], place[9], step[8]
-    ring = np.uintp(0)
-    if channels > 0:
-        shape = rows, one, n_features, channels
-        at = product(tape, at, s, (place[0], step[0], NOTHING), (h, h_row), shape)
-        for layer in range(n_layers):
-            dilation = np.uintp(dilations[layer])
-            end = ring
-            for row in range(rows):
-                end = _taps(
-                    *(memory[slots[row]], ring, frame[row], kernel, dilation, (one, channels)),
-                    *(s, h + row * h_row, NOTHING, place[7] + row * step[7]),
-                )
-            at = _residual(tape, at, s, (h, h_row), (place[7], step[7]), y, (rows, one, kernel, channels))
-            ring = end
+        step.row_frames[row] = np.uintp(step.frames[slots[row]])
+        # Counted here already: a slot that comes again in this block is a frame further.
+        step.frames[slots[row]] += 1
+        scale_features(weights[0], features, row, sizes.n_views, step.columns, s, place_of(step, REGION.scaled, row))
+    at = (THREE * padded(n_features) + N, NOTHING)  # past fill, shift, scale and clip
+    ring = NOTHING
+    if sizes.channels > NOTHING:
+        at, ring = _trunk(weights, at, step, slots, n_features)
     heads_ring = ring
-    for layer in range(n_head_layers):
-        ring += ((kernel - one) * np.uintp(dilations[n_layers + layer]) + one) * n_heads * width
-    hidden = channels
-    if n_cells > 0:
-        codes = np.uintp(0)
-        for cell in range(n_cells):
-            codes += np.uintp(cells[3 * cell])
-        shape = rows * max(n_views, one), one, n_features, codes
-        at = product(tape, at, s, (place[0], wide, NOTHING), (place[2], padded(codes)), shape)
-        code = place[2]
-        for cell in range(n_cells):
-            encoder, size, period = np.uintp(cells[3 * cell]), np.uintp(cells[3 * cell + 1]), cells[3 * cell + 2]
-            for row in range(rows):
-                _entering(s, code + row * step[2], padded(codes), n_views, encoder, place[3] + row * step[3])
-            entering = encoder if n_views == NOTHING else encoder + encoder
-            shape = rows, one, entering, np.uintp(3) * size
-            at = product(tape, at, s, (place[3], step[3], NOTHING), (place[4], step[4]), shape)
-            at = _recur(tape, at, s, (place, step), slots, frame, memory, (ring, h + hidden, size, period))
-            ring += np.uintp(period) * size
-            hidden += size
-            code += encoder
-    first = padded(n_outputs) + n_heads * padded(width)
-    at = product(tape, at, s, (h, h_row, NOTHING), (place[10], step[10]), (rows, one, hidden, first))
-    if width > 0:
-        shape = n_heads, width, kernel, classes
-        layers = dilations[n_layers : n_layers + n_head_layers]
-        at = _refine(tape, at, s, (place, step), slots, frame, memory, (heads_ring, shape, layers, offsets))
-    _answer(tape[0], at[0], s, (place, step), offsets, (width > 0, classes), out)
+    for layer in range(sizes.n_head_layers):
+        dilation = np.uintp(step.dilations[sizes.n_layers + layer])
+        ring += ((sizes.kernel - ONE) * dilation + ONE) * sizes.n_heads * sizes.head_channels
+    hidden = sizes.channels
+    if sizes.n_cells > 0:
+        at, hidden = _cells(weights, at, step, slots, (n_features, ring))
+    # One product for all heads: what is a head's is next to one another in its outputs.
+    first = padded(n_outputs) + sizes.n_heads * padded(sizes.head_channels)
+    x = step.starts[REGION.hidden], step.strides[REGION.hidden], NOTHING
+    at = product(weights, at, s, x, region_of(step, REGION.logits), (rows, ONE, hidden, first))
+    if sizes.head_channels > NOTHING:
+        at = _refine(weights, at, step, slots, heads_ring)
+    _answer(weights[0], at[0], step, out)
 
 
-@njit(cache=True, error_model="numpy")
-def _recur(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], frame: Any, memory: F32, cell: Any) -> At:
+@njit(cache=False, error_model="numpy", inline="always")
+def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any) -> tuple[Cursor, Any]:
+    """The convolutions of all rows of a block, layer by layer; where the weights go on, and where the rings do."""
+    sizes, s, memory = step.sizes, step.scratch, step.memory
+    rows, channels = np.uintp(len(slots)), sizes.channels
+    h, taps = region_of(step, REGION.hidden), region_of(step, REGION.taps)
+    y = step.starts[REGION.inner], step.starts[REGION.outer], step.strides[REGION.inner]
+    x = step.starts[REGION.scaled], step.strides[REGION.scaled], NOTHING
+    at = product(weights, at, s, x, h, (rows, ONE, n_features, channels))
+    ring = NOTHING
+    for layer in range(sizes.n_layers):
+        dilation, end = np.uintp(step.dilations[layer]), ring
+        # Row by row and in order, for a row may be the next frame of the slot of the one before it.
+        for row in range(rows):
+            end = _taps(
+                *(memory[slots[row]], ring, step.row_frames[row], sizes.kernel, dilation, (ONE, channels)),
+                *(s, h[0] + row * h[1], NOTHING, taps[0] + row * taps[1]),
+            )
+        at = _residual(weights, at, s, h, taps, y, (rows, ONE, sizes.kernel, channels))
+        ring = end
+    return at, ring
+
+
+@njit(cache=False, error_model="numpy", inline="always")
+def _cells(
+    weights: Weights, at: Cursor, step: Step, slots: I32, features_and_ring: tuple[Any, Any]
+) -> tuple[Cursor, Any]:
+    """The recurrent cells of all rows of a block; where the weights go on, and how many hidden values there are."""
+    n_features, ring = features_and_ring
+    sizes, s, cells = step.sizes, step.scratch, step.cells
+    rows, n_views, hidden = np.uintp(len(slots)), sizes.n_views, sizes.channels
+    n_codes = NOTHING
+    for cell in range(sizes.n_cells):
+        n_codes += np.uintp(cells[cell, ENCODER_SIZE])
+    code, h = step.starts[REGION.codes], step.starts[REGION.hidden]
+    # All cells' encoders at once, and every view as a row of its own.
+    shape = rows * max(n_views, ONE), ONE, n_features, n_codes
+    x = step.starts[REGION.scaled], padded(n_features), NOTHING
+    at = product(weights, at, s, x, (code, padded(n_codes)), shape)
+    x = step.starts[REGION.entering], step.strides[REGION.entering], NOTHING
+    for cell in range(sizes.n_cells):
+        encoder, size, period = (
+            np.uintp(cells[cell, ENCODER_SIZE]),
+            np.uintp(cells[cell, CELL_SIZE]),
+            cells[cell, PERIOD],
+        )
+        for row in range(rows):
+            codes = code + row * step.strides[REGION.codes]
+            enter_cell(s, codes, padded(n_codes), n_views, encoder, place_of(step, REGION.entering, row))
+        n_in = encoder if n_views == NOTHING else encoder + encoder
+        at = product(weights, at, s, x, region_of(step, REGION.gates_in), (rows, ONE, n_in, THREE * size))
+        at = _recur(weights, at, step, slots, (ring, h + hidden, size, period))
+        ring += np.uintp(period) * size
+        hidden += size
+        code += encoder
+    return at, hidden
+
+
+@njit(cache=False, error_model="numpy")
+def _recur(weights: Weights, at: Cursor, step: Step, slots: I32, cell: Any) -> Cursor:
     """One cell for all rows of a block, in waves: a row waits for the row of its slot that came a period before.
 
     cell: where its ring and its part of h begin, its size and its period.
     """
-    place, step = room
     ring, h, size, period = cell
+    s, memory, frame = step.scratch, step.memory, step.row_frames
+    h_stride = step.strides[REGION.hidden]
     rows, begin, after = len(slots), 0, at
     while begin < rows:
         end = begin
@@ -300,18 +220,20 @@ def _recur(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], fram
             end += 1
         for row in range(begin, end):
             slot, phase = slots[row], ring + frame[row] % np.uintp(period) * size
-            state = place[6] + np.uintp(row) * step[6]
+            state = place_of(step, REGION.states, np.uintp(row))
             for i in range(size):
                 s[state + i] = memory[slot, phase + i]
         first = np.uintp(begin)
-        shape = np.uintp(end - begin), np.uintp(1), size, np.uintp(3) * size
-        x = place[6] + first * step[6], step[6], NOTHING
-        after = product(tape, at, s, x, (place[5] + first * step[5], step[5]), shape)
+        shape = np.uintp(end - begin), ONE, size, THREE * size
+        x = place_of(step, REGION.states, first), step.strides[REGION.states], NOTHING
+        y = place_of(step, REGION.gates_back, first), step.strides[REGION.gates_back]
+        # Every wave reads the same weights, so `at` stays and the last wave's cursor is given back.
+        after = product(weights, at, s, x, y, shape)
         for row in range(begin, end):
             n = np.uintp(row)
-            state, to = place[6] + n * step[6], h + n * step[1]
-            opened = place[13] + n * step[13]
-            _gates(s, place[4] + n * step[4], place[5] + n * step[5], opened, state, size)
+            state, to = place_of(step, REGION.states, n), h + n * h_stride
+            gates_in, gates_back = place_of(step, REGION.gates_in, n), place_of(step, REGION.gates_back, n)
+            update_state(s, gates_in, gates_back, place_of(step, REGION.opened, n), state, size)
             slot, phase = slots[row], ring + frame[row] % np.uintp(period) * size
             for i in range(size):
                 memory[slot, phase + i] = s[state + i]
@@ -321,58 +243,81 @@ def _recur(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], fram
     return after
 
 
-@njit(cache=True, error_model="numpy")
-def _refine(tape: Tape, at: At, s: F32, room: Any, slots: NDArray[np.int32], frame: Any, memory: F32, heads: Any) -> At:
-    """All refinement heads together; what leaves them into the last region.
-
-    heads: where their rings begin, (H, G, K, N), their dilations, and the offsets of their outputs.
-    """
-    place, step = room
-    ring, (n_heads, width, kernel, classes), dilations, offsets = heads
+@njit(cache=False, error_model="numpy")
+def _refine(weights: Weights, at: Cursor, step: Step, slots: I32, ring: Any) -> Cursor:
+    """All refinement heads, every product for all of them at once. ring: where theirs begin."""
+    sizes, s, offsets, memory = step.sizes, step.scratch, step.offsets, step.memory
+    n_heads, width, kernel, classes = sizes.n_heads, sizes.head_channels, sizes.kernel, sizes.max_classes
     rows, wide, room_n = np.uintp(len(slots)), padded(width), padded(classes)
-    entered = place[10] + padded(np.uintp(offsets[n_heads]))
+    logits, probabilities = region_of(step, REGION.logits), region_of(step, REGION.probabilities)
+    inner, taps = region_of(step, REGION.inner), region_of(step, REGION.taps)
+    y = inner[0], step.starts[REGION.outer], inner[1]
+    entered = logits[0] + padded(np.uintp(offsets[n_heads]))
     for row in range(rows):
         for head in range(n_heads):
             lo = np.uintp(offsets[head])
-            n = np.uintp(offsets[head + np.uintp(1)]) - lo
-            _softmax(s, place[10] + row * step[10] + lo, n, place[11] + row * step[11] + head * room_n, room_n)
+            n = np.uintp(offsets[head + ONE]) - lo
+            to = probabilities[0] + row * probabilities[1] + head * room_n
+            softmax(s, logits[0] + row * logits[1] + lo, n, to, room_n)
     shape = rows, n_heads, classes, width
-    at = product(tape, at, s, (place[11], step[11], room_n), (place[8], step[8]), shape)
+    at = product(weights, at, s, (probabilities[0], probabilities[1], room_n), inner, shape)
     for row in range(rows):
-        here, there = entered + row * step[10], place[8] + row * step[8]
+        here, there = entered + row * logits[1], inner[0] + row * inner[1]
         for i in range(np.uintp(0), n_heads * wide, N):
             store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
-    for layer in range(len(dilations)):
-        end = ring
+    for layer in range(sizes.n_head_layers):
+        dilation, end = np.uintp(step.dilations[sizes.n_layers + layer]), ring
         for row in range(rows):
             end = _taps(
-                *(memory[slots[row]], ring, frame[row], kernel, np.uintp(dilations[layer]), (n_heads, width)),
-                *(s, entered + row * step[10], wide, place[7] + row * step[7]),
+                *(memory[slots[row]], ring, step.row_frames[row], kernel, dilation, (n_heads, width)),
+                *(s, entered + row * logits[1], wide, taps[0] + row * taps[1]),
             )
-        y = place[8], place[9], step[8]
-        at = _residual(tape, at, s, (entered, step[10]), (place[7], step[7]), y, (rows, n_heads, kernel, width))
+        at = _residual(weights, at, s, (entered, logits[1]), taps, y, (rows, n_heads, kernel, width))
         ring = end
     shape = rows, n_heads, width, classes
-    return product(tape, at, s, (entered, step[10], wide), (place[12], step[12]), shape)
+    return product(weights, at, s, (entered, logits[1], wide), region_of(step, REGION.leaving), shape)
 
 
-@njit(cache=True, error_model="numpy")
-def _answer(vectors: F32, at: Any, s: F32, room: Any, offsets: I64, refined: tuple[Any, Any], out: F32) -> None:
-    """Calibrated probabilities of all heads of all rows; refined: whether, and N."""
-    place, step = room
-    n_outputs, classes = np.uintp(out.shape[1]), padded(refined[1])
+@njit(cache=False, error_model="numpy", inline="always")
+def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
+    """Calibrated probabilities of all heads of all rows: logits, with what refinement adds, scaled and shifted."""
+    s, offsets, is_refined = step.scratch, step.offsets, step.sizes.head_channels > NOTHING
+    n_outputs, classes = np.uintp(out.shape[1]), padded(step.sizes.max_classes)
     shift = at + padded(n_outputs)
     for n in range(len(out)):
         row = np.uintp(n)
-        logits = place[10] + row * step[10]
+        logits = place_of(step, REGION.logits, row)
         for head in range(len(offsets) - 1):
             lo, hi = np.uintp(offsets[head]), np.uintp(offsets[head + 1])
             for c in range(lo, hi):
                 value = s[logits + c]
-                if refined[0]:
-                    value += s[place[12] + row * step[12] + np.uintp(head) * classes + c - lo]
+                if is_refined:
+                    value += s[place_of(step, REGION.leaving, row) + np.uintp(head) * classes + c - lo]
                 s[logits + c] = value * vectors[at + c] + vectors[shift + c]
-            to = place[11] + row * step[11] + np.uintp(head) * classes
-            _softmax(s, logits + lo, hi - lo, to, hi - lo)
+            to = place_of(step, REGION.probabilities, row) + np.uintp(head) * classes
+            softmax(s, logits + lo, hi - lo, to, hi - lo)
             for c in range(lo, hi):
                 out[n, c] = s[to + c - lo]
+
+
+def _compiled(stamp: int) -> Callable[[F32, I32, NDArray[Any], TableRows, F32], None]:
+    """`advance`. stamp: of the files of what is compiled into it beside this one (`cache_stamps`)."""
+
+    @njit(cache=True, error_model="numpy")
+    def advance(features: F32, slots: I32, matrices: NDArray[Any], rows: TableRows, out: F32) -> None:
+        _ = stamp
+        weights, step = (array_tables.float32s(rows, STEP.vectors), matrices), open_step(rows)
+        for start in range(0, len(slots), BLOCK):
+            stop = min(start + BLOCK, len(slots))
+            _block(features[start:stop], slots[start:stop], weights, step, out[start:stop])
+
+    compiled: Callable[[F32, I32, NDArray[Any], TableRows, F32], None] = advance
+    return compiled
+
+
+advance = _compiled(cache_stamps.source_stamp(array_tables, lanes, products, elementwise, step_tables))
+"""features (N, F) raw, slots (N,) -> out (N, P) probabilities; the slots' memory and frame counts move on in place.
+
+matrices: of the weights, float32 or float16 as uint16: its type is what numba compiles for, so it is an argument. rows:
+of the table of a `StepArrays`.
+"""

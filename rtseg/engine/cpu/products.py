@@ -4,9 +4,10 @@ Every output is summed over its inputs in their order, beginning with its bias, 
 do not depend on the rows beside it, and rows may be computed twice: where they do not divide by a block's size, the
 last block begins earlier.
 
-On the tape's two arrays a product has, per group, biases padded to whole LANES; and per group and LANES of outputs a
-panel (inputs, LANES). The blocks below are written out, one a shape, so that every sum stays in
-a register. Groups are products of the same shape with weights and inputs of their own (the heads' layers).
+Of the weights' two arrays a product has, per group, biases padded to whole LANES; and per group and LANES of outputs a
+panel (inputs, LANES). The blocks below are written out, one a shape, so that every sum stays in a register: as a loop
+over rows they would go through memory. Groups are products of the same shape with weights and inputs of their own (the
+heads' layers).
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from numpy.typing import NDArray
 from rtseg.engine.cpu.lanes import LANES, load, muladd, spread, store
 
 F32 = NDArray[np.float32]
-Tape = tuple[F32, NDArray[Any]]
-"""Vectors (float32); matrices (float32, or float16 as uint16)."""
-At = tuple[Any, Any]
-"""Where one is on the tape: in the vectors, in the matrices."""
+Weights = tuple[F32, NDArray[Any]]
+"""Vectors (float32); matrices (float32, or float16 as uint16). Both flat, in the order in which a step reads them."""
+Cursor = tuple[Any, Any]
+"""Where the next product's weights begin: in the vectors, in the matrices."""
 N = np.uintp(LANES)
 ROWS = np.uintp(6)
 """Rows of a block: 12 sums of 8 lanes fill AVX2's 16 registers, beside a panel's row and one input."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=False, error_model="numpy")
 def padded(n: Any) -> Any:
     """n floats, rounded up to whole LANES. Places are unsigned throughout: a signed index may count from the end."""
     return (np.uintp(n) + N - np.uintp(1)) // N * N
 
 
-@njit(cache=True, error_model="numpy")
-def product(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], shape: Any) -> At:
-    """s[y] = s[x] @ weight + bias for some rows; where the tape goes on.
+@njit(cache=False, error_model="numpy")
+def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], shape: Any) -> Cursor:
+    """s[y] = s[x] @ weight + bias for some rows; where the weights go on.
 
     x: where the first row begins, how far the rows and how far the groups lie apart. y: where the first row goes, how
     far the rows lie apart; a group's outputs take whole LANES there. shape: rows, groups, inputs, outputs. x and y
@@ -53,12 +54,12 @@ def product(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
     for group in range(repeats):
         here = bias + group * wide, panel + group * wide * n_in
         inputs = x[0] + group * x[2], x[1], x_step
-        _panels(tape, here, s, inputs, (y[0] + group * wide, y[1]), (rows, panels, n_in))
+        _panels(weights, here, s, inputs, (y[0] + group * wide, y[1]), (rows, panels, n_in))
     return bias + groups * wide, panel + groups * wide * n_in
 
 
-@njit(cache=True, error_model="numpy")
-def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], shape: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _panels(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], shape: Any) -> None:
     """Some panels of one product; x: as in `product`, its last the inputs' distance from panel to panel."""
     rows, panels, n_in = shape
     bias, panel = at
@@ -71,7 +72,7 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
             if rows == one and panels >= four and x_step == np.uintp(0):
                 p = min(p, panels - four)
                 here = bias + p * N, panel + p * N * n_in
-                _one_by_four(tape, here, s, x0, y0 + p * N, n_in)
+                _one_by_four(weights, here, s, x0, y0 + p * N, n_in)
                 p += four
                 continue
             here = bias + p * N, panel + p * N * n_in
@@ -80,7 +81,7 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
                 if rows > one:
                     row = min(row, rows - two)
                     _two_by_two(
-                        tape,
+                        weights,
                         here,
                         s,
                         (x0 + row * x_row + p * x_step, x_row, x_step),
@@ -89,7 +90,7 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
                     )
                     row += two
                 else:
-                    _one_by_two(tape, here, s, (x0 + p * x_step, x_step), y0 + p * N, n_in)
+                    _one_by_two(weights, here, s, (x0 + p * x_step, x_step), y0 + p * N, n_in)
                     row += one
             p += two
             continue
@@ -99,22 +100,22 @@ def _panels(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, A
             left = rows - row  # seven and eight rows are two blocks of four, the rest as many of six as there can be
             if rows >= ROWS and left > four and left != ROWS + one and left != four + four:
                 row = min(row, rows - ROWS)
-                _six(tape, here, s, (x0 + row * x_row + p * x_step, x_row), (y0 + row * y_row + p * N, y_row), n_in)
+                _six(weights, here, s, (x0 + row * x_row + p * x_step, x_row), (y0 + row * y_row + p * N, y_row), n_in)
                 row += ROWS
             elif rows >= four:
                 row = min(row, rows - four)
-                _four(tape, here, s, (x0 + row * x_row + p * x_step, x_row), (y0 + row * y_row + p * N, y_row), n_in)
+                _four(weights, here, s, (x0 + row * x_row + p * x_step, x_row), (y0 + row * y_row + p * N, y_row), n_in)
                 row += four
             else:
-                _one(tape, here, s, x0 + row * x_row + p * x_step, y0 + row * y_row + p * N, n_in)
+                _one(weights, here, s, x0 + row * x_row + p * x_step, y0 + row * y_row + p * N, n_in)
                 row += one
         p += one
 
 
-@njit(cache=True, error_model="numpy")
-def _six(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _six(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
     """Six rows, one panel."""
-    vectors, matrices = tape
+    vectors, matrices = weights
     b = load(vectors, at[0])
     a0 = a1 = a2 = a3 = a4 = a5 = b
     x0, row = x
@@ -140,10 +141,10 @@ def _six(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_i
     store(s, to + row * np.uintp(5), a5)
 
 
-@njit(cache=True, error_model="numpy")
-def _four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _four(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
     """Four rows, one panel."""
-    vectors, matrices = tape
+    vectors, matrices = weights
     b = load(vectors, at[0])
     a0 = a1 = a2 = a3 = b
     x0, row = x
@@ -163,10 +164,10 @@ def _four(tape: Tape, at: At, s: F32, x: tuple[Any, Any], y: tuple[Any, Any], n_
     store(s, to + row * np.uintp(3), a3)
 
 
-@njit(cache=True, error_model="numpy")
-def _two_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _two_by_two(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], n_in: Any) -> None:
     """Two rows, two panels."""
-    vectors, matrices = tape
+    vectors, matrices = weights
     x00, row, step = x
     x10 = x00 + row
     x01, x11 = x00 + step, x10 + step
@@ -187,10 +188,10 @@ def _two_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any, Any], y: tuple[An
     store(s, to + row + N, a11)
 
 
-@njit(cache=True, error_model="numpy")
-def _one_by_four(tape: Tape, at: At, s: F32, x: Any, to: Any, n_in: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _one_by_four(weights: Weights, at: Cursor, s: F32, x: Any, to: Any, n_in: Any) -> None:
     """One row, four panels that have it in common."""
-    vectors, matrices = tape
+    vectors, matrices = weights
     bias, panel = at
     size = N * n_in
     a0 = load(vectors, bias)
@@ -210,10 +211,10 @@ def _one_by_four(tape: Tape, at: At, s: F32, x: Any, to: Any, n_in: Any) -> None
     store(s, to + N + N + N, a3)
 
 
-@njit(cache=True, error_model="numpy")
-def _one_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _one_by_two(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any], to: Any, n_in: Any) -> None:
     """One row, two panels."""
-    vectors, matrices = tape
+    vectors, matrices = weights
     panel0 = at[1]
     panel1 = panel0 + N * n_in
     x0, step = x
@@ -226,10 +227,10 @@ def _one_by_two(tape: Tape, at: At, s: F32, x: tuple[Any, Any], to: Any, n_in: A
     store(s, to + N, a1)
 
 
-@njit(cache=True, error_model="numpy")
-def _one(tape: Tape, at: At, s: F32, x: Any, to: Any, n_in: Any) -> None:
+@njit(cache=False, error_model="numpy")
+def _one(weights: Weights, at: Cursor, s: F32, x: Any, to: Any, n_in: Any) -> None:
     """One row, one panel."""
-    vectors, matrices = tape
+    vectors, matrices = weights
     a = load(vectors, at[0])
     for i in range(n_in):
         a = muladd(load(matrices, at[1] + i * N), spread(s[x + i]), a)

@@ -21,7 +21,7 @@ import msgpack
 from rtseg.errors import ServeError
 
 if TYPE_CHECKING:  # the process that reads a status needs no model
-    from rtseg.inference.session import Counters
+    from rtseg.inference.gap_rule import Counters
 
 SIZE_BYTES = 1 << 20
 """Of one buffer; a daemon with thousands of streams fits."""

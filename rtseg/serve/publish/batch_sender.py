@@ -17,12 +17,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rtseg.compiled import array_tables, cache_stamps, libzmq
+from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
 from rtseg.compiled.libzmq import CLOCK, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
 from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire import prediction_packer
-from rtseg.wire.prediction_packer import MOST_PREFIX_BYTES, pack
+from rtseg.wire.prediction_packer import MAX_PREFIX_BYTES, pack_prediction
 
 ROWS = 256
 """Predictions that are collected at most."""
@@ -31,7 +32,24 @@ _ROW_FIELDS = struct.Struct("=9q")
 _AT, _BYTES, _PUBLISHED_NS, _SENT, _TOOK_NS = range(5)
 _SENT_WORDS = 5
 LATE = int(Quality.LATE)
-_STAMP = cache_stamps.of(libzmq, prediction_packer, array_tables)
+_STAMP = cache_stamps.source_stamp(libzmq, prediction_packer, array_tables)
+
+
+class SenderArrays(NamedTuple):
+    """What the compiled call works with.
+
+    functions: libzmq's. rows: of the answers to send, see _ROW. sent: what became of them, see _SENT. out: room for
+    packed answers. time: for the clock.
+    """
+
+    functions: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    sent: NDArray[np.int64]
+    out: NDArray[np.uint8]
+    time: NDArray[np.int64]
+
+
+_ARRAYS = field_indices(*SenderArrays._fields)
 
 
 class SentPrediction(NamedTuple):
@@ -101,11 +119,11 @@ class BatchSender:
         return packed, took, late
 
     def _send(self, start: int, stop: int, answers: PredictionBatch, model: ServedModel) -> tuple[int, int, bool]:
-        self._make_room((stop - start) * (model.packing.most + MOST_PREFIX_BYTES))
+        self._make_room((stop - start) * (model.packing.max_bytes + MAX_PREFIX_BYTES))
         n_late, used, all_sent = _dispatch(
             self._handle,
-            self._table,
-            model.packing.parts,
+            self._table.rows,
+            model.packing.table.rows,
             *(answers.probs, answers.labels, answers.events, answers.unsure),
             *(start, stop, model.late_ns, time.monotonic_ns()),
         )
@@ -115,7 +133,7 @@ class BatchSender:
         """Make room for packed predictions; never less than before, so that a busy daemon soon allocates no more."""
         if n_bytes > len(getattr(self, "_out", b"")):
             self._out = np.empty(n_bytes, np.uint8)
-            self._table = array_tables.table(self._functions, self._rows, self._sent, self._out, self._time)
+            self._table = ArrayTable(SenderArrays(self._functions, self._rows, self._sent, self._out, self._time))
 
 
 def _compiled(stamp: int) -> Callable[..., Any]:
@@ -124,8 +142,8 @@ def _compiled(stamp: int) -> Callable[..., Any]:
     @njit(cache=True)
     def dispatch(
         socket: int,
-        at: array_tables.Table,
-        parts: array_tables.Table,
+        arrays: TableRows,
+        pieces: TableRows,
         probs: NDArray[np.float32],
         labels: NDArray[np.int16],
         events: NDArray[np.bool_],
@@ -137,15 +155,17 @@ def _compiled(stamp: int) -> Callable[..., Any]:
     ) -> tuple[int, int, bool]:
         """(how many are late, bytes packed, whether all that is wanted was sent) of the rows from start to stop."""
         _ = stamp
-        functions, rows, sent = array_tables.int64s(at, 0), array_tables.int64s_2d(at, 1), array_tables.int64s_2d(at, 2)
-        out, time = array_tables.uint8s(at, 3), array_tables.int64s(at, 4)
+        functions, time = array_tables.int64s(arrays, _ARRAYS.functions), array_tables.int64s(arrays, _ARRAYS.time)
+        rows, sent = array_tables.int64s_2d(arrays, _ARRAYS.rows), array_tables.int64s_2d(arrays, _ARRAYS.sent)
+        out = array_tables.uint8s(arrays, _ARRAYS.out)
+        out_at, time_at = arrays[_ARRAYS.out, 0], arrays[_ARRAYS.time, 0]
         late, used, sending = 0, 0, socket != 0
         all_sent = True
         for i in range(start, stop):
             row = rows[i]
             if socket:
                 # Each prediction's own time of publishing; without compiled sending, all carry the time of the call.
-                call(functions[CLOCK], MONOTONIC, at[4, 0], 0, 0)
+                call(functions[CLOCK], MONOTONIC, time_at, 0, 0)
                 now_ns = time[0] * 1_000_000_000 + time[1]
             quality = row[_QUALITY]
             sent[i, _TOOK_NS] = now_ns - row[_RECEIVED_NS]
@@ -155,7 +175,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
             n = row[_ROW]
             prefix = array_tables.uint8s_at(row[_PREFIX], row[_PREFIX_BYTES])
             times = row[_SEQ], row[_SOURCE_NS], row[_RECEIVED_NS], now_ns
-            end = pack(out, used, prefix, parts, times, probs[n], labels[n], events[n], unsure[n], quality)
+            end = pack_prediction(out, used, prefix, pieces, times, probs[n], labels[n], events[n], unsure[n], quality)
             sent[i, _AT], sent[i, _BYTES], sent[i, _PUBLISHED_NS] = used, end - used, now_ns
             sent[i, _SENT] = not row[_WANTED]
             if row[_WANTED] and sending:
@@ -166,7 +186,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
                 sending = bool(np.int32(call(functions[SEND], socket, topic, row[_TOPIC_BYTES], flags)) >= 0)
                 if sending:
                     # The second part of a message whose first one was taken never finds a full queue.
-                    call(functions[SEND], socket, at[3, 0] + used, end - used, 0)
+                    call(functions[SEND], socket, out_at + used, end - used, 0)
                     sent[i, _SENT] = True
             if not sent[i, _SENT]:
                 all_sent = False

@@ -7,7 +7,7 @@ import numpy as np
 from rtseg.frames.frame import checked_frame
 from rtseg.inference.classifier import Classifier
 from rtseg.wire.messages import Served
-from rtseg.wire.prediction_packer import Packing
+from rtseg.wire.prediction_packer import PredictionPacker
 
 
 class ServedModel:
@@ -35,7 +35,7 @@ class ServedModel:
         for name, classes in self.served.heads.items():
             self.heads.append((name, classes, slice(4 * start, 4 * (start + len(classes)))))
             start += len(classes)
-        self.packing = Packing(self.heads, bundle.hash)
+        self.packing = PredictionPacker(self.heads, bundle.hash)
 
     def warm_up(self) -> None:
         """Compile everything that a frame's way needs, on a stream of its own."""

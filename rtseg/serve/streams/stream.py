@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.compiled.array_tables import address
+from rtseg.compiled.array_tables import address_of
 from rtseg.errors import FrameError, ServeError
 from rtseg.frames.frame import Frame, own_frame
 from rtseg.frames.skeleton import Skeleton
@@ -73,8 +73,8 @@ class Stream:
     def set_model(self, model: ServedModel) -> None:
         """Let this model answer it from the next frame on."""
         self.model, self.lookahead_frames = model, model.bundle.lookahead_frames
-        self.prefix = model.packing.prefix(self.name)
-        self.prefix_at = address(self.prefix)
+        self.prefix = model.packing.stream_prefix(self.name)
+        self.prefix_at = address_of(self.prefix)
 
     def to_frame(self, message: FrameMessage) -> Frame:
         """The validated frame in a message. Raises FrameError for wrong sizes and whatever `own_frame` refuses."""

@@ -49,7 +49,7 @@ INNER = {
         *("calms21", "calms21_counts", "heads", "open", "sources", "dataset"),
     ),
     "serve": (
-        *("access", "timing", "streams", "recording", "publish", "monitoring", "workers", "loop"),
+        *("timing", "access", "streams", "recording", "publish", "monitoring", "workers", "loop"),
         *("daemon", "worker", "front"),
     ),
 }

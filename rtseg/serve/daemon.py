@@ -137,12 +137,15 @@ class Daemon:
         """Compile everything that a frame passes, and ask the system for what the loop is to have."""
         model = self._streams.model
         model.warm_up()
+        # A frame of the daemon's own passes, and so compiles, all that the model's warm-up does not: receiving, packing
+        # and sending. Clients can connect already, and what they send waits in the socket.
         warmer = CacheWarmer(model, self._settings, self._context)
         warmer.step_own_frame()
         warmer.close()  # its slot is a stream's, where nothing is to keep the caches warm
         self._receiver.warm_up()
         self._keep_warm(model)
         self._poller.warm_up()
+        # Last: compiling with the loop's priority would keep everything else on its core from running.
         self._privileges.apply_to_loop()
 
     def run(self) -> None:
@@ -169,6 +172,7 @@ class Daemon:
             self._receiver.socket_is_empty(started_ns)
             if not ready and not self._queue:
                 return False
+        # Subscriptions first: of frames that come together with one, its subscriber gets the predictions.
         if self._sockets.xpub in ready:
             self._outlet.receive_subscriptions(self._streams.served_to)
         # What is not read yet is ZeroMQ's to hold, and its sender hears of it when that is full as well.
@@ -179,6 +183,7 @@ class Daemon:
                     enqueue_frame(received)
                 else:
                     handle_message(received.owner, received.data, received.t_recv_ns, received.parts)
+        # One batch a turn: between two of them the socket is looked at, so that t_recv_ns is true under load as well.
         stepped = self._stepper.step_and_publish_batch()
         worked_ns = self._worked_ns = time.monotonic_ns()
         self._load.count_turn(worked_ns - started_ns, stepped, worked_ns)
@@ -199,6 +204,8 @@ class Daemon:
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
         self._stepper.step_all()
+        # Each owner hears of it once, however many streams it has; a subscriber's last message is `stopping`, so the
+        # streams end before it.
         owners = {stream.owner for stream in self._streams}
         for stream in self._streams:
             self._admission.end_stream(stream, "stopping")
@@ -206,12 +213,12 @@ class Daemon:
             self._outlet.answer(owner, {"type": "stopping"})
         self._outlet.announce_stopping()
         if self._outlet.recording is not None:
-            self._outlet.recording.close()
+            self._outlet.recording.close()  # here and not in `close`: the last status says what became of it
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
         self._stopping = True
-        self._poller.stop()
+        self._poller.stop()  # with busy_poll a wait would otherwise go on to its end
 
     def close(self) -> None:
         """Close whatever was opened; what is unsent has LINGER_MS to leave."""

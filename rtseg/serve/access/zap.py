@@ -16,6 +16,7 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
+from rtseg.serve.timing.periodic import Periodic
 from rtseg.wire.keys import Grant, KeyStore
 
 LOG = logging.getLogger("rtseg.serve")
@@ -95,12 +96,13 @@ class Authenticator:
         poller = zmq.Poller()
         for socket in (self._requests, *self._monitors):
             poller.register(socket, zmq.POLLIN)
-        checked = time.monotonic()
+        keys_check = Periodic(CHECK_MS * 1_000_000, time.monotonic_ns())
         while not self._stopping.is_set():
             ready = dict(poller.poll(CHECK_MS))
             # A stranger who connects in a loop must not keep it from seeing a revoked key.
-            if not ready or time.monotonic() - checked > CHECK_MS / 1000:
-                checked = time.monotonic()
+            now_ns = time.monotonic_ns()
+            if not ready or keys_check.is_due(now_ns):
+                keys_check.restart(now_ns)
                 self._read_keys()
             if self._requests in ready:
                 self._answer(self._requests.recv_multipart())

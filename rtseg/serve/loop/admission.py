@@ -41,6 +41,7 @@ class Admission:
             before = self._streams.find(hello.stream)
             if before is not None and self._reconnect(before, owner, hello):
                 return []
+            # Only after the hello was found good: a bad one must not end anybody's stream.
             if before is not None:
                 self._displace(before, owner)
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
@@ -82,7 +83,7 @@ class Admission:
         for prediction in stream.session.finish():
             self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
-        drift = stream.drift()
+        drift = stream.drift()  # the session's, which is gone once the stream is closed
         self._streams.close_stream(stream)
         if self._outlet.recording is not None:
             self._outlet.recording.end_stream(stream)
@@ -108,6 +109,7 @@ class Admission:
 
     def _reconnect(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
         """Whether a hello comes from an open stream's own source, over another connection; if so, accept it."""
+        # Another skeleton, rate or arena makes other answers: that is a new stream, which begins afresh.
         if not hello.resume or not same_source(stream.hello, hello):
             return False
         if stream.owner != owner and self._outlet.answer(stream.owner, {"type": "contested", "stream": stream.name}):

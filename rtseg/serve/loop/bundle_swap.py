@@ -23,7 +23,7 @@ from rtseg.wire.messages import parse_load
 
 LOG = logging.getLogger("rtseg.serve")
 Points = NDArray[np.intp] | None
-"""Where a model finds its points among a stream's (`Streams.check`)."""
+"""Where a model finds its points among a stream's (`Streams.match_hello`)."""
 
 
 class BundleSwap:
@@ -56,9 +56,9 @@ class BundleSwap:
         """Let a bundle answer that has been loaded since the last call."""
         finished = self._loader.take_finished()
         if finished is not None:
-            self._put(*finished)
+            self._install(*finished)
 
-    def _put(self, request: LoadRequest, result: ServedModel | Exception) -> None:
+    def _install(self, request: LoadRequest, result: ServedModel | Exception) -> None:
         """Let a loaded model answer: from the next frame on, for one stream or for all and those to come."""
         try:
             if isinstance(result, Exception):
@@ -71,12 +71,12 @@ class BundleSwap:
         except Exception as error:
             self._refuse(request, error)
             return
-        self._adopt(request.stream, result, places)
+        self._swap_streams(request.stream, result, places)
         LOG.info("model %s answers %s", result.served.model[:12], request.stream or "all streams")
         about = {"stream": request.stream, "streams": [stream.name for stream in streams]}
         self._outlet.answer(request.owner, {"type": "loaded", **about, **result.served.to_fields()})
 
-    def _adopt(self, only: str | None, model: ServedModel, places: list[tuple[Stream, Points]]) -> None:
+    def _swap_streams(self, only: str | None, model: ServedModel, places: list[tuple[Stream, Points]]) -> None:
         """Let a model answer these streams; where `only` names none, also those that are opened from now on.
 
         places: each stream, and where the model finds its points among the stream's.
@@ -85,6 +85,7 @@ class BundleSwap:
         for stream, index in places:
             self._streams.swap_model(stream, model, index, partial(self._publish_owed, stream))
             self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
+            # The recording's earlier snapshots are of the old model's state, from which the new one cannot go on.
             if self._outlet.recording is not None:
                 self._outlet.recording.record_snapshot(stream, time.monotonic_ns())
         if only is None:

@@ -59,6 +59,7 @@ class Dispatcher:
             if parts != 1:
                 raise MessageError(f"expected one message part, got {parts}")
             kind, message = parse_to_daemon(data)
+            # Before anything is done about it, and before its other fields are looked at.
             if self._guard is not None:
                 self._guard.check_message(kind, message.get("stream"), t_recv_ns)
             if kind == "frame":
@@ -93,6 +94,7 @@ class Dispatcher:
         self._outlet.answer(owner, {"type": "beat", "stream": name, **times})
 
     def _handle_control(self, owner: bytes, kind: str, message: dict[str, Any]) -> None:
+        # The status is told to everybody who may connect: it changes nothing.
         if kind == "status":
             self._outlet.answer(owner, {"type": "status", **self._status()})
             return
@@ -101,7 +103,7 @@ class Dispatcher:
         by = "" if self._guard is None else f" by key {self._guard.sender_name()!r}"
         if kind == "stop":
             LOG.info("asked to stop%s", by)
-            self._outlet.answer(owner, {"type": "stopping"})
+            self._outlet.answer(owner, {"type": "stopping"})  # when all is drained, only owners of streams are told
             self._stop()
         else:
             self._bundle_swap.request_load(owner, message, by)

@@ -51,6 +51,7 @@ class Housekeeping:
         self._admission, self._bundle_swap, self._monitor, self._status = admission, bundle_swap, monitor, status
         self._garbage, self._guard, self._front_link = garbage, guard, front_link
         self._idle_ns = int(settings.idle_timeout_s * 1e9)
+        # Looked at each second, or more often where a stream may be idle for less than that.
         self._idle_check = Periodic(min(self._idle_ns, IDLE_CHECK_NS), now_ns)
         self._recording_check = Periodic(RECORDING_CHECK_NS)
         self._heartbeat = Periodic(int(settings.heartbeat_s * 1e9))
@@ -60,11 +61,14 @@ class Housekeeping:
         self._announce_silent_streams(now_ns)
         if self._idle_check.restart_if_due(now_ns):
             self._end_idle_streams(now_ns)
+        # Other threads find out that a key was revoked or a bundle is loaded. It is acted on only here, between two
+        # frames: so nothing that a frame passes needs a lock.
         if self._guard is not None:
             self._end_revoked_streams(self._guard)
         self._bundle_swap.install_loaded()
         if self._outlet.recording is not None and self._recording_check.restart_if_due(now_ns):
             self._record_snapshot(now_ns)
+        # Whatever takes longer waits for a moment without frames.
         quiet = not self._queue
         if self._front_link is not None:
             self._front_link.report_due(now_ns, quiet=quiet)
@@ -77,10 +81,11 @@ class Housekeeping:
     def _announce_silent_streams(self, now_ns: int) -> None:
         watch = self._queue.silence_watch
         next_ns = watch.next_due_ns()
+        # While frames wait, the one that is missed may be among them.
         if next_ns is None or now_ns < next_ns or self._queue:
             return
         if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
-            return  # the frame that is missed may have come already
+            return  # or it has come, and is not read yet
         for stream in watch.fallen_silent(now_ns):
             silent_ms = round((now_ns - stream.queued.last_ns) / 1e6, 1)
             event = {"type": "stale", "seq": stream.queued.newest_seq, "silent_ms": silent_ms}

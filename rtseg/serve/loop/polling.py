@@ -64,6 +64,7 @@ class LoopPoller:
         """The same without ever sleeping; steps a frame of the daemon's own after each `rehearse_us` without work."""
         clock, warm_after_ns = time.monotonic_ns, self._warm_after_ns
         while True:
+            # Asking a socket for its events also makes ZeroMQ take in what its threads have received since.
             for _ in range(SPINS):
                 if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
                     return {self._router: zmq.POLLIN}

@@ -152,12 +152,14 @@ class Receiver:
         by_topic, guard, shape = self._by_topic, self._guard, self._shape
         now_ns, left = time.monotonic_ns(), self._most
         while left > 0:
+            # The clock is read once a call: a burst is a matter of seconds, and a call of microseconds.
             if self._queue.is_crowded and now_ns - self._emptied_ns < self._burst_ns:
                 return
             messages, more = self._source.read_messages()
-            decoded_ns = time.monotonic_ns()
+            decoded_ns = time.monotonic_ns()  # of all of them: they were decoded in one call
             # This loop's body is run for every frame: it enters no Python function but the guard's.
             for owner, data, t_recv_ns, parsed, parts, sender in messages:
+                # A sender is told where the source has not asked the guard itself (`SingleSource` has).
                 if guard is not None and sender is not None:
                     key, descriptor = sender
                     if not guard.identify_sender(key.decode(), descriptor):
@@ -180,4 +182,6 @@ class Receiver:
             if not more:
                 self._emptied_ns = now_ns
                 return
-            left -= max(1, len(messages))
+            left -= max(
+                1, len(messages)
+            )  # a source may have had only what is not passed on, and must not loop for ever

@@ -57,7 +57,7 @@ class WorkerBundleSwap(BundleSwap):
         """Forget the loaded bundle, or the one that is being loaded."""
         self._take_loaded(order.load)
 
-    def _put(self, request: LoadRequest, result: ServedModel | Exception) -> None:
+    def _install(self, request: LoadRequest, result: ServedModel | Exception) -> None:
         """It is loaded, or cannot be: the front is told, and decides."""
         if not self._load:
             return
@@ -87,7 +87,7 @@ class WorkerBundleSwap(BundleSwap):
                 fitting.append((stream, self._streams.check_new_model(stream, model)))
             except RtsegError as error:  # it was opened while the bundle was loaded
                 self._end_stream(stream, f"the new bundle cannot serve it: {error}"[:300])
-        self._adopt(None, model, fitting)
+        self._swap_streams(None, model, fitting)
         # The states that the front has are the old model's: whoever takes this worker's place could not use them.
         for stream, _ in fitting:
             self._link.report_moved(stream)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgpack
@@ -20,6 +21,7 @@ from rtseg.serve.publish.batch_sender import ROWS, BatchSender
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
+from rtseg.serve.timing.periodic import Periodic
 from rtseg.wire.messages import VERSION, Served
 
 COMPLAINT_EVERY_NS = 1_000_000_000
@@ -27,6 +29,14 @@ MAX_COMPLAINTS = 4096
 # As plain numbers: an IntFlag takes a microsecond.
 BROKEN = int(Quality.RESET | Quality.IDENTITY_JUMP)
 POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
+
+
+@dataclass(slots=True)
+class _Complaint:
+    """One kind of error about one stream: when its sender was told, and how often it came again since."""
+
+    told: Periodic = field(default_factory=lambda: Periodic(COMPLAINT_EVERY_NS))
+    repeated: int = 0
 
 
 class Outlet:
@@ -50,8 +60,7 @@ class Outlet:
         self._batch_sender = self._make_sender()
         self._subscriptions = 0  # how often the topics have changed
         self._topics: set[bytes] = set()
-        # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
-        self._complaints: dict[tuple[bytes, str, str], tuple[int, int]] = {}
+        self._complaints: dict[tuple[bytes, str, str], _Complaint] = {}  # by connection, stream and kind of error
         self.counters: Counter[str] = Counter()
         self.total = Histogram()
 
@@ -189,15 +198,12 @@ class Outlet:
         kind = type(error).__name__ if isinstance(error, RtsegError) else "internal"
         if len(self._complaints) >= MAX_COMPLAINTS:
             self._complaints.clear()
-        now_ns, key = time.monotonic_ns(), (owner, stream or "", kind)
-        last_ns, silent = self._complaints.get(key, (0, 0))
-        if limited and last_ns and now_ns - last_ns < COMPLAINT_EVERY_NS:
-            self._complaints[key] = last_ns, silent + 1
+        now_ns, complaint = time.monotonic_ns(), self._complaints.setdefault((owner, stream or "", kind), _Complaint())
+        if limited and not complaint.told.is_due(now_ns):
+            complaint.repeated += 1
             return False
-        self._complaints[key] = now_ns, 0
-        reason = str(error)[:1000]
-        self.answer(
-            owner,
-            {"type": "error", "stream": stream, "seq": seq, "kind": kind, "reason": reason, "repeated": silent},
-        )
+        repeated, complaint.repeated = complaint.repeated, 0
+        complaint.told.restart(now_ns)
+        about = {"stream": stream, "seq": seq, "kind": kind, "reason": str(error)[:1000], "repeated": repeated}
+        self.answer(owner, {"type": "error", **about})
         return True

@@ -34,8 +34,10 @@ class SourceClock:
         apart_ns = t_recv_ns - t_source_ns
         before_ns, self._source_ns = self._source_ns, t_source_ns
         least_ns = self._least_ns
+        # Most frames are neither the first nor the quickest of a window, and fall through all of these.
         if least_ns is None:
             self._started_ns, self._least_ns, self._quickest = t_recv_ns, apart_ns, t_recv_ns
+        # Nothing travels faster than before by a quarter of a second, nor backwards: its clock was set.
         elif t_source_ns < before_ns or apart_ns < least_ns - JUMP_NS:
             return self._jumped(t_source_ns, t_recv_ns)
         elif apart_ns < least_ns:
@@ -56,6 +58,7 @@ class SourceClock:
 
     def _close_window(self, t_source_ns: int, t_recv_ns: int) -> bool:
         assert self._least_ns is not None
+        # One frame may be late. Where the quickest of a whole window is, the clock was set back while no frame came.
         if self._windows and self._least_ns - self._windows[-1][1] > JUMP_NS:
             return self._jumped(t_source_ns, t_recv_ns)
         self._windows.append((self._quickest, self._least_ns))

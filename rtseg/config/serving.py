@@ -1,4 +1,4 @@
-"""What a daemon is told."""
+"""The settings of a daemon, and a worker's place behind its front."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ class ServeSettings:
     """The daemon.
 
     frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once. max_batch:
-    frames taken up in one turn of the loop; what came together is published in parts of this size. idle_timeout_s:
-    after this long without a frame a stream is closed. queue_messages: high-water mark of both sockets.
+    frames stepped together; what came together is published in parts of this size. idle_timeout_s: after this long
+    without a frame or a sign of life a stream is closed. queue_messages: high-water mark of both sockets.
     max_message_bytes: larger messages are refused unread.
 
-    backlog_frames: of one stream, at most so many wait to be stepped; what is beyond is dropped, oldest first, and
-    counted. burst_s: for so long frames that come all at once are left in the socket where half of that waits, and
-    nothing is dropped. max_load: a hello is refused where the daemon would be busy for more than this share of the time
-    (0 = any).
-    workers: processes that share the streams, each with `capacity` places; worker_snapshot_s: how often a stream's
-    state is kept for a worker that might die; worker_silence_s: one without any sign of life for so long hangs, and is
-    replaced. identity: what happens where a tracker seems to have mixed up two animals: `flag` the answer, `swap` them
-    back, or `reset` the stream; offline use takes the same word. heads: the only ones that are answered, nothing is
-    computed for the others (empty = all). heartbeat_s: how often subscribers hear that all is well.
+    backlog_frames: of one stream at most this many frames wait to be stepped; beyond that they are dropped, oldest
+    first, and counted. burst_s: while half of that waits, frames that come all at once are left in the socket for this
+    long, and none is dropped. max_load: a hello is refused where the daemon would be busy for more than this share of
+    the time (0 = any).
+
+    workers: processes that share the streams, each with `capacity` places. worker_snapshot_s: how often the front gets
+    each stream's state, in case that its worker dies. worker_silence_s: a worker that gives no sign of life for this
+    long hangs, and is replaced. engine: which one steps frames, or `auto`. identity: what happens where a tracker seems
+    to have mixed up two animals: `flag` the answer, `swap` them back, or `reset` the stream; the same offline. heads:
+    the only ones that are answered; nothing is computed for the others (empty = all). heartbeat_s: how often
+    subscribers get a sign of life.
 
     cpus: cores that the daemon may use, the first one for its loop, the others for its network threads (empty = all).
     priority: real-time priority of the loop (1 to 99, SCHED_FIFO; 0 = none). busy_poll: look for frames without ever
-    sleeping; takes a whole core. rehearse_us: with busy_poll, after so long without a frame the loop steps one of its
-    own and forgets the answer, so that the next frame finds warm caches (0 = never).
+    sleeping; takes a whole core. rehearse_us: with busy_poll, after this long without a frame the loop steps one of
+    its own and forgets the answer, so that the next frame finds warm caches (0 = never).
 
     keys: folder of keys (`rtseg keys`); with one every connection needs a key, and the addresses may lie beyond
     loopback. For a connection with a key: max_streams_per_key, and max_frames_per_s of each of its streams (0 = no
     limit). control: whether `load` and `stop` are taken from connections that need no key. http: HOST:PORT on loopback
     for /metrics, /healthz and /readyz (none where empty; port 0 = a free one). fresh_s: the daemon is not ready while
-    an open stream has had no frame for so long. log_format: `text` or `json`, a line each, on stderr.
+    an open stream has had no frame for this long. log_format: `text` or `json`, a line each, on stderr.
 
     record: folder for recordings, one file a run (none where empty; docs/recording.md). resume: streams that come back
     after the daemon was killed go on where the folder's last recording ends. record_buffer_mb: memory between the
-    daemon and the process that writes. record_snapshot_s: how often a stream's state is noted, which is what a
-    restart has to step again at most. record_sync_s: how often what is written is forced onto the disk.
+    daemon and the process that writes. record_snapshot_s: how often a stream's state is recorded; a restart steps
+    again the frames since then. record_sync_s: how often what is written is forced onto the disk.
     """
 
     frames: str = "tcp://127.0.0.1:5757"

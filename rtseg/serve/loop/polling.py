@@ -32,7 +32,7 @@ class LoopPoller:
         self._poller.register(router, zmq.POLLIN)
         self._poller.register(xpub, zmq.POLLIN)
         self._cache_warmer: CacheWarmer | None = None
-        self._stopped = False
+        self._stopped, self._warmed_ns = False, 0
 
     def set_cache_warmer(self, cache_warmer: CacheWarmer) -> None:
         """Step this one's frames from now on, and close the one before."""
@@ -63,6 +63,7 @@ class LoopPoller:
     def _spin(self, end_ns: int, worked_ns: int) -> dict[Any, int]:
         """The same without ever sleeping; steps a frame of the daemon's own after each `rehearse_us` without work."""
         clock, warm_after_ns = time.monotonic_ns, self._warm_after_ns
+        idle_since_ns = max(worked_ns, self._warmed_ns)  # an idle loop waits many times without working in between
         while True:
             # Asking a socket for its events also makes ZeroMQ take in what its threads have received since.
             for _ in range(SPINS):
@@ -73,6 +74,6 @@ class LoopPoller:
             now_ns = clock()
             if now_ns >= end_ns or self._stopped:
                 return {}
-            if self._cache_warmer is not None and now_ns - worked_ns > warm_after_ns:
+            if self._cache_warmer is not None and now_ns - idle_since_ns > warm_after_ns:
                 self._cache_warmer.step_own_frame()
-                worked_ns = clock()
+                idle_since_ns = self._warmed_ns = clock()

@@ -63,7 +63,7 @@ def test_a_key_that_is_revoked_while_its_worker_is_away(lab: Lab, key: Callable[
         assert other.ask({"v": 1, "type": "bye", "stream": "away"})["type"] == "goodbye"
 
 
-def test_a_refused_hello_leaves_no_claim(lab: Lab, key: Callable[..., ClientKey]) -> None:
+def test_a_refused_hello_leaves_no_owner(lab: Lab, key: Callable[..., ClientKey]) -> None:
     with Connection(lab.frames, key("publish")) as raw, Connection(lab.frames, key("publish")) as other:
         for name in ("x", "y", "z"):  # more than a key may have open
             assert raw.ask(HELLO | {"stream": name, "fps": 7.0})["type"] == "refused"

@@ -21,7 +21,7 @@ X, Y, COS, SIN, EXTENSION, SPEED = range(6)
 
 @njit(cache=False)
 def _back(state: Memory, slot: int, frames: int) -> int:
-    """Where in the ring the points of so many frames ago lie, less than its depth."""
+    """Where in the ring the points of `frames` frames ago lie; fewer than the ring is deep."""
     depth = state.past.shape[1]
     place = state.frames[slot] % depth - frames
     return int(place + depth if place < 0 else place)
@@ -47,7 +47,7 @@ def describe_body(points: F32, plan: FeaturePlan, body: F32) -> None:
         if not math.isnan(points[k, 0]):
             extension += math.sqrt((points[k, 0] - x) ** 2 + (points[k, 1] - y) ** 2)
     body[X], body[Y], body[EXTENSION] = x, y, extension / seen
-    # Where an end of the axis is missing the center stands for it.
+    # Where one end of the axis is missing the center takes its place.
     rear, front = int(plan.rule[RULE.rear_keypoint]), int(plan.rule[RULE.front_keypoint])
     rx, ry, fx, fy = x, y, x, y
     if not math.isnan(points[rear, 0]):
@@ -133,8 +133,7 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
         n_lags = len(plan.lags)
         for i in range(n_lags):
             lag = plan.lags[i]
-            # Before so many frames have passed the ring holds what another stream left there; it is looked up, but its
-            # values are not taken.
+            # In a stream's first frames this place of the ring holds values of the stream before: looked up, not used.
             before = state.past[slot, _back(state, slot, lag)]
             for a in range(n_animals):
                 for k in range(n_points):

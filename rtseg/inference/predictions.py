@@ -25,9 +25,9 @@ class Quality(enum.IntFlag):
     WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was
     stepped as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS:
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
-    point was seen. IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the
-    stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's threshold for it.
-    OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
+    point was seen. IDENTITY_JUMP: the tracker seems to have mixed up animals (`rtseg.features.identity`). LATE: the
+    daemon was slower than the stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's
+    threshold for it. OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
     """
 
     WARMING_UP = 1
@@ -170,7 +170,7 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     for t in np.flatnonzero(predictions.unsure.any(axis=1)).tolist():
         unsure = predictions.unsure[t].tolist()
         columns[-1][t] = ";".join(head.name for head, is_unsure in zip(heads, unsure, strict=True) if is_unsure)
-    # One template for a whole row: a number formatted by itself takes three times as long.
+    # One template for a whole row: formatting number by number takes three times as long.
     template += ",%s\n"
     _write(path, ",".join(names) + "\n" + "".join([template % row for row in zip(*columns, strict=True)]))
 

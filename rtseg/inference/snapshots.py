@@ -1,4 +1,4 @@
-"""A session's snapshot as bytes, and back: read as carefully as a stranger's message, for it comes from a file.
+"""A session's snapshot as bytes, and back: read as carefully as a message from outside, for it comes from a file.
 
 The bytes are a msgpack map of plain values without a checksum. What is checked is that they can be a session's, so that
 no kernel looks up what is not there and no loop runs without end.
@@ -44,6 +44,7 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     """What `pack_snapshot` was given; of the slot's part nothing is checked yet. Raises SnapshotError."""
     try:
         plain = msgpack.unpackb(data, strict_map_key=True)
+    # No limits on sizes: msgpack allows no container larger than the data that it is given.
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise SnapshotError(f"the snapshot is damaged: {type(error).__name__} {error}"[:200]) from None
     if not isinstance(plain, dict):
@@ -75,6 +76,7 @@ def _check(valid: bool, what: str) -> None:
 
 
 def _is_count(value: object) -> bool:
+    # Not isinstance: True is an int.
     return type(value) is int and 0 <= value <= MAX_SEQ
 
 

@@ -1,7 +1,7 @@
 """What is computed about frames before and after the network, for all slots of one model: one compiled call each.
 
 Before: flags of what the tracker missed, mixed-up animals, features, features unlike training's. After: decoding and
-abstention. Every rule stands in its own module and is called from here. One call for all of them, because a call from
+abstention. Every rule has its own module and is called from here. One call for all of them, because a call from
 Python costs a microsecond or two where a lone frame has forty in all.
 """
 
@@ -34,7 +34,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 Arena = tuple[float, float, float, float]
-# As plain numbers: compiled code knows no IntFlag.
+# As int: compiled code knows no IntFlag.
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
 IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)

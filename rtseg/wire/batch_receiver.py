@@ -1,7 +1,7 @@
 """What waits at the daemon's socket, taken in one compiled call: frames come parsed, everything else as it came.
 
 A message's cost in Python is what limits how many cameras a core can serve; of a frame, receiving, reading and checking
-need none. Every rule stands elsewhere (`frame_parser`, `frames.frame`) and is called from here.
+need none. Its rules are those of `frame_parser` and `frames.frame`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ Sender = tuple[bytes, int]
 """Public half of a connection's key (Z85), empty where it has none, and its file descriptor."""
 ReceivedMessage = tuple[bytes, bytes, int, ParsedFrame | None, int, Sender | None]
 """Routing id, bytes, when it came (the monotonic clock), the frame where it is one that `frame_parser` knows, how many
-parts it had, and its sender where every message's is wanted. A plain tuple: a named one takes three times as long."""
+parts it had, and its sender where every message's is wanted. A plain tuple: making a named one takes a call."""
 HEADERS_ONLY = 0, 0
 """In place of (A, K): names and numbers of all frames are read, and no points."""
 _PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _IS_FRAME = range(7)
 _NAME, _NAME_END, _SEQ, _SOURCE_NS, _KEY, _KEY_END, _FD, _USED = range(7, 15)
-"""Of a message: where its two parts stand among the bytes, a parsed frame's name and numbers, and its sender."""
+"""Of a message: where its two parts lie among the bytes, a parsed frame's name and numbers, and its sender."""
 _WORDS = _USED + N_FIELDS
-"""Behind them what `frame_parser.parse_frame_fields` writes."""
+"""After them comes what `frame_parser.parse_frame_fields` writes."""
 _USER_ID = b"User-Id\0"
 """What libzmq calls the public half of a sender's key among a message's properties."""
 _KEY_CHARACTERS = 40

@@ -179,7 +179,7 @@ _FRAME_FIELDS = frozenset(("v", "stream", "seq", "t_source_ns", "kp", "conf"))
 
 
 def parse_frame(message: dict[str, Any]) -> FrameMessage:
-    """The frame in an unpacked map; its sizes are the stream's affair. Raises MessageError naming the field."""
+    """The frame in an unpacked map; its sizes are checked by the stream. Raises MessageError naming the field."""
     if not _FRAME_FIELDS.issuperset(message):
         _check_fields(message, (), tuple(_FRAME_FIELDS))
     get = message.get
@@ -376,7 +376,7 @@ def _numbers(value: Any, count: int, where: str) -> list[float]:
 
 
 def _shown(value: Any) -> str:
-    """A value as an error shows it: short, whatever a stranger sent."""
+    """A value as an error shows it: short, whatever was sent."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     nested = any(isinstance(item, list | dict) for item in inside)  # perhaps as deep as no repr can go
     if nested or (isinstance(value, str | bytes | list | dict) and len(value) > 40):

@@ -84,7 +84,7 @@ class PredictionPacker:
         return b"".join((_map_head(12), _packed("v"), _packed(VERSION), _packed("stream"), _packed(stream)))
 
     def _add_piece(self, piece: bytes) -> tuple[int, int]:
-        """Where it stands among the pieces, and its length."""
+        """Where it lies among the pieces, and its length."""
         at = len(self._data)
         self._data += piece
         return at, len(piece)

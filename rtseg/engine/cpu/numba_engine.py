@@ -36,6 +36,7 @@ class NumbaEngine(Engine):
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
         super().__init__(spec, capacity)
+        # The kernel scales the features once and takes all other views from them.
         if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
             raise EngineError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
@@ -155,7 +156,7 @@ def packed_weights(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, 
     for part in ("scale", "shift"):
         vectors.append(np.concatenate([weights[f"head.{h.name}.calibration.{part}"] for h in spec.heads]))
     flat = np.concatenate(matrices).astype(np.float32)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # too large for float16 becomes infinite, which is not equal below
         halves = flat.astype(np.float16)
     if np.array_equal(halves.astype(np.float32), flat):
         flat = halves.view(np.uint16)

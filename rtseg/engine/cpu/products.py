@@ -47,7 +47,7 @@ def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     rows, groups, n_in, n_out = shape
     bias, panel = at
     wide = padded(n_out)
-    # Narrow groups are as good as the panels of one product, each with its own inputs.
+    # Narrow groups, of one panel each, are treated as the panels of one product, each with inputs of its own.
     narrow = wide == N
     repeats, panels = (np.uintp(1), groups) if narrow else (groups, wide // N)
     x_step = x[2] if narrow else np.uintp(0)
@@ -70,7 +70,7 @@ def _panels(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     while p < panels:
         if rows < four and p + one < panels:  # few sums a panel: several panels keep the adders busy
             if rows == one and panels >= four and x_step == np.uintp(0):
-                p = min(p, panels - four)
+                p = min(p, panels - four)  # the last block begins earlier; what is computed twice has the same bits
                 here = bias + p * N, panel + p * N * n_in
                 _one_by_four(weights, here, s, x0, y0 + p * N, n_in)
                 p += four

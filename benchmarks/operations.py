@@ -5,7 +5,7 @@ turns, so that whatever else the machine does meets all alike:
 
 - quiet: nobody looks;
 - scraped: /metrics is asked for 20 times a second, two hundred times as often as Prometheus does;
-- beside: the same questions to the same server, over a board that no daemon writes: what the questions alone cost on
+- beside: the same questions to the same server, over a status that no daemon writes: what the questions alone cost on
   a machine whose cores they share with the daemon and its client;
 - loading: another bundle is loaded for a stream beside it, again and again;
 - keys: a daemon with keys, so that every message is encrypted, and its key looked up.
@@ -31,7 +31,7 @@ import numpy as np
 from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber, ask_load
 from rtseg.serve.monitoring.http_process import HealthProcess
-from rtseg.serve.monitoring.shared_status import STREAM_COUNTS, Board
+from rtseg.serve.monitoring.shared_status import STREAM_COUNTS, SharedStatus
 from rtseg.serve.timing.latency import BOUNDS_NS
 from rtseg.system.machine import about
 from rtseg.wire.keys import ClientKey, KeyStore
@@ -104,20 +104,20 @@ def meanwhile(work: Callable[[], object], every_s: float) -> Iterator[list[int]]
 
 @contextmanager
 def health_beside() -> Iterator[str]:
-    """A server that looks at a board of nobody's, of the same size; its URL."""
-    board = Board()
+    """A server that shows a status which no daemon writes, of the same size; its URL."""
+    shared = SharedStatus()
     try:
         stages = {stage: [0] * (len(BOUNDS_NS) + 1) for stage in ("decode", "step", "publish", "total")}
         streams = {name: [0] * (len(STREAM_COUNTS) + 1) for name in ("timed", "beside")}
         piece = {"started_ns": 0, "capacity": 256, "counters": {"frames": 0}, "latency": stages, "streams": streams}
-        board.write_all(lambda: iter([piece]), time.monotonic_ns())
-        process = HealthProcess(board.path, "127.0.0.1:0")
+        shared.write_all(lambda: iter([piece]), time.monotonic_ns())
+        process = HealthProcess(shared.path, "127.0.0.1:0")
         try:
             yield process.url
         finally:
             process.close()
     finally:
-        board.close()
+        shared.close()
 
 
 @contextmanager

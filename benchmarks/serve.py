@@ -3,7 +3,7 @@
 `python benchmarks/serve.py [--bundle engines/rats58] [--only wire,capacity,load,drift] [--seconds 20]` writes
 `results/serve.json`, `serve.md` and `serve.png`. Five parts:
 
-wire      one camera at 200 frames per second: the daemon, with `ahead_us`, with `busy_poll`, a bare ZeroMQ and msgpack
+wire      one camera at 200 frames per second: the daemon, with `busy_poll`, a bare ZeroMQ and msgpack
           echo, pylsl from outlet to inlet (no daemon, no model), and a loop that computes the window anew with torch
           for every frame (at 10 frames per second; it can't do many more). They take turns in one run.
 capacity  cameras at the bundle's rate, more and more of them, the daemon on one core and both ends on the others, until
@@ -136,7 +136,6 @@ def wire(bench: Bench, seconds: float) -> dict[str, Any]:
     """One camera, all sides in turns."""
     sides: list[dict[str, Any]] = [
         {"name": "daemon", "kind": "daemon"},
-        {"name": "daemon, ahead_us = 500", "kind": "daemon", "settings": {"ahead_us": 500}},
         {"name": "bare echo", "kind": "echo"},
         {"name": "daemon, busy_poll", "kind": "daemon", "settings": {"busy_poll": True}},
         {"name": "torch window", "kind": "peer"},

@@ -33,9 +33,7 @@ class ServeSettings:
     cpus: cores that the daemon may use, the first one for its loop, the others for its network threads (empty = all).
     priority: real-time priority of the loop (1 to 99, SCHED_FIFO; 0 = none). busy_poll: look for frames without ever
     sleeping; takes a whole core. rehearse_us: with busy_poll, after so long without a frame the loop steps one of its
-    own and forgets the answer, so that the next frame finds warm caches (0 = never). ahead_us: without busy_poll, the
-    loop does that so long before the next frame is due, and looks for it without sleeping until as long after that, as
-    long as this takes no more than a quarter of the time (0 = never).
+    own and forgets the answer, so that the next frame finds warm caches (0 = never).
 
     keys: folder of keys (`rtseg keys`); with one every connection needs a key, and the addresses may lie beyond
     loopback. For a connection with a key: max_streams_per_key, and max_frames_per_s of each of its streams (0 = no
@@ -70,7 +68,6 @@ class ServeSettings:
     priority: int = 0
     busy_poll: bool = False
     rehearse_us: int = 100
-    ahead_us: int = 0
     keys: str = ""
     max_streams_per_key: int = 64
     max_frames_per_s: float = 1000.0
@@ -92,12 +89,7 @@ class ServeSettings:
     @property
     def rehearses(self) -> bool:
         """Whether the loop steps frames of its own while it waits."""
-        return self.looks_ahead or (self.busy_poll and self.rehearse_us > 0)
-
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether the loop is awake before a frame is due."""
-        return self.ahead_us > 0 and not self.busy_poll
+        return self.busy_poll and self.rehearse_us > 0
 
     def __post_init__(self) -> None:
         for name in ("capacity", "max_batch", "idle_timeout_s", "queue_messages", "max_message_bytes"):
@@ -108,7 +100,7 @@ class ServeSettings:
             self.worker_silence_s >= 1,
             f"worker_silence_s must be 1 or more (signs of life come five a second), got {self.worker_silence_s}",
         )
-        for name in ("max_load", "burst_s", "rehearse_us", "ahead_us"):
+        for name in ("max_load", "burst_s", "rehearse_us"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
         require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
         require(0 <= self.priority <= 99, f"priority must lie in 0 .. 99, got {self.priority}")
@@ -124,30 +116,31 @@ class ServeSettings:
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """A worker's place behind a front.
+    """What a worker is told of its place behind a front.
 
-    predictions: the address that clients subscribe at. every_s: how often the front gets a stream's state. parent: the
-    front's process. number: this worker's. run: the front's, a random name; since_ns: when it began (since 1970).
-    replaces: whether this worker takes the place of one that ended. board: the file of its board, "" = none.
+    predictions: the address at which clients subscribe, which is the front's. snapshot_s: how often the front gets a
+    stream's state. front_pid: the front's process. number: this worker's, from 0. run_id: the front's, a random name;
+    run_started_ns: when the front started, ns since 1970. is_replacement: whether this worker takes the place of one
+    that ended. status_file: where it shares its status, "" = nowhere.
     """
 
     predictions: str
-    every_s: float
-    parent: int
+    snapshot_s: float
+    front_pid: int
     number: int
-    run: str
-    since_ns: int
-    replaces: bool
-    board: str
+    run_id: str
+    run_started_ns: int
+    is_replacement: bool
+    status_file: str
 
-    def about(self) -> dict[str, str]:
-        """For a recording's metadata."""
-        return {"run": self.run, "worker": str(self.number)}
+    def recording_metadata(self) -> dict[str, str]:
+        """What says in a recording's metadata which worker of which front wrote it."""
+        return {"run": self.run_id, "worker": str(self.number)}
 
-    def is_own(self, session: Mapping[str, str]) -> bool:
-        """Whether a recording's metadata are those of a worker whose place this one has."""
-        return session.get("run") == self.run and session.get("worker") == str(self.number)
+    def wrote(self, metadata: Mapping[str, str]) -> bool:
+        """Whether a recording of these metadata was written by a worker in this very place."""
+        return metadata.get("run") == self.run_id and metadata.get("worker") == str(self.number)
 
-    def may_read(self, session: Mapping[str, str]) -> bool:
-        """Whether a recording's streams are no other worker's."""
-        return session.get("run") != self.run or self.is_own(session)
+    def may_resume_from(self, metadata: Mapping[str, str]) -> bool:
+        """Whether a recording of these metadata holds no stream of another worker of the same front."""
+        return metadata.get("run") != self.run_id or self.wrote(metadata)

@@ -18,7 +18,7 @@ from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_frame, parse_published, unpack
 
@@ -85,7 +85,7 @@ def verify(path: Path, bundle: Path | str | None = None, engine: str | None = No
 
 class _Verification:
     def __init__(self, classifier: Classifier, path: Path) -> None:
-        self._streams = Streams(Model(classifier, ""))
+        self._streams = Streams(ServedModel(classifier, ""))
         self._heads = self._streams.model.heads
         self._model, self._path = classifier.bundle.hash, path
         self._runs: dict[str, _Run] = {}
@@ -115,7 +115,7 @@ class _Verification:
         run = self._runs.get(wire.stream)
         if run is not None and run.known:
             self._found.frames += 1
-            run.computed += run.stream.session.step(run.stream.frame(wire))
+            run.computed += run.stream.session.step(run.stream.to_frame(wire))
 
     def _prediction(self, message: dict[str, Any]) -> None:
         published = parse_published(message)
@@ -182,13 +182,13 @@ class _Verification:
                     self._found.differs(f"stream {run.stream.name!r}, seq {owed.seq}: computed here, and not published")
             self._forget(run)
             if kind == "closed":
-                self._streams.close(self._runs.pop(run.stream.name).stream)
+                self._streams.close_stream(self._runs.pop(run.stream.name).stream)
 
     def _open(self, hello: Hello, *, known: bool) -> _Run:
         before = self._runs.pop(hello.stream, None)
         if before is not None:
-            self._streams.close(before.stream)
-        stream = self._streams.open(b"", hello, self._streams.check(hello), 0)
+            self._streams.close_stream(before.stream)
+        stream = self._streams.open_stream(b"", hello, self._streams.match_hello(hello), 0)
         run = self._runs[hello.stream] = _Run(stream, known)
         return run
 

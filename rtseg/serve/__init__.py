@@ -1,14 +1,14 @@
-"""The live side: three programs (daemon, front, worker) and the rooms that they are made of (docs/serving.md).
+"""The live side: three programs, and the rooms that they are made of (docs/serving.md).
 
-access      Who may connect and do what (docs/security.md)
-daemon      The daemon
-front       The front of several workers
-loop        The daemon's loop
-monitoring  What the daemon says of itself, and to whom (docs/operations.md)
-publish     Answers and events on their way to subscribers
-recording   What is written down of every stream, and how a stream goes on from it (docs/recording.md)
-streams     Open streams and what answers them
-timing      Clocks, latencies and deadlines of the loop
-worker      A worker
-workers     Several worker processes behind one address
+daemon      one process that serves: `Daemon`, `serve`; its `_turn` is a frame's way
+worker      a daemon behind a front: `WorkerDaemon`
+front       one address in front of several workers: `Front`
+loop        what the daemon's loop does, one file for each part of it
+workers     several worker processes behind one address: their protocol, and how a front routes and replaces
+monitoring  what a daemon says of itself, and to whom (docs/operations.md)
+publish     predictions, events and answers on their way out
+recording   what is recorded of every stream, and how a stream goes on from it (docs/recording.md)
+streams     open streams and what answers them
+timing      clocks, latencies and deadlines of the loop
+access      who may connect and do what (docs/security.md)
 """

@@ -1,7 +1,7 @@
 """The daemon: frames in over one socket, predictions out over another, on one thread (docs/wire.md).
 
-Its life: bind, compile, say `ready`, serve, drain, close. With what serves beside it the only part of rtseg that reads
-a clock, and that has broad excepts: whatever one client sends or loads, the other streams go on.
+Its life: bind, compile, say `ready`, serve, drain, close. `Daemon._turn` is a frame's way through it. Only `serve/`
+reads a clock and has broad excepts: whatever one client sends or loads, the other streams go on.
 """
 
 from __future__ import annotations
@@ -13,362 +13,252 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import zmq
 
-from rtseg.config import ServeSettings, WorkerPlace
+from rtseg.config import ServeSettings
 from rtseg.inference.classifier import Classifier
-from rtseg.serve.access.guard import AccessError, Guard
-from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Gatekeeper
+from rtseg.serve.access.client_sockets import ClientSockets
 from rtseg.serve.loop.admission import Admission
-from rtseg.serve.loop.bundle_swap import Swap
-from rtseg.serve.loop.cache_warming import Rehearsal
-from rtseg.serve.loop.frame_queue import Batches
-from rtseg.serve.loop.polling import Waiting
-from rtseg.serve.loop.receiver import Entrance
-from rtseg.serve.loop.worker_bundle_swap import WorkerSwap
-from rtseg.serve.monitoring.monitor import Upkeep
-from rtseg.serve.monitoring.status import Report
-from rtseg.serve.publish.outlet import POLLIN, Outlet
-from rtseg.serve.recording.stream_recording import Tape
-from rtseg.serve.streams.served_model import Model
-from rtseg.serve.streams.stream import Stream, Streams
-from rtseg.serve.timing.loop_load import Gauge
-from rtseg.serve.timing.realtime import Collector, Grants
-from rtseg.serve.workers.front_link import Behind, RelayedOutlet
+from rtseg.serve.loop.bundle_swap import BundleSwap
+from rtseg.serve.loop.cache_warming import CacheWarmer
+from rtseg.serve.loop.dispatch import Dispatcher
+from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
+from rtseg.serve.loop.housekeeping import Housekeeping
+from rtseg.serve.loop.polling import LoopPoller
+from rtseg.serve.loop.receiver import MessageSource, Receiver, client_source
+from rtseg.serve.loop.stepping import Stepper
+from rtseg.serve.monitoring.monitor import Monitor
+from rtseg.serve.monitoring.status import DaemonStatus
+from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.recording.stream_recording import StreamRecording
+from rtseg.serve.streams.served_model import ServedModel
+from rtseg.serve.streams.stream import Streams
+from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.timing.realtime import GarbageCollector, LoopPrivileges
+from rtseg.serve.workers.front_link import FrontLink
 from rtseg.system.shutdown import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
-from rtseg.wire.addresses import bind, remove_ipc_file
-from rtseg.wire.keys import KeyStore
-from rtseg.wire.messages import Served, parse_beat, parse_frame, parse_to_daemon
+from rtseg.wire.messages import Served
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 100
 """How soon a signal is seen while nothing comes."""
 PATIENCE_S = 5.0
-IDLE_LOOK_NS = 1_000_000_000
-TAPE_LOOK_NS = 2_000_000
+"""A start that takes longer says why."""
 
 
 class Daemon:
     """Serves one classifier. Binds at once; raises ServeError where it cannot.
 
-    latency: per stage; `decode` of a frame, `step` and `publish` of a batch, `total` from receipt to publishing.
+    What is different in a worker stands in `worker.WorkerDaemon`, which overrides the methods from `_make_sockets` on.
+
+    frames: the address of the frames' socket. granted: what the system gave the loop. url: of /metrics, /healthz and
+    /readyz, "" where they are not served.
     """
 
-    def __init__(self, classifier: Classifier, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
-        self._settings, self._relay = settings, relay
-        self._gauge, self._collector = Gauge(settings.max_load), Collector()
-        self._beat_ns = 0
-        self._stopping = False
-        self._looked_ns = time.monotonic_ns()
-        self._context = zmq.Context()
-        self._addresses: list[str] = []
-        self._gatekeeper: Gatekeeper | None = None
-        self._upkeep: Upkeep | None = None
-        self._tape: Tape | None = None
-        self._tape_ns = 0
-        self._grants: Grants | None = None
-        try:
-            self._grants = Grants(settings, self._context)
-            if settings.keys:
-                self._gatekeeper = Gatekeeper(self._context, KeyStore(settings.keys))
-            self._router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
-            self._xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
-            self._upkeep = Upkeep(settings, self._pieces, "" if relay is None else relay.board)
-        except BaseException:
-            self.close()
-            raise
-        self.frames, predictions = self._addresses
-        if relay is not None:
-            predictions = relay.predictions
-        places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
-        self._streams = Streams(Model(classifier, predictions, places))
-        self._waiting = Waiting(settings, self._router, self._xpub, self._streams)
-        self._guard: Guard | None = None
-        if self._gatekeeper is not None:
-            self._guard = Guard(self._gatekeeper, settings, self._addresses)
-            self._gatekeeper.start()
-        self._behind: Behind | None = None
-        self._outlet = Outlet(self._router, self._xpub, self._guard)
-        if relay is not None:
-            outlet = self._outlet = RelayedOutlet(self._router, self._xpub)
-            self._behind = Behind(relay, outlet, self._streams, self._take, self._step_all, self._end, self.stop)
-        try:
-            self._tape = self._outlet.tape = Tape(self._streams.model, settings, relay) if settings.record else None
-        except BaseException:
-            self.close()
-            raise
-        self._batches = Batches(settings, self._streams, self._outlet, self._gauge)
-        self._admission = Admission(self._streams, self._outlet, self._gauge, self._guard, self._behind)
-        swap = Swap if self._behind is None else WorkerSwap
-        self._swap = swap(settings, self._streams, self._outlet, self._step_all, self._rehearse)
-        if relay is not None and self._behind is not None and isinstance(self._swap, WorkerSwap):
-            self._swap.follow(self._behind, relay.number, self._end)
-        self.latency = self._batches.latency
-        keys = None if self._gatekeeper is None or self._guard is None else (self._gatekeeper, self._guard)
-        parts = self._streams, self._outlet, self.latency, self._gauge
-        self._report = Report(settings, *parts, lambda: self.granted, keys)
-        self._entrance = Entrance(
-            *(self._router, self._streams, self._batches, self._outlet, self._take, settings),
-            *(self._guard, self._behind),
+    def __init__(self, classifier: Classifier, settings: ServeSettings) -> None:
+        self._settings, self._stopping, self._worked_ns = settings, False, 0
+        # Whatever was opened is closed in the reverse order: at once where something fails here, otherwise by `close`.
+        with contextlib.ExitStack() as opened:
+            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            opened.callback(self._context.destroy, LINGER_MS)
+            # Before the sockets: a context's threads start with the first one, and keep what they have then.
+            self._privileges = LoopPrivileges(settings, self._context)
+            opened.callback(self._privileges.release)
+            self._sockets = self._make_sockets()
+            opened.callback(self._sockets.close)
+            self._monitor = self._make_monitor()
+            opened.callback(self._monitor.close)
+            places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
+            model = ServedModel(classifier, self._predictions_address(), places)
+            self._streams = Streams(model)
+            recording = self._make_recording(model) if settings.record else None
+            if recording is not None:
+                opened.callback(recording.close)
+            self._compose_loop(recording)
+            self._opened = opened.pop_all()
+
+    def _compose_loop(self, recording: StreamRecording | None) -> None:
+        """Make the parts that a frame passes, and those around them; none of these opens anything."""
+        settings, streams, guard = self._settings, self._streams, self._sockets.guard
+        self.frames, self.url, self.granted = self._sockets.frames, self._monitor.url, self._privileges.describe()
+        self._load, self._garbage = LoopLoad(settings.max_load), GarbageCollector()
+        self._poller = LoopPoller(settings, self._sockets.router, self._sockets.xpub)
+        self._outlet, link = self._make_outlet(recording)
+        self._queue = FrameQueue(settings, self._outlet, self._load)
+        self._stepper = Stepper(self._queue, streams, self._outlet)
+        self._admission = Admission(streams, self._outlet, self._load, guard, link)
+        self._bundle_swap = self._make_bundle_swap()
+        self._status = DaemonStatus(
+            settings=settings,
+            streams=streams,
+            outlet=self._outlet,
+            latency=self._stepper.latency,
+            load=self._load,
+            granted=self.granted,
+            refusals=self._sockets.refusals,
+        )
+        self._dispatcher = Dispatcher(
+            streams,
+            self._queue,
+            self._stepper,
+            self._outlet,
+            self._admission,
+            self._bundle_swap,
+            guard=guard,
+            control=settings.control,
+            status=self.status,
+            stop=self.stop,
+        )
+        self._receiver = Receiver(self._make_source(), streams, self._queue, settings, guard)
+        self._housekeeping = Housekeeping(
+            settings,
+            self._sockets.router,
+            streams,
+            self._queue,
+            self._outlet,
+            self._admission,
+            self._bundle_swap,
+            self._monitor,
+            self._status,
+            self._garbage,
+            guard=guard,
+            front_link=link,
+            now_ns=time.monotonic_ns(),
         )
 
     @property
     def served(self) -> Served:
-        """What answers the streams to come."""
+        """What answers the streams that are opened from now on."""
         return self._streams.model.served
 
     def warm_up(self) -> None:
-        """Compile everything that a frame's way needs, and ask the system for what the loop is to have."""
+        """Compile everything that a frame passes, and ask the system for what the loop is to have."""
         model = self._streams.model
         model.warm_up()
-        once = Rehearsal(model, self._settings, self._context)
-        once.once()
-        once.close()
-        self._entrance.warm_up()
-        self._rehearse(model)
-        self._waiting.warm_up()
-        if self._grants is not None:
-            self._grants.enter()
-
-    def _rehearse(self, model: Model) -> None:
-        """What is rehearsed from now on."""
-        if self._settings.rehearses:
-            if self._waiting.rehearsal is not None:
-                self._waiting.rehearsal.close()
-            self._waiting.rehearsal = Rehearsal(model, self._settings, self._context)
+        warmer = CacheWarmer(model, self._settings, self._context)
+        warmer.step_own_frame()
+        warmer.close()  # its slot is a stream's, where nothing is to keep the caches warm
+        self._receiver.warm_up()
+        self._keep_warm(model)
+        self._poller.warm_up()
+        self._privileges.apply_to_loop()
 
     def run(self) -> None:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
-        self._report.started_ns = time.monotonic_ns()
-        upkeep = self._upkeep
-        assert upkeep is not None
-        upkeep.ready(self._report.started_ns, f"serving {self.served.model[:12]} at {self.frames}")
-        self._collector.begin()
-        try:
+        started_ns = time.monotonic_ns()
+        self._status.mark_started(started_ns)
+        self._monitor.announce_ready(started_ns, f"serving {self.served.model[:12]} at {self.frames}")
+        with self._garbage.between_frames():
             while not self._stopping:
                 self._turn(self._wait_ms())
-                self._look_around(upkeep)
-        finally:
-            self._collector.end()
-        upkeep.stopping(time.monotonic_ns())
+                self._housekeeping.run_due_tasks(time.monotonic_ns())
+        self._monitor.announce_stopping(time.monotonic_ns())
+        self._drain()
+
+    def _turn(self, timeout_ms: int) -> bool:
+        """One turn of the loop, a frame's way: wait, receive, queue or dispatch, step and publish.
+
+        False where there was nothing to do.
+        """
+        ready = self._poller.wait_for_messages(timeout_ms, self._worked_ns)
+        started_ns = time.monotonic_ns()
+        has_frames = self._sockets.router in ready
+        if not has_frames:
+            self._receiver.socket_is_empty(started_ns)
+            if not ready and not self._queue:
+                return False
+        if self._sockets.xpub in ready:
+            self._outlet.receive_subscriptions(self._streams.served_to)
+        # What is not read yet is ZeroMQ's to hold, and its sender hears of it when that is full as well.
+        if has_frames and len(self._queue) < self._settings.queue_messages:
+            enqueue_frame, handle_message = self._queue.enqueue_frame, self._dispatcher.handle_message
+            for received in self._receiver.receive():
+                if isinstance(received, QueuedFrame):
+                    enqueue_frame(received)
+                else:
+                    handle_message(received.owner, received.data, received.t_recv_ns, received.parts)
+        stepped = self._stepper.step_and_publish_batch()
+        worked_ns = self._worked_ns = time.monotonic_ns()
+        self._load.count_turn(worked_ns - started_ns, stepped, worked_ns)
+        return True
+
+    def _wait_ms(self) -> int:
+        """How long to wait for messages: not at all while frames are queued, else until a stream is to be silent."""
+        if self._queue:
+            return 0
+        next_ns = self._queue.silence_watch.next_due_ns()
+        if next_ns is None:
+            return POLL_MS
+        # Rounded up: a look before the time finds nobody silent, and the loop would spin until then.
+        return min(POLL_MS, max(0, -(-(next_ns - time.monotonic_ns()) // 1_000_000)))
+
+    def _drain(self) -> None:
         deadline = time.monotonic() + DRAIN_S
         while self._turn(QUIET_MS) and time.monotonic() < deadline:
             pass
-        self._step_all()
+        self._stepper.step_all()
         owners = {stream.owner for stream in self._streams}
         for stream in self._streams:
-            self._admission.end(stream, "stopping")
+            self._admission.end_stream(stream, "stopping")
         for owner in owners:
             self._outlet.answer(owner, {"type": "stopping"})
-        self._outlet.announce_end()
-        if self._tape is not None:
-            self._tape.close()
-
-    def _look_around(self, upkeep: Upkeep) -> None:
-        """Whatever is due besides frames; each look costs a comparison or two."""
-        now_ns = time.monotonic_ns()
-        self._look_for_silent_streams(now_ns)
-        self._look_for_idle_streams(now_ns)
-        self._look_for_orders()
-        self._look_at_tape()
-        if self._behind is not None:
-            self._behind.look_around(now_ns, quiet=not self._batches)
-        if now_ns - self._beat_ns > self._settings.heartbeat_s * 1e9:
-            self._beat_ns = now_ns
-            self._outlet.beat(self._report.about_stream)
-        if self._collector.due(now_ns, quiet=not self._batches):
-            self._collector.collect(now_ns)
-        upkeep.turn(now_ns, self._router)
-
-    @property
-    def url(self) -> str:
-        """Of /metrics, /healthz and /readyz; "" where they are not served."""
-        return "" if self._upkeep is None else self._upkeep.url
+        self._outlet.announce_stopping()
+        if self._outlet.recording is not None:
+            self._outlet.recording.close()
 
     def stop(self) -> None:
         """Make `run` drain and return. May be called from a signal handler."""
-        self._stopping = self._waiting.stopped = True
+        self._stopping = True
+        self._poller.stop()
 
     def close(self) -> None:
-        """Close the sockets, giving what is unsent LINGER_MS, and remove ipc files."""
-        if self._tape is not None:
-            self._tape.close()
-        if self._upkeep is not None:
-            self._upkeep.close()
-        if self._gatekeeper is not None:
-            self._gatekeeper.close()
-        if self._grants is not None:
-            self._grants.release()
-        self._context.destroy(linger=LINGER_MS)
-        for address in self._addresses:
-            remove_ipc_file(address)
+        """Close whatever was opened; what is unsent has LINGER_MS to leave."""
+        self._opened.close()
 
     def status(self) -> dict[str, Any]:
         """Counters and latencies since the start."""
-        return self._report.status()
+        return self._status.to_message()
 
-    def _listen(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
-        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        if self._relay is None:  # what a front hands back of a stream may be larger than a client's message
-            socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
-        if kind == zmq.ROUTER:
-            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence
-        else:
-            socket.setsockopt(zmq.XPUB_NODROP, 1)  # the outlet hears of a full queue, and drops and counts itself
-            socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscriber is confirmed, not only a topic's first
-        if self._gatekeeper is not None:
-            self._gatekeeper.secure(socket, domain)
-        self._addresses.append(bind(socket, address, keyed=self._gatekeeper is not None))
-        return socket
+    def _status_pieces(self) -> Iterator[dict[str, Any]]:
+        return self._status.shared_pieces(stopping=self._stopping)
 
-    @property
-    def granted(self) -> dict[str, Any]:
-        """What the system gave the loop: cores, priority, polling, garbage."""
-        return {} if self._grants is None else self._grants.told()
+    def _keep_warm(self, model: ServedModel) -> None:
+        """Let frames of the daemon's own pass this model from now on, where the loop has time for them."""
+        if self._settings.rehearses:
+            self._poller.set_cache_warmer(CacheWarmer(model, self._settings, self._context))
 
-    def _wait_ms(self) -> int:
-        """How long to wait for messages: until somebody has been silent for too long, POLL_MS at most."""
-        next_ns = self._batches.vigil.next_ns()
-        if self._batches:
-            return 0
-        if next_ns is None:
-            return POLL_MS
-        return min(POLL_MS, max(0, -(-(next_ns - time.monotonic_ns()) // 1_000_000)))
+    def _make_sockets(self) -> ClientSockets:
+        return ClientSockets(self._settings, self._context)
 
-    def _turn(self, timeout_ms: int) -> bool:
-        """Wait for messages, take those that have come, step a batch; whether there was anything to do."""
-        ready = self._waiting.wait(timeout_ms)
-        started_ns = time.monotonic_ns()
-        if self._router not in ready:
-            self._entrance.emptied_ns = started_ns
-        if not ready and not self._batches:
-            return False
-        if self._xpub in ready:
-            self._outlet.hear_subscriptions(self._served_to)
-        if self._router in ready and len(self._batches) < self._settings.queue_messages:
-            self._entrance.take_what_waits()  # what is not read yet is ZeroMQ's to hold, and its sender's to hear of
-        stepped = self._batches.step()
-        worked_ns = self._waiting.worked_ns = time.monotonic_ns()
-        self._gauge.add(worked_ns - started_ns, stepped, worked_ns)
-        return True
+    def _make_monitor(self) -> Monitor:
+        return Monitor(self._settings, self._status_pieces)
 
-    def _take(self, owner: bytes, data: bytes, t_recv_ns: int) -> None:
-        """One message: a frame joins the queue, anything else is done at once, after the frames before it."""
-        kind: str = "frame"
-        message: dict[str, Any] = {}
-        try:
-            kind, message = parse_to_daemon(data)
-            if self._guard is not None:
-                self._guard.check(kind, message.get("stream"), t_recv_ns)
-            if kind == "frame":
-                wire = parse_frame(message)
-                stream = self._streams.of(owner, wire.stream)
-                self._batches.add(stream, stream.frame(wire), t_recv_ns, data)
-                return
-            self._step_all()
-            if kind == "hello":
-                for then_ns, waiting in self._admission.hello(owner, message, t_recv_ns):
-                    self._take(owner, waiting, then_ns)
-                self._step_all()
-            elif kind == "bye":
-                self._admission.bye(owner, message)
-            elif kind == "beat":
-                self._hear_beat(owner, message, t_recv_ns)
-            else:
-                self._control(owner, kind, message)
-        except Exception as error:
-            # Somebody waits for the answer to a bye; nobody wants thirty complaints a second about frames.
-            self._batches.refuse(owner, message.get("stream"), message.get("seq"), error, limited=kind == "frame")
+    def _predictions_address(self) -> str:
+        """Where clients subscribe."""
+        return self._sockets.predictions
 
-    def _end(self, stream: Stream, reason: str) -> None:
-        self._admission.end(stream, reason)
+    def _make_recording(self, model: ServedModel) -> StreamRecording:
+        return StreamRecording(model, self._settings)
 
-    def _step_all(self) -> None:
-        self._batches.step_all()
+    def _make_outlet(self, recording: StreamRecording | None) -> tuple[Outlet, FrontLink | None]:
+        """What answers and publishes, and who is told of streams besides."""
+        return Outlet(self._sockets.router, self._sockets.xpub, self._sockets.guard, recording), None
 
-    def _hear_beat(self, owner: bytes, message: dict[str, Any], now_ns: int) -> None:
-        """A source that has no frame to send says that it is there; the times let it compare clocks."""
-        name, t_source_ns = parse_beat(message)
-        stream = self._streams.of(owner, name)
-        stream.alive_ns = now_ns
-        times = {"t_source_ns": t_source_ns, "t_recv_ns": now_ns, "t_pub_ns": time.monotonic_ns()}
-        self._outlet.answer(owner, {"type": "beat", "stream": name, **times})
+    def _make_bundle_swap(self) -> BundleSwap:
+        return BundleSwap(self._settings, self._streams, self._outlet, self._stepper.step_all, self._keep_warm)
 
-    def _control(self, owner: bytes, kind: str, message: dict[str, Any]) -> None:
-        if kind == "status":
-            self._outlet.answer(owner, {"type": "status", **self.status()})
-            return
-        if self._guard is None and not self._settings.control:
-            raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
-        if kind == "stop":
-            LOG.info("asked to stop%s", "" if self._guard is None else f" by key {self._guard.sender()!r}")
-            self._outlet.answer(owner, {"type": "stopping"})
-            self.stop()
-            return
-        self._swap.ask(owner, message, "" if self._guard is None else f" by key {self._guard.sender()!r}")
-
-    def _look_for_orders(self) -> None:
-        """What other threads have found out: keys that were revoked, a bundle that is loaded."""
-        if self._guard is not None:
-            for name in self._guard.revoked():
-                revoked = self._streams.find(name)
-                if revoked is not None:
-                    self._admission.end(revoked, "key revoked")
-        self._swap.look()
-
-    def _served_to(self, name: str) -> Served:
-        """What answers a stream, or would."""
-        stream = self._streams.find(name)
-        return self.served if stream is None else stream.model.served
-
-    def _pieces(self) -> Iterator[dict[str, Any]]:
-        return self._report.pieces(stopping=self._stopping)
-
-    def _look_at_tape(self) -> None:
-        """Note the state of a stream whose turn it is, between two frames, and tell everybody of a full disk."""
-        if self._tape is None:
-            return
-        now_ns = time.monotonic_ns()
-        if now_ns - self._tape_ns < TAPE_LOOK_NS:
-            return
-        self._tape_ns = now_ns
-        name = self._tape.due(now_ns)
-        stream = None if name is None else self._streams.find(name)
-        if stream is not None:
-            self._tape.note(stream, now_ns)
-        news = self._tape.news(now_ns)
-        if news is not None:
-            for stream in self._streams:
-                self._outlet.announce(stream.topic, news)
-
-    def _look_for_silent_streams(self, now_ns: int) -> None:
-        next_ns = self._batches.vigil.next_ns()
-        if next_ns is None or now_ns < next_ns or self._batches:
-            return
-        if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
-            return  # the frame that is missed may have come already
-        for stream in self._batches.vigil.overdue(now_ns):
-            about = {"seq": stream.newest_seq, "silent_ms": round((now_ns - stream.last_ns) / 1e6, 1)}
-            self._outlet.announce(stream.topic, {"type": "stale", **about})
-
-    def _look_for_idle_streams(self, now_ns: int) -> None:
-        limit_ns = int(self._settings.idle_timeout_s * 1e9)
-        if now_ns - self._looked_ns < min(limit_ns, IDLE_LOOK_NS):
-            return
-        self._looked_ns = now_ns
-        for stream in self._streams:
-            if now_ns - max(stream.last_ns, stream.alive_ns) > limit_ns:
-                self._admission.end(stream, "idle")
+    def _make_source(self) -> MessageSource:
+        shape = self._streams.model.bundle.skeleton.shape
+        return client_source(self._sockets.router, self._settings, shape, self._sockets.guard)
 
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
     """Says what takes so long, where it does: what is compiled is kept for the next start."""
-    told = "compiling: the first start on a machine takes about a minute, later ones two seconds"
-    timer = threading.Timer(PATIENCE_S, LOG.info, [told])
+    reason = "compiling: the first start on a machine takes about a minute, later ones two seconds"
+    timer = threading.Timer(PATIENCE_S, LOG.info, [reason])
     timer.daemon = True
     timer.start()
     try:
@@ -377,33 +267,32 @@ def _patience() -> Iterator[None]:
         timer.cancel()
 
 
+def run_daemon(daemon: Daemon, announce: Callable[[str], None]) -> dict[str, Any]:
+    """Warm a daemon up and run it until it is stopped; returns its last status.
+
+    announce: gets two lines, `ready {json}` and `stopped {json}`.
+    """
+    with _patience():
+        daemon.warm_up()
+    ready: dict[str, Any] = {"frames": daemon.frames, "predictions": daemon.served.predictions}
+    ready |= {"model": daemon.served.model, "engine": daemon.served.engine, "pid": os.getpid()}
+    ready |= {"http": daemon.url} if daemon.url else {}
+    ready["loop"] = daemon.granted
+    announce(f"ready {json.dumps(ready)}")
+    daemon.run()
+    status = daemon.status()
+    last = {key: status[key] for key in ("uptime_s", "counters", "latency", "recording") if key in status}
+    announce(f"stopped {json.dumps(last)}")
+    return status
+
+
 def serve(
-    classifier: Classifier,
-    settings: ServeSettings,
-    announce: Callable[[str], None] | None = None,
-    relay: WorkerPlace | None = None,
+    classifier: Classifier, settings: ServeSettings, announce: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Run a daemon until SIGINT or SIGTERM; returns its last status.
 
-    announce gets two lines, `ready {json}` and `stopped {json}`; they go to stdout where it is None. Raises ServeError
-    where an address cannot be had. A second signal ends the process at once, with status 1. relay: for a worker, which
-    its front stops, and no signal.
+    announce: as of `run_daemon`; the lines go to stdout where it is None. Raises ServeError where an address cannot be
+    had. A second signal ends the process at once, with status 1.
     """
-    say = announce or print_line
-    daemon = Daemon(classifier, settings, relay)
-    try:
-        with stopped_by_signals(daemon) if relay is None else contextlib.nullcontext():
-            with _patience():
-                daemon.warm_up()
-            about: dict[str, Any] = {"frames": daemon.frames, "predictions": daemon.served.predictions}
-            about |= {"model": daemon.served.model, "engine": daemon.served.engine, "pid": os.getpid()}
-            about |= {"http": daemon.url} if daemon.url else {}
-            about["loop"] = daemon.granted
-            say(f"ready {json.dumps(about)}")
-            daemon.run()
-            status = daemon.status()
-            told = ("uptime_s", "counters", "latency", "recording")
-            say(f"stopped {json.dumps({key: status[key] for key in told if key in status})}")
-            return status
-    finally:
-        daemon.close()
+    with contextlib.closing(Daemon(classifier, settings)) as daemon, stopped_by_signals(daemon):
+        return run_daemon(daemon, announce or print_line)

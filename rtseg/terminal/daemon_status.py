@@ -1,4 +1,4 @@
-"""What the commands show of a running daemon and of its keys. Only words and layout."""
+"""A running daemon's status and its keys as tables for the terminal. Only words and layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtseg.wire.keys import Grant
 
 
 def print_keys(grants: Sequence[Grant]) -> None:
-    """A row a key: name, roles, since when, and the beginning of its public half, as the log shows it."""
+    """A row for each key: name, roles, since when, and the beginning of its public half, as the log shows it."""
     table = _table("Keys that are let in", ("name", "roles", "since", "public"), left=4)
     for grant in grants:
         table.add_row(grant.name, ", ".join(grant.roles), grant.created, f"{grant.public[:8]}...")
@@ -21,7 +21,7 @@ def print_keys(grants: Sequence[Grant]) -> None:
 
 
 def print_status(address: str, status: dict[str, Any]) -> None:
-    """A daemon's status: what it serves, latencies, streams, what else was counted. Fits 80 columns."""
+    """A daemon's status: what it serves, latencies, streams, other counters. Fits 80 columns."""
     console = Console(highlight=False)
     console.print(f"{address}: up {_duration(status['uptime_s'])}, engine {status['engine']}", markup=False)
     console.print(f"model {status['model'][:16]}, {status['fps']:g} fps", markup=False)
@@ -38,8 +38,8 @@ def print_status(address: str, status: dict[str, Any]) -> None:
         streams.add_row(name[:24], model[:8], *(str(counters.get(field, "-")) for field in fields))
     console.print(streams)
     if recording := status.get("recording"):
-        said = f"{recording['state']} {recording['reason']}".strip()
-        console.print(f"recording: {said}, {recording['bytes']} bytes in {recording['file']}", markup=False)
+        state = f"{recording['state']} {recording['reason']}".strip()
+        console.print(f"recording: {state}, {recording['bytes']} bytes in {recording['file']}", markup=False)
     counted = ", ".join(f"{name} {count}" for name, count in sorted(status["counters"].items()))
     console.print(f"counted: {counted or 'nothing'}", markup=False)
 

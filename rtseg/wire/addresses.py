@@ -21,7 +21,7 @@ _EXPECTED = "expected ipc:///PATH, tcp://127.0.0.1:PORT or tcp://127.0.0.1:* for
 def bind(socket: zmq.Socket[bytes], address: str, *, keyed: bool = False) -> str:
     """Bind `socket` and return the address that clients connect to.
 
-    keyed: it accepts only connections with a key (`zap.Gatekeeper.secure`). Raises ServeError for an address beyond
+    keyed: it accepts only connections with a key (`zap.Authenticator.secure`). Raises ServeError for an address beyond
     loopback without keys, one in use, or none at all.
     """
     path = ipc_path(address)

@@ -34,6 +34,11 @@ class MessageError(ServeError):
     """Bytes that are not a message of this protocol."""
 
 
+def clip_name(name: str) -> str:
+    """A name that a stranger sent, no longer than a stream's may be: for errors, logs and the keys of tables."""
+    return name[:MAX_NAME_CHARACTERS]
+
+
 def unpack(data: bytes) -> dict[str, Any]:
     """The map in `data`. Raises MessageError where it is no msgpack map with string keys and `v` = 1."""
     try:

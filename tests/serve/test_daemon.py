@@ -103,3 +103,11 @@ def refusal(child: Child) -> str:
     said = "".join(line for line in err.splitlines(keepends=True) if line.startswith("rtseg: "))
     assert said.count("\n") == 1
     return said
+
+
+def test_control_can_be_switched_off(tiny_bundle: Path) -> None:
+    with daemon(tiny_bundle, control=False) as child, Raw(child.frames) as raw:
+        for message in ({"type": "load", "bundle": str(tiny_bundle)}, {"type": "stop"}):
+            answer = raw.ask({"v": 1, **message})
+            assert "is not taken here: the daemon was started with control = false" in answer["reason"]
+        assert raw.ask({"v": 1, "type": "status"})["type"] == "status"

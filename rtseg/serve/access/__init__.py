@@ -1,6 +1,7 @@
 """Who may connect and do what (docs/security.md).
 
-guard        What a connection with a key may do, message by message
-rate_limits  How much one key, and one stream of it, may ask of the daemon
-zap          The gatekeeper
+client_sockets  the two sockets that clients connect to, bound and keyed: `ClientSockets`
+zap             which keys ZeroMQ lets in: `Authenticator`, on a thread of its own
+guard           what a connection with a key may do, message by message: `Guard`, `AccessError`
+rate_limits     how many streams a key, and how many frames a stream may have: `RateLimits`, `LimitError`
 """

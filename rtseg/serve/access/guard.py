@@ -1,7 +1,8 @@
 """What a connection with a key may do, message by message: roles, limits, and no more once its key is revoked.
 
-The gatekeeper (`zap`) lets connections in; this stands in the hot loop, costs two look-ups a message, and exists only
-where the daemon has keys. Who sent a message is what ZeroMQ's handshake proved, not the name a connection gave itself.
+The authenticator (`zap`) lets connections in; this stands in the hot loop, costs two look-ups a message, and exists
+only where the daemon has keys. Who sent a message is what ZeroMQ's handshake proved, not the routing id that a
+connection gave itself.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.access.rate_limits import Limits
-from rtseg.serve.access.zap import Gatekeeper
+from rtseg.serve.access.rate_limits import RateLimits
+from rtseg.serve.access.zap import Authenticator
 from rtseg.wire.keys import Grant
+from rtseg.wire.messages import clip_name
 
 LOG = logging.getLogger("rtseg.serve")
 ROLE_OF = {"frame": "publish", "hello": "publish", "bye": "publish", "beat": "publish"}
-"""What is not named here is control's."""
+"""The role that a kind of message takes; what is not named here takes `control`."""
 
 
 class AccessError(ServeError):
@@ -30,110 +32,116 @@ class AccessError(ServeError):
 
 
 class Guard:
-    """Stands between the daemon's sockets and what it does with their messages.
+    """Checks each message between its socket and the part that handles it.
+
+    It remembers the sender of the message in hand (`receive_message`, `identify_sender`), whom all checks are about
+    until the next one comes.
 
     addresses: those that the daemon's sockets are bound to. ignored: messages of revoked keys that were dropped.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, settings: ServeSettings, addresses: Iterable[str]) -> None:
+    def __init__(self, authenticator: Authenticator, settings: ServeSettings, addresses: Iterable[str]) -> None:
         self._addresses = tuple(addresses)
-        self._gatekeeper, self._limits = gatekeeper, Limits(settings)
-        self._seen = gatekeeper.changes
+        self._authenticator, self._limits = authenticator, RateLimits(settings)
+        self._seen_changes = authenticator.changes
         self._sender: Grant | None = None  # of the message in hand
         self._key_of: dict[str, str] = {}  # open stream -> public half
-        self._listening: dict[int, str] = {}  # file descriptor of a subscriber -> public half
+        self._subscribers: dict[int, str] = {}  # file descriptor of a subscriber -> public half
         self.ignored = 0
 
-    def receive(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
-        """The parts of the next message, and remember whose it is; None where its key is revoked."""
+    def receive_message(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
+        """Take the next message and remember whose it is; its parts, None where its key is revoked."""
         frames = router.recv_multipart(copy=False)
-        if not self.is_from(_said(frames[-1], "User-Id"), _descriptor(frames[-1])):
+        if not self.identify_sender(_property(frames[-1], "User-Id"), _descriptor(frames[-1])):
             return None
         return [frame.bytes for frame in frames]
 
-    def is_from(self, key: str, descriptor: int | None) -> bool:
-        """Remember whose the message in hand is; where its key is revoked, end its connection and return False."""
-        self._sender = self._gatekeeper.grants.get(key)
+    def identify_sender(self, key: str, descriptor: int | None) -> bool:
+        """Remember whose the message in hand is; False where its key is revoked, and its connection ended.
+
+        key: public half, as ZeroMQ gives it. descriptor: of the connection's socket, None where that is gone.
+        """
+        self._sender = self._authenticator.grants.get(key)
         if self._sender is not None:
             return True
         self.ignored += 1
-        self._hang_up(descriptor)
+        self._end_connection(descriptor)
         return False
 
-    def lets_pass(self, stream: str, now_ns: int) -> bool:
-        """Whether `check` has nothing against a frame of this stream."""
+    def allows_frame(self, stream: str, now_ns: int) -> bool:
+        """Whether the sender may send a frame of this stream now. False for one whose reason `check_message` gives."""
         try:
-            self.check("frame", stream, now_ns)
+            self.check_message("frame", stream, now_ns)
         except ServeError:
             return False
         return True
 
-    def check(self, kind: str, stream: object, now_ns: int) -> None:
+    def check_message(self, kind: str, stream: object, now_ns: int) -> None:
         """Raises AccessError where the sender's key doesn't cover a message of this kind, LimitError beyond a limit."""
         grant = self._sender
-        assert grant is not None  # `receive` let it pass
+        assert grant is not None  # `receive_message` let it pass
         role = ROLE_OF.get(kind, "control")
         if role not in grant.roles:
             raise AccessError(f"key {grant.name!r} may not send {kind}: that takes the role {role}")
         if kind == "hello":
-            self._limits.check_open(grant.public, str(stream))
+            self._limits.check_new_stream(grant.public, str(stream))
         if role == "publish" and isinstance(stream, str):
             # A connection chooses its own routing id, so the id alone proves nothing.
             if self._key_of.get(stream, grant.public) != grant.public:
-                raise AccessError(f"stream {stream[:200]!r} was opened with another key: choose another name")
+                raise AccessError(f"stream {clip_name(stream)!r} was opened with another key: choose another name")
             if kind == "frame" and stream in self._key_of:
                 self._limits.count_frame(stream, now_ns)
 
-    def opened(self, stream: str, key: str | None = None) -> None:
-        """The sender of the message in hand, or the one with this public half, has opened this stream."""
-        key = self.key() if key is None else key
-        before = self._key_of.get(stream)
+    def stream_opened(self, stream: str, key: str | None = None) -> None:
+        """Bind an opened stream to a key: the public half, of the message in hand where it is None."""
+        key = self.sender_key() if key is None else key
+        before = self._key_of.get(stream)  # another key where a stream was taken over
         if before not in (None, key):
-            self.closed(stream)
+            self.stream_closed(stream)
         self._key_of[stream] = key
-        self._limits.opened(key, stream)
+        self._limits.stream_opened(key, stream)
 
-    def closed(self, stream: str) -> None:
-        """This stream is no more."""
+    def stream_closed(self, stream: str) -> None:
+        """Forget whose this stream was."""
         key = self._key_of.pop(stream, None)
         if key is not None:
-            self._limits.closed(key, stream)
+            self._limits.stream_closed(key, stream)
 
-    def key(self) -> str:
+    def sender_key(self) -> str:
         """Public half of the key of the message in hand."""
         assert self._sender is not None
         return self._sender.public
 
-    def sender(self) -> str:
+    def sender_name(self) -> str:
         """Name of the key of the message in hand."""
         return "" if self._sender is None else self._sender.name
 
-    def may_listen(self, subscription: zmq.Frame) -> bool:
+    def may_subscribe(self, subscription: zmq.Frame) -> bool:
         """Whether the key of this subscription is still valid; where not, its connection is ended."""
-        key, descriptor = _said(subscription, "User-Id"), _descriptor(subscription)
+        key, descriptor = _property(subscription, "User-Id"), _descriptor(subscription)
         if descriptor is not None:
-            self._listening[descriptor] = key
-        if key in self._gatekeeper.grants:
+            self._subscribers[descriptor] = key
+        if key in self._authenticator.grants:
             return True
         self.ignored += 1
-        self._hang_up(descriptor)
+        self._end_connection(descriptor)
         return False
 
-    def revoked(self) -> list[str]:
+    def revoked_streams(self) -> list[str]:
         """Streams whose key has been revoked since the last call; subscribers with such a key are cut off at once."""
-        if self._gatekeeper.changes == self._seen:
+        if self._authenticator.changes == self._seen_changes:
             return []
-        self._seen = self._gatekeeper.changes
-        for descriptor, key in list(self._listening.items()):
+        self._seen_changes = self._authenticator.changes
+        for descriptor, key in list(self._subscribers.items()):
             if "subscribe" not in self._roles(key):
-                self._hang_up(descriptor)
-                del self._listening[descriptor]
+                self._end_connection(descriptor)
+                del self._subscribers[descriptor]
         return [stream for stream, key in self._key_of.items() if "publish" not in self._roles(key)]
 
-    def _hang_up(self, descriptor: int | None) -> None:
+    def _end_connection(self, descriptor: int | None) -> None:
         """End a connection. ZeroMQ has no call for that: its socket is shut from this side, and ZeroMQ sees it closed.
 
-        Another connection that got this number since must connect again, for which it needs its key.
+        Should another connection have got this descriptor since, it connects again, for which it needs its key.
         """
         if descriptor is None:
             return
@@ -143,12 +151,12 @@ class Guard:
                 connection.shutdown(plain_socket.SHUT_RDWR)
 
     def _roles(self, key: str) -> tuple[str, ...]:
-        grant = self._gatekeeper.grants.get(key)
+        grant = self._authenticator.grants.get(key)
         return () if grant is None else grant.roles
 
 
-def _said(frame: zmq.Frame, name: str) -> str:
-    """What ZeroMQ knows of a message's connection; "" where it knows nothing."""
+def _property(frame: zmq.Frame, name: str) -> str:
+    """What ZeroMQ knows of a message's connection (`zmq_msg_gets`); "" where it knows nothing."""
     try:
         return str(frame.get(name))
     except zmq.ZMQError:  # the connection has just gone
@@ -156,7 +164,7 @@ def _said(frame: zmq.Frame, name: str) -> str:
 
 
 def _descriptor(frame: zmq.Frame) -> int | None:
-    number = _said(frame, "__fd")
+    number = _property(frame, "__fd")
     return int(number) if number.isdigit() else None
 
 

@@ -6,22 +6,22 @@ from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 
 BURST_S = 1.0
-"""Frames that came late together may be taken together: up to this much of a stream's rate."""
+"""A stream may send this much of its rate at once: frames that the network delayed come together."""
 
 
 class LimitError(ServeError):
     """More than a key or a stream may have."""
 
 
-class Limits:
+class RateLimits:
     """Streams per key, and frames per second and stream."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._max_streams, self._rate = settings.max_streams_per_key, settings.max_frames_per_s
         self._streams: dict[str, set[str]] = {}  # key -> its open streams
-        self._level: dict[str, tuple[float, int]] = {}  # stream -> frames left in its bucket, and when that was
+        self._buckets: dict[str, tuple[float, int]] = {}  # stream -> frames left in its bucket, and when that was
 
-    def check_open(self, key: str, stream: str) -> None:
+    def check_new_stream(self, key: str, stream: str) -> None:
         """Raises LimitError where `key` has as many streams as it may have."""
         has = self._streams.get(key, set())
         if stream not in has and len(has) >= self._max_streams:
@@ -30,15 +30,15 @@ class Limits:
                 "(max_streams_per_key): close one first"
             )
 
-    def opened(self, key: str, stream: str) -> None:
-        """A stream of `key` is open."""
+    def stream_opened(self, key: str, stream: str) -> None:
+        """Count a stream of `key`."""
         self._streams.setdefault(key, set()).add(stream)
-        self._level.pop(stream, None)
+        self._buckets.pop(stream, None)
 
-    def closed(self, key: str, stream: str) -> None:
-        """It is no more."""
+    def stream_closed(self, key: str, stream: str) -> None:
+        """Count it no more."""
         self._streams.get(key, set()).discard(stream)
-        self._level.pop(stream, None)
+        self._buckets.pop(stream, None)
 
     def count_frame(self, stream: str, now_ns: int) -> None:
         """Raises LimitError for a frame beyond the rate (a token bucket of BURST_S, full at first)."""
@@ -46,9 +46,9 @@ class Limits:
         if not rate:
             return
         full = max(1.0, rate * BURST_S)
-        left, then_ns = self._level.get(stream, (full, now_ns))
+        left, then_ns = self._buckets.get(stream, (full, now_ns))
         left = min(full, left + (now_ns - then_ns) * 1e-9 * rate)
         if left < 1.0:
-            self._level[stream] = left, now_ns
+            self._buckets[stream] = left, now_ns
             raise LimitError(f"stream {stream!r}: more than {rate:g} frames per second (max_frames_per_s): send fewer")
-        self._level[stream] = left - 1.0, now_ns
+        self._buckets[stream] = left - 1.0, now_ns

@@ -10,41 +10,45 @@ from rtseg.serve.access.guard import Guard
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import same_source
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
-from rtseg.serve.timing.loop_load import Gauge
-from rtseg.serve.workers.front_link import Behind
+from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.workers.front_link import FrontLink
 from rtseg.wire.messages import Hello, parse_bye, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 
 
 class Admission:
-    """Opens and ends a daemon's streams. behind: a worker's dealings with its front."""
+    """Opens and ends a daemon's streams.
+
+    guard: None where no key is asked for. front_link: of a worker, whose front is told of its streams; otherwise None.
+    """
 
     def __init__(
-        self, streams: Streams, outlet: Outlet, gauge: Gauge, guard: Guard | None, behind: Behind | None
+        self, streams: Streams, outlet: Outlet, load: LoopLoad, guard: Guard | None, front_link: FrontLink | None
     ) -> None:
-        self._streams, self._outlet, self._gauge = streams, outlet, gauge
-        self._guard, self._behind = guard, behind
+        self._streams, self._outlet, self._load = streams, outlet, load
+        self._guard, self._front_link = guard, front_link
 
-    def hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
-        """Open a stream or say why not.
+    def handle_hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
+        """Open a stream, or tell its source why not.
 
-        Returns the frames that are still to be answered, each with its time, where it goes on from a recording.
+        Returns the frames that are still to be answered where it goes on from a recording, each with a time of receipt.
         """
-        counters, tape = self._outlet.counters, self._outlet.tape
+        counters, recording = self._outlet.counters, self._outlet.recording
         try:
             hello = Hello.from_message(message)
-            points = self._streams.check(hello)
+            points = self._streams.match_hello(hello)
             before = self._streams.find(hello.stream)
-            if before is not None and self._goes_on(before, owner, hello):
+            if before is not None and self._reconnect(before, owner, hello):
                 return []
             if before is not None:
                 self._displace(before, owner)
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
-            self._gauge.admit(hello.stream, hello.fps, declared_fps)
-            stream = self._streams.open(owner, hello, points, now_ns)
-            last_seq, frames = (None, []) if tape is None else tape.begin(stream, now_ns)
-            waiting = [(now_ns + i, data) for i, data in enumerate(frames)]  # times tell them apart
+            self._load.check_new_stream(hello.stream, hello.fps, declared_fps)
+            stream = self._streams.open_stream(owner, hello, points, now_ns)
+            last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
+            # Each gets a time of its own: a front tells frames apart by them.
+            waiting = [(now_ns + i, data) for i, data in enumerate(frames)]
         except RtsegError as error:
             counters["refused hellos"] += 1
             LOG.info("hello refused: %s", error)
@@ -53,60 +57,66 @@ class Admission:
             self._outlet.answer(owner, refused)
             return []
         if self._guard is not None:
-            self._guard.opened(stream.name)
-        if self._behind is not None:
-            self._behind.opened(stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting])
+            self._guard.stream_opened(stream.name)
+        # Before the source hears that it is accepted: its front must know the stream first, should this worker end.
+        if self._front_link is not None:
+            self._front_link.report_opened(
+                stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting]
+            )
         LOG.info("stream %r opened", stream.name)
         counters["hellos"] += 1
         arena = None if hello.arena is None else list(hello.arena)
-        about = {"clock": hello.clock, "arena": arena, "resumed": last_seq}
-        self._outlet.announce(stream.topic, {"type": "opened", **about})
+        opened = {"type": "opened", "clock": hello.clock, "arena": arena, "resumed": last_seq}
+        self._outlet.announce(stream.topic, opened)
         self._accept(stream, last_seq)
         return waiting
 
-    def bye(self, owner: bytes, message: dict[str, Any]) -> None:
+    def handle_bye(self, owner: bytes, message: dict[str, Any]) -> None:
         """End a stream as its owner wishes. Raises StreamError for anybody else."""
-        stream = self._streams.of(owner, parse_bye(message))
-        self.end(stream, "bye")
+        stream = self._streams.owned_stream(owner, parse_bye(message))
+        self.end_stream(stream, "bye")
         self._outlet.answer(owner, {"type": "goodbye", "stream": stream.name, "counters": stream.counters()})
 
-    def end(self, stream: Stream, reason: str) -> None:
-        """Publish what a lookahead still owes, close the stream, and say so."""
+    def end_stream(self, stream: Stream, reason: str) -> None:
+        """Publish what a lookahead still owes, close the stream, and tell its subscribers."""
         for prediction in stream.session.finish():
-            self._outlet.publish(stream, prediction, stream.last_ns)
+            self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
         drift = stream.drift()
-        self._streams.close(stream)
-        if self._outlet.tape is not None:
-            self._outlet.tape.end(stream)
+        self._streams.close_stream(stream)
+        if self._outlet.recording is not None:
+            self._outlet.recording.end_stream(stream)
         if self._guard is not None:
-            self._guard.closed(stream.name)
-        if self._behind is not None:
-            self._behind.ended(stream)
+            self._guard.stream_closed(stream.name)
+        if self._front_link is not None:
+            self._front_link.report_ended(stream.name)
         LOG.info("stream %r closed: %s", stream.name, reason)
         if drift.get("out_of_range"):
-            LOG.warning("stream %r: %s", stream.name, _told(drift))
-        about = {"reason": reason, "counters": stream.counters(), "drift": drift}
-        self._outlet.announce(stream.topic, {"type": "closed", **about})
+            LOG.warning("stream %r: %s", stream.name, _describe_drift(drift))
+        closed = {"type": "closed", "reason": reason, "counters": stream.counters(), "drift": drift}
+        self._outlet.announce(stream.topic, closed)
 
     def _displace(self, before: Stream, owner: bytes) -> None:
-        """A live owner hears that somebody wants its stream; a dead one cannot be reached and has lost it."""
+        """End a stream whose name is asked for again. Raises StreamError where another, living connection owns it.
+
+        A living owner is told; a dead one cannot be reached, and has lost its stream.
+        """
         contested = {"type": "contested", "stream": before.name}
         if before.owner != owner and self._outlet.answer(before.owner, contested):
             raise StreamError(f"stream {before.name!r} is open from another connection: choose another name")
-        self.end(before, "reopened" if before.owner == owner else "taken over")
+        self.end_stream(before, "reopened" if before.owner == owner else "taken over")
 
-    def _goes_on(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
-        """Whether a hello only brings an open stream's source back, over another connection; it is answered then."""
+    def _reconnect(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
+        """Whether a hello comes from an open stream's own source, over another connection; if so, accept it."""
         if not hello.resume or not same_source(stream.hello, hello):
             return False
         if stream.owner != owner and self._outlet.answer(stream.owner, {"type": "contested", "stream": stream.name}):
             return False
-        stream.owner = owner
+        stream.move_to(owner)
         if self._guard is not None:
-            self._guard.opened(stream.name)
-        if self._behind is not None:
-            self._behind.moved(stream)
+            self._guard.stream_opened(stream.name)
+        if self._front_link is not None:
+            self._front_link.report_moved(stream)
         LOG.info("stream %r goes on over another connection", stream.name)
         self._outlet.counters["hellos"] += 1
         self._accept(stream, stream.session.last_seq)
@@ -121,7 +131,7 @@ class Admission:
         self._outlet.answer(stream.owner, accepted | stream.model.served.to_fields())
 
 
-def _told(drift: dict[str, Any]) -> str:
+def _describe_drift(drift: dict[str, Any]) -> str:
     """A stream's drift in one line."""
     worst = ", ".join(f"{f['feature']} in {f['frames']} ({f['farthest']:+.2g} widths)" for f in drift["features"])
     return f"{drift['out_of_range']} of {drift['frames']} frames unlike training's; out of range were {worst}"

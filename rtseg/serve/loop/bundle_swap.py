@@ -16,8 +16,8 @@ from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.streams.bundle_loader import Loader, LoadRequest
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.bundle_loader import BundleLoader, LoadRequest
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
 from rtseg.wire.messages import parse_load
 
@@ -26,8 +26,11 @@ Points = NDArray[np.intp] | None
 """Where a model finds its points among a stream's (`Streams.check`)."""
 
 
-class Swap:
-    """Loads bundles and lets them answer. step_all: the daemon's; adopted: called with a model for all streams."""
+class BundleSwap:
+    """Loads bundles and lets them answer.
+
+    step_all: steps every frame that waits. adopted: called with a model that answers all streams from now on.
+    """
 
     def __init__(
         self,
@@ -35,27 +38,27 @@ class Swap:
         streams: Streams,
         outlet: Outlet,
         step_all: Callable[[], None],
-        adopted: Callable[[Model], None],
+        adopted: Callable[[ServedModel], None],
     ) -> None:
         self._streams, self._outlet = streams, outlet
         self._step_all, self._adopted = step_all, adopted
-        self._loader = Loader(settings, streams.model.served.predictions)
+        self._loader = BundleLoader(settings, streams.model.served.predictions)
 
-    def ask(self, owner: bytes, message: dict[str, Any], by: str) -> None:
-        """Begin to load what a message asks for. by: for the log, who asked. Raises ServeError where it can't begin."""
+    def request_load(self, owner: bytes, message: dict[str, Any], by: str) -> None:
+        """Begin to load what a message asks for. by: who asked, for the log. Raises ServeError where it can't begin."""
         folder, name = parse_load(message)
         if name is not None and self._streams.find(name) is None:
             raise StreamError(f"stream {name!r} is not open"[:300])
         LOG.info("asked to load %s%s", folder, by)
-        self._loader.start(LoadRequest(owner, Path(folder), name))
+        self._loader.start_loading(LoadRequest(owner, Path(folder), name))
 
-    def look(self) -> None:
-        """Put a bundle in place that has been loaded since the last look."""
-        done = self._loader.done()
-        if done is not None:
-            self._put(*done)
+    def install_loaded(self) -> None:
+        """Let a bundle answer that has been loaded since the last call."""
+        finished = self._loader.take_finished()
+        if finished is not None:
+            self._put(*finished)
 
-    def _put(self, request: LoadRequest, result: Model | Exception) -> None:
+    def _put(self, request: LoadRequest, result: ServedModel | Exception) -> None:
         """Let a loaded model answer: from the next frame on, for one stream or for all and those to come."""
         try:
             if isinstance(result, Exception):
@@ -63,7 +66,8 @@ class Swap:
             streams = [stream for stream in self._streams if request.stream in (None, stream.name)]
             if request.stream is not None and not streams:
                 raise StreamError(f"stream {request.stream!r} has been closed in the meantime"[:300])
-            places = [(stream, self._streams.check_swap(stream, result)) for stream in streams]  # all of them, or none
+            # All are checked before one is swapped: all go over to the new bundle, or none.
+            places = [(stream, self._streams.check_new_model(stream, result)) for stream in streams]
         except Exception as error:
             self._refuse(request, error)
             return
@@ -72,23 +76,26 @@ class Swap:
         about = {"stream": request.stream, "streams": [stream.name for stream in streams]}
         self._outlet.answer(request.owner, {"type": "loaded", **about, **result.served.to_fields()})
 
-    def _adopt(self, only: str | None, model: Model, places: list[tuple[Stream, Points]]) -> None:
-        """Let it answer these streams, and where not `only` one of them changes all those to come."""
-        self._step_all()  # frames that wait are in the old model's order of points
+    def _adopt(self, only: str | None, model: ServedModel, places: list[tuple[Stream, Points]]) -> None:
+        """Let a model answer these streams; where `only` names none, also those that are opened from now on.
+
+        places: each stream, and where the model finds its points among the stream's.
+        """
+        self._step_all()  # frames that wait have their points in the old model's order
         for stream, index in places:
-            self._streams.swap(stream, model, index, partial(self._owed, stream))
+            self._streams.swap_model(stream, model, index, partial(self._publish_owed, stream))
             self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})
-            if self._outlet.tape is not None:
-                self._outlet.tape.note(stream, time.monotonic_ns())
+            if self._outlet.recording is not None:
+                self._outlet.recording.record_snapshot(stream, time.monotonic_ns())
         if only is None:
             self._streams.model = model
             self._adopted(model)
         self._outlet.counters["loads"] += 1
 
-    def _owed(self, stream: Stream, predictions: list[Prediction]) -> None:
-        """The old model's last answers leave before it does."""
+    def _publish_owed(self, stream: Stream, predictions: list[Prediction]) -> None:
+        """Publish what the old model's lookahead still owes, before the new one answers."""
         for prediction in predictions:
-            self._outlet.publish(stream, prediction, stream.last_ns)
+            self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
 
     def _refuse(self, request: LoadRequest, error: Exception) -> None:

@@ -1,50 +1,52 @@
-"""Frames of the daemon's own that nobody hears of, so that the next real one finds weights and code in the caches.
+"""Frames of the daemon's own, answered to nobody, so that the next real one finds weights and code in the caches.
 
-A processor that does something else for a millisecond, or nothing, gives its caches away; the first frame afterwards
-takes several times as long. With `busy_poll` the loop has the time to prevent that.
+A processor that does something else for a millisecond, or nothing, loses what its caches held; the first frame
+afterwards takes several times as long. With `busy_poll` the loop has the time to prevent that.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import msgpack
 import numpy as np
 import zmq
 
 from rtseg.config import ServeSettings
-from rtseg.serve.loop.frame_queue import Batches
-from rtseg.serve.loop.receiver import Entrance
+from rtseg.serve.loop.dispatch import parse_queued_frame
+from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
+from rtseg.serve.loop.receiver import Receiver, client_source
+from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
-from rtseg.serve.timing.loop_load import Gauge
-from rtseg.wire.messages import Hello, frame_message, parse_frame, parse_to_daemon
+from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.wire.messages import Hello, frame_message, parse_to_daemon
 
-NAME, OWNER = "rehearsal", b"rehearsal"
+NAME, OWNER = "cache warmer", b"cache warmer"
 
 
-class Rehearsal:
-    """A stream in a slot of its own, stepped by `once`; takes one of the pool's slots.
+class CacheWarmer:
+    """A stream in a slot of its own, stepped by `step_own_frame`; takes one of the pool's slots.
 
-    It comes and goes by sockets that nobody can connect to; what is counted on the way is nobody's.
+    Its frames come and its answers go by sockets that nobody can connect to. It has a queue, an outlet and counters of
+    its own, so the daemon's count none of it.
     """
 
-    def __init__(self, model: Model, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, model: ServedModel, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         skeleton = model.bundle.skeleton
         self._streams = Streams(model)
-        stream = self._stream = self._streams.open(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
-        self._sockets = door, self._camera, xpub = [context.socket(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.XPUB)]
-        address = f"inproc://rehearsal-{id(self)}"
-        door.setsockopt(zmq.MAXMSGSIZE, settings.max_message_bytes)
-        door.bind(address)
+        stream = self._stream = self._streams.open_stream(OWNER, Hello(NAME, skeleton, model.bundle.fps), None, 0)
+        self._sockets = [context.socket(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.XPUB)]
+        router, self._camera, xpub = self._sockets
+        address = f"inproc://cache-warmer-{id(self)}"
+        router.setsockopt(zmq.MAXMSGSIZE, settings.max_message_bytes)
+        router.bind(address)
         self._camera.setsockopt(zmq.ROUTING_ID, OWNER)
         self._camera.connect(address)
-        outlet = Outlet(door, xpub)
-        stream.heard, stream.heard_at = True, 0  # the outlet has heard of no subscription
-        self._batches = Batches(settings, self._streams, outlet, Gauge(0.0))
-        take = partial(_take, self._streams, self._batches)
-        self._entrance = Entrance(door, self._streams, self._batches, outlet, take, settings)
+        outlet = Outlet(router, xpub)
+        outlet.add_topic(stream.topic)  # as if somebody listened: packing and sending must be warm as well
+        self._queue = FrameQueue(settings, outlet, LoopLoad(0.0))
+        self._stepper = Stepper(self._queue, self._streams, outlet)
+        self._receiver = Receiver(client_source(router, settings, skeleton.shape), self._streams, self._queue, settings)
         x0, y0, x1, y1 = model.bundle.arena
         rng = np.random.default_rng(0)
         points = rng.uniform((x0, y0), (x1, y1), (*skeleton.shape, 2)).astype("<f4")
@@ -52,23 +54,20 @@ class Rehearsal:
         self._packer, self._interval_ns = msgpack.Packer(), stream.interval_ns
         self._seq = 0
 
-    def once(self) -> None:
+    def step_own_frame(self) -> None:
         """A frame's whole way but the network."""
         self._seq += 1
         times = self._seq, self._seq * self._interval_ns
         self._camera.send(self._packer.pack(frame_message(NAME, *times, self._points, self._scores)))
-        self._entrance.take_what_waits()
-        self._batches.step()
+        for received in self._receiver.receive():
+            if not isinstance(received, QueuedFrame):  # messages come one by one, and are not parsed yet
+                _, message = parse_to_daemon(received.data)
+                received = parse_queued_frame(self._streams, OWNER, message, received.data, received.t_recv_ns)
+            self._queue.enqueue_frame(received)
+        self._stepper.step_and_publish_batch()
 
     def close(self) -> None:
         """Close its sockets and give the slot back."""
-        self._streams.close(self._stream)
+        self._streams.close_stream(self._stream)
         for socket in self._sockets:
             socket.close(linger=0)
-
-
-def _take(streams: Streams, batches: Batches, owner: bytes, data: bytes, t_recv_ns: int) -> None:
-    """Where messages come one by one."""
-    wire = parse_frame(parse_to_daemon(data)[1])
-    stream = streams.of(owner, wire.stream)
-    batches.add(stream, stream.frame(wire), t_recv_ns, data)

@@ -1,86 +1,68 @@
-"""How the daemon waits for messages: asleep, without ever sleeping, or awake and warm shortly before a frame is due.
+"""How the daemon waits for messages: asleep until one comes, or looking for them without ever sleeping (`busy_poll`).
 
-What happens to a message is somebody else's affair. Rehearses frames (`rehearsal`) where there is time for it.
+A loop that never sleeps has time to keep the caches warm (`cache_warming`). Takes no message.
 """
 
 from __future__ import annotations
 
-import select
 import time
 from typing import Any, cast
 
 import zmq
 
 from rtseg.config import ServeSettings
-from rtseg.serve.loop.cache_warming import Rehearsal
+from rtseg.serve.loop.cache_warming import CacheWarmer
 from rtseg.serve.publish.outlet import POLLIN
-from rtseg.serve.streams.stream import Streams
-from rtseg.serve.timing.due_frames import Ahead
 
 SPINS = 20
-WARM_NS = 300_000
-"""So soon after work the caches still hold the model."""
+"""Looks at the frames' socket for each look at the clock and the subscribers' socket, which cost more."""
 WARM_UP_FRAMES = 100
 
 
-class Waiting:
+class LoopPoller:
     """Waits at a daemon's two sockets.
 
-    rehearsal: what is rehearsed, None where nothing is. worked_ns: when the loop last did something, on the monotonic
-    clock. stopped: ends a wait that does not sleep.
+    With `busy_poll` it never sleeps, and steps frames of the daemon's own while nothing comes (`set_cache_warmer`).
     """
 
-    def __init__(
-        self, settings: ServeSettings, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], streams: Streams
-    ) -> None:
-        self._router, self._xpub, self._streams = router, xpub, streams
-        self._busy_poll, self._rehearse_ns = settings.busy_poll, settings.rehearse_us * 1000
-        self._ahead = Ahead(settings.ahead_us) if settings.looks_ahead else None
+    def __init__(self, settings: ServeSettings, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes]) -> None:
+        self._router, self._xpub = router, xpub
+        self._busy_poll, self._warm_after_ns = settings.busy_poll, settings.rehearse_us * 1000
         self._poller = zmq.Poller()
         self._poller.register(router, zmq.POLLIN)
         self._poller.register(xpub, zmq.POLLIN)
-        self.rehearsal: Rehearsal | None = None
-        self.worked_ns, self.stopped = 0, False
+        self._cache_warmer: CacheWarmer | None = None
+        self._stopped = False
+
+    def set_cache_warmer(self, cache_warmer: CacheWarmer) -> None:
+        """Step this one's frames from now on, and close the one before."""
+        if self._cache_warmer is not None:
+            self._cache_warmer.close()
+        self._cache_warmer = cache_warmer
 
     def warm_up(self) -> None:
-        """Rehearse until everything is where it will be needed."""
-        if self.rehearsal is not None:
+        """Step the daemon's own frames until code and weights are in the caches."""
+        if self._cache_warmer is not None:
             for _ in range(WARM_UP_FRAMES):
-                self.rehearsal.once()
+                self._cache_warmer.step_own_frame()
 
-    def wait(self, timeout_ms: int) -> dict[Any, int]:
-        """The sockets at which something waits, as soon as it does; none after the time."""
-        if not timeout_ms or (not self._busy_poll and self._ahead is None):
+    def stop(self) -> None:
+        """End a wait that does not sleep. May be called from a signal handler."""
+        self._stopped = True
+
+    def wait_for_messages(self, timeout_ms: int, worked_ns: int) -> dict[Any, int]:
+        """The sockets at which a message waits, as soon as one does; none after the time.
+
+        worked_ns: when the loop last did something, on the monotonic clock.
+        """
+        # A time of 0 means that frames are queued already: the sockets are only looked at.
+        if not timeout_ms or not self._busy_poll:
             return dict(self._poller.poll(timeout_ms))
-        now_ns = time.monotonic_ns()
-        end_ns = now_ns + timeout_ms * 1_000_000
-        if self._ahead is None:
-            return self._spin(end_ns, self._rehearse_ns)
-        window = self._ahead.window(self._streams, now_ns)
-        if window is None:
-            return dict(self._poller.poll(timeout_ms))
-        awake_ns, asleep_ns = window
-        if now_ns < awake_ns:
-            ready = self._sleep(min(awake_ns, end_ns) - now_ns)
-            if ready or awake_ns >= end_ns:
-                return ready
-            now_ns = time.monotonic_ns()
-        if now_ns - self.worked_ns > WARM_NS and self.rehearsal is not None:
-            self.rehearsal.once()
-            self.worked_ns = time.monotonic_ns()
-        return self._spin(min(asleep_ns, end_ns))
+        return self._spin(time.monotonic_ns() + timeout_ms * 1_000_000, worked_ns)
 
-    def _sleep(self, for_ns: int) -> dict[Any, int]:
-        """The same as the poller, which knows whole milliseconds only."""
-        ready = dict(self._poller.poll(0))  # must be asked first: the descriptors tell of news, not of what waits
-        if not ready:
-            select.select((self._router, self._xpub), (), (), for_ns / 1e9)
-            ready = dict(self._poller.poll(0))
-        return ready
-
-    def _spin(self, end_ns: int, rehearse_ns: int = 0) -> dict[Any, int]:
-        """The same without ever sleeping. rehearse_ns: after so long without work a frame is rehearsed; 0 = never."""
-        clock = time.monotonic_ns
+    def _spin(self, end_ns: int, worked_ns: int) -> dict[Any, int]:
+        """The same without ever sleeping; steps a frame of the daemon's own after each `rehearse_us` without work."""
+        clock, warm_after_ns = time.monotonic_ns, self._warm_after_ns
         while True:
             for _ in range(SPINS):
                 if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
@@ -88,8 +70,8 @@ class Waiting:
             if cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
                 return {self._xpub: zmq.POLLIN}
             now_ns = clock()
-            if now_ns >= end_ns or self.stopped:
+            if now_ns >= end_ns or self._stopped:
                 return {}
-            if rehearse_ns and self.rehearsal is not None and now_ns - self.worked_ns > rehearse_ns:
-                self.rehearsal.once()
-                self.worked_ns = clock()
+            if self._cache_warmer is not None and now_ns - worked_ns > warm_after_ns:
+                self._cache_warmer.step_own_frame()
+                worked_ns = clock()

@@ -1,120 +1,183 @@
-"""The daemon's door for frames and questions: takes what waits, and knows no message but the plain frame.
+"""What has arrived at the frames' socket: plain frames of open streams, ready to be queued, and all other messages.
 
-Many messages in one compiled call (`batch_receiver`); one by one where libzmq can't be called.
+Many messages in one compiled call (`wire.batch_receiver`); one by one where libzmq can't be called.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import zmq
 
 from rtseg.compiled.libzmq import addresses
 from rtseg.config import ServeSettings
-from rtseg.frames.frame import Frame
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.loop.frame_queue import Batches
-from rtseg.serve.publish.outlet import POLLIN, Outlet
+from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame, new_frame, new_queued_frame
+from rtseg.serve.publish.outlet import POLLIN
 from rtseg.serve.streams.stream import Streams
-from rtseg.serve.workers.front_link import Behind
 from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage, parse_messages
-from rtseg.wire.messages import MessageError
 
-TAKEN_AT_ONCE = 4
-"""Messages read before the next batch is stepped, in batches: when a frame came is known as soon as it came."""
+MAX_BATCHES = 4
+"""Read before the next batch is stepped: soon enough that t_recv_ns is true, and few enough that a step is not late."""
 
 
-class Entrance:
-    """Stands between a ROUTER socket and a queue of frames.
+class OtherMessage(NamedTuple):
+    """A message that is no plain frame of an open stream: for the dispatcher, which says what it is.
 
-    take: whatever is no plain frame of an open stream; the sender's routing id, the bytes, when they came. emptied_ns:
-    when nothing waited at the socket any more.
+    owner: routing id of its sender. t_recv_ns: when it came, on the monotonic clock. parts: how many it had.
+    """
+
+    owner: bytes
+    data: bytes
+    t_recv_ns: int
+    parts: int = 1
+
+
+class MessageSource(Protocol):
+    """Where messages come from."""
+
+    def read_messages(self) -> tuple[Sequence[ReceivedMessage], bool]:
+        """What one look brings, in the order in which it came, and whether more may wait."""
+
+    def warm_up(self) -> None:
+        """Compile what `read_messages` calls."""
+
+
+class CompiledSource:
+    """Clients' messages, up to `most` in one compiled call."""
+
+    def __init__(self, batch_receiver: BatchReceiver, most: int) -> None:
+        self._batch_receiver, self._most = batch_receiver, most
+
+    def read_messages(self) -> tuple[Sequence[ReceivedMessage], bool]:
+        """As many as fit; where some room was left, nothing waits any more."""
+        messages = self._batch_receiver.receive_messages()
+        return messages, len(messages) == self._most
+
+    def warm_up(self) -> None:
+        """A frame of the cache warmer's own compiles it."""
+
+
+class SingleSource:
+    """Clients' messages, one at a time. guard: None where no key is asked for."""
+
+    def __init__(self, router: zmq.Socket[bytes], guard: Guard | None) -> None:
+        self._router, self._guard = router, guard
+
+    def read_messages(self) -> tuple[Sequence[ReceivedMessage], bool]:
+        """The next one; none where its sender's key is revoked. One must wait."""
+        parts = self._router.recv_multipart() if self._guard is None else self._guard.receive_message(self._router)
+        more = bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN)
+        if parts is None:
+            return (), more
+        return ((parts[0], parts[1], time.monotonic_ns(), None, len(parts) - 1, None),), more
+
+    def warm_up(self) -> None:
+        """Nothing is compiled."""
+
+
+class FrontSource:
+    """What a worker's front hands on, many clients' messages at once.
+
+    open_message: the clients' messages in one of the front's, each with its routing id, when it came, and its bytes; it
+    obeys the front's own orders. shape: (A, K) of frames that need no other order of points.
     """
 
     def __init__(
         self,
         router: zmq.Socket[bytes],
-        streams: Streams,
-        batches: Batches,
-        outlet: Outlet,
-        take: Callable[[bytes, bytes, int], None],
-        settings: ServeSettings,
-        guard: Guard | None = None,
-        behind: Behind | None = None,
+        open_message: Callable[[bytes, int], Sequence[tuple[bytes, int, bytes]]],
+        shape: tuple[int, int],
     ) -> None:
-        self._router, self._streams, self._batches, self._outlet = router, streams, batches, outlet
-        self._take, self._most, self._guard, self._behind = take, settings.max_batch, guard, behind
-        self._burst_ns, self.emptied_ns = int(settings.burst_s * 1e9), 0
-        self._intake: BatchReceiver | None = None
-        self._shape = streams.model.bundle.skeleton.shape
-        functions = addresses()
-        if functions is not None and behind is None:
-            self._intake = BatchReceiver(router, functions, self._most, self._shape, keyed=guard is not None)
+        self._router, self._open_message, self._shape = router, open_message, shape
+
+    def read_messages(self) -> tuple[Sequence[ReceivedMessage], bool]:
+        """Those in the front's next message. One must wait."""
+        clients = self._open_message(self._router.recv_multipart()[2], time.monotonic_ns())
+        messages = parse_messages(clients, self._shape) if clients else ()
+        return messages, bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN)
 
     def warm_up(self) -> None:
-        """Compile what a front's messages need; the rest is rehearsed."""
-        if self._behind is not None:
-            parse_messages([(b"", 0, b"")], self._shape)
+        """The compiled parser of frames; a cache warmer's frames come over a socket of its own."""
+        parse_messages([(b"", 0, b"")], self._shape)
 
-    def take_what_waits(self) -> None:
-        """Up to TAKEN_AT_ONCE batches, or a little more from a front; less of a burst, as long as that may last.
 
-        What waits for longer in the socket than a burst may is more than can be served: it is read, and the queue
-        leaves out what is too much.
+def client_source(
+    router: zmq.Socket[bytes], settings: ServeSettings, shape: tuple[int, int], guard: Guard | None = None
+) -> MessageSource:
+    """Clients' messages at a ROUTER socket, compiled where that can be. shape: as of `FrontSource`."""
+    functions = addresses()
+    if functions is None:
+        return SingleSource(router, guard)
+    batch_receiver = BatchReceiver(router, functions, settings.max_batch, shape, keyed=guard is not None)
+    return CompiledSource(batch_receiver, settings.max_batch)
+
+
+class Receiver:
+    """Reads a source, as far as there is room, and finds the streams of plain frames. guard: as of `SingleSource`."""
+
+    def __init__(
+        self,
+        source: MessageSource,
+        streams: Streams,
+        queue: FrameQueue,
+        settings: ServeSettings,
+        guard: Guard | None = None,
+    ) -> None:
+        self._source, self._by_topic, self._queue, self._guard = source, streams.by_topic, queue, guard
+        self._shape = streams.model.bundle.skeleton.shape
+        self._most = MAX_BATCHES * settings.max_batch
+        self._burst_ns = int(settings.burst_s * 1e9)
+        self._emptied_ns = 0
+
+    def warm_up(self) -> None:
+        """Compile what the source needs."""
+        self._source.warm_up()
+
+    def socket_is_empty(self, now_ns: int) -> None:
+        """Nothing waits at the socket: no burst lasts any longer."""
+        self._emptied_ns = now_ns
+
+    def receive(self) -> Iterator[QueuedFrame | OtherMessage]:
+        """What has arrived, in order, up to MAX_BATCHES, or a little more from a front.
+
+        Each is to be handled before the next is asked for: a hello opens the stream of the frames behind it, and with
+        keys the guard knows whose the message in hand is.
+
+        A burst is left in the socket while the queue is crowded, but for `burst_s` at most: so no frame of it is lost.
+        What waits for longer is more than can be served: it is read, and the queue leaves out what is too much.
         """
-        now_ns, left = time.monotonic_ns(), TAKEN_AT_ONCE * self._most
+        by_topic, guard, shape = self._by_topic, self._guard, self._shape
+        now_ns, left = time.monotonic_ns(), self._most
         while left > 0:
-            if self._batches.is_crowded and now_ns - self.emptied_ns < self._burst_ns:
+            if self._queue.is_crowded and now_ns - self._emptied_ns < self._burst_ns:
                 return
-            taken = self._take_some()
-            if not taken:
-                self.emptied_ns = now_ns
+            messages, more = self._source.read_messages()
+            decoded_ns = time.monotonic_ns()
+            # This loop's body is run for every frame: it enters no Python function but the guard's.
+            for owner, data, t_recv_ns, parsed, parts, sender in messages:
+                if guard is not None and sender is not None:
+                    key, descriptor = sender
+                    if not guard.identify_sender(key.decode(), descriptor):
+                        continue
+                if parsed is not None:
+                    topic, seq, t_source_ns, keypoints, confidence = parsed
+                    stream = by_topic.get(topic)
+                    # Whatever is not as it should be goes the general way, where an error says what it is.
+                    if (
+                        stream is not None
+                        and stream.owner == owner
+                        and stream.points is None
+                        and stream.shape == shape
+                        and (guard is None or guard.allows_frame(stream.name, t_recv_ns))
+                    ):
+                        frame = new_frame((stream.name, seq, t_source_ns, keypoints, confidence))
+                        yield new_queued_frame((stream, frame, t_recv_ns, decoded_ns, data))
+                        continue
+                yield OtherMessage(owner, data, t_recv_ns, parts)
+            if not more:
+                self._emptied_ns = now_ns
                 return
-            left -= taken
-
-    def _take_some(self) -> int:
-        """Messages that came with one call, 0 where none waits any more."""
-        if self._intake is not None:
-            messages = self._intake.receive_messages()
-            self._take_many(messages)
-            return len(messages) if len(messages) == self._most else 0
-        taken = 1
-        if self._behind is None:
-            self._take_one(self._router)
-        else:
-            clients = self._behind.open_message(self._router.recv_multipart()[2], time.monotonic_ns())
-            taken += len(clients)
-            if clients:
-                self._take_many(parse_messages(clients, self._shape))
-        return taken if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN else 0
-
-    def _take_many(self, messages: list[ReceivedMessage]) -> None:
-        plain_stream, add, guard, shape = self._streams.plain, self._batches.add, self._guard, self._shape
-        now_ns = time.monotonic_ns()
-        for owner, data, t_recv_ns, plain, parts, sender in messages:
-            if guard is not None and sender is not None and not guard.is_from(sender[0].decode(), sender[1]):
-                continue
-            if plain is not None:
-                topic, seq, t_source_ns, keypoints, confidence = plain
-                stream = plain_stream(owner, topic, shape)
-                if stream is not None and (guard is None or guard.lets_pass(stream.name, t_recv_ns)):
-                    add(stream, Frame(stream.name, seq, t_source_ns, keypoints, confidence), t_recv_ns, data, now_ns)
-                    continue
-            if parts == 1:
-                self._take(owner, data, t_recv_ns)
-            else:
-                self._complain(owner, parts)
-
-    def _take_one(self, router: zmq.Socket[bytes]) -> None:
-        parts = router.recv_multipart() if self._guard is None else self._guard.receive(router)
-        if parts is None:
-            return
-        if len(parts) == 2:
-            self._take(parts[0], parts[1], time.monotonic_ns())
-        else:
-            self._complain(parts[0], len(parts) - 1)
-
-    def _complain(self, owner: bytes, parts: int) -> None:
-        self._outlet.complain(owner, None, None, MessageError(f"expected one message part, got {parts}"))
+            left -= max(1, len(messages))

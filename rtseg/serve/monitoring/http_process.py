@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz: a small HTTP server in a process of its own, which reads the daemon's board.
+"""/metrics, /healthz and /readyz: a small HTTP server in a process of its own, which reads the daemon's status.
 
 It shares no lock and no interpreter with the hot loop, so a scrape can't delay a frame; and it can still say that the
 loop hangs. Loopback only, whatever keys there are: Prometheus's agent, or a proxy with its own keys, runs beside it.
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import rtseg
 from rtseg.errors import ServeError
-from rtseg.serve.monitoring.merge import gather
+from rtseg.serve.monitoring.merge import merge_worker_status
 from rtseg.serve.monitoring.prometheus import Metrics, check_installed, exposition, health, readiness
-from rtseg.serve.monitoring.shared_status import BoardReader
+from rtseg.serve.monitoring.shared_status import SharedStatusReader
 from rtseg.wire.addresses import is_loopback
 
 START_S = 20.0
@@ -32,15 +32,19 @@ NICENESS = 10
 
 
 class HealthProcess:
-    """The server as a child of the daemon; ends with it, however it ends."""
+    """The server as a child of the daemon. It ends with the daemon, however that ends, for its stdin ends then.
 
-    def __init__(self, board: Path, address: str) -> None:
-        """address: HOST:PORT on loopback. Raises ServeError where it can't be had, RtsegError without the extra."""
+    address: HOST:PORT on loopback. url: where it serves. Raises ServeError where the address can't be had, RtsegError
+    where the package is missing.
+    """
+
+    def __init__(self, status_file: Path, address: str) -> None:
         check_installed()
         host, port = _parse(address)
+        # The child must find this very package, and the same extras, from wherever the daemon was started.
         paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", str(board), host, str(port)],
+            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", str(status_file), host, str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -54,7 +58,7 @@ class HealthProcess:
         self.url = line.strip()
 
     def close(self) -> None:
-        """End it."""
+        """End the child."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(OSError):
@@ -69,7 +73,7 @@ class HealthProcess:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    board: BoardReader
+    status: SharedStatusReader
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,25 +85,25 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one of three paths."""
         host = self.headers.get("Host", "localhost").rpartition(":")
-        if not is_loopback(host[0] or host[2]):  # a web page that points a name of its own here
+        if not is_loopback(host[0] or host[2]):  # DNS rebinding: a web page that gives a name of its own this address
             self._send(403, b"this name is not loopback\n", "text/plain; charset=utf-8")
             return
         path = self.path.partition("?")[0]
         if path not in ("/metrics", "/healthz", "/readyz"):
             self._send(404, b"there are /metrics, /healthz and /readyz\n", "text/plain; charset=utf-8")
             return
-        alive_ns, about = self.server.board.read()
+        alive_ns, status = self.server.status.read()
         now_ns = time.monotonic_ns()
-        about = gather(about, now_ns)
+        status = merge_worker_status(status, now_ns)
         if path == "/metrics":
-            text, kind = exposition(Metrics(alive_ns, about, now_ns), self.headers.get("Accept", ""))
+            text, kind = exposition(Metrics(alive_ns, status, now_ns), self.headers.get("Accept", ""))
             self._send(200, text, kind)
             return
-        fine, fields = (health if path == "/healthz" else readiness)(alive_ns, about, now_ns)
-        self._send(200 if fine else 503, json.dumps(fields).encode() + b"\n", "application/json")
+        is_well, fields = (health if path == "/healthz" else readiness)(alive_ns, status, now_ns)
+        self._send(200 if is_well else 503, json.dumps(fields).encode() + b"\n", "application/json")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a scrape every few seconds is no news."""
+        """Nothing: a scrape every few seconds would fill the log."""
 
     def _send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)
@@ -119,13 +123,13 @@ def _parse(address: str) -> tuple[str, int]:
 
 def main() -> None:
     """The child: serve until stdin ends, which it does when the daemon does."""
-    board, host, port = sys.argv[1:]
+    status_file, host, port = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the daemon drains first
     os.nice(NICENESS)
     try:
         server = _Server((host, int(port)), _Handler)
-        server.board = BoardReader(board)
+        server.status = SharedStatusReader(status_file)
     except (OSError, ServeError) as error:
         print(f"failed: {error}", flush=True)
         return

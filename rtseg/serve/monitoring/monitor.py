@@ -1,80 +1,82 @@
-"""What the daemon does for those who watch over it: signs of life to systemd, its board, and the process that shows it.
+"""What a daemon does for those who watch over it: signs of life to systemd, a shared status, a process that shows it.
 
-Called once a turn of the hot loop; a turn in which nothing is due costs two comparisons.
+Called once in each turn of the hot loop; where nothing is due that costs two comparisons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.monitoring.http_process import HealthProcess
-from rtseg.serve.monitoring.shared_status import EVERY_NS, Board
+from rtseg.serve.monitoring.shared_status import PIECE_EVERY_NS, Pieces, SharedStatus
 from rtseg.serve.monitoring.systemd import Notifier
+from rtseg.serve.timing.periodic import Periodic
 
 OVERDUE_NS = 1_000_000_000
-"""A loop that is never without work writes a piece of the board this often nevertheless."""
-Pieces = Callable[[], Iterator[dict[str, Any]]]
+"""A loop that is never without work shares a piece this often nevertheless."""
 
 
-class Upkeep:
-    """The daemon's watchers. url: of the HTTP server, "" where there is none.
+class Monitor:
+    """A daemon's, a front's or a worker's. url: of the HTTP server, "" where there is none.
 
-    board: for a worker, the file of its board, which the front's server shows. Raises ServeError where the HTTP address
-    can't be had, RtsegError where its package is missing.
+    pieces: what is shared. status_file: for a worker, where it shares its status, which the front's server shows.
+    Raises ServeError where the HTTP address can't be had, RtsegError where its package is missing.
     """
 
-    def __init__(self, settings: ServeSettings, pieces: Pieces, board: str = "") -> None:
+    def __init__(self, settings: ServeSettings, pieces: Pieces, status_file: str = "") -> None:
         self._notifier = Notifier()
         self._pieces = pieces
-        self._board: Board | None = None
+        self._shared: SharedStatus | None = None
         self._process: HealthProcess | None = None
-        self._wrote_ns = 0
+        self._next_piece = Periodic(PIECE_EVERY_NS)
         self.url = ""
-        if board:
-            self._board = Board(Path(board))
+        if status_file:
+            self._shared = SharedStatus(Path(status_file))
         elif settings.http:
-            self._board = Board()
+            self._shared = SharedStatus()
+            # The child opens the file at once, so the file comes first, and goes where the child cannot start.
             try:
-                self._process = HealthProcess(self._board.path, settings.http)
+                self._process = HealthProcess(self._shared.path, settings.http)
             except BaseException:
-                self._board.close()
+                self._shared.close()
                 raise
             self.url = self._process.url
 
-    def ready(self, now_ns: int, status: str) -> None:
-        """The loop begins."""
-        if self._board is not None:
-            self._board.write_all(self._pieces, now_ns)
-            self._board.follow(self._pieces)
-        self._notifier.ready(status)
+    def announce_ready(self, now_ns: int, status: str) -> None:
+        """The loop begins. status: a line that systemd shows."""
+        if self._shared is not None:
+            # Whole before systemd is told: /readyz must say the same by then.
+            self._shared.write_all(self._pieces, now_ns)
+            self._shared.follow(self._pieces)
+        self._notifier.notify_ready(status)
 
-    def turn(self, now_ns: int, socket: zmq.Socket[bytes]) -> None:
-        """Whatever is due; a piece of the board only while nothing waits at `socket`."""
+    def run_due(self, now_ns: int, socket: zmq.Socket[bytes]) -> None:
+        """Whatever is due; a piece of the status only while nothing waits at `socket`."""
         if self._notifier.watchdog_ns:
-            self._notifier.alive(now_ns)
-        if self._board is None or now_ns - self._wrote_ns < EVERY_NS:
+            self._notifier.notify_alive(now_ns)
+        if self._shared is None or not self._next_piece.is_due(now_ns):
             return
-        waits = cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
-        if not waits or now_ns - self._wrote_ns > OVERDUE_NS:
-            self._wrote_ns = now_ns
-            self._board.turn(now_ns)
+        # A piece takes microseconds, which a frame that waits would be late by.
+        is_waiting = cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+        if not is_waiting or now_ns - self._next_piece.last_ns > OVERDUE_NS:
+            self._next_piece.restart(now_ns)
+            self._shared.write_piece(now_ns)
 
-    def stopping(self, now_ns: int) -> None:
+    def announce_stopping(self, now_ns: int) -> None:
         """The loop has ended; what is left is draining."""
-        self._notifier.stopping()
-        if self._board is not None:
-            self._board.write_all(self._pieces, now_ns)
+        self._notifier.notify_stopping()
+        if self._shared is not None:
+            self._shared.write_all(self._pieces, now_ns)
 
     def close(self) -> None:
-        """End the HTTP process, forget the board."""
+        """End the HTTP process, remove the shared status."""
         if self._process is not None:
             self._process.close()
-        if self._board is not None:
-            self._board.close()
+        if self._shared is not None:
+            self._shared.close()
         self._notifier.close()
-        self._board = self._process = None
+        self._shared = self._process = None

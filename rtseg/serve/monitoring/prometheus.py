@@ -1,6 +1,6 @@
-"""From the board to what is served over HTTP: Prometheus's metrics, and whether the daemon is alive and ready.
+"""From a shared status to what is served over HTTP: Prometheus's metrics, and whether the daemon is alive and ready.
 
-Pure functions; `health` serves them.
+Pure functions; `http_process` serves what they give.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ from rtseg.serve.monitoring.shared_status import STREAM_COUNTS
 from rtseg.serve.timing.latency import BOUNDS_NS
 
 HUNG_S = 5.0
-"""A hot loop without a sign of life for so long hangs."""
+"""A hot loop that has given no sign of life for this long hangs."""
 
 
-def health(alive_ns: int, about: dict[str, Any], now_ns: int) -> tuple[bool, dict[str, Any]]:
+def health(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool, dict[str, Any]]:
     """Whether the daemon's loop turns, and the answer's fields. Times: ns of the monotonic clock.
 
-    A daemon that still compiles (about is empty) is alive.
+    A daemon that still compiles (its status is empty) is alive.
     """
     silent_s = (now_ns - alive_ns) / 1e9
-    alive = not about or silent_s < HUNG_S
+    alive = not status or silent_s < HUNG_S
     return alive, {
         "alive": alive,
         "reason": "" if alive else f"no sign of life from the daemon's loop for {silent_s:.1f} s",
-        "uptime_s": round((now_ns - about.get("started_ns", now_ns)) / 1e9, 3),
+        "uptime_s": round((now_ns - status.get("started_ns", now_ns)) / 1e9, 3),
     }
 
 
-def readiness(alive_ns: int, about: dict[str, Any], now_ns: int) -> tuple[bool, dict[str, Any]]:
+def readiness(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool, dict[str, Any]]:
     """Whether frames are taken and all open streams have fresh ones, and the answer's fields.
 
-    No stream at all is ready: a camera may begin.
+    A daemon without any stream is ready: a camera may begin.
     """
-    alive, fields = health(alive_ns, about, now_ns)
+    alive, fields = health(alive_ns, status, now_ns)
     reasons = [] if alive else [fields["reason"]]
-    if not about.get("ready"):
+    if not status.get("ready"):
         reasons.append("the engine is not warm yet")
-    reasons += about.get("waiting", [])
-    if about.get("stopping"):
+    reasons += status.get("waiting", [])
+    if status.get("stopping"):
         reasons.append("the daemon is stopping")
-    limit_s = about.get("fresh_s", 0.0)
-    streams = about.get("streams", {})
+    limit_s = status.get("fresh_s", 0.0)
+    streams = status.get("streams", {})
+    # As of the last sign of life: where the loop hangs, that is the reason, and not each of its streams.
     stale = [name for name, (last_ns, *_) in streams.items() if (alive_ns - last_ns) / 1e9 > limit_s]
     if stale:
         reasons.append(f"no frame for more than {limit_s:g} s from {len(stale)} of {len(streams)} streams")
@@ -51,38 +52,39 @@ def readiness(alive_ns: int, about: dict[str, Any], now_ns: int) -> tuple[bool, 
 
 
 class Metrics:
-    """A collector for prometheus_client, over what a board says."""
+    """A collector for prometheus_client, over a shared status."""
 
-    def __init__(self, alive_ns: int, about: dict[str, Any], now_ns: int) -> None:
-        self._alive_ns, self._about, self._now_ns = alive_ns, about, now_ns
+    def __init__(self, alive_ns: int, status: dict[str, Any], now_ns: int) -> None:
+        self._alive_ns, self._status, self._now_ns = alive_ns, status, now_ns
 
     def collect(self) -> Iterator[Any]:
         """All metric families."""
+        # Imported here and below: without the extra `ops` a daemon must still be able to import this module.
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
-        about = self._about
-        ready, _ = readiness(self._alive_ns, about, self._now_ns)
+        status = self._status
+        ready, _ = readiness(self._alive_ns, status, self._now_ns)
         yield GaugeMetricFamily("rtseg_ready", "Whether /readyz says yes.", float(ready))
-        if not about:
+        if not status:
             return
         yield InfoMetricFamily(
-            "rtseg", "What is served.", {key: str(about.get(key, "")) for key in ("model", "engine", "version")}
+            "rtseg", "What is served.", {key: str(status.get(key, "")) for key in ("model", "engine", "version")}
         )
-        streams = about.get("streams", {})
+        streams = status.get("streams", {})
         for name, text, value in (
-            ("rtseg_uptime_seconds", "Since the daemon began to serve.", (self._now_ns - about["started_ns"]) / 1e9),
+            ("rtseg_uptime_seconds", "Since the daemon began to serve.", (self._now_ns - status["started_ns"]) / 1e9),
             ("rtseg_loop_silence_seconds", "Since the loop's last turn.", (self._now_ns - self._alive_ns) / 1e9),
             ("rtseg_streams_open", "Streams that are open.", len(streams)),
-            ("rtseg_streams_capacity", "Streams that may be open at once.", about["capacity"]),
+            ("rtseg_streams_capacity", "Streams that may be open at once.", status["capacity"]),
         ):
             yield GaugeMetricFamily(name, text, value)
-        counters = about.get("counters", {})
+        counters = status.get("counters", {})
         yield CounterMetricFamily("rtseg_frames", "Frames stepped.", counters.get("frames", 0))
         events = CounterMetricFamily("rtseg_events", "What else was counted since the start.", labels=["event"])
         for event, count in sorted(counters.items()):
             events.add_metric([event.replace(" ", "_")], count)
         yield events
-        yield from self._workers(about.get("workers", []))
+        yield from self._workers(status.get("workers", []))
         yield from self._latency()
         yield from self._streams(streams)
 
@@ -105,7 +107,7 @@ class Metrics:
         stages = HistogramMetricFamily(
             "rtseg_latency_seconds", "A frame's way, by stage; total: receipt to publishing.", labels=["stage"]
         )
-        for stage, cumulative in self._about.get("latency", {}).items():
+        for stage, cumulative in self._status.get("latency", {}).items():
             edges = [repr(bound / 1e9) for bound in BOUNDS_NS] + ["+Inf"]
             stages.add_metric([stage], list(zip(edges, cumulative, strict=True)), sum_value=None)
         yield stages

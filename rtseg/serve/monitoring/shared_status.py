@@ -1,7 +1,8 @@
-"""The board: what the daemon says of itself, in shared memory, for a process beside it that nobody has to wait for.
+"""A daemon's status in shared memory, for a process beside it: nobody has to wait for whoever reads it.
 
-The hot loop writes it a piece at a time while no frame waits; whoever reads it costs the loop nothing. Two places take
-turns and a counter says which one holds: a reader that was overtaken notices and reads again.
+The hot loop writes it a piece at a time while no frame waits. There are two buffers, and a counter in front of them
+says which one holds: the loop fills the other one and then counts on. A reader that was overtaken notices by the
+counter and reads again, so no lock is needed.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ import msgpack
 
 from rtseg.errors import ServeError
 
-if TYPE_CHECKING:  # the process that reads a board needs no model
+if TYPE_CHECKING:  # the process that reads a status needs no model
     from rtseg.inference.gap_rule import Counters
 
 SIZE_BYTES = 1 << 20
-"""Of one place; a daemon with thousands of streams fits."""
-EVERY_NS = 20_000_000
+"""Of one buffer; a daemon with thousands of streams fits."""
+PIECE_EVERY_NS = 20_000_000
 """One piece in this time, and a sign of life."""
 STREAM_COUNTS = ("refused", "frames", "duplicates", "late", "gaps", "filled", "restarts", "out_of_range")
-"""A stream's counters on the board; in front of them stands when its last frame came."""
+"""A stream's counters as they are shared; in front of them stands when its last frame came."""
 _HEAD = struct.Struct("<8sQQQQ")
-"""A mark, how often the board was written (its parity is the place), the last sign of life in ns, two lengths."""
+"""A mark, how often all was written (its parity is the buffer), the last sign of life in ns, both buffers' lengths."""
 _MARK = b"rtsegbrd"
+Pieces = Callable[[], Iterator[dict[str, Any]]]
+"""A whole status in small maps, which are merged: each takes microseconds to make, for frames may come in between."""
 
 
 def stream_counts(counters: Counters, refused: int) -> list[int]:
@@ -39,7 +42,7 @@ def stream_counts(counters: Counters, refused: int) -> list[int]:
     return [refused, c.frames, c.duplicates, c.late, c.gaps, c.filled, c.restarts, c.out_of_range]
 
 
-class Board:
+class SharedStatus:
     """The daemon's end. Removes its file when closed. path: of a new file; None = a name of its own."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -56,87 +59,87 @@ class Board:
             os.close(number)
         self._packer = msgpack.Packer()
         self._version, self._lengths = 0, [0, 0]
-        self._pieces: Iterator[None] = iter(())
-        self._head(0)
+        self._steps: Iterator[None] = iter(())
+        self._write_head(0)
 
-    def follow(self, pieces: Callable[[], Iterator[dict[str, Any]]]) -> None:
-        """From now on `turn` writes what a fresh run of `pieces` gives, merged: short steps, a map each."""
-        self._pieces = self._written(pieces)
+    def follow(self, pieces: Pieces) -> None:
+        """From now on `write_piece` works through `pieces`, again and again."""
+        self._steps = self._write_for_ever(pieces)
 
-    def turn(self, now_ns: int) -> None:
-        """One piece; to be called when nothing waits, each EVERY_NS."""
-        next(self._pieces, None)
-        self._head(now_ns)
+    def write_piece(self, now_ns: int) -> None:
+        """One piece, and a sign of life. To be called when no frame waits, every PIECE_EVERY_NS."""
+        next(self._steps, None)
+        self._write_head(now_ns)
 
-    def write_all(self, pieces: Callable[[], Iterator[dict[str, Any]]], now_ns: int) -> None:
+    def write_all(self, pieces: Pieces, now_ns: int) -> None:
         """Everything at once, before the loop begins and after it has ended."""
-        for _ in self._once(pieces):
+        for _ in self._write_once(pieces):
             pass
-        self._head(now_ns)
+        self._write_head(now_ns)
 
     def close(self) -> None:
-        """Forget it."""
+        """Remove it."""
         self._memory.close()
         with contextlib.suppress(OSError):
             self.path.unlink()
 
-    def _written(self, pieces: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[None]:
+    def _write_for_ever(self, pieces: Pieces) -> Iterator[None]:
         while True:
-            yield from self._once(pieces)
+            yield from self._write_once(pieces)
 
-    def _once(self, pieces: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[None]:
+    def _write_once(self, pieces: Pieces) -> Iterator[None]:
         packed = []
         for piece in pieces():
             packed.append(self._packer.pack(piece))
             yield
         data = b"".join(packed)
-        if len(data) > SIZE_BYTES:
+        if len(data) > SIZE_BYTES:  # too many streams: the first piece has the counters, without any stream
             data = packed[0] + self._packer.pack({"cut": True})
-        place = (self._version + 1) % 2
-        start = _HEAD.size + place * SIZE_BYTES
+        buffer = (self._version + 1) % 2
+        start = _HEAD.size + buffer * SIZE_BYTES
         self._memory[start : start + len(data)] = data
-        self._lengths[place] = len(data)
-        self._version += 1
+        self._lengths[buffer] = len(data)
+        self._version += 1  # after the data, for it is what hands the buffer to readers
         yield
 
-    def _head(self, now_ns: int) -> None:
+    def _write_head(self, now_ns: int) -> None:
         self._memory[: _HEAD.size] = _HEAD.pack(_MARK, self._version, now_ns, *self._lengths)
 
 
-class BoardReader:
-    """The other end. Raises ServeError where there is no board."""
+class SharedStatusReader:
+    """The other end. Raises ServeError where no daemon shares its status."""
 
     def __init__(self, path: Path | str) -> None:
         try:
             with Path(path).open("rb") as file:
                 self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise ServeError(f"{path}: no board of a daemon: {error}") from None
+            raise ServeError(f"{path}: no status of a daemon: {error}") from None
         if self._memory[: len(_MARK)] != _MARK:
-            raise ServeError(f"{path}: no board of a daemon")
+            raise ServeError(f"{path}: no status of a daemon")
 
     def read(self) -> tuple[int, dict[str, Any]]:
-        """(when the daemon last gave a sign of life, ns of the monotonic clock; what it says, {} at first)."""
+        """(when the daemon last gave a sign of life, ns of the monotonic clock; its status, {} at first)."""
         for _ in range(100):
             _, version, alive_ns, *lengths = _HEAD.unpack(self._memory[: _HEAD.size])
-            place = version % 2
-            start = _HEAD.size + place * SIZE_BYTES
-            data = self._memory[start : start + lengths[place]]
-            _, again, *_ = _HEAD.unpack(self._memory[: _HEAD.size])
-            if again == version:  # the daemon writes the other place only
+            buffer = version % 2
+            start = _HEAD.size + buffer * SIZE_BYTES
+            data = self._memory[start : start + lengths[buffer]]
+            _, version_after, *_ = _HEAD.unpack(self._memory[: _HEAD.size])
+            if version_after == version:  # the daemon writes the other buffer only
                 with contextlib.suppress(ValueError):  # the head itself was being written
-                    return alive_ns, _merged(data)
-        raise ServeError("the daemon's board changes faster than it can be read")
+                    return alive_ns, _merge_pieces(data)
+        raise ServeError("the daemon's status changes faster than it can be read")
 
 
-def _merged(data: bytes) -> dict[str, Any]:
-    about: dict[str, Any] = {}
+def _merge_pieces(data: bytes) -> dict[str, Any]:
+    status: dict[str, Any] = {}
     unpacker = msgpack.Unpacker()
     unpacker.feed(data)
     for piece in unpacker:
         for key, value in piece.items():
-            if isinstance(value, dict) and isinstance(about.get(key), dict):
-                about[key].update(value)
+            if isinstance(value, dict) and isinstance(status.get(key), dict):
+                status[key].update(value)
             else:
-                about[key] = value
-    return about
+                status[key] = value
+    return status

@@ -1,4 +1,4 @@
-"""What a daemon says of itself: to whoever asks, to watchers piece by piece, and in heartbeats."""
+"""What a daemon says of itself: to whoever asks, in shared memory piece by piece, and in heartbeats."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 
 import rtseg
 from rtseg.config import ServeSettings
-from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.zap import Gatekeeper
 from rtseg.serve.monitoring.shared_status import stream_counts
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.latency import Histogram
-from rtseg.serve.timing.loop_load import Gauge
+from rtseg.serve.timing.loop_load import LoopLoad
 
 STREAMS_A_PIECE = 16
 
 
-class Report:
-    """Looks at a daemon's parts and changes none. started_ns: when it began to serve. granted: of `realtime.Grants`."""
+class DaemonStatus:
+    """Looks at a daemon's parts and changes none.
+
+    latency: by stage. granted: what the system gave the loop (`LoopPrivileges`). refusals: the counters of who was not
+    let in (`ClientSockets`).
+    """
 
     def __init__(
         self,
@@ -28,69 +30,72 @@ class Report:
         streams: Streams,
         outlet: Outlet,
         latency: Mapping[str, Histogram],
-        gauge: Gauge,
-        granted: Callable[[], dict[str, Any]],
-        keys: tuple[Gatekeeper, Guard] | None,
+        load: LoopLoad,
+        granted: Mapping[str, Any],
+        refusals: Callable[[], dict[str, int]],
     ) -> None:
         self._settings, self._streams, self._outlet, self._latency = settings, streams, outlet, latency
-        self._gauge, self._granted, self._keys = gauge, granted, keys
-        self.started_ns = time.monotonic_ns()
+        self._load, self._granted, self._refusals = load, granted, refusals
+        self._started_ns = time.monotonic_ns()
 
-    def status(self) -> dict[str, Any]:
-        """Counters and latencies since the start."""
-        model, streams, tape = self._streams.model, list(self._streams), self._outlet.tape
+    def mark_started(self, now_ns: int) -> None:
+        """The daemon serves from now on."""
+        self._started_ns = now_ns
+
+    def to_message(self) -> dict[str, Any]:
+        """The fields of the status message: counters and latencies since the start, and what each stream is like."""
+        model, streams, recording = self._streams.model, list(self._streams), self._outlet.recording
         return {
-            "uptime_s": (time.monotonic_ns() - self.started_ns) / 1e9,
+            "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
             **model.served.to_fields(),
             "capacity": model.places,
-            "loop": self._granted(),
-            "load": round(self._gauge.load()[0], 4),
+            "loop": dict(self._granted),
+            "load": round(self._load.measured()[0], 4),
             "streams": {stream.name: stream.counters() for stream in streams},
             "clocks": {stream.name: stream.clock.summary() for stream in streams},
-            "stale": [stream.name for stream in streams if stream.stale],
+            "stale": [stream.name for stream in streams if stream.silence.is_stale],
             "drift": {stream.name: stream.drift() for stream in streams},
             "models": {stream.name: stream.model.served.model for stream in streams},
-            "counters": self._counted(),
+            "counters": self._counters(),
             "latency": {stage: histogram.summary() for stage, histogram in self._latency.items()},
-            **({} if tape is None else {"recording": tape.status()}),
+            **({} if recording is None else {"recording": recording.status()}),
         }
 
-    def pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
-        """The board's pieces: each takes microseconds, for frames may come in between."""
+    def shared_pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
+        """The pieces of the shared status (`shared_status.Pieces`)."""
         model = self._streams.model
         yield {
             "model": model.served.model,
             "engine": model.served.engine,
             "version": rtseg.__version__,
-            "started_ns": self.started_ns,
+            "started_ns": self._started_ns,
             "capacity": model.places,
             "fresh_s": self._settings.fresh_s,
             "ready": True,
             "stopping": stopping,
-            "counters": self._counted(),
+            "counters": self._counters(),
             "streams": {},
         }
         for stage, histogram in self._latency.items():
             yield {"latency": {stage: histogram.cumulative()}}
+        # A copy: streams may come and go before the last piece is written.
         streams = list(self._streams)
         for start in range(0, len(streams), STREAMS_A_PIECE):
-            yield {"streams": {stream.name: _watched(stream) for stream in streams[start : start + STREAMS_A_PIECE]}}
+            some = streams[start : start + STREAMS_A_PIECE]
+            yield {"streams": {stream.name: _shared_counts(stream) for stream in some}}
 
-    def about_stream(self, name: str) -> dict[str, Any]:
-        """For a heartbeat."""
-        stream = self._streams.find(name)
+    def beat_fields(self, stream_name: str) -> dict[str, Any]:
+        """What a heartbeat says of a stream; nothing where it is not open."""
+        stream = self._streams.find(stream_name)
         if stream is None:
             return {}
-        seq = stream.newest_seq if stream.newest_seq >= 0 else None
-        return {"stale": stream.stale, "seq": seq, "clock": stream.clock.summary()}
+        seq = stream.queued.newest_seq if stream.queued.newest_seq >= 0 else None
+        return {"stale": stream.silence.is_stale, "seq": seq, "clock": stream.clock.summary()}
 
-    def _counted(self) -> dict[str, int]:
-        counted, tape = dict(self._outlet.counters), self._outlet.tape
-        if self._keys is not None:
-            gatekeeper, guard = self._keys
-            counted |= {"refused connections": gatekeeper.refused, "revoked messages": guard.ignored}
-        return counted if tape is None else counted | tape.counted()
+    def _counters(self) -> dict[str, int]:
+        counters, recording = dict(self._outlet.counters) | self._refusals(), self._outlet.recording
+        return counters if recording is None else counters | recording.counters()
 
 
-def _watched(stream: Stream) -> list[int]:
-    return [stream.last_ns, *stream_counts(stream.session.counters, stream.refused)]
+def _shared_counts(stream: Stream) -> list[int]:
+    return [stream.queued.last_ns, *stream_counts(stream.session.counters, stream.refused)]

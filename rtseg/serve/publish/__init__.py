@@ -1,5 +1,5 @@
-"""Answers and events on their way to subscribers.
+"""Predictions, events and answers on their way out of the daemon.
 
-batch_sender  Answers on their way out
-outlet        Everything that leaves the daemon
+outlet        everything that leaves the daemon: `Outlet`
+batch_sender  predictions of a batch, packed and sent in one compiled call: `BatchSender`
 """

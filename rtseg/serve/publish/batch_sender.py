@@ -1,4 +1,4 @@
-"""Answers on their way out: gathered while a batch is gone through, then packed and sent in one compiled call.
+"""Predictions on their way out: collected while a batch is gone through, then packed and sent in one compiled call.
 
 Sends to the subscribers' socket where `libzmq` can be called; where it can't, or a queue is full, what is packed is
 handed back for the outlet to send.
@@ -20,14 +20,14 @@ from rtseg.compiled import array_tables, cache_stamps, libzmq
 from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
 from rtseg.compiled.libzmq import CLOCK, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
 from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire import prediction_packer
 from rtseg.wire.prediction_packer import MAX_PREFIX_BYTES, pack_prediction
 
 ROWS = 256
-"""Answers that are gathered at most."""
-_PREFIX, _PREFIX_BYTES, _TOPIC_BYTES, _HEARD, _ROW, _SEQ, _SOURCE_NS, _RECEIVED_NS, _QUALITY = range(9)
+"""Predictions that are collected at most."""
+_PREFIX, _PREFIX_BYTES, _TOPIC_BYTES, _WANTED, _ROW, _SEQ, _SOURCE_NS, _RECEIVED_NS, _QUALITY = range(9)
 _ROW_FIELDS = struct.Struct("=9q")
 _AT, _BYTES, _PUBLISHED_NS, _SENT, _TOOK_NS = range(5)
 _SENT_WORDS = 5
@@ -52,8 +52,12 @@ class SenderArrays(NamedTuple):
 _ARRAYS = field_indices(*SenderArrays._fields)
 
 
-class Sent(NamedTuple):
-    """What became of one answer. is_sent: False where the outlet has to. packed: empty where nobody wanted it."""
+class SentPrediction(NamedTuple):
+    """What became of one prediction.
+
+    number: within its stream. is_sent: False where the outlet has to send it. packed: its bytes. t_pub_ns: when it was
+    published, on the monotonic clock.
+    """
 
     stream: Stream
     number: int
@@ -62,59 +66,60 @@ class Sent(NamedTuple):
     t_pub_ns: int
 
 
-class Outgoing:
-    """The answers that are to leave. xpub: the subscribers' socket, None where every answer is handed back."""
+class BatchSender:
+    """Collects predictions and sends them. xpub: the subscribers' socket, None where every one is handed back."""
 
     def __init__(self, xpub: zmq.Socket[bytes] | None) -> None:
         functions = libzmq.addresses() if xpub is not None else None
         self._socket, self._handle = xpub, 0 if xpub is None or functions is None else xpub.underlying
         self._functions = np.zeros(CLOCK + 1, np.int64) if functions is None else functions
         self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, _SENT_WORDS), np.int64)
-        self._fields, self._told = self._rows.data.cast("B"), self._sent.reshape(-1).data
+        self._fields, self._sent_words = self._rows.data.cast("B"), self._sent.reshape(-1).data
         self._time = np.zeros(2, np.int64)
-        self._gathered: list[tuple[Stream, PredictionBatch, int]] = []
-        self._room(1)
+        self._collected: list[tuple[Stream, PredictionBatch, int]] = []
+        self._make_room(1)
 
     def __len__(self) -> int:
-        return len(self._gathered)
+        return len(self._collected)
 
-    def add(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, heard: bool) -> None:
-        """One answer, numbered by the stream's `answers`. heard: whether a subscriber wants it."""
+    def add_prediction(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, wanted: bool) -> None:
+        """Add one prediction, numbered by its stream's `output.answers`. wanted: whether it is to be published."""
         fields = (
-            *(stream.prefix_at, len(stream.prefix), len(stream.topic), heard, prediction.row),
+            *(stream.prefix_at, len(stream.prefix), len(stream.topic), wanted, prediction.row),
             *(prediction.seq, prediction.t_source_ns, t_recv_ns, prediction.quality),
         )
-        _ROW_FIELDS.pack_into(self._fields, len(self._gathered) * _ROW_FIELDS.size, *fields)
-        self._gathered.append((stream, prediction.batch, stream.answers))
+        _ROW_FIELDS.pack_into(self._fields, len(self._collected) * _ROW_FIELDS.size, *fields)
+        self._collected.append((stream, prediction.batch, stream.output.answers))
 
-    def flush(self, *, wanted: bool) -> tuple[list[Sent], list[int], int]:
-        """Pack and send all of it.
+    def send_batch(self, *, pack_all: bool) -> tuple[list[SentPrediction], list[int], int]:
+        """Pack and send what was added, and forget it.
 
-        wanted: whether every answer's bytes are, and not only those that the outlet has to send. Returns these, how
-        long each answer took in ns, and how many were late.
+        pack_all: whether the bytes of every prediction are returned, and not only those that the outlet has to send.
+        Returns these, how long each prediction took from its frame's receipt in ns, and how many were late.
         """
-        gathered, self._gathered = self._gathered, []
-        told: list[Sent] = []
+        collected, self._collected = self._collected, []
+        packed: list[SentPrediction] = []
         took: list[int] = []
         late, start = 0, 0
-        while start < len(gathered):
-            first, answers, _ = gathered[start]
+        while start < len(collected):
+            # Predictions of one batch of one model lie in the same arrays: they go in one call.
+            first, answers, _ = collected[start]
             stop = start + 1
-            while stop < len(gathered) and gathered[stop][1] is answers and gathered[stop][0].model is first.model:
+            while stop < len(collected) and collected[stop][1] is answers and collected[stop][0].model is first.model:
                 stop += 1
             n_late, used, all_sent = self._send(start, stop, answers, first.model)
             late += n_late
-            took += self._told[start * _SENT_WORDS + _TOOK_NS : stop * _SENT_WORDS : _SENT_WORDS].tolist()
-            if wanted or not all_sent:
+            took += self._sent_words[start * _SENT_WORDS + _TOOK_NS : stop * _SENT_WORDS : _SENT_WORDS].tolist()
+            if pack_all or not all_sent:
                 data = self._out[:used].tobytes()
-                rows = zip(gathered[start:stop], self._sent[start:stop].tolist(), strict=True)
+                rows = zip(collected[start:stop], self._sent[start:stop].tolist(), strict=True)
                 for (stream, _, number), (at, n_bytes, t_pub_ns, is_sent, _) in rows:
-                    told.append(Sent(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
+                    packed.append(SentPrediction(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
             start = stop
-        return told, took, late
+        return packed, took, late
 
-    def _send(self, start: int, stop: int, answers: PredictionBatch, model: Model) -> tuple[int, int, bool]:
-        self._room((stop - start) * (model.packing.max_bytes + MAX_PREFIX_BYTES))
+    def _send(self, start: int, stop: int, answers: PredictionBatch, model: ServedModel) -> tuple[int, int, bool]:
+        self._make_room((stop - start) * (model.packing.max_bytes + MAX_PREFIX_BYTES))
         n_late, used, all_sent = _dispatch(
             self._handle,
             self._table.rows,
@@ -124,8 +129,8 @@ class Outgoing:
         )
         return n_late, used, all_sent
 
-    def _room(self, n_bytes: int) -> None:
-        """Room for packed answers; never less than before."""
+    def _make_room(self, n_bytes: int) -> None:
+        """Make room for packed predictions; never less than before, so that a busy daemon soon allocates no more."""
         if n_bytes > len(getattr(self, "_out", b"")):
             self._out = np.empty(n_bytes, np.uint8)
             self._table = ArrayTable(SenderArrays(self._functions, self._rows, self._sent, self._out, self._time))
@@ -148,7 +153,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
         late_ns: int,
         now_ns: int,
     ) -> tuple[int, int, bool]:
-        """(how many are late, bytes packed, whether whatever is heard was sent) of the rows from start to stop."""
+        """(how many are late, bytes packed, whether all that is wanted was sent) of the rows from start to stop."""
         _ = stamp
         functions, time = array_tables.int64s(arrays, _ARRAYS.functions), array_tables.int64s(arrays, _ARRAYS.time)
         rows, sent = array_tables.int64s_2d(arrays, _ARRAYS.rows), array_tables.int64s_2d(arrays, _ARRAYS.sent)
@@ -159,6 +164,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
         for i in range(start, stop):
             row = rows[i]
             if socket:
+                # Each prediction's own time of publishing; without compiled sending, all carry the time of the call.
                 call(functions[CLOCK], MONOTONIC, time_at, 0, 0)
                 now_ns = time[0] * 1_000_000_000 + time[1]
             quality = row[_QUALITY]
@@ -171,12 +177,15 @@ def _compiled(stamp: int) -> Callable[..., Any]:
             times = row[_SEQ], row[_SOURCE_NS], row[_RECEIVED_NS], now_ns
             end = pack_prediction(out, used, prefix, pieces, times, probs[n], labels[n], events[n], unsure[n], quality)
             sent[i, _AT], sent[i, _BYTES], sent[i, _PUBLISHED_NS] = used, end - used, now_ns
-            sent[i, _SENT] = not row[_HEARD]
-            if row[_HEARD] and sending:
-                topic = row[_PREFIX] + row[_PREFIX_BYTES] - row[_TOPIC_BYTES]  # a prefix ends with the stream's name
+            sent[i, _SENT] = not row[_WANTED]
+            if row[_WANTED] and sending:
+                # A prefix ends with the stream's name, which is the topic as well.
+                topic = row[_PREFIX] + row[_PREFIX_BYTES] - row[_TOPIC_BYTES]
+                # Once a queue was full, nothing more is sent from here: a stream's predictions must leave in order.
                 flags = SNDMORE | DONTWAIT
                 sending = bool(np.int32(call(functions[SEND], socket, topic, row[_TOPIC_BYTES], flags)) >= 0)
                 if sending:
+                    # The second part of a message whose first one was taken never finds a full queue.
                     call(functions[SEND], socket, out_at + used, end - used, 0)
                     sent[i, _SENT] = True
             if not sent[i, _SENT]:

@@ -1,4 +1,4 @@
-"""Everything that leaves the daemon: predictions and stream events to subscribers, answers and complaints to senders.
+"""Everything that leaves the daemon: predictions and stream events to subscribers, answers and errors to senders.
 
 Owns no session and decides nothing about streams. Never waits for a peer that does not read.
 """
@@ -16,8 +16,8 @@ import zmq
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.publish.batch_sender import ROWS, Outgoing
-from rtseg.serve.recording.stream_recording import Tape
+from rtseg.serve.publish.batch_sender import ROWS, BatchSender
+from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
 from rtseg.wire.messages import VERSION, Served
@@ -32,23 +32,32 @@ POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE 
 class Outlet:
     """The sending ends of the daemon's two sockets.
 
-    tape: where what is published is recorded. counters: what was sent and refused. total: receipt to publishing of
-    every answered frame.
+    router: clients' messages come here, and answers to them leave. xpub: predictions and events leave here. recording:
+    where frames and what is published are recorded, None where nothing is. counters: what was sent and refused. total:
+    from receipt to publishing, of every frame that was answered.
     """
 
-    def __init__(self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        router: zmq.Socket[bytes],
+        xpub: zmq.Socket[bytes],
+        guard: Guard | None = None,
+        recording: StreamRecording | None = None,
+    ) -> None:
         self._router, self._xpub, self._guard = router, xpub, guard
+        self.recording = recording
         self._packer = msgpack.Packer()
-        self._outgoing = self._way_out()
-        self.tape: Tape | None = None
-        self._subscriptions = 0
+        self._batch_sender = self._make_sender()
+        self._subscriptions = 0  # how often the topics have changed
         self._topics: set[bytes] = set()
         # (connection, stream, kind of error) -> when it was last answered, how many were silent since.
         self._complaints: dict[tuple[bytes, str, str], tuple[int, int]] = {}
         self.counters: Counter[str] = Counter()
         self.total = Histogram()
 
-    def publish(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False) -> None:
+    def publish_prediction(
+        self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False
+    ) -> None:
         """One prediction, which leaves with the next `flush`. t_recv_ns: when the frame came that brought it.
 
         keep_back: a newer frame of the stream waits, and only the newest answer is wanted; published it is nevertheless
@@ -56,87 +65,97 @@ class Outlet:
         """
         if stream.lookahead_frames:
             t_recv_ns = stream.received_ns(prediction.seq, t_recv_ns)
-        stream.answers += 1
+        output = stream.output
+        output.answers += 1  # published or not: a number stands for the same prediction whoever listens
         if keep_back:
             keep_back = not prediction.events.any() and not prediction.quality & BROKEN
-            stream.superseded += keep_back
-        if len(self._outgoing) == ROWS:
+            output.superseded += keep_back
+        if len(self._batch_sender) == ROWS:
             self.flush()
-        self._outgoing.add(stream, prediction, t_recv_ns, heard=not keep_back and self._is_heard(stream))
+        wanted = not keep_back and self._has_subscriber(stream)
+        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=wanted)
 
     def flush(self) -> None:
-        """What was published leaves."""
-        if not self._outgoing:
+        """Send what was published."""
+        if not self._batch_sender:
             return
-        tape = self.tape
-        told, took_ns, late = self._outgoing.flush(wanted=tape is not None)
-        unsent = [(sent.stream.topic, sent.number, sent.packed) for sent in told if not sent.is_sent]
+        recording = self.recording
+        packed, took_ns, late = self._batch_sender.send_batch(pack_all=recording is not None)
+        unsent = [(each.stream.topic, each.number, each.packed) for each in packed if not each.is_sent]
         if unsent:
-            self.send_all(unsent)
-        if tape is not None:
-            for sent in told:
-                tape.prediction(sent.packed, sent.t_pub_ns)
-        self.total.add_all(took_ns)
+            self.send_predictions(unsent)
+        if recording is not None:
+            for each in packed:
+                recording.record_prediction(each.packed, each.t_pub_ns)
+        self.total.count_latencies(took_ns)
         if late:
             self.counters["late answers"] += late
 
-    def _way_out(self) -> Outgoing:
-        return Outgoing(self._xpub)
+    def _make_sender(self) -> BatchSender:
+        return BatchSender(self._xpub)
 
-    def _is_heard(self, stream: Stream) -> bool:
+    def _has_subscriber(self, stream: Stream) -> bool:
         """Whether anybody has subscribed to the stream's topic or to a beginning of it."""
-        if stream.heard_at != self._subscriptions:
-            stream.heard_at = self._subscriptions
-            stream.heard = any(stream.topic.startswith(topic) for topic in self._topics)
-        return stream.heard
+        output = stream.output
+        # Topics change seldom and frames come often: each stream keeps the answer until they change.
+        if output.subscriptions_seen != self._subscriptions:
+            output.subscriptions_seen = self._subscriptions
+            output.has_subscriber = any(stream.topic.startswith(topic) for topic in self._topics)
+        return output.has_subscriber
 
     def announce(self, topic: bytes, message: dict[str, Any]) -> None:
-        """Something other than a prediction to all subscribers of a topic, after what was published."""
+        """Send an event to all subscribers of a topic, after the predictions that were published before it."""
         self.flush()
         stream = topic.decode(errors="replace")
         packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
-        self.send(topic, packed)
-        if self.tape is not None and message["type"] not in ("subscribed", "beat"):
-            self.tape.event(packed, time.monotonic_ns())
+        self.send_packed(topic, packed)
+        if self.recording is not None and message["type"] not in ("subscribed", "beat"):
+            self.recording.record_event(packed, time.monotonic_ns())
 
-    def hear_subscriptions(self, served_to: Callable[[str], Served]) -> None:
+    def receive_subscriptions(self, served_to: Callable[[str], Served]) -> None:
         """Confirm new subscriptions: from here on everything published reaches them.
 
         served_to: what answers a stream, by its name.
         """
         while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
             frame = self._xpub.recv(copy=False)
-            said = frame.bytes
-            topic = said[1:]
-            if said[:1] == b"\x01":
-                if self._guard is not None and not self._guard.may_listen(frame):
+            change = frame.bytes  # 1 or 0, and the topic
+            topic = change[1:]
+            if change[:1] == b"\x01":
+                if self._guard is not None and not self._guard.may_subscribe(frame):
                     continue
-                self._topics.add(topic)
-                self._subscriptions += 1
+                self.add_topic(topic)
                 served = served_to(topic.decode(errors="replace"))
                 self.announce(topic, {"type": "subscribed", **served.to_fields()})
-            elif said[:1] == b"\x00":
+            elif change[:1] == b"\x00":
                 self._topics.discard(topic)
                 self._subscriptions += 1
 
-    def beat(self, about: Callable[[str], dict[str, Any]]) -> None:
-        """A sign of life to everybody who listens. about: what there is to say of a stream, by its name."""
+    def add_topic(self, topic: bytes) -> None:
+        """Publish what begins with this topic: somebody listens."""
+        self._topics.add(topic)
+        self._subscriptions += 1
+
+    def publish_heartbeats(self, about: Callable[[str], dict[str, Any]]) -> None:
+        """Send a sign of life to everybody who listens. about: what a heartbeat says of a stream, by its name."""
         now_ns = time.monotonic_ns()
         for topic in self._topics:
             self.announce(topic, {"type": "beat", "t_pub_ns": now_ns, **about(topic.decode(errors="replace"))})
 
-    def announce_end(self) -> None:
-        """The last word on every topic that somebody hears."""
+    def announce_stopping(self) -> None:
+        """Tell everybody who listens that the daemon stops: the last message on every topic."""
         for topic in self._topics:
             self.announce(topic, {"type": "stopping"})
 
-    def send_all(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
-        """Predictions: topic, number within it (only a front wants to know it), bytes."""
+    def send_predictions(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:
+        """Send predictions: topic, number within it (which only a front needs), bytes."""
         for topic, _, packed in answers:
-            self.send(topic, packed)
+            self.send_packed(topic, packed)
 
-    def send(self, topic: bytes, packed: bytes) -> None:
-        """To all subscribers; one whose queue is full goes without, and is counted, and nobody waits for it."""
+    def send_packed(self, topic: bytes, packed: bytes) -> None:
+        """Send one message to all subscribers of a topic; one whose queue is full misses it, which is counted."""
+        # XPUB_NODROP makes ZeroMQ say that some queue is full. Then the message is sent again without it: whoever has
+        # room gets it, and nobody waits for the one who reads too slowly.
         xpub = self._xpub
         try:
             xpub.send(topic, MORE_AT_ONCE)
@@ -150,7 +169,7 @@ class Outlet:
         xpub.send(packed)
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
-        """Send to one connection; whether it was there to take it."""
+        """Answer one connection; whether it was there to take it."""
         parts = [owner, self._packer.pack({"v": VERSION, **message})]
         try:
             self._router.send_multipart(parts, zmq.NOBLOCK)
@@ -162,9 +181,9 @@ class Outlet:
     def complain(
         self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True
     ) -> bool:
-        """Tell a sender what was wrong; whether it was said.
+        """Tell a sender what was wrong with its message; whether that was sent.
 
-        limited: complaints of one kind about one stream once a second at most.
+        limited: errors of one kind about one stream are told once a second at most, and counted in between.
         """
         self.counters["errors"] += 1
         kind = type(error).__name__ if isinstance(error, RtsegError) else "internal"

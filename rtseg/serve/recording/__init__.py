@@ -1,5 +1,5 @@
-"""What is written down of every stream, and how a stream goes on from it (docs/recording.md).
+"""What is recorded of every stream, and how a stream goes on from it (docs/recording.md).
 
-resume            Where streams stood when a daemon was killed, read from its recording, and how one is brought
-stream_recording  The daemon and its recording
+stream_recording  what goes into the daemon's recording, and when: `StreamRecording`
+resume            where streams stood when a daemon was killed: `ResumableStream`, read and restored
 """

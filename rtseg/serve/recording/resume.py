@@ -1,7 +1,7 @@
 """Where streams stood when a daemon was killed, read from its recording, and how one is brought back there.
 
-A stream goes on bit for bit: its last snapshot, then the frames that came after it, stepped again. Frames whose answers
-had not been published yet are handed back, to be answered now.
+A stream goes on bit for bit: its last snapshot, then the frames that came after it, stepped again. Frames whose
+predictions had not been published yet are returned, to be answered now.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from rtseg.serve.streams.stream import Stream
 from rtseg.wire.messages import Hello, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
-UNHEARD_S = 5.0
-"""Of so long before a worker's end its recorded answers are at hand, in case that they never reached its front."""
+UNPUBLISHED_S = 5.0
+"""Predictions of a worker's last seconds are read as well, in case that they never reached its front."""
 WAIT_S = 5.0
 """How long the writer of a daemon that was killed may take to finish its file."""
 
 
 @dataclass(eq=False)
-class Past:
+class ResumableStream:
     """One stream that was open when its daemon ended.
 
-    state: its last snapshot, None for one that began with `frames`. opened_ns, number: when it was opened, and the
-    number of its last answer before `frames` (`Stream`). frames: what came after that, when it came (the daemon's
-    clock), and as it came. answers: the predictions after that, as they were published; earlier: some of those before.
-    last_ns: when its last frame came, ns since 1970.
+    state: its last snapshot, None for one that began with `frames`. opened_ns: when it was opened. number: of its last
+    prediction before `frames` (`OutletRecord.answers`). frames: what came after the snapshot: when, on the daemon's
+    monotonic clock, and the message. answers: the predictions after the snapshot, as they were published; earlier: some
+    of those before. last_ns: when its last frame came, ns since 1970.
     """
 
     hello: Hello
@@ -48,20 +48,20 @@ class Past:
     last_ns: int = 0
 
     def answers_after(self, number: int) -> list[tuple[int, bytes]]:
-        """The predictions with greater numbers, as far back as they were read, each with its number."""
+        """The predictions with higher numbers, as far back as they were read, each with its number."""
         first = self.number - len(self.earlier) + 1
         return [(n, data) for n, data in enumerate(self.earlier + self.answers, first) if n > number]
 
 
-def read_pasts(
+def read_resumable_streams(
     folder: Path, since_ns: int, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
-) -> dict[str, Past]:
+) -> dict[str, ResumableStream]:
     """The streams that were open at the end of the folder's recordings and had a frame since `since_ns` (since 1970).
 
-    wanted: which files count, by their sessions' metadata. A file that its writer could not finish is finished first.
-    One that cannot be read is left out, with a warning.
+    wanted: which files are read, by their sessions' metadata. A file that its writer could not finish is finished
+    first. One that cannot be read is left out, with a warning.
     """
-    pasts: dict[str, Past] = {}
+    streams: dict[str, ResumableStream] = {}
     for path in _files(folder, since_ns):
         try:
             with RecordingFile(path) as file:
@@ -71,15 +71,15 @@ def read_pasts(
             _finish(path, session)
             with RecordingFile(path) as file:
                 offset_ns = int(session["clock_offset_ns"])
-                for told in file.recent(UNHEARD_S):
-                    _note(pasts, path, told, offset_ns)
+                for message in file.recent(UNPUBLISHED_S):
+                    _collect_message(streams, path, message, offset_ns)
         except (RtsegError, OSError) as error:
             LOG.warning("streams of an earlier recording cannot be resumed: %s", error)
-    return {name: past for name, past in pasts.items() if past.last_ns >= since_ns}
+    return {name: resumable for name, resumable in streams.items() if resumable.last_ns >= since_ns}
 
 
-def finish_all(folder: Path, since_ns: int) -> None:
-    """Finish what writers could not, so that several processes may read the folder's recordings at once."""
+def finish_recordings(folder: Path, since_ns: int) -> None:
+    """Finish the files that their writers could not, so that several processes may read them at once."""
     for path in _files(folder, since_ns):
         try:
             with RecordingFile(path) as file:
@@ -99,29 +99,31 @@ def same_source(one: Hello, other: Hello) -> bool:
     return _description(one) == _description(other)
 
 
-def bring_back(stream: Stream, past: Past) -> list[bytes]:
-    """Put a fresh stream where it stood, and return the frames that are still to be answered, as they came.
+def restore_stream(stream: Stream, resumable: ResumableStream) -> list[bytes]:
+    """Bring a fresh stream to where it stood, and return the messages of the frames that are still to be answered.
 
     Raises RtsegError where its snapshot is of another model or engine.
     """
-    done = rewind(stream, past)
-    for _, data in past.frames[:done]:
-        stream.session.step(stream.frame(parse_frame(unpack(data))))
-    return [data for _, data in past.frames[done:]]
+    done = rewind_stream(stream, resumable)
+    for _, data in resumable.frames[:done]:
+        stream.session.step(stream.to_frame(parse_frame(unpack(data))))
+    return [data for _, data in resumable.frames[done:]]
 
 
-def rewind(stream: Stream, past: Past) -> int:
-    """Put a fresh stream to where `past.frames` begin; how many of these are answered in the recording, wholly.
+def rewind_stream(stream: Stream, resumable: ResumableStream) -> int:
+    """Bring a fresh stream to where `resumable.frames` begin; how many of them the recording answers completely.
 
     Raises RtsegError where its snapshot is of another model or engine.
     """
     session = stream.session
-    if past.state is not None:
-        session.restore(past.state)
+    if resumable.state is not None:
+        session.restore(resumable.state)
+    # With a lookahead or a filled gap a frame brings several predictions, or none: only stepping tells how many. So the
+    # frames are stepped to count them, and the state is put back.
     before, answers, done = session.snapshot(), 0, 0
-    for _, data in past.frames:
-        answers += len(session.step(stream.frame(parse_frame(unpack(data)))))
-        if answers > len(past.answers):
+    for _, data in resumable.frames:
+        answers += len(session.step(stream.to_frame(parse_frame(unpack(data)))))
+        if answers > len(resumable.answers):
             break
         done += 1
     session.restore(before)
@@ -130,7 +132,7 @@ def rewind(stream: Stream, past: Past) -> int:
 
 def _finish(path: Path, session: dict[str, str]) -> None:
     with path.open("rb") as opened:
-        # Held by the writer, which outlives its daemon until all is written.
+        # The writer holds it, and outlives its daemon until all is written.
         lock(opened.fileno(), path, wait_s=WAIT_S)
         fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
     ring = ring_path(path, session)
@@ -139,56 +141,60 @@ def _finish(path: Path, session: dict[str, str]) -> None:
         return
     with RecordingFile(path) as file:
         is_empty = next(file.messages(), None) is None
-    if is_empty and file.problem:  # killed before it had a ring
-        with path.open("ab") as unbegun:
-            unbegun.write(mcap_records.end())
+    if is_empty and file.problem:  # its daemon was killed before it had a ring
+        with path.open("ab") as empty:
+            empty.write(mcap_records.end())
 
 
-def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> None:
-    if told.topic == "frames":
-        past = pasts.get(_stream_of(path, told))
-        if past is not None:
-            past.frames.append((told.log_ns - offset_ns, told.data))
-            past.last_ns = told.log_ns
-    elif told.topic == "predictions":
-        past = pasts.get(_stream_of(path, told))
-        if past is not None:
-            past.answers.append(told.data)
-    elif told.topic == "snapshots":
-        message = unpacked(path, told.data)
-        before = pasts.get(message["stream"])
-        last_ns = told.log_ns if before is None else before.last_ns
-        place = message.get("opened_ns", 0), message.get("answers", 0)
-        hello = Hello.from_message(message["hello"])
-        past = pasts[message["stream"]] = Past(hello, message["state"], *place, last_ns=last_ns)
-        if before is not None and before.opened_ns == past.opened_ns:
-            past.earlier = before.earlier + before.answers
-    elif told.topic == "events":
-        _note_event(pasts, unpacked(path, told.data), told.log_ns, offset_ns)
+def _collect_message(streams: dict[str, ResumableStream], path: Path, message: Told, offset_ns: int) -> None:
+    if message.topic == "frames":
+        resumable = streams.get(_stream_of(path, message))
+        if resumable is not None:
+            resumable.frames.append((message.log_ns - offset_ns, message.data))
+            resumable.last_ns = message.log_ns
+    elif message.topic == "predictions":
+        resumable = streams.get(_stream_of(path, message))
+        if resumable is not None:
+            resumable.answers.append(message.data)
+    elif message.topic == "snapshots":
+        snapshot = unpacked(path, message.data)
+        name = snapshot["stream"]
+        before = streams.get(name)
+        resumable = streams[name] = ResumableStream(
+            Hello.from_message(snapshot["hello"]),
+            snapshot["state"],
+            opened_ns=snapshot.get("opened_ns", 0),
+            number=snapshot.get("answers", 0),
+            last_ns=message.log_ns if before is None else before.last_ns,
+        )
+        if before is not None and before.opened_ns == resumable.opened_ns:
+            resumable.earlier = before.earlier + before.answers
+    elif message.topic == "events":
+        _collect_event(streams, unpacked(path, message.data), message.log_ns, offset_ns)
 
 
-def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int, offset_ns: int) -> None:
+def _collect_event(streams: dict[str, ResumableStream], event: dict[str, Any], log_ns: int, offset_ns: int) -> None:
     kind, stream = event.get("type"), str(event.get("stream"))
     if kind == "hello":
         plain = {key: value for key, value in event.items() if key != "resumed"}
         if not event.get("resumed"):  # otherwise its snapshot follows
-            opened_ns = log_ns - offset_ns  # where its answers' numbers begin as well
-            pasts[stream] = Past(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
+            opened_ns = log_ns - offset_ns  # where its predictions' numbers begin as well
+            streams[stream] = ResumableStream(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
     elif kind == "closed":
-        pasts.pop(stream, None)
+        streams.pop(stream, None)
     elif kind == LOST:
-        pasts.clear()  # their frames may be among what is missing; snapshots follow
+        streams.clear()  # their frames may be among what is missing; snapshots follow
 
 
-def _stream_of(path: Path, told: Told) -> str:
-    return str(unpacked(path, told.data)["stream"])
+def _stream_of(path: Path, message: Told) -> str:
+    return str(unpacked(path, message.data)["stream"])
 
 
 def _description(hello: Hello) -> tuple[Any, ...]:
     return hello.skeleton, hello.fps, hello.clock, hello.arena, hello.names
 
 
-def open_streams(pasts: dict[str, Past]) -> Iterator[str]:
-    """For the log: each stream and how much of it there is to step again."""
-    for name, past in pasts.items():
-        yield f"{name!r} ({len(past.frames)} frames since its last snapshot)"
+def describe_streams(streams: dict[str, ResumableStream]) -> Iterator[str]:
+    """For the log: each stream, and how many of its frames are to be stepped again."""
+    for name, resumable in streams.items():
+        yield f"{name!r} ({len(resumable.frames)} frames since its last snapshot)"

@@ -1,8 +1,8 @@
-"""The daemon and its recording: what goes in when, and what a stream that comes back is given from it.
+"""The daemon and its recording: what is recorded when, and from where in it a stream goes on that comes back.
 
 Stands between the hot loop and `recorder`, and exists only where the daemon records. A worker records its own streams
-into a file of its own, for it alone knows which frames it took, and in which order; its file is written to the end when
-it is killed, so the one in its place reads there what has been answered, and records what has not.
+into a file of its own, for it alone knows which frames it took, and in which order. Its file is completed when it is
+killed; so the worker that replaces it reads there what has been answered, and records what has not.
 """
 
 from __future__ import annotations
@@ -24,39 +24,46 @@ import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import RtsegError
 from rtseg.recorder.recorder import Recorder
-from rtseg.serve.recording.resume import Past, bring_back, open_streams, read_pasts, same_source
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.recording.resume import (
+    ResumableStream,
+    describe_streams,
+    read_resumable_streams,
+    restore_stream,
+    same_source,
+)
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire.messages import parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 
 
-class Tape:
-    """A daemon's recording, and the streams of the ones before it that may come back.
+class StreamRecording:
+    """A daemon's recording, and the streams of earlier recordings that may come back.
 
-    relay: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
+    worker_place: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
     """
 
-    def __init__(self, model: Model, settings: ServeSettings, relay: WorkerPlace | None = None) -> None:
+    def __init__(self, model: ServedModel, settings: ServeSettings, worker_place: WorkerPlace | None = None) -> None:
         folder = Path(settings.record)
         self._idle_ns = int(settings.idle_timeout_s * 1e9)
-        self._pasts: dict[str, Past] = {}
+        self._resumable: dict[str, ResumableStream] = {}
         if settings.resume:
-            # A stream that has been silent for longer would have been closed had the daemon lived.
-            # Other workers of this run are writing theirs.
-            wanted = (lambda session: True) if relay is None else relay.may_read
-            self._pasts = read_pasts(folder, time.time_ns() - self._idle_ns, wanted)
-            LOG.info("streams that may be resumed: %s", ", ".join(open_streams(self._pasts)) or "none")
-        about, name = _about(model, settings), ""
-        self._replaced: dict[str, Past] = {}
-        if relay is not None:
-            about |= relay.about()
-            name = f"-w{relay.number}"
-            if relay.replaces:
-                self._replaced = read_pasts(folder, relay.since_ns, relay.is_own)
-        self._recorder = Recorder(folder, about, settings, name)
-        self.frame, self.prediction, self.event = (
+            # A stream that has been silent for longer than idle_timeout_s would have been closed had the daemon lived.
+            # The recordings of other workers of this run are still being written, and their streams are in use.
+            wanted = (lambda session: True) if worker_place is None else worker_place.may_resume_from
+            self._resumable = read_resumable_streams(folder, time.time_ns() - self._idle_ns, wanted)
+            LOG.info("streams that may be resumed: %s", ", ".join(describe_streams(self._resumable)) or "none")
+        metadata, name = _metadata(model, settings), ""
+        self._replaced: dict[str, ResumableStream] = {}
+        if worker_place is not None:
+            metadata |= worker_place.recording_metadata()
+            name = f"-w{worker_place.number}"
+            if worker_place.is_replacement:
+                self._replaced = read_resumable_streams(folder, worker_place.run_started_ns, worker_place.wrote)
+        self._recorder = Recorder(folder, metadata, settings, name)
+        # The recorder's own methods: they are called for every frame, which pays for no call in between.
+        self.record_frame, self.record_prediction, self.record_event = (
             self._recorder.frame,
             self._recorder.prediction,
             self._recorder.event,
@@ -64,56 +71,60 @@ class Tape:
         self.status = self._recorder.status
         LOG.info("recording to %s", self._recorder.file)
 
-    def begin(self, stream: Stream, now_ns: int) -> tuple[int | None, list[bytes]]:
-        """A stream has been opened: record it, and put it where it stood if it is one that comes back.
+    def begin_stream(self, stream: Stream, now_ns: int) -> tuple[int | None, list[bytes]]:
+        """Record that a stream was opened, and bring it to where it stood if it is one that comes back.
 
-        Returns the last frame that is known of it (None = it is new), and the frames that are still to be answered.
+        Returns the seq of the last frame that is known of it (None = it is new), and the messages of its frames that
+        are still to be answered.
         """
-        past = self._past_of(stream)
+        resumable = self._take_resumable(stream)
         hello = stream.hello.to_message()
-        if past is not None:
+        if resumable is not None:
             try:
-                waiting = bring_back(stream, past)
+                waiting = restore_stream(stream, resumable)
             except RtsegError as error:
                 LOG.warning("stream %r begins afresh: %s", stream.name, error)
                 stream.session.reset()
             else:
-                self.go_on(stream, now_ns)
+                self.continue_stream(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
                 return _last_seq(stream, waiting), waiting
         self._recorder.opened(hello, now_ns)
         return None, []
 
-    def go_on(self, stream: Stream, now_ns: int) -> None:
-        """A stream that comes back stands where it stood: what follows is recorded."""
+    def continue_stream(self, stream: Stream, now_ns: int) -> None:
+        """Record what follows of a stream that comes back, from its restored state on."""
         self._recorder.opened(stream.hello.to_message(), now_ns, resumed=True)
-        self.note(stream, now_ns)
+        self.record_snapshot(stream, now_ns)
 
-    def replaced(self, name: str, opened_ns: int) -> Past | None:
-        """Where a stream of the worker that this one replaces stands in its recording; once."""
-        past = self._replaced.pop(name, None)
-        self._pasts.pop(name, None)
-        return past if past is not None and past.opened_ns == opened_ns else None
+    def take_replaced(self, name: str, opened_ns: int) -> ResumableStream | None:
+        """Where a stream of the worker that this one replaces stands in its recording, asked for once; else None.
 
-    def end(self, stream: Stream) -> None:
-        """A stream has been closed."""
+        opened_ns: when the front knows that it was opened. Another time means another stream of the same name.
+        """
+        resumable = self._replaced.pop(name, None)
+        self._resumable.pop(name, None)
+        return resumable if resumable is not None and resumable.opened_ns == opened_ns else None
+
+    def end_stream(self, stream: Stream) -> None:
+        """Record no more snapshots of a stream that has ended."""
         self._recorder.closed(stream.name)
 
-    def note(self, stream: Stream, now_ns: int) -> None:
-        """Record a stream's state: another model answers from here on, or a snapshot is due."""
+    def record_snapshot(self, stream: Stream, now_ns: int) -> None:
+        """Record a stream's state: a resumed stream steps again only the frames after it."""
         hello, state = stream.hello.to_message(), stream.session.snapshot()
-        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.answers)
+        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.output.answers)
 
-    def due(self, now_ns: int) -> str | None:
-        """The stream whose state should be noted now, if any. Cheap: to be asked in every turn of the loop."""
+    def stream_due(self, now_ns: int) -> str | None:
+        """Name of the stream whose snapshot is due now, if any. Cheap enough for every turn of the loop."""
         return self._recorder.due(now_ns)
 
-    def news(self, now_ns: int) -> dict[str, Any] | None:
+    def changed_state(self, now_ns: int) -> dict[str, Any] | None:
         """An event for everybody, where the recording's state has changed."""
         return self._recorder.news(now_ns)
 
-    def counted(self) -> dict[str, int]:
-        """For the daemon's counters: what should make somebody look."""
+    def counters(self) -> dict[str, int]:
+        """For the daemon's counters: what went wrong with the recording."""
         status = self._recorder.status()
         trouble = int(status["state"] != "recording")
         return {"recording trouble": trouble, "records lost": status["lost"], "writer restarts": status["restarts"]}
@@ -122,17 +133,17 @@ class Tape:
         """Close the recording."""
         self._recorder.close()
 
-    def _past_of(self, stream: Stream) -> Past | None:
-        past = self._pasts.pop(stream.name, None)
-        if past is None or stream.hello.resume is False:
+    def _take_resumable(self, stream: Stream) -> ResumableStream | None:
+        resumable = self._resumable.pop(stream.name, None)
+        if resumable is None or stream.hello.resume is False:
             return None
-        if time.time_ns() - past.last_ns > self._idle_ns:
+        if time.time_ns() - resumable.last_ns > self._idle_ns:
             LOG.info("stream %r begins afresh: it was away for longer than idle_timeout_s", stream.name)
             return None
-        if not same_source(past.hello, stream.hello):
+        if not same_source(resumable.hello, stream.hello):
             LOG.info("stream %r begins afresh: its hello describes another source than before", stream.name)
             return None
-        return past
+        return resumable
 
 
 def _last_seq(stream: Stream, waiting: list[bytes]) -> int | None:
@@ -142,7 +153,7 @@ def _last_seq(stream: Stream, waiting: list[bytes]) -> int | None:
     return max(seqs, default=None)
 
 
-def _about(model: Model, settings: ServeSettings) -> dict[str, str]:
+def _metadata(model: ServedModel, settings: ServeSettings) -> dict[str, str]:
     """The session's metadata: model, engine, versions, machine, settings."""
     bundle, served = model.bundle, model.served
     plain: Iterable[tuple[str, Any]] = asdict(settings).items()

@@ -1,6 +1,7 @@
 """Open streams and what answers them.
 
-bundle_loader  Loading another bundle on a thread of its own while the hot loop turns
-served_model   A bundle as the daemon serves it, with what its clients must know of it
-stream         The daemon's streams
+served_model    a bundle as the daemon serves it, with what clients must know of it: `ServedModel`
+stream          one open stream and all of them: `Stream`, `Streams`; a source's points in the model's order
+stream_records  what each part of the daemon knows of a stream: `QueueRecord`, `SilenceRecord`, `OutletRecord`
+bundle_loader   another bundle, loaded on a thread of its own: `BundleLoader`
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.inference.classifier import load
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 
 LOG = logging.getLogger("rtseg.serve")
 SWITCH_S = 50e-6
@@ -31,23 +31,23 @@ class LoadRequest:
     stream: str | None
 
 
-class Loader:
+class BundleLoader:
     """Loads one bundle at a time on a thread. settings: the daemon's."""
 
     def __init__(self, settings: ServeSettings, predictions: str) -> None:
         self._settings, self._predictions = settings, predictions
         self._request: LoadRequest | None = None
-        self._result: Model | Exception | None = None
+        self._result: ServedModel | Exception | None = None
 
-    def start(self, request: LoadRequest) -> None:
-        """Begin. Raises ServeError while another load is under way."""
+    def start_loading(self, request: LoadRequest) -> None:
+        """Begin to load. Raises ServeError while another load is under way."""
         if self._request is not None:
             raise ServeError(f"bundle {self._request.bundle} is being loaded: ask again when that is done")
         self._request, self._result = request, None
         threading.Thread(target=self._load, args=(request,), name="rtseg load", daemon=True).start()
 
-    def done(self) -> tuple[LoadRequest, Model | Exception] | None:
-        """The load that has ended since the last call: its model, or why there is none."""
+    def take_finished(self) -> tuple[LoadRequest, ServedModel | Exception] | None:
+        """The load that has ended since the last call, with its model or why there is none; None where none has."""
         request, result = self._request, self._result
         if request is None or result is None:
             return None
@@ -60,7 +60,7 @@ class Loader:
         try:
             settings = self._settings
             classifier = load(request.bundle, settings.engine, settings.slots, settings.identity, settings.heads)
-            model = Model(classifier, self._predictions, settings.capacity)
+            model = ServedModel(classifier, self._predictions, settings.capacity)
             model.warm_up()
         except RtsegError as error:
             self._result = error

@@ -10,7 +10,7 @@ from rtseg.wire.messages import Served
 from rtseg.wire.prediction_packer import PredictionPacker
 
 
-class Model:
+class ServedModel:
     """One classifier, and what clients must know about it.
 
     heads: (name, classes, place among the bytes of float32 outputs). packing: of its predictions. late_ns: an answer

@@ -22,9 +22,10 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.inference.predictions import Prediction
 from rtseg.inference.session import Session
 from rtseg.recordings.recording import Recording
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
+from rtseg.serve.streams.stream_records import OutletRecord, QueueRecord, SilenceRecord
 from rtseg.serve.timing.source_clock import SourceClock
-from rtseg.wire.messages import FLOAT32, FrameMessage, Hello
+from rtseg.wire.messages import FLOAT32, FrameMessage, Hello, Served
 
 _IS_LITTLE_ENDIAN = sys.byteorder == "little"
 
@@ -37,56 +38,45 @@ class StreamError(ServeError):
 class Stream:
     """One open stream.
 
-    model: what answers it. owner: the connection that opened it. shape: (A, K) of its frames as they come. points:
-    (A, K) index of the model's points among the source's, None where they are the same. last_ns: when its last frame
-    came; alive_ns: when its source last said that it lives; newest_seq: of the frames that came. topic: its name on the
-    wire. prefix: what its predictions begin with; prefix_at: its address.
+    owner: routing id of the connection that opened it, or took it over. model: what answers it. shape: (A, K) of its
+    frames as they come. points: (A, K) index of the model's points among the source's, None where they are the same.
+    topic: its name on the wire. opened_ns: when it was opened, on the monotonic clock. interval_ns: between two frames
+    of its camera. prefix: the bytes that its predictions begin with; prefix_at: their address.
 
-    refused: its messages that were in error. waiting: frames that came and are not answered yet; dropping: how many of
-    them will not be; dropped: how many never were. superseded: answers not published because a newer frame waited;
-    answers: number of the last one, published or not; opened_ns: when it was opened, where these numbers begin: above
-    all that went out under this name before. heard: whether anybody listens, as of the subscriptions numbered heard_at.
-    watched, stale: see `vigil`. closed: nothing more comes of it.
+    queued, silence, output: the records of the frame queue, the silence watch and the outlet, which they alone write.
+    clock: its source's, as the frame queue compares it. beat_ns: when its source last sent a sign of life. refused: its
+    messages that were in error. is_closed: whether it has ended; frames of it that still wait are left out.
     """
 
     name: str
     owner: bytes
     hello: Hello
-    model: Model
+    model: ServedModel
     session: Session
     shape: tuple[int, int]
     points: NDArray[np.intp] | None
-    last_ns: int
     topic: bytes
-    interval_ns: int = 0
+    opened_ns: int
+    interval_ns: int
+    queued: QueueRecord
+    output: OutletRecord
+    silence: SilenceRecord = field(default_factory=SilenceRecord)
     lookahead_frames: int = 0
     prefix: bytes = b""
     prefix_at: int = 0
     clock: SourceClock = field(default_factory=SourceClock)
+    beat_ns: int = 0
     refused: int = 0
-    waiting: int = 0
-    dropping: int = 0
-    dropped: int = 0
-    superseded: int = 0
-    answers: int = 0
-    opened_ns: int = 0
-    heard: bool = True
-    heard_at: int = -1
-    newest_seq: int = -1
-    alive_ns: int = 0
-    overload_ns: int = 0
-    watched: bool = False
-    stale: bool = False
-    closed: bool = False
+    is_closed: bool = False
     _recv_ns: deque[tuple[int, int]] = field(default_factory=deque)  # of frames that a lookahead has not answered yet
 
-    def answered_by(self, model: Model) -> None:
-        """This model answers it from here on."""
+    def set_model(self, model: ServedModel) -> None:
+        """Let this model answer it from the next frame on."""
         self.model, self.lookahead_frames = model, model.bundle.lookahead_frames
         self.prefix = model.packing.stream_prefix(self.name)
         self.prefix_at = address_of(self.prefix)
 
-    def frame(self, message: FrameMessage) -> Frame:
+    def to_frame(self, message: FrameMessage) -> Frame:
         """The validated frame in a message. Raises FrameError for wrong sizes and whatever `own_frame` refuses."""
         a, k = self.shape
         conf = message.confidence
@@ -95,7 +85,7 @@ class Stream:
                 f"stream {self.name!r}, seq {message.seq}: {a} animals x {k} keypoints take {8 * a * k} bytes of kp "
                 f"and {4 * a * k} of conf, got {len(message.keypoints)} and {'none' if conf is None else len(conf)}"
             )
-        # Of copies, for cleaning writes into them.
+        # Copies, for cleaning writes into them, and a recording gets the message's bytes as they came.
         points = np.ndarray((a, k, 2), FLOAT32, bytearray(message.keypoints))
         scores = np.ones((a, k), FLOAT32) if conf is None else np.ndarray((a, k), FLOAT32, bytearray(conf))
         if self.points is not None:
@@ -104,13 +94,50 @@ class Stream:
             points, scores = points.astype(np.float32), scores.astype(np.float32)
         return own_frame(points, scores, seq=message.seq, t_source_ns=message.t_source_ns, stream=self.name)
 
-    def note(self, seq: int, t_recv_ns: int) -> None:
-        """A frame is answered."""
+    def move_to(self, owner: bytes) -> None:
+        """Its source goes on over another connection."""
+        self.owner = owner
+
+    def count_beat(self, now_ns: int) -> None:
+        """Its source has sent a sign of life instead of a frame."""
+        self.beat_ns = now_ns
+
+    def count_refused(self) -> None:
+        """A message of its owner was in error."""
+        self.refused += 1
+
+    def silent_ns(self, now_ns: int) -> int:
+        """How long its source has sent neither a frame nor a sign of life."""
+        return now_ns - max(self.queued.last_ns, self.beat_ns)
+
+    def continue_as(self, opened_ns: int, answers: int, refused: int, dropped: int, superseded: int) -> None:
+        """Go on with the numbers and counters that the stream had in another process."""
+        self.opened_ns, self.output.answers = opened_ns, answers
+        self.refused, self.queued.dropped, self.output.superseded = refused, dropped, superseded
+
+    def number_answers_from(self, number: int) -> None:
+        """The last prediction that went out had this number."""
+        self.output.answers = number
+
+    def continue_after_state(self) -> None:
+        """Its state was restored: the frames up to the last one in it have come."""
+        if self.session.last_seq is not None:
+            self.queued.newest_seq = self.session.last_seq
+
+    def expect_frames_from(self, now_ns: int) -> None:
+        """What was stepped again came long ago: its next frame is awaited from now on."""
+        self.queued.last_ns = now_ns
+
+    def remember_receipt(self, seq: int, t_recv_ns: int) -> None:
+        """Keep when a frame came, where its prediction is given only with a later frame (lookahead)."""
         if self.lookahead_frames:
             self._recv_ns.append((seq, t_recv_ns))
 
     def received_ns(self, seq: int, otherwise_ns: int) -> int:
-        """When the frame came that is answered now; otherwise_ns for one that never came."""
+        """When frame `seq` came, whose prediction is given now; otherwise_ns for one that never came.
+
+        Predictions are asked for in the order of their frames.
+        """
         waiting = self._recv_ns
         while waiting and waiting[0][0] < seq:
             waiting.popleft()
@@ -118,7 +145,7 @@ class Stream:
 
     def counters(self) -> dict[str, int]:
         """The session's, and what happened to frames and answers outside it."""
-        outside = {"refused": self.refused, "dropped": self.dropped, "superseded": self.superseded}
+        outside = {"refused": self.refused, "dropped": self.queued.dropped, "superseded": self.output.superseded}
         return {**asdict(self.session.counters), **outside}
 
     def drift(self) -> dict[str, Any]:
@@ -127,12 +154,16 @@ class Stream:
 
 
 class Streams:
-    """All open streams of one daemon. model: what answers those that are opened from now on."""
+    """All open streams of one daemon.
 
-    def __init__(self, model: Model) -> None:
+    model: what answers those that are opened from now on. by_topic: the open streams by their names' bytes; to be read
+    only.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
         self.model = model
         self._open: dict[str, Stream] = {}
-        self._by_topic: dict[bytes, Stream] = {}
+        self.by_topic: dict[bytes, Stream] = {}
 
     def __iter__(self) -> Iterator[Stream]:
         return iter(list(self._open.values()))
@@ -141,10 +172,15 @@ class Streams:
         return len(self._open)
 
     def find(self, name: str) -> Stream | None:
-        """The stream of this name, whoever has it."""
+        """The open stream of this name, whoever owns it."""
         return self._open.get(name)
 
-    def of(self, owner: bytes, name: str) -> Stream:
+    def served_to(self, name: str) -> Served:
+        """What answers the stream of this name, or would if it were opened now."""
+        stream = self._open.get(name)
+        return (self.model if stream is None else stream.model).served
+
+    def owned_stream(self, owner: bytes, name: str) -> Stream:
         """The stream of this name if `owner` opened it. Raises StreamError."""
         stream = self._open.get(name)
         if stream is None:
@@ -153,14 +189,7 @@ class Streams:
             raise StreamError(f"stream {name!r} was opened by another connection: choose another name"[:300])
         return stream
 
-    def plain(self, owner: bytes, topic: bytes, shape: tuple[int, int]) -> Stream | None:
-        """The stream of this name if `owner` opened it and its frames, of this shape (A, K), need no other order."""
-        stream = self._by_topic.get(topic)
-        if stream is None or stream.owner != owner or stream.points is not None or stream.shape != shape:
-            return None
-        return stream
-
-    def check(self, hello: Hello, model: Model | None = None) -> NDArray[np.intp] | None:
+    def match_hello(self, hello: Hello, model: ServedModel | None = None) -> NDArray[np.intp] | None:
         """Index of the model's points among the source's, None where they are the same.
 
         model: another one than for new streams. Raises SkeletonError or RateError where it cannot serve this stream.
@@ -172,9 +201,9 @@ class Streams:
             bundle.check_rate(hello.fps, f"stream {hello.stream!r}")
         return match_points(bundle.skeleton, hello.skeleton, hello.names)
 
-    def check_swap(self, stream: Stream, model: Model) -> NDArray[np.intp] | None:
+    def check_new_model(self, stream: Stream, model: ServedModel) -> NDArray[np.intp] | None:
         """The same for an open stream that another model is to answer. Raises StreamError besides."""
-        points = self.check(stream.hello, model)
+        points = self.match_hello(stream.hello, model)
         # Between two frames of the camera stands one in the old model's order of points.
         if stream.session.is_resampled and model.bundle.skeleton != stream.model.bundle.skeleton:
             raise StreamError(
@@ -182,8 +211,8 @@ class Streams:
             )
         return points
 
-    def open(self, owner: bytes, hello: Hello, points: NDArray[np.intp] | None, now_ns: int) -> Stream:
-        """A fresh stream for what `check` allowed. Raises RtsegError when all places are taken."""
+    def open_stream(self, owner: bytes, hello: Hello, points: NDArray[np.intp] | None, now_ns: int) -> Stream:
+        """A fresh stream for what `match_hello` allowed. Raises RtsegError when all places are taken."""
         capacity = self.model.places
         if len(self._open) >= capacity:  # other models' streams count as well: all must fit one, should they swap
             raise StreamError(
@@ -199,20 +228,24 @@ class Streams:
             session=session,
             shape=hello.skeleton.shape,
             points=points,
-            last_ns=now_ns,
             topic=hello.stream.encode(),
-            interval_ns=int(1e9 / hello.fps),
-            answers=now_ns,
             opened_ns=now_ns,
+            interval_ns=int(1e9 / hello.fps),
+            queued=QueueRecord(now_ns),
+            output=OutletRecord(now_ns),
         )
-        stream.answered_by(self.model)
-        self._open[stream.name] = self._by_topic[stream.topic] = stream
+        stream.set_model(self.model)
+        self._open[stream.name] = self.by_topic[stream.topic] = stream
         return stream
 
-    def swap(
-        self, stream: Stream, model: Model, points: NDArray[np.intp] | None, publish: Callable[[list[Prediction]], None]
+    def swap_model(
+        self,
+        stream: Stream,
+        model: ServedModel,
+        points: NDArray[np.intp] | None,
+        publish: Callable[[list[Prediction]], None],
     ) -> None:
-        """Let `model` answer this stream from its next frame on; points: as `check` gave them.
+        """Let `model` answer this stream from its next frame on; points: as `match_hello` gave them.
 
         publish: gets what the old one's lookahead owes. Numbering and counters go on, the state is fresh.
         """
@@ -221,13 +254,13 @@ class Streams:
         publish(stream.session.finish())
         stream.session.close()
         stream.session, stream.points = session, points
-        stream.answered_by(model)
+        stream.set_model(model)
 
-    def close(self, stream: Stream) -> None:
+    def close_stream(self, stream: Stream) -> None:
         """Free its place."""
         self._open.pop(stream.name, None)
-        self._by_topic.pop(stream.topic, None)
-        stream.closed = True
+        self.by_topic.pop(stream.topic, None)
+        stream.is_closed = True
         stream.session.close()
 
 

@@ -1,9 +1,9 @@
-"""Clocks, latencies and deadlines of the loop.
+"""Clocks, latencies and deadlines of the loop. Nothing here reads a clock: times come as arguments.
 
-due_frames    When the next frame is due, and so when to be awake and warm for it
-latency       Latency histograms of fixed size
-loop_load     How busy the loop is, and whether one more stream would be too many
-realtime      What the operating system and Python grant the hot loop
-silence       Who has fallen silent
-source_clock  What can be known of a source's clock from when its frames came
+periodic      a task that comes round at an interval: `Periodic`, due or not
+latency       latency histograms of fixed size: `Histogram`
+loop_load     how busy the loop is, and whether one more stream would be too many: `LoopLoad`, `CapacityError`
+silence       which streams have fallen silent: `SilenceWatch`
+source_clock  a source's clock, as its frames show it: `SourceClock`
+realtime      cores, priority and quiet moments for garbage: `LoopPrivileges`, `GarbageCollector`
 """

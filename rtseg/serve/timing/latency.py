@@ -15,7 +15,7 @@ _OCTAVES = 35
 _LAST = (_OCTAVES << _STEPS) + (2 << _STEPS) - 1
 _POWERS = range(10, 34)
 MANY = 12
-"""Values from which on arrays count them quicker than Python."""
+"""From this many values on numpy counts them quicker than a loop."""
 BOUNDS_NS = tuple((1 << power) - 1 for power in _POWERS)
 """Edges of `cumulative`: 1 us to 8.6 s, doubling."""
 
@@ -30,7 +30,7 @@ class Histogram:
         self.count = 0
         self.max_ns = 0
 
-    def add(self, value_ns: int) -> None:
+    def count_latency(self, value_ns: int) -> None:
         """Count one value; one below 0 counts as 0."""
         shift = value_ns.bit_length() - _STEPS - 1
         if value_ns <= 0:
@@ -44,11 +44,11 @@ class Histogram:
         if value_ns > self.max_ns:
             self.max_ns = value_ns
 
-    def add_all(self, values_ns: list[int]) -> None:
-        """Count some values."""
+    def count_latencies(self, values_ns: list[int]) -> None:
+        """Count several values."""
         if len(values_ns) < MANY:
             for value_ns in values_ns:
-                self.add(value_ns)
+                self.count_latency(value_ns)
             return
         values = np.maximum(np.array(values_ns, np.int64), 0)
         shifts = np.maximum(np.frexp(values.astype(np.float64))[1] - _STEPS - 1, 0)  # bits, for values below 2^53

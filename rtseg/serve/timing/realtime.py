@@ -1,31 +1,34 @@
 """What the operating system and Python grant the hot loop: cores, a priority, and when garbage may be collected.
 
-Nothing here is needed to serve; what is not granted is said once, at the start and in the status, and serving goes on.
+Nothing here is needed to serve. What is not granted is logged at the start and shown in the status; serving goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
+from rtseg.serve.timing.periodic import Periodic
 
 LOG = logging.getLogger("rtseg.serve")
 YOUNG_NS, OLD_NS = 1_000_000_000, 60_000_000_000
-"""Garbage is collected so often, when nothing waits: what is young, and all of it."""
+"""How often garbage is collected while no frame waits: the young objects, and all of them."""
 _RESET_ON_FORK = getattr(os, "SCHED_RESET_ON_FORK", 0)
 _BATCH: int = getattr(os, "SCHED_BATCH", -1)
 OVERDUE = 100_000
-"""Objects since the last collection from which on it does not wait for a quiet moment."""
+"""After this many new objects garbage is collected even while frames wait: memory must not grow without end."""
 
 
-class Grants:
-    """Applies the settings `cpus`, `priority` and `busy_poll`: to a context's threads at once, to the loop by `enter`.
+class LoopPrivileges:
+    """Applies `cpus`, `priority` and `busy_poll`: to a context's threads at once, to the loop by `apply_to_loop`.
 
     To be made before the context has sockets. Raises ServeError for a core that is not there or not allowed; a priority
     that is not allowed is a warning, for the loop runs without it.
@@ -33,41 +36,40 @@ class Grants:
 
     def __init__(self, settings: ServeSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._settings = settings
-        self._before: set[int] | None = None
-        self._entered = False
-        self._cores, self._priority = self._ask_for_cores(context), self._ask_for_priority(context)
+        self._cores_before: set[int] | None = None
+        self._is_applied = False
+        self._cores, self._priority = self._request_cores(context), self._request_priority(context)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What was granted, for the ready line and the status."""
         rehearsal = f", rehearsing after {self._settings.rehearse_us} us" if self._settings.rehearse_us else ""
-        awake = f"{self._settings.ahead_us} us before a frame is due, or until " if self._settings.looks_ahead else ""
         return {
             "cores": self._cores,
             "priority": self._priority,
-            "polling": f"busy{rehearsal}" if self._settings.busy_poll else f"asleep until {awake}a message comes",
+            "polling": f"busy{rehearsal}" if self._settings.busy_poll else "asleep until a message comes",
             "garbage": "collected between frames",
         }
 
-    def enter(self) -> None:
-        """This thread becomes the loop's. Processes and threads that were started before keep what they have."""
-        self._entered = True
+    def apply_to_loop(self) -> None:
+        """Apply them to this thread, the loop's. Processes and threads that were started before keep what they have."""
+        self._is_applied = True
         if self._cores.startswith("loop"):
-            self._before = os.sched_getaffinity(0)
+            self._cores_before = os.sched_getaffinity(0)
             os.sched_setaffinity(0, {self._settings.cpus[0]})
         if self._priority.startswith("fifo"):
             os.sched_setscheduler(0, os.SCHED_FIFO | _RESET_ON_FORK, os.sched_param(self._settings.priority))
-        LOG.info("hot loop: %s", ", ".join(f"{name} {said}" for name, said in self.told().items()))
+        LOG.info("hot loop: %s", ", ".join(f"{name} {granted}" for name, granted in self.describe().items()))
 
     def release(self) -> None:
-        """Undo it, for a daemon inside somebody else's process."""
-        if self._before is not None:
-            os.sched_setaffinity(0, self._before)
-            self._before = None
-        if self._entered and self._priority.startswith("fifo"):
+        """Undo that, for a daemon that runs inside another program."""
+        if self._cores_before is not None:
+            os.sched_setaffinity(0, self._cores_before)
+            self._cores_before = None
+        if self._is_applied and self._priority.startswith("fifo"):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        self._entered = False
+        self._is_applied = False
 
-    def _ask_for_cores(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
+    def _request_cores(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
         cpus = self._settings.cpus
         if not cpus:
             return "any"
@@ -85,18 +87,18 @@ class Grants:
         cpus = self._settings.cpus
         return len(cpus or (os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else (0, 1))) == 1
 
-    def _ask_for_priority(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
+    def _request_priority(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
         wanted = self._settings.priority
         if not wanted:
-            polls = self._settings.busy_poll or self._settings.looks_ahead
-            if polls or not self._has_one_core() or not _allows(_BATCH, 0):
+            if self._settings.busy_poll or not self._has_one_core() or not _allows(_BATCH, 0):
                 return "normal"
-            # It would take the core away from the loop for every message; this way it takes many at once.
+            # The network's thread would take the core away from the loop for every message. Under SCHED_BATCH it waits
+            # until the loop waits, and then takes many messages at once.
             context.set(zmq.THREAD_SCHED_POLICY, _BATCH)
             return "normal, network when the loop waits"
         if not hasattr(os, "sched_setscheduler"):
             return f"normal: priority = {wanted} cannot be had on this system"
-        # The network's threads stand above the loop: one that polls without a pause would never let them in.
+        # The network's threads get one more than the loop, which never lets them in when it polls without a pause.
         above = min(99, wanted + 1)
         if not _allows(os.SCHED_FIFO, above):
             LOG.warning("priority = %d is not granted: see `ulimit -r`, or LimitRTPRIO= of systemd", wanted)
@@ -119,35 +121,31 @@ def _allows(policy: int, priority: int) -> bool:
     return True
 
 
-class Collector:
-    """Garbage collection at moments of the loop's choice. Reads no clock."""
+class GarbageCollector:
+    """Garbage collection between two frames, in quiet moments. Reads no clock. collections: how often it was done."""
 
     def __init__(self) -> None:
-        self._young_ns = self._old_ns = 0
+        self._young, self._old = Periodic(YOUNG_NS), Periodic(OLD_NS)
         self.collections = 0
 
-    def begin(self) -> None:
-        """The loop begins: what is there is here to stay, and nothing is collected unasked."""
+    @contextlib.contextmanager
+    def between_frames(self) -> Iterator[None]:
+        """While the loop runs nothing is collected but by `collect_garbage`; afterwards Python collects by itself."""
         gc.collect()
-        gc.freeze()
+        gc.freeze()  # what is there is here to stay: later collections need not look at it
         gc.disable()
+        try:
+            yield
+        finally:
+            gc.unfreeze()
+            gc.enable()
 
-    def due(self, now_ns: int, *, quiet: bool) -> bool:
-        """Whether to collect now. quiet: no message waits."""
-        if now_ns - self._young_ns < YOUNG_NS:
-            return False
-        return quiet or gc.get_count()[0] > OVERDUE
+    def is_due(self, now_ns: int, *, quiet: bool) -> bool:
+        """Whether to collect now. quiet: whether no frame waits."""
+        return self._young.is_due(now_ns) and (quiet or gc.get_count()[0] > OVERDUE)
 
-    def collect(self, now_ns: int) -> None:
-        """Collect what is young, and now and then all that came since `begin`."""
-        old = now_ns - self._old_ns > OLD_NS
-        self._young_ns = now_ns
-        if old:
-            self._old_ns = now_ns
-        gc.collect(2 if old else 0)
+    def collect_garbage(self, now_ns: int) -> None:
+        """Collect what is young, and now and then all that came since the loop began."""
+        self._young.restart(now_ns)
+        gc.collect(2 if self._old.restart_if_due(now_ns) else 0)
         self.collections += 1
-
-    def end(self) -> None:
-        """Python collects by itself again."""
-        gc.unfreeze()
-        gc.enable()

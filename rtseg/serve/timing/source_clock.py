@@ -1,7 +1,7 @@
 """What can be known of a source's clock from when its frames came: its offset to the daemon's, its drift, its jumps.
 
-Published and never subtracted from anything: a frame's answer depends on no clock. A frame's way takes time, and never
-less than a certain time; so of all frames within a window only the quickest one counts. Reads no clock.
+It is published, and never subtracted from anything: a frame's answer depends on no clock. How long a frame travels
+varies, but never below a certain time; so of all frames within a window only the quickest one counts. Reads no clock.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 WINDOW_NS = 2_000_000_000
 WINDOWS = 60
-"""Kept: two minutes."""
+"""Two minutes: long enough for a drift of some millionths to show."""
 JUMP_NS = 250_000_000
-"""No quickest way changes by so much; a clock that was set does."""
+"""The quickest travel time does not change by this much; a clock that was set does."""
 _MIN_WINDOWS = 5
 
 
@@ -29,8 +29,8 @@ class SourceClock:
         self._least_ns: int | None = None
         self._started_ns = self._quickest = 0
 
-    def note(self, t_source_ns: int, t_recv_ns: int) -> bool:
-        """One frame's two times; whether the source's clock has jumped. Costs a few integer operations."""
+    def compare_times(self, t_source_ns: int, t_recv_ns: int) -> bool:
+        """Take in one frame's two times; whether the source's clock has jumped. Costs a few integer operations."""
         apart_ns = t_recv_ns - t_source_ns
         before_ns, self._source_ns = self._source_ns, t_source_ns
         least_ns = self._least_ns
@@ -45,7 +45,7 @@ class SourceClock:
         return False
 
     def summary(self) -> dict[str, Any]:
-        """offset_ns: the daemon's clock minus the source's, at the quickest frame of late, way included.
+        """offset_ns: the daemon's clock minus the source's, at the last window's quickest frame, its travel included.
 
         drift_ppm: how much faster the source's clock runs than the daemon's, in millionths; None until there are
         _MIN_WINDOWS windows. jumps.
@@ -71,7 +71,7 @@ class SourceClock:
 
 
 def _drift_ppm(windows: list[tuple[int, int]]) -> float | None:
-    """Slope of the least differences over time, by least squares."""
+    """Slope of the windows' least differences over time, by least squares, as the source's drift."""
     if len(windows) < _MIN_WINDOWS:
         return None
     start_ns, base_ns = windows[0]

@@ -1,13 +1,19 @@
-"""Several worker processes behind one address: the front's side and the worker's.
+"""Several worker processes behind one address: the front's side, and the worker's end of the connection to it.
 
-bundle_rollout   Another bundle for all workers of a front between two frames, or for none
-front_link       A daemon behind a front
-front_sockets    A front's two sockets and who may come in
-pending_status   A client's question that every worker of a front must answer, and one answer made of theirs
-request_router   What clients send to a front
-stream_backups   What a front keeps so that a worker can be replaced
-stream_owners    Whose key a stream belongs to, seen from a front
-subscriptions    The subscribers' side of a front
-worker_pool      The worker processes of a front, and its sockets to them
-worker_protocol  What passes between a worker and its front, and nobody else (docs/serving.md, Workers)
+The front's (`serve.front` puts it together):
+front_sockets     `FrontSockets`: clients' messages and subscriptions, many in one call where libzmq can be called
+request_router    `RequestRouter`: what clients send, handed on to the worker whose stream it is about, or answered
+stream_owners     `StreamOwners`: whose key a stream belongs to
+stream_backups    `StreamBackups`: states and frames that another worker needs to go on; which answers have gone out
+pending_requests  `PendingRequests`: hellos and byes that another worker is asked again
+pending_status    `PendingStatus`: a question that all workers answer, and one answer made of theirs
+subscriptions     `Subscriptions`: topics that all workers must know; what they publish, once
+bundle_rollout    `BundleRollout`: another bundle for all workers between two frames, or for none
+worker_pool       `WorkerPool`, `Worker`: the processes and the sockets to them: started, watched, started again
+
+The worker's (`loop.front_orders` obeys what comes over it):
+front_link        `FrontLink`: gives the front what a replacement needs; `WorkerOutlet`: publishes through the front
+
+Between them:
+worker_protocol   the messages, a frozen dataclass each; `encode`, `decode`; `worker_of`: the worker of a stream
 """

@@ -1,21 +1,23 @@
-"""Another bundle for all workers of a front between two frames, or for none: they load it, then the front says when.
+"""Another bundle for all workers of a front between two frames, or for none: a commit in two phases.
 
-The word to take it stands among the frames in the order in which the front handed them on. A worker that ends before
-that word ends the load for all; one that ends afterwards is started with the new bundle.
+First every worker loads the bundle and says so (`PrepareBundle`, `BundlePrepared`). Once all have, the front sends
+`CommitBundle` over the sockets that carry the frames, so that it stands between the same two frames for every stream:
+those that the front handed on before are answered by the old bundle, those after it by the new one. A worker that ends
+before the commit ends the load for all; one that ends afterwards is started with the new bundle.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtseg.errors import ServeError
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.stream_backups import KeptStreams
+from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_pool import Worker
+from rtseg.serve.workers.worker_protocol import AbandonBundle, BundlePrepared, CommitBundle, FromFront, PrepareBundle
 from rtseg.wire.messages import parse_load
 
 LOG = logging.getLogger("rtseg.serve")
@@ -23,26 +25,30 @@ LOG = logging.getLogger("rtseg.serve")
 
 @dataclass(eq=False)
 class _Load:
-    """One that is under way. served: worker -> what it would serve, once it has loaded."""
+    """One that is under way. client: who asked for it. served: worker -> what it would serve, once it has loaded."""
 
     number: int
-    owner: bytes
+    client: bytes
     bundle: str
     served: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
-class Together:
-    """Loads a bundle in all workers. taken: called with what is served from then on."""
+class BundleRollout:
+    """Loads a bundle in all workers. committed: called with the fields of what is served from then on."""
 
     def __init__(
-        self, workers: list[Worker], outlet: Outlet, kept: KeptStreams, taken: Callable[[dict[str, Any]], None]
+        self,
+        workers: Sequence[Worker],
+        outlet: Outlet,
+        backups: StreamBackups,
+        committed: Callable[[dict[str, Any]], None],
     ) -> None:
-        self._workers, self._outlet, self._kept, self._taken = workers, outlet, kept, taken
+        self._workers, self._outlet, self._backups, self._committed = workers, outlet, backups, committed
         self._load: _Load | None = None
         self._count = 0
 
-    def ask(self, owner: bytes, message: dict[str, Any], by: str) -> None:
-        """Begin to load what a client asks for. by: for the log. Raises ServeError where it can't begin."""
+    def request_load(self, client: bytes, message: dict[str, Any], sender_note: str) -> None:
+        """Begin to load what a client asks for. sender_note: for the log. Raises ServeError where it can't begin."""
         bundle, stream = parse_load(message)
         if stream is not None:
             raise ServeError("a daemon with workers loads a bundle for all streams, not for one alone")
@@ -51,49 +57,51 @@ class Together:
         for worker in self._workers:
             if not worker.ready:
                 raise ServeError(f"worker {worker.number} is being started: ask again")
-        LOG.info("asked to load %s%s", bundle, by)
+        LOG.info("asked to load %s%s", bundle, sender_note)
         self._count += 1
-        self._load = _Load(self._count, owner, bundle)
-        self._tell_all(worker_protocol.prepare(self._count, bundle))
+        self._load = _Load(self._count, client, bundle)
+        self._tell_workers(PrepareBundle(self._count, bundle))
 
-    def prepared(self, told: dict[str, Any]) -> None:
+    def worker_prepared(self, prepared: BundlePrepared) -> None:
         """A worker has loaded the bundle, or cannot."""
         load = self._load
-        if load is None or told["load"] != load.number:
-            return
-        load.served[told["worker"]] = told["served"]
-        if told["error"]:
-            self._give_up(load, told["error"])
+        if load is None or prepared.load != load.number:
+            return  # of a load that was given up meanwhile
+        load.served[prepared.worker] = prepared.served
+        if prepared.error:
+            self._give_up(load, prepared.error)
         elif len(load.served) == len(self._workers):
-            self._take(load)
+            self._commit(load)
 
-    def ended(self, worker: Worker) -> None:
-        """A worker is no more."""
+    def worker_ended(self, worker: Worker) -> None:
+        """A worker has ended, so not all can take the bundle: none does."""
         if self._load is not None:
             self._give_up(self._load, f"worker {worker.number} ended before all had loaded the bundle: ask again")
 
-    def _take(self, load: _Load) -> None:
+    def _commit(self, load: _Load) -> None:
         first, *others = load.served.values()
         if any(served["model"] != first["model"] for served in others):
             self._give_up(load, f"{load.bundle} was changed while it was loaded: ask again")
             return
         self._load = None
+        # Before the commit is sent: a worker that dies of it must be replaced by one with the new bundle.
         for worker in self._workers:
-            worker.serve_from_now(load.bundle, first["model"])
-        self._tell_all(worker_protocol.commit(load.number))
-        self._taken(first)
+            worker.set_bundle(load.bundle, first["model"])
+        self._tell_workers(CommitBundle(load.number))
+        self._committed(first)
         LOG.info("model %s answers all streams", first["model"][:12])
-        about = {"stream": None, "streams": self._kept.names()}
-        self._outlet.answer(load.owner, {"type": "loaded", **about, **first})
+        streams = {"stream": None, "streams": self._backups.stream_names()}
+        self._outlet.answer(load.client, {"type": "loaded", **streams, **first})
 
     def _give_up(self, load: _Load, reason: str) -> None:
         self._load = None
-        self._tell_all(worker_protocol.abandon(load.number))
+        self._tell_workers(AbandonBundle(load.number))
         LOG.warning("bundle %s is not taken: %s", load.bundle, reason)
         self._outlet.counters["refused loads"] += 1
-        self._outlet.answer(load.owner, {"type": "refused", "stream": None, "reason": reason})
+        self._outlet.answer(load.client, {"type": "refused", "stream": None, "reason": reason})
 
-    def _tell_all(self, data: bytes) -> None:
+    def _tell_workers(self, message: FromFront) -> None:
         for worker in self._workers:
-            if not worker.send([worker_protocol.NOBODY, data]) and worker.ready:
-                worker.process.kill()  # it takes nothing more; the one in its place has nothing to be told
+            if not worker.tell(message) and worker.ready:
+                # Its queue is full, so it misses the message. The process in its place does not need it.
+                worker.process.kill()

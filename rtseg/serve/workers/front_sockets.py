@@ -1,6 +1,6 @@
-"""A front's two sockets and who may come in: bound, asked for keys where there are some, messages taken from them.
+"""A front's two sockets: clients' messages and subscriptions, many at once, from keys that are valid.
 
-What a message is about is the front's affair; what its sender's key covers is `guard`'s.
+What a message is about `request_router` and `subscriptions` know; what its sender's key covers, `access.guard`.
 """
 
 from __future__ import annotations
@@ -13,118 +13,71 @@ import zmq
 
 from rtseg.compiled.libzmq import addresses
 from rtseg.config import ServeSettings
-from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Gatekeeper
-from rtseg.system.shutdown import LINGER_MS
-from rtseg.wire.addresses import bind, remove_ipc_file
+from rtseg.serve.access.client_sockets import ClientSockets
 from rtseg.wire.batch_receiver import HEADERS_ONLY, BatchReceiver
-from rtseg.wire.keys import KeyStore
 
 AT_ONCE = 256
 """Messages of one socket before the next one has its turn."""
+RouteMessage = Callable[[bytes, bytes, int, int], None]
+"""Takes the client's routing id, the message as it came, when it came (ns), and how many parts it had."""
+RouteFrame = Callable[[bytes, str, int, bytes, int], None]
+"""The same of what plainly is a frame: the routing id, the stream, the seq, the message, when it came (ns)."""
 
 
-class Doors:
-    """Binds the clients' addresses. Raises ServeError where it can't.
-
-    frames, predictions: the addresses. guard: None where no key is asked for.
-    """
+class FrontSockets(ClientSockets):
+    """Binds the clients' addresses. Raises ServeError where one can't be had."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._addresses: list[str] = []
-        self._gatekeeper: Gatekeeper | None = None
-        self.guard: Guard | None = None
-        try:
-            if settings.keys:
-                self._gatekeeper = Gatekeeper(self._context, KeyStore(settings.keys))
-            self.router = self._listen(zmq.ROUTER, settings.frames, FRAMES)
-            self.xpub = self._listen(zmq.XPUB, settings.predictions, PREDICTIONS)
-            if self._gatekeeper is not None:
-                self.guard = Guard(self._gatekeeper, settings, self._addresses)
-                self._gatekeeper.start()
-        except BaseException:
-            self.close()
-            raise
-        self.frames, self.predictions = self._addresses
+        super().__init__(settings, zmq.Context())
         functions = addresses()
-        self._intake: BatchReceiver | None = None
+        self._receiver: BatchReceiver | None = None  # None: libzmq can't be called here, messages come one by one
         if functions is not None:
-            self._intake = BatchReceiver(self.router, functions, AT_ONCE, HEADERS_ONLY, keyed=self.guard is not None)
+            self._receiver = BatchReceiver(self.router, functions, AT_ONCE, HEADERS_ONLY, keyed=self.guard is not None)
 
     def warm_up(self) -> None:
-        """Compile, or load, what takes messages; nobody knows the address yet."""
-        if self._intake is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._intake.receive_messages()
+        """Compile, or load, what receives messages; nobody knows the address yet."""
+        if self._receiver is not None and not cast(int, self.router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._receiver.receive_messages()
 
-    def take_messages(
-        self, take: Callable[[bytes, bytes, int, int], None], take_frame: Callable[[bytes, str, int, bytes, int], None]
-    ) -> int:
-        """Those that wait, from keys that are valid; how many.
+    def receive_messages(self, route_message: RouteMessage, route_frame: RouteFrame) -> int:
+        """Give each message that waits to one of the two; how many there were."""
+        guard = self.guard
+        if self._receiver is None:
 
-        take: routing id, bytes, when they came, how many parts. take_frame: routing id, stream, seq, bytes, when they
-        came, of what plainly is a frame.
-        """
-        if self._intake is None:
+            def route_parts(parts: list[bytes]) -> None:
+                route_message(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
 
-            def one(parts: list[bytes]) -> None:
-                take(parts[0], parts[1], time.monotonic_ns(), len(parts) - 1)
-
-            return all_of(self.router, one, None if self.guard is None else self.guard.receive)
-        messages = self._intake.receive_messages()
-        for owner, data, t_recv_ns, plain, parts, sender in messages:
-            if self.guard is not None and sender is not None and not self.guard.is_from(sender[0].decode(), sender[1]):
+            return receive_waiting(self.router, route_parts, None if guard is None else guard.receive_message)
+        messages = self._receiver.receive_messages()
+        for client, data, t_recv_ns, frame, parts, sender in messages:
+            # Just before the message is routed: routing asks the guard about the sender identified last.
+            if guard is not None and sender is not None and not guard.identify_sender(sender[0].decode(), sender[1]):
                 continue
-            if plain is not None:
-                take_frame(owner, plain[0].decode(errors="replace"), plain[1], data, t_recv_ns)
+            if frame is not None:
+                route_frame(client, frame[0].decode(errors="replace"), frame[1], data, t_recv_ns)
             else:
-                take(owner, data, t_recv_ns, parts)
+                route_message(client, data, t_recv_ns, parts)
         return len(messages)
 
-    def take_subscriptions(self, take: Callable[[list[bytes]], None]) -> None:
-        """The same for subscribers who come and go."""
-        all_of(self.xpub, take, None if self.guard is None else self._subscription)
+    def receive_subscriptions(self, take: Callable[[bytes], None]) -> None:
+        """Give each subscription that waits to `take`, as the XPUB socket gives it."""
+        receive = None if self.guard is None else self._receive_subscription
+        receive_waiting(self.xpub, lambda parts: take(parts[0]), receive)
 
-    def counted(self) -> dict[str, int]:
-        """Who was not let in."""
-        if self._gatekeeper is None or self.guard is None:
-            return {}
-        return {"refused connections": self._gatekeeper.refused, "revoked messages": self.guard.ignored}
-
-    def close(self) -> None:
-        """Close the sockets, giving what is unsent LINGER_MS, and remove ipc files."""
-        if self._gatekeeper is not None:
-            self._gatekeeper.close()
-        self._context.destroy(linger=LINGER_MS)
-        for address in self._addresses:
-            remove_ipc_file(address)
-
-    def _subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    def _receive_subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
+        """The next one; None where its key is revoked. One that ends is always taken."""
         frame = socket.recv(copy=False)
-        said = frame.bytes
+        message = frame.bytes
         assert self.guard is not None
-        return [said] if said[:1] != b"\x01" or self.guard.may_listen(frame) else None
-
-    def _listen(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
-        options = (zmq.ROUTER_MANDATORY,) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSE, zmq.XPUB_NODROP)
-        for option in options:
-            socket.setsockopt(option, 1)
-        if self._gatekeeper is not None:
-            self._gatekeeper.secure(socket, domain)
-        self._addresses.append(bind(socket, address, keyed=self._gatekeeper is not None))
-        return socket
+        return [message] if message[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
 
 
-def all_of(
+def receive_waiting(
     socket: zmq.Socket[bytes],
     take: Callable[[list[bytes]], None],
     receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,
 ) -> int:
-    """Take what waits at a socket, up to AT_ONCE messages; how many.
+    """Give `take` the parts of each message that waits at a socket, up to AT_ONCE of them; how many there were.
 
     receive: gives the next message, None for one that is not to be taken.
     """

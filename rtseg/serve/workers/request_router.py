@@ -1,187 +1,209 @@
 """What clients send to a front: handed on to the worker whose stream it is about, or answered here.
 
-Looks into a message only to know its stream and its kind, and keeps what another worker must know should this one die.
+Looks into a message only to know its kind, its stream and its seq. What another worker would need is kept before a
+message is handed on (`stream_backups`, `pending_requests`), never after: a worker may die in between.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.serve.access.guard import AccessError
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import StreamError
-from rtseg.serve.timing.loop_load import CapacityError, Gauge
-from rtseg.serve.workers import worker_protocol
-from rtseg.serve.workers.bundle_rollout import Together
-from rtseg.serve.workers.pending_status import Asked
-from rtseg.serve.workers.stream_backups import KeptStreams
-from rtseg.serve.workers.stream_owners import Claims
+from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
+from rtseg.serve.workers.bundle_rollout import BundleRollout
+from rtseg.serve.workers.pending_requests import PendingRequests
+from rtseg.serve.workers.pending_status import PendingStatus
+from rtseg.serve.workers.stream_backups import StreamBackups
+from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
-from rtseg.wire.messages import MessageError, parse_to_daemon
+from rtseg.serve.workers.worker_protocol import ClientGone, MessageRefused, worker_of
+from rtseg.wire.messages import MessageError, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 
 
-class Clients:
+class ClientRequest(NamedTuple):
+    """A message that is no plain frame. client: its routing id. stream: the name that it gives, None = none."""
+
+    client: bytes
+    kind: str
+    stream: str | None
+    message: dict[str, Any]
+    data: bytes
+    t_recv_ns: int
+
+
+class RequestRouter:
     """The front's dealings with its clients. stop: the front's."""
 
     def __init__(
         self,
         settings: ServeSettings,
-        workers: list[Worker],
+        workers: Sequence[Worker],
         outlet: Outlet,
-        kept: KeptStreams,
-        asked: Asked,
-        claims: Claims,
-        gauge: Gauge,
-        together: Together,
+        backups: StreamBackups,
+        requests: PendingRequests,
+        pending_status: PendingStatus,
+        owners: StreamOwners,
+        load: LoopLoad,
+        rollout: BundleRollout,
         stop: Callable[[], None],
     ) -> None:
-        self._settings, self._workers, self._outlet, self._kept = settings, workers, outlet, kept
-        self._asked, self._claims, self._gauge, self._together, self._stop = asked, claims, gauge, together, stop
+        self._settings, self._workers, self._outlet, self._backups = settings, workers, outlet, backups
+        self._requests, self._pending_status, self._owners = requests, pending_status, owners
+        self._load, self._rollout, self._stop = load, rollout, stop
 
     def worker_of(self, stream: str) -> Worker:
-        """Always the same one."""
-        return self._workers[worker_protocol.worker_of(stream, len(self._workers))]
+        """The one that serves the stream of this name."""
+        return self._workers[worker_of(stream, len(self._workers))]
 
-    def take(self, owner: bytes, data: bytes, now_ns: int, parts: int) -> None:
-        """Whatever one client sends, the others are served."""
-        kind: str = "frame"
-        message: dict[str, Any] = {}
-        name: str | None = None
-        seq: int | None = None
+    def route_message(self, client: bytes, data: bytes, t_recv_ns: int, parts: int) -> None:
+        """Any message. Whatever one client sends, the others are served.
+
+        parts: how many the message had besides the routing id; data: the first of them.
+        """
         try:
             if parts != 1:
                 raise MessageError(f"expected one message part, got {parts}")
             kind, message = parse_to_daemon(data)
-            stated = message.get("stream")
-            name = stated if isinstance(stated, str) else None
-            seq = message["seq"] if type(message.get("seq")) is int else None
         except RtsegError as error:
-            self.refuse(owner, None, error)
-        else:
-            self._handle(owner, kind, name, seq, message, data, now_ns)
-
-    def take_frame(self, owner: bytes, name: str, seq: int, data: bytes, now_ns: int) -> None:
-        """What plainly is a frame."""
-        self._handle(owner, "frame", name, seq, {}, data, now_ns)
-
-    def _handle(
-        self,
-        owner: bytes,
-        kind: str,
-        name: str | None,
-        seq: int | None,
-        message: dict[str, Any],
-        data: bytes,
-        now_ns: int,
-    ) -> None:
+            self.refuse_message(client, None, error)
+            return
+        name, number = message.get("stream"), message.get("seq")
+        stream = name if isinstance(name, str) else None
+        seq = number if type(number) is int else None
+        if kind == "frame":
+            self.route_frame(client, stream, seq, data, t_recv_ns)
+            return
+        request = ClientRequest(client, kind, stream, message, data, t_recv_ns)
         try:
-            self._check(owner, kind, name, now_ns)
+            self._check_access(client, kind, stream, t_recv_ns)
             if kind in ("status", "load", "stop"):
-                self._control(owner, kind, message, data)
-            elif kind == "frame":
-                self._frame(owner, name or "", seq, data, now_ns)
+                self._control(request)
             else:
-                self._ask(owner, kind, name or "", message, data, now_ns)
-        except RtsegError as error:
-            self.refuse(owner, name, error, seq, limited=kind == "frame")
+                self._route_request(request)
         except Exception as error:
-            if self.refuse(owner, name, error, seq):
-                LOG.exception("a message of stream %r could not be handled", name)
+            # Its client waits for an answer, so every error is told; bugs once a second at most.
+            self._refuse_failed(client, stream, seq, error, limited=not isinstance(error, RtsegError))
 
-    def _check(self, owner: bytes, kind: str, name: str | None, now_ns: int) -> None:
+    def route_frame(self, client: bytes, stream: str | None, seq: int | None, data: bytes, t_recv_ns: int) -> None:
+        """A frame. seq: None where it has no whole number there, which the worker complains of."""
         try:
-            self._claims.check(kind, name, now_ns)
+            self._check_access(client, "frame", stream, t_recv_ns)
+            name = stream or ""
+            backup = self._backups.find(name, client)
+            worker = self.worker_of(name)
+            # Kept first. A frame without a seq is no frame: the worker refuses it, and so would another one.
+            left_out = False if backup is None or seq is None else backup.keep_frame(seq, t_recv_ns, data)
+            if worker.ready:
+                worker.hold_message(name, client, t_recv_ns, data)
+            elif backup is None:
+                raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
+            elif left_out:
+                self._outlet.counters["dropped frames"] += 1
+                raise CapacityError(
+                    f"worker {worker.number} is being replaced and {backup.max_frames} frames of stream {name!r} wait "
+                    "for it: the oldest is left out"
+                )
+        except Exception as error:
+            self._refuse_failed(client, stream, seq, error, limited=True)
+
+    def refuse_message(
+        self, client: bytes, stream: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
+    ) -> bool:
+        """Tell a client what was wrong; whether it was told. limited: see `Outlet.complain`."""
+        return self._outlet.complain(client, None if stream is None else clip_name(stream), seq, error, limited=limited)
+
+    def send_hello(self, client: bytes, stream: str, worker: Worker, t_recv_ns: int, data: bytes) -> None:
+        """Hand a hello to a worker, once it knows whether the stream's present owner still lives.
+
+        A worker settles who has a stream by whether its owner can be reached, and it reaches clients through the front
+        alone, which does not answer: so the front asks the owner itself, before the worker does.
+        """
+        backup = self._backups.find(stream)
+        if (
+            backup is not None
+            and backup.owner != client
+            and not self._outlet.answer(backup.owner, {"type": "contested", "stream": stream})
+        ):
+            worker.tell(ClientGone(backup.owner))
+        worker.hold_message(stream, client, t_recv_ns, data)
+
+    def send_held(self, worker: Worker) -> None:
+        """What is held for a worker leaves; the senders of what it does not take are told."""
+        worker.send_held()
+        for stream, client in worker.take_undelivered():
+            reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
+            self.refuse_message(client, stream, CapacityError(reason))
+
+    def _check_access(self, client: bytes, kind: str, stream: str | None, t_recv_ns: int) -> None:
+        try:
+            self._owners.check_message(kind, stream, t_recv_ns)
         except ServeError:
-            if name is not None and self._kept.find(name, owner) is not None:
-                self.worker_of(name).send([worker_protocol.NOBODY, worker_protocol.refused(name)])
+            if stream is not None and self._backups.find(stream, client) is not None:
+                self.worker_of(stream).tell(MessageRefused(stream))  # the stream's counter is the worker's
             raise
 
-    def refuse(
-        self, owner: bytes, name: str | None, error: Exception, seq: int | None = None, *, limited: bool = True
-    ) -> bool:
-        """Tell a client what was wrong; whether it was said."""
-        return self._outlet.complain(owner, None if name is None else name[:200], seq, error, limited=limited)
+    def _refuse_failed(
+        self, client: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool
+    ) -> None:
+        is_told = self.refuse_message(client, stream, error, seq, limited=limited)
+        if is_told and not isinstance(error, RtsegError):
+            LOG.exception("a message of stream %r could not be handled", stream)
 
-    def _frame(self, owner: bytes, name: str, seq: int | None, data: bytes, now_ns: int) -> None:
-        kept = self._kept.find(name, owner)
-        worker = self.worker_of(name)
-        left_out = False if kept is None or seq is None else kept.keep(seq, now_ns, data)
-        if worker.ready:
-            worker.hold(name, owner, now_ns, data)
-        elif kept is None:
-            raise StreamError(f"stream {name!r} is not open: send a hello first (idle streams are closed)"[:300])
-        elif left_out:
-            self._outlet.counters["dropped frames"] += 1
-            raise CapacityError(
-                f"worker {worker.number} is being replaced and {kept.most} frames of stream {name!r} wait for it: the "
-                "oldest is left out"
-            )
-
-    def _ask(self, owner: bytes, kind: str, name: str, message: dict[str, Any], data: bytes, now_ns: int) -> None:
+    def _route_request(self, request: ClientRequest) -> None:
         """A hello, a bye or a beat."""
+        client, kind, name, data = request.client, request.kind, request.stream or "", request.data
         worker = self.worker_of(name)
-        if kind == "hello" and not self._may_come(owner, name, message.get("fps")):
-            return
         if kind == "hello":
-            self._claims.asked(owner, name)
-        if kind != "beat":
-            self._kept.ask(owner, kind, name, data)
-        if worker.ready:
-            if kind == "hello":
-                self.contest(owner, name, worker)
-            worker.hold(name, owner, now_ns, data)
+            if not self._has_room(client, name, request.message.get("fps")):
+                return
+            self._owners.hello_sent(client, name)
+        if kind != "beat":  # a beat that is lost is followed by the next
+            self._requests.add_request(client, kind, name, data)
+        if not worker.ready:
+            return  # the one that is being started is handed what is unanswered
+        if kind == "hello":
+            self.send_hello(client, name, worker, request.t_recv_ns, data)
+        else:
+            worker.hold_message(name, client, request.t_recv_ns, data)
 
-    def _may_come(self, owner: bytes, name: str, fps: object) -> bool:
-        """Whether the front itself can take one stream more; where not, the hello is answered."""
-        if self._kept.find(name) is not None or not isinstance(fps, int | float):
+    def _has_room(self, client: bytes, stream: str, fps: object) -> bool:
+        """Whether the front itself can take one stream more; where not, the hello is answered here."""
+        # A stream that is open brings no new load, and what is no number the worker complains of.
+        if self._backups.find(stream) is not None or not isinstance(fps, int | float):
             return True
         try:
-            self._gauge.admit(name[:200], float(fps), self._kept.declared_fps)
+            self._load.check_new_stream(clip_name(stream), float(fps), self._backups.declared_fps)
         except CapacityError as error:
             self._outlet.counters["refused hellos"] += 1
-            self._outlet.answer(owner, {"type": "refused", "stream": name, "reason": f"front: {error}"})
+            self._outlet.answer(client, {"type": "refused", "stream": stream, "reason": f"front: {error}"})
             return False
         return True
 
-    def contest(self, owner: bytes, name: str, worker: Worker) -> None:
-        """Before a hello: a worker cannot see whether a stream's present owner still lives; the front can."""
-        kept = self._kept.find(name)
-        if (
-            kept is not None
-            and kept.owner != owner
-            and not self._outlet.answer(kept.owner, {"type": "contested", "stream": name})
-        ):
-            worker.send([worker_protocol.NOBODY, worker_protocol.gone(kept.owner)])
-
-    def _control(self, owner: bytes, kind: str, message: dict[str, Any], data: bytes) -> None:
-        if kind == "status":
-            able = [worker for worker in self._workers if worker.ready]
-            if not able:
+    def _control(self, request: ClientRequest) -> None:
+        """A question for the status, a bundle to load, or the end."""
+        if request.kind == "status":
+            ready = [worker for worker in self._workers if worker.ready]
+            if not ready:
                 raise ServeError("all workers are starting: ask again")
-            question = self._asked.begin(owner, len(able))
-            for worker in able:
-                worker.hold("", question, time.monotonic_ns(), data)
+            # Only those that serve: the others have nothing to count yet, and would keep the client waiting.
+            question_id = self._pending_status.open_question(request.client, len(ready))
+            for worker in ready:
+                worker.hold_message("", question_id, time.monotonic_ns(), request.data)
             return
         if not self._settings.control and not self._settings.keys:
-            raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")
-        if kind == "stop":
-            LOG.info("asked to stop%s", self._claims.by())
-            self._outlet.answer(owner, {"type": "stopping"})
-            self._stop()
+            raise AccessError(f"{request.kind} is not taken here: the daemon was started with control = false")
+        if request.kind == "load":
+            self._rollout.request_load(request.client, request.message, self._owners.sender_note())
             return
-        self._together.ask(owner, message, self._claims.by())
-
-    def hand_on(self, worker: Worker) -> None:
-        """What is held for a worker leaves; what it does not take, its sender hears of."""
-        worker.hand_on()
-        refused, worker.refused = worker.refused, []
-        for name, owner in refused:
-            reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
-            self.refuse(owner, name, CapacityError(reason))
+        LOG.info("asked to stop%s", self._owners.sender_note())
+        self._outlet.answer(request.client, {"type": "stopping"})
+        self._stop()

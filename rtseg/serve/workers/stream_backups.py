@@ -1,4 +1,11 @@
-"""What a front keeps so that a worker can be replaced: every stream's last state, its frames since, open questions.
+"""What a front keeps of every stream so that another worker can go on with it: its last state, and the frames since.
+
+Why nothing is lost: a frame is kept before it is handed to a worker, until a state comes that covers it; and a state
+comes over the same socket as the answers that it covers, after them.
+
+Why nothing is doubled: every answer has a number that only grows, and the front lets each number pass once. A worker
+that takes another one's place steps the same frames from the same state, so it gives the same answers the same numbers.
+(The exception is frames that the worker before had left out because too many waited: docs/serving.md, Workers.)
 
 Bounded: of a stream as many frames as come between two states while nothing is wrong, and `backlog_frames` besides.
 Knows no socket and reads no clock.
@@ -9,117 +16,98 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 from rtseg.config import ServeSettings
-from rtseg.serve.workers import worker_protocol
-
-MAX_ASKED = 4096
-"""Hellos and byes that wait for their answer; beyond that the oldest are not asked again when a worker is replaced."""
+from rtseg.serve.workers.worker_protocol import HeldFrame, RestoreStream, StreamState
 
 
-class Kept:
-    """One open stream. told: what its worker last said of it. most: frames that are kept at most."""
+class StreamBackup:
+    """One open stream.
 
-    def __init__(self, told: dict[str, Any], settings: ServeSettings) -> None:
-        self.owner: bytes = told["owner"]
-        self.fps = float(told["hello"]["fps"])
+    owner: routing id of the client that has it. state: the last one that its worker sent. max_frames: how many frames
+    are kept at most.
+    """
+
+    def __init__(self, state: StreamState, settings: ServeSettings) -> None:
         # States come every `worker_snapshot_s`, twice as late under load, and not at all from a worker that hangs.
         held_s = 2 * settings.worker_snapshot_s + settings.worker_silence_s
-        self.most = settings.backlog_frames + math.ceil(held_s * self.fps)
-        self.told = told
-        # seq, when it came, as it came; at first those that a worker has from a recording.
-        self._frames: deque[tuple[int, int, bytes]] = deque(map(tuple, told.pop("waiting", ())))
+        self.max_frames = settings.backlog_frames + math.ceil(held_s * state.fps)
+        self.owner, self.state = state.owner, replace(state, waiting=())
+        self._frames: deque[HeldFrame] = deque(state.waiting)
 
-    def keep(self, seq: int, now_ns: int, data: bytes) -> bool:
-        """A frame on its way; whether the oldest one was left out for it."""
-        self._frames.append((seq, now_ns, data))
-        if len(self._frames) <= self.most:
+    def keep_frame(self, seq: int, t_recv_ns: int, data: bytes) -> bool:
+        """Keep a frame before it is handed on; whether the oldest one was left out for it."""
+        self._frames.append((seq, t_recv_ns, data))
+        if len(self._frames) <= self.max_frames:
             return False
         self._frames.popleft()
         return True
 
-    def follow(self, told: dict[str, Any]) -> None:
-        """A newer state, maybe of another owner; what it covers need not be kept."""
-        self.told, self.owner = told, told["owner"]
-        done = -1 if told["seq"] is None else told["seq"]
-        while self._frames and self._frames[0][0] <= done:
+    def update_state(self, state: StreamState) -> None:
+        """A newer state, maybe of another owner; the frames that it covers need not be kept."""
+        self.owner, self.state = state.owner, state
+        last_seq = -1 if state.last_seq is None else state.last_seq
+        # From the front only: frames keep the order in which they came, for the worker must take them in that order.
+        while self._frames and self._frames[0][0] <= last_seq:
             self._frames.popleft()
 
-    def restored(self, published: int) -> bytes:
-        """For the worker that goes on with it. published: the number of its newest answer that went out."""
-        return worker_protocol.restore(
-            self.told, self.owner, [(t_ns, data) for _, t_ns, data in self._frames], published
-        )
+    def restore_message(self, published: int) -> RestoreStream:
+        """For the worker that goes on with it. published: number of its newest answer that went out."""
+        return RestoreStream(self.state, list(self._frames), published)
 
 
-class KeptStreams:
+class StreamBackups:
     """Of all streams of a front."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
-        self._streams: dict[str, Kept] = {}
+        self._streams: dict[str, StreamBackup] = {}
         self._published: dict[bytes, int] = {}  # topic -> number of the newest answer that went out
-        self._asked: dict[tuple[bytes, str, str], bytes] = {}
 
-    def find(self, name: str, owner: bytes | None = None) -> Kept | None:
-        """The stream of this name, and of this owner where one is named."""
-        kept = self._streams.get(name)
-        return kept if kept is not None and owner in (None, kept.owner) else None
+    def find(self, name: str, owner: bytes | None = None) -> StreamBackup | None:
+        """The backup of the stream of this name, and of this owner where one is named."""
+        backup = self._streams.get(name)
+        return backup if backup is not None and owner in (None, backup.owner) else None
 
-    def names(self) -> list[str]:
+    def stream_names(self) -> list[str]:
         """Of all that are open."""
         return list(self._streams)
 
     @property
     def declared_fps(self) -> float:
-        """Frames per second of all streams together, as their hellos said."""
-        return sum(kept.fps for kept in self._streams.values())
+        """Frames per second of all streams together, as declared in their hellos."""
+        return sum(backup.state.fps for backup in self._streams.values())
 
-    def note(self, told: dict[str, Any]) -> None:
-        """What a worker says of a stream, or that it lives (`relay`)."""
-        if told["type"] == "alive":
-            return
-        name = told["stream"]
-        if told["type"] == "ended":
-            self._streams.pop(name, None)
-            self._published.pop(name.encode(), None)
-            return
-        kept = self._streams.get(name)
-        if kept is None or kept.told["opened_ns"] != told["opened_ns"]:
-            self._streams[name] = Kept(told, self._settings)
+    def record_state(self, state: StreamState) -> None:
+        """A worker has opened a stream, or sends a newer state of one."""
+        backup = self._streams.get(state.stream)
+        # A name that was closed and opened again while its worker was replaced is another stream: the frames of the
+        # one before are nothing to it.
+        if backup is None or backup.state.opened_ns != state.opened_ns:
+            self._streams[state.stream] = StreamBackup(state, self._settings)
         else:
-            kept.follow(told)
+            backup.update_state(state)
 
-    def restored(self) -> Iterator[tuple[str, bytes]]:
-        """Each stream's name and what the worker that goes on with it must be told."""
-        for name, kept in self._streams.items():
-            yield name, kept.restored(self._published.get(name.encode(), 0))
+    def forget_stream(self, name: str) -> None:
+        """A worker has closed a stream."""
+        self._streams.pop(name, None)
+        self._published.pop(name.encode(), None)
 
-    def is_news(self, topic: bytes, number: int) -> bool:
-        """Whether an answer has not gone out yet; it does now. Numbers only grow, whoever gives them."""
+    def restore_messages(self) -> Iterator[RestoreStream]:
+        """For each stream what the worker that goes on with it must be told."""
+        for name, backup in self._streams.items():
+            yield backup.restore_message(self._published.get(name.encode(), 0))
+
+    def admit_answer(self, topic: bytes, number: int) -> bool:
+        """Whether an answer has not gone out yet; the caller sends it then.
+
+        Numbers begin at the time at which a stream was opened, so they also grow from one opening of a name to the
+        next, and a late answer of the last opening cannot hold back the first ones of this.
+        """
         if number <= self._published.get(topic, 0):
             return False
-        if topic.decode(errors="replace") in self._streams:  # nothing comes twice of a stream that is over
+        # The last answers of a closed stream pass, and are not remembered: no other worker gives them again.
+        if topic.decode(errors="replace") in self._streams:
             self._published[topic] = number
         return True
-
-    def ask(self, owner: bytes, kind: str, name: str, data: bytes) -> None:
-        """A hello or a bye is on its way."""
-        if len(self._asked) >= MAX_ASKED:
-            del self._asked[next(iter(self._asked))]
-        self._asked[owner, kind, name[:200]] = data
-
-    def answered(self, owner: bytes, answer: dict[str, Any]) -> None:
-        """A worker's answer to a client: what was asked need not be asked again."""
-        kind, name = answer.get("type"), str(answer.get("stream") or "")[:200]
-        complaint = kind == "error" and answer.get("seq") is None
-        if complaint or kind in ("accepted", "refused"):
-            self._asked.pop((owner, "hello", name), None)
-        if complaint or kind == "goodbye":
-            self._asked.pop((owner, "bye", name), None)
-
-    def unanswered(self) -> Iterator[tuple[bytes, str, str, bytes]]:
-        """Owner, kind, stream and message of what is still to be answered, in the order in which it came."""
-        for (owner, kind, name), data in list(self._asked.items()):
-            yield owner, kind, name, data

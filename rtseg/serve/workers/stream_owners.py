@@ -1,6 +1,8 @@
-"""Whose key a stream belongs to, seen from a front: it asks, a worker decides, and keys may be revoked in between.
+"""Whose key a stream belongs to, seen from a front: it hands a hello on, a worker decides, and a key may be revoked
+in between.
 
-A stream is its asker's from the hello on, so that no other key can come between question and answer.
+A stream belongs to the key that asked for it from the hello on, so that no other key can come between question and
+answer.
 """
 
 from __future__ import annotations
@@ -8,55 +10,59 @@ from __future__ import annotations
 from typing import Any
 
 from rtseg.serve.access.guard import Guard
+from rtseg.wire.messages import MAX_NAME_CHARACTERS
 
-MAX_NAME = 200
-"""A longer name is no stream's, and its hello is refused."""
 REVOKED = "key revoked"
 
 
-class Claims:
-    """Between a front and its guard; does nothing where there is none. ending: streams that are to end, and why."""
+class StreamOwners:
+    """Between a front and its guard; does nothing where there is no guard.
+
+    ending: streams that a worker has been told to end, and why. A worker that is replaced meanwhile is told again.
+    """
 
     def __init__(self, guard: Guard | None) -> None:
         self._guard = guard
-        self._asked: dict[tuple[bytes, str], str] = {}  # hello on its way -> the public half of who asked
+        self._key_of_hello: dict[tuple[bytes, str], str] = {}  # (client, stream) -> public half of the key that asked
         self.ending: dict[str, str] = {}
 
-    def check(self, kind: str, stream: str | None, now_ns: int) -> None:
+    def check_message(self, kind: str, stream: str | None, now_ns: int) -> None:
         """Raises AccessError or LimitError where the sender's key does not cover its message."""
         if self._guard is not None:
-            self._guard.check(kind, stream, now_ns)
+            self._guard.check_message(kind, stream, now_ns)
 
-    def asked(self, owner: bytes, stream: str) -> None:
+    def hello_sent(self, client: bytes, stream: str) -> None:
         """A hello, from the sender of the message in hand, goes to a worker."""
-        if self._guard is not None and len(stream) <= MAX_NAME:
-            self._asked[owner, stream] = self._guard.key()
-            self._guard.opened(stream)
+        # A longer name is no stream's: a worker refuses it.
+        if self._guard is not None and len(stream) <= MAX_NAME_CHARACTERS:
+            # Kept beside the guard: by the time of the answer another message is the one in hand.
+            self._key_of_hello[client, stream] = self._guard.sender_key()
+            self._guard.stream_opened(stream)
 
-    def answered(self, owner: bytes, answer: dict[str, Any], *, is_open: bool) -> None:
+    def record_answer(self, client: bytes, answer: dict[str, Any], *, is_open: bool) -> None:
         """A worker's answer to a client. is_open: whether there is a stream of this name."""
         stream = str(answer.get("stream") or "")
-        about_hello = answer.get("type") in ("accepted", "refused")
-        if self._guard is None or not (about_hello or (answer.get("type") == "error" and answer.get("seq") is None)):
+        is_about_hello = answer.get("type") in ("accepted", "refused")
+        if self._guard is None or not (is_about_hello or (answer.get("type") == "error" and answer.get("seq") is None)):
             return
-        key = self._asked.pop((owner, stream), None)
+        key = self._key_of_hello.pop((client, stream), None)
         if key is not None and answer["type"] == "accepted":
-            self._guard.opened(stream, key)
-        elif key is not None and not is_open:
-            self._guard.closed(stream)
+            self._guard.stream_opened(stream, key)
+        elif key is not None and not is_open:  # the hello was refused, and nobody else has a stream of this name
+            self._guard.stream_closed(stream)
 
-    def ended(self, stream: str) -> None:
-        """A worker has closed a stream; one that opens it again has asked already."""
+    def stream_ended(self, stream: str) -> None:
+        """A worker has closed a stream; it stays its key's where the next hello for it is on its way already."""
         self.ending.pop(stream, None)
-        if self._guard is not None and not any(name == stream for _, name in self._asked):
-            self._guard.closed(stream)
+        if self._guard is not None and not any(name == stream for _, name in self._key_of_hello):
+            self._guard.stream_closed(stream)
 
-    def revoked(self) -> list[str]:
-        """Streams that are to end from now on."""
-        names = [] if self._guard is None else self._guard.revoked()
+    def revoked_streams(self) -> list[str]:
+        """Streams whose key has been revoked since the last call: they are to be ended."""
+        names = [] if self._guard is None else self._guard.revoked_streams()
         self.ending |= dict.fromkeys(names, REVOKED)
         return names
 
-    def by(self) -> str:
+    def sender_note(self) -> str:
         """For the log: who sent the message in hand."""
-        return "" if self._guard is None else f" by key {self._guard.sender()!r}"
+        return "" if self._guard is None else f" by key {self._guard.sender_name()!r}"

@@ -1,7 +1,7 @@
 """The worker processes of a front, and its sockets to them: started, watched, and started again.
 
-Knows nothing of streams. A worker that comes back has other addresses than before, so that nothing meant for the dead
-one can reach it.
+Knows nothing of streams. A worker that is started again has other addresses than before, so that nothing meant for the
+dead one can reach it, and nothing late of the dead one is taken for the new one's.
 """
 
 from __future__ import annotations
@@ -16,163 +16,199 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import zmq
 
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import ServeError
-from rtseg.serve.workers.worker_protocol import NOBODY, RELAY, messages
+from rtseg.serve.workers.worker_protocol import (
+    FRONT_ID,
+    NO_CLIENT,
+    ClientMessage,
+    ClientMessages,
+    FromFront,
+    encode,
+)
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
-"""A start may compile."""
+"""How long a worker may take to serve: it may have to compile."""
 AWAKE_S = 0.25
+"""Of the time between two looks at a worker, at most so much counts as its silence."""
 AT_ONCE = 64
 """Clients' messages in one to a worker, at most."""
 STOP_S = 10.0
 """How long workers may take to drain."""
 
 
-class Worker:
-    """One worker's process. ready: whether it serves; about: what it said then. starts: how often it was started.
+class Undelivered(NamedTuple):
+    """A client's message that a worker did not take: the stream that it is about, and the client."""
 
-    board: of the process that served last, "" = none; ended_board: of the one before. silent_s: since something came
-    from it, as the front has been awake to hear it; the front sets it back. refused: what it did not take (`hand_on`);
-    the front empties it.
+    stream: str
+    client: bytes
+
+
+class Worker:
+    """The front's end of one worker, whose process may be started several times.
+
+    ready: whether it serves. announced: the fields of its `ready` line, {} before. starts: how often it was started.
+    dealer, xsub: the sockets for messages and for topics, None while it does not serve. status_file: where the process
+    that served last shares its status, "" = nowhere; ended_status_file: the same of the process before.
     """
 
     def __init__(self, place: WorkerPlace, bundle: Path, settings: ServeSettings, folder: Path) -> None:
         self.number, self.ready, self.starts = place.number, False, 0
         self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self.commands: zmq.Socket[bytes] | None = None
-        self.topics: zmq.Socket[bytes] | None = None
-        self.board = self.ended_board = ""
-        self._held: list[tuple[str, bytes, int, bytes]] = []
-        self.refused: list[tuple[str, bytes]] = []
+        self.dealer: zmq.Socket[bytes] | None = None
+        self.xsub: zmq.Socket[bytes] | None = None
+        self.status_file = self.ended_status_file = ""
+        self._held: list[ClientMessage] = []
+        self._held_streams: list[str] = []  # of each held message
+        self._undelivered: list[Undelivered] = []
         self.start()
 
     def start(self) -> None:
-        """A fresh process; it is of use when `look` says so."""
+        """Start a fresh process; it serves once `check_ready` says so."""
         if self.starts:
             self._out.close()
-        self.hang_up()
-        self.ready, self.silent_s = False, 0.0
+        self.disconnect()
+        self.ready, self._silent_s = False, 0.0
         self.starts += 1
         self.started_s = time.monotonic()
-        self.about: dict[str, Any] = {}
-        here = f"ipc://{self._folder}/{self.number}.{self.starts}"
+        self.announced: dict[str, Any] = {}
+        # The number of starts is part of the addresses: see above.
+        address = f"ipc://{self._folder}/{self.number}.{self.starts}"
         cores = self._settings.cpus
-        mine = replace(
+        settings = replace(
             self._settings,
-            frames=here + "f",
-            predictions=here + "p",
+            frames=address + "f",
+            predictions=address + "p",
             workers=1,
-            http="",
-            keys="",  # the front has seen them
+            http="",  # the front's server shows its workers' status as well
+            keys="",  # the front has checked them
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
-        about = {
-            "bundle": str(self._bundle),
-            "settings": asdict(mine),
-            "relay": asdict(replace(self._place, replaces=self.starts > 1, board=self._board())),
-        }
-        self._addresses = mine.frames, mine.predictions
+        place = replace(self._place, is_replacement=self.starts > 1, status_file=self._new_status_file())
+        argument = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
+        self._addresses = settings.frames, settings.predictions
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rtseg.serve.worker", json.dumps(about)],
+            [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             # The service manager hears from the front alone.
             env={name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},
         )
-        os.set_blocking(self._out.fileno(), False)
-        self._said = b""
+        os.set_blocking(self._out.fileno(), False)  # the front looks for the `ready` line between two messages
+        self._output = b""
 
-    def look(self) -> bool:
-        """Whether it has just become ready."""
+    def check_ready(self) -> bool:
+        """Whether it has begun to serve since the last call; its sockets are connected then."""
         if self.ready:
             return False
-        self._said += self._out.read() or b""
-        if b"\n" not in self._said:
+        self._output += self._out.read() or b""
+        if b"\n" not in self._output:
             return False
-        if not self._said.startswith(b"ready "):
-            raise ServeError(f"worker {self.number} said {self._said[:200]!r} where `ready` was expected")
-        self.about = json.loads(self._said.partition(b"\n")[0].removeprefix(b"ready "))
-        self.commands = self._connect(zmq.DEALER, self._addresses[0])
-        self.topics = self._connect(zmq.XSUB, self._addresses[1])
-        self.ready, self.silent_s = True, 0.0
-        if self.ended_board:  # the one that ended last is still read by whoever has not heard of the new one
-            Path(self.ended_board).unlink(missing_ok=True)
-        self.ended_board, self.board = self.board, self._board()
+        if not self._output.startswith(b"ready "):
+            raise ServeError(f"worker {self.number} said {self._output[:200]!r} where `ready` was expected")
+        self.announced = json.loads(self._output.partition(b"\n")[0].removeprefix(b"ready "))
+        self.dealer = self._connect(zmq.DEALER, self._addresses[0])
+        self.xsub = self._connect(zmq.XSUB, self._addresses[1])
+        self.ready, self._silent_s = True, 0.0
+        # The status of the process that ended last stays until here: it is read by whoever has not seen the new one.
+        if self.ended_status_file:
+            Path(self.ended_status_file).unlink(missing_ok=True)
+        self.ended_status_file, self.status_file = self.status_file, self._new_status_file()
         return True
 
-    def hold(self, stream: str, owner: bytes, now_ns: int, data: bytes) -> None:
-        """A client's message for it, which leaves with the next `hand_on`, or before whatever else it is sent."""
-        self._held.append((stream, owner, now_ns, data))
+    def hold_message(self, stream: str, client: bytes, t_recv_ns: int, data: bytes) -> None:
+        """Take a client's message for it, which leaves with `send_held`, or before whatever else it is sent."""
+        self._held.append((client, t_recv_ns, data))
+        self._held_streams.append(stream)
 
-    def hand_on(self) -> None:
-        """Send what is held; what it does not take is `refused`: stream and owner of each message."""
-        held, self._held = self._held, []
+    def send_held(self) -> None:
+        """Send what is held, without waiting."""
+        held, streams, self._held, self._held_streams = self._held, self._held_streams, [], []
         for start in range(0, len(held), AT_ONCE):
-            some = held[start : start + AT_ONCE]
-            if not self._send([NOBODY, messages([(owner, now_ns, data) for _, owner, now_ns, data in some])]):
-                self.refused += [(stream, owner) for stream, owner, _, _ in some]
+            part = slice(start, start + AT_ONCE)
+            if not self._send(encode(ClientMessages(held[part]))):
+                self._undelivered += [
+                    Undelivered(stream, client)
+                    for stream, (client, _, _) in zip(streams[part], held[part], strict=True)
+                ]
 
-    def send(self, parts: list[bytes]) -> bool:
-        """Hand it something, without waiting; whether it took it."""
-        self.hand_on()
-        return self._send(parts)
+    def take_undelivered(self) -> list[Undelivered]:
+        """The messages that it has not taken since the last call."""
+        undelivered, self._undelivered = self._undelivered, []
+        return undelivered
 
-    def _send(self, parts: list[bytes]) -> bool:
-        if self.commands is None:
+    def tell(self, message: FromFront, *, wait: bool = False) -> bool:
+        """Send it a message of the front's own; whether it took it. wait: until there is room for it."""
+        # Held messages first: what the front says stands among the frames in the order in which they came.
+        self.send_held()
+        return self._send(encode(message), 0 if wait else zmq.NOBLOCK)
+
+    def send_subscription(self, message: bytes) -> None:
+        """Subscribe to a topic, or no longer; nothing while it does not serve. message: as an XSUB socket wants it."""
+        if self.xsub is not None:
+            self.xsub.send(message)
+
+    def set_bundle(self, bundle: str, model: str) -> None:
+        """What it serves from now on, as does the process that is started in its place. model: the bundle's hash."""
+        self._bundle = Path(bundle)
+        self.announced |= {"model": model}
+
+    def reset_silence(self) -> None:
+        """Something has come from it."""
+        self._silent_s = 0.0
+
+    def add_silence(self, passed_s: float) -> bool:
+        """Nothing has come from it for this time more; whether that is too long, so that it hangs.
+
+        A front that was held up itself could not hear its workers: of a longer time only AWAKE_S count.
+        """
+        self._silent_s += min(passed_s, AWAKE_S)
+        limit_s = self._settings.worker_silence_s if self.ready else FIRST_S
+        if self._silent_s < limit_s:
+            return False
+        LOG.error("worker %d has given no sign of life for %.1f s: it is killed", self.number, self._silent_s)
+        self._silent_s = 0.0
+        return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process has."""
+        return self.process.poll() is not None
+
+    def disconnect(self) -> None:
+        """Close the sockets to it and forget what is held: the front keeps frames and requests elsewhere."""
+        for socket in (self.dealer, self.xsub):
+            if socket is not None:
+                socket.close(linger=0)
+        self.dealer = self.xsub = None
+        self._held.clear()
+        self._held_streams.clear()
+
+    def end(self) -> None:
+        """Make sure that it has ended."""
+        if not self.has_ended:
+            self.process.kill()
+            self.process.wait()
+        self._out.close()
+        self.disconnect()
+
+    def _send(self, data: bytes, flags: int = zmq.NOBLOCK) -> bool:
+        if self.dealer is None:
             return False
         try:
-            self.commands.send_multipart(parts, zmq.NOBLOCK)
+            # A full queue is a worker that hangs or is far too slow: the others must not wait for it.
+            self.dealer.send_multipart([NO_CLIENT, data], flags)
         except zmq.Again:
             return False
         return True
 
-    def serve_from_now(self, bundle: str, model: str) -> None:
-        """What it serves, and the one that is started in its place. model: the bundle's hash."""
-        self._bundle = Path(bundle)
-        self.about |= {"model": model}
-
-    def hangs(self, passed_s: float) -> bool:
-        """Whether it has been silent for too long. passed_s: since this was asked last.
-
-        A front that was held up itself can't blame its workers: of a longer while only AWAKE_S count.
-        """
-        self.silent_s += min(passed_s, AWAKE_S)
-        limit_s = self._settings.worker_silence_s if self.ready else FIRST_S
-        if self.silent_s < limit_s:
-            return False
-        LOG.error("worker %d has given no sign of life for %.1f s: it is killed", self.number, self.silent_s)
-        self.silent_s = 0.0
-        return True
-
-    @property
-    def dead(self) -> bool:
-        """Whether its process has ended."""
-        return self.process.poll() is not None
-
-    def hang_up(self) -> None:
-        """Close the sockets to it."""
-        for socket in (self.commands, self.topics):
-            if socket is not None:
-                socket.close(linger=0)
-        self.commands = self.topics = None
-        self._held.clear()  # the front keeps the frames, and what was asked
-
-    def end(self) -> None:
-        """Make sure that it has ended."""
-        if not self.dead:
-            self.process.kill()
-            self.process.wait()
-        self._out.close()
-        self.hang_up()
-
-    def _board(self) -> str:
+    def _new_status_file(self) -> str:
         """Of the process started last."""
         return f"{self._folder}/{self.number}.{self.starts}.board" if self._settings.http else ""
 
@@ -185,29 +221,37 @@ class Worker:
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
         if kind == zmq.DEALER:
-            socket.setsockopt(zmq.ROUTING_ID, RELAY)
+            socket.setsockopt(zmq.ROUTING_ID, FRONT_ID)
         socket.connect(address)
         return socket
 
 
-class Crew:
-    """All workers of a front. Raises ServeError where one can't even start."""
+class WorkerPool:
+    """All workers of a front. predictions: the front's address. Raises ServeError where one can't even start."""
 
     def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rtseg-workers-")
-        folder = Path(self._folder.name)
-        run, since_ns, every_s = secrets.token_hex(8), time.time_ns(), settings.worker_snapshot_s
+        run_id, started_ns = secrets.token_hex(8), time.time_ns()
         self.workers: list[Worker] = []
         try:
             for number in range(settings.workers):
-                place = WorkerPlace(predictions, every_s, os.getpid(), number, run, since_ns, replaces=False, board="")
-                self.workers.append(Worker(place, bundle, settings, folder))
+                place = WorkerPlace(
+                    predictions=predictions,
+                    snapshot_s=settings.worker_snapshot_s,
+                    front_pid=os.getpid(),
+                    number=number,
+                    run_id=run_id,
+                    run_started_ns=started_ns,
+                    is_replacement=False,
+                    status_file="",
+                )
+                self.workers.append(Worker(place, bundle, settings, Path(self._folder.name)))
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End all of them; those that were told to and have not are killed."""
+        """End all of them; those that were told to stop and have not are killed."""
         for worker in self.workers:
             worker.end()
         self._folder.cleanup()

@@ -15,8 +15,8 @@ import zmq
 from rtseg.compiled.libzmq import addresses
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
-from rtseg.serve.publish.batch_sender import ROWS, Outgoing
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.publish.batch_sender import ROWS, BatchSender
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_published
 
@@ -26,10 +26,10 @@ NAMES = "cage1", "Käfig 2"
 
 @pytest.fixture(scope="module")
 def streams(tiny_bundle: Path) -> list[Stream]:
-    model = Model(load(tiny_bundle, capacity=4), "tcp://nowhere")
+    model = ServedModel(load(tiny_bundle, capacity=4), "tcp://nowhere")
     opened = Streams(model)
     hellos = [Hello(name, model.bundle.skeleton, model.bundle.fps) for name in NAMES]
-    return [opened.open(b"owner", hello, None, 1) for hello in hellos]
+    return [opened.open_stream(b"owner", hello, None, 1) for hello in hellos]
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def answers_of(stream: Stream, n: int, seed: int = 0) -> PredictionBatch:
 
 
 def add(
-    outgoing: Outgoing, stream: Stream, answers: PredictionBatch, row: int, t_recv_ns: int, *, heard: bool = True
+    sender: BatchSender, stream: Stream, answers: PredictionBatch, row: int, t_recv_ns: int, *, wanted: bool = True
 ) -> None:
-    stream.answers += 1
+    stream.output.answers += 1
     prediction = Prediction(stream.name, 100 + row, 7 * row, int(Quality.WARMING_UP), answers, row)
-    outgoing.add(stream, prediction, t_recv_ns, heard=heard)
+    sender.add_prediction(stream, prediction, t_recv_ns, wanted=wanted)
 
 
 def parsed(data: bytes) -> PredictionMessage:
@@ -76,13 +76,13 @@ def parsed(data: bytes) -> PredictionMessage:
 
 
 def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> None:
-    outgoing, answers = Outgoing(None), answers_of(streams[0], 5)
+    sender, answers = BatchSender(None), answers_of(streams[0], 5)
     now_ns = time.monotonic_ns()
     for row in (3, 0, 4):
-        add(outgoing, streams[row % 2], answers, row, now_ns - (2 * 10**9 if row == 4 else 0))
-    assert len(outgoing) == 3
-    told, took_ns, late = outgoing.flush(wanted=False)
-    assert (len(outgoing), len(told), late) == (0, 3, 1)
+        add(sender, streams[row % 2], answers, row, now_ns - (2 * 10**9 if row == 4 else 0))
+    assert len(sender) == 3
+    told, took_ns, late = sender.send_batch(pack_all=False)
+    assert (len(sender), len(told), late) == (0, 3, 1)
     heads = streams[0].model.bundle.heads
     for (stream, _, is_sent, data, t_pub_ns), row, took in zip(told, (3, 0, 4), took_ns, strict=True):
         message = parsed(data)
@@ -95,21 +95,21 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
         assert message.label == labels
         assert message.event == {head.name: labels[head.name] for h, head in enumerate(heads) if answers.events[row, h]}
         assert message.unsure == tuple(head.name for h, head in enumerate(heads) if answers.unsure[row, h])
-    assert told[-1].number == streams[0].answers
-    assert outgoing.flush(wanted=True) == ([], [], 0)
+    assert told[-1].number == streams[0].output.answers
+    assert sender.send_batch(pack_all=True) == ([], [], 0)
 
 
 @needs_libzmq
 def test_what_is_sent_is_what_is_handed_back(streams: list[Stream], xpub: zmq.Socket[Any]) -> None:
     xpub.sndhwm = 0
-    hears, outgoing = subscriber(xpub), Outgoing(xpub)
+    hears, sender = subscriber(xpub), BatchSender(xpub)
     groups = [answers_of(streams[0], ROWS // 2, seed) for seed in (0, 1)]
     wanted = []
     for i in range(ROWS):
         heard = i % 3 > 0
-        add(outgoing, streams[i % 2], groups[i >= ROWS // 2], i % (ROWS // 2), 5, heard=heard)
+        add(sender, streams[i % 2], groups[i >= ROWS // 2], i % (ROWS // 2), 5, wanted=heard)
         wanted += [streams[i % 2].topic] * heard
-    told, took_ns, late = outgoing.flush(wanted=True)
+    told, took_ns, late = sender.send_batch(pack_all=True)
     assert (len(told), len(took_ns), late) == (ROWS, ROWS, ROWS)
     assert all(sent.is_sent for sent in told)
     heard_of = [sent for i, sent in enumerate(told) if i % 3]
@@ -120,10 +120,10 @@ def test_what_is_sent_is_what_is_handed_back(streams: list[Stream], xpub: zmq.So
 
 @needs_libzmq
 def test_a_full_queue_loses_nothing(streams: list[Stream], xpub: zmq.Socket[Any]) -> None:
-    hears, outgoing, answers = subscriber(xpub, depth=4), Outgoing(xpub), answers_of(streams[0], 64)
+    hears, sender, answers = subscriber(xpub, depth=4), BatchSender(xpub), answers_of(streams[0], 64)
     for row in range(64):
-        add(outgoing, streams[0], answers, row, 5)
-    told, _, _ = outgoing.flush(wanted=False)
+        add(sender, streams[0], answers, row, 5)
+    told, _, _ = sender.send_batch(pack_all=False)
     left = [parsed(sent.packed).seq for sent in told if not sent.is_sent]
     got = []
     while hears.poll(100):

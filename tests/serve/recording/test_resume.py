@@ -1,17 +1,28 @@
-"""What is read of the recording of a worker that was killed: its streams' states, and answers that nobody has heard."""
+"""Where streams go on after a kill: what is read of a recording, and which frames are stepped and answered again."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgpack
+import pytest
 
+from rtseg.bundle.bundle import load_bundle, save_bundle
 from rtseg.config import ServeSettings
 from rtseg.frames.skeleton import MICE7
+from rtseg.inference.classifier import load
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.recorder import Recorder
-from rtseg.serve.recording.resume import finish_all, read_pasts
-from rtseg.wire.messages import Hello
+from rtseg.serve.recording.resume import finish_recordings, read_resumable_streams
+from rtseg.serve.recording.stream_recording import StreamRecording
+from rtseg.serve.streams.served_model import ServedModel
+from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.wire.messages import Hello, parse_frame, unpack
+from tests.live import HELLO as SOURCE
+from tests.live import frame_of, random_walk
 
 HELLO = Hello("cage1", MICE7, 30.0).to_message()
 OPENED_NS = 1000
@@ -47,7 +58,7 @@ def test_answers_before_the_last_state_are_at_hand(tmp_path: Path) -> None:
     recorder.close()
     with RecordingFile(recorder.file) as file:
         assert next(file.recent()).topic == "snapshots"
-    past = read_pasts(tmp_path, 0)["cage1"]
+    past = read_resumable_streams(tmp_path, 0)["cage1"]
     assert (past.state, past.number, len(past.frames)) == (b"after 13", OPENED_NS + 14, 2)
     unheard = past.answers_after(OPENED_NS + 3)
     assert unheard == [(OPENED_NS + seq + 1, answer(seq)) for seq in range(3, 16)]
@@ -62,12 +73,12 @@ def test_a_second_kill_leaves_them_at_hand(tmp_path: Path) -> None:
     second = Recorder(tmp_path, {}, ServeSettings(), "-w0")
     second.opened(HELLO, OPENED_NS + 5, resumed=True)
     second.close()  # killed before it had noted the state
-    assert len(read_pasts(tmp_path, 0)["cage1"].frames) == 5
+    assert len(read_resumable_streams(tmp_path, 0)["cage1"].frames) == 5
     third = Recorder(tmp_path, {}, ServeSettings(), "-w0")
     third.opened(HELLO, OPENED_NS + 5, resumed=True)
     snapshot(third, 4)
     third.close()
-    past = read_pasts(tmp_path, 0)["cage1"]
+    past = read_resumable_streams(tmp_path, 0)["cage1"]
     assert (past.state, past.frames) == (b"after 4", [])
     assert [data for _, data in past.answers_after(OPENED_NS + 3)] == [answer(3), answer(4)]
 
@@ -77,7 +88,92 @@ def test_a_file_that_was_only_begun_is_closed(tmp_path: Path) -> None:
     recorder.close()
     begun = tmp_path / "rtseg-begun.mcap"
     begun.write_bytes(recorder.file.read_bytes()[: recorder._beginning])
-    finish_all(tmp_path, 0)
+    finish_recordings(tmp_path, 0)
     assert begun.read_bytes() == recorder.file.read_bytes()
-    finish_all(tmp_path, 0)
+    finish_recordings(tmp_path, 0)
     assert begun.read_bytes() == recorder.file.read_bytes()
+
+
+class Recorded:
+    """A daemon without its sockets and its loop: streams, and their recording."""
+
+    def __init__(self, bundle: Path, folder: Path, **settings: Any) -> None:
+        plain = {"record": str(folder), "resume": True, "record_buffer_mb": 1}
+        self.streams = Streams(ServedModel(load(bundle), ""))
+        self.recording = StreamRecording(self.streams.model, ServeSettings(**plain | settings))
+
+    def open(self, **hello: Any) -> tuple[Stream, int | None, list[bytes]]:
+        opened = Hello.from_message(SOURCE | hello)
+        stream = self.streams.open_stream(b"me", opened, self.streams.match_hello(opened), 0)
+        return stream, *self.recording.begin_stream(stream, time.monotonic_ns())
+
+    def take(self, stream: Stream, data: bytes, *, answer: bool = True) -> bytes:
+        """A frame is recorded, stepped, and its answer published or not; its probabilities."""
+        self.recording.record_frame(data, time.monotonic_ns())
+        (prediction,) = stream.session.step(stream.to_frame(parse_frame(unpack(data))))
+        if answer:
+            self.recording.record_prediction(msgpack.packb({"stream": stream.name}), time.monotonic_ns())
+        return prediction.probs.tobytes()
+
+
+@pytest.fixture
+def frames() -> list[bytes]:
+    walk = random_walk(30, 60)
+    return [msgpack.packb(frame_of(walk, t)) for t in range(30)]
+
+
+@pytest.mark.parametrize("snapshot_at", [None, 5, 13])
+def test_frames_that_were_not_answered_are_answered_after_the_restart(
+    tiny_bundle: Path, tmp_path: Path, frames: list[bytes], snapshot_at: int | None
+) -> None:
+    """As where the daemon dies between taking a frame and publishing the answer."""
+    offline = load(tiny_bundle).run(random_walk(30, 60)).probs
+    before = Recorded(tiny_bundle, tmp_path)
+    stream, last, waiting = before.open()
+    assert (last, waiting) == (None, [])
+    for t in range(20):
+        if t == snapshot_at:
+            before.recording.record_snapshot(stream, time.monotonic_ns())
+        before.take(stream, frames[t], answer=t < 13)
+    before.recording.close()  # and no word of the stream's end
+    after = Recorded(tiny_bundle, tmp_path)
+    stream, last, waiting = after.open()
+    assert (last, waiting) == (19, frames[13:20])
+    for t in range(13, 30):
+        assert after.take(stream, frames[t]) == offline[t].tobytes()
+    after.recording.close()
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["another arena", "it says so", "it was away for too long", "another model", "it had ended", "records are missing"],
+)
+def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[bytes], why: str) -> None:
+    before = Recorded(tiny_bundle, tmp_path)
+    stream, _, _ = before.open()
+    for t in range(20):
+        before.take(stream, frames[t])
+    before.recording.record_snapshot(stream, time.monotonic_ns())
+    bundle, hello, settings = tiny_bundle, {}, {}
+    if why == "another arena":
+        hello = {"arena": [0.0, 0.0, 100.0, 100.0]}
+    elif why == "it says so":
+        hello = {"resume": False}
+    elif why == "it was away for too long":
+        settings = {"idle_timeout_s": 1e-6}
+    elif why == "another model":
+        bundle = tmp_path / "other"
+        save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), bundle)
+    elif why == "it had ended":
+        before.recording.record_event(msgpack.packb({"v": 1, "type": "closed", "stream": "cage1"}), time.monotonic_ns())
+    else:
+        before.recording.record_event(msgpack.packb({"v": 1, "type": "lost", "records": 1}), time.monotonic_ns())
+    before.recording.close()
+    after = Recorded(bundle, tmp_path, **settings)
+    stream, last, waiting = after.open(**hello)
+    assert (last, waiting, stream.session.last_seq) == (None, [], None)
+    if why != "another arena":
+        first = random_walk(30, 60)
+        first = replace(first, keypoints=first.keypoints[:1], confidence=first.confidence[:1])
+        assert after.take(stream, frames[0]) == load(bundle).run(first).probs.tobytes()
+    after.recording.close()

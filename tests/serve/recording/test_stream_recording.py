@@ -10,13 +10,11 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 from click.testing import Result
@@ -37,10 +35,7 @@ from rtseg.playback.verify import verify
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recordings.open import read_recordings
 from rtseg.recordings.recording import Recording
-from rtseg.serve.recording.stream_recording import Tape
-from rtseg.serve.streams.served_model import Model
-from rtseg.serve.streams.stream import Stream, Streams
-from rtseg.wire.messages import Hello, PredictionMessage, StreamEvent, parse_frame, unpack
+from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, frame_of, random_walk
 
 
@@ -273,91 +268,6 @@ def test_a_stream_goes_on_after_a_kill_as_if_nothing_had_happened(bundle: Path, 
         found = verify(path, bundle)
         assert (found.differences, found.first, found.problem, found.uncompared) == (0, "", "", 0)
         assert found.frames >= 200
-
-
-class Room:
-    """A daemon's insides without its sockets: streams, and the tape that they are recorded on."""
-
-    def __init__(self, bundle: Path, folder: Path, **settings: Any) -> None:
-        plain = {"record": str(folder), "resume": True, "record_buffer_mb": 1}
-        self.streams = Streams(Model(load(bundle), ""))
-        self.tape = Tape(self.streams.model, ServeSettings(**plain | settings))
-
-    def open(self, **hello: Any) -> tuple[Stream, int | None, list[bytes]]:
-        said = Hello.from_message(HELLO | hello)
-        stream = self.streams.open(b"me", said, self.streams.check(said), 0)
-        return stream, *self.tape.begin(stream, time.monotonic_ns())
-
-    def take(self, stream: Stream, data: bytes, *, answer: bool = True) -> bytes:
-        """A frame is recorded, stepped, and its answer published or not; its probabilities."""
-        self.tape.frame(data, time.monotonic_ns())
-        (prediction,) = stream.session.step(stream.frame(parse_frame(unpack(data))))
-        if answer:
-            self.tape.prediction(msgpack.packb({"stream": stream.name}), time.monotonic_ns())
-        return prediction.probs.tobytes()
-
-
-@pytest.fixture
-def frames() -> list[bytes]:
-    walk = random_walk(30, 60)
-    return [msgpack.packb(frame_of(walk, t)) for t in range(30)]
-
-
-@pytest.mark.parametrize("noted", [None, 5, 13])
-def test_frames_that_were_not_answered_are_answered_after_the_restart(
-    tiny_bundle: Path, tmp_path: Path, frames: list[bytes], noted: int | None
-) -> None:
-    """As where the daemon dies between taking a frame and publishing the answer."""
-    offline = load(tiny_bundle).run(random_walk(30, 60)).probs
-    before = Room(tiny_bundle, tmp_path)
-    stream, last, waiting = before.open()
-    assert (last, waiting) == (None, [])
-    for t in range(20):
-        if t == noted:
-            before.tape.note(stream, time.monotonic_ns())
-        before.take(stream, frames[t], answer=t < 13)
-    before.tape.close()  # and no word of the stream's end
-    after = Room(tiny_bundle, tmp_path)
-    stream, last, waiting = after.open()
-    assert (last, waiting) == (19, frames[13:20])
-    for t in range(13, 30):
-        assert after.take(stream, frames[t]) == offline[t].tobytes()
-    after.tape.close()
-
-
-@pytest.mark.parametrize(
-    "why",
-    ["another arena", "it says so", "it was away for too long", "another model", "it had ended", "records are missing"],
-)
-def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[bytes], why: str) -> None:
-    before = Room(tiny_bundle, tmp_path)
-    stream, _, _ = before.open()
-    for t in range(20):
-        before.take(stream, frames[t])
-    before.tape.note(stream, time.monotonic_ns())
-    bundle, hello, settings = tiny_bundle, {}, {}
-    if why == "another arena":
-        hello = {"arena": [0.0, 0.0, 100.0, 100.0]}
-    elif why == "it says so":
-        hello = {"resume": False}
-    elif why == "it was away for too long":
-        settings = {"idle_timeout_s": 1e-6}
-    elif why == "another model":
-        bundle = tmp_path / "other"
-        save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), bundle)
-    elif why == "it had ended":
-        before.tape.event(msgpack.packb({"v": 1, "type": "closed", "stream": "cage1"}), time.monotonic_ns())
-    else:
-        before.tape.event(msgpack.packb({"v": 1, "type": "lost", "records": 1}), time.monotonic_ns())
-    before.tape.close()
-    after = Room(bundle, tmp_path, **settings)
-    stream, last, waiting = after.open(**hello)
-    assert (last, waiting, stream.session.last_seq) == (None, [], None)
-    if why != "another arena":
-        first = random_walk(30, 60)
-        first = replace(first, keypoints=first.keypoints[:1], confidence=first.confidence[:1])
-        assert after.take(stream, frames[0]) == load(bundle).run(first).probs.tobytes()
-    after.tape.close()
 
 
 def test_a_client_that_was_killed_goes_on_where_it_was(tiny_bundle: Path, tmp_path: Path) -> None:

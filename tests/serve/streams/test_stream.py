@@ -11,7 +11,7 @@ import pytest
 from rtseg.errors import FrameError, RateError, RtsegError, SkeletonError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import Classifier, load
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams, match_points
 from rtseg.wire.messages import FrameMessage, Hello
 from tests.live import random_walk
@@ -24,15 +24,15 @@ def classifier(tiny_bundle: Path) -> Classifier:
 
 @pytest.fixture
 def streams(classifier: Classifier) -> Iterator[Streams]:
-    streams = Streams(Model(classifier, "tcp://127.0.0.1:1"))
+    streams = Streams(ServedModel(classifier, "tcp://127.0.0.1:1"))
     yield streams
     for stream in streams:
-        streams.close(stream)
+        streams.close_stream(stream)
 
 
 def opened(streams: Streams, skeleton: Skeleton = MICE7, name: str = "s") -> Stream:
     hello = Hello(name, skeleton, 30.0)
-    return streams.open(b"me", hello, streams.check(hello), 0)
+    return streams.open_stream(b"me", hello, streams.match_hello(hello), 0)
 
 
 def test_the_same_skeleton_needs_no_moving() -> None:
@@ -53,7 +53,7 @@ def test_a_frame_is_put_into_the_models_order(streams: Streams) -> None:
     walk = random_walk(1, 0, Skeleton(("intruder", "resident"), tuple(reversed(MICE7.keypoints))))
     expected = walk.select(MICE7)
     stream = opened(streams, walk.skeleton)
-    frame = stream.frame(FrameMessage("s", 4, 5, walk.keypoints[0].tobytes(), walk.confidence[0].tobytes()))
+    frame = stream.to_frame(FrameMessage("s", 4, 5, walk.keypoints[0].tobytes(), walk.confidence[0].tobytes()))
     assert (frame.stream, frame.seq, frame.t_source_ns) == ("s", 4, 5)
     np.testing.assert_array_equal(frame.keypoints, expected.keypoints[0])
     np.testing.assert_array_equal(frame.confidence, expected.confidence[0])
@@ -61,7 +61,7 @@ def test_a_frame_is_put_into_the_models_order(streams: Streams) -> None:
 
 def test_without_confidence_seen_points_count_fully(streams: Streams) -> None:
     walk = random_walk(1, 1)
-    frame = opened(streams).frame(FrameMessage("s", 0, 0, walk.keypoints[0].tobytes(), None))
+    frame = opened(streams).to_frame(FrameMessage("s", 0, 0, walk.keypoints[0].tobytes(), None))
     np.testing.assert_array_equal(frame.confidence, ~np.isnan(walk.keypoints[0, ..., 0]))
 
 
@@ -69,26 +69,26 @@ def test_without_confidence_seen_points_count_fully(streams: Streams) -> None:
 def test_wrong_sizes_are_refused(streams: Streams, kp: int, conf: int | None) -> None:
     stream = opened(streams)
     with pytest.raises(FrameError, match="2 animals x 7 keypoints take 112 bytes of kp and 56 of conf, got"):
-        stream.frame(FrameMessage("s", 0, 0, bytes(kp), None if conf is None else bytes(conf)))
+        stream.to_frame(FrameMessage("s", 0, 0, bytes(kp), None if conf is None else bytes(conf)))
 
 
 def test_another_frame_rate_is_refused_with_the_reason(streams: Streams) -> None:
     with pytest.raises(RateError, match="25 frames per second; the model was trained at 30"):
-        streams.check(Hello("s", MICE7, 25.0))
-    streams.check(Hello("s", MICE7, 29.97))
+        streams.match_hello(Hello("s", MICE7, 25.0))
+    streams.match_hello(Hello("s", MICE7, 29.97))
 
 
 def test_owners_and_places(streams: Streams) -> None:
     stream = opened(streams)
-    assert streams.of(b"me", "s") is stream
+    assert streams.owned_stream(b"me", "s") is stream
     with pytest.raises(StreamError, match="another connection"):
-        streams.of(b"you", "s")
+        streams.owned_stream(b"you", "s")
     with pytest.raises(StreamError, match="send a hello first"):
-        streams.of(b"me", "t")
+        streams.owned_stream(b"me", "t")
     opened(streams, name="t")
     with pytest.raises(RtsegError, match="all 2 slots are taken"):
         opened(streams, name="u")
-    streams.close(stream)
+    streams.close_stream(stream)
     opened(streams, name="u")
     assert sorted(s.name for s in streams) == ["t", "u"]
 
@@ -97,5 +97,5 @@ def test_times_of_receipt_wait_for_the_lookahead(streams: Streams) -> None:
     stream = opened(streams)
     stream.lookahead_frames = 2
     for seq, t_recv_ns in ((0, 10), (1, 20), (1, 25), (4, 30)):  # a duplicate, and two that never came
-        stream.note(seq, t_recv_ns)
+        stream.remember_receipt(seq, t_recv_ns)
     assert [stream.received_ns(seq, 99) for seq in range(5)] == [10, 20, 99, 99, 30]

@@ -15,7 +15,7 @@ from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.inference.classifier import load
 from rtseg.playback.replay import replay
-from rtseg.serve.timing.realtime import OLD_NS, OVERDUE, YOUNG_NS, Collector, Grants
+from rtseg.serve.timing.realtime import OLD_NS, OVERDUE, YOUNG_NS, GarbageCollector, LoopPrivileges
 from tests.live import daemon, random_walk
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -58,26 +58,23 @@ def test_on_a_shared_core_the_network_waits_for_the_loop(
 
 def test_a_core_that_is_not_there(tiny_bundle: Path) -> None:
     with zmq.Context() as context, pytest.raises(ServeError, match=r"cpus = \[100000\]: this process may use"):
-        Grants(ServeSettings(cpus=(100_000,)), context)
+        LoopPrivileges(ServeSettings(cpus=(100_000,)), context)
 
 
 def test_garbage_waits_for_a_quiet_moment_but_not_for_ever() -> None:
-    collector = Collector()
-    collector.begin()
-    try:
+    collector = GarbageCollector()
+    with collector.between_frames():
         assert not gc.isenabled()
-        assert not collector.due(YOUNG_NS - 1, quiet=True)
-        assert collector.due(YOUNG_NS, quiet=True)
-        assert not collector.due(YOUNG_NS, quiet=False)
+        assert not collector.is_due(YOUNG_NS - 1, quiet=True)
+        assert collector.is_due(YOUNG_NS, quiet=True)
+        assert not collector.is_due(YOUNG_NS, quiet=False)
         kept = [[] for _ in range(OVERDUE + 1)]  # type: ignore[var-annotated]
-        assert collector.due(YOUNG_NS, quiet=False)
+        assert collector.is_due(YOUNG_NS, quiet=False)
         del kept
         cycle: list[object] = []
         cycle.append(cycle)
         del cycle
-        collector.collect(OLD_NS + 1)
+        collector.collect_garbage(OLD_NS + 1)
         assert collector.collections == 1
-        assert not collector.due(OLD_NS + 2, quiet=True)
-    finally:
-        collector.end()
+        assert not collector.is_due(OLD_NS + 2, quiet=True)
     assert gc.isenabled()

@@ -17,7 +17,7 @@ def run(clock: SourceClock, seconds: float, *, ppm: float = 0.0, shift_ns: int =
     for i in range(int(seconds * 30)):
         now_ns = 10 * SECOND + i * SECOND // 30
         way_ns = int(1e6 + rng.exponential(3e6))
-        said.append(clock.note(int(now_ns * (1 + ppm * 1e-6)) + shift_ns, now_ns + way_ns))
+        said.append(clock.compare_times(int(now_ns * (1 + ppm * 1e-6)) + shift_ns, now_ns + way_ns))
     return said
 
 
@@ -44,8 +44,8 @@ def test_a_clock_that_was_set_is_seen_at_once(jump_ns: int) -> None:
     clock = SourceClock()
     run(clock, 20)
     now_ns = 31 * SECOND
-    assert clock.note(now_ns + jump_ns, now_ns)
-    assert not clock.note(now_ns + jump_ns + 33_000_000, now_ns + 33_000_000)
+    assert clock.compare_times(now_ns + jump_ns, now_ns)
+    assert not clock.compare_times(now_ns + jump_ns + 33_000_000, now_ns + 33_000_000)
     assert clock.summary()["jumps"] == 1
     assert clock.summary()["offset_ns"] == -jump_ns
 
@@ -53,7 +53,7 @@ def test_a_clock_that_was_set_is_seen_at_once(jump_ns: int) -> None:
 def test_a_clock_that_stood_still_for_a_while_is_seen() -> None:
     clock = SourceClock()
     run(clock, 20)
-    said = [clock.note((29 * 30 + i) * SECOND // 30, (31 * 30 + i) * SECOND // 30) for i in range(200)]
+    said = [clock.compare_times((29 * 30 + i) * SECOND // 30, (31 * 30 + i) * SECOND // 30) for i in range(200)]
     assert sum(said) == 1
 
 
@@ -61,4 +61,4 @@ def test_frames_that_came_late_together_are_no_jump() -> None:
     clock = SourceClock()
     run(clock, 20)
     for i in range(60):  # two seconds of frames, held up and then delivered at once
-        assert not clock.note(30 * SECOND + i * SECOND // 30, 33 * SECOND + i)
+        assert not clock.compare_times(30 * SECOND + i * SECOND // 30, 33 * SECOND + i)

@@ -22,15 +22,15 @@ from rtseg.playback.verify import verify
 from rtseg.recordings.recording import Recording
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage
+from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, Child, Raw, daemon, random_walk
-from tests.serve.monitoring.test_monitoring import changed
 
 NAMES = ["cage2", "cage3", "cage4", "cage5"]
 
 
 @pytest.fixture(scope="module")
 def other_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return changed(tiny_bundle, tmp_path_factory.mktemp("other") / "other")
+    return changed_bundle(tiny_bundle, tmp_path_factory.mktemp("other") / "other")
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_one_that_cannot_be_taken_changes_nothing(
     with Publisher(child.frames, NAMES[0], MICE7, 30.0) as publisher, Subscriber(child.predictions) as subscriber:
         with pytest.raises(ServeError, match=r"refused load: .*no bundle here"):
             ask_load(child.frames, tmp_path / "nothing")
-        slower = changed(tiny_bundle, tmp_path / "slower", fps=25.0)
+        slower = changed_bundle(tiny_bundle, tmp_path / "slower", fps=25.0)
         with pytest.raises(ServeError, match=r"refused load: .* the model was trained at 25"):
             ask_load(child.frames, slower)
         with pytest.raises(ServeError, match="for all streams, not for one alone"):

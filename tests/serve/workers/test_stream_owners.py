@@ -1,4 +1,4 @@
-"""Keys before several workers: the cases of `test_keys` at a front's addresses, and what only workers can do wrong."""
+"""Keys before several workers: the cases of `test_guard` at a front's addresses, and what only workers can do wrong."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rtseg.client import Subscriber
 from rtseg.wire.keys import ClientKey, KeyStore
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, daemon, frame_of, random_walk
-from tests.serve.access import test_keys as one_process
-from tests.serve.access.test_keys import ANYWHERE, Connection, Lab, first
+from tests.serve.access import test_guard as one_process
+from tests.serve.access.test_guard import ANYWHERE, Connection, Lab, first
 
 test_with_keys_everything_works_as_without = one_process.test_with_keys_everything_works_as_without
 test_nobody_without_a_key_gets_in = one_process.test_nobody_without_a_key_gets_in
-test_each_role_opens_its_own_door_only = one_process.test_each_role_opens_its_own_door_only
-test_a_revoked_key_loses_its_streams = one_process.test_a_revoked_key_loses_its_streams_and_its_ears_at_once
+test_each_role_opens_its_own_socket_only = one_process.test_each_role_opens_its_own_socket_only
+test_a_revoked_key_loses_its_streams = one_process.test_a_revoked_key_loses_its_streams_and_subscriptions_at_once
 test_a_stream_belongs_to_its_key = one_process.test_a_stream_belongs_to_its_key_whatever_a_connection_calls_itself
 test_limits_per_key_and_stream = one_process.test_limits_per_key_and_stream
 

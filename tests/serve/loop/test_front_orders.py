@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import pytest
@@ -15,13 +14,14 @@ from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.recording import Recording
-from rtseg.serve.streams.served_model import Model
+from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
-from rtseg.serve.workers import worker_protocol
+from rtseg.serve.workers.front_link import state_of
 from rtseg.serve.workers.worker_pool import Worker
+from rtseg.serve.workers.worker_protocol import NO_CLIENT, Answers, RestoreStream, StreamState, decode, encode
 from rtseg.wire.messages import Hello, PredictionMessage, frame_message, parse_published
+from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, random_walk
-from tests.serve.monitoring.test_monitoring import changed
 
 KNOWN, SENT = 20, 50
 """The last state is after so many frames; so many had come."""
@@ -29,15 +29,17 @@ KNOWN, SENT = 20, 50
 
 @pytest.fixture
 def other_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    return changed(tiny_bundle, tmp_path / "other")
+    return changed_bundle(tiny_bundle, tmp_path / "other")
 
 
 @pytest.fixture
 def worker(other_bundle: Path, tmp_path: Path) -> Iterator[Worker]:
-    place = WorkerPlace("tcp://nowhere", 60.0, os.getpid(), 0, "run", time.time_ns(), replaces=False, board="")
+    place = WorkerPlace(
+        "tcp://nowhere", 60.0, os.getpid(), 0, "run", time.time_ns(), is_replacement=False, status_file=""
+    )
     worker = Worker(place, other_bundle, ServeSettings(capacity=4), tmp_path)
     deadline = time.monotonic() + TIMEOUT_S
-    while not worker.look():
+    while not worker.check_ready():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     yield worker
@@ -51,26 +53,28 @@ def message_of(walk: Recording, t: int) -> bytes:
     return packed
 
 
-def told_after(classifier: Classifier, walk: Recording) -> dict[str, Any]:
-    """What a worker that serves this classifier says of a stream after KNOWN frames."""
-    streams = Streams(Model(classifier, "tcp://nowhere"))
+def state_after(classifier: Classifier, walk: Recording) -> StreamState:
+    """What a worker that serves this classifier tells its front of a stream after KNOWN frames."""
+    streams = Streams(ServedModel(classifier, "tcp://nowhere"))
     hello = Hello("cage1", MICE7, 30.0)
-    stream = streams.open(b"owner", hello, streams.check(hello), 1000)
+    stream = streams.open_stream(b"owner", hello, streams.match_hello(hello), 1000)
     for t in range(KNOWN):
         frame = classifier.frame(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=t)
-        stream.answers += len(stream.session.step(frame))
-    return worker_protocol.unpack(worker_protocol.state_of(stream))
+        stream.output.answers += len(stream.session.step(frame))
+    state = decode(encode(state_of(stream)))
+    assert isinstance(state, StreamState)
+    return state
 
 
 def answers_of(worker: Worker, count: int) -> list[tuple[int, PredictionMessage]]:
     """The next predictions that the worker publishes, with their numbers."""
-    assert worker.commands is not None
+    assert worker.dealer is not None
     found: list[tuple[int, PredictionMessage]] = []
     while len(found) < count:
-        assert worker.commands.poll(int(TIMEOUT_S * 1000))
-        parts = worker.commands.recv_multipart()
-        if len(parts) == 2 and (told := worker_protocol.unpack(parts[1]))["type"] == "answers":
-            for topic, number, data in told["of"]:
+        assert worker.dealer.poll(int(TIMEOUT_S * 1000))
+        parts = worker.dealer.recv_multipart()
+        if len(parts) == 2 and isinstance(message := decode(parts[1]), Answers):
+            for topic, number, data in message.answers:
                 answer = parse_published(msgpack.unpackb(data))
                 assert isinstance(answer, PredictionMessage)
                 assert topic == b"cage1"
@@ -82,23 +86,22 @@ def answers_of(worker: Worker, count: int) -> list[tuple[int, PredictionMessage]
 def test_where_a_stream_goes_on(worker: Worker, tiny_bundle: Path, other_bundle: Path, model: str) -> None:
     before, now = load(tiny_bundle, capacity=2), load(other_bundle, capacity=2)
     walk = random_walk(SENT, 77)
-    told = told_after(now if model == "the same" else before, walk)
-    waiting = [(10**6 + t, message_of(walk, t)) for t in range(KNOWN, SENT)]
-    assert worker.topics is not None
-    assert worker.commands is not None
-    worker.topics.send(b"\x01cage1")
-    while len(said := worker.commands.recv_multipart()) != 3:
+    state = state_after(now if model == "the same" else before, walk)
+    frames = [(t, 10**6 + t, message_of(walk, t)) for t in range(KNOWN, SENT)]
+    assert worker.dealer is not None
+    worker.send_subscription(b"\x01cage1")
+    while len(parts := worker.dealer.recv_multipart()) != 3:
         pass  # signs of life, until it knows who listens
-    assert said[:2] == [worker_protocol.NOBODY, b"cage1"]
-    assert msgpack.unpackb(said[2])["type"] == "subscribed"
-    worker.send([worker_protocol.NOBODY, worker_protocol.restore(told, b"owner", waiting, 0)])
+    assert parts[:2] == [NO_CLIENT, b"cage1"]
+    assert msgpack.unpackb(parts[2])["type"] == "subscribed"
+    assert worker.tell(RestoreStream(state, frames, published=0))
     answers = answers_of(worker, SENT - KNOWN)
     if model == "the same":
         expected = now.run(walk).probs[KNOWN:]
     else:  # it died at the very change of the bundle: the state would have been fresh there
         rest = Recording("rest", MICE7, walk.keypoints[KNOWN:], walk.confidence[KNOWN:], 30.0)
         expected = now.run(rest).probs
-    assert [number for number, _ in answers] == [told["answers"] + 1 + i for i in range(SENT - KNOWN)]
+    assert [number for number, _ in answers] == [state.last_answer + 1 + i for i in range(SENT - KNOWN)]
     assert [answer.seq for _, answer in answers] == list(range(KNOWN, SENT))
     assert {answer.model for _, answer in answers} == {now.bundle.hash}
     assert b"".join(p.tobytes() for _, a in answers for p in a.probs.values()) == expected.tobytes()

@@ -15,8 +15,8 @@ import pytest
 
 from rtseg.client.publisher import Publisher
 from rtseg.frames.skeleton import MICE7
-from rtseg.serve.monitoring.merge import Sums, gather
-from rtseg.serve.monitoring.shared_status import Board
+from rtseg.serve.monitoring.merge import StatusTotals, merge_worker_status
+from rtseg.serve.monitoring.shared_status import SharedStatus
 from rtseg.serve.workers.worker_protocol import worker_of
 from tests.live import TIMEOUT_S, Child, daemon, random_walk
 
@@ -41,7 +41,7 @@ def metrics(child: Child) -> dict[str, float]:
 
 
 def wait_for(child: Child, name: str, value: float) -> dict[str, float]:
-    """Boards are written a piece at a time."""
+    """A status is shared a piece at a time."""
     deadline_s = time.monotonic() + TIMEOUT_S
     while (seen := metrics(child)).get(name) != value:
         assert time.monotonic() < deadline_s, (name, value, seen)
@@ -88,21 +88,21 @@ def test_all_workers_are_shown_as_one(tiny_bundle: Path) -> None:
         os.kill(child.process.pid, signal.SIGCONT)
 
 
-def test_boards_are_added(tmp_path: Path) -> None:
+def test_shared_statuses_are_added(tmp_path: Path) -> None:
     front = {"counters": {"frames": 1}, "latency": {}, "capacity": 0, "workers": []}
-    assert gather(front, 0) is front  # a daemon without workers
+    assert merge_worker_status(front, 0) is front  # a daemon without workers
     workers: list[dict[str, Any]] = []
     for number in range(3):
-        board = Board(tmp_path / f"{number}.board")
+        shared = SharedStatus(tmp_path / f"{number}.board")
         piece = {"counters": {"frames": 10 + number}, "latency": {"step": [number, 2]}, "capacity": 4}
-        board.write_all(lambda piece=piece, n=number: iter([piece, {"streams": {f"s{n}": [0]}}]), 10**9 * (number + 1))
-        workers.append({"board": str(board.path), "ready": number != 1, "starts": 1})
-    workers.append({"board": str(tmp_path / "none"), "ready": True, "starts": 1})
-    whole = gather(front | {"workers": workers}, 7 * 10**9)
+        shared.write_all(lambda piece=piece, n=number: iter([piece, {"streams": {f"s{n}": [0]}}]), 10**9 * (number + 1))
+        workers.append({"status_file": str(shared.path), "ready": number != 1, "starts": 1})
+    workers.append({"status_file": str(tmp_path / "none"), "ready": True, "starts": 1})
+    whole = merge_worker_status(front | {"workers": workers}, 7 * 10**9)
     assert whole["counters"] == {"frames": 34}
     assert (whole["latency"], whole["capacity"], sorted(whole["streams"])) == ({"step": [3, 6]}, 12, ["s0", "s1", "s2"])
     assert whole["waiting"] == ["worker 0 has given no sign of life for 6.0 s", "worker 1 is being started"]
-    sums = Sums()
-    sums.add_last_of(workers[2]["board"])
-    sums.add_last_of(workers[3]["board"])
-    assert sums.told({"frames": 1}) == {"counters": {"frames": 13}, "latency": {"step": [2, 2]}}
+    totals = StatusTotals()
+    totals.add_last_status(workers[2]["status_file"])
+    totals.add_last_status(workers[3]["status_file"])
+    assert totals.to_fields({"frames": 1}) == {"counters": {"frames": 13}, "latency": {"step": [2, 2]}}

@@ -1,0 +1,86 @@
+"""The step: frames that wait together are stepped together, and their predictions published.
+
+A lone frame waits for nobody. What a stream gets does not depend on who else is in the batch.
+"""
+
+from __future__ import annotations
+
+import time
+
+from rtseg.inference.predictions import Prediction
+from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
+from rtseg.serve.loop.rejection import reject_message
+from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.streams.stream import Streams
+from rtseg.serve.timing.latency import Histogram
+
+
+class Stepper:
+    """Takes frames from the queue, batch by batch.
+
+    latency: `decode` of a frame, `step` and `publish` of a batch, `total` from a frame's receipt to its publishing.
+    """
+
+    def __init__(self, queue: FrameQueue, streams: Streams, outlet: Outlet) -> None:
+        self._queue, self._streams, self._outlet = queue, streams, outlet
+        self._decode, self._step, self._publish = Histogram(), Histogram(), Histogram()
+        self.latency = {"decode": self._decode, "step": self._step, "publish": self._publish, "total": outlet.total}
+
+    def step_all(self) -> None:
+        """Step and publish until no frame waits: before whatever must come after them."""
+        while self._queue:
+            self.step_and_publish_batch()
+
+    def step_and_publish_batch(self) -> int:
+        """Step the frames whose turn it is, in the order in which they came, and publish their predictions; how many.
+
+        Where a step fails, which is a bug, all of its frames are refused.
+        """
+        batch = self._queue.next_batch()
+        if not batch:
+            return 0
+        started_ns = time.monotonic_ns()
+        outlet, recording = self._outlet, self._outlet.recording
+        if recording is not None:
+            # Before the step: a frame that brings the daemon down must be in its recording.
+            for queued in batch:
+                recording.record_frame(queued.data, queued.t_recv_ns)
+        try:
+            predictions = _step(batch)
+        except Exception as error:
+            for queued in batch:
+                stream = queued.stream
+                self._queue.frame_done(stream)
+                reject_message(self._streams, outlet, stream.owner, stream.name, queued.frame.seq, error)
+            return len(batch)
+        stepped_ns = time.monotonic_ns()
+        publish, frame_done = outlet.publish_prediction, self._queue.frame_done
+        for (stream, frame, t_recv_ns, _, _), of_frame in zip(batch, predictions, strict=True):
+            stream.remember_receipt(frame.seq, t_recv_ns)
+            frame_done(stream)
+            keep_back = stream.queued.waiting > 0 and stream.hello.policy == "newest"
+            for prediction in of_frame:
+                publish(stream, prediction, t_recv_ns, keep_back=keep_back)
+        outlet.flush()
+        # Counted only now, when nobody waits for it.
+        self._publish.count_latency(time.monotonic_ns() - stepped_ns)
+        self._step.count_latency(stepped_ns - started_ns)
+        self._decode.count_latencies([queued.decoded_ns - queued.t_recv_ns for queued in batch])
+        outlet.counters["batches"] += 1
+        outlet.counters["frames"] += len(batch)
+        return len(batch)
+
+
+def _step(batch: list[QueuedFrame]) -> list[list[Prediction]]:
+    """The predictions that the frames of a batch bring, row by row; each model steps its own in one go."""
+    first = batch[0].stream.model
+    if all(queued.stream.model is first for queued in batch):
+        return first.pool.step([queued.stream.session for queued in batch], [queued.frame for queued in batch])
+    # Only while streams are answered by different bundles (`rtseg load --stream`).
+    predictions: list[list[Prediction]] = [[] for _ in batch]
+    for model in {id(queued.stream.model): queued.stream.model for queued in batch}.values():
+        rows = [row for row, queued in enumerate(batch) if queued.stream.model is model]
+        stepped = model.pool.step([batch[row].stream.session for row in rows], [batch[row].frame for row in rows])
+        for row, of_frame in zip(rows, stepped, strict=True):
+            predictions[row] = of_frame
+    return predictions

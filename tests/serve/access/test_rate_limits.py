@@ -1,0 +1,27 @@
+"""How many streams a key may have, and how many frames a stream may send."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtseg.config import ServeSettings
+from rtseg.serve.access.rate_limits import LimitError, RateLimits
+
+
+def test_a_rate_is_a_bucket_that_fills_again() -> None:
+    limits = RateLimits(ServeSettings(max_frames_per_s=10.0, max_streams_per_key=1))
+    limits.stream_opened("k", "s")
+    for _ in range(10):
+        limits.count_frame("s", 0)
+    with pytest.raises(LimitError, match="more than 10 frames per second"):
+        limits.count_frame("s", 0)
+    limits.count_frame("s", 100_000_000)  # a tenth of a second later there is room for one
+    with pytest.raises(LimitError):
+        limits.count_frame("s", 100_000_000)
+    for t in range(100):
+        limits.count_frame("s", 10**9 + t * 100_000_000)  # at the rate itself, for ever
+    limits.check_new_stream("k", "s")
+    with pytest.raises(LimitError, match="has 1 open streams"):
+        limits.check_new_stream("k", "another")
+    limits.stream_closed("k", "s")
+    limits.check_new_stream("k", "another")

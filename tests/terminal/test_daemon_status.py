@@ -1,0 +1,38 @@
+"""A daemon's status on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands import here
+from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
+
+
+@pytest.fixture(scope="module")
+def child(tiny_bundle: Path) -> Iterator[Child]:
+    with daemon(tiny_bundle) as child:
+        yield child
+
+
+def test_status_as_a_user_asks_for_it(child: Child) -> None:
+    with Raw(child.frames) as raw:
+        assert raw.ask(HELLO | {"stream": "shown"})["type"] == "accepted"
+        for t in range(3):
+            raw.send(frame_of(random_walk(3, 1), t, stream="shown"))
+        done = here("status", child.frames)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"{child.frames}: up 0 min" in done.stdout
+        assert "Streams, " in done.stdout
+        assert " of 16 " in done.stdout
+        assert [w for line in done.stdout.splitlines() if "shown" in line for w in line.split()][2] == "3"
+        plain = json.loads(here("status", child.frames, "--json").stdout)
+        assert plain["streams"]["shown"]["frames"] == 3
+        assert plain["models"]["shown"] == child.about["model"]
+        assert raw.ask({"v": 1, "type": "bye", "stream": "shown"})["type"] == "goodbye"
+    gone = here("status", "tcp://127.0.0.1:1", "--timeout", "0.2")
+    assert gone.returncode == 3
+    assert "no daemon at tcp://127.0.0.1:1 within 0.2 s: start `rtseg serve BUNDLE` first" in gone.stderr

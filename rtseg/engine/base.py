@@ -53,6 +53,7 @@ class Engine(ABC):
 
     def run(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (T, P) of a whole recording's features (T, F) from a fresh state, in slot 0: the same step."""
+        # One call: an engine steps a slot that comes again one frame further.
         out = np.empty((len(features), self.spec.n_outputs), np.float32)
         self.reset(np.zeros(1, np.int32))
         self.step(features, np.zeros(len(features), np.int32), out)

@@ -87,6 +87,7 @@ def _float32(values: ArrayLike) -> Float32:
     raw = np.asarray(values)
     if raw.dtype == np.float32:
         return np.array(raw, order="C")
+    # Text and dates would be parsed as numbers; O is a list with None in it, which becomes NaN.
     if raw.dtype.kind not in "fiubO":
         raise TypeError(f"got an array of {raw.dtype}")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused as a coordinate
@@ -138,6 +139,7 @@ def point_quality(
         out[n] = 0
         if seen < points:
             out[n] |= missing_flag
+        # Multiplied, not divided: no point may have been seen.
         if seen == 0 or total < low * seen:
             out[n] |= low_flag
 

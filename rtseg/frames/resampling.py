@@ -33,6 +33,7 @@ class Resampler:
     """
 
     def __init__(self, camera_fps: float, model_fps: float, who: str = "") -> None:
+        # A ratio of small whole numbers: times are then compared exactly, after any number of frames.
         ratio = Fraction(camera_fps / model_fps).limit_denominator(MAX_DENOMINATOR)
         if not LOWEST <= ratio <= HIGHEST:
             raise RateError(
@@ -63,6 +64,7 @@ class Resampler:
         # In whole numbers: camera times in units of 1 / den of a frame.
         num, den = self._num, self._den
         there, here = (last.seq - self._origin) * den, (frame.seq - self._origin) * den
+        # Alone: camera frames are missing between the last one and this one.
         alone, made = frame.seq - last.seq > 1, []
         while (at := self._next * num) <= here:
             if not alone or at == here:
@@ -141,6 +143,7 @@ def _numbered(frame: Frame, n: int) -> Frame:
 def _interpolated(early: Frame, late: Frame, past: int, den: int, n: int) -> Frame:
     """Between two consecutive camera frames, past / den of the way from the early one to the late one."""
     weight = np.float32(past / den)
+    # NaN in either frame gives NaN; those points are filled in below.
     points = early.keypoints + (late.keypoints - early.keypoints) * weight
     scores = early.confidence + (late.confidence - early.confidence) * weight
     nearer = late if 2 * past >= den else early

@@ -78,6 +78,7 @@ class Decoder:
         if lengths != [self.n_heads] * len(DecoderState._fields) or not numbers_only:
             raise SnapshotError(f"the snapshot is damaged: its decoding is not that of {self.n_heads} heads")
         state = DecoderState(*np.array(rows, np.int32))
+        # Counts that no stream can have are harmless; a label is an index.
         n_classes = np.diff(self.plan[0])
         # A label is looked up among its head's classes; the others only count.
         for label in (state.label, state.candidate):
@@ -123,9 +124,11 @@ def advance(
             # Counted down first: the frame after a change is one frame into its settling.
             state.fresh[slot, head] = max(state.fresh[slot, head] - 1, 0)
             margin = rule[MARGIN] + rule[FADE_PER_FRAME] * state.fresh[slot, head]
+            # A first label needs no margin: there is nothing that it interrupts.
             if current == NOT_STARTED:
                 state.label[slot, head] = best
                 events[n, head] = True
+            # A candidate that leads by less than the margin counts as no candidate: both counts start again.
             elif best == current or probs[n, lo + best] < probs[n, lo + current] + margin:
                 state.lead[slot, head] = 0
                 state.absent[slot, head] = 0

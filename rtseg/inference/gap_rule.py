@@ -85,6 +85,7 @@ class GapRule:
         missing = frame.seq - last[0] - 1
         if missing > self._fill_frames:
             self.restart()
+            # Its answers start from nothing, as those of a stream's first frame do.
             return [(frame, RESET)]
         self.counters.filled += missing
         return [*self._filled(*last, frame, missing), (frame, 0)]
@@ -101,12 +102,14 @@ class GapRule:
 
     def count_steps(self, n: int) -> int:
         """Count n steps; how many of them, the first ones, are still warming up."""
+        # Counted, not measured in seconds: a filled frame is a step of the network like any other.
         cold = self._warmup_frames - self.since_reset
         self.since_reset += n
         return min(max(cold, 0), n)
 
     def count_old(self, seq: int, last_seq: int) -> None:
         """A frame came that is not newer than the last one."""
+        # Apart, since they have different causes: a source that repeats itself, and a network that reorders.
         self.counters.duplicates += seq == last_seq
         self.counters.late += seq < last_seq
 
@@ -114,6 +117,7 @@ class GapRule:
         """A frame without points for each missing one, at evenly spaced times."""
         filled = []
         for i in range(1, missing + 1):
+            # In whole numbers: nanoseconds since an epoch do not fit into a float exactly.
             t_ns = last_t_ns + (frame.t_source_ns - last_t_ns) * i // (missing + 1)
             blank = missing_frame(self._shape, seq=last_seq + i, t_source_ns=t_ns, stream=self._stream)
             filled.append((blank, GAP_FILLED))

@@ -162,11 +162,13 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     probs = predictions.probs.T.tolist()
     for h, head in enumerate(heads):
         names += [head.name, *(f"{head.name}.{c}" for c in head.classes)]
+        # Nine digits give every float32 back exactly.
         template += ",%s" + ",%.9g" * len(head.classes)
         columns.append([head.classes[label] for label in predictions.labels[:, h].tolist()])
         columns += [probs.pop(0) for _ in head.classes]
     names.append("unsure")
     columns.append([""] * len(predictions))
+    # Only frames of which a head is unsure: most have none, and joining names is slow.
     for t in np.flatnonzero(predictions.unsure.any(axis=1)).tolist():
         unsure = predictions.unsure[t].tolist()
         columns[-1][t] = ";".join(head.name for head, is_unsure in zip(heads, unsure, strict=True) if is_unsure)
@@ -189,6 +191,7 @@ def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
 def _write(path: Path | str, text: str) -> None:
     """Through a temporary name, so that a half-written file is never taken for a whole one."""
     path = Path(path)
+    # In the same folder, for a rename does not cross file systems.
     aside = path.with_name(path.name + ".part")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)

@@ -56,6 +56,7 @@ class SessionPool:
 
         Raises RtsegError when all slots are taken, RateError for a camera that cannot be resampled (`resampling`).
         """
+        # Before a slot is taken: a rate that is refused must not cost one.
         resampler = None if fps is None else Resampler(fps, self.bundle.fps, f"stream {stream!r}")
         if not self._free:
             raise RtsegError(
@@ -63,6 +64,7 @@ class SessionPool:
             )
         slot = heapq.heappop(self._free)
         self.slots.open_slot(slot, arena)
+        # Reset here, not when it was released: what a stream left behind is nobody's until another one opens.
         session = Session(self, slot, stream, resampler)
         session.reset()
         return session
@@ -184,6 +186,7 @@ class Session:
 
         Must come before the first step: the frames that follow are warming up.
         """
+        # The counters are shared, not copied: they are the stream's, which goes on.
         self.gap_rule.last, self.gap_rule.counters = before.gap_rule.last, before.counters
         self._resample_with(copy(before.resampler))
 
@@ -200,6 +203,7 @@ class Session:
             )
         self.reset()
         if not self.takes_any_next:
+            # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
         parts = []
         for start in range(0, len(recording), chunk_frames):
@@ -253,6 +257,7 @@ class Session:
     def reset(self) -> None:
         """Start again: the next frame is a first one."""
         self.pool.slots.reset_slot(self.slot)
+        # Here always: `reset_slot` keeps the animals' places where a jump restarts the stream.
         self.pool.slots.stages.forget_identities(self.slot)
         self.gap_rule.reset()
         self.pending.frames.clear()
@@ -303,6 +308,7 @@ class Session:
             )
         if len(found.pending) > self.pending.lookahead:
             raise SnapshotError(f"the snapshot is damaged: {len(found.pending)} of its frames wait for their answers")
+        # Into a copy, so that the session stays as it was where something below is refused.
         resampler = copy(self.resampler)
         if resampler is not None:
             resampler.restore(found.resampler, self.stream, pool.bundle.skeleton.shape)
@@ -321,6 +327,7 @@ class Session:
         self.counters.frames += 1
         if self.resampler is None:
             return self._frames_to_step(frame)
+        # The gap rule sees the model's frame numbers, so camera frames that are not new are counted here.
         last_seq = self.resampler.last_seq
         if last_seq is not None and frame.seq <= last_seq:
             self.gap_rule.count_old(frame.seq, last_seq)
@@ -347,6 +354,7 @@ class Session:
         stages, afresh = self.pool.slots.stages, bool(frames[-1][1] & RESET)
         if not stages.sees_identity_jump(frame.keypoints, frame.confidence, self.slot, afresh=afresh):
             return rule.flag_warm_up(frames)
+        # Filled frames before the jump still belong to the stream as it was.
         before = rule.flag_warm_up(frames[:-1])
         rule.restart()
         return [*before, *rule.flag_warm_up([(frame, RESET | IDENTITY_JUMP)])]
@@ -359,4 +367,5 @@ class Session:
 
     def _resample_with(self, resampler: Resampler | None) -> None:
         self.resampler = resampler
+        # Worked out once: it is looked at for every frame.
         self.takes_any_next = resampler is None and not self._restarts_on_jump

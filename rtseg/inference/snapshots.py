@@ -35,6 +35,7 @@ class SessionSnapshot(NamedTuple):
 def pack_snapshot(session: SessionSnapshot, slot: dict[str, Any]) -> bytes:
     """Both in one map. slot: `ModelSlots.snapshot`. The order of the keys is that of all recordings."""
     plain = session._asdict()
+    # `replay --verify` compares snapshots byte by byte, so their order may not change.
     named = {"model": plain.pop("model"), "engine": plain.pop("engine"), **slot, **plain}
     packed: bytes = msgpack.packb(named | {"counters": asdict(session.counters)})
     return packed
@@ -56,6 +57,7 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     if not isinstance(pending, list) or not isinstance(counters, dict):
         raise SnapshotError("the snapshot is damaged: it has no frames or no counters")
     _check(all(_are_counts(p, 3) and p[2] <= _MAX_FLAGS for p in pending), "frames")
+    # Fewer counters are allowed: a recording may be older than one of them.
     names = {field.name for field in fields(Counters)}
     _check(names.issuperset(counters) and all(map(_is_count, counters.values())), "counters")
     session = SessionSnapshot(

@@ -110,6 +110,7 @@ class BatchReceiver:
         # Fresh each time, for frames refer to them.
         keypoints, confidence = np.empty(self._points_shape, np.float32), np.empty(self._points_shape[:-1], np.float32)
         n, used = _receive(self._handle, self._array_rows, self._largest, self._user_id, keypoints, confidence)
+        # One copy of all bytes and one list of all numbers; slices of them are cheaper than numpy's items.
         data, words = self._data[:used].tobytes(), self._words[: n * _WORDS].tolist()
         messages: list[ReceivedMessage] = []
         for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
@@ -124,6 +125,7 @@ class BatchReceiver:
 def parse_messages(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[ReceivedMessage]:
     """The same of messages that came some other way: routing id, when it came, bytes."""
     n = len(clients)
+    # One call for all messages: what a call costs is more than what a message does.
     data = b"".join([each for _, _, each in clients])
     ends = np.cumsum([len(each) for _, _, each in clients])
     keypoints, confidence = np.empty((n, *shape, 2), np.float32), np.empty((n, *shape), np.float32)
@@ -151,6 +153,7 @@ def _parse_one(data: Bytes, row: I64, keypoints: Float32, confidence: Float32) -
     """One message from row's start to stop, where it is a frame that leaves no doubt."""
     fields = row[_USED:]
     row[_IS_FRAME] = frame_parser.parse_frame_fields(data, row[_START], row[_STOP], fields)
+    # Without points for a front, which only passes frames on.
     if row[_IS_FRAME] and confidence.size:
         row[_IS_FRAME] = frame_parser.copy_points(data, fields, keypoints, confidence)
     row[_NAME], row[_NAME_END] = fields[STREAM], fields[STREAM] + fields[STREAM_BYTES]
@@ -220,6 +223,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
         data, rows = array_tables.uint8s(arrays, _ARRAYS.data), array_tables.int64s_2d(arrays, _ARRAYS.rows)
         time, time_at = array_tables.int64s(arrays, _ARRAYS.time), arrays[_ARRAYS.time, 0]
         n, used = 0, 0
+        # Nothing may be received that might find no room: ZeroMQ does not take a message back.
         while n < len(rows) and used + largest <= len(data):
             row = rows[n]
             parts, used = _receive_parts(socket, functions, message, data, used, user_id, row)

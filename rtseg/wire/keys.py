@@ -114,6 +114,7 @@ class KeyStore:
             raise KeyFileError(f"no key {name!r} in {self.folder}; there are: {names or 'none'}")
         grant = _grant(path)
         _make_folder(self.folder / REVOKED)
+        # With the time, so that a name can be given and revoked again; the file stays as a record.
         path.rename(self.folder / REVOKED / f"{name}-{time.time_ns()}.toml")
         return grant
 
@@ -171,6 +172,7 @@ def _grant(path: Path) -> Grant:
 
 def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[str, Any]:
     try:
+        # Refused, not mended: it may have been read already.
         if secret and path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} holds a secret that others can read: chmod 600 {path}")
         plain = tomllib.loads(path.read_text(encoding="utf-8"))

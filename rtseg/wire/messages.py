@@ -106,6 +106,7 @@ class Hello:
             x0, y0, x1, y1 = self.arena
             if not (all(map(math.isfinite, self.arena)) and x0 < x1 and y0 < y1):
                 raise MessageError(f"field 'arena': expected x0 < x1 and y0 < y1 in px, got {list(self.arena)}")
+        # A name that renames nothing is a typing mistake, which would leave a point without its counterpart.
         strangers = set(self.names) - {*self.skeleton.animals, *self.skeleton.keypoints}
         if strangers:
             raise MessageError(f"field 'names': not in the skeleton: {', '.join(sorted(strangers))}")

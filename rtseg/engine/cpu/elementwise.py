@@ -68,6 +68,7 @@ def scale_features(
         store(s, z + f, lanes.smaller(lanes.larger(value, low), high))
     # The rest one by one: a load of whole LANES would read the next row's features.
     for f in range(whole, n):
+        # The same arithmetic in the same order as above: whole LANES and the rest round alike.
         one = features[row, f]
         if math.isnan(one):
             one = vectors[f]
@@ -105,6 +106,7 @@ def enter_cell(s: F32, codes: Any, view_stride: Any, views: Any, width: Any, to:
         top = lanes.larger(load(s, codes + e), zero)
         for v in range(np.uintp(1), views):
             top = lanes.larger(load(s, codes + v * view_stride + e), top)
+        # Less the mean: beside it the maximum itself would say little new.
         store(s, to + width + e, lanes.subtract(top, load(s, to + e)))
 
 
@@ -121,5 +123,6 @@ def update_state(s: F32, gates_in: Any, gates_back: Any, opened: Any, state: Any
         new = lanes.tanh(
             lanes.muladd(load(s, opened + i), load(s, gates_back + both + i), load(s, gates_in + both + i))
         )
+        # Written so that one multiply-add gives the mixture of the old state and the new one.
         before = load(s, state + i)
         store(s, state + i, lanes.muladd(load(s, opened + n + i), lanes.subtract(before, new), new))

@@ -50,6 +50,7 @@ def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     # Narrow groups, of one panel each, are treated as the panels of one product, each with inputs of its own.
     narrow = wide == N
     repeats, panels = (np.uintp(1), groups) if narrow else (groups, wide // N)
+    # Panels of one product share their inputs; those of narrow groups do not.
     x_step = x[2] if narrow else np.uintp(0)
     for group in range(repeats):
         here = bias + group * wide, panel + group * wide * n_in
@@ -176,6 +177,7 @@ def _two_by_two(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y
     a00 = a10 = load(vectors, at[0])
     a01 = a11 = load(vectors, at[0] + N)
     for i in range(n_in):
+        # Two loads serve four multiply-adds.
         w, v = load(matrices, near + i * N), load(matrices, far + i * N)
         a00 = muladd(w, spread(s[x00 + i]), a00)
         a10 = muladd(w, spread(s[x10 + i]), a10)
@@ -199,6 +201,7 @@ def _one_by_four(weights: Weights, at: Cursor, s: F32, x: Any, to: Any, n_in: An
     a2 = load(vectors, bias + N + N)
     a3 = load(vectors, bias + N + N + N)
     for i in range(n_in):
+        # One input serves four panels; with one row there is nothing else to share.
         value = spread(s[x + i])
         a0 = muladd(load(matrices, panel), value, a0)
         a1 = muladd(load(matrices, panel + size), value, a1)

@@ -64,9 +64,8 @@ class SessionPool:
             )
         slot = heapq.heappop(self._free)
         self.slots.open_slot(slot, arena)
-        # Reset here, not when it was released: what a stream left behind is nobody's until another one opens.
         session = Session(self, slot, stream, resampler)
-        session.reset()
+        session.reset()  # the stream that had this slot before has left its state there
         return session
 
     def release_slot(self, slot: int) -> None:
@@ -101,7 +100,7 @@ class SessionPool:
             return
         n = len(rows)
         keypoints, confidence, slots, features = self.slots.row_buffers(n)
-        if n == 1:  # the general way costs a lone frame 5 µs
+        if n == 1:  # a lone frame would pay 5 µs for the general way
             _, session, frame, _ = rows[0]
             keypoints[0], confidence[0], slots[0] = frame.keypoints, frame.confidence, session.slot
         else:
@@ -120,7 +119,7 @@ class SessionPool:
                 if due is None:
                     continue
                 seq, t_source_ns, flags = due
-            # After the exchange: flags seen are the stepped frame's, doubts are those of the answer.
+            # After the exchange: what was seen is the stepped frame's, whether a head is unsure is the answer's.
             flags |= unsure_flags
             if flags & COUNTED:
                 session.count_flags(flags)

@@ -35,6 +35,7 @@ class ArrayTable:
         self.arrays = arrays
         self.rows: TableRows = np.zeros((len(arrays), WORDS), np.int64)
         for row, array in zip(self.rows, arrays, strict=True):
+            # A kernel computes places from the lengths alone, and writes.
             assert array.flags.carray, "not contiguous, not aligned or read-only"
             row[0], row[1 : 1 + array.ndim] = array.ctypes.data, array.shape
 
@@ -59,6 +60,7 @@ def _pointer(kind: Any) -> Any:
     @intrinsic
     def pointer(_: Any, address: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            # No check at all: a wrong address reads whatever lies there.
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
         return types.CPointer(kind)(types.int64), code  # type: ignore[no-untyped-call]

@@ -22,6 +22,7 @@ def source_stamp(*modules: ModuleType) -> int:
     for module in modules:
         path = Path(getattr(module, "__file__", None) or "")
         if path.is_file():
+            # Not the contents, which would have to be read at every start.
             about = path.stat()
             number = zlib.crc32(f"{about.st_mtime_ns} {about.st_size}".encode(), number)
     return number

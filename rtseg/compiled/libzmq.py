@@ -1,7 +1,7 @@
 """libzmq's own functions, for compiled code that receives many messages in one call: where they are, and how to call.
 
-pyzmq has them loaded already; its sockets are theirs. Where they cannot be found, or the machine passes arguments
-otherwise, `addresses` says so, and messages come through pyzmq one by one.
+pyzmq has loaded the library already, and its sockets belong to that copy. Where the functions cannot be found, or the
+machine passes arguments in another way, `addresses` gives None, and messages come through pyzmq one by one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from zmq.backend.cython import _zmq
 
 INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, GET, GETS, CLOCK = range(10)
 DONTWAIT, SNDMORE, MONOTONIC, SOURCE_FD = 1, 2, 1, 2
+"""ZMQ_DONTWAIT, ZMQ_SNDMORE, Linux' CLOCK_MONOTONIC, and ZMQ_SRCFD."""
 MESSAGE_WORDS = 8
-"""Of a zmq_msg_t, which is 64 bytes on every machine of 64 bits."""
+"""Of a zmq_msg_t, which is 64 bytes on every 64-bit machine."""
 _NAMES = (
     *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
     *("zmq_send", "zmq_msg_get", "zmq_msg_gets"),
@@ -34,6 +35,7 @@ def addresses() -> NDArray[np.int64] | None:
     if platform.machine() not in _MACHINES or sys.platform != "linux" or sys.byteorder != "little":
         return None
     try:
+        # Not a libzmq of the system: pyzmq's own, in which its sockets live.
         library, system = ctypes.CDLL(_zmq.__file__), ctypes.CDLL(None)
         functions = [getattr(library, name) for name in _NAMES] + [system.clock_gettime]
     except (OSError, AttributeError, TypeError):
@@ -44,8 +46,8 @@ def addresses() -> NDArray[np.int64] | None:
 def _call(_: Any, address: Any, first: Any, second: Any, third: Any, fourth: Any) -> Any:
     """Call a function by its address with up to four integers or pointers; what it returns, in 64 bits.
 
-    More arguments than a function has stay in registers that it doesn't read. Of one that returns an `int` only the
-    lower 32 bits count.
+    One signature for all of them: arguments that a function does not have stay in registers that it doesn't read. Of
+    one that returns an `int` only the lower 32 bits are valid.
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

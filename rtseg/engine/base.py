@@ -1,6 +1,6 @@
 """The contract of every engine: B streams one step further, each with its own phase.
 
-An engine owns the caches of its slots because they live where it computes; nobody else touches them. To add one:
+An engine owns the memory of its slots, because that lies where it computes; nothing else touches it. To add one:
 subclass `Engine` in a file of its own, name it in `select`, and it is held to tests/engine/test_contract.py.
 """
 
@@ -17,8 +17,8 @@ from rtseg.bundle.network import NetworkSpec
 class Engine(ABC):
     """One network on one backend, for `capacity` slots.
 
-    exact: whether a stream's outputs are bit for bit the same whoever else is in the batch; where not, they differ by
-    rounding only, within the bundle's tolerance.
+    exact: whether a stream's outputs are bit for bit the same whatever other streams are in the batch; where not, they
+    differ by rounding only, within the bundle's tolerance.
     """
 
     name: str
@@ -46,10 +46,14 @@ class Engine(ABC):
 
     @abstractmethod
     def restore(self, slot: int, data: bytes) -> None:
-        """Put a snapshot into a slot; what follows is bit for bit what would have followed it."""
+        """Put a snapshot into a slot; what follows is bit for bit what would have followed it.
+
+        Raises EngineError for a snapshot of another size, and the slot stays as it was.
+        """
 
     def run(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (T, P) of a whole recording's features (T, F) from a fresh state, in slot 0: the same step."""
+        # One call: an engine steps a slot that comes again one frame further.
         out = np.empty((len(features), self.spec.n_outputs), np.float32)
         self.reset(np.zeros(1, np.int32))
         self.step(features, np.zeros(len(features), np.int32), out)

@@ -15,9 +15,11 @@ def rounds(slots: I32) -> Iterator[I32 | slice]:
     n = len(slots)
     if n == 0:
         return
+    # As a daemon steps them: one frame of each stream. A slice is a view, and nothing is sorted.
     if n == 1 or len(np.unique(slots)) == n:
         yield slice(0, n)
         return
+    # A row's round is its rank among the rows of its slot; stable sorts keep each slot's rows in their order.
     order = np.argsort(slots, kind="stable")
     starts = np.flatnonzero(np.diff(slots[order], prepend=slots[order[0]] - 1))
     rank = np.empty(n, np.int64)

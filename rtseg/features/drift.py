@@ -63,6 +63,7 @@ class RangeCheck:
 
         features: up to LISTED of {feature, frames, farthest}; farthest in widths of the range, below it negative.
         """
+        # Stable: of features that were out equally often the first ones are listed, on every machine.
         outside, farthest = state.outside[slot], state.farthest[slot]
         worst = [i for i in np.argsort(-outside, kind="stable")[:LISTED].tolist() if outside[i]]
         listed = [
@@ -105,6 +106,7 @@ def check_ranges(
         known, out, far = 0, 0, False
         for f in range(len(low)):
             value = features[n, f]
+            # NaN is counted neither as known nor as out of range: that points are missing has a flag of its own.
             if math.isnan(value):
                 continue
             known += 1

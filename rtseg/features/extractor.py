@@ -44,6 +44,7 @@ class FeatureExtractor:
         self.features = spec.features(skeleton)
         self.n_features = len(self.features)
         self._n_averages = sum(f.group == "averages" for f in self.features)
+        # Sorted columns do not depend on which animal is called first; `kept` leaves them alone.
         orbits = spec.orbits(skeleton) if spec.animal_order == "sorted" else []
         unsigned = [i for i, f in enumerate(self.features) if f.orbit == "turn_sin" and spec.animal_order == "sorted"]
         rule = FeatureRule(
@@ -59,6 +60,7 @@ class FeatureExtractor:
         plan = FeaturePlan(
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
+            # Computed in float64 and rounded once.
             decay=np.exp(-1.0 / (fps * np.array(spec.horizons_s))).astype(np.float32),
             rule=np.array(rule, np.float64),
             orbits=np.array([column for orbit in orbits for column in orbit], np.int64),
@@ -71,6 +73,7 @@ class FeatureExtractor:
     def init_state(self, slots: int, arena: tuple[float, float, float, float]) -> FeatureState:
         """A fresh state for S slots; arena: box x0, y0, x1, y1 in px."""
         a, k = self.skeleton.shape
+        # An acceleration compares velocities one lag apart, each over one lag.
         depth = 2 * max(self.spec.lags) + 1
         memory = Memory(
             past=np.empty((slots, depth, a, k, 2), np.float32),

@@ -21,7 +21,7 @@ X, Y, COS, SIN, EXTENSION, SPEED = range(6)
 
 @njit(cache=False)
 def _back(state: Memory, slot: int, frames: int) -> int:
-    """Where in the ring the points of so many frames ago lie, less than its depth."""
+    """Where in the ring the points of `frames` frames ago lie; fewer than the ring is deep."""
     depth = state.past.shape[1]
     place = state.frames[slot] % depth - frames
     return int(place + depth if place < 0 else place)
@@ -47,7 +47,7 @@ def describe_body(points: F32, plan: FeaturePlan, body: F32) -> None:
         if not math.isnan(points[k, 0]):
             extension += math.sqrt((points[k, 0] - x) ** 2 + (points[k, 1] - y) ** 2)
     body[X], body[Y], body[EXTENSION] = x, y, extension / seen
-    # Where an end of the axis is missing the center stands for it.
+    # Where one end of the axis is missing the center takes its place.
     rear, front = int(plan.rule[RULE.rear_keypoint]), int(plan.rule[RULE.front_keypoint])
     rx, ry, fx, fy = x, y, x, y
     if not math.isnan(points[rear, 0]):
@@ -80,6 +80,7 @@ def velocity(state: Memory, slot: int, a: int, back: int, lag: int, fps: float) 
             seen += 1
     if seen == 0:
         return np.nan, np.nan
+    # One division for both: from px a frame of each point to px/s of their mean.
     scale = fps / (lag * seen)
     return x * scale, y * scale
 
@@ -96,10 +97,12 @@ def _overlap(one: F32, two: F32) -> float:
             if not math.isnan(points[k, 0]):
                 left, right = min(left, points[k, 0]), max(right, points[k, 0])
                 top, bottom = min(top, points[k, 1]), max(bottom, points[k, 1])
+        # No point was known: the ends are as they began.
         if left > right:
             return np.nan
         x0, x1 = max(x0, left), min(x1, right)
         y0, y1 = max(y0, top), min(y1, bottom)
+    # Boxes that lie apart have a negative width or height, two of which would give a positive area.
     return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
 
 
@@ -108,6 +111,7 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
     """position .. extension: the paper's section III."""
     on, at = plan.enabled, 0
     n_animals, n_points = points.shape[0], points.shape[1]
+    # Relative to the middle of the box, so that a camera that was moved together with its box changes nothing.
     arena = state.arena[slot]
     mid_x, mid_y = (arena[0] + arena[2]) / 2, (arena[1] + arena[3]) / 2
     if on[GROUP.position]:
@@ -133,12 +137,13 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
         n_lags = len(plan.lags)
         for i in range(n_lags):
             lag = plan.lags[i]
-            # Before so many frames have passed the ring holds what another stream left there; it is looked up, but its
-            # values are not taken.
+            # In a stream's first frames this place of the ring holds values of the stream before: looked up, not used.
             before = state.past[slot, _back(state, slot, lag)]
             for a in range(n_animals):
                 for k in range(n_points):
                     to = at + (a * n_points + k) * n_lags + i
+                    # Points' lags lie side by side, as `spec` names them; the loop runs over lags outside, to look up
+                    # the ring once.
                     out[to] = np.nan
                     if state.frames[slot] >= lag:
                         out[to] = distance(points[a, k], before[a, k]) * plan.rule[RULE.fps] / lag

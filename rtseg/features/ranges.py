@@ -65,8 +65,10 @@ def fit_ranges(examples: Sequence[F32], features: Sequence[Feature], settings: R
     table = np.concatenate(examples)
     watched = np.array([f.group not in UNWATCHED for f in features]) & ~np.isnan(table).all(axis=0)
     low, high = np.full(table.shape[1], -np.inf), np.full(table.shape[1], np.inf)
+    # Percentiles, not the extremes: a single jump of a tracker in training would widen a range for ever.
     ends = np.nanpercentile(table[:, watched], (settings.percentile, 100 - settings.percentile), axis=0)
     margin = settings.margin * (ends[1] - ends[0])
+    # A range of no width would flag any change of a feature that the model does not see anyway.
     varied = ends[1] - ends[0] > 1e-6
     low[watched] = np.where(varied, ends[0] - margin, -np.inf)
     high[watched] = np.where(varied, ends[1] + margin, np.inf)

@@ -23,6 +23,7 @@ def load_slot(state: Iterable[NDArray[Any]], data: object, what: str) -> list[ND
     """
     parts = list(state)
     expected = sum(part[0].nbytes for part in parts)
+    # The length is all that tells: the arrays of a bundle have fixed sizes, and float32 may be any bits.
     if not isinstance(data, bytes) or len(data) != expected:
         came = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
         raise SnapshotError(f"the snapshot is damaged: its {what} should have {expected} bytes, got {came}")

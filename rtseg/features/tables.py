@@ -79,11 +79,13 @@ RULE, PLAN, MEMORY = (field_indices(*kind._fields) for kind in (FeatureRule, Fea
 def reset(state: Memory, slot: int) -> None:
     """Start a slot again; its arena box stays."""
     state.past[slot] = np.nan
+    # `past` stays as it is: `frames` says how much of it belongs to the stream.
     state.held[slot] = np.nan
     state.age[slot] = NEVER
     state.averages[slot] = 0.0
     state.averaged[slot] = 0
     state.frames[slot] = 0
+    # Every animal is the source's animal of its own number until it is relinked.
     for a in range(state.links.shape[1]):
         state.links[slot, a] = a
 

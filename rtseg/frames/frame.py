@@ -1,7 +1,7 @@
 """One frame of keypoints, and the ONE validation at the boundary.
 
 A `Frame` that exists is valid: right shape, float32, contiguous, finite or NaN, NaN in both coordinates or in none.
-Nothing behind this file checks a frame again.
+No other part of the package checks a frame again.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def checked_frame(
 
 
 def own_frame(points: Float32, scores: Float32, *, seq: int, t_source_ns: int, stream: str) -> Frame:
-    """The same from arrays (A, K, 2) and (A, K) of the right shapes that are nobody else's: cleaned in place, kept.
+    """The same from arrays (A, K, 2) and (A, K) of the right shapes that the caller gives away: cleaned in place.
 
     seq and t_source_ns must lie in 0 .. 2^63-1. Raises FrameError for what is in the arrays.
     """
@@ -87,6 +87,7 @@ def _float32(values: ArrayLike) -> Float32:
     raw = np.asarray(values)
     if raw.dtype == np.float32:
         return np.array(raw, order="C")
+    # Text and dates would be parsed as numbers; O is a list with None in it, which becomes NaN.
     if raw.dtype.kind not in "fiubO":
         raise TypeError(f"got an array of {raw.dtype}")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused as a coordinate
@@ -105,6 +106,7 @@ def clean(points: Float32, scores: Float32) -> int:
     for a in range(scores.shape[0]):
         for k in range(scores.shape[1]):
             x, y = points[a, k, 0], points[a, k, 1]
+            # In this order: a point that is missing may have any confidence, and NaN passes every comparison below.
             if math.isnan(x) or math.isnan(y):
                 points[a, k, 0] = points[a, k, 1] = np.nan
                 scores[a, k] = 0.0
@@ -137,10 +139,11 @@ def point_quality(
         out[n] = 0
         if seen < points:
             out[n] |= missing_flag
+        # Multiplied, not divided: no point may have been seen.
         if seen == 0 or total < low * seen:
             out[n] |= low_flag
 
 
 def missing_frame(shape: tuple[int, int], *, seq: int, t_source_ns: int, stream: str) -> Frame:
-    """The frame that stands for one that never came: every point missing."""
+    """The frame that takes the place of one that never came: every point missing."""
     return Frame(stream, seq, t_source_ns, np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32))

@@ -4,9 +4,9 @@ Camera frame c, counted from the stream's first, lies at time c / camera rate; m
 numbers of frames count, never a clock, so a recording is resampled exactly as its live stream was.
 
 The rule. Model frame n lies between two camera frames and is made when the later one comes: each point by linear
-interpolation; a point that one of the two has not is taken from the nearer one, which may not have it either. Where n
-falls upon a camera frame it is that frame. Where a camera frame never came, n is made from the other one if that is the
-nearer one, and else not at all: the session's rule for gaps has the word then.
+interpolation; a point that is missing in one of the two is taken from the nearer one, where it may be missing, too.
+Where n coincides with a camera frame it is that frame. Where a camera frame never came, n is made from the other one if
+that is the nearer one, and else not at all: then the session's gap rule applies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rtseg.errors import RateError, SnapshotError
 from rtseg.frames.frame import MAX_SEQ, Frame
 
 LOWEST, HIGHEST = 0.5, 20.0
-"""Camera rates, in model rates, that are taken. Below, most frames would be invented."""
+"""Camera rates that are accepted, as multiples of the model's. Below them most frames would be invented."""
 MAX_DENOMINATOR = 1001
 """Of the ratio of rates: 29.97 is 30000 / 1001."""
 
@@ -33,6 +33,7 @@ class Resampler:
     """
 
     def __init__(self, camera_fps: float, model_fps: float, who: str = "") -> None:
+        # A ratio of small whole numbers: times are then compared exactly, after any number of frames.
         ratio = Fraction(camera_fps / model_fps).limit_denominator(MAX_DENOMINATOR)
         if not LOWEST <= ratio <= HIGHEST:
             raise RateError(
@@ -63,6 +64,7 @@ class Resampler:
         # In whole numbers: camera times in units of 1 / den of a frame.
         num, den = self._num, self._den
         there, here = (last.seq - self._origin) * den, (frame.seq - self._origin) * den
+        # Alone: camera frames are missing between the last one and this one.
         alone, made = frame.seq - last.seq > 1, []
         while (at := self._next * num) <= here:
             if not alone or at == here:
@@ -71,7 +73,7 @@ class Resampler:
                 made.append(_numbered(last, self._next))
             elif 2 * (here - at) <= den:
                 made.append(_numbered(frame, self._next))
-            else:  # in the midst of a gap: on with the first one that lies nearer to this frame than to a missing one
+            else:  # within a gap: go on with the first one that lies nearer to this frame than to a missing one
                 self._next = -(-(2 * here - den) // (2 * num))
                 continue
             self._next += 1
@@ -115,7 +117,7 @@ class Resampler:
         self._origin, self._next, self._last = origin, following, frame
 
     def _between(self, early: Frame, late: Frame, past: int) -> Frame:
-        """Between two frames in a row, or upon the later one. past: how far behind the early one, in 1 / den."""
+        """Between two consecutive frames, or at the later one. past: how far after the early one, in 1 / den."""
         if past % self._den == 0:
             return _numbered(late, self._next)
         return _interpolated(early, late, past, self._den, self._next)
@@ -139,8 +141,9 @@ def _numbered(frame: Frame, n: int) -> Frame:
 
 
 def _interpolated(early: Frame, late: Frame, past: int, den: int, n: int) -> Frame:
-    """Between two camera frames in a row, past / den of the way from the early one to the late one."""
+    """Between two consecutive camera frames, past / den of the way from the early one to the late one."""
     weight = np.float32(past / den)
+    # NaN in either frame gives NaN; those points are filled in below.
     points = early.keypoints + (late.keypoints - early.keypoints) * weight
     scores = early.confidence + (late.confidence - early.confidence) * weight
     nearer = late if 2 * past >= den else early

@@ -58,6 +58,7 @@ class Skeleton:
     @property
     def mirror(self) -> tuple[int, ...]:
         """For every keypoint the index of its mirror image. Length K."""
+        # A point without a partner lies on the animal's axis and is its own mirror image.
         partner = dict(self.pairs) | {right: left for left, right in self.pairs}
         return tuple(self.keypoints.index(partner.get(name, name)) for name in self.keypoints)
 
@@ -100,6 +101,7 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
 
     Raises SkeletonError naming the missing ones when a name has no counterpart, or two.
     """
+    # A name that is offered twice matches nothing: which one is meant would be a guess.
     exact = {name: i for i, name in enumerate(offered) if offered.count(name) == 1}
     folded: dict[str, list[int]] = {}
     for i, name in enumerate(offered):

@@ -1,6 +1,6 @@
-"""Which heads are not sure enough to be taken at their word: the highest probability lies below a threshold.
+"""Which heads abstain from a frame: those whose highest probability lies below a threshold.
 
-Thresholds come with the bundle. A head that abstains still says what it would; a reader decides what to do with it.
+Thresholds come with the bundle. A head that abstains still has a label; whoever reads it decides what to do with it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rtseg.recordings.heads import Head
 
 def thresholds(heads: Sequence[Head], below: Mapping[str, float]) -> NDArray[np.float32]:
     """(H,) the probability below which each head abstains; 0 for one that never does."""
+    # No probability lies below 0, so a head without a threshold never abstains.
     return np.array([below.get(h.name, 0.0) for h in heads], np.float32)
 
 
@@ -32,6 +33,7 @@ def judge(
     for n in range(len(probs)):
         flags[n] = 0
         for head in range(len(below)):
+            # Of the probabilities, not of the decoded label: that one may be held by hysteresis.
             highest = np.float32(0.0)
             for c in range(offsets[head], offsets[head + 1]):
                 highest = max(highest, probs[n, c])

@@ -46,8 +46,10 @@ def annotate(
     written: dict[Path, str] = {}
     for path in paths:
         for recording in read_recordings(path, fps=fps):
+            # A recording's name may hold slashes, its file's may not.
             stem = recording.name.replace("/", "_")
             frames_file, bouts_file = out / f"{stem}.predictions.csv", out / f"{stem}.bouts.csv"
+            # Before `overwrite` is looked at: it is about earlier runs, not about two recordings of one.
             if frames_file in written:
                 raise RtsegError(
                     f"{recording.source}: its file {frames_file} was just written for {written[frames_file]}; "

@@ -30,10 +30,10 @@ class Classifier:
     def __init__(
         self, bundle: Bundle, engine: str | Engine = "auto", capacity: int = 16, identity: str = "flag"
     ) -> None:
-        """engine: a name (`rtseg.load`), or one that is there already, with its own capacity."""
+        """engine: a name (`rtseg.load`), or an engine, which has its own capacity."""
         self.bundle = bundle
-        made = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
-        self.pool = SessionPool(bundle, made, identity)
+        engine = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
+        self.pool = SessionPool(bundle, engine, identity)
 
     def open(self, stream: str = "", arena: Arena | None = None, fps: float | None = None) -> Session:
         """A session for one stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's.
@@ -67,10 +67,10 @@ class Classifier:
         Keypoints are matched by name. Raises SkeletonError where one has no counterpart, RateError for another frame
         rate than the model's; resample: it is resampled instead, and `seq` is that of the recording's frames.
         """
-        other = resample and not self.bundle.has_rate(recording.fps)
-        if not other:
+        is_resampled = resample and not self.bundle.has_rate(recording.fps)
+        if not is_resampled:
             self.bundle.check_rate(recording.fps, recording.source or recording.name)
-        session = self.open(recording.name, arena, recording.fps if other else None)
+        session = self.open(recording.name, arena, recording.fps if is_resampled else None)
         try:
             return session.run(recording.select(self.bundle.skeleton))
         finally:
@@ -87,9 +87,9 @@ def load(
     """Load a bundle folder and put it on an engine ('auto', 'numba', 'cuda', 'tensorrt', 'onnx', 'torch').
 
     identity: what is done where a tracker has mixed up two animals: `flag` the answer, `swap` them back, or `reset` the
-    stream. heads: the only ones that are wanted, nothing is computed for the others (`Bundle.only`); none = all. Raises
-    BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here, SettingError
-    for a head that the bundle has not.
+    stream. heads: the only ones that are computed (`Bundle.only`); none = all. Raises BundleError for a folder that is
+    no bundle or was changed, EngineError for an engine that cannot run here, SettingError for a head that the bundle
+    does not have.
     """
     loaded = load_bundle(bundle)
     return Classifier(loaded.only(heads) if heads else loaded, engine, capacity, identity)

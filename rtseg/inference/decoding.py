@@ -2,11 +2,12 @@
 
 Written once, the same live and offline.
 
-Per head: the label changes to a better one when it leads by `margin`, has led for `min_bout_frames` frames on end, and
-the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of its bout).
-A label that has just come must be beaten by more: by `settle_margin` beside the margin, which fades linearly over
-`settle_frames`, so that a bout does not flicker where it begins and an old one is left as soon as before (the first,
-whose beginning nobody saw, has none). A label is never changed afterwards: what was published stays.
+Per head: the label changes to a better one when that leads by `margin`, has led for `min_bout_frames` consecutive
+frames, and the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of
+its bout). A new label must be beaten by more: by `settle_margin` on top of the margin, which fades linearly over
+`settle_frames`, so that a bout does not flicker where it begins, and an old one is left as early as without it. The
+first label of a stream has no such margin, since its bout began before. A label is never changed afterwards: what was
+published stays.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class DecoderState(NamedTuple):
     """For S slots and H heads, all (S, H) int32.
 
     label: of the running bout, NOT_STARTED before the first frame. candidate: the label that leads it. lead: for how
-    many frames on end. absent: frames since the running label last led. fresh: frames until it has settled.
+    many consecutive frames. absent: frames since the running label last led. fresh: frames until it has settled.
     """
 
     label: NDArray[np.int32]
@@ -77,6 +78,7 @@ class Decoder:
         if lengths != [self.n_heads] * len(DecoderState._fields) or not numbers_only:
             raise SnapshotError(f"the snapshot is damaged: its decoding is not that of {self.n_heads} heads")
         state = DecoderState(*np.array(rows, np.int32))
+        # Counts that no stream can have are harmless; a label is an index.
         n_classes = np.diff(self.plan[0])
         # A label is looked up among its head's classes; the others only count.
         for label in (state.label, state.candidate):
@@ -118,11 +120,15 @@ def advance(
             # The first of equals wins, and NaN never does: the same label whatever the compiler makes of it.
             current = state.label[slot, head]
             events[n, head] = False
+            # Counted down first: the frame after a change is one frame into its settling.
+            # Counted down first: the frame after a change is one frame into its settling.
             state.fresh[slot, head] = max(state.fresh[slot, head] - 1, 0)
             margin = rule[MARGIN] + rule[FADE_PER_FRAME] * state.fresh[slot, head]
+            # A first label needs no margin: there is nothing that it interrupts.
             if current == NOT_STARTED:
                 state.label[slot, head] = best
                 events[n, head] = True
+            # A candidate that leads by less than the margin counts as no candidate: both counts start again.
             elif best == current or probs[n, lo + best] < probs[n, lo + current] + margin:
                 state.lead[slot, head] = 0
                 state.absent[slot, head] = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rtseg.frames.frame import Frame, missing_frame
 from rtseg.inference.predictions import Quality
 
-# As plain numbers: an IntFlag takes a microsecond where a frame has forty.
+# As int: an IntFlag's `|` takes a microsecond where a frame has forty.
 WARMING_UP, GAP_FILLED, RESET = map(int, (Quality.WARMING_UP, Quality.GAP_FILLED, Quality.RESET))
 FlaggedFrame = tuple[Frame, int]
 """A frame to step, and its flags."""
@@ -39,7 +39,7 @@ class Counters:
 class GapRule:
     """What is known of one stream's numbering.
 
-    shape: (A, K) of its frames. warmup_frames: for so many frames after a start the context of training is not there.
+    shape: (A, K) of its frames. warmup_frames: how many frames after a start lack the context that training had.
     last: seq and t_source_ns of the newest frame, None before the first. since_reset: frames stepped since the start.
     """
 
@@ -71,10 +71,12 @@ class GapRule:
 
         Not yet flagged as warming up: a caller may restart the stream at the frame first (`restart`).
         """
-        last, self_only = self.last, [(frame, 0)]
+        last = self.last
         if last is None or frame.seq == last[0] + 1:
             self.last = (frame.seq, frame.t_source_ns)
-            return self_only
+            return [(frame, 0)]
+        # A late frame is not stepped: the network's state is beyond it, and its answer has been published as a filled
+        # frame's or given up by a restart.
         if frame.seq <= last[0]:
             self.count_old(frame.seq, last[0])
             return []
@@ -83,9 +85,10 @@ class GapRule:
         missing = frame.seq - last[0] - 1
         if missing > self._fill_frames:
             self.restart()
+            # Its answers start from nothing, as those of a stream's first frame do.
             return [(frame, RESET)]
         self.counters.filled += missing
-        return [*self._filled(*last, frame, missing), *self_only]
+        return [*self._filled(*last, frame, missing), (frame, 0)]
 
     def restart(self) -> None:
         """The stream starts again at the newest frame."""
@@ -98,13 +101,15 @@ class GapRule:
         return [(f, flags | WARMING_UP if i < cold else flags) for i, (f, flags) in enumerate(frames)]
 
     def count_steps(self, n: int) -> int:
-        """N frames are stepped; how many of them, the first ones, are still warming up."""
+        """Count n steps; how many of them, the first ones, are still warming up."""
+        # Counted, not measured in seconds: a filled frame is a step of the network like any other.
         cold = self._warmup_frames - self.since_reset
         self.since_reset += n
         return min(max(cold, 0), n)
 
     def count_old(self, seq: int, last_seq: int) -> None:
         """A frame came that is not newer than the last one."""
+        # Apart, since they have different causes: a source that repeats itself, and a network that reorders.
         self.counters.duplicates += seq == last_seq
         self.counters.late += seq < last_seq
 
@@ -112,6 +117,7 @@ class GapRule:
         """A frame without points for each missing one, at evenly spaced times."""
         filled = []
         for i in range(1, missing + 1):
+            # In whole numbers: nanoseconds since an epoch do not fit into a float exactly.
             t_ns = last_t_ns + (frame.t_source_ns - last_t_ns) * i // (missing + 1)
             blank = missing_frame(self._shape, seq=last_seq + i, t_source_ns=t_ns, stream=self._stream)
             filled.append((blank, GAP_FILLED))

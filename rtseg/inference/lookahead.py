@@ -21,6 +21,7 @@ class PendingFrames:
 
     def exchange_frame(self, stepped: Stepped) -> Stepped | None:
         """The frame that the answer of this step is about; None as long as the lookahead fills."""
+        # Once for every frame of a live batch, so there is nothing here but the exchange.
         frames = self.frames
         frames.append(stepped)
         return frames.popleft() if len(frames) > self.lookahead else None

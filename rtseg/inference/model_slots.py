@@ -81,6 +81,7 @@ class ModelSlots:
                 np.empty(n, np.int32),
                 np.empty((n, self.stages.n_features), np.float32),
             )
+            # Batches come in all sizes, and each size has buffers of its own: those of large ones would fill memory.
             if n <= MAX_CACHED_ROWS:
                 self._cached[n] = buffers
         return buffers
@@ -91,6 +92,7 @@ class ModelSlots:
 
     def reset_slot(self, slot: int) -> None:
         """The stream of a slot starts again."""
+        # One array for all calls: an engine takes slots as an array, also one of them.
         self._one_slot[0] = slot
         self.stages.reset_slot(slot)
         self.engine.reset(self._one_slot)

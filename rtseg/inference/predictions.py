@@ -25,9 +25,9 @@ class Quality(enum.IntFlag):
     WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was
     stepped as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS:
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
-    point was seen. IDENTITY_JUMP: kept for the tracker's identity checks. LATE: the daemon was slower than the
-    stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's threshold for it.
-    OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
+    point was seen. IDENTITY_JUMP: the tracker seems to have mixed up animals (`rtseg.features.identity`). LATE: the
+    daemon was slower than the stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's
+    threshold for it. OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
     """
 
     WARMING_UP = 1
@@ -162,15 +162,17 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     probs = predictions.probs.T.tolist()
     for h, head in enumerate(heads):
         names += [head.name, *(f"{head.name}.{c}" for c in head.classes)]
+        # Nine digits give every float32 back exactly.
         template += ",%s" + ",%.9g" * len(head.classes)
         columns.append([head.classes[label] for label in predictions.labels[:, h].tolist()])
         columns += [probs.pop(0) for _ in head.classes]
     names.append("unsure")
     columns.append([""] * len(predictions))
+    # Only frames of which a head is unsure: most have none, and joining names is slow.
     for t in np.flatnonzero(predictions.unsure.any(axis=1)).tolist():
         unsure = predictions.unsure[t].tolist()
         columns[-1][t] = ";".join(head.name for head, is_unsure in zip(heads, unsure, strict=True) if is_unsure)
-    # One template for a whole row: a number formatted by itself takes three times as long.
+    # One template for a whole row: formatting number by number takes three times as long.
     template += ",%s\n"
     _write(path, ",".join(names) + "\n" + "".join([template % row for row in zip(*columns, strict=True)]))
 
@@ -189,6 +191,7 @@ def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
 def _write(path: Path | str, text: str) -> None:
     """Through a temporary name, so that a half-written file is never taken for a whole one."""
     path = Path(path)
+    # In the same folder, for a rename does not cross file systems.
     aside = path.with_name(path.name + ".part")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)

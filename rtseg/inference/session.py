@@ -56,6 +56,7 @@ class SessionPool:
 
         Raises RtsegError when all slots are taken, RateError for a camera that cannot be resampled (`resampling`).
         """
+        # Before a slot is taken: a rate that is refused must not cost one.
         resampler = None if fps is None else Resampler(fps, self.bundle.fps, f"stream {stream!r}")
         if not self._free:
             raise RtsegError(
@@ -64,7 +65,7 @@ class SessionPool:
         slot = heapq.heappop(self._free)
         self.slots.open_slot(slot, arena)
         session = Session(self, slot, stream, resampler)
-        session.reset()
+        session.reset()  # the stream that had this slot before has left its state there
         return session
 
     def release_slot(self, slot: int) -> None:
@@ -99,7 +100,7 @@ class SessionPool:
             return
         n = len(rows)
         keypoints, confidence, slots, features = self.slots.row_buffers(n)
-        if n == 1:  # the general way costs a lone frame 5 µs
+        if n == 1:  # a lone frame would pay 5 µs for the general way
             _, session, frame, _ = rows[0]
             keypoints[0], confidence[0], slots[0] = frame.keypoints, frame.confidence, session.slot
         else:
@@ -118,7 +119,7 @@ class SessionPool:
                 if due is None:
                     continue
                 seq, t_source_ns, flags = due
-            # After the exchange: flags seen are the stepped frame's, doubts are those of the answer.
+            # After the exchange: what was seen is the stepped frame's, whether a head is unsure is the answer's.
             flags |= unsure_flags
             if flags & COUNTED:
                 session.count_flags(flags)
@@ -184,6 +185,7 @@ class Session:
 
         Must come before the first step: the frames that follow are warming up.
         """
+        # The counters are shared, not copied: they are the stream's, which goes on.
         self.gap_rule.last, self.gap_rule.counters = before.gap_rule.last, before.counters
         self._resample_with(copy(before.resampler))
 
@@ -200,6 +202,7 @@ class Session:
             )
         self.reset()
         if not self.takes_any_next:
+            # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
         parts = []
         for start in range(0, len(recording), chunk_frames):
@@ -253,6 +256,7 @@ class Session:
     def reset(self) -> None:
         """Start again: the next frame is a first one."""
         self.pool.slots.reset_slot(self.slot)
+        # Here always: `reset_slot` keeps the animals' places where a jump restarts the stream.
         self.pool.slots.stages.forget_identities(self.slot)
         self.gap_rule.reset()
         self.pending.frames.clear()
@@ -303,6 +307,7 @@ class Session:
             )
         if len(found.pending) > self.pending.lookahead:
             raise SnapshotError(f"the snapshot is damaged: {len(found.pending)} of its frames wait for their answers")
+        # Into a copy, so that the session stays as it was where something below is refused.
         resampler = copy(self.resampler)
         if resampler is not None:
             resampler.restore(found.resampler, self.stream, pool.bundle.skeleton.shape)
@@ -321,6 +326,7 @@ class Session:
         self.counters.frames += 1
         if self.resampler is None:
             return self._frames_to_step(frame)
+        # The gap rule sees the model's frame numbers, so camera frames that are not new are counted here.
         last_seq = self.resampler.last_seq
         if last_seq is not None and frame.seq <= last_seq:
             self.gap_rule.count_old(frame.seq, last_seq)
@@ -347,6 +353,7 @@ class Session:
         stages, afresh = self.pool.slots.stages, bool(frames[-1][1] & RESET)
         if not stages.sees_identity_jump(frame.keypoints, frame.confidence, self.slot, afresh=afresh):
             return rule.flag_warm_up(frames)
+        # Filled frames before the jump still belong to the stream as it was.
         before = rule.flag_warm_up(frames[:-1])
         rule.restart()
         return [*before, *rule.flag_warm_up([(frame, RESET | IDENTITY_JUMP)])]
@@ -359,4 +366,5 @@ class Session:
 
     def _resample_with(self, resampler: Resampler | None) -> None:
         self.resampler = resampler
+        # Worked out once: it is looked at for every frame.
         self.takes_any_next = resampler is None and not self._restarts_on_jump

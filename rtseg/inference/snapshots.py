@@ -1,4 +1,4 @@
-"""A session's snapshot as bytes, and back: read as carefully as a stranger's message, for it comes from a file.
+"""A session's snapshot as bytes, and back: read as carefully as a message from outside, for it comes from a file.
 
 The bytes are a msgpack map of plain values without a checksum. What is checked is that they can be a session's, so that
 no kernel looks up what is not there and no loop runs without end.
@@ -35,6 +35,7 @@ class SessionSnapshot(NamedTuple):
 def pack_snapshot(session: SessionSnapshot, slot: dict[str, Any]) -> bytes:
     """Both in one map. slot: `ModelSlots.snapshot`. The order of the keys is that of all recordings."""
     plain = session._asdict()
+    # `replay --verify` compares snapshots byte by byte, so their order may not change.
     named = {"model": plain.pop("model"), "engine": plain.pop("engine"), **slot, **plain}
     packed: bytes = msgpack.packb(named | {"counters": asdict(session.counters)})
     return packed
@@ -44,6 +45,7 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     """What `pack_snapshot` was given; of the slot's part nothing is checked yet. Raises SnapshotError."""
     try:
         plain = msgpack.unpackb(data, strict_map_key=True)
+    # No limits on sizes: msgpack allows no container larger than the data that it is given.
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise SnapshotError(f"the snapshot is damaged: {type(error).__name__} {error}"[:200]) from None
     if not isinstance(plain, dict):
@@ -55,6 +57,7 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     if not isinstance(pending, list) or not isinstance(counters, dict):
         raise SnapshotError("the snapshot is damaged: it has no frames or no counters")
     _check(all(_are_counts(p, 3) and p[2] <= _MAX_FLAGS for p in pending), "frames")
+    # Fewer counters are allowed: a recording may be older than one of them.
     names = {field.name for field in fields(Counters)}
     _check(names.issuperset(counters) and all(map(_is_count, counters.values())), "counters")
     session = SessionSnapshot(
@@ -75,6 +78,7 @@ def _check(valid: bool, what: str) -> None:
 
 
 def _is_count(value: object) -> bool:
+    # Not isinstance: True is an int.
     return type(value) is int and 0 <= value <= MAX_SEQ
 
 

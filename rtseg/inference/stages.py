@@ -1,7 +1,7 @@
 """What is computed about frames before and after the network, for all slots of one model: one compiled call each.
 
 Before: flags of what the tracker missed, mixed-up animals, features, features unlike training's. After: decoding and
-abstention. Every rule stands in its own module and is called from here. One call for all of them, because a call from
+abstention. Every rule has its own module and is called from here. One call for all of them, because a call from
 Python costs a microsecond or two where a lone frame has forty in all.
 """
 
@@ -34,7 +34,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 Arena = tuple[float, float, float, float]
-# As plain numbers: compiled code knows no IntFlag.
+# As int: compiled code knows no IntFlag.
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
 IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
@@ -117,6 +117,7 @@ class Stages:
         self._decoding = self._decoder.init_state(slots)
         self._ranges = None if bundle.ranges is None else RangeCheck(bundle.ranges, self._extractor.features)
         self._drift = None if self._ranges is None else self._ranges.init_state(slots)
+        # Arrays of nothing where there are no ranges, so that the table has the same rows for every bundle.
         low, high, range_rule = drift.NO_PLAN if self._ranges is None else self._ranges.plan
         switches = FrameSwitches(bundle.gaps.low_confidence, watch, swap, self._ranges is not None)
         self._frame_table = ArrayTable(
@@ -162,6 +163,8 @@ class Stages:
         """Whether animals seem to have been mixed up in one frame (A, K, 2). afresh: nothing before it counts."""
         if afresh:
             self.forget_identities(slot)
+        # A call of its own, with a state that this changes: where a jump restarts the stream, it must be known before
+        # the frame is stepped, and `preprocess` does not watch.
         quality, slots = np.zeros(1, np.int32), np.array([slot], np.int32)
         state, swap = self._identities, self._swap
         identity.advance(
@@ -171,6 +174,7 @@ class Stages:
 
     def open_slot(self, slot: int, arena: Arena) -> None:
         """A slot gets another stream, whose box is the arena (px)."""
+        # Not by `reset_slot`: the box belongs to the stream, and stays when it restarts.
         self._features.memory.arena[slot] = arena
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)

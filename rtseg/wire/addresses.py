@@ -1,4 +1,4 @@
-"""Where the daemon may listen: ipc files and the loopback interface; beyond it only where a key is asked for.
+"""Where the daemon may listen: ipc files and the loopback interface; beyond it only with keys.
 
 Binds a socket or says in one line why that cannot be.
 """
@@ -21,7 +21,7 @@ _EXPECTED = "expected ipc:///PATH, tcp://127.0.0.1:PORT or tcp://127.0.0.1:* for
 def bind(socket: zmq.Socket[bytes], address: str, *, keyed: bool = False) -> str:
     """Bind `socket` and return the address that clients connect to.
 
-    keyed: it takes connections with a key only (`zap.Authenticator.secure`). Raises ServeError for an address beyond
+    keyed: it accepts only connections with a key (`zap.Authenticator.secure`). Raises ServeError for an address beyond
     loopback without keys, one in use, or none at all.
     """
     path = ipc_path(address)
@@ -57,7 +57,7 @@ def ipc_path(address: str) -> Path | None:
 
 
 def seen_from(address: str, peer: str) -> str:
-    """An address that a daemon told, as whoever reached it at `peer` can use it.
+    """An address that a daemon has sent, as a client that reached it at `peer` can use it.
 
     A daemon that listens on every interface calls itself 0.0.0.0; the client knows by which name it got there.
     """

@@ -1,7 +1,7 @@
 """What waits at the daemon's socket, taken in one compiled call: frames come parsed, everything else as it came.
 
 A message's cost in Python is what limits how many cameras a core can serve; of a frame, receiving, reading and checking
-need none. Every rule stands elsewhere (`frame_parser`, `frames.frame`) and is called from here.
+need none. Its rules are those of `frame_parser` and `frames.frame`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ Sender = tuple[bytes, int]
 """Public half of a connection's key (Z85), empty where it has none, and its file descriptor."""
 ReceivedMessage = tuple[bytes, bytes, int, ParsedFrame | None, int, Sender | None]
 """Routing id, bytes, when it came (the monotonic clock), the frame where it is one that `frame_parser` knows, how many
-parts it had, and its sender where every message's is wanted. A plain tuple: a named one takes three times as long."""
+parts it had, and its sender where every message's is wanted. A plain tuple: making a named one takes a call."""
 HEADERS_ONLY = 0, 0
 """In place of (A, K): names and numbers of all frames are read, and no points."""
 _PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _IS_FRAME = range(7)
 _NAME, _NAME_END, _SEQ, _SOURCE_NS, _KEY, _KEY_END, _FD, _USED = range(7, 15)
-"""Of a message: where its two parts stand among the bytes, a parsed frame's name and numbers, and its sender."""
+"""Of a message: where its two parts lie among the bytes, a parsed frame's name and numbers, and its sender."""
 _WORDS = _USED + N_FIELDS
-"""Behind them what `frame_parser.parse_frame_fields` writes."""
+"""After them comes what `frame_parser.parse_frame_fields` writes."""
 _USER_ID = b"User-Id\0"
 """What libzmq calls the public half of a sender's key among a message's properties."""
 _KEY_CHARACTERS = 40
@@ -110,6 +110,7 @@ class BatchReceiver:
         # Fresh each time, for frames refer to them.
         keypoints, confidence = np.empty(self._points_shape, np.float32), np.empty(self._points_shape[:-1], np.float32)
         n, used = _receive(self._handle, self._array_rows, self._largest, self._user_id, keypoints, confidence)
+        # One copy of all bytes and one list of all numbers; slices of them are cheaper than numpy's items.
         data, words = self._data[:used].tobytes(), self._words[: n * _WORDS].tolist()
         messages: list[ReceivedMessage] = []
         for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
@@ -124,6 +125,7 @@ class BatchReceiver:
 def parse_messages(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[ReceivedMessage]:
     """The same of messages that came some other way: routing id, when it came, bytes."""
     n = len(clients)
+    # One call for all messages: what a call costs is more than what a message does.
     data = b"".join([each for _, _, each in clients])
     ends = np.cumsum([len(each) for _, _, each in clients])
     keypoints, confidence = np.empty((n, *shape, 2), np.float32), np.empty((n, *shape), np.float32)
@@ -151,6 +153,7 @@ def _parse_one(data: Bytes, row: I64, keypoints: Float32, confidence: Float32) -
     """One message from row's start to stop, where it is a frame that leaves no doubt."""
     fields = row[_USED:]
     row[_IS_FRAME] = frame_parser.parse_frame_fields(data, row[_START], row[_STOP], fields)
+    # Without points for a front, which only passes frames on.
     if row[_IS_FRAME] and confidence.size:
         row[_IS_FRAME] = frame_parser.copy_points(data, fields, keypoints, confidence)
     row[_NAME], row[_NAME_END] = fields[STREAM], fields[STREAM] + fields[STREAM_BYTES]
@@ -220,6 +223,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
         data, rows = array_tables.uint8s(arrays, _ARRAYS.data), array_tables.int64s_2d(arrays, _ARRAYS.rows)
         time, time_at = array_tables.int64s(arrays, _ARRAYS.time), arrays[_ARRAYS.time, 0]
         n, used = 0, 0
+        # Nothing may be received that might find no room: ZeroMQ does not take a message back.
         while n < len(rows) and used + largest <= len(data):
             row = rows[n]
             parts, used = _receive_parts(socket, functions, message, data, used, user_id, row)

@@ -1,7 +1,7 @@
-"""Keys: who may come from beyond loopback, and what for. Files in a folder, nothing else; knows no sockets.
+"""Keys: who may connect from beyond loopback, and what for. Files in a folder; no sockets here.
 
-A key is a CURVE25519 pair (ZeroMQ's CURVE). The daemon's folder holds its own pair and the public half of everybody it
-lets in; the secret half leaves with the key file and is kept nowhere else. docs/security.md says what that is worth.
+A key is a CURVE25519 pair (ZeroMQ's CURVE). The daemon's folder holds its own pair and the public half of every client
+that is let in; the secret half is in the client's key file alone. docs/security.md says against what that protects.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class KeyStore:
         if not path.exists():
             _make_folder(self.folder)
             public, secret = _pair()
-            with contextlib.suppress(FileExistsError):  # somebody was faster: theirs is read below
+            with contextlib.suppress(FileExistsError):  # another process was faster: its pair is read below
                 _write(path, {"public": public, "secret": secret})
         plain = _read(path, ("public", "secret"), secret=True)
         return plain["public"], plain["secret"]
@@ -114,6 +114,7 @@ class KeyStore:
             raise KeyFileError(f"no key {name!r} in {self.folder}; there are: {names or 'none'}")
         grant = _grant(path)
         _make_folder(self.folder / REVOKED)
+        # With the time, so that a name can be given and revoked again; the file stays as a record.
         path.rename(self.folder / REVOKED / f"{name}-{time.time_ns()}.toml")
         return grant
 
@@ -152,7 +153,7 @@ def read_client_key(path: Path | str) -> ClientKey:
 
 
 def default_folder() -> Path:
-    """Where keys are kept unless somebody says otherwise."""
+    """The folder of keys where none is named."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "rtseg" / "keys"
 
 
@@ -171,6 +172,7 @@ def _grant(path: Path) -> Grant:
 
 def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[str, Any]:
     try:
+        # Refused, not mended: it may have been read already.
         if secret and path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} holds a secret that others can read: chmod 600 {path}")
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -190,7 +192,7 @@ def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[
 
 
 def _write(path: Path, plain: dict[str, Any]) -> None:
-    """A new file that nobody else can read; it appears whole or not at all. Raises FileExistsError."""
+    """A new file that only its owner can read; it appears whole or not at all. Raises FileExistsError."""
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

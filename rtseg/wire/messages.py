@@ -106,6 +106,7 @@ class Hello:
             x0, y0, x1, y1 = self.arena
             if not (all(map(math.isfinite, self.arena)) and x0 < x1 and y0 < y1):
                 raise MessageError(f"field 'arena': expected x0 < x1 and y0 < y1 in px, got {list(self.arena)}")
+        # A name that renames nothing is a typing mistake, which would leave a point without its counterpart.
         strangers = set(self.names) - {*self.skeleton.animals, *self.skeleton.keypoints}
         if strangers:
             raise MessageError(f"field 'names': not in the skeleton: {', '.join(sorted(strangers))}")
@@ -184,7 +185,7 @@ _FRAME_FIELDS = frozenset(("v", "stream", "seq", "t_source_ns", "kp", "conf"))
 
 
 def parse_frame(message: dict[str, Any]) -> FrameMessage:
-    """The frame in an unpacked map; its sizes are the stream's affair. Raises MessageError naming the field."""
+    """The frame in an unpacked map; its sizes are checked by the stream. Raises MessageError naming the field."""
     if not _FRAME_FIELDS.issuperset(message):
         _check_fields(message, (), tuple(_FRAME_FIELDS))
     get = message.get
@@ -381,7 +382,7 @@ def _numbers(value: Any, count: int, where: str) -> list[float]:
 
 
 def _shown(value: Any) -> str:
-    """A value as an error shows it: short, whatever a stranger sent."""
+    """A value as an error shows it: short, whatever was sent."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     nested = any(isinstance(item, list | dict) for item in inside)  # perhaps as deep as no repr can go
     if nested or (isinstance(value, str | bytes | list | dict) and len(value) > 40):

@@ -59,6 +59,7 @@ class PredictionPacker:
         fixed += [self._add_piece(_packed(key) + _map_head(len(heads))) for key in ("probs", "label")]
         fixed += [self._add_piece(_packed(key)) for key in ("event", "unsure")]
         fixed += [self._add_piece(_packed("quality") + _UINT16), self._add_piece(_packed("model") + _packed(model))]
+        # One row for every head of as many labels: a kernel finds a label by multiplying.
         n_classes = max(len(classes) for _, classes, _ in heads)
         rows, labels = [], np.zeros((len(heads), n_classes, 2), np.int64)
         for head, (name, classes, places) in enumerate(heads):
@@ -84,7 +85,7 @@ class PredictionPacker:
         return b"".join((_map_head(12), _packed("v"), _packed(VERSION), _packed("stream"), _packed(stream)))
 
     def _add_piece(self, piece: bytes) -> tuple[int, int]:
-        """Where it stands among the pieces, and its length."""
+        """Where it lies among the pieces, and its length."""
         at = len(self._data)
         self._data += piece
         return at, len(piece)
@@ -138,6 +139,7 @@ def pack_prediction(
 @njit(cache=False)
 def _put_probabilities(out: Bytes, at: int, data: Bytes, heads: NDArray[np.int64], probs: NDArray[np.float32]) -> int:
     """Every head's name and float32 values, little-endian on every machine."""
+    # As bits: shifting them gives the same bytes whatever the machine's order is.
     bits = probs.view(np.uint32)
     for head in range(len(heads)):
         at = _copy(out, at, data, heads[head, _NAME_AND_SIZE], heads[head, _NAME_AND_SIZE_BYTES])

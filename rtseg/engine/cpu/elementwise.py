@@ -23,12 +23,14 @@ F32 = NDArray[np.float32]
 @njit(cache=False, error_model="numpy")
 def softmax(s: F32, logits: Any, n: Any, to: Any, room: Any) -> None:
     """s[logits:] (n,) to probabilities in s[to:], and zeros up to s[to + room]."""
+    # Less the largest, so that no exponential overflows.
     top = s[logits]
     for i in range(n):
         top = max(top, s[logits + i])
     for i in range(np.uintp(0), padded(n), N):
         value = lanes.subtract(load(s, logits + i), lanes.spread(top))
         store(s, to + i, lanes.exponential(value))
+    # One by one: few classes, and an order that no vector width changes.
     total = np.float32(0.0)
     for i in range(n):
         total += s[to + i]
@@ -50,8 +52,8 @@ def scale_features(
 ) -> None:
     """Raw features[row] (F,) to scaled and clipped ones in s[z:], in every view (V, F), each view padded.
 
-    columns: for each view but the first the column that stands at every place, and last the places, as they lie in
-    s[z:], where a value's sign turns.
+    columns: for each view but the first the column whose value each place gets, and last the places within s[z:] where
+    a value's sign turns.
     """
     n = np.uintp(features.shape[1])
     wide, first = padded(n), row * n
@@ -64,7 +66,9 @@ def scale_features(
         value = lanes.known(load(features, first + f), load(vectors, f))
         value = lanes.multiply(lanes.subtract(value, load(vectors, shift + f)), load(vectors, scale + f))
         store(s, z + f, lanes.smaller(lanes.larger(value, low), high))
+    # The rest one by one: a load of whole LANES would read the next row's features.
     for f in range(whole, n):
+        # The same arithmetic in the same order as above: whole LANES and the rest round alike.
         one = features[row, f]
         if math.isnan(one):
             one = vectors[f]
@@ -91,7 +95,7 @@ def enter_cell(s: F32, codes: Any, view_stride: Any, views: Any, width: Any, to:
             store(s, to + e, lanes.larger(load(s, codes + e), zero))
         return
     share = lanes.spread(np.float32(1.0 / views))
-    # Ends of the loops write past their part: first the mean, then what comes behind it.
+    # Ends of the loops write past their part: hence first the mean, then what lies after it.
     for e in range(np.uintp(0), width, N):
         mean = lanes.multiply(lanes.larger(load(s, codes + e), zero), share)
         for v in range(np.uintp(1), views):
@@ -102,6 +106,7 @@ def enter_cell(s: F32, codes: Any, view_stride: Any, views: Any, width: Any, to:
         top = lanes.larger(load(s, codes + e), zero)
         for v in range(np.uintp(1), views):
             top = lanes.larger(load(s, codes + v * view_stride + e), top)
+        # Less the mean: beside it the maximum itself would say little new.
         store(s, to + width + e, lanes.subtract(top, load(s, to + e)))
 
 
@@ -118,5 +123,6 @@ def update_state(s: F32, gates_in: Any, gates_back: Any, opened: Any, state: Any
         new = lanes.tanh(
             lanes.muladd(load(s, opened + i), load(s, gates_back + both + i), load(s, gates_in + both + i))
         )
+        # Written so that one multiply-add gives the mixture of the old state and the new one.
         before = load(s, state + i)
         store(s, state + i, lanes.muladd(load(s, opened + n + i), lanes.subtract(before, new), new))

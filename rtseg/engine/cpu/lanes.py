@@ -64,7 +64,7 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector:
 def load(_: Any, array: Any, at: Any) -> Any:
     """array[at : at + LANES] of a contiguous array, as if it were flat.
 
-    float32, or the bits of float16 kept as uint16, widened exactly.
+    float32, or the bits of float16 stored as uint16, widened exactly.
     """
     if array.layout != "C":
         return None
@@ -73,6 +73,7 @@ def load(_: Any, array: Any, at: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at = arguments
         pointer = _pointer(context, builder, signature.args[0], array, at, _HALVES if half else _VECTOR)
+        # The alignment of one value: rows need not begin at a cache line, and a load that expects it would crash.
         value = builder.load(pointer, align=2 if half else 4)
         return builder.fpext(value, _VECTOR) if half else value
 
@@ -183,7 +184,8 @@ def power_of_two(_: Any, n: Any) -> Any:
 
 f32 = np.float32
 LOWEST, HIGHEST = f32(-87.0), f32(88.0)
-"""Where the exponential stops to fall and to rise: float32 holds little more."""
+"""The exponential's argument is limited to these: beyond them float32 soon has no values."""
+# ln 2 in two parts, the first with few bits, so that n times it is exact; and Cephes' coefficients of expf.
 _LOG2E, _LN2_HIGH, _LN2_LOW = f32(1.44269504), f32(0.693359375), f32(-2.12194440e-4)
 _P0, _P1, _P2 = f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3)
 _P3, _P4, _P5 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)

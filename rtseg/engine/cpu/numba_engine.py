@@ -36,6 +36,7 @@ class NumbaEngine(Engine):
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
         super().__init__(spec, capacity)
+        # The kernel scales the features once and takes all other views from them.
         if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
             raise EngineError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
@@ -53,9 +54,11 @@ class NumbaEngine(Engine):
             max_classes=max(len(h.classes) for h in spec.heads),
         )
         regions = np.array(_regions(spec, sizes.max_classes), np.uintp)
+        # In the order in which the kernel goes through them: trunk, heads, cells.
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
         self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
+        # Every slot begins at a cache line, so that streams share none.
         self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
         self._frames = np.zeros(capacity, np.int64)
         cells = [(cell.encoder, cell.hidden, cell.period) for cell in spec.cells]
@@ -137,6 +140,7 @@ def _regions(spec: NetworkSpec, classes: int) -> step_tables.Regions:
 
 def _columns(spec: NetworkSpec) -> NDArray[np.uintp]:
     """How the other views come from the features as they are; see `elementwise.scale_features`."""
+    # The first view is the features themselves and needs no columns.
     others, wide = spec.views[1:], _padded(spec.n_features)
     columns = [abs(column) - 1 for view in others for column in view]
     turned = [
@@ -155,9 +159,10 @@ def packed_weights(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, 
     for part in ("scale", "shift"):
         vectors.append(np.concatenate([weights[f"head.{h.name}.calibration.{part}"] for h in spec.heads]))
     flat = np.concatenate(matrices).astype(np.float32)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # too large for float16 becomes infinite, which is not equal below
         halves = flat.astype(np.float16)
     if np.array_equal(halves.astype(np.float32), flat):
+        # As bits: numba has no float16, and `lanes.load` widens them itself.
         flat = halves.view(np.uint16)
     return _laid(np.concatenate([_widened(v) for v in vectors]).astype(np.float32)), _laid(flat)
 
@@ -182,9 +187,11 @@ def _products(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[tuple[F32, F3
         yield first_bias[None], first_weight[None]
         return
     n_classes = [len(h.classes) for h in spec.heads]
+    # All heads as groups of one product need the same sizes: smaller heads are filled up with zeros.
     most = max(n_classes)
     enter = [w[f"{h}.enter.weight"] for h in heads]  # each (n + D, G): probabilities, then the trunk
     biases = [first_bias, *(_widened(w[f"{h}.enter.bias"]) for h in heads)]
+    # What enters a head from the trunk is computed with the heads' first logits, in one product.
     weights = [first_weight, *(_widened(e[n:]) for e, n in zip(enter, n_classes, strict=True))]
     yield np.concatenate(biases)[None], np.concatenate(weights, axis=1)[None]
     from_first = np.stack([np.pad(e[:n], ((0, most - n), (0, 0))) for e, n in zip(enter, n_classes, strict=True)])
@@ -209,6 +216,7 @@ def _residual(parts: list[F32]) -> Iterator[tuple[F32, F32]]:
 
 def _panels(weight: F32) -> F32:
     """(inputs, outputs) to panels (inputs, LANES), one after the other and flat."""
+    # So that a load gets LANES outputs of one input, and the next load those of the next input.
     wide = _widened(weight)
     return np.ravel(wide.reshape(len(weight), -1, LANES).transpose(1, 0, 2))
 

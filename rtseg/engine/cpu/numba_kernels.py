@@ -75,6 +75,7 @@ def _taps(
         back += one if tap == 0 else dilation  # the oldest lies one past the newest
         if back >= depth:
             back -= depth
+        # One tap only, the newest value: there is no older one to begin with.
         if kernel == one:
             back = frame % depth
         start = at + back * row
@@ -129,6 +130,7 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
     for layer in range(sizes.n_head_layers):
         dilation = np.uintp(step.dilations[sizes.n_layers + layer])
         ring += ((sizes.kernel - ONE) * dilation + ONE) * sizes.n_heads * sizes.head_channels
+    # Trunk and cells lie side by side in one hidden vector, from which all heads are computed.
     hidden = sizes.channels
     if sizes.n_cells > 0:
         at, hidden = _cells(weights, at, step, slots, (n_features, ring))
@@ -215,6 +217,8 @@ def _recur(weights: Weights, at: Cursor, step: Step, slots: I32, cell: Any) -> C
             earlier = 0
             for row in range(begin, end):
                 earlier += slots[row] == slots[end]
+            # A cell with p states takes p frames of a slot at once: the next one needs the state that the first of them
+            # leaves.
             if earlier >= period:
                 break
             end += 1
@@ -283,6 +287,7 @@ def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
     """Calibrated probabilities of all heads of all rows: logits, with what refinement adds, scaled and shifted."""
     s, offsets, is_refined = step.scratch, step.offsets, step.sizes.head_channels > NOTHING
     n_outputs, classes = np.uintp(out.shape[1]), padded(step.sizes.max_classes)
+    # Calibration: one scale and one shift for each output, the last of the weights.
     shift = at + padded(n_outputs)
     for n in range(len(out)):
         row = np.uintp(n)

@@ -47,9 +47,10 @@ def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     rows, groups, n_in, n_out = shape
     bias, panel = at
     wide = padded(n_out)
-    # Narrow groups are as good as the panels of one product, each with its own inputs.
+    # Narrow groups, of one panel each, are treated as the panels of one product, each with inputs of its own.
     narrow = wide == N
     repeats, panels = (np.uintp(1), groups) if narrow else (groups, wide // N)
+    # Panels of one product share their inputs; those of narrow groups do not.
     x_step = x[2] if narrow else np.uintp(0)
     for group in range(repeats):
         here = bias + group * wide, panel + group * wide * n_in
@@ -70,7 +71,7 @@ def _panels(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     while p < panels:
         if rows < four and p + one < panels:  # few sums a panel: several panels keep the adders busy
             if rows == one and panels >= four and x_step == np.uintp(0):
-                p = min(p, panels - four)
+                p = min(p, panels - four)  # the last block begins earlier; what is computed twice has the same bits
                 here = bias + p * N, panel + p * N * n_in
                 _one_by_four(weights, here, s, x0, y0 + p * N, n_in)
                 p += four
@@ -176,6 +177,7 @@ def _two_by_two(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y
     a00 = a10 = load(vectors, at[0])
     a01 = a11 = load(vectors, at[0] + N)
     for i in range(n_in):
+        # Two loads serve four multiply-adds.
         w, v = load(matrices, near + i * N), load(matrices, far + i * N)
         a00 = muladd(w, spread(s[x00 + i]), a00)
         a10 = muladd(w, spread(s[x10 + i]), a10)
@@ -199,6 +201,7 @@ def _one_by_four(weights: Weights, at: Cursor, s: F32, x: Any, to: Any, n_in: An
     a2 = load(vectors, bias + N + N)
     a3 = load(vectors, bias + N + N + N)
     for i in range(n_in):
+        # One input serves four panels; with one row there is nothing else to share.
         value = spread(s[x + i])
         a0 = muladd(load(matrices, panel), value, a0)
         a1 = muladd(load(matrices, panel + size), value, a1)

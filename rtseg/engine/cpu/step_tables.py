@@ -117,6 +117,7 @@ def open_step(rows: TableRows) -> Step:
             channels=np.uintp(sizes[SIZE.channels]),
             head_channels=np.uintp(sizes[SIZE.head_channels]),
             kernel=np.uintp(sizes[SIZE.kernel]),
+            # Signed, as these only count loops.
             n_layers=sizes[SIZE.n_layers],
             n_head_layers=sizes[SIZE.n_head_layers],
             n_heads=np.uintp(sizes[SIZE.n_heads]),

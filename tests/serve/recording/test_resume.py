@@ -146,13 +146,19 @@ def test_frames_that_were_not_answered_are_answered_after_the_restart(
 
 @pytest.mark.parametrize(
     "why",
-    ["another arena", "it says so", "it was away for too long", "another model", "it had ended", "records are missing"],
+    [
+        *("another arena", "it says so", "it was away for too long", "another model", "it had ended"),
+        *("records are missing", "its snapshot is damaged"),
+    ],
 )
 def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[bytes], why: str) -> None:
     before = Recorded(tiny_bundle, tmp_path)
     stream, _, _ = before.open()
     for t in range(20):
         before.take(stream, frames[t])
+    if why == "its snapshot is damaged":
+        whole = stream.session.snapshot()
+        stream.session.snapshot = lambda: whole[: len(whole) // 2]  # type: ignore[method-assign]
     before.recording.record_snapshot(stream, time.monotonic_ns())
     bundle, hello, settings = tiny_bundle, {}, {}
     if why == "another arena":
@@ -166,7 +172,7 @@ def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[
         save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), bundle)
     elif why == "it had ended":
         before.recording.record_event(msgpack.packb({"v": 1, "type": "closed", "stream": "cage1"}), time.monotonic_ns())
-    else:
+    elif why == "records are missing":
         before.recording.record_event(msgpack.packb({"v": 1, "type": "lost", "records": 1}), time.monotonic_ns())
     before.recording.close()
     after = Recorded(bundle, tmp_path, **settings)

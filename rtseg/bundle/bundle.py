@@ -26,6 +26,7 @@ from rtseg.features.ranges import FeatureRanges
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head
+from rtseg.system.files import write_atomically
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -153,8 +154,8 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
     }
     json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
     text, digest = seal(manifest)
-    _write(folder / WEIGHTS, packed)
-    _write(folder / MANIFEST, text)
+    write_atomically(folder / WEIGHTS, packed)
+    write_atomically(folder / MANIFEST, text)
     for name in (STEP, PRECISIONS):
         (folder / name).unlink(missing_ok=True)
     return digest
@@ -171,8 +172,8 @@ def add_derived(folder: Path, name: str, data: bytes) -> None:
     derived: dict[str, str] = json.loads(text).get("derived", {})
     derived[name] = hashlib.sha256(data).hexdigest()
     line = b',\n "derived": ' + json.dumps(derived, sort_keys=True).encode()
-    _write(folder / name, data)
-    _write(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
+    write_atomically(folder / name, data)
+    write_atomically(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
 
 
 def derived_file(bundle: Bundle, name: str) -> bytes | None:
@@ -187,13 +188,6 @@ def derived_file(bundle: Bundle, name: str) -> bytes | None:
         return _checked(stored.folder / name, stored.files[name])
     except BundleError as error:
         raise BundleError(f"{stored.folder}: {error}; {REMAKE}") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """By a rename, so that nobody ever reads half of it."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_bytes(data)
-    aside.replace(path)
 
 
 _DERIVED = re.compile(rb',\n "derived": \{[^\n]*\}(?=\n\}\n\Z)')

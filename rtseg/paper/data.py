@@ -24,6 +24,7 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Calms21Source, Item
 from rtseg.simulate.files import DATASET_FILE
+from rtseg.system.files import write_json_atomically
 from rtseg.training.crops import Example, example_of
 
 N_TASKS = 3
@@ -180,7 +181,7 @@ def save_data(data: PaperData, folder: Path) -> None:
         "skeleton": data.skeleton.to_dict(),
         "heads": heads,
     }
-    about.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_json_atomically(about, plain)
 
 
 def load_data(folder: Path) -> PaperData:

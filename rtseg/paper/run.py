@@ -20,12 +20,12 @@ from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData, open_data, save_data
 from rtseg.paper.plan import Options, Training, plan, sections
 from rtseg.paper.report import METHOD, claims_of, lines_of, training_summary
-from rtseg.paper.run_one import write_aside
 from rtseg.paper.runs import Event, Run, find_runs, train_all
 from rtseg.paper.systems import QUICK_SETTINGS
 from rtseg.paper.tables import markdown
 from rtseg.paper.timing import time_systems
 from rtseg.system import machine
+from rtseg.system.files import write_atomically, write_json_atomically
 
 SCHEMA = 1
 PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
@@ -114,8 +114,8 @@ def compare(
             "trainings": {t.key: training_summary(t) for t in trainings},
         }
     )
-    write_aside(out / REPORT_JSON, lambda p: p.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8"))
-    write_aside(out / REPORT_MD, lambda p: p.write_text(markdown(report), encoding="utf-8"))
+    write_json_atomically(out / REPORT_JSON, report)
+    write_atomically(out / REPORT_MD, markdown(report))
     return report
 
 
@@ -142,6 +142,5 @@ def _timing(
             timing: dict[str, dict[str, float]] = known["timing"]
             return timing
     measured = time_systems(trainings, data, settings, say)
-    text = json.dumps({"fingerprint": key, "timing": measured}, indent=1) + "\n"
-    write_aside(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_json_atomically(path, {"fingerprint": key, "timing": measured})
     return measured

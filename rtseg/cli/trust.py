@@ -125,13 +125,13 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
 ) -> None:
     """Say how far one bundle is ahead of another on the same recordings, and whether chance would do as well."""
-    from rtseg.evaluation.evaluate import compare as run
+    from rtseg.evaluation.evaluate import compare_bundles
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
     from rtseg.terminal.tables import print_comparison
 
     pair = load(ours, engine), load(theirs, engine)
-    report = run(*pair, load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
+    report = compare_bundles(*pair, load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from rtseg.bundle.provenance import check_unseen, poses_hash
 from rtseg.config import check_abstain
 from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import BundleError, SettingError
-from rtseg.evaluation.evaluate import collect, evaluate, kept_scores, without_nan
+from rtseg.evaluation.evaluate import evaluate, kept_scores, predict_split, without_nan
 from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling
 from rtseg.evaluation.metrics import Video, answered, macro_f1, mean_average_precision
 from rtseg.evaluation.reliability import Bins, calibration_scores, class_bins, top_label_bins
@@ -164,8 +164,8 @@ def read_logits(
     Probabilities tell logits but for what all classes of a frame share. A second run, in which all but the first
     class's logit are 0, tells that one, and with it the others. check: asked before a recording is run, may refuse it.
     """
-    soft = collect(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
-    alone = collect(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
+    soft = predict_split(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
+    alone = predict_split(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
     logits: dict[Head, list[Logits]] = {}
     for head in soft.heads:
         pairs = zip(answered(soft.videos[head.name]), answered(alone.videos[head.name]), strict=True)

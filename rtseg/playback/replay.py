@@ -42,7 +42,7 @@ class Replayed:
     counters: dict[str, int]
 
 
-def collect(
+def predictions_from_messages(
     heads: Mapping[str, tuple[str, ...]], answers: Iterable[PredictionMessage]
 ) -> tuple[Predictions, NDArray[np.bool_]]:
     """Answers off the wire as one table in order of their sequence numbers, and where bouts began (T, H)."""
@@ -133,7 +133,7 @@ def replay(
             pass
     if len(answers) < len(recording):
         raise ServeError(f"stream {name!r}: {len(answers)} answers to {len(recording)} frames, counters {counters}")
-    predictions, begins = collect(publisher.served.heads, answers)
+    predictions, begins = predictions_from_messages(publisher.served.heads, answers)
     if speed is None:
         # Frames that come faster than a camera's are answered later than its interval; nothing was slow.
         predictions.quality[:] &= ~Quality.LATE

@@ -16,10 +16,10 @@ from rtseg.config import PrecisionSettings
 from rtseg.engine.onnx import precisions
 from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.errors import BundleError, RtsegError, SettingError
-from rtseg.evaluation.evaluate import Answers, collect, without_nan
+from rtseg.evaluation.evaluate import SplitPredictions, predict_split, without_nan
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.inference.classifier import Classifier
-from rtseg.precision.measured import compare
+from rtseg.precision.measured import compare_precisions
 from rtseg.precision.page import write
 from rtseg.precision.ranges import F32, int8_scales
 from rtseg.recordings.dataset import Dataset
@@ -62,14 +62,14 @@ def judge(
         check_unseen(bundle, item)
         scored[item.recording.name] = _hash(bundle, item.recording)
 
-    plain = collect(Classifier(bundle, "numba", 1), dataset, split, _told(progress, "fp32"), check)
+    plain = predict_split(Classifier(bundle, "numba", 1), dataset, split, _told(progress, "fp32"), check)
     entries: dict[str, dict[str, Any]] = {}
     for precision in asked:
         entry: dict[str, Any] = {}
         if precision == "int8":
             entry = _int8(bundle, dataset, ranges, set(scored.values()), settings, progress)
         answers = _answers(bundle, precision, entry.get("scales"), dataset, split, progress)
-        entry = without_nan(_verdict(compare(plain, answers), precision, settings)) | entry
+        entry = without_nan(_verdict(compare_precisions(plain, answers), precision, settings)) | entry
         kept = {part: entry[part] for part in KEPT if part in entry}
         kept |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
         precisions.store(folder, precision, kept if entry["accepted"] else None)
@@ -127,11 +127,11 @@ def _answers(
     dataset: Dataset,
     split: str,
     progress: Progress,
-) -> Answers:
+) -> SplitPredictions:
     from rtseg.engine.onnx.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(bundle.network, bundle.weights, 1, precision=precision, scales=scales)
-    return collect(Classifier(bundle, engine), dataset, split, _told(progress, precision))
+    return predict_split(Classifier(bundle, engine), dataset, split, _told(progress, precision))
 
 
 def _verdict(found: dict[str, Any], precision: Precision, settings: PrecisionSettings) -> dict[str, Any]:

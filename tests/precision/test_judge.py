@@ -19,10 +19,10 @@ from rtseg.engine.onnx.precisions import read_accepted, scales_of
 from rtseg.engine.onnx.step_file import write_step
 from rtseg.engine.select import make_engine
 from rtseg.errors import BundleError, EngineError, RtsegError, SettingError
-from rtseg.evaluation.evaluate import collect
+from rtseg.evaluation.evaluate import predict_split
 from rtseg.inference.classifier import Classifier
 from rtseg.precision.judge import judge, require_accepted
-from rtseg.precision.measured import compare
+from rtseg.precision.measured import compare_precisions
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.simulate.tasks import simulate_sequence
@@ -73,9 +73,9 @@ def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, t
     assert list(entry["ranges"]["videos"]) == ["train/5", "train/6"]
     assert entry["ranges"]["frames"] == 300
     # What was reported is what the engine that anybody can ask for answers.
-    served = collect(Classifier(bundle, make_engine(bundle, "onnx:int8")), dataset, "validation")
-    plain = collect(Classifier(bundle, "numba"), dataset, "validation")
-    again = compare(plain, served)
+    served = predict_split(Classifier(bundle, make_engine(bundle, "onnx:int8")), dataset, "validation")
+    plain = predict_split(Classifier(bundle, "numba"), dataset, "validation")
+    again = compare_precisions(plain, served)
     assert again["difference"]["largest"] == pytest.approx(entry["difference"]["largest"], abs=1e-6)
     assert again["heads"]["task1"]["f1"] == pytest.approx(entry["heads"]["task1"]["f1"], abs=1e-6)
     assert entry["difference"]["mean"] > report["precisions"]["fp16"]["difference"]["mean"] > 1e-7

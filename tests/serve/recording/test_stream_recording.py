@@ -32,7 +32,7 @@ from rtseg.inference.annotate import annotate
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Predictions, Quality
 from rtseg.playback.export import export
-from rtseg.playback.replay import collect, replay
+from rtseg.playback.replay import predictions_from_messages, replay
 from rtseg.playback.verify import verify
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recordings.open import read_recordings
@@ -205,7 +205,7 @@ def wait_subscribed(*subscribers: Subscriber) -> None:
 
 
 def table(heard: list[PredictionMessage | StreamEvent], subscriber: Subscriber) -> Predictions:
-    return collect(subscriber.served.heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]
+    return predictions_from_messages(subscriber.served.heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]
 
 
 def assert_same(live: Predictions, offline: Predictions) -> None:

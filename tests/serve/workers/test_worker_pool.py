@@ -16,7 +16,7 @@ from rtseg.config import ServeSettings
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
-from rtseg.playback.replay import collect
+from rtseg.playback.replay import predictions_from_messages
 from rtseg.playback.verify import verify
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage
@@ -83,7 +83,10 @@ def test_a_worker_that_hangs_is_replaced(tiny_bundle: Path, tmp_path: Path, stop
     assert (len(found), sum(f.predictions for f in found), sum(f.differences for f in found)) == (3, 240, 0)
     for name, walk in walks.items():
         assert [p.seq for p in heard[name]] == list(range(120))
-        assert collect(HEADS, heard[name])[0].probs.tobytes() == load(tiny_bundle).run(walk).probs.tobytes()
+        assert (
+            predictions_from_messages(HEADS, heard[name])[0].probs.tobytes()
+            == load(tiny_bundle).run(walk).probs.tobytes()
+        )
 
 
 def test_a_limit_below_the_signs_themselves_is_refused() -> None:

@@ -41,7 +41,7 @@ from rtseg.errors import RecordingError, ServeError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.playback.verify import verify
 from rtseg.recorder.reading import RecordingFile, unpacked
-from rtseg.recorder.recover import recover
+from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording, clean
 from rtseg.serve.daemon import serve
 from rtseg.serve.front import serve_with_workers
@@ -145,7 +145,7 @@ class Round:
         return found | dict(self.notes)
 
     def _read(self, path: Path, recorded: dict[int, set[bytes]], exact: set[bytes]) -> None:
-        done = recover(path)
+        done = recover_recording(path)
         if done.copy is not None:
             self.notes["recovered at the end"] += 1
             path = done.copy
@@ -175,7 +175,8 @@ class Round:
     def _recover_what_is_there(self) -> None:
         """Daemon and writer are dead: the file is torn, and some of it is only in memory."""
         for path in self.folder.glob("rtseg-*.mcap"):
-            done = patiently(partial(recover, path, path.with_suffix(".torn.recovered.mcap")))  # a killed writer dies
+            # A writer that was killed needs a moment to die.
+            done = patiently(partial(recover_recording, path, path.with_suffix(".torn.recovered.mcap")))
             assert done.copy is not None, "a file whose writer was killed cannot be whole"
             self.notes["bytes recovered from memory"] += done.from_memory
             self.notes["torn files recovered"] += 1

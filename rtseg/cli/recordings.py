@@ -18,9 +18,9 @@ def recover(
     out: Annotated[Path | None, typer.Option("--out", help="The copy; default: NAME.recovered.mcap.")] = None,
 ) -> None:
     """Make a whole copy of a recording that was cut off or damaged; the original is not touched."""
-    from rtseg.recorder.recover import recover as run
+    from rtseg.recorder.recover import recover_recording
 
-    done = run(recording, out)
+    done = recover_recording(recording, out)
     if done.copy is None:
         typer.echo(f"{recording} is whole: {done.messages} messages, nothing to recover")
         return

@@ -18,7 +18,7 @@ from rtseg.errors import RecordingError, RtsegError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.ring import SHARED_MEMORY, Ring
-from rtseg.recorder.writer import lock
+from rtseg.recorder.writer import lock_recording
 from rtseg.system.files import replace_atomically
 
 
@@ -37,7 +37,7 @@ class Recovered:
     lost: int = 0
 
 
-def recover(path: Path, out: Path | None = None) -> Recovered:
+def recover_recording(path: Path, out: Path | None = None) -> Recovered:
     """Write a whole copy of a recording, beside it as NAME.recovered.mcap or to `out`.
 
     Raises RecordingError where the file is no recording, its daemon is still writing it, or the copy exists already.
@@ -49,7 +49,7 @@ def recover(path: Path, out: Path | None = None) -> Recovered:
         problem = file.problem
     with path.open("rb") as original:
         try:
-            lock(original.fileno(), path)
+            lock_recording(original.fileno(), path)
         except RtsegError as error:
             raise RecordingError(path, str(error)) from None
         if not problem and ring is None:

@@ -20,7 +20,7 @@ from rtseg.inference.classifier import Classifier, load
 from rtseg.playback.replay import replay
 from rtseg.playback.verify import verify
 from rtseg.recorder.reading import RecordingFile, unpacked
-from rtseg.recorder.recover import recover
+from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage, StreamEvent, parse_published
@@ -61,7 +61,7 @@ def check_files(folder: Path, bundle: Path, *, unanswered: int = 0) -> None:
         found = verify(path, bundle)
         assert (found.differences, found.uncompared, found.problem) == (0, 0, ""), (path, found)
         assert found.unanswered <= unanswered, path
-        assert recover(path).copy is None
+        assert recover_recording(path).copy is None
 
 
 def pids_after(child: Child, before: list[int]) -> list[int]:

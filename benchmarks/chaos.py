@@ -45,7 +45,7 @@ from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording, clean
 from rtseg.serve.daemon import serve
 from rtseg.serve.front import serve_with_workers
-from rtseg.system.machine import about
+from rtseg.system.machine import describe_run
 from rtseg.wire.messages import PredictionMessage, parse_published
 
 STREAM = "cage"
@@ -382,7 +382,7 @@ def main() -> int:
         "rate": chosen.rate,
         "seed": chosen.seed,
         "seconds": round(time.monotonic() - started, 1),
-        "machine": about(("numpy", "numba", "pyzmq", "msgpack", "mcap")),
+        "machine": describe_run(("numpy", "numba", "pyzmq", "msgpack", "mcap")),
     }
     print(json.dumps({key: value for key, value in summary.items() if key != "machine"}, indent=1))
     if chosen.json:

@@ -33,7 +33,7 @@ from serve_process import _name
 
 from rtseg.bench.wire import _Child, _child
 from rtseg.bundle.bundle import load_bundle
-from rtseg.system.machine import about, load_average
+from rtseg.system.machine import describe_run, load_average
 from rtseg.wire.prediction_packer import Packing
 
 RESULTS = Path(__file__).parent / "results"
@@ -359,7 +359,7 @@ def main() -> None:
     bench, parts = Bench(chosen.bundle, chosen.transport), chosen.only.split(",")
     if set(parts) - set(PARTS):
         parser.error(f"--only {chosen.only}: there are {', '.join(PARTS)}")
-    result: dict[str, Any] = {"kind": "serve", **about(PACKAGES), "bundle": chosen.bundle.name, "fps": bench.fps}
+    result: dict[str, Any] = {"kind": "serve", **describe_run(PACKAGES), "bundle": chosen.bundle.name, "fps": bench.fps}
     result |= {"transport": chosen.transport, "seconds": chosen.seconds}
     knee = chosen.cameras
     for part in PARTS:

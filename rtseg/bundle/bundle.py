@@ -1,7 +1,7 @@
 """The bundle: a portable folder that is the only thing that passes from training to serving.
 
 `manifest.json` says what the model is, `weights.safetensors` holds it. No pickle; every file's hash is checked at load.
-Files that are made from these two (`add_derived`) are checked when they are read, and do not change the bundle's hash.
+Files made from these two (`add_derived_file`) are checked when they are read, and do not change the bundle's hash.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFiles:
     """Where a bundle was read from, and the sha256 of the files there by name."""
 
     folder: Path
@@ -79,7 +79,7 @@ class Bundle:
     scores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
-    stored: Stored | None = field(default=None, init=False, repr=False)
+    stored: StoredFiles | None = field(default=None, init=False, repr=False)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -99,14 +99,14 @@ class Bundle:
                 "stream's hello)"
             )
 
-    def only(self, names: Sequence[str]) -> Bundle:
+    def select_heads(self, names: Sequence[str]) -> Bundle:
         """The same model without the heads that are not named: nothing is computed for them, and the others' answers
         are the same bits on the numba engine.
 
         Its hash names the heads, for a stream's state and answers are not the whole model's. Raises SettingError for a
         name that no head has, and for none.
         """
-        network = self.network.only(names)
+        network = self.network.select_heads(names)
         left = {head.name for head in network.heads}
         if len(left) == len(self.heads):
             return self
@@ -161,7 +161,7 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
     return digest
 
 
-def add_derived(folder: Path, name: str, data: bytes) -> None:
+def add_derived_file(folder: Path, name: str, data: bytes) -> None:
     """Put a file that was made from a bundle (STEP, PRECISIONS) beside it and its sha256 into the manifest.
 
     Raises BundleError where `folder` holds no bundle that may be written to.
@@ -258,7 +258,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             hash=digest,
         )
         files = {**manifest["files"], **manifest.get("derived", {})}
-        object.__setattr__(bundle, "stored", Stored(folder, files))
+        object.__setattr__(bundle, "stored", StoredFiles(folder, files))
         return bundle
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from error

@@ -84,7 +84,7 @@ def compare(
 ) -> dict[str, Any]:
     """The same for recordings in memory."""
     rows, trainings = plan(data, options)
-    about = machine.about(PACKAGES)
+    about = machine.describe_run(PACKAGES)
     say("keeping the recordings for the training processes")
     save_data(data, out / "data")
     fingerprint = data.fingerprint()

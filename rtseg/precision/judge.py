@@ -84,7 +84,7 @@ def judge(
         "split": split,
         "videos": scored,
         "precisions": entries,
-        **machine.about(PACKAGES),
+        **machine.describe_run(PACKAGES),
     }
     write(report, out)
     return report

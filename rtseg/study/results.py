@@ -25,7 +25,7 @@ SIMULATED = "These recordings or labels are simulated: the numbers say nothing a
 
 def preamble(kind: str, command: str, dataset: str, simulated: bool) -> dict[str, Any]:
     """The head of a result: what was asked, of what, where and with what."""
-    about = machine.about(PACKAGES)
+    about = machine.describe_run(PACKAGES)
     return {"schema": SCHEMA, "kind": kind, "command": command, "dataset": dataset, "simulated": simulated, **about}
 
 

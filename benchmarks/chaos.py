@@ -39,7 +39,7 @@ from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.config import ServeSettings
 from rtseg.errors import RecordingError, ServeError
 from rtseg.inference.classifier import Classifier, load
-from rtseg.playback.verify import verify
+from rtseg.playback.verify import verify_recording
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording, clean
@@ -164,7 +164,7 @@ class Round:
             assert not recording.problem, recording.problem
 
     def _verify(self, path: Path) -> str:
-        verified = verify(path, self.bundle)
+        verified = verify_recording(path, self.bundle)
         self.notes["frames verified"] += verified.frames
         self.notes["snapshots verified"] += verified.snapshots
         return verified.first
@@ -180,7 +180,7 @@ class Round:
             assert done.copy is not None, "a file whose writer was killed cannot be whole"
             self.notes["bytes recovered from memory"] += done.from_memory
             self.notes["torn files recovered"] += 1
-            first = verify(done.copy, self.bundle).first
+            first = verify_recording(done.copy, self.bundle).first
             assert not first, first
 
     def _kill(self, processes: list[int]) -> None:

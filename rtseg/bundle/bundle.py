@@ -161,13 +161,18 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
     return digest
 
 
+def check_writable(folder: Path) -> None:
+    """Raise BundleError unless `folder` itself holds a bundle: one known by its bare name came with the package."""
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+
+
 def add_derived_file(folder: Path, name: str, data: bytes) -> None:
     """Put a file that was made from a bundle (STEP, PRECISIONS) beside it and its sha256 into the manifest.
 
     Raises BundleError where `folder` holds no bundle that may be written to.
     """
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+    check_writable(folder)
     text = (folder / MANIFEST).read_bytes()
     derived: dict[str, str] = json.loads(text).get("derived", {})
     derived[name] = hashlib.sha256(data).hexdigest()

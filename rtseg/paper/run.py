@@ -44,7 +44,7 @@ class Given:
     allow_other_counts: bool = False
 
 
-def paper(
+def run_paper(
     given: Given,
     out: Path,
     options: Options,
@@ -69,10 +69,10 @@ def paper(
         options, arena = replace(options, recipe=sections(chosen)), chosen.arena
     allow = given.allow_other_counts
     data = open_data(given.data, out, settings, root=given.root, arena=arena, allow_other_counts=allow, say=say)
-    return compare(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
+    return compare_systems(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
 
 
-def compare(
+def compare_systems(
     data: PaperData,
     out: Path,
     options: Options,

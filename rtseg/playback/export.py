@@ -32,7 +32,7 @@ class _Part:
     other: int = 0
 
 
-def export(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
+def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
     """Write what was published about every stream of a recording: `NAME.predictions.csv` and `NAME.bouts.csv`.
 
     A stream that was opened again in the same file is NAME#2. Raises RecordingError where the file is no recording,

@@ -61,7 +61,7 @@ class _Run:
     published: deque[PredictionMessage] = field(default_factory=deque)
 
 
-def verify(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
+def verify_recording(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
     """Run a recording's frames again and compare.
 
     bundle: the model's folder; None = the recorded bundle's name. engine: None = the recorded one. Raises

@@ -12,7 +12,7 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.engine.cpu.numba_engine import NumbaEngine
 from rtseg.errors import RtsegError, SettingError
 from rtseg.playback.replay import replay
-from rtseg.playback.verify import verify
+from rtseg.playback.verify import verify_recording
 from tests.engine.networks import F32, SPECS, bundle_of, features_of
 from tests.live import Child, daemon, random_walk
 
@@ -80,7 +80,7 @@ def test_a_daemon_answers_for_them_alone_and_its_recording_verifies(tiny_bundle:
     assert [head.name for head in live.heads] == names
     assert live.probs.tobytes() == offline.probs.tobytes()
     (path,) = tmp_path.glob("*.mcap")
-    found = verify(path, tiny_bundle)
+    found = verify_recording(path, tiny_bundle)
     assert (found.predictions, found.differences) == (60, 0)
 
 

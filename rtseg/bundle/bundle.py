@@ -34,7 +34,9 @@ STEP, PRECISIONS = "step.onnx", "precisions.json"
 """Derived files: the step as ONNX, and what was measured of it in float16 and int8."""
 REMAKE = f"or make it anew: 'rtseg step' writes {STEP}, 'rtseg calibrate --int8 --fp16' {PRECISIONS}"
 RATE_TOLERANCE = 0.01
+"""Share by which a source's frame rate may differ from the model's."""
 UNSEALED = "0" * 64
+"""Stands in a manifest for its own hash while that is taken."""
 SHIPPED = Path(__file__).parent.parent / "bundles"
 """Where a wheel puts the default bundle."""
 TOLERANCE = 1e-5
@@ -152,9 +154,10 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
         **_optional(bundle),
         "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
     }
-    json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
+    json.dumps(manifest, allow_nan=False)  # ValueError for a score that is NaN: a mistake of ours, found before writing
     text, digest = seal(manifest)
     write_atomically(folder / WEIGHTS, packed)
+    # Last: until it is there, the old manifest's hash of the weights refuses the mixture.
     write_atomically(folder / MANIFEST, text)
     for name in (STEP, PRECISIONS):
         (folder / name).unlink(missing_ok=True)
@@ -176,6 +179,7 @@ def add_derived_file(folder: Path, name: str, data: bytes) -> None:
     text = (folder / MANIFEST).read_bytes()
     derived: dict[str, str] = json.loads(text).get("derived", {})
     derived[name] = hashlib.sha256(data).hexdigest()
+    # Appended to the text, whose other bytes stay as they are: the bundle's hash is taken over them.
     line = b',\n "derived": ' + json.dumps(derived, sort_keys=True).encode()
     write_atomically(folder / name, data)
     write_atomically(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
@@ -212,9 +216,19 @@ def load_bundle(folder: Path | str) -> Bundle:
     Raises BundleError when the folder is none, was written by a newer rtseg, or a file is missing or was changed.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load
 
     folder = _folder_of(folder)
+    manifest, digest = _read_manifest(folder)
+    try:
+        return _bundle_of(folder, manifest, digest)
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
+        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+
+
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """A folder's manifest and the bundle's hash. Raises BundleError where it is none or was changed."""
     try:
         text = (folder / MANIFEST).read_bytes()
     except OSError:
@@ -230,45 +244,49 @@ def load_bundle(folder: Path | str) -> Bundle:
     if schema != SCHEMA:
         raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
     digest = str(manifest.get("sha256", ""))
+    # As it was when `seal` took the hash: without derived files, and zeros where the hash is now.
     bare = _DERIVED.sub(b"", text).replace(digest.encode(), UNSEALED.encode(), 1)
     if len(digest) != 64 or hashlib.sha256(bare).hexdigest() != digest:
         raise BundleError(f"{folder / MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
-    try:
-        weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
-        skeleton = Skeleton.from_dict(manifest["skeleton"])
-        features = FeatureSpec.from_dict(manifest["features"])
-        network = NetworkSpec.from_dict(manifest["architecture"])
-        _check_weights(weights, network, len(features.features(skeleton)))
-        x0, y0, x1, y1 = map(float, manifest["arena"])
-        _check_numbers(manifest)
-        ranges = manifest.get("ranges")
-        bundle = Bundle(
-            name=str(manifest["name"]),
-            skeleton=skeleton,
-            fps=float(manifest["fps"]),
-            arena=(x0, y0, x1, y1),
-            features=features,
-            network=network,
-            weights=weights,
-            lookahead_frames=int(manifest["lookahead_frames"]),
-            warmup_frames=int(manifest["warmup_frames"]),
-            simulated=bool(manifest["simulated"]),
-            decoding=config.from_plain(manifest["decoding"], DecodingSettings),
-            gaps=config.from_plain(manifest["gaps"], GapSettings),
-            abstain_below=_abstain(manifest.get("abstain_below", {}), network),
-            ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
-            tolerance=float(manifest["tolerance"]),
-            scores=manifest["scores"],
-            provenance=manifest["provenance"],
-            hash=digest,
-        )
-        files = {**manifest["files"], **manifest.get("derived", {})}
-        object.__setattr__(bundle, "stored", StoredFiles(folder, files))
-        return bundle
-    except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
-        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+    return manifest, digest
+
+
+def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
+    """The bundle that a manifest describes, with its weights. Raises whatever a wrong field makes Python raise."""
+    from safetensors.numpy import load
+
+    weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
+    skeleton = Skeleton.from_dict(manifest["skeleton"])
+    features = FeatureSpec.from_dict(manifest["features"])
+    network = NetworkSpec.from_dict(manifest["architecture"])
+    _check_weights(weights, network, len(features.features(skeleton)))
+    x0, y0, x1, y1 = map(float, manifest["arena"])
+    _check_numbers(manifest)
+    ranges = manifest.get("ranges")
+    bundle = Bundle(
+        name=str(manifest["name"]),
+        skeleton=skeleton,
+        fps=float(manifest["fps"]),
+        arena=(x0, y0, x1, y1),
+        features=features,
+        network=network,
+        weights=weights,
+        lookahead_frames=int(manifest["lookahead_frames"]),
+        warmup_frames=int(manifest["warmup_frames"]),
+        simulated=bool(manifest["simulated"]),
+        decoding=config.from_plain(manifest["decoding"], DecodingSettings),
+        gaps=config.from_plain(manifest["gaps"], GapSettings),
+        abstain_below=_abstain(manifest.get("abstain_below", {}), network),
+        ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
+        tolerance=float(manifest["tolerance"]),
+        scores=manifest["scores"],
+        provenance=manifest["provenance"],
+        hash=digest,
+    )
+    stored = StoredFiles(folder, {**manifest["files"], **manifest.get("derived", {})})
+    # Not a field of `__init__`: a copy with changes (`dataclasses.replace`) must not claim to be what is in the folder.
+    object.__setattr__(bundle, "stored", stored)
+    return bundle
 
 
 def _optional(bundle: Bundle) -> dict[str, Any]:
@@ -284,9 +302,9 @@ def _optional(bundle: Bundle) -> dict[str, Any]:
 def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]:
     checked = {str(head): float(threshold) for head, threshold in below.items()}
     config.check_abstain(checked)
-    strangers = set(checked) - {h.name for h in network.heads}
-    if strangers:
-        raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(strangers))}")
+    unknown = set(checked) - {h.name for h in network.heads}
+    if unknown:
+        raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(unknown))}")
     return checked
 
 

@@ -1,6 +1,6 @@
 """The processes of a benchmark and what they say to the one that started them: lines `word {json}`, in an agreed order.
 
-Both ends stand here: `start_process` and `BenchProcess` for the parent, `say` and the sockets for the child.
+Both ends are here: `start_process` and `BenchProcess` for the parent, `say` and the sockets for the child.
 """
 
 from __future__ import annotations

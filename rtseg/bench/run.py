@@ -50,8 +50,8 @@ def bench(
         ("session", "session", lambda: steps.session_part(loaded, seconds)),
         ("wire", "wire ipc", lambda: wire.wire_part(folder, seconds, "ipc")),
         ("wire", "wire tcp", lambda: wire.wire_part(folder, seconds, "tcp")),
-        ("load", "load apart", lambda: wire.load_part(folder, load_seconds, load_streams, together=False)),
-        ("load", "load together", lambda: wire.load_part(folder, load_seconds, load_streams, together=True)),
+        ("load", "load apart", lambda: wire.load_part(folder, load_seconds, load_streams, at_once=False)),
+        ("load", "load together", lambda: wire.load_part(folder, load_seconds, load_streams, at_once=True)),
     ]
     parts: dict[str, Any] = {}
     for part, name, run in todo:

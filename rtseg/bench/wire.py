@@ -67,20 +67,20 @@ def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
     return part
 
 
-def load_part(folder: Path, seconds: float, n_streams: int, together: bool) -> Part:
+def load_part(folder: Path, seconds: float, n_streams: int, at_once: bool) -> Part:
     """Many streams at the bundle's rate, over tcp, with the daemon on one core. Floor: the echo on the same core.
 
-    together: all cameras fire at once; else each at a moment of its own. Aims (issue 2): none lost, p99 under 5 ms.
+    at_once: all cameras fire at once; else each at a moment of its own. Aims (issue 2): none lost, p99 under 5 ms.
     """
     fps = load_bundle(folder).fps
-    moments = np.zeros(n_streams) if together else np.random.default_rng(0).random(n_streams)
+    moments = np.zeros(n_streams) if at_once else np.random.default_rng(0).random(n_streams)
     streams = {f"cage {i}": float(moment) for i, moment in enumerate(moments)}
     n_frames, n_echo = max(2, round(seconds * fps)), max(2, round(seconds * fps / 8))
     warm_up = max(2, round(fps))
     turns = [("echo", warm_up), ("daemon", warm_up), ("echo", n_echo), ("daemon", n_frames), ("echo", n_echo)]
     core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else None
     measured = _run_turns(folder, "tcp", turns, streams, fps, settle=0, core=core)
-    how = "all at once" if together else "each at its own moment"
+    how = "all at once" if at_once else "each at its own moment"
     name = f"{n_streams} streams, {how}"
     part = Part(f"load: {n_streams} streams x {fps:g} frames per second for {seconds:g} s, {how}")
     part.rows = _rows(measured, name, f", {how}", f"bare echo, {how}")

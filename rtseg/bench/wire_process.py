@@ -1,4 +1,4 @@
-"""The processes around the daemon while it is timed: one sends, one receives, and a bare echo stands beside the daemon.
+"""The processes around the daemon while it is timed: one sends, one receives, one is a bare echo in the daemon's place.
 
 `python -m rtseg.bench.wire_process echo|send|hear JSON`: prints lines `word {json}` as it gets on, the last one `done`.
 Times are CLOCK_MONOTONIC, which all processes of a machine share. A turn is [side, frames of each stream]; both ends

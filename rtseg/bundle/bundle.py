@@ -204,7 +204,7 @@ _DERIVED = re.compile(rb',\n "derived": \{[^\n]*\}(?=\n\}\n\Z)')
 
 
 def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
-    """A manifest's bytes with their own sha256 in them (taken while zeros stand in its place), and that digest."""
+    """A manifest's bytes with their own sha256 in them (taken with zeros in its place), and that digest."""
     text = (json.dumps({**manifest, "sha256": UNSEALED}, indent=1) + "\n").encode()
     digest = hashlib.sha256(text).hexdigest()
     return text.replace(UNSEALED.encode(), digest.encode(), 1), digest

@@ -88,9 +88,13 @@ def _scores(split: str, scores: Scores) -> list[str]:
     rows = []
     for name, head in scores["heads"].items():
         interval = scores.get("intervals", {}).get(name, {})
-        decoded, kept = scores["decoded"][name], scores.get("abstention", {}).get(name)
+        decoded, abstention = scores["decoded"][name], scores.get("abstention", {}).get(name)
         ece = _number(scores.get("calibration", {}).get(name, {}).get("ece"))
-        coverage = "-" if not kept or kept["below"] is None else f"{kept['coverage']:.0%}, F1 {_number(kept['f1'])}"
+        coverage = (
+            "-"
+            if not abstention or abstention["below"] is None
+            else f"{abstention['coverage']:.0%}, F1 {_number(abstention['f1'])}"
+        )
         row = [
             name,
             _with(head["macro_f1"], interval.get("f1")),

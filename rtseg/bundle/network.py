@@ -12,7 +12,7 @@ One step, at frame t, with z the scaled features, conv over the last `kernel` in
               p = softmax((q + leave(r)) * scale + shift)                             (scale, shift: the calibration)
 
 A view is the features with the animals in another order. Mean and maximum over all views do not depend on which animal
-is the first: the mean holds what the orders have in common, the maximum less the mean how they differ. gru is Cho et
+is the first: the mean holds what the animals have in common, the maximum less the mean how they differ. gru is Cho et
 al. 2014 as torch and cuDNN compute it, gates in the order reset, update, new.
 """
 
@@ -30,8 +30,9 @@ from rtseg.recordings.heads import Head, output_offsets
 class Cell:
     """A recurrent cell of the trunk.
 
-    encoder: E, width of each view's code. hidden: R, width of the state. period: its state moves on in steps of so many
-    frames, a state for each phase (a dilated recurrence, Chang et al. 2017): it is trained on every period-th frame.
+    encoder: E, width of each view's code. hidden: R, width of the state. period: it has a state for each
+    phase and advances one of them at each frame (a dilated recurrence, Chang et al. 2017), so that it can be trained on
+    every period-th frame.
     """
 
     encoder: int
@@ -46,8 +47,8 @@ class NetworkSpec:
     n_features: F. channels: C, 0 where the trunk has no convolutions. kernel: taps of every convolution. dilations: of
     the trunk's layers. head_channels: G, 0 where nothing is refined: p = softmax(q * scale + shift). head_dilations: of
     every refinement head's layers. heads: in the order of the P outputs. cells: recurrent cells of the trunk. views:
-    for each view of the features the column that stands at every place, counted from 1 and negative where its sign
-    turns; none = the features as they are, e alone enters gru.
+    for each view the column of the features at every place, counted from 1 and negative where its sign is
+    reversed; none = the features as they are, e alone enters gru.
     """
 
     n_features: int

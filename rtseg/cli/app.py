@@ -1,6 +1,6 @@
 """What the commands share: the app, the options that several take, exit codes and logging.
 
-The commands stand in the files beside this one.
+The commands are in the files beside this one.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not start: no such bundle, engine, daemon or address, keypoints
 that do not match, and whatever keeps `serve` from starting. Logging is set up here and nowhere else.

@@ -46,10 +46,10 @@ def build(
     from rtseg.terminal.plan_table import print_plans
     from rtseg.terminal.progress import counting
 
-    wish = asked(engine, precision, batch, target)
+    wanted = asked(engine, precision, batch, target)
     loaded = load_bundle(bundle)
-    with counting("plans") as told:
-        report = build_plans(loaded, *wish, out, told=told)
+    with counting("plans") as progress:
+        report = build_plans(loaded, *wanted, out, told=progress)
     print_plans(report)
     if report.failed:
         raise typer.Exit(1)

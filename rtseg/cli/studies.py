@@ -53,12 +53,12 @@ def crossvalidate(
     runs: Runs = None,
 ) -> None:
     """Answer every video by a system that never saw it; a killed run goes on."""
-    with _training() as told:
+    with _training() as common:
         from rtseg.study.crossvalidate import crossvalidate as run
 
         run(
             recipe, out, folds=folds, seeds=seeds, against=against, splits=split.split(","), fixed_epochs=fixed_epochs,
-            inside_every=inside_every, root=root, overrides=set_ or (), runs=runs, **told,
+            inside_every=inside_every, root=root, overrides=set_ or (), runs=runs, **common,
         )  # fmt: skip
     _show(out, "crossvalidate")
 
@@ -75,11 +75,19 @@ def ablation(
     runs: Runs = None,
 ) -> None:
     """Train without one group of features at a time; a killed run goes on."""
-    with _training() as told:
+    with _training() as common:
         from rtseg.study.ablation import study_ablation
 
         study_ablation(
-            recipe, out, seeds=seeds, groups=group or (), sets=sets, root=root, overrides=set_ or (), runs=runs, **told
+            recipe,
+            out,
+            seeds=seeds,
+            groups=group or (),
+            sets=sets,
+            root=root,
+            overrides=set_ or (),
+            runs=runs,
+            **common,
         )
     _show(out, "ablation")
 
@@ -96,10 +104,10 @@ def lookahead(
 ) -> None:
     """Train with several delays: what waiting is worth; a killed run goes on."""
     delays = _numbers(frames)
-    with _training() as told:
+    with _training() as common:
         from rtseg.study.lookahead import study_lookahead
 
-        study_lookahead(recipe, out, frames=delays, seeds=seeds, root=root, overrides=set_ or (), runs=runs, **told)
+        study_lookahead(recipe, out, frames=delays, seeds=seeds, root=root, overrides=set_ or (), runs=runs, **common)
     _show(out, "lookahead")
 
 
@@ -153,7 +161,7 @@ def decoding(
 
 @contextmanager
 def _training() -> Iterator[dict[str, Any]]:
-    """What a study that trains is told beside its own settings; a package that is missing is named."""
+    """Arguments that every study with trainings takes: the command, and where its progress goes."""
     from rtseg.terminal.progress import training
 
     with training_packages(), training() as (report, bar):

@@ -176,7 +176,7 @@ def read_logits(
     progress: Callable[[str], None] = lambda _: None,
     check: Callable[[Item], None] = lambda _: None,
 ) -> dict[Head, list[Logits]]:
-    """The logits behind a bundle's answers to a split's labelled frames, per head that both know, video by video.
+    """The logits behind a bundle's answers to a split's labelled frames, per head that both have, video by video.
 
     Probabilities tell logits but for what all classes of a frame share. A second run, in which all but the first
     class's logit are 0, tells that one, and with it the others. check: called before a recording is run, may raise.

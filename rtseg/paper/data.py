@@ -324,7 +324,7 @@ def _counted(
 
 
 def _box(examples: Sequence[Example]) -> tuple[float, float, float, float]:
-    """Where the training recordings' points lie: all but one in a thousand at every side."""
+    """The box of the training recordings' points, without one in a thousand at every side: trackers have outliers."""
     points = np.concatenate([e.keypoints.reshape(-1, 2) for e in examples])[:: max(1, len(examples))]
     low, high = np.nanpercentile(points, (0.1, 99.9), axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])

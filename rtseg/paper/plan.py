@@ -33,7 +33,7 @@ QUOTED = "quoted by the paper; not a system of its own"
 
 @dataclass(frozen=True)
 class Training:
-    """One training run but for its seed. key: TABLE/SYSTEM, with -causal behind it where both forms are trained."""
+    """One training run but for its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
 
     key: str
     label: str

@@ -52,24 +52,24 @@ def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data
         tcn, transformer = (_find(lines, table, f"{table}/{name}") for name in ("tcn", "transformer"))
         if tcn is None or transformer is None:
             continue
-        for what, cost, said in (
+        for what, cost, claimed in (
             ("training time", "training_seconds", 10.0),
             ("memory in training", "training_memory_mb", 8.0),
             ("inference time", "offline_us", 20.0),
         ):
             ratio = _ratio(transformer.get(cost), tcn.get(cost))
             title = f"Transformer to TCN, {what} (Table {table})"
-            claims.append({"claim": title, "paper": said, "measured": ratio, "unit": "x"})
+            claims.append({"claim": title, "paper": claimed, "measured": ratio, "unit": "x"})
     for task, table in ((1, "II"), (2, "III"), (3, "IV")):
         alone = _find(lines, table, f"{table}/tcn")
-        together = _find(lines, "V", "V/multitask", task)
-        if alone is None or together is None or task not in data.tasks:
+        multitask = _find(lines, "V", "V/multitask", task)
+        if alone is None or multitask is None or task not in data.tasks:
             continue
         for score in SCORES:
-            ahead = _ahead(runs, "V/multitask", f"{table}/tcn", data.tasks[task], score)
-            said = together["paper"][score] - alone["paper"][score]
+            difference = _difference(runs, "V/multitask", f"{table}/tcn", data.tasks[task], score)
+            claimed = multitask["paper"][score] - alone["paper"][score]
             title = f"multitask TCN ahead of the TCN alone, Task {task}, {'F1' if score == 'f1' else 'mAP'}"
-            claims.append({"claim": title, "paper": said, "unit": "", **ahead})
+            claims.append({"claim": title, "paper": claimed, "unit": "", **difference})
     return claims
 
 
@@ -118,19 +118,19 @@ def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     return {"low": float(low), "high": float(high)}
 
 
-def _ahead(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
+def _difference(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
     """The difference of two trainings' means over the seeds that both have, with its paired interval."""
     done = {(run.training.key, run.seed): run for run in runs if run.result is not None}
     seeds = sorted({seed for key, seed in done if key == ours} & {seed for key, seed in done if key == theirs})
     if not seeds:
         return {"measured": None}
-    ahead, resampled = [], []
+    differences, resampled = [], []
     for seed in seeds:
         pair = done[ours, seed], done[theirs, seed]
         one, other = (_number((run.result or {})["groups"][group][score]) for run in pair)
-        ahead.append(one - other)
+        differences.append(one - other)
         resampled.append(pair[0].resampled(group, score) - pair[1].resampled(group, score))
-    return {"measured": float(np.mean(ahead)), **_interval(resampled)}
+    return {"measured": float(np.mean(differences)), **_interval(resampled)}
 
 
 def _find(

@@ -63,7 +63,7 @@ def main(folder: Path) -> None:
     test = labelled(data.test, data.heads, heads)
     _print_event({"scoring": len(test)})
     probs = [fitted.predict(example) for example in test]
-    if recipe.model.kind == "gradient-boosting":  # not made anew in `timing`, as networks are
+    if recipe.model.kind == "gradient-boosting":  # trees are not timed in `timing`, which makes untrained networks
         result["offline_us"] = _one_core_us(fitted.predict, test, job["timing_frames"])
     result |= _scores(data, heads, test, probs)
     resampled = _resampled(heads, test, probs, job["resamples"])

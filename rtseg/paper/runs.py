@@ -1,6 +1,6 @@
 """Trainings one after the other, each in its own process, each skipped where its result is there already.
 
-A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained anew.
+A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained again.
 """
 
 from __future__ import annotations

@@ -78,10 +78,15 @@ def parts(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
 def cells(line: Mapping[str, Any], fps: float) -> list[str]:
     """One row's texts, as many as HEADINGS."""
     paper = line["paper"]
-    said = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
+    figures = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
     words = [line["label"], FORMS[line["form"]] if line["absent"] != QUOTED else ""]
     if "f1" not in line:
-        return [*words, "quoted" if line["absent"] == QUOTED else "absent", *said, *[""] * (len(HEADINGS) - LEFT - 2)]
+        return [
+            *words,
+            "quoted" if line["absent"] == QUOTED else "absent",
+            *figures,
+            *[""] * (len(HEADINGS) - LEFT - 2),
+        ]
     scores = []
     for score in ("f1", "map"):
         scores += [_pair(line[score]["mean"], line[score]["spread"]), _range(line[score])]
@@ -92,7 +97,7 @@ def cells(line: Mapping[str, Any], fps: float) -> list[str]:
         _figure(line.get("offline_us"), 1),
         _figure(line.get("step_us"), 1),
     ]
-    return [*words, _sight(line["future_frames"], fps), *said, *scores, *costs]
+    return [*words, _sight(line["future_frames"], fps), *figures, *scores, *costs]
 
 
 def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -111,23 +116,23 @@ def claims(report: PaperReport) -> list[str]:
     sentences = []
     for claim in report["claims"]:
         signed = claim["unit"] == ""
-        said = f"{claim['paper']:+.3f}" if signed else f"{claim['paper']:g}{claim['unit']}"
+        claimed = f"{claim['paper']:+.3f}" if signed else f"{claim['paper']:g}{claim['unit']}"
         if claim["measured"] is None:
             found = "not measured"
         elif signed:
             found = f"{claim['measured']:+.3f} [{_signed(claim['low'])}, {_signed(claim['high'])}]"
         else:
             found = f"{claim['measured']:.1f}{claim['unit']}"
-        sentences.append(f"{claim['claim']}: paper {said}, here {found}")
+        sentences.append(f"{claim['claim']}: paper {claimed}, here {found}")
     return sentences
 
 
 def notes(report: PaperReport) -> list[str]:
     """Notes for the reader, those about the data first."""
-    said = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
+    own = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
     if report["settings"]["quick"]:
-        said.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
-    return [*said, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
+        own.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
+    return [*own, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
 
 
 def foot(report: PaperReport) -> list[str]:

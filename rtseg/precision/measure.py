@@ -49,7 +49,7 @@ def measure_precisions(
 
     Accepted precisions, with int8's scales, are stored in the bundle; one that is not is removed there. ranges: the
     split that int8's scales are found on. Raises SettingError for a recording that the bundle was trained on or that
-    stands in both splits, BundleError where `folder` holds no bundle, RtsegError for a missing package.
+    is in both splits, BundleError where `folder` holds no bundle, RtsegError for a missing package.
     """
     check_writable(folder)
     if split == ranges and "int8" in wanted:

@@ -20,18 +20,18 @@ def write_report(report: dict[str, Any], out: Path) -> Path:
 
 def report_page(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    about = report["machine"]
+    machine = report["machine"]
     lines = [
         f"# {report['bundle']} in {' and '.join(report['precisions'])}: {report['dataset']}, {report['split']}",
         *("", "```", report["command"], "```", ""),
         f"Model {report['model'][:12]}, {len(report['videos'])} videos that training never saw, through Session; the "
         "step in ONNX Runtime exactly as it is written for TensorRT, float32 by the numba engine.",
-        f"{about['cpu']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
+        f"{machine['cpu']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
     ]
     if report["simulated"]:
         lines += ["", "**Simulated animals: the scores say nothing about real ones.**"]
     for name, entry in report["precisions"].items():
-        lines += ["", f"## {name}: {'accepted' if entry['accepted'] else 'not accepted'}", "", *_about(entry), ""]
+        lines += ["", f"## {name}: {'accepted' if entry['accepted'] else 'not accepted'}", "", *_summary(entry), ""]
         lines += [f"| {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
         lines += [f"| {' | '.join(row)} |" for row in head_rows(entry)]
     lines += [
@@ -54,7 +54,7 @@ def head_rows(entry: dict[str, Any]) -> list[list[str]]:
     return [*found, ["mean over heads", _pair(entry["f1"]), _pair(entry["map"]), "", "", "", "", ""]]
 
 
-def _about(entry: dict[str, Any]) -> list[str]:
+def _summary(entry: dict[str, Any]) -> list[str]:
     bounds = entry["bounds"]
     lines = [
         f"Mean F1 falls by {entry['f1_drop']:+.4f} (less than {bounds['f1_drop']:g} is allowed); the largest "

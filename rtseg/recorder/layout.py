@@ -1,4 +1,4 @@
-"""What a recording holds: its channels with their schemas, and the metadata that stand between the messages.
+"""What a recording holds: its channels with their schemas, and the metadata between the messages.
 
 The maps are the wire's (docs/wire.md), as they came and as they were published, byte for byte.
 """

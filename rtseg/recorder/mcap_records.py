@@ -1,6 +1,6 @@
 """MCAP's records, bytes in and bytes out (https://mcap.dev/spec): what a recording is made of.
 
-Recordings are written without chunks: a message lies in the file as the daemon packed it, so whatever has reached the
+Recordings are written without chunks: a message is in the file as the daemon packed it, so whatever has reached the
 file can be read, wherever it was cut off. Knows the container only, not what the messages hold.
 """
 
@@ -41,7 +41,7 @@ class Message(NamedTuple):
 
 
 def record(opcode: int, content: bytes) -> bytes:
-    """A record as it stands in a file."""
+    """A record as it is in a file."""
     return PREFIX.pack(opcode, len(content)) + content
 
 

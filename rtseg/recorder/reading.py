@@ -16,7 +16,7 @@ from rtseg.errors import RecordingError, needs_extra
 from rtseg.recorder import layout, mcap_records
 
 LOST = "lost"
-"""The event that stands where messages are missing."""
+"""The event in the place of missing messages."""
 
 
 class RecordedMessage(NamedTuple):

@@ -120,7 +120,7 @@ class Recorder:
         """The stream whose snapshot is due and oldest; None = none. Marks the file as well, once a second."""
         if now_ns - self._marked_ns > MARK_EVERY_NS:
             self._mark(now_ns)
-        # The first is the oldest: whoever is recorded goes to the end (`record_snapshot`).
+        # The first is the oldest: a stream that is recorded goes to the end (`record_snapshot`).
         stream, (_, then_ns) = next(iter(self._snapshots.items()), ("", (0, now_ns)))
         return stream if now_ns - then_ns >= self._snapshot_ns else None
 
@@ -253,6 +253,6 @@ _RESERVE = 4096
 
 
 def snapshot_map(hello: Mapping[str, Any], state: bytes, opened_ns: int, answers: int) -> dict[str, Any]:
-    """A snapshot as it stands in a recording."""
+    """A snapshot as it is in a recording."""
     plain = {"v": 1, "stream": hello["stream"], "hello": dict(hello), "state": state}
     return plain | {"opened_ns": opened_ns, "answers": answers}

@@ -1,6 +1,6 @@
 """`rtseg recover`: a whole copy of a recording whose end, or middle, was torn.
 
-The original is never touched. What a ring still holds of it (the daemon and its writer were killed together) goes into
+The original is never changed. Bytes that a ring still holds (where the daemon and its writer were both killed) go into
 the copy as well. Offsets in the copy are the original's: bytes that are no record become one record that says so.
 """
 
@@ -163,5 +163,5 @@ def _check(message: mcap_records.Message) -> None:
 
 
 def _complete(data: mmap.mmap, end: int) -> bool:
-    """Whether the closing records stand here."""
+    """Whether the closing records begin at this offset."""
     return data[end : end + mcap_records.PREFIX.size] == mcap_records.end()[: mcap_records.PREFIX.size]

@@ -1,7 +1,7 @@
 """The memory between the daemon and the writer of its recording: a ring of bytes in a file that both have mapped.
 
 The bytes that go through it are the recording itself, so the file's length says how far it is written: a writer that
-was killed is followed by one that goes on at that byte, with nothing lost and nothing twice. The ring lies in shared
+was killed is followed by one that goes on at that byte, with nothing lost and nothing twice. The ring is in shared
 memory under a name, so it outlives both processes; what a file still lacks is found there.
 """
 
@@ -17,7 +17,7 @@ from rtseg.errors import RtsegError
 MAGIC = 0x31474E4952475352  # "RSGRING1"
 HEAD_BYTES = 4096
 _PATH_AT = 512
-# Positions count bytes since the beginning and only grow; where one lies is its remainder by the size.
+# Positions count bytes since the beginning and only grow; the place in the ring is the remainder by its size.
 _FIELDS = ("magic", "size", "beginning", "path_bytes", "head", "written", "closing", "trouble", "alive_ns")
 _SIZE, _BEGINNING, _PATH_BYTES, _HEAD, _WRITTEN, _CLOSING, _TROUBLE, _ALIVE = range(1, len(_FIELDS))
 SHARED_MEMORY = Path("/dev/shm")
@@ -42,7 +42,7 @@ class Ring:
 
     @classmethod
     def create(cls, name: str, size: int, file: Path, beginning: int) -> Ring:
-        """A new ring of `size` bytes for a file whose first `beginning` bytes stand already.
+        """A new ring of `size` bytes for a file whose first `beginning` bytes are written already.
 
         Raises OSError where there is no room for it.
         """

@@ -24,7 +24,7 @@ MAX_WRITE = 1 << 20
 RETRY_S = 0.5
 """Time between two attempts on a full disk."""
 GIVE_UP_S = 2.0
-"""How long closing may be held up by a full disk; the ring is kept then, for `rtseg recover`."""
+"""How long closing may be delayed by a full disk; after that the ring stays, for `rtseg recover`."""
 
 
 class Writer:
@@ -34,7 +34,7 @@ class Writer:
         self._ring, self._sync_s = ring, sync_s
         self._file = os.open(ring.file, os.O_RDWR)
         lock_recording(self._file, ring.file)
-        # Closing records that a full disk cut short may stand behind the ring's last byte: they will be written again.
+        # Closing records that a full disk cut short may follow the ring's last byte: they will be written again.
         self._written = min(os.fstat(self._file).st_size - ring.beginning, ring.update_head())
         if self._written < 0:
             os.close(self._file)

@@ -86,7 +86,9 @@ def test_what_is_served_afterwards_is_calibrated_and_says_so(
         assert not np.allclose(p, q, atol=0.05)
 
 
-def test_twice_is_once_whatever_came_in_between(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_calibrating_again_gives_the_same_whatever_came_in_between(
+    trained: Path, dataset: Dataset, tmp_path: Path
+) -> None:
     once = calibrate_bundle(trained, dataset, out=tmp_path / "a")
     first = probabilities(load_bundle(trained), dataset)
     calibrate_bundle(trained, dataset, method="vector", out=tmp_path / "b")
@@ -181,7 +183,7 @@ def test_a_video_is_never_measured_with_its_own_fit() -> None:
     assert after[0][0].max(1).mean() < p.max(1).mean() < after[1][0].max(1).mean()
 
 
-def test_one_video_is_too_few(trained: Path, folder: Path, tmp_path: Path) -> None:
+def test_one_video_is_too_few_to_calibrate(trained: Path, folder: Path, tmp_path: Path) -> None:
     few = tmp_path / "few"
     shutil.copytree(folder, few)
     write_calms21(few / "validation.json", {"annotator-id_0": [simulate_sequence(1, 400, name="only")]})

@@ -125,7 +125,7 @@ def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dat
     assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
 
 
-def test_an_unknown_split(classifier: Classifier, dataset: Dataset) -> None:
+def test_an_unknown_split_is_refused(classifier: Classifier, dataset: Dataset) -> None:
     with pytest.raises(SettingError, match="has the splits train, validation, not 'test'"):
         evaluate(classifier, dataset, "test")
 

@@ -58,7 +58,7 @@ def trained(tiny_bundle: Path, dataset: Dataset, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_an_accepted_precision_is_stored_and_served(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     write_step(trained)
     before = load_bundle(trained)
     report = measure_precisions(
@@ -89,7 +89,7 @@ def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, t
     assert "the command" in page
 
 
-def test_what_is_too_far_off_is_struck_out(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_precision_that_is_too_far_off_is_removed(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     measure_precisions(trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path)
     strict = replace(LOOSE, int8_largest=1e-9)
     report = measure_precisions(trained, dataset, ["int8"], settings=strict, out=tmp_path)
@@ -102,7 +102,7 @@ def test_what_is_too_far_off_is_struck_out(trained: Path, dataset: Dataset, tmp_
     assert "Against it: the largest difference" in (tmp_path / "precision-tiny.md").read_text()
 
 
-def test_recordings_that_tell_nothing_are_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_recordings_that_training_or_ranges_used_are_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="other recordings than the scores; both are split 'validation'"):
         measure_precisions(trained, dataset, ["int8"], ranges="validation", settings=LOOSE, out=tmp_path)
     with pytest.raises(SettingError, match="train/5: bundle 'tiny' was trained on this recording"):
@@ -139,7 +139,7 @@ def test_the_command_says_what_it_found_and_fails_where_it_is_not_accepted(
     assert "unknown key int9_largest; accepted: f1_drop, fp16_largest" in unknown.stderr
 
 
-def test_a_note_that_was_changed_is_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_stored_precision_that_was_changed_is_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     measure_precisions(trained, dataset, ["int8"], settings=LOOSE, out=tmp_path)
     text = (trained / PRECISIONS).read_text()
     (trained / PRECISIONS).write_text(text.replace("0.", "1."))

@@ -67,6 +67,7 @@ class Work:
     def floors(self, batch: int) -> dict[str, Callable[[], None]]:
         """Cases to be timed beside a step of `batch` streams: `read` and `multiply`, of its work alone."""
         far, room = _values(self.weight_bytes), _values(4 * 3 * LANES)
+        # `_multiply` does SUMS * LANES of them a round.
         rounds = round(self.multiply_adds * batch / (SUMS * LANES))
         return {"read": lambda: _read(far, room), "multiply": lambda: _multiply(room, rounds)}
 

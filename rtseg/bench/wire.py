@@ -52,6 +52,7 @@ def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
     Aim (issue 2): a median of at most 2.5 times the echo's.
     """
     each = max(SETTLE_FRAMES + 1, round(seconds * FRAMES_PER_S / (2 * ROUNDS)))
+    # In turns: what else the machine does slows the daemon and its floor alike.
     turns = [("daemon", WARM_UP_FRAMES), ("echo", WARM_UP_FRAMES)]
     turns += [(side, each) for _ in range(ROUNDS) for side in ("daemon", "echo")]
     measured = _run_turns(folder, transport, turns, {"bench": 0.0}, FRAMES_PER_S, settle=SETTLE_FRAMES)
@@ -146,6 +147,7 @@ def _run_turns(
         echo = start("echo", bare)
         served, echoes = daemon.wait_for("ready"), echo.wait_for("ready")
         outs = {"daemon": served["predictions"], "echo": echoes["predictions"]}
+        # The receiver before the sender: nothing published before it has subscribed would count.
         hear = start("hear", {"sides": outs, "turns": turns, "n_streams": len(streams)})
         hear.wait_for("ready")
         echo.wait_for("subscribed")
@@ -155,10 +157,12 @@ def _run_turns(
         send.wait_for("ready")
         before_s = daemon.cpu_s()
         send.go()
+        # A camera's rate decides how long the turns take; LINE_S is for what hangs.
         longest_s = LINE_S + sum(n for _, n in turns) / frames_per_s
         received, sent = hear.wait_for("done", longest_s), send.wait_for("done", longest_s)
         after_s = daemon.cpu_s()
     n_daemon = sum(n * len(streams) for side, n in turns if side == "daemon")
+    # Less the two warm-up turns.
     counted = list(zip(turns, received["latency_ns"], received["inside_ns"], strict=True))[2:]
 
     def flat(side: str, which: int) -> NDArray[np.int64]:

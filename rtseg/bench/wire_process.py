@@ -50,6 +50,7 @@ def echo(frames: str, predictions: str, bundle: str) -> None:
         while True:
             _, data = router.recv_multipart()
             message = msgpack.unpackb(data)
+            # The sender's last message, which is no frame.
             if "kp" not in message:
                 break
             for name in ("stream", "seq", "t_source_ns"):
@@ -66,6 +67,7 @@ def send(
     """Send every turn's frames at their time. streams: name -> phase, in frames: when its camera fires."""
     served = load_bundle(bundle)
     keypoints, confidence = walk(served)
+    # In the order in which their cameras fire, so that one loop can send for all.
     order = sorted(streams, key=streams.__getitem__)
     publishers = [Publisher(sides["daemon"], name, served.skeleton, served.fps) for name in order]
     with zmq.Context() as context:

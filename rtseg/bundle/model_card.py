@@ -134,6 +134,7 @@ def _videos(scores: Scores) -> list[str]:
     rows = []
     for name in scores["heads"]:
         f1 = {v: of[name]["f1"] for v, of in scores.get("videos", {}).items() if of.get(name, {}).get("f1") is not None}
+        # One video says nothing of how much videos differ.
         if len(f1) > 1:
             worst, best = min(f1, key=f1.__getitem__), max(f1, key=f1.__getitem__)
             middle = statistics.median(f1.values())
@@ -205,6 +206,7 @@ def _ranges(bundle: Bundle) -> list[str]:
 
 
 def _limits(bundle: Bundle) -> list[str]:
+    # No score counts as weak: a class that no recording showed was never tested.
     weak = [
         f"{name}: {label}"
         for scores in bundle.scores.values()

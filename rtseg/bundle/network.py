@@ -129,6 +129,7 @@ class NetworkSpec:
                 f"{name}.calibration.scale": (n,),
                 f"{name}.calibration.shift": (n,),
             }
+            # Without refinement an answer is the first layer's, and there is nothing to enter or leave.
             if g:
                 shapes |= {
                     f"{name}.enter.weight": (n + d, g),

@@ -44,6 +44,7 @@ def check_unseen(bundle: Bundle, item: Item) -> str:
             f"{item.recording.name}; make it with 'rtseg train'"
         )
     recording = item.recording.select(bundle.skeleton)
+    # As training hashed them: keypoints in the model's order, labels in the order of its heads.
     whole = content_hash(recording.keypoints, label_table(item, bundle.heads))
     poses = poses_hash(recording.keypoints)
     if whole in trained.values() or poses in provenance.get("training_poses", ()):

@@ -78,8 +78,10 @@ def print_progress(text: str) -> None:
 
 def main() -> None:
     """Run a command; a known error becomes one line and an exit code."""
+    # Plain for the short commands; `serve` logs by a thread of its own (`rtseg.system.log_setup`).
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("rtseg").setLevel(logging.INFO)
+    # No traceback for what a user can remove; one of ours, from anything else, is wanted in full.
     try:
         app()
     except RtsegError as error:

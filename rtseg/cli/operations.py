@@ -98,6 +98,7 @@ def swap_bundle(
     """Swap the bundle of a running daemon between two frames; no frame is lost."""
     from rtseg.client import ask_load
 
+    # The daemon has another working folder.
     done = ask_load(to, bundle.resolve(), stream=stream, timeout_s=timeout, key=key)
     whose = f"stream {stream!r}" if stream else f"{len(done['streams'])} open streams and all to come"
     typer.echo(f"model {done['model'][:12]} ({done['engine']}) answers {whose}")

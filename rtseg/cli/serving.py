@@ -72,6 +72,7 @@ def serve(
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
     given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
+    # After --set: an option of its own name wins. As JSON, which is TOML for texts, numbers and lists.
     overrides = [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
     try:
         _serve(bundle, _serve_settings(config_file, overrides))

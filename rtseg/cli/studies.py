@@ -168,6 +168,7 @@ def _training() -> Iterator[dict[str, Any]]:
 
         def progress(text: str) -> None:
             bar(text)
+            # A bar shows which recording is read; a log need not.
             if not text.startswith("reading "):
                 print_progress(text)
 

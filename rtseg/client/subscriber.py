@@ -63,6 +63,7 @@ class Subscriber:
 
         Ends where the daemon stops, all named streams have closed, or nothing comes for timeout_s.
         """
+        # Without names there is no telling which streams are still to come: only silence or the daemon's end stops it.
         running = set(self.streams)
         while (message := self.receive(self.timeout_s)) is not None:
             if isinstance(message, PredictionMessage):

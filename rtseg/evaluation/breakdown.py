@@ -51,6 +51,7 @@ def boundary_errors(head: Head, videos: Sequence[Video], fps: float, within_s: f
     frames, errors: the share of all frames, and of all errors, that lie within `within_s` of a label change. f1_near,
     f1_away: macro-F1 of the frames there and of the others. NaN where there is nothing to share.
     """
+    # Before masking: a boundary is one of the video, whichever of its frames have answers.
     near = [near_boundaries(y, fps, within_s) for _, y in videos]
     close, away = _masked(videos, near), _masked(videos, [~mask for mask in near])
     counts = [
@@ -74,6 +75,7 @@ def by_missing_points(
     One entry per bin of MISSING_EDGES, (above, up_to]; the first is frames with every point. Each has frames, f1, map.
     """
     rows = []
+    # The first bin begins below 0, so that frames without any missing point are a bin of their own.
     for above, up_to in zip((-1.0, *MISSING_EDGES[:-1]), MISSING_EDGES, strict=True):
         some = _masked(videos, [(share > above) & (share <= up_to) for share in missing])
         frames = sum(len(y) for _, y in some)
@@ -96,6 +98,7 @@ def abstention(head: Head, videos: Sequence[Video], below: float | None = None) 
 
 
 def _at_least(head: Head, videos: Sequence[Video], below: float) -> dict[str, float]:
+    # As float32, like the session: in float64 a probability equal to the threshold could fall on the other side.
     sure = [p.max(-1) >= np.float32(below) for p, _ in videos]
     some = _masked(videos, sure)
     total = sum(len(y) for _, y in answered(videos))

@@ -85,6 +85,7 @@ def calibrate_bundle(
     _check_heads(bundle, "abstain", abstain_below)
     _check_heads(bundle, "vector", vector)
     logits, hashes = _unseen_logits(bundle, dataset, split, engine, progress)
+    # Of heads that are not in `logits`, the bundle's weights stay as they are.
     calibrations = [calibrate_head(h, videos, "vector" if h.name in vector else method) for h, videos in logits.items()]
     weights = dict(bundle.weights)
     for calibration in calibrations:
@@ -95,8 +96,10 @@ def calibrate_bundle(
     provenance = {**bundle.provenance, "calibration": source}
     calibrated = replace(bundle, weights=weights, abstain_below=abstain_below, provenance=provenance)
     heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
+    # The whole way once more, with the calibrated weights: what is stored as the bundle's scores is what it serves.
     progress("scoring through Session")
     model = save_bundle(replace(calibrated, scores={split: _scores(calibrated, engine, dataset, split, heads)}), folder)
+    # The weights have changed, and `save_bundle` has removed the ONNX step that was made from the old ones.
     add_step(folder)
     report = {
         "command": command,
@@ -195,6 +198,7 @@ def read_logits(
 
 def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCalibration:
     """Grouped cross-fitting over two or more videos: each is measured with a scaling fitted on the others."""
+    # Whole videos are held out: frames of one video are too alike to measure on.
     folds = min(FOLDS, len(videos))
     plain = Scaling(np.ones(len(head.classes)), np.zeros(len(head.classes)))
     before = [(plain.probabilities(z), y) for z, y in videos]

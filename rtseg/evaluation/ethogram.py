@@ -41,6 +41,7 @@ def draw_ethogram(
         raise needs_extra("matplotlib", "plot", "drawing") from None
     names = [h.name for h in predictions.heads]
     probs, spec = predictions.of(head), predictions.heads[names.index(head)]
+    # Repeated for heads with more classes than colours.
     colors = dict(zip(spec.scored, _COLORS * 4, strict=False))
     rest = [name for name in spec.classes if name not in colors]
     rows = [("truth", truth)] if truth is not None else []

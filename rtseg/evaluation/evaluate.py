@@ -99,6 +99,7 @@ def evaluate(
     answers = predict_split(classifier, dataset, split, progress)
     known, fps = answers.heads, dataset.fps
     scores = {h.name: score_head(h, answers.videos[h.name], fps) for h in known}
+    # Decoding helps segments and may cost frames at their edges: the report holds both, the raw ones are the score.
     smoothed = {h.name: score_head(h, answers.decoded[h.name], fps) for h in known}
     details: dict[str, dict[str, Any]] = {part: {} for part in DETAILS}
     for head in known:
@@ -144,6 +145,7 @@ def compare_bundles(
     Raises as `predict_split`, and SettingError where the two have no head in common.
     """
     one, two = (predict_split(classifier, dataset, split, progress) for classifier in (ours, theirs))
+    # Equal in classes too, not only in name: else the scores would be means over different classes.
     both = [head for head in one.heads if head in two.heads]
     if not both:
         raise SettingError(f"bundles {ours.bundle.name!r} and {theirs.bundle.name!r} have no head in common")
@@ -198,6 +200,7 @@ def without_nan(value: Any) -> Any:
         return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [without_nan(v) for v in value]
+    # Six digits are more than any score has; without them a report would change with the order of a sum.
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 6)
     return value

@@ -45,6 +45,7 @@ def fit_scaling(logits: F64, labels: NDArray[np.int16], method: str = "temperatu
     one_hot = np.zeros(logits.shape)
     one_hot[rows, labels] = 1
 
+    # In its logarithm a scale cannot become negative, and halving it is as far as doubling it.
     def loss(log_scale: float) -> float:
         return float(-_log_softmax(logits * np.exp(log_scale))[rows, labels].mean())
 
@@ -63,6 +64,7 @@ def fit_scaling(logits: F64, labels: NDArray[np.int16], method: str = "temperatu
         gradient = np.concatenate([by_scale[seen], wrong.sum(0)[seen]]) + 2 * PENALTY * free
         return float(-log_p[rows, labels].mean() + PENALTY * (free**2).sum()), gradient
 
+    # Around the temperature: the scale itself, not the difference, stays within 1 / LARGEST and LARGEST.
     bounds = [(-edge - temperature, edge - temperature)] * len(seen) + [(None, None)] * len(seen)
     found = minimize(penalised, np.zeros(2 * len(seen)), jac=True, method="L-BFGS-B", bounds=bounds)
     return _unpacked(found.x, seen, temperature, n)
@@ -76,6 +78,7 @@ def _unpacked(free: F64, seen: NDArray[np.intp], temperature: float, n: int) -> 
 
 
 def _log_softmax(z: F64) -> F64:
+    # The same result; without it exp() would overflow.
     z = z - z.max(-1, keepdims=True)
     result: F64 = z - np.log(np.exp(z).sum(-1, keepdims=True))
     return result

@@ -58,6 +58,7 @@ def score_head(head: Head, videos: Sequence[Video], fps: float) -> HeadScore:
     truths = [y for _, y in videos]
     guesses = [p.argmax(-1).astype(np.int16) for p, _ in videos]
     classes = {}
+    # Classes that are not scored (`other`) would lift every mean: they are easy and most frames have them.
     for name in head.scored:
         c = head.classes.index(name)
         classes[name] = _score_class(c, videos, guesses, fps)
@@ -176,6 +177,7 @@ def segmental_counts(
     for start, stop, label in bouts_of(guess):
         if label not in scored:
             continue
+        # Against all true bouts of the video in one go; another label's overlap counts as none.
         inside = np.minimum(wanted[:, 1], stop) - np.maximum(wanted[:, 0], start)
         around = np.maximum(wanted[:, 1], stop) - np.minimum(wanted[:, 0], start)
         ious = np.where(wanted[:, 2] == label, np.maximum(inside, 0) / around, 0.0)
@@ -191,6 +193,7 @@ def segmental_counts(
 
 def edit_score(guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int]) -> float:
     """100 * (1 - normalised Levenshtein distance) of the two orders of bouts of scored classes."""
+    # The order of bouts alone: how long each lasts is what frame scores measure.
     a = np.array([b.label for b in bouts_of(guess) if b.label in scored])
     b = np.array([b.label for b in bouts_of(truth) if b.label in scored])
     if not len(a) and not len(b):
@@ -215,10 +218,12 @@ def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.i
         true_bouts += len(real)
         false_starts += sum(not any(_iou(m, r) > 0 for r in real) for m in mine)
         for r in real:
+            # The first bout that overlaps, however short: a closed loop would have fired at its onset.
             first = next((m for m in mine if _iou(m, r) > 0), None)
             if first is not None:
                 found += 1
                 delays.append((first.start - r.start) / fps)
+    # Of scored frames only: a video with few labels has had few chances of a false start.
     minutes = len(truth) / fps / 60
     return ClassScore(
         f1=2 * both / (positives + called) if positives + called else float("nan"),

@@ -40,6 +40,7 @@ class ReliabilityBins(NamedTuple):
 
 def reliability_bins(probability: NDArray[np.floating[Any]], held: NDArray[np.bool_]) -> ReliabilityBins:
     """Bins of probabilities (N,) and whether their label was true (N,); NaN in empty bins."""
+    # A probability of exactly 1 belongs to the last bin.
     at = np.clip((probability * BINS).astype(np.int64), 0, BINS - 1)
     count = np.bincount(at, minlength=BINS)
     empty = np.full((2, BINS), np.nan)
@@ -70,10 +71,12 @@ def calibration_scores(head: Head, videos: Sequence[Video]) -> dict[str, Any]:
     label, summed over the classes (0 to 2). confidence and accuracy: means of the top label. NaN without a frame.
     """
     probs, truth = _pooled(videos)
+    # The top label's error hides that of rare classes, which are seldom on top: theirs are given one by one.
     classes = {name: class_bins(videos, head.classes.index(name)).error for name in head.scored} if len(truth) else {}
     top = top_label_bins(videos)
     empty = float("nan")
     at_label = probs[np.arange(len(truth)), truth]
+    # Squared distance to the one-hot label, multiplied out: no (N, n) array of labels is needed.
     squares = (probs.astype(np.float64) ** 2).sum(-1) - 2 * at_label + 1
     return {
         "ece": top.error,

@@ -237,6 +237,7 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> list[int]:
     At least one of every kind that has two; a kind of one recording stays in training. The same seed and recordings
     give the same choice.
     """
+    # By kind, so that no annotator or behaviour loses all its training recordings.
     kinds: dict[bytes, list[int]] = {}
     for i, example in enumerate(examples):
         kinds.setdefault((example.labels != IGNORE).any(axis=0).tobytes(), []).append(i)
@@ -272,6 +273,7 @@ def _parts(
     if len(examples) == 3:
         return dict(zip(PARTS, (examples[split] for split in SPLITS), strict=True)), []
     scored = "test" if "test" in examples else "validation"
+    # Never from the test part: it must not choose the epoch.
     held = set(hold_out(examples["train"], settings.validation_share, settings.split_seed))
     note = (
         f"scored: the split {scored!r}. There is no third split, so {len(held)} of the {len(examples['train'])} "
@@ -290,6 +292,7 @@ def _tasks(dataset: Dataset, official: OfficialFiles | None) -> tuple[dict[int, 
     """The paper's task numbers -> head groups, and why others are absent: by their names, or else by their order."""
     groups = list(dict.fromkeys(head.group for head in dataset.heads))
     numbered = {f"task{n}": n for n in range(1, N_TASKS + 1)}
+    # A dataset of other animals names its groups as it likes; then their order decides.
     if set(groups) <= set(numbered):
         tasks = {numbered[group]: group for group in groups}
     else:

@@ -96,11 +96,13 @@ def dataset_toml(official: OfficialFiles) -> str:
             place = path.relative_to(official.folder).as_posix()
             whose = "task1" if task == 1 else "per-group"
             sources += ["", "[[calms21]]", f"file = {_quoted(place)}", f'split = "{split}"', f'heads = "{whose}"']
+        # Task 1 is one head, whoever annotated it.
         named = [_Group("task1", next(iter(groups.values())).classes)] if task == 1 else list(groups.values())
         for group in named:
             scored = [c for c in group.classes if c != UNSCORED]
             heads += ["", f"[heads.{_quoted(group.name)}]", f'group = "task{task}"']
             heads += [f"classes = {_quoted(list(group.classes))}", f"scored = {_quoted(scored)}"]
+    # TOML has no null: a field without a value is left out.
     skeleton = {key: value for key, value in MICE7.to_dict().items() if value is not None}
     lines = [
         "# CalMS21's official files, described by `rtseg paper`.",
@@ -120,6 +122,7 @@ def dataset_toml(official: OfficialFiles) -> str:
 def _groups(path: Path) -> tuple[bool, list[_Group]]:
     """Whether a file is marked as simulated, and its groups; one without annotations has no classes and no head."""
     first: dict[str, str] = {}
+    # Names are found by a scan; the numbers of every sequence would take far longer to parse.
     for group, name in index_calms21(path):
         first.setdefault(group, name)
     simulated, groups = False, []

@@ -52,6 +52,7 @@ def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data
         tcn, transformer = (_find(lines, table, f"{table}/{name}") for name in ("tcn", "transformer"))
         if tcn is None or transformer is None:
             continue
+        # Section VI names factors without a table of numbers: these are its words.
         for what, cost, claimed in (
             ("training time", "training_seconds", 10.0),
             ("memory in training", "training_memory_mb", 8.0),
@@ -87,6 +88,7 @@ def _line(row: Row, runs: Sequence[Run], data: PaperData, timing: Mapping[str, M
     }
     if not runs:
         return line
+    # Of the recipe, which all seeds share.
     line["future_frames"] = future_frames(runs[0].training.recipe, data.fps)
     failed = [f"{run.name}: {run.why}" for run in runs if run.result is None]
     done = [run for run in runs if run.result is not None]
@@ -112,6 +114,7 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
 
 def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     """Of the mean over seeds; resamples in which nothing could be scored are left out."""
+    # First over seeds, then percentiles: the interval is that of the mean that the table prints.
     means = np.mean(seeds, axis=0)
     known = means[~np.isnan(means)]
     low, high = np.percentile(known, INTERVAL) if len(known) else (np.nan, np.nan)
@@ -121,6 +124,7 @@ def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
 def _difference(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
     """The difference of two trainings' means over the seeds that both have, with its paired interval."""
     done = {(run.training.key, run.seed): run for run in runs if run.result is not None}
+    # A seed that failed on one side would otherwise compare a mean of five with a mean of four.
     seeds = sorted({seed for key, seed in done if key == ours} & {seed for key, seed in done if key == theirs})
     if not seeds:
         return {"measured": None}

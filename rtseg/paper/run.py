@@ -60,6 +60,7 @@ def run_paper(
     """
     if seeds < 1:
         raise SettingError(f"--seeds: expected 1 or more, got {seeds}")
+    # One --set serves both: the comparison's own settings, and those of every recipe.
     own = [o.removeprefix(SECTION) for o in options.overrides if o.startswith(SECTION)]
     settings = config.from_plain(QUICK_SETTINGS if options.quick else {}, PaperSettings, own)
     options = replace(options, overrides=tuple(o for o in options.overrides if not o.startswith(SECTION)))
@@ -90,6 +91,7 @@ def compare_systems(
     fingerprint = data.fingerprint()
     runs = find_runs(trainings, range(seeds), out, fingerprint, settings)
     runs = train_all(runs, out / "data", settings, event)
+    # Last: trainings that run meanwhile would slow what is timed.
     timing = _timing([t for t in trainings if _trained(t, runs)], data, settings, out / TIMING, fingerprint, say)
     lines = rows_with_figures(rows, runs, data, timing)
     origin["machine"]["load_average_after"] = machine.load_average()
@@ -135,6 +137,7 @@ def _timing(
     if not trainings:
         return {}
     what = [fingerprint, asdict(settings), [[t.key, t.tasks, config.to_plain(t.recipe)] for t in trainings]]
+    # Whatever changes a time is in it; a figure of other settings is measured again.
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))

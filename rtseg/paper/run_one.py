@@ -139,6 +139,7 @@ def _one_core_us(predict: Callable[[Example], F32], test: Sequence[Example], n_f
     if not hasattr(os, "sched_setaffinity"):
         return float("nan")
     example = beginning(test, n_frames)
+    # One core for trees as well, as networks have one thread when they are timed.
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:

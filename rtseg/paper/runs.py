@@ -64,6 +64,7 @@ def find_runs(
 ) -> list[Run]:
     """Every run, the first seed of all trainings first, with the results that are there. data: its fingerprint."""
     runs = []
+    # Seeds outside: a run that is stopped early has every system once, not some of them five times.
     for seed in seeds:
         for training in trainings:
             recipe = recipe_of(training, seed)
@@ -117,6 +118,7 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Training
         "recipe": config.to_plain(recipe_of(run.training, run.seed)),
     }
     write_json_atomically(job_file, job)
+    # Errors go to a file, not to a pipe that nobody would read until it is full.
     log = run.folder / LOG
     command = [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)]
     with log.open("w", encoding="utf-8") as errors:

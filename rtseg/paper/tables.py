@@ -27,6 +27,7 @@ FORMS = {"paper": "as the paper", "causal": "causal", "ours": "rtseg's"}
 def print_report(report: PaperReport, console: Console | None = None) -> None:
     """All tables, the claims, notes and the machine."""
     console = console or Console()
+    # Fourteen columns fit no terminal: mean and interval share one, a line each.
     for title, lines in parts(report):
         table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
         shown = [i for i, heading in enumerate(HEADINGS) if not i or HEADINGS[i - 1] not in NARROW]

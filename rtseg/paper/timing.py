@@ -39,6 +39,7 @@ def time_systems(
 
     trainings = [t for t in trainings if t.recipe.model.kind != "gradient-boosting"]
     example = beginning(data.test, settings.timing_frames)
+    # One thread: what runs beside it, and how many cores there are, matters least.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -57,6 +58,7 @@ def time_systems(
 
 def _rounds(cases: Mapping[str, Case], n_frames: int, seconds: float) -> dict[str, float]:
     """Median µs per frame of every case: each once to warm up, then in turns until the time is over."""
+    # The first call allocates and compiles.
     for case in cases.values():
         case()
     times_us: dict[str, list[float]] = {key: [] for key in cases}

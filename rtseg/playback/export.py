@@ -74,6 +74,7 @@ def _published_streams(path: Path, file: RecordingFile, model: str) -> list[_Pub
                 times_opened[name] = times_opened.get(name, 0) + 1
                 current[name] = _PublishedStream(name if times_opened[name] == 1 else f"{name}#{times_opened[name]}")
                 streams.append(current[name])
+            # The head columns are those of the session's model; another one, loaded meanwhile, may have other heads.
             if answer.model == model:
                 current[name].answers[answer.seq] = answer
             else:

@@ -74,6 +74,7 @@ def verify_recording(path: Path, bundle: Path | str | None = None, engine: str |
     with RecordingFile(path) as file:
         session = file.session
         folder, backend = bundle or session["bundle"], engine or session["engine"]
+        # As the daemon was set: with other settings neither answers nor states would be the same.
         classifier = load(folder, backend, _capacity(session), _identity(session), _heads(session))
         found = classifier.bundle.hash
         if found != session["model"]:

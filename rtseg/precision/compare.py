@@ -29,6 +29,7 @@ def compare_precisions(plain: SplitPredictions, other: SplitPredictions) -> dict
 
 def _head(head: Head, plain: SplitPredictions, other: SplitPredictions) -> dict[str, Any]:
     sides: Sequence[list[Video]] = (plain.videos[head.name], other.videos[head.name])
+    # All frames, labelled or not: how far probabilities move needs no label.
     one, two = (np.concatenate([p for p, _ in videos]) for videos in sides)
     apart = np.abs(one.astype(np.float64) - two)
     labels = [[one_hot.argmax(1) for one_hot, _ in answers.decoded[head.name]] for answers in (plain, other)]
@@ -52,6 +53,7 @@ def _head(head: Head, plain: SplitPredictions, other: SplitPredictions) -> dict[
 def _bouts(plain: list[NDArray[np.intp]], other: list[NDArray[np.intp]]) -> dict[str, int]:
     counts = {"float32": 0, "other": 0, "the_same": 0}
     for one, two in zip(plain, other, strict=True):
+        # Equal in beginning, end and label: a stimulus at either end would come at the same frame.
         ours, theirs = set(bouts_of(one)), set(bouts_of(two))
         counts["float32"] += len(ours)
         counts["other"] += len(theirs)

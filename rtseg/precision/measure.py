@@ -60,6 +60,7 @@ def measure_precisions(
     def check(item: Item) -> None:
         scored[item.recording.name] = check_unseen(bundle, item)
 
+    # Float32 by the engine that serves on a CPU: the comparison includes what ONNX Runtime rounds differently.
     plain = predict_split(Classifier(bundle, "numba", 1), dataset, split, _prefixed(progress, "fp32"), check)
     entries: dict[str, dict[str, Any]] = {}
     for precision in wanted:
@@ -70,6 +71,7 @@ def measure_precisions(
         entry = without_nan(_verdict(compare_precisions(plain, answers), precision, settings)) | entry
         stored = {part: entry[part] for part in STORED if part in entry}
         stored |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
+        # One that is not accepted is removed: it may have been accepted with other bounds, or other weights.
         precisions.store(folder, precision, stored if entry["accepted"] else None)
         entries[precision] = entry
     report = {
@@ -110,6 +112,7 @@ def _int8_scales_of(
                 f"{recording.name}: split {split!r} gives the ranges of int8, and this recording is also scored"
             )
         used[recording.name] = digest
+        # From the beginning: a step's state needs the frames before, so a cut-out middle would start from nothing.
         n = min(len(matched), settings.range_frames)
         features.append(extractor.run(matched.keypoints[:n], matched.confidence[:n], bundle.arena).copy())
     if not features:

@@ -53,6 +53,7 @@ class Histogram:
         """
         if self.largest == 0:
             return 1.0
+        # A value counts as its bin's middle, which is finer than the steps of int8 that are looked for.
         middles = (np.arange(BINS) + 0.5) * self._reach / BINS
         cuts = self.largest * np.arange(1, CANDIDATES + 1) / CANDIDATES
         beyond = np.maximum(middles - cuts[:, None], 0.0)
@@ -85,6 +86,7 @@ def _product_inputs(bundle: Bundle, features: Sequence[F32]) -> Any:
         raise needs_extra("onnxruntime", "onnx", "finding the ranges of int8") from None
     spec, batch, n_frames = bundle.network, len(features), max(map(len, features))
     model, products = onnx_graph.watched_model(spec, bundle.weights, batch)
+    # One thread: the sums' order, and with it the scales, then does not depend on the machine's cores.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

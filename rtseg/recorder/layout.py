@@ -108,5 +108,6 @@ def mark(session: str, start: int) -> bytes:
 
 def mark_pattern(session: str) -> bytes:
     """The bytes of a mark from after its record's prefix to the end of the session's name: what a search looks for."""
+    # The record's length is left out, for a search cannot know it; the session's name comes first in the map.
     whole = mark(session, 0)
     return whole[mcap_records.PREFIX.size : whole.index(session.encode()) + len(session)]

@@ -125,9 +125,11 @@ class Scan:
                 self.problem = "it ends without its closing records" if size == at else "it ends inside a record"
                 return
             opcode, length = PREFIX.unpack_from(data, at)
+            # Zeros are what a power cut leaves; opcodes from 0x80 on are anyone's own, and readers skip them.
             if opcode == 0 or DATA_END < opcode < HOLE:
                 self.problem = f"offset {at}: no record begins with {opcode:#04x}"
                 return
+            # Also a damaged length, which may be any number: nothing beyond the file is ever read.
             if length > size - at - PREFIX.size:
                 self.problem = "it ends inside a record"
                 return

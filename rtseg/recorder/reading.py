@@ -117,6 +117,7 @@ class RecordingFile:
     def _last_start(self, before_s: float) -> int | None:
         """The offset that the last mark names, or one from before_s earlier; None without a mark."""
         pattern, stop = layout.mark_pattern(self.session["session"]), len(self._data)
+        # Marks come at a fixed pace, so that time is counted in them.
         passed = math.ceil(before_s / layout.MARK_EVERY_S)
         while (at := self._data.rfind(pattern, 0, stop)) >= 0:
             record = next(iter(mcap_records.Scan(self._data, at - mcap_records.PREFIX.size)), None)

@@ -87,6 +87,7 @@ def background(log_format: str = "text", write: Callable[[bytes], object] | None
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT))
     logger = logging.getLogger("rtseg")
     before, propagates = logger.handlers[:], logger.propagate
+    # Not also to the root's handler, which would write from the thread that logs.
     logger.handlers, logger.propagate = [handler], False
     try:
         yield

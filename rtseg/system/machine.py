@@ -21,6 +21,7 @@ _CACHE_FILES = ("type", "level", "size")
 
 def describe_run(packages: Sequence[str]) -> dict[str, Any]:
     """Date, commit, machine and versions of the named packages (None = not installed), for a result's head."""
+    # Those that this process may use: in a container or under a scheduler fewer than there are.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -49,6 +50,7 @@ def commit() -> str | None:
         done = subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
+    # An installed package may lie inside somebody's own repository: its commit would be the wrong one.
     if not (home / ".git").exists():
         return None
     try:

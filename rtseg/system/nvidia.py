@@ -34,11 +34,13 @@ def gpus() -> tuple[Gpu, ...] | str:
 
     Initialises the driver in this process, once: a process forked after that cannot use the GPU.
     """
+    # The driver's own library, which every machine with a working GPU has; the toolkit's need not be installed.
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         cuda = ctypes.CDLL(library)
     except OSError:
         return f"no NVIDIA driver here: {library} is not found"
+    # Fails where a driver is installed and its GPU is not there, as in many containers.
     problem = cuda.cuInit(0)
     if problem:
         return f"no usable NVIDIA GPU here: cuInit says {_error(cuda, problem)}"

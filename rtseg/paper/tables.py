@@ -28,7 +28,7 @@ def print_report(report: PaperReport, console: Console | None = None) -> None:
     """All tables, the claims, notes and the machine."""
     console = console or Console()
     # Fourteen columns fit no terminal: mean and interval share one, a line each.
-    for title, lines in parts(report):
+    for title, lines in report_tables(report):
         table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
         shown = [i for i, heading in enumerate(HEADINGS) if not i or HEADINGS[i - 1] not in NARROW]
         for i in shown:
@@ -36,30 +36,30 @@ def print_report(report: PaperReport, console: Console | None = None) -> None:
             table.add_column(heading, justify="left" if i < LEFT else "right", no_wrap=i >= LEFT)
         for line in lines:
             style = "bold" if line["form"] == "ours" else "dim" if line["absent"] else ""
-            texts = cells(line, report["data"]["fps"])
+            texts = row_texts(line, report["data"]["fps"])
             both = [f"{texts[i]}\n{texts[i + 1]}" if HEADINGS[i] in NARROW else texts[i] for i in shown]
             table.add_row(*(text.strip() for text in both), style=style)
         console.print(table)
-        for reason in absences(lines):
+        for reason in absence_reasons(lines):
             console.print(f"  {reason}", markup=False, highlight=False)
-    for sentence in (*claims(report), *notes(report), *foot(report)):
+    for sentence in (*claim_sentences(report), *note_sentences(report), *origin_lines(report)):
         console.print(sentence, markup=False, highlight=False)
 
 
 def markdown(report: PaperReport) -> str:
     """The same as a page."""
     out = [f"# The paper's tables on {report['data']['name']}{_mark(report)}", ""]
-    for title, lines in parts(report):
+    for title, lines in report_tables(report):
         out += [f"## {title}", "", "| " + " | ".join(HEADINGS) + " |"]
         out += ["|" + "|".join("---" if i < LEFT else "--:" for i in range(len(HEADINGS))) + "|"]
-        out += ["| " + " | ".join(cells(line, report["data"]["fps"])) + " |" for line in lines]
-        out += ["", *(f"- {reason}" for reason in absences(lines)), ""]
-    out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claims(report)), ""]
-    out += ["## Notes", "", *(f"- {sentence}" for sentence in (*notes(report), *foot(report))), ""]
+        out += ["| " + " | ".join(row_texts(line, report["data"]["fps"])) + " |" for line in lines]
+        out += ["", *(f"- {reason}" for reason in absence_reasons(lines)), ""]
+    out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claim_sentences(report)), ""]
+    out += ["## Notes", "", *(f"- {sentence}" for sentence in (*note_sentences(report), *origin_lines(report))), ""]
     return "\n".join(out)
 
 
-def parts(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def report_tables(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """(heading, rows) of every table; rows that were left out on purpose are not shown, nor tables without any other.
 
     A heading says which head groups the tasks are, where they go by other names.
@@ -76,7 +76,7 @@ def parts(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
     return shown
 
 
-def cells(line: Mapping[str, Any], fps: float) -> list[str]:
+def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
     """One row's texts, as many as HEADINGS."""
     paper = line["paper"]
     figures = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
@@ -101,7 +101,7 @@ def cells(line: Mapping[str, Any], fps: float) -> list[str]:
     return [*words, _sight(line["future_frames"], fps), *figures, *scores, *costs]
 
 
-def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """Why rows of a table are absent, and which seeds failed: a sentence each."""
     reasons: dict[str, list[str]] = {}
     for line in lines:
@@ -112,7 +112,7 @@ def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
 
 
-def claims(report: PaperReport) -> list[str]:
+def claim_sentences(report: PaperReport) -> list[str]:
     """The paper's claims beside what was measured."""
     sentences = []
     for claim in report["claims"]:
@@ -128,7 +128,7 @@ def claims(report: PaperReport) -> list[str]:
     return sentences
 
 
-def notes(report: PaperReport) -> list[str]:
+def note_sentences(report: PaperReport) -> list[str]:
     """Notes for the reader, those about the data first."""
     own = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
     if report["settings"]["quick"]:
@@ -136,7 +136,7 @@ def notes(report: PaperReport) -> list[str]:
     return [*own, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
 
 
-def foot(report: PaperReport) -> list[str]:
+def origin_lines(report: PaperReport) -> list[str]:
     """Machine, versions and commit."""
     machine, versions = report["machine"], report["versions"]
     used = ", ".join(f"{name} {version}" for name, version in versions.items() if version)

@@ -34,7 +34,7 @@ def _dispatched(
     memory_rows: NDArray[np.int64],
     out: F32,
 ) -> None:
-    """What a call of the feature kernel costs before anything is computed."""
+    """Does nothing: its call costs what the feature kernel's costs before anything is computed."""
 
 
 def features_part(bundle: Bundle, seconds: float) -> Part:
@@ -88,6 +88,7 @@ def engine_part(bundle: Bundle, seconds: float) -> Part:
     timed = interleaved(cases, seconds)
     kinds: dict[str, Role] = {"numba": "measured", "weights read once": "floor"}
     part.rows = [Row.of(name, kinds.get(name, "comparison"), values) for name, values in timed.items()]
+    # The aim is held against the better of the two: beating the slower one would prove nothing.
     forms = [part.p50(name) for name in engines if name.startswith("onnx")]
     if forms:
         part.ratios.append(Ratio("p50 numba / faster ONNX form", part.p50("numba") / min(forms), 1 / 4))

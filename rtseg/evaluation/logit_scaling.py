@@ -16,9 +16,9 @@ from rtseg.errors import needs_extra
 F64 = NDArray[np.float64]
 METHODS = ("temperature", "vector")
 LARGEST = 20.0
-"""Scales lie between one over this and this."""
+"""Largest scale; one over this is the smallest."""
 PENALTY = 1e-3
-"""On the squared distance of a vector scaling from the temperature's: decides only where few frames do."""
+"""Weight of a vector scaling's squared distance from the temperature's: matters only for classes with few frames."""
 
 
 class Scaling(NamedTuple):
@@ -45,16 +45,18 @@ def fit_scaling(logits: F64, labels: NDArray[np.int16], method: str = "temperatu
     one_hot = np.zeros(logits.shape)
     one_hot[rows, labels] = 1
 
+    # In its logarithm a scale cannot become negative, and halving it is as far as doubling it.
     def loss(log_scale: float) -> float:
         return float(-_log_softmax(logits * np.exp(log_scale))[rows, labels].mean())
 
     temperature = float(minimize_scalar(loss, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-7}).x)
     if method == "temperature":
         return Scaling(np.full(n, np.exp(temperature)), np.zeros(n))
+    # Nothing but the penalty would decide about the others, and the loss would fall without end as their shift does.
     seen = np.flatnonzero(one_hot.any(0))
 
     def penalised(free: F64) -> tuple[float, F64]:
-        """Loss and gradient; free: log scale beside the temperature's, then shift, of the classes seen."""
+        """Loss and gradient. free: log scale less the temperature's, then shift, of the classes that have frames."""
         scaling = _unpacked(free, seen, temperature, n)
         log_p = _log_softmax(logits * scaling.scale + scaling.shift)
         wrong = (np.exp(log_p) - one_hot) / len(labels)
@@ -62,6 +64,7 @@ def fit_scaling(logits: F64, labels: NDArray[np.int16], method: str = "temperatu
         gradient = np.concatenate([by_scale[seen], wrong.sum(0)[seen]]) + 2 * PENALTY * free
         return float(-log_p[rows, labels].mean() + PENALTY * (free**2).sum()), gradient
 
+    # Around the temperature: the scale itself, not the difference, stays within 1 / LARGEST and LARGEST.
     bounds = [(-edge - temperature, edge - temperature)] * len(seen) + [(None, None)] * len(seen)
     found = minimize(penalised, np.zeros(2 * len(seen)), jac=True, method="L-BFGS-B", bounds=bounds)
     return _unpacked(found.x, seen, temperature, n)
@@ -75,6 +78,7 @@ def _unpacked(free: F64, seen: NDArray[np.intp], temperature: float, n: int) -> 
 
 
 def _log_softmax(z: F64) -> F64:
+    # The same result; without it exp() would overflow.
     z = z - z.max(-1, keepdims=True)
     result: F64 = z - np.log(np.exp(z).sum(-1, keepdims=True))
     return result

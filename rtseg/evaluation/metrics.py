@@ -1,7 +1,6 @@
-"""Scores of predictions against labels: CalMS21's protocol, segmental scores and what closed loops care about.
+"""Scores of predictions against labels: CalMS21's protocol, segmental scores, and for closed loops the onset delay.
 
-numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never answered (NaN), are
-left out everywhere.
+numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never answered (NaN), are left out everywhere.
 """
 
 from __future__ import annotations
@@ -59,6 +58,7 @@ def score_head(head: Head, videos: Sequence[Video], fps: float) -> HeadScore:
     truths = [y for _, y in videos]
     guesses = [p.argmax(-1).astype(np.int16) for p, _ in videos]
     classes = {}
+    # Classes that are not scored (`other`) would lift every mean: they are easy and most frames have them.
     for name in head.scored:
         c = head.classes.index(name)
         classes[name] = _score_class(c, videos, guesses, fps)
@@ -93,20 +93,20 @@ def group_scores(heads: Sequence[Head], scores: dict[str, HeadScore]) -> dict[st
 def answered(videos: Sequence[Video]) -> list[Video]:
     """The frames of each video that are scored: those with a label and an answer; videos without any are left out.
 
-    A row with NaN was never answered: the last frames of a recording, where a lookahead wanted more.
+    A row with NaN was never answered: the last frames of a recording, where a lookahead needs later ones.
     """
-    kept = [(~np.isnan(p).any(-1) & (y != IGNORE), p, y) for p, y in videos]
-    return [(p[keep], y[keep]) for keep, p, y in kept if keep.any()]
+    masked = [(~np.isnan(p).any(-1) & (y != IGNORE), p, y) for p, y in videos]
+    return [(p[mask], y[mask]) for mask, p, y in masked if mask.any()]
 
 
 def macro_mean(values: Sequence[float] | NDArray[np.float64]) -> float:
     """The mean of the scores that exist; NaN if none does."""
-    kept = [float(v) for v in values if not np.isnan(v)]
-    return sum(kept) / len(kept) if kept else float("nan")
+    known = [float(v) for v in values if not np.isnan(v)]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def confusions(videos: Sequence[Video], n_classes: int) -> NDArray[np.float64]:
-    """Hits, positive frames and called frames of every class of every video, (videos, 3, classes)."""
+    """Hits, labelled frames and predicted frames of every class of every video, (videos, 3, classes)."""
     counts = np.zeros((len(videos), 3, n_classes))
     for v, (probs, truth) in enumerate(videos):
         guess = probs.argmax(-1)
@@ -117,7 +117,7 @@ def confusions(videos: Sequence[Video], n_classes: int) -> NDArray[np.float64]:
 
 
 def f1_scores(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F1 (..., classes) of counts (..., 3, classes); NaN for a class that is neither there nor called."""
+    """F1 (..., classes) of counts (..., 3, classes); NaN for a class that is neither labelled nor predicted."""
     hits, positives, called = np.moveaxis(counts, -2, 0)
     either = positives + called
     scores: NDArray[np.float64] = np.divide(2 * hits, either, out=np.full(either.shape, np.nan), where=either > 0)
@@ -170,16 +170,18 @@ def segmental_f1_of(counts: NDArray[np.integer | np.floating]) -> float:
 def segmental_counts(
     guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int], overlap: float
 ) -> tuple[int, int, int]:
-    """Bouts of one video that were found, called wrongly, and missed: they add up over videos."""
+    """True positive, false positive and missed bouts of one video; they add up over videos."""
     wanted = np.array([b for b in bouts_of(truth) if b.label in scored]).reshape(-1, 3)
     taken = np.zeros(len(wanted), np.bool_)
     hits = wrong = 0
     for start, stop, label in bouts_of(guess):
         if label not in scored:
             continue
+        # Against all true bouts of the video in one go; another label's overlap counts as none.
         inside = np.minimum(wanted[:, 1], stop) - np.maximum(wanted[:, 0], start)
         around = np.maximum(wanted[:, 1], stop) - np.minimum(wanted[:, 0], start)
         ious = np.where(wanted[:, 2] == label, np.maximum(inside, 0) / around, 0.0)
+        # The best match alone, as Lea et al. do: a second bout over the same true one is a false positive.
         best = int(ious.argmax()) if len(ious) else -1
         if best >= 0 and ious[best] >= overlap and not taken[best]:
             taken[best] = True
@@ -191,6 +193,7 @@ def segmental_counts(
 
 def edit_score(guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int]) -> float:
     """100 * (1 - normalised Levenshtein distance) of the two orders of bouts of scored classes."""
+    # The order of bouts alone: how long each lasts is what frame scores measure.
     a = np.array([b.label for b in bouts_of(guess) if b.label in scored])
     b = np.array([b.label for b in bouts_of(truth) if b.label in scored])
     if not len(a) and not len(b):
@@ -215,10 +218,12 @@ def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.i
         true_bouts += len(real)
         false_starts += sum(not any(_iou(m, r) > 0 for r in real) for m in mine)
         for r in real:
+            # The first bout that overlaps, however short: a closed loop would have fired at its onset.
             first = next((m for m in mine if _iou(m, r) > 0), None)
             if first is not None:
                 found += 1
                 delays.append((first.start - r.start) / fps)
+    # Of scored frames only: a video with few labels has had few chances of a false start.
     minutes = len(truth) / fps / 60
     return ClassScore(
         f1=2 * both / (positives + called) if positives + called else float("nan"),

@@ -1,6 +1,6 @@
-"""A folder with CalMS21's official files as a dataset: a dataset file is written for them, as anybody would write it.
+"""A folder with CalMS21's official files as a dataset: an ordinary dataset file is written for them.
 
-Heads and classes come from the files themselves. No number is parsed but those of the first sequence of each group.
+Heads and classes come from the files themselves. Numbers are parsed of the first sequence of each group only.
 """
 
 from __future__ import annotations
@@ -89,18 +89,20 @@ def dataset_toml(official: OfficialFiles) -> str:
         groups: dict[str, _Group] = {}
         for split in SPLITS:
             path = official.files[task, split]
-            said, of_file = _groups(path)
-            simulated |= said
+            file_simulated, of_file = _groups(path)
+            simulated |= file_simulated
             for group in of_file:
                 groups.setdefault(group.name, group)
             place = path.relative_to(official.folder).as_posix()
             whose = "task1" if task == 1 else "per-group"
             sources += ["", "[[calms21]]", f"file = {_quoted(place)}", f'split = "{split}"', f'heads = "{whose}"']
+        # Task 1 is one head, whoever annotated it.
         named = [_Group("task1", next(iter(groups.values())).classes)] if task == 1 else list(groups.values())
         for group in named:
             scored = [c for c in group.classes if c != UNSCORED]
             heads += ["", f"[heads.{_quoted(group.name)}]", f'group = "task{task}"']
             heads += [f"classes = {_quoted(list(group.classes))}", f"scored = {_quoted(scored)}"]
+    # TOML has no null: a field without a value is left out.
     skeleton = {key: value for key, value in MICE7.to_dict().items() if value is not None}
     lines = [
         "# CalMS21's official files, described by `rtseg paper`.",
@@ -118,9 +120,9 @@ def dataset_toml(official: OfficialFiles) -> str:
 
 
 def _groups(path: Path) -> tuple[bool, list[_Group]]:
-    """Whether the file says that it is simulated, and its groups; groups without annotations have no classes and no
-    head."""
+    """Whether a file is marked as simulated, and its groups; one without annotations has no classes and no head."""
     first: dict[str, str] = {}
+    # Names are found by a scan; the numbers of every sequence would take far longer to parse.
     for group, name in index_calms21(path):
         first.setdefault(group, name)
     simulated, groups = False, []

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from rtseg.paper.plan import LEFT_OUT, QUOTED
 from rtseg.paper.systems import NOTES, TABLES
 
-Report = Mapping[str, Any]
+PaperReport = Mapping[str, Any]
 HEADINGS = (
     *("system", "form", "sees ahead", "paper F1", "paper mAP", "F1", "F1 95 %", "mAP", "mAP 95 %", "training s"),
     *("memory MiB", "parameters", "µs/frame", "step µs"),
@@ -24,41 +24,42 @@ NARROW = {"paper F1": "paper F1,\nmAP", "F1": "F1 ± spread,\n95 %", "mAP": "mAP
 FORMS = {"paper": "as the paper", "causal": "causal", "ours": "rtseg's"}
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
+def print_report(report: PaperReport, console: Console | None = None) -> None:
     """All tables, the claims, notes and the machine."""
     console = console or Console()
-    for title, lines in parts(report):
-        table = RichTable(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    # Fourteen columns fit no terminal: mean and interval share one, a line each.
+    for title, lines in report_tables(report):
+        table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
         shown = [i for i, heading in enumerate(HEADINGS) if not i or HEADINGS[i - 1] not in NARROW]
         for i in shown:
             heading = NARROW.get(HEADINGS[i], HEADINGS[i].replace(" ", "\n"))
             table.add_column(heading, justify="left" if i < LEFT else "right", no_wrap=i >= LEFT)
         for line in lines:
             style = "bold" if line["form"] == "ours" else "dim" if line["absent"] else ""
-            texts = cells(line, report["data"]["fps"])
+            texts = row_texts(line, report["data"]["fps"])
             both = [f"{texts[i]}\n{texts[i + 1]}" if HEADINGS[i] in NARROW else texts[i] for i in shown]
             table.add_row(*(text.strip() for text in both), style=style)
         console.print(table)
-        for reason in absences(lines):
+        for reason in absence_reasons(lines):
             console.print(f"  {reason}", markup=False, highlight=False)
-    for sentence in (*claims(report), *notes(report), *foot(report)):
+    for sentence in (*claim_sentences(report), *note_sentences(report), *origin_lines(report)):
         console.print(sentence, markup=False, highlight=False)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: PaperReport) -> str:
     """The same as a page."""
     out = [f"# The paper's tables on {report['data']['name']}{_mark(report)}", ""]
-    for title, lines in parts(report):
+    for title, lines in report_tables(report):
         out += [f"## {title}", "", "| " + " | ".join(HEADINGS) + " |"]
         out += ["|" + "|".join("---" if i < LEFT else "--:" for i in range(len(HEADINGS))) + "|"]
-        out += ["| " + " | ".join(cells(line, report["data"]["fps"])) + " |" for line in lines]
-        out += ["", *(f"- {reason}" for reason in absences(lines)), ""]
-    out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claims(report)), ""]
-    out += ["## Notes", "", *(f"- {sentence}" for sentence in (*notes(report), *foot(report))), ""]
+        out += ["| " + " | ".join(row_texts(line, report["data"]["fps"])) + " |" for line in lines]
+        out += ["", *(f"- {reason}" for reason in absence_reasons(lines)), ""]
+    out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claim_sentences(report)), ""]
+    out += ["## Notes", "", *(f"- {sentence}" for sentence in (*note_sentences(report), *origin_lines(report))), ""]
     return "\n".join(out)
 
 
-def parts(report: Report) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def report_tables(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """(heading, rows) of every table; rows that were left out on purpose are not shown, nor tables without any other.
 
     A heading says which head groups the tasks are, where they go by other names.
@@ -75,13 +76,18 @@ def parts(report: Report) -> list[tuple[str, list[Mapping[str, Any]]]]:
     return shown
 
 
-def cells(line: Mapping[str, Any], fps: float) -> list[str]:
+def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
     """One row's texts, as many as HEADINGS."""
     paper = line["paper"]
-    said = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
+    figures = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
     words = [line["label"], FORMS[line["form"]] if line["absent"] != QUOTED else ""]
     if "f1" not in line:
-        return [*words, "quoted" if line["absent"] == QUOTED else "absent", *said, *[""] * (len(HEADINGS) - LEFT - 2)]
+        return [
+            *words,
+            "quoted" if line["absent"] == QUOTED else "absent",
+            *figures,
+            *[""] * (len(HEADINGS) - LEFT - 2),
+        ]
     scores = []
     for score in ("f1", "map"):
         scores += [_pair(line[score]["mean"], line[score]["spread"]), _range(line[score])]
@@ -92,10 +98,10 @@ def cells(line: Mapping[str, Any], fps: float) -> list[str]:
         _figure(line.get("offline_us"), 1),
         _figure(line.get("step_us"), 1),
     ]
-    return [*words, _sight(line["future_frames"], fps), *said, *scores, *costs]
+    return [*words, _sight(line["future_frames"], fps), *figures, *scores, *costs]
 
 
-def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """Why rows of a table are absent, and which seeds failed: a sentence each."""
     reasons: dict[str, list[str]] = {}
     for line in lines:
@@ -106,31 +112,31 @@ def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
 
 
-def claims(report: Report) -> list[str]:
+def claim_sentences(report: PaperReport) -> list[str]:
     """The paper's claims beside what was measured."""
     sentences = []
     for claim in report["claims"]:
         signed = claim["unit"] == ""
-        said = f"{claim['paper']:+.3f}" if signed else f"{claim['paper']:g}{claim['unit']}"
+        claimed = f"{claim['paper']:+.3f}" if signed else f"{claim['paper']:g}{claim['unit']}"
         if claim["measured"] is None:
             found = "not measured"
         elif signed:
             found = f"{claim['measured']:+.3f} [{_signed(claim['low'])}, {_signed(claim['high'])}]"
         else:
             found = f"{claim['measured']:.1f}{claim['unit']}"
-        sentences.append(f"{claim['claim']}: paper {said}, here {found}")
+        sentences.append(f"{claim['claim']}: paper {claimed}, here {found}")
     return sentences
 
 
-def notes(report: Report) -> list[str]:
-    """What a reader must know."""
-    said = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
+def note_sentences(report: PaperReport) -> list[str]:
+    """Notes for the reader, those about the data first."""
+    own = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
     if report["settings"]["quick"]:
-        said.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
-    return [*said, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
+        own.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
+    return [*own, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
 
 
-def foot(report: Report) -> list[str]:
+def origin_lines(report: PaperReport) -> list[str]:
     """Machine, versions and commit."""
     machine, versions = report["machine"], report["versions"]
     used = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
@@ -143,7 +149,7 @@ def foot(report: Report) -> list[str]:
     ]
 
 
-def _mark(report: Report) -> str:
+def _mark(report: PaperReport) -> str:
     return " (simulated)" if report["data"]["simulated"] else ""
 
 

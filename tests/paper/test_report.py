@@ -15,10 +15,18 @@ from rtseg.config import PaperSettings
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import Options, plan
-from rtseg.paper.report import METHOD, claims_of, lines_of
+from rtseg.paper.report import METHOD, compare_claims, rows_with_figures
 from rtseg.paper.run_one import RESAMPLED, RESULT
 from rtseg.paper.runs import Run, find_runs
-from rtseg.paper.tables import HEADINGS, absences, cells, claims, markdown, parts, print_report
+from rtseg.paper.tables import (
+    HEADINGS,
+    absence_reasons,
+    claim_sentences,
+    markdown,
+    print_report,
+    report_tables,
+    row_texts,
+)
 from tests.paper.scenes import paper_data
 
 SETTINGS = PaperSettings()
@@ -58,7 +66,7 @@ def report(tmp_path: Path, data: PaperData) -> dict[str, Any]:
             write_result(run, f1, seconds=10 * slow, memory=100 * slow)
     runs = find_runs(trainings, range(2), tmp_path, "data", SETTINGS)
     timing = {"II/tcn": {"offline_us": 20.0}, "II/transformer": {"offline_us": 500.0}}
-    lines = lines_of(rows, runs, data, timing)
+    lines = rows_with_figures(rows, runs, data, timing)
     machine = {"cpu": "a processor", "cores_usable": 2, "os": "an os"}
     machine |= {"load_average_before": 1.0, "load_average_after": 2.0}
     plain: dict[str, Any] = without_nan(
@@ -71,7 +79,7 @@ def report(tmp_path: Path, data: PaperData) -> dict[str, Any]:
             "data": {**data.summary(), "fingerprint": "0123456789abcdef"},
             "method": METHOD,
             "rows": lines,
-            "claims": claims_of(lines, runs, data),
+            "claims": compare_claims(lines, runs, data),
         }
     )
     return plain
@@ -105,22 +113,22 @@ def test_the_papers_claims_stand_beside_what_was_measured(report: dict[str, Any]
     ahead = said["multitask TCN ahead of the TCN alone, Task 1, F1"]
     assert ahead["paper"] == pytest.approx(0.858 - 0.844)
     assert (ahead["measured"], ahead["low"], ahead["high"]) == pytest.approx((0.2, 0.2, 0.2))
-    assert claims(report)[0] == "Transformer to TCN, training time (Table II): paper 10x, here 12.0x"
+    assert claim_sentences(report)[0] == "Transformer to TCN, training time (Table II): paper 10x, here 12.0x"
 
 
 def test_tables_show_what_there_is_and_say_why_the_rest_is_not(report: dict[str, Any]) -> None:
-    shown = dict(parts(report))
+    shown = dict(report_tables(report))
     assert list(shown) == [
         "Table II: Task 1 (simulated)",
         "Table IV: Task 3 (simulated)",
         "Table V: the tasks trained together (simulated)",
     ]
     table = shown["Table V: the tasks trained together (simulated)"]
-    assert absences(table) == [
+    assert absence_reasons(table) == [
         "Multitask TCN, Task 3, rtseg's own, causal multitask, Task 3: no Task 3: left out here",
         "Multitask TCN, Task 1, Multitask TCN, Task 2: V/multitask-causal seed 1: not trained yet",
     ]
-    texts = cells(line(report, "II/transformer"), 30.0)
+    texts = row_texts(line(report, "II/transformer"), 30.0)
     assert len(texts) == len(HEADINGS)
     # Four stages of nine layers, each 2^i frames of convolution and 2^i, at most 256, of attention.
     assert texts[:4] == ["Transformer (ASFormer)", "as the paper", "4088 frames, 136 s", "0.850 ± 0.015"]
@@ -133,7 +141,7 @@ def test_the_page_and_the_screen_hold_every_row_and_say_simulated(report: dict[s
     page = markdown(report)
     rows = [text for text in page.splitlines() if text.startswith("| ")]
     assert {text.count("|") for text in rows} == {len(HEADINGS) + 1}
-    assert len(rows) == sum(1 + len(lines) for _, lines in parts(report))
+    assert len(rows) == sum(1 + len(lines) for _, lines in report_tables(report))
     console = Console(width=170, record=True, file=io.StringIO())
     print_report(report, console)
     screen = console.export_text()
@@ -148,4 +156,4 @@ def test_the_page_and_the_screen_hold_every_row_and_say_simulated(report: dict[s
 
 def test_tasks_of_other_names_stand_in_the_headings(report: dict[str, Any]) -> None:
     report["data"]["tasks"] = {"1": "S1", "2": "task2"}
-    assert parts(report)[0][0] == "Table II: Task 1 (Task 1 = S1) (simulated)"
+    assert report_tables(report)[0][0] == "Table II: Task 1 (Task 1 = S1) (simulated)"

@@ -15,9 +15,9 @@ from typing import Any
 
 from rtseg.errors import RtsegError
 from rtseg.recorder import mcap_records
-from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
+from rtseg.recorder.reading import LOST, RecordedMessage, RecordingFile, unpacked
 from rtseg.recorder.recover import ring_path
-from rtseg.recorder.writer import finish, lock
+from rtseg.recorder.writer import finish_recording, lock_recording
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire.messages import Hello, parse_frame, unpack
 
@@ -133,11 +133,11 @@ def rewind_stream(stream: Stream, resumable: ResumableStream) -> int:
 def _finish(path: Path, session: dict[str, str]) -> None:
     with path.open("rb") as opened:
         # The writer holds it, and outlives its daemon until all is written.
-        lock(opened.fileno(), path, wait_s=WAIT_S)
+        lock_recording(opened.fileno(), path, wait_s=WAIT_S)
         fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
     ring = ring_path(path, session)
     if ring is not None:
-        finish(ring)
+        finish_recording(ring)
         return
     with RecordingFile(path) as file:
         is_empty = next(file.messages(), None) is None
@@ -146,7 +146,7 @@ def _finish(path: Path, session: dict[str, str]) -> None:
             empty.write(mcap_records.end())
 
 
-def _collect_message(streams: dict[str, ResumableStream], path: Path, message: Told, offset_ns: int) -> None:
+def _collect_message(streams: dict[str, ResumableStream], path: Path, message: RecordedMessage, offset_ns: int) -> None:
     if message.topic == "frames":
         resumable = streams.get(_stream_of(path, message))
         if resumable is not None:
@@ -186,7 +186,7 @@ def _collect_event(streams: dict[str, ResumableStream], event: dict[str, Any], l
         streams.clear()  # their frames may be among what is missing; snapshots follow
 
 
-def _stream_of(path: Path, message: Told) -> str:
+def _stream_of(path: Path, message: RecordedMessage) -> str:
     return str(unpacked(path, message.data)["stream"])
 
 

@@ -64,9 +64,9 @@ class StreamRecording:
         self._recorder = Recorder(folder, metadata, settings, name)
         # The recorder's own methods: they are called for every frame, which pays for no call in between.
         self.record_frame, self.record_prediction, self.record_event = (
-            self._recorder.frame,
-            self._recorder.prediction,
-            self._recorder.event,
+            self._recorder.record_frame,
+            self._recorder.record_prediction,
+            self._recorder.record_event,
         )
         self.status = self._recorder.status
         LOG.info("recording to %s", self._recorder.file)
@@ -89,12 +89,12 @@ class StreamRecording:
                 self.continue_stream(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
                 return _last_seq(stream, waiting), waiting
-        self._recorder.opened(hello, now_ns)
+        self._recorder.record_opening(hello, now_ns)
         return None, []
 
     def continue_stream(self, stream: Stream, now_ns: int) -> None:
         """Record what follows of a stream that comes back, from its restored state on."""
-        self._recorder.opened(stream.hello.to_message(), now_ns, resumed=True)
+        self._recorder.record_opening(stream.hello.to_message(), now_ns, resumed=True)
         self.record_snapshot(stream, now_ns)
 
     def take_replaced(self, name: str, opened_ns: int) -> ResumableStream | None:
@@ -108,20 +108,20 @@ class StreamRecording:
 
     def end_stream(self, stream: Stream) -> None:
         """Record no more snapshots of a stream that has ended."""
-        self._recorder.closed(stream.name)
+        self._recorder.forget_stream(stream.name)
 
     def record_snapshot(self, stream: Stream, now_ns: int) -> None:
         """Record a stream's state: a resumed stream steps again only the frames after it."""
         hello, state = stream.hello.to_message(), stream.session.snapshot()
-        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.output.answers)
+        self._recorder.record_snapshot(hello, state, now_ns, stream.opened_ns, stream.output.answers)
 
     def stream_due(self, now_ns: int) -> str | None:
         """Name of the stream whose snapshot is due now, if any. Cheap enough for every turn of the loop."""
-        return self._recorder.due(now_ns)
+        return self._recorder.stream_due_for_snapshot(now_ns)
 
     def changed_state(self, now_ns: int) -> dict[str, Any] | None:
         """An event for everybody, where the recording's state has changed."""
-        return self._recorder.news(now_ns)
+        return self._recorder.state_change(now_ns)
 
     def counters(self) -> dict[str, int]:
         """For the daemon's counters: what went wrong with the recording."""

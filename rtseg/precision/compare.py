@@ -1,4 +1,4 @@
-"""How far one engine's answers to a split stand from another's: scores, probabilities, labels, bouts."""
+"""How far one engine's answers to a split are from another's: scores, probabilities, labels, bouts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.evaluation.evaluate import Answers
+from rtseg.evaluation.evaluate import SplitPredictions
 from rtseg.evaluation.metrics import Video, macro_f1, macro_mean, mean_average_precision
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
 
 
-def compare(plain: Answers, other: Answers) -> dict[str, Any]:
-    """Per head and over all: what float32 (plain) and the other precision say of the same videos.
+def compare_precisions(plain: SplitPredictions, other: SplitPredictions) -> dict[str, Any]:
+    """Per head and over all: float32's answers (plain) beside another precision's to the same videos.
 
     `f1` and `map` are pairs (float32, other): frames pooled over videos, argmax; over all, the mean over heads.
     `argmax_differs`, `decoded_differs`: shares of frames. `difference`: of probabilities, on every frame whether it has
@@ -27,8 +27,9 @@ def compare(plain: Answers, other: Answers) -> dict[str, Any]:
     return {"heads": heads, **pairs, "f1_drop": pairs["f1"][0] - pairs["f1"][1], "difference": worst}
 
 
-def _head(head: Head, plain: Answers, other: Answers) -> dict[str, Any]:
+def _head(head: Head, plain: SplitPredictions, other: SplitPredictions) -> dict[str, Any]:
     sides: Sequence[list[Video]] = (plain.videos[head.name], other.videos[head.name])
+    # All frames, labelled or not: how far probabilities move needs no label.
     one, two = (np.concatenate([p for p, _ in videos]) for videos in sides)
     apart = np.abs(one.astype(np.float64) - two)
     labels = [[one_hot.argmax(1) for one_hot, _ in answers.decoded[head.name]] for answers in (plain, other)]
@@ -52,6 +53,7 @@ def _head(head: Head, plain: Answers, other: Answers) -> dict[str, Any]:
 def _bouts(plain: list[NDArray[np.intp]], other: list[NDArray[np.intp]]) -> dict[str, int]:
     counts = {"float32": 0, "other": 0, "the_same": 0}
     for one, two in zip(plain, other, strict=True):
+        # Equal in beginning, end and label: a stimulus at either end would come at the same frame.
         ours, theirs = set(bouts_of(one)), set(bouts_of(two))
         counts["float32"] += len(ours)
         counts["other"] += len(theirs)

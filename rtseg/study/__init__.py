@@ -6,7 +6,6 @@ compare        Scores of systems trained with several seeds, and of two of them 
 crossvalidate  Grouped k-fold cross-validation by video
 decoding       How to decode a bundle's probabilities into bouts
 faults         Faults of cameras and trackers, put into a recording on purpose and in a known amount
-hmm            An online hidden Markov model over a network's probabilities
 lookahead      What a delay is worth
 missing        How a bundle stands faults
 plots          How the studies draw

@@ -39,9 +39,6 @@ def train(
     root: Root = None,
     set_: Settings = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
-    teacher: Annotated[
-        list[Path] | None, typer.Option(help="Folder of a teacher's answers, by crossvalidate (repeatable).")
-    ] = None,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.terminal.progress import training
@@ -59,7 +56,6 @@ def train(
             root=root,
             overrides=tuple(set_ or ()),
             runs=folder,
-            teacher=teacher or (),
             report=report,
             progress=say,
         )

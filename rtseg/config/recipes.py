@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
-from rtseg.config.answers import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.checks import check_abstain, require
+from rtseg.config.inference import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import FeatureSettings, ModelSettings, ScalerSettings
 from rtseg.config.training import AugmentSettings, BoostingSettings, TrainSettings
 
@@ -69,6 +69,25 @@ class PaperSettings:
         )
         for name in ("resamples", "timing_frames", "timing_s"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class CrossValidationSettings:
+    """Cross-validation by video (`rtseg crossvalidate`).
+
+    folds: groups of videos, each left out once. seeds: trainings of each system. against: a kind of model with the
+    recipe's other settings, or another recipe's file (with its own settings, on this recipe's dataset). splits: whose
+    recordings are cross-validated. fixed_epochs: of networks, which then train on all of a fold's others and choose
+    nothing; trees choose their number on some of these and are boosted anew on all. inside_every: of a fold's training
+    videos every n-th chooses the checkpoint.
+    """
+
+    folds: int = 5
+    seeds: int = 1
+    against: str | None = None
+    splits: tuple[str, ...] = ("train", "validation")
+    fixed_epochs: int | None = None
+    inside_every: int = 5
 
 
 @dataclass(frozen=True)

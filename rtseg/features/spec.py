@@ -1,7 +1,7 @@
-"""Which features a model sees: groups, their names and units, and what a skeleton makes of them.
+"""Which features a model sees: groups, their names and units, and the columns that they have for a skeleton.
 
-A `FeatureSpec` is chosen in the recipe and recorded in the bundle. The order of groups and of the features in each is
-fixed here and followed by `kernels`; a test holds the two together.
+A `FeatureSpec` comes from the recipe's section `[features]` and is recorded in the bundle. The order of groups and of
+the features in each is fixed here and followed by `kernels`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 
+from rtseg.config import FeatureSettings
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import Skeleton
 
@@ -19,7 +20,7 @@ class Feature(NamedTuple):
     """One column of the feature matrix.
 
     orbit: columns of a group with the same orbit trade places when the animals do. about: the animals and points that
-    it is about, whatever the order in which they are named; a signed angle names its animals in order.
+    it describes, independent of the order in which they are named; only a signed angle names its animals in order.
     """
 
     name: str
@@ -30,29 +31,12 @@ class Feature(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FeatureSpec:
-    """Groups and their parameters.
+class FeatureSpec(FeatureSettings):
+    """Feature settings with all groups named, and the columns that they make of a skeleton.
 
-    groups: names from `GROUPS`; their order here does not matter. lags: in frames, for speeds and accelerations over
-    causal differences. horizons_s: time constants of the exponential averages. hold_frames: how long a missing point
-    stands where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point was seen stops
-    counting. animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade
-    places when the animals do are then sorted by value, largest first, NaN last, so that no answer depends on who is
-    called first (and a signed angle between two animals becomes its magnitude). identities: `tracker` takes the
-    tracker's, `relinked` gives every animal the name of the one that was last seen nearest to it: a tracker that swaps
-    names leaves the speeds alone then. Links change where that brings the points nearer by relink_margin_px on average,
-    a single point counting for relink_cap_px at most.
+    Fields and defaults are those of `FeatureSettings`; without groups it has all of `GROUPS`. Raises SettingError for a
+    group that does not exist.
     """
-
-    groups: tuple[str, ...] = ()
-    lags: tuple[int, ...] = (1, 3, 9)
-    horizons_s: tuple[float, ...] = (0.5, 2.0, 8.0)
-    hold_frames: int = 15
-    absence_cap_s: float = 4.0
-    animal_order: str = "kept"
-    identities: str = "tracker"
-    relink_margin_px: float = 5.0
-    relink_cap_px: float = 200.0
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -60,16 +44,12 @@ class FeatureSpec:
         unknown = [g for g in self.groups if g not in GROUPS]
         if unknown:
             raise SettingError(f"unknown feature group {', '.join(unknown)}; there are: {', '.join(GROUPS)}")
-        if not self.lags or any(lag < 1 for lag in self.lags) or list(self.lags) != sorted(set(self.lags)):
-            raise SettingError(f"features.lags must be rising positive frame counts, got {self.lags}")
-        if any(h <= 0 for h in self.horizons_s) or self.hold_frames < 0 or self.absence_cap_s <= 0:
-            raise SettingError("features.horizons_s and absence_cap_s must be positive, hold_frames not negative")
-        if self.animal_order not in ("kept", "sorted"):
-            raise SettingError(f"features.animal_order must be 'kept' or 'sorted', got {self.animal_order!r}")
-        if self.identities not in ("tracker", "relinked"):
-            raise SettingError(f"features.identities must be 'tracker' or 'relinked', got {self.identities!r}")
-        if self.relink_margin_px < 0 or self.relink_cap_px <= 0:
-            raise SettingError("features.relink_cap_px must be positive, relink_margin_px not negative")
+        super().__post_init__()
+
+    @classmethod
+    def from_settings(cls, settings: FeatureSettings) -> FeatureSpec:
+        """The features that a recipe's section `[features]` asks for."""
+        return cls(**{f.name: getattr(settings, f.name) for f in fields(settings)})
 
     def features(self, skeleton: Skeleton) -> tuple[Feature, ...]:
         """Every column, in order. Length F."""
@@ -88,14 +68,14 @@ class FeatureSpec:
         return [columns for columns in found.values() if len(columns) > 1]
 
     def views(self, skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
-        """For every way to call the animals the column whose value each column would have then.
+        """For every order in which the animals can be named, the column whose value each column would then have.
 
         Columns count from 1; negative where the value's sign turns. The first view is the features as they are. Raises
-        SettingError for more than four animals: five can be called in 120 ways.
+        SettingError for more than four animals: five can be named in 120 orders.
         """
         if len(skeleton.animals) > 4:
             raise SettingError(
-                f"model.forget_order looks at every way to call the animals, too many for {len(skeleton.animals)}; "
+                f"model.forget_order looks at every order of the animals' names, too many for {len(skeleton.animals)}; "
                 "set features.animal_order = 'sorted' instead"
             )
         features = self.features(skeleton)
@@ -111,18 +91,10 @@ class FeatureSpec:
         return tuple(views)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a manifest."""
-        return {
-            "groups": [g for g in GROUPS if g in self.groups],
-            "lags": list(self.lags),
-            "horizons_s": list(self.horizons_s),
-            "hold_frames": self.hold_frames,
-            "absence_cap_s": self.absence_cap_s,
-            "animal_order": self.animal_order,
-            "identities": self.identities,
-            "relink_margin_px": self.relink_margin_px,
-            "relink_cap_px": self.relink_cap_px,
-        }
+        """Plain values, for a manifest: every field in the order of `FeatureSettings`, groups in that of `GROUPS`."""
+        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain["groups"] = [g for g in GROUPS if g in self.groups]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> FeatureSpec:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rtseg.config import ModelSettings
 from rtseg.errors import SettingError
 from rtseg.model.base import LinearHeadsModel
-from rtseg.model.convolution import side_by_side
+from rtseg.model.convolution import taps_side_by_side
 from rtseg.recordings.heads import Head
 
 
@@ -53,7 +53,7 @@ class Conv1D(LinearHeadsModel):
         h = F.pad(self.scale(features), (0, 0, self.span - self.after, self.after))
         spacing = self.stride
         for convolution in self.convolutions:
-            h = torch.relu(convolution(side_by_side(h, self.kernel, spacing)))
+            h = torch.relu(convolution(taps_side_by_side(h, self.kernel, spacing)))
             h = torch.maximum(h[:, :-spacing], h[:, spacing:])
             spacing *= 2
-        return self.drop(side_by_side(h, self.positions, spacing), self.dropout)
+        return self.drop_channels(taps_side_by_side(h, self.positions, spacing), self.dropout)

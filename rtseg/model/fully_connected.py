@@ -17,8 +17,8 @@ from rtseg.recordings.heads import Head
 class FullyConnected(LinearHeadsModel):
     """Hidden layers over a window of every `window_stride`-th frame, to both sides or (causal) to the past only.
 
-    The first layer over a window that slides is a convolution with as many taps; hidden layers are as wide as four
-    `channels`, the last as wide as one.
+    The first layer, over a sliding window, is a convolution with as many taps; hidden layers are 4 * `channels` wide,
+    the last `channels`.
     """
 
     def __init__(self, n_features: int, heads: Sequence[Head], settings: ModelSettings) -> None:
@@ -33,5 +33,5 @@ class FullyConnected(LinearHeadsModel):
         """The last hidden layer."""
         h = torch.relu(self.window(self.scale(features)))
         for layer in self.layers:
-            h = torch.relu(layer(self.drop(h, self.dropout)))
-        return self.drop(h, self.dropout)
+            h = torch.relu(layer(self.drop_channels(h, self.dropout)))
+        return self.drop_channels(h, self.dropout)

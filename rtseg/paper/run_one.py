@@ -28,7 +28,7 @@ from rtseg.evaluation.metrics import Video, group_scores, score_head
 from rtseg.paper.data import PaperData, beginning, load_data
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.training.crops import Example
+from rtseg.training.task import Example
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -41,13 +41,15 @@ ALONE_RUNS = 5
 def main(folder: Path) -> None:
     """Do the job of a folder; events go to stdout, a JSON line each."""
     from rtseg.training.fit import fit
+    from rtseg.training.task import TrainingTask
 
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     recipe = config.from_plain(job["recipe"], Recipe, where=str(folder / JOB))
     data = load_data(Path(job["data"]))
     heads = data.heads_of(job["tasks"])
     training, validation = (labelled(examples, data.heads, heads) for examples in (data.training, data.validation))
-    fitted = fit(recipe, data.skeleton, data.fps, heads, training, validation, folder / CHECKPOINTS, _say)
+    task = TrainingTask(recipe, data.skeleton, data.fps, heads, training, validation)
+    fitted = fit(task, folder / CHECKPOINTS, _say)
     result = {
         "fingerprint": job["fingerprint"],
         "training_seconds": fitted.seconds,

@@ -15,7 +15,7 @@ from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe
 from rtseg.study.variants import compare_variants
-from rtseg.training.loop import Report
+from rtseg.training.task import EventCallback
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def study_ablation(
     runs: Path | None = None,
     resamples: int = RESAMPLES,
     command: str = "",
-    report: Report = lambda event: None,
+    report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Leave one feature group out at a time, written as OUT/ablation.json, .md and .png.

@@ -36,8 +36,8 @@ class CandidateTable:
     """What every candidate setting does on every video of one head; counts add up over videos.
 
     settings: S of them. videos: V, each (probabilities (T, n), labels (T,)). frame_counts: (S, V, 3, classes), as
-    `confusions` counts. bout_counts: (S, V, 3), as `segmental_counts` does. argmax_counts: (V, 3, classes), of the class
-    with the highest probability.
+    `confusions` counts. bout_counts: (S, V, 3), as `segmental_counts` does. argmax_counts: (V, 3, classes), of the
+    most probable class.
     """
 
     head: Head

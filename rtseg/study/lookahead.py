@@ -13,7 +13,7 @@ from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe
 from rtseg.study.variants import compare_variants
-from rtseg.training.loop import Report
+from rtseg.training.task import EventCallback
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def study_lookahead(
     runs: Path | None = None,
     resamples: int = RESAMPLES,
     command: str = "",
-    report: Report = lambda event: None,
+    report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train a recipe with every lookahead, written as OUT/lookahead.json, .md and .png.

@@ -3,5 +3,6 @@
 log_setup  Logging
 machine    Where, when and with what a result was made
 nvidia     Which NVIDIA GPUs this machine has, asked of the driver's own library
+peak_memory  How much memory a piece of work takes at its peak: peak_memory
 shutdown   How a serving process ends
 """

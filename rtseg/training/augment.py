@@ -14,6 +14,10 @@ from rtseg.config import AugmentSettings
 from rtseg.frames.skeleton import Skeleton
 
 F32 = NDArray[np.float32]
+COPY_SHIFT_PX, COPY_NOISE_PX = 20.0, 1.0
+"""Standard deviations for copies that balance the tasks; the paper names the changes and not their size."""
+DROPPED_FRAMES = 15
+"""Mean length of a stretch without a point or an animal."""
 
 
 def augment(
@@ -41,9 +45,6 @@ def augment(
         points += rng.normal(0, settings.shift_px, 2).astype(np.float32)
     if settings.noise_px:
         points += rng.normal(0, settings.noise_px, points.shape).astype(np.float32)
-    if settings.swap_animals and rng.random() < settings.swap_animals:
-        order = rng.permutation(points.shape[1])
-        points, scores = points[:, order], scores[:, order]
     if settings.drop_points:
         _drop(points, scores, rng, settings.drop_points, per_animal=False)
     if settings.drop_animal:
@@ -51,21 +52,15 @@ def augment(
     return np.ascontiguousarray(points), np.ascontiguousarray(scores)
 
 
-def copy_settings(settings: AugmentSettings) -> AugmentSettings:
+def augment_settings_of_copies(settings: AugmentSettings) -> AugmentSettings:
     """What a copy that balances the tasks goes through: the paper's four changes (III.E), and the recipe's others."""
     return replace(
         settings,
         rotate=True,
         mirror=True,
-        shift_px=max(settings.shift_px, settings.copy_shift_px),
-        noise_px=max(settings.noise_px, settings.copy_noise_px),
+        shift_px=max(settings.shift_px, COPY_SHIFT_PX),
+        noise_px=max(settings.noise_px, COPY_NOISE_PX),
     )
-
-
-def take_away(points: F32, scores: F32, gone: NDArray[np.bool_]) -> None:
-    """Make the points (T, A, K) that `gone` names missing, in place."""
-    points[gone] = np.nan
-    scores[gone] = 0.0
 
 
 def mirrored(
@@ -78,13 +73,12 @@ def mirrored(
 
 
 def _drop(points: F32, scores: F32, rng: np.random.Generator, share: float, *, per_animal: bool) -> None:
-    """Take away about `share` of all (T, A, K) points in stretches of half a second or so, in place."""
+    """Make about `share` of all (T, A, K) points missing in stretches of half a second or so, in place."""
     t, a, k = scores.shape
-    mean_length = 15
     things = [(i, slice(None)) for i in range(a)] if per_animal else [(i, j) for i in range(a) for j in range(k)]
     for animal, point in things:
-        for start in rng.integers(0, t, rng.poisson(share * t / mean_length)):
-            stop = start + 1 + rng.geometric(1 / mean_length)
+        for start in rng.integers(0, t, rng.poisson(share * t / DROPPED_FRAMES)):
+            stop = start + 1 + rng.geometric(1 / DROPPED_FRAMES)
             points[start:stop, animal, point] = np.nan
             scores[start:stop, animal, point] = 0.0
 

@@ -18,7 +18,7 @@ from rtseg.errors import SettingError
 NAME = "checkpoint.safetensors"
 
 
-def save(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
     """Write named groups of tensors and a JSON-able progress record as one file."""
     flat = {f"{group}:{name}": t.contiguous() for group, tensors in modules.items() for name, t in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,8 +27,8 @@ def save(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str
     aside.replace(folder / NAME)
 
 
-def load(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """What `save` wrote, or None where there is nothing.
+def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """What `save_checkpoint` wrote, or None where there is nothing.
 
     Raises SettingError when the checkpoint belongs to another recipe (its fingerprint differs).
     """

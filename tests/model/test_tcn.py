@@ -259,9 +259,9 @@ def test_an_unknown_value_is_filled_and_carries_no_gradient_trouble() -> None:
 def test_dropout_takes_whole_channels_in_training_and_nothing_otherwise() -> None:
     model = network(dropout=0.5)
     ones = torch.ones(3, 20, 6, dtype=torch.float64)
-    assert torch.equal(model.drop(ones, 0.5), ones)
+    assert torch.equal(model.drop_channels(ones, 0.5), ones)
     model.train()
-    dropped = model.drop(ones, 0.5)
+    dropped = model.drop_channels(ones, 0.5)
     assert set(dropped.unique().tolist()) <= {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()
     assert len({tuple(row) for row in dropped[:, 0].tolist()}) > 1

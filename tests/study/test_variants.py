@@ -12,8 +12,7 @@ from rtseg.errors import SettingError
 from rtseg.features.spec import GROUPS
 from rtseg.study.ablation import FULL, PAPER, study_ablation, variants_of
 from rtseg.study.lookahead import study_lookahead
-from rtseg.study.trials import read_recipe
-from rtseg.training.answers import load_answers
+from rtseg.study.trials import load_probabilities, read_recipe
 from tests.study.scenes import read_json, write_dataset
 
 
@@ -63,7 +62,7 @@ def test_the_frontier(recipe: Path, tmp_path: Path) -> None:
     for point in result["points"]:
         assert point["recipe"]["model"]["lookahead_frames"] == point["frames"]
         for path in (tmp_path / "lookahead.runs" / f"{point['frames']}-frames").rglob("*.npz"):
-            unanswered = np.isnan(load_answers(path).probs).all(axis=1)
+            unanswered = np.isnan(load_probabilities(path).probs).all(axis=1)
             assert unanswered.sum() == point["frames"]
             assert unanswered[len(unanswered) - point["frames"] :].all()
     page = (tmp_path / "lookahead.md").read_text()

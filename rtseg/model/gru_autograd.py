@@ -1,6 +1,6 @@
-"""A gated recurrent unit over whole sequences, its backward pass written by hand: where training spends its time.
+"""A gated recurrent unit over whole sequences, its backward pass written by hand, where training spends its time.
 
-The same sums as `torch.gru`. On a CPU that one keeps a graph of every frame and adds up the weights' gradients frame by
+The same sums as `torch.gru`, which on a CPU keeps a graph of every frame and adds up the weights' gradients frame by
 frame; here a frame costs one small product each way, and the weights' gradients are one product over all frames.
 """
 

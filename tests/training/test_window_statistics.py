@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.training.window_features import STATISTICS, window_statistics
+from rtseg.training.boosting import STATISTICS, window_statistics
 
 
 def some(n_frames: int, seed: int, missing: float = 0.3) -> np.ndarray:

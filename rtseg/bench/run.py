@@ -69,7 +69,7 @@ def bench(
 def _about(bundle: Bundle) -> dict[str, Any]:
     """Where, with what and about which model."""
     return {
-        **machine.about(PACKAGES),
+        **machine.describe_run(PACKAGES),
         "bundle": {
             "name": bundle.name,
             "hash": bundle.hash,

@@ -138,7 +138,7 @@ class NetworkSpec:
                 }
         return shapes
 
-    def only(self, names: Sequence[str]) -> NetworkSpec:
+    def select_heads(self, names: Sequence[str]) -> NetworkSpec:
         """The same network without the heads that are not named, which keep their order.
 
         Every weight that is left has its name and shape, and no answer of a head that is left changes. Raises

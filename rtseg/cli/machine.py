@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, app
+from rtseg.cli.app import BundlePath, app
+
+Flavour = Annotated[str, typer.Option("--engine", help="tensorrt_rtx (anywhere) or tensorrt (on the GPU that serves).")]
+Target = Annotated[
+    str, typer.Option("--for", help="GPUs, as sm_86,sm_89; default: the one that is here.", metavar="GPUS")
+]
+PlanFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the plans, instead of where engines look.")]
 
 
 @app.command()
@@ -27,18 +33,12 @@ def doctor(
 
 @app.command()
 def build(
-    bundle: Bundle,
-    engine: Annotated[
-        str, typer.Option("--engine", help="tensorrt_rtx (anywhere) or tensorrt (on the GPU that serves).")
-    ] = "tensorrt_rtx",
+    bundle: BundlePath,
+    engine: Flavour = "tensorrt_rtx",
     precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, int8; several with commas.")] = "fp32",
     batch: Annotated[str, typer.Option("--batch", help="Streams stepped at once; several with commas.")] = "1,64,1024",
-    target: Annotated[
-        str, typer.Option("--for", help="GPUs, as sm_86,sm_89; default: the one that is here.", metavar="GPUS")
-    ] = "",
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the plans, instead of where engines look.")
-    ] = None,
+    target: Target = "",
+    out: PlanFolder = None,
 ) -> None:
     """Build TensorRT plans of a bundle; for a GPU that is elsewhere, too."""
     from rtseg.bundle.bundle import load_bundle

@@ -87,8 +87,8 @@ def status(
         print_status(address, about)
 
 
-@app.command()
-def load(
+@app.command("load")
+def swap_bundle(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle on the daemon's machine.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Frames address of a running daemon.")] = "tcp://127.0.0.1:5757",
     stream: Annotated[str | None, typer.Option(help="Only this stream; default: all, and those to come.")] = None,

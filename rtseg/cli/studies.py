@@ -14,25 +14,33 @@ from typing import Annotated, Any
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Out, Root, Settings, app
-from rtseg.errors import needs_extra
+from rtseg.cli.app import (
+    BundlePath,
+    DatasetFile,
+    EngineName,
+    Out,
+    RecipeFile,
+    Root,
+    Settings,
+    Split,
+    app,
+    print_progress,
+    training_packages,
+)
 
 study = typer.Typer(
     name="study", help="Ask what a recipe's parts are worth, and what a bundle can stand.", no_args_is_help=True
 )
 app.add_typer(study)
 
-Recipe = Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)]
-DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
 Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each system.", min=1)]
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of the trainings; default: OUT/NAME.runs")]
-Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
 FOLDERS = ("--root", "--out", "--runs")
 
 
 @app.command()
 def crossvalidate(
-    recipe: Recipe,
+    recipe: RecipeFile,
     out: Out,
     folds: Annotated[int, typer.Option(help="Groups of videos.")] = 5,
     seeds: Seeds = 1,
@@ -56,7 +64,7 @@ def crossvalidate(
 
 @study.command()
 def ablation(
-    recipe: Recipe,
+    recipe: RecipeFile,
     out: Out,
     seeds: Seeds = 1,
     group: Annotated[list[str] | None, typer.Option(help="Leave out only this one (repeatable).")] = None,
@@ -77,7 +85,7 @@ def ablation(
 
 @study.command()
 def lookahead(
-    recipe: Recipe,
+    recipe: RecipeFile,
     out: Out,
     frames: Annotated[str, typer.Option(help="Delays, the first is compared with.")] = "0,3,6,15,30",
     seeds: Seeds = 1,
@@ -96,7 +104,7 @@ def lookahead(
 
 @study.command()
 def missing(
-    bundle: Bundle,
+    bundle: BundlePath,
     dataset: DatasetFile,
     out: Out,
     root: Root = None,
@@ -108,14 +116,22 @@ def missing(
     from rtseg.study.missing import study_missing
 
     study_missing(
-        bundle, dataset, out, root=root, split=split, seed=seed, engine=engine, command=_command(), progress=_say
+        bundle,
+        dataset,
+        out,
+        root=root,
+        split=split,
+        seed=seed,
+        engine=engine,
+        command=_command(),
+        progress=print_progress,
     )
     _show(out, "missing")
 
 
 @study.command()
 def decoding(
-    bundle: Bundle,
+    bundle: BundlePath,
     dataset: DatasetFile,
     out: Out,
     root: Root = None,
@@ -129,7 +145,7 @@ def decoding(
 
     study_decoding(
         bundle, dataset, out, root=root, split=split, heads=head or (), max_loss=max_loss, engine=engine,
-        command=_command(), progress=_say,
+        command=_command(), progress=print_progress,
     )  # fmt: skip
     _show(out, "decoding")
 
@@ -139,21 +155,14 @@ def _training() -> Iterator[dict[str, Any]]:
     """What a study that trains is told beside its own settings; a package that is missing is named."""
     from rtseg.terminal.progress import training
 
-    try:
-        with training() as (report, bar):
+    with training_packages(), training() as (report, bar):
 
-            def progress(text: str) -> None:
-                bar(text)
-                if not text.startswith("reading "):
-                    _say(text)
+        def progress(text: str) -> None:
+            bar(text)
+            if not text.startswith("reading "):
+                print_progress(text)
 
-            yield {"command": _command(), "report": report, "progress": progress}
-    except ModuleNotFoundError as error:
-        raise needs_extra(str(error.name), "train", "training") from None
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+        yield {"command": _command(), "report": report, "progress": progress}
 
 
 def _show(out: Path, name: str) -> None:

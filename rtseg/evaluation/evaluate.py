@@ -31,7 +31,7 @@ DETAILS = ("intervals", "calibration", "confusion", "boundaries", "missing", "ab
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class SplitPredictions:
     """What a bundle answers to a split, per head that both know, video by video.
 
     videos: raw probabilities and labels. decoded: the decoded labels as one-hot, and labels. missing: (T,), the share
@@ -45,13 +45,13 @@ class Answers:
     names: dict[str, list[str]]
 
 
-def collect(
+def predict_split(
     classifier: Classifier,
     dataset: Dataset,
     split: str,
     progress: Callable[[str], None] = lambda _: None,
     check: Callable[[Item], None] = lambda _: None,
-) -> Answers:
+) -> SplitPredictions:
     """Run a split through Session. check: asked before each recording is run, and may refuse it.
 
     Heads that only one of bundle and dataset names are left out. Raises SettingError where they have no head in common
@@ -61,7 +61,7 @@ def collect(
     known = common_heads(bundle, dataset)
     columns = {h.name: bundle.heads.index(h) for h in bundle.heads}
     names = [h.name for h in known]
-    kept = Answers(
+    kept = SplitPredictions(
         known, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}
     )
     for item in dataset.items(split):
@@ -91,10 +91,10 @@ def evaluate(
 
     Raw probabilities and argmax are scored; `decoded` gives the segmental scores of the decoded labels beside them.
     Per head also: intervals (`bootstrap`), calibration (`reliability`), and confusion, boundaries, missing
-    and abstention (`rtseg.evaluation.breakdown`). Raises as `collect`.
+    and abstention (`rtseg.evaluation.breakdown`). Raises as `predict_split`.
     """
     bundle = classifier.bundle
-    answers = collect(classifier, dataset, split, progress)
+    answers = predict_split(classifier, dataset, split, progress)
     known, fps = answers.heads, dataset.fps
     scores = {h.name: score_head(h, answers.videos[h.name], fps) for h in known}
     smoothed = {h.name: score_head(h, answers.decoded[h.name], fps) for h in known}
@@ -130,7 +130,7 @@ def kept_scores(report: dict[str, Any]) -> dict[str, Any]:
     return {part: report[part] for part in ("protocol", "split", "groups", "heads", "decoded", *DETAILS, "videos")}
 
 
-def compare(
+def compare_bundles(
     ours: Classifier,
     theirs: Classifier,
     dataset: Dataset,
@@ -139,9 +139,9 @@ def compare(
 ) -> dict[str, Any]:
     """How far one bundle is ahead of another on the same videos, per head: `bootstrap.paired_bootstrap`.
 
-    Raises as `collect`, and SettingError where the two have no head in common.
+    Raises as `predict_split`, and SettingError where the two have no head in common.
     """
-    one, two = (collect(classifier, dataset, split, progress) for classifier in (ours, theirs))
+    one, two = (predict_split(classifier, dataset, split, progress) for classifier in (ours, theirs))
     both = [head for head in one.heads if head in two.heads]
     if not both:
         raise SettingError(f"bundles {ours.bundle.name!r} and {theirs.bundle.name!r} have no head in common")
@@ -158,7 +158,7 @@ def compare(
     return plain
 
 
-def _per_video(answers: Answers, fps: float) -> dict[str, dict[str, Any]]:
+def _per_video(answers: SplitPredictions, fps: float) -> dict[str, dict[str, Any]]:
     per_video: dict[str, dict[str, Any]] = {}
     for head in answers.heads:
         for name, video in zip(answers.names[head.name], answers.videos[head.name], strict=True):

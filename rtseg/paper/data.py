@@ -24,11 +24,14 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Calms21Source, Item
 from rtseg.simulate.files import DATASET_FILE
+from rtseg.system.files import write_json_atomically
 from rtseg.training.task import Example, example_of
 
 N_TASKS = 3
+SPLITS = ("train", "validation", "test")
 Say = Callable[[str], None]
 PARTS = ("training", "validation", "test")
+"""What the recordings are used for; the validation part chooses the epoch, the test part is scored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,36 +109,17 @@ def open_data(
     frame for CalMS21's layout, else the box of the training recordings' points. allow_other_counts: official files
     that are not what was published are noted and used. Raises RecordingError where they are not and it is False.
     """
-    notes: list[str] = []
-    official: OfficialFiles | None = None
-    if path.is_file():
-        kind, file = "a dataset file", path
-    elif not path.is_dir():
-        raise SettingError(f"{path}: no such file or folder; --data takes CalMS21's folder or a dataset file (.toml)")
-    elif (path / DATASET_FILE).is_file():
-        kind, file = "a folder with a dataset file", path / DATASET_FILE
-    else:
-        official = find_official(path)
-        kind, file = "CalMS21's official files", folder / "calms21.dataset.toml"
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(dataset_toml(official), encoding="utf-8")
+    kind, file, official = _find_dataset(path, folder)
     dataset = load_dataset(file, root)
-    if dataset.simulated:
-        kind = "simulated recordings"
-    items = {split: _read(dataset, split, say) for split in dataset.splits if split in ("train", "validation", "test")}
-    if official is not None:
-        notes += _counted(official, dataset, items, allow_other_counts)
+    items = {split: _read(dataset, split, say) for split in dataset.splits if split in SPLITS}
+    notes = [] if official is None else _counted(official, dataset, items, allow_other_counts)
     tasks, absent = _tasks(dataset, official)
-    parts, said = _parts(dataset, items, settings)
-    notes += said
-    for task, group in list(tasks.items()):
-        columns = [i for i, head in enumerate(dataset.heads) if head.group == group]
-        for part, examples in parts.items():
-            if task in tasks and not any((e.labels[:, columns] != IGNORE).any() for e in examples):
-                absent[task] = f"no {part} recording carries a label of {group}"
-                del tasks[task]
+    parts, part_notes = _parts(dataset, items, settings)
+    tasks, unlabelled = _labelled_tasks(tasks, dataset.heads, parts)
+    absent |= unlabelled
     if not tasks:
         raise SettingError(f"{path}: no task can be trained: {'; '.join(absent.values())}")
+    notes += part_notes
     if arena is None and all(isinstance(source, Calms21Source) for source in dataset.sources):
         arena = ARENA
     if arena is None:
@@ -143,7 +127,7 @@ def open_data(
         notes.append(f"arena: the box of the training recordings' points, {', '.join(f'{v:g}' for v in arena)} px")
     return PaperData(
         name=dataset.name,
-        kind=kind,
+        kind="simulated recordings" if dataset.simulated else kind,
         simulated=dataset.simulated,
         skeleton=dataset.skeleton,
         fps=dataset.fps,
@@ -156,6 +140,37 @@ def open_data(
         test=parts["test"],
         notes=tuple(notes),
     )
+
+
+def _find_dataset(path: Path, folder: Path) -> tuple[str, Path, OfficialFiles | None]:
+    """What kind of data a path holds, its dataset file, and CalMS21's official files where it holds those.
+
+    The dataset file for official files is written into `folder`.
+    """
+    if path.is_file():
+        return "a dataset file", path, None
+    if not path.is_dir():
+        raise SettingError(f"{path}: no such file or folder; --data takes CalMS21's folder or a dataset file (.toml)")
+    if (path / DATASET_FILE).is_file():
+        return "a folder with a dataset file", path / DATASET_FILE, None
+    official, file = find_official(path), folder / "calms21.dataset.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(dataset_toml(official), encoding="utf-8")
+    return "CalMS21's official files", file, official
+
+
+def _labelled_tasks(
+    tasks: Mapping[int, str], heads: Sequence[Head], parts: Mapping[str, list[Example]]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """The tasks that every part of the recordings labels, and why the others cannot be trained or scored."""
+    absent: dict[int, str] = {}
+    for task, group in tasks.items():
+        columns = [i for i, head in enumerate(heads) if head.group == group]
+        for part, examples in parts.items():
+            if not any((e.labels[:, columns] != IGNORE).any() for e in examples):
+                absent[task] = f"no {part} recording carries a label of {group}"
+                break
+    return {task: group for task, group in tasks.items() if task not in absent}, absent
 
 
 def save_data(data: PaperData, folder: Path) -> None:
@@ -180,7 +195,7 @@ def save_data(data: PaperData, folder: Path) -> None:
         "skeleton": data.skeleton.to_dict(),
         "heads": heads,
     }
-    about.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_json_atomically(about, plain)
 
 
 def load_data(folder: Path) -> PaperData:
@@ -254,7 +269,7 @@ def _parts(
         for split, some in items.items()
     }
     if len(examples) == 3:
-        return dict(zip(PARTS, (examples[s] for s in ("train", "validation", "test")), strict=True)), []
+        return dict(zip(PARTS, (examples[split] for split in SPLITS), strict=True)), []
     scored = "test" if "test" in examples else "validation"
     held = set(hold_out(examples["train"], settings.validation_share, settings.split_seed))
     note = (

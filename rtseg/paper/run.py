@@ -20,12 +20,12 @@ from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData, open_data, save_data
 from rtseg.paper.plan import Options, Training, plan, sections
 from rtseg.paper.report import METHOD, claims_of, lines_of, training_summary
-from rtseg.paper.run_one import write_aside
 from rtseg.paper.runs import Event, Run, find_runs, train_all
 from rtseg.paper.systems import QUICK_SETTINGS
 from rtseg.paper.tables import markdown
 from rtseg.paper.timing import time_systems
 from rtseg.system import machine
+from rtseg.system.files import write_atomically, write_json_atomically
 
 SCHEMA = 1
 PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
@@ -44,7 +44,7 @@ class Given:
     allow_other_counts: bool = False
 
 
-def paper(
+def run_paper(
     given: Given,
     out: Path,
     options: Options,
@@ -69,10 +69,10 @@ def paper(
         options, arena = replace(options, recipe=sections(chosen)), chosen.arena
     allow = given.allow_other_counts
     data = open_data(given.data, out, settings, root=given.root, arena=arena, allow_other_counts=allow, say=say)
-    return compare(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
+    return compare_systems(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
 
 
-def compare(
+def compare_systems(
     data: PaperData,
     out: Path,
     options: Options,
@@ -84,7 +84,7 @@ def compare(
 ) -> dict[str, Any]:
     """The same for recordings in memory."""
     rows, trainings = plan(data, options)
-    about = machine.about(PACKAGES)
+    about = machine.describe_run(PACKAGES)
     say("keeping the recordings for the training processes")
     save_data(data, out / "data")
     fingerprint = data.fingerprint()
@@ -114,8 +114,8 @@ def compare(
             "trainings": {t.key: training_summary(t) for t in trainings},
         }
     )
-    write_aside(out / REPORT_JSON, lambda p: p.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8"))
-    write_aside(out / REPORT_MD, lambda p: p.write_text(markdown(report), encoding="utf-8"))
+    write_json_atomically(out / REPORT_JSON, report)
+    write_atomically(out / REPORT_MD, markdown(report))
     return report
 
 
@@ -142,6 +142,5 @@ def _timing(
             timing: dict[str, dict[str, float]] = known["timing"]
             return timing
     measured = time_systems(trainings, data, settings, say)
-    text = json.dumps({"fingerprint": key, "timing": measured}, indent=1) + "\n"
-    write_aside(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_json_atomically(path, {"fingerprint": key, "timing": measured})
     return measured

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from rtseg.evaluation.metrics import Video, group_scores, score_head
 from rtseg.paper.data import PaperData, beginning, load_data
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
+from rtseg.system.files import replace_atomically, write_json_atomically
 from rtseg.training.task import Example
 
 F32 = NDArray[np.float32]
@@ -68,9 +69,9 @@ def main(folder: Path) -> None:
         result["offline_us"] = _alone_us(fitted.predict, test, job["timing_frames"])
     result |= _scores(data, heads, test, probs)
     resampled = _resampled(heads, test, probs, job["resamples"])
-    write_aside(folder / RESAMPLED, lambda part: _save(part, resampled))
-    text = json.dumps(without_nan(result), indent=1) + "\n"
-    write_aside(folder / RESULT, lambda part: part.write_text(text, encoding="utf-8"))
+    with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
+        np.savez(file, **resampled)  # type: ignore[arg-type]
+    write_json_atomically(folder / RESULT, without_nan(result))
 
 
 def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence[Head]) -> list[Example]:
@@ -96,13 +97,6 @@ def process_memory_mb() -> float:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """A file that is there only when it is whole."""
-    part = path.with_name(f".part.{path.name}")  # the suffix stays: numpy would add its own
-    write(part)
-    part.replace(path)
 
 
 def _scores(data: PaperData, heads: Sequence[Head], test: Sequence[Example], probs: Sequence[F32]) -> dict[str, Any]:
@@ -158,10 +152,6 @@ def _alone_us(predict: Callable[[Example], F32], test: Sequence[Example], n_fram
     finally:
         os.sched_setaffinity(0, cores)
     return float(np.median(seconds)) / len(example) * 1e6
-
-
-def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    np.savez(path, **arrays)
 
 
 def _mean(table: F64) -> F64:

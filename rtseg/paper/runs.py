@@ -22,7 +22,8 @@ import rtseg
 from rtseg import config
 from rtseg.config import PaperSettings, Recipe
 from rtseg.paper.plan import Training
-from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT, write_aside
+from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT
+from rtseg.system.files import write_json_atomically
 
 SCHEMA = 1
 LOG = "log.txt"
@@ -115,7 +116,7 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Event) -
         "tasks": list(run.training.tasks),
         "recipe": config.to_plain(recipe_of(run.training, run.seed)),
     }
-    write_aside(job_file, lambda part: part.write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8"))
+    write_json_atomically(job_file, job)
     log = run.folder / LOG
     command = [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)]
     with log.open("w", encoding="utf-8") as errors:

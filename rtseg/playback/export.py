@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
-from rtseg.playback.replay import collect
+from rtseg.playback.replay import predictions_from_messages
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.wire.messages import PredictionMessage, parse_published
 
@@ -32,7 +32,7 @@ class _Part:
     other: int = 0
 
 
-def export(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
+def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
     """Write what was published about every stream of a recording: `NAME.predictions.csv` and `NAME.bouts.csv`.
 
     A stream that was opened again in the same file is NAME#2. Raises RecordingError where the file is no recording,
@@ -49,7 +49,7 @@ def export(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Export
         for target in files:
             if target.exists() and not overwrite:
                 raise RtsegError(f"{target} exists already; name another folder with --out, or add --overwrite")
-        predictions, _ = collect(heads, part.answers.values())
+        predictions, _ = predictions_from_messages(heads, part.answers.values())
         write_predictions(predictions, files[0])
         write_bouts(predictions, files[1], float(session["fps"]))
         yield Exported(part.name, predictions, *files, part.other)

@@ -17,7 +17,7 @@ import numpy as np
 from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
-from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
+from rtseg.recorder.reading import LOST, RecordedMessage, RecordingFile, unpacked
 from rtseg.serve.streams.served_model import Model
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_frame, parse_published, unpack
@@ -61,7 +61,7 @@ class _Run:
     published: deque[PredictionMessage] = field(default_factory=deque)
 
 
-def verify(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
+def verify_recording(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
     """Run a recording's frames again and compare.
 
     bundle: the model's folder; None = the recorded bundle's name. engine: None = the recorded one. Raises
@@ -91,7 +91,7 @@ class _Verification:
         self._runs: dict[str, _Run] = {}
         self._found = Verified()
 
-    def take(self, told: Told) -> None:
+    def take(self, told: RecordedMessage) -> None:
         message = unpacked(self._path, told.data)
         if told.topic == "frames":
             self._frame(told.data)

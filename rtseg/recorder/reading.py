@@ -19,7 +19,7 @@ LOST = "lost"
 """The event that stands where messages are missing."""
 
 
-class Told(NamedTuple):
+class RecordedMessage(NamedTuple):
     """One message. topic: its channel. log_ns: nanoseconds since 1970. data: a msgpack map."""
 
     topic: str
@@ -49,7 +49,7 @@ class RecordingFile:
         self._topics: dict[int, str] = {}
         self.session = self._read_beginning()
 
-    def messages(self, start: int | None = None) -> Iterator[Told]:
+    def messages(self, start: int | None = None) -> Iterator[RecordedMessage]:
         """All messages from a record's offset on, or from the beginning.
 
         Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError where a
@@ -60,11 +60,13 @@ class RecordingFile:
             try:
                 if record.opcode == mcap_records.MESSAGE:
                     message = mcap_records.parse_message(record.content)
-                    yield Told(self._topics[message.channel], message.log_ns, bytes(message.data))
+                    yield RecordedMessage(self._topics[message.channel], message.log_ns, bytes(message.data))
                 elif record.opcode == mcap_records.CHANNEL:
                     self._note_channel(record)
                 elif record.opcode == mcap_records.HOLE:
-                    yield Told("events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)}))
+                    yield RecordedMessage(
+                        "events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)})
+                    )
                 elif record.opcode == mcap_records.CHUNK:
                     yield from self._chunked()
                     return
@@ -72,7 +74,7 @@ class RecordingFile:
                 raise RecordingError(self.path, f"offset {record.start}: a damaged record: {error!r}") from None
         self.problem = scan.problem
 
-    def recent(self, before_s: float = 0.0) -> Iterator[Told]:
+    def recent(self, before_s: float = 0.0) -> Iterator[RecordedMessage]:
         """The messages of the file's end, from where the last state of every open stream stands.
 
         before_s: the states that were the last ones so long before the end.
@@ -124,7 +126,7 @@ class RecordingFile:
             stop = at  # torn in the middle, or too late: the one before it
         return None
 
-    def _chunked(self) -> Iterator[Told]:
+    def _chunked(self) -> Iterator[RecordedMessage]:
         """A file that another tool has compressed is read with that tool's library."""
         try:
             from mcap.reader import NonSeekingReader
@@ -132,7 +134,7 @@ class RecordingFile:
             raise needs_extra("mcap", "record", f"{self.path}: reading a recording with chunks") from None
         with self.path.open("rb") as file:
             for _, channel, message in NonSeekingReader(file).iter_messages(log_time_order=False):
-                yield Told(channel.topic, message.log_time, message.data)
+                yield RecordedMessage(channel.topic, message.log_time, message.data)
 
 
 _FOREIGN = "this one says nothing of its session"

@@ -74,32 +74,32 @@ class Recorder:
         self._keeper = threading.Thread(target=self._keep, name="rtseg-recorder", daemon=True)
         self._keeper.start()
 
-    def frame(self, data: bytes, t_recv_ns: int) -> None:
+    def record_frame(self, data: bytes, t_recv_ns: int) -> None:
         """A frame that was accepted, as it came."""
         self._put(layout.FRAMES, data, t_recv_ns)
 
-    def prediction(self, data: bytes, t_pub_ns: int) -> None:
+    def record_prediction(self, data: bytes, t_pub_ns: int) -> None:
         """A prediction, as it was published."""
         self._put(layout.PREDICTIONS, data, t_pub_ns)
 
-    def event(self, data: bytes, now_ns: int) -> None:
+    def record_event(self, data: bytes, now_ns: int) -> None:
         """A stream event, as it was published."""
         self._put(layout.EVENTS, data, now_ns)
 
-    def trigger(self, data: bytes, now_ns: int) -> None:
+    def record_trigger(self, data: bytes, now_ns: int) -> None:
         """What was fired: one msgpack map."""
         self._put(layout.TRIGGERS, data, now_ns)
 
-    def opened(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
+    def record_opening(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
         """A stream begins, with the hello that was accepted. resumed: its snapshot follows."""
         self._since[hello["stream"]] = self._ring.head, now_ns
         self._put(layout.EVENTS, self._packer.pack({**hello, "resumed": resumed}), now_ns)
 
-    def closed(self, stream: str) -> None:
+    def forget_stream(self, stream: str) -> None:
         """A stream is over."""
         self._since.pop(stream, None)
 
-    def snapshot(
+    def record_snapshot(
         self, hello: Mapping[str, Any], state: bytes, now_ns: int, opened_ns: int = 0, answers: int = 0
     ) -> None:
         """What a stream remembers between two frames (`Session.snapshot`).
@@ -111,7 +111,7 @@ class Recorder:
         kept = self._put(layout.SNAPSHOTS, self._packer.pack(snapshot_map(hello, state, opened_ns, answers)), now_ns)
         self._since[stream] = at if kept else before, now_ns
 
-    def due(self, now_ns: int) -> str | None:
+    def stream_due_for_snapshot(self, now_ns: int) -> str | None:
         """The stream whose snapshot is due, the one that waits longest; None = none. Marks the file as well."""
         if now_ns - self._marked_ns > MARK_EVERY_NS:
             self._mark(now_ns)
@@ -119,7 +119,7 @@ class Recorder:
         stream, (_, then_ns) = next(iter(self._since.items()), ("", (0, now_ns)))
         return stream if now_ns - then_ns >= self._snapshot_ns else None
 
-    def news(self, now_ns: int) -> dict[str, Any] | None:
+    def state_change(self, now_ns: int) -> dict[str, Any] | None:
         """What subscribers should hear of the recording: a map for an event, where its state has changed."""
         state, reason = self._state(now_ns)
         if state == self._told:

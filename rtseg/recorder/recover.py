@@ -18,7 +18,8 @@ from rtseg.errors import RecordingError, RtsegError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.ring import SHARED_MEMORY, Ring
-from rtseg.recorder.writer import lock
+from rtseg.recorder.writer import lock_recording
+from rtseg.system.files import replace_atomically
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recovered:
     lost: int = 0
 
 
-def recover(path: Path, out: Path | None = None) -> Recovered:
+def recover_recording(path: Path, out: Path | None = None) -> Recovered:
     """Write a whole copy of a recording, beside it as NAME.recovered.mcap or to `out`.
 
     Raises RecordingError where the file is no recording, its daemon is still writing it, or the copy exists already.
@@ -48,7 +49,7 @@ def recover(path: Path, out: Path | None = None) -> Recovered:
         problem = file.problem
     with path.open("rb") as original:
         try:
-            lock(original.fileno(), path)
+            lock_recording(original.fileno(), path)
         except RtsegError as error:
             raise RecordingError(path, str(error)) from None
         if not problem and ring is None:
@@ -58,15 +59,11 @@ def recover(path: Path, out: Path | None = None) -> Recovered:
             raise RecordingError(
                 path, f"its repaired copy {copy} exists already: remove it, or name another with --out"
             )
-        aside = copy.with_name(copy.name + ".part")
         try:
-            shutil.copyfile(path, aside)
-            from_memory = _add_from_memory(aside, ring)
-            lost = _mend(aside, session["session"])
-            aside.replace(copy)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+            with replace_atomically(copy, sync=True) as part:
+                shutil.copyfile(path, part)
+                from_memory = _add_from_memory(part, ring)
+                lost = _mend(part, session["session"])
         finally:
             if ring is not None:
                 ring.close()
@@ -99,11 +96,11 @@ def _readable(file: RecordingFile) -> list[int]:
     return seen
 
 
-def _add_from_memory(aside: Path, ring: Ring | None) -> int:
+def _add_from_memory(part: Path, ring: Ring | None) -> int:
     if ring is None:
         return 0
-    written = min(aside.stat().st_size - ring.beginning, ring.head)
-    with aside.open("r+b") as file:
+    written = min(part.stat().st_size - ring.beginning, ring.head)
+    with part.open("r+b") as file:
         file.truncate(ring.beginning + written)
         file.seek(0, os.SEEK_END)
         for piece in ring.between(written, ring.head):
@@ -111,10 +108,10 @@ def _add_from_memory(aside: Path, ring: Ring | None) -> int:
     return ring.head - written
 
 
-def _mend(aside: Path, session: str) -> int:
+def _mend(part: Path, session: str) -> int:
     """Cut the torn end off, make holes of what is no record, and close the file. Returns the bytes that were lost."""
     lost = 0
-    with aside.open("r+b") as file:
+    with part.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         with mmap.mmap(file.fileno(), 0) as data:
             pattern, at = layout.mark_pattern(session), None
@@ -134,8 +131,6 @@ def _mend(aside: Path, session: str) -> int:
         file.truncate(end)
         file.seek(end)
         file.write(mcap_records.end())
-        file.flush()
-        os.fsync(file.fileno())
     return lost
 
 

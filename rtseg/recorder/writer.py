@@ -33,7 +33,7 @@ class Writer:
     def __init__(self, ring: Ring, sync_s: float) -> None:
         self._ring, self._sync_s = ring, sync_s
         self._file = os.open(ring.file, os.O_RDWR)
-        lock(self._file, ring.file)
+        lock_recording(self._file, ring.file)
         # Closing records that a full disk cut short may stand behind the ring's last byte: they will be written again.
         self._written = min(os.fstat(self._file).st_size - ring.beginning, ring.look())
         if self._written < 0:
@@ -75,7 +75,7 @@ class Writer:
         self._synced_s = time.monotonic()
 
 
-def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
+def lock_recording(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
     """Hold a recording for oneself until its descriptor is closed. Raises RtsegError where another process has it."""
     deadline = time.monotonic() + wait_s
     while True:
@@ -87,14 +87,14 @@ def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
             time.sleep(LOOK_S)
 
 
-def finish(path: Path, *, wait_s: float = 0.0) -> Path:
+def finish_recording(path: Path, *, wait_s: float = 0.0) -> Path:
     """Finish the recording that a ring belongs to, as its writer would have done, and return the file.
 
     Raises RtsegError where a writer is at it and stays for wait_s, OSError where the file cannot be written.
     """
     ring = Ring.open(path)
     with ring.file.open("rb") as file:
-        lock(file.fileno(), ring.file, wait_s=wait_s)
+        lock_recording(file.fileno(), ring.file, wait_s=wait_s)
     if not path.exists():  # the writer that we waited for has done it
         ring.close()
         return ring.file

@@ -24,6 +24,7 @@ from rtseg.errors import RtsegError, SettingError
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.heads import Head
+from rtseg.system.files import replace_atomically, write_json_atomically
 from rtseg.training.export import read_examples
 from rtseg.training.fit import fit
 from rtseg.training.task import EventCallback, Example, TrainingTask
@@ -113,9 +114,7 @@ def run_trial(
             "multiply_adds": fitted.multiply_adds,
         }
     )
-    aside = folder / (DONE + ".part")
-    aside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    aside.replace(done)
+    write_json_atomically(done, facts)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trial(facts, probabilities)
 
@@ -144,8 +143,7 @@ def save_probabilities(saved: SavedProbabilities, folder: Path) -> Path:
     """Write one recording's file into `folder`, made if need be, by a rename; no pickle."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / probabilities_file_name(saved.recording)
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
+    with replace_atomically(path) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
             recording=np.array(saved.recording),
@@ -153,7 +151,6 @@ def save_probabilities(saved: SavedProbabilities, folder: Path) -> Path:
             probs=saved.probs,
             seen=np.array(saved.seen),
         )
-    aside.replace(path)
     return path
 
 

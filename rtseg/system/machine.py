@@ -19,7 +19,7 @@ import rtseg
 _CACHE_FILES = ("type", "level", "size")
 
 
-def about(packages: Sequence[str]) -> dict[str, Any]:
+def describe_run(packages: Sequence[str]) -> dict[str, Any]:
     """Date, commit, machine and versions of the named packages (None = not installed), for a result's head."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

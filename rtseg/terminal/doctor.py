@@ -134,7 +134,7 @@ def _chosen(engine: str, reasons: Mapping[str, str]) -> Finding:
 
 
 def _cpu() -> Iterator[Finding]:
-    about = machine.about(())["machine"]
+    about = machine.describe_run(())["machine"]
     yield Finding("CPU", "processor", str(about["cpu"]))
     usable, cores = about["cores_usable"], about["cores"]
     advice = "one core serves, a second one records and sends: give the daemon two" if usable < 2 else ""

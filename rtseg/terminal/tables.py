@@ -73,7 +73,7 @@ def print_calibration(report: dict[str, Any]) -> None:
 
 def print_precisions(report: dict[str, Any]) -> None:
     """What float16 and int8 cost, per head, beside float32. Fits 80 columns."""
-    from rtseg.precision.page import COLUMNS, rows
+    from rtseg.precision.report import COLUMNS, head_rows
 
     console = Console()
     for name, entry in report["precisions"].items():
@@ -87,7 +87,7 @@ def print_precisions(report: dict[str, Any]) -> None:
         )
         for column in COLUMNS:
             table.add_column(column.replace(" ", "\n"), justify="left" if column == "head" else "right")
-        for row in rows(entry):
+        for row in head_rows(entry):
             table.add_row(*row)
         console.print(table)
     console.print(

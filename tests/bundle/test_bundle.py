@@ -22,7 +22,7 @@ from rtseg.bundle.bundle import (
     STEP,
     WEIGHTS,
     Bundle,
-    add_derived,
+    add_derived_file,
     derived_file,
     load_bundle,
     save_bundle,
@@ -87,9 +87,9 @@ def test_what_is_saved_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
 
 def test_a_derived_file_leaves_the_hash_and_goes_with_the_next_save(folder: Path) -> None:
     before = load_bundle(folder)
-    add_derived(folder, STEP, b"one")
-    add_derived(folder, PRECISIONS, b"two")
-    add_derived(folder, STEP, b"three")
+    add_derived_file(folder, STEP, b"one")
+    add_derived_file(folder, PRECISIONS, b"two")
+    add_derived_file(folder, STEP, b"three")
     again = load_bundle(folder)
     assert again.hash == before.hash
     assert (derived_file(again, STEP), derived_file(again, PRECISIONS)) == (b"three", b"two")
@@ -102,7 +102,7 @@ def test_a_derived_file_leaves_the_hash_and_goes_with_the_next_save(folder: Path
     assert not (folder / STEP).exists()
     assert derived_file(load_bundle(folder), PRECISIONS) is None
     with pytest.raises(BundleError, match=r"may be written to; found no manifest\.json"):
-        add_derived(folder.parent, STEP, b"")
+        add_derived_file(folder.parent, STEP, b"")
 
 
 def test_thresholds_and_ranges_come_back_and_older_bundles_have_none(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rtseg.errors import RateError, SettingError
 from rtseg.evaluation.bootstrap import bootstrap
-from rtseg.evaluation.evaluate import compare, evaluate, kept_scores, without_nan
+from rtseg.evaluation.evaluate import compare_bundles, evaluate, kept_scores, without_nan
 from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier, load
@@ -113,15 +113,15 @@ def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dat
     weights = dict(classifier.bundle.weights)
     weights["head.task1.leave.bias"] = weights["head.task1.leave.bias"] + np.float32([0, 0, 0, 3])
     other = Classifier(replace(classifier.bundle, weights=weights, name="other", hash="h"))
-    report = compare(classifier, other, dataset)
-    back = compare(other, classifier, dataset)
+    report = compare_bundles(classifier, other, dataset)
+    back = compare_bundles(other, classifier, dataset)
     assert report["videos"] == {"task1": ["validation/1", "validation/2"]}
     assert (report["ours"]["bundle"], report["theirs"]["bundle"]) == ("tiny", "other")
     for part in ("f1", "map"):
         one, two = report["heads"]["task1"][part], back["heads"]["task1"][part]
         assert one["difference"] == pytest.approx(-two["difference"])
         assert one["low"] <= one["difference"] <= one["high"]
-    itself = compare(classifier, classifier, dataset)["heads"]["task1"]["f1"]
+    itself = compare_bundles(classifier, classifier, dataset)["heads"]["task1"]["f1"]
     assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
 
 

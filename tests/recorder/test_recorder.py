@@ -21,9 +21,9 @@ from rtseg.config import ServeSettings
 from rtseg.errors import RecordingError, RtsegError, ServeError
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recorder import Recorder
-from rtseg.recorder.recover import recover
+from rtseg.recorder.recover import recover_recording
 from rtseg.recorder.ring import HEAD_BYTES, Ring
-from rtseg.recorder.writer import finish
+from rtseg.recorder.writer import finish_recording
 from tests.live import REPO, TIMEOUT_S
 
 SMALL = ServeSettings(record_buffer_mb=1, record_snapshot_s=1000.0)
@@ -47,7 +47,7 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 
 def put(recorder: Recorder, numbers: range, size: int = 0) -> None:
     for n in numbers:
-        recorder.frame(msgpack.packb({"n": n, "padding": bytes(size)}), n)
+        recorder.record_frame(msgpack.packb({"n": n, "padding": bytes(size)}), n)
 
 
 def numbers_in(path: Path) -> list[int]:
@@ -84,11 +84,11 @@ def test_a_file_that_is_no_ring(tmp_path: Path) -> None:
 
 
 def test_a_recording_is_whole_once_it_is_closed(recorder: Recorder) -> None:
-    recorder.opened({"v": 1, "type": "hello", "stream": "s"}, 5)
+    recorder.record_opening({"v": 1, "type": "hello", "stream": "s"}, 5)
     put(recorder, range(100))
-    recorder.prediction(msgpack.packb({"stream": "s"}), 7)
-    recorder.trigger(msgpack.packb({"v": 1}), 8)
-    recorder.snapshot({"stream": "s"}, b"state", 9)
+    recorder.record_prediction(msgpack.packb({"stream": "s"}), 7)
+    recorder.record_trigger(msgpack.packb({"v": 1}), 8)
+    recorder.record_snapshot({"stream": "s"}, b"state", 9)
     recorder.close()
     assert numbers_in(recorder.file) == list(range(100))
     with recorder.file.open("rb") as file:
@@ -101,7 +101,7 @@ def test_a_recording_is_whole_once_it_is_closed(recorder: Recorder) -> None:
         assert opened.session["model"] == "m"
         offset = int(opened.session["clock_offset_ns"])
         assert next(opened.messages()).log_ns - offset == 5
-    assert recover(recorder.file).copy is None
+    assert recover_recording(recorder.file).copy is None
 
 
 def test_a_killed_writer_is_replaced_and_nothing_is_missing_or_twice(recorder: Recorder) -> None:
@@ -118,25 +118,25 @@ def test_a_killed_writer_is_replaced_and_nothing_is_missing_or_twice(recorder: R
 def test_a_writer_that_hangs_costs_records_and_the_place_is_marked(recorder: Recorder) -> None:
     put(recorder, range(10))
     wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
-    recorder.opened({"v": 1, "type": "hello", "stream": "s"}, time.monotonic_ns())
+    recorder.record_opening({"v": 1, "type": "hello", "stream": "s"}, time.monotonic_ns())
     recorder.writer.send_signal(signal.SIGSTOP)
     started = time.monotonic()
     put(recorder, range(10, 3000), 1000)  # three times what fits
     assert time.monotonic() - started < 5  # it did not wait for the writer
     lost = recorder.lost
     assert 1900 < lost < 2100
-    assert recorder.due(time.monotonic_ns()) is None  # the stream's snapshot is far away
-    news = recorder.news(time.monotonic_ns() + 3 * 10**9)
+    assert recorder.stream_due_for_snapshot(time.monotonic_ns()) is None  # the stream's snapshot is far away
+    news = recorder.state_change(time.monotonic_ns() + 3 * 10**9)
     assert news is not None
     assert (news["state"], news["lost"]) == ("stalled", lost)
     recorder.writer.send_signal(signal.SIGCONT)
     wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
     put(recorder, range(3000, 3010))
-    assert recorder.due(time.monotonic_ns()) == "s"  # now it is needed
-    news = recorder.news(time.monotonic_ns())
+    assert recorder.stream_due_for_snapshot(time.monotonic_ns()) == "s"  # now it is needed
+    news = recorder.state_change(time.monotonic_ns())
     assert news is not None
     assert news["state"] == "recording"
-    assert recorder.news(time.monotonic_ns()) is None
+    assert recorder.state_change(time.monotonic_ns()) is None
     recorder.close()
     kept = numbers_in(recorder.file)
     assert kept == [*range(3000 - lost), *range(3000, 3010)]
@@ -168,16 +168,16 @@ def test_a_disk_that_stays_full_leaves_the_rest_to_recover(tmp_path: Path, caplo
     recorder.close()
     assert "could not be finished: File too large; free some room, then: rtseg recover" in caplog.text
     before = recorder.file.read_bytes()
-    done = recover(recorder.file)
+    done = recover_recording(recorder.file)
     assert done.copy is not None
     assert done.copy.name == f"{recorder.file.stem}.recovered.mcap"
     assert (done.from_memory > 10_000, done.lost) == (True, 0)
     assert numbers_in(done.copy) == list(range(200))
     assert recorder.file.read_bytes() == before
     with pytest.raises(RecordingError, match="exists already"):
-        recover(recorder.file)
+        recover_recording(recorder.file)
     ring = next(Path("/dev/shm").glob(f"rtseg-{recorder.session}*"))
-    assert finish(ring) == recorder.file  # what `serve --resume` does
+    assert finish_recording(ring) == recorder.file  # what `serve --resume` does
     assert numbers_in(recorder.file) == list(range(200))
     assert not ring.exists()
 
@@ -189,7 +189,7 @@ from rtseg.config import ServeSettings
 from rtseg.recorder.recorder import Recorder
 recorder = Recorder(Path(sys.argv[1]), {}, ServeSettings(record_buffer_mb=1))
 for n in range(int(sys.argv[2])):
-    recorder.frame(b"\\x81\\xa1n\\xcd" + n.to_bytes(2, "big"), n)
+    recorder.record_frame(b"\\x81\\xa1n\\xcd" + n.to_bytes(2, "big"), n)
 print(recorder.writer.pid, flush=True)
 sys.stdin.read()  # until it is killed
 """
@@ -211,7 +211,7 @@ def test_what_a_killed_daemon_recorded_is_there(tmp_path: Path, both: bool) -> N
         daemon.kill()
     (path,) = tmp_path.glob("*.mcap")
     if both:
-        done = recover(path)
+        done = recover_recording(path)
         assert done.copy is not None
         path = done.copy
     else:
@@ -229,16 +229,16 @@ def recover_is_needless(path: Path) -> bool:
 
 
 def test_a_recording_that_is_being_written_is_left_alone(recorder: Recorder) -> None:
-    wait_until(lambda: recorder.status()["bytes"] > 0 and recorder.news(time.monotonic_ns()) is None)
+    wait_until(lambda: recorder.status()["bytes"] > 0 and recorder.state_change(time.monotonic_ns()) is None)
     put(recorder, range(1))
     wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
     with pytest.raises(RecordingError, match="is being written by another process: stop its daemon first"):
-        recover(recorder.file)
+        recover_recording(recorder.file)
 
 
 def test_holes_become_a_record_of_their_own(recorder: Recorder, tmp_path: Path) -> None:
     put(recorder, range(100), 200)
-    recorder.due(2 * 10**9)  # a mark
+    recorder.stream_due_for_snapshot(2 * 10**9)  # a mark
     put(recorder, range(100, 200), 200)
     recorder.close()
     data, path = bytearray(recorder.file.read_bytes()), tmp_path / "damaged.mcap"
@@ -246,7 +246,7 @@ def test_holes_become_a_record_of_their_own(recorder: Recorder, tmp_path: Path) 
         300
     )  # longer than a record, as after a power cut: blocks that never reached the disk
     path.write_bytes(data[:-700])
-    done = recover(path)
+    done = recover_recording(path)
     assert done.copy is not None
     assert done.lost > 0
     kept = numbers_in(done.copy)
@@ -270,7 +270,7 @@ def test_what_is_no_recording(tmp_path: Path, kind: str) -> None:
     if kind != "missing":
         path.write_bytes(content[kind])
     with pytest.raises(RecordingError, match=r"a\.mcap: (no such file|cannot be read|expected a recording of)"):
-        recover(path)
+        recover_recording(path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

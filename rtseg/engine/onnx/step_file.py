@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from rtseg.bundle.bundle import STEP, Bundle, add_derived, derived_file, load_bundle
+from rtseg.bundle.bundle import STEP, Bundle, add_derived_file, derived_file, load_bundle
 from rtseg.engine.onnx.onnx_graph import OPEN, step_model
 from rtseg.errors import RtsegError
 
@@ -31,7 +31,7 @@ def write_step(folder: Path) -> Path:
 
     Raises BundleError for a folder without a bundle, RtsegError where onnx is missing.
     """
-    add_derived(folder, STEP, _made(load_bundle(folder)))
+    add_derived_file(folder, STEP, _made(load_bundle(folder)))
     return folder / STEP
 
 

@@ -26,6 +26,7 @@ from rtseg.engine.tensorrt.plans import Plan, Wanted
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
 from rtseg.errors import EngineError
 from rtseg.system import nvidia
+from rtseg.system.files import replace_atomically
 
 TIMEOUT_S = 900.0
 """One plan takes tenths of a second for the RTX flavour, minutes for the other."""
@@ -155,17 +156,17 @@ def _one(plan: Plan, models: _Models, scales: Mapping[str, float], scratch: Path
     if kept is not None:
         return Outcome(kept, "there already", caches)
     model = models.file(plan.wanted.precision, plan.batch, scales)
-    aside = plan.file.with_suffix(".plan.part")
-    job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target, "plan": str(aside)}
-    result = in_child(job, scratch)
-    problem = str(result.get("problem", ""))
-    if not problem and result["in_place"] != caches:
-        problem = f"{result['in_place']} of {caches} caches are updated in place"
-    if problem:
-        aside.unlink(missing_ok=True)
-        return Outcome(plan, "failed", caches, problem)
+    job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target}
+    try:
+        with replace_atomically(plan.file) as part:
+            result = in_child({**job, "plan": str(part)}, scratch)
+            if "problem" in result:
+                raise EngineError(str(result["problem"]))
+            if result["in_place"] != caches:
+                raise EngineError(f"{result['in_place']} of {caches} caches are updated in place")
+    except EngineError as error:
+        return Outcome(plan, "failed", caches, str(error))
     plan = plans.remembered(plan, result, hashlib.sha256(model.read_bytes()).hexdigest())
-    aside.replace(plan.file)
     plans.write_sidecar(plan)
     return Outcome(plan, "built", caches)
 

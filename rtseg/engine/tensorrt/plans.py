@@ -25,6 +25,7 @@ from rtseg.engine.tensorrt import tensorrt_library
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
 from rtseg.errors import EngineError
 from rtseg.system import nvidia
+from rtseg.system.files import write_json_atomically
 
 SCHEMA = 1
 KIND = "rtseg plan"
@@ -133,9 +134,7 @@ def sidecar(file: Path) -> Path:
 def write_sidecar(plan: Plan) -> None:
     """Describe a plan that lies there; whoever reads meanwhile sees the old text or the new one."""
     about = {"schema": SCHEMA, "kind": KIND, "configuration": CONFIGURATION, **asdict(plan), "file": plan.file.name}
-    aside = plan.file.with_suffix(".json.part")
-    aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    aside.replace(sidecar(plan.file))
+    write_json_atomically(sidecar(plan.file), about)
 
 
 def read_plan(file: Path) -> Plan:

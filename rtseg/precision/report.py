@@ -9,16 +9,16 @@ from typing import Any
 COLUMNS = ("head", "macro-F1", "mAP", "argmax differs", "largest", "99.9 %", "mean", "same bouts")
 
 
-def write(report: dict[str, Any], out: Path) -> Path:
+def write_report(report: dict[str, Any], out: Path) -> Path:
     """Write both files into `out`, made if need be; the page's path."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"precision-{report['bundle']}.md"
     path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    path.write_text(page(report), encoding="utf-8")
+    path.write_text(report_page(report), encoding="utf-8")
     return path
 
 
-def page(report: dict[str, Any]) -> str:
+def report_page(report: dict[str, Any]) -> str:
     """The report as Markdown."""
     about = report["machine"]
     lines = [
@@ -33,7 +33,7 @@ def page(report: dict[str, Any]) -> str:
     for name, entry in report["precisions"].items():
         lines += ["", f"## {name}: {'accepted' if entry['accepted'] else 'not accepted'}", "", *_about(entry), ""]
         lines += [f"| {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
-        lines += [f"| {' | '.join(row)} |" for row in rows(entry)]
+        lines += [f"| {' | '.join(row)} |" for row in head_rows(entry)]
     lines += [
         "",
         "macro-F1 and mAP: float32, then the other. Argmax: share of frames. Largest, 99.9 % of the frames, mean: how "
@@ -43,7 +43,7 @@ def page(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rows(entry: dict[str, Any]) -> list[list[str]]:
+def head_rows(entry: dict[str, Any]) -> list[list[str]]:
     """A row a head, as in COLUMNS, and one for their mean."""
     found = []
     for name, head in entry["heads"].items():

@@ -173,7 +173,7 @@ GROUPS: dict[str, tuple[str, Names]] = {
     "box_overlap": ("px^2", _per_pair(_fixed("overlap"))),
     "center": ("px", _per_animal(_fixed("center.x", "center.y"))),
     "extension": ("px", _per_animal(_fixed("extension"))),
-    # What the field found to matter beside them.
+    # What other published systems found useful besides.
     "egocentric_self": ("px", _per_animal(_points("along", "across"))),
     "egocentric_other": ("px", _per_ordered_pair(_points("along", "across"))),
     "heading": ("1", _per_animal(_fixed("heading_sin", "heading_cos"))),

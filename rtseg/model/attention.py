@@ -45,6 +45,7 @@ class LocalAttention(nn.Module):
 
     def forward(self, query_input: Tensor, value_input: Tensor) -> Tensor:
         """query_input (B, T, n_query), value_input (B, T, n_value) to (B, T, n_out)."""
+        # A block is as long as the reach, so what a frame may see lies in its own block and the neighbouring ones.
         t, size = query_input.shape[1], max(self.reach, SMALLEST_BLOCK)
         query = self._blocks(self.query(query_input), size)  # (B, heads, blocks, size, D)
         key = self._with_neighbours(self._blocks(self.key(query_input), size))  # (B, heads, blocks, 2 or 3 sizes, D)

@@ -79,6 +79,7 @@ class SequenceModel(nn.Module, ABC):
 
         Plus `context_multiply_adds`, where frames are compared with one another.
         """
+        # Vectors are biases and norms, which are added or scale channels; they are not counted.
         return sum(p.numel() for p in self.parameters() if p.ndim > 1) + self.context_multiply_adds
 
     @property
@@ -97,6 +98,7 @@ class SequenceModel(nn.Module, ABC):
 
     def scale(self, features: Tensor) -> Tensor:
         """Raw features (B, T, F), NaN = not known, to scaled and clipped ones."""
+        # First of all: one NaN would spread over every later frame that a layer can see it from.
         known = torch.where(torch.isnan(features), self.weight("scaler.fill"), features)
         clip = self.weight("scaler.clip")
         return torch.clamp((known - self.weight("scaler.shift")) * self.weight("scaler.scale"), -clip, clip)
@@ -115,6 +117,7 @@ class SequenceModel(nn.Module, ABC):
         """Drop whole channels of a sequence (B, T, C): neighbouring frames are too alike for dropping single values."""
         if not self.training or share == 0:
             return x
+        # One row of factors for all frames: the same channels are dropped throughout the crop.
         return x * F.dropout(torch.ones(len(x), 1, x.shape[-1], dtype=x.dtype), share)
 
 

@@ -38,6 +38,7 @@ class MultiStageTCN(SequenceModel):
         stages = [self.split_heads(logits)]
         for enter, layers, leave in zip(self.reenter, self.refinements, self.outputs[1:], strict=True):
             assert isinstance(layers, Iterable)
+            # The hidden layer is not passed on: a stage that sees only probabilities learns what sequences look like.
             logits = leave(self._through(layers, enter(self.head_probabilities(logits))))
             stages.append(self.split_heads(logits))
         return stages

@@ -44,6 +44,7 @@ def make_model(
     settings, stride = recipe.model, recipe.train.frame_stride
     if settings.kind == "multitask-tcn":
         spec = network_spec(settings, n_features, heads, views if settings.forget_order else ())
+        # Every n-th frame is a sequence of its own only if no layer reaches over to the frames between.
         distances = {*spec.dilations, *spec.head_dilations, *(cell.period for cell in spec.cells)}
         if any(frames % stride for frames in distances):
             raise SettingError(
@@ -66,7 +67,7 @@ def network_spec(
     """The sizes of the multitask network that a recipe asks for."""
     return NetworkSpec(
         n_features=n_features,
-        channels=model.channels if model.layers else 0,
+        channels=model.channels if model.layers else 0,  # 0: cells alone, no convolutions
         kernel=model.kernel,
         dilations=tuple(model.first_dilation * 2**i for i in range(model.layers)),
         head_channels=model.head_channels,

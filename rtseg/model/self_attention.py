@@ -32,6 +32,7 @@ class SelfAttention(LinearHeadsModel):
             )
         reach = settings.attention_window if settings.causal else settings.attention_window // 2
         self.enter = nn.Linear(n_features, c)
+        # Nothing is convolved, so only the bias tells attention how long ago a frame was.
         self.attend = nn.ModuleList(
             LocalAttention(c, c, c, c, heads=ATTENTION_HEADS, reach=reach, causal=settings.causal, distance_bias=True)
             for _ in range(settings.depth)
@@ -48,7 +49,7 @@ class SelfAttention(LinearHeadsModel):
     def trunk(self, features: Tensor) -> Tensor:
         """The last block's outputs."""
         h: Tensor = self.enter(self.drop_channels(self.scale(features), self.dropout / 2))
-        norms = iter(self.norms)
+        norms = iter(self.norms)  # two a block, in the order in which they are used
         for attend, widen, narrow in zip(self.attend, self.widen, self.narrow, strict=True):
             seen = next(norms)(h)
             h = h + self.drop_channels(attend(seen, seen), self.dropout)

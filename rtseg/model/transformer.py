@@ -85,6 +85,7 @@ class _Layer(nn.Module):
         """x: (B, T, C). before: the stage before's hidden layer, in decoders. share: of attention."""
         y = torch.relu(self.convolution(x))
         normed = self.norm(y)
+        # Values come from this decoder alone: the stage before says where to look, not what to add.
         query_input = normed if before is None else torch.cat((before, normed), -1)
         mixed: Tensor = self.mix(y + share * self.attention(query_input, normed))
         return mixed

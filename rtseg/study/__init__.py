@@ -9,7 +9,7 @@ faults         Faults of cameras and trackers, put into recordings on purpose: d
 lookahead      What a delay is worth: study_lookahead
 missing        How a bundle's scores fall under faults: study_missing
 plots          How the studies draw: panels, curve, differences
-results        A study's JSON, Markdown and PNG: preamble, write, table
+results        A study's JSON, Markdown and PNG: preamble, write_study, table
 trials         One training whose predictions stay on disk: run_trial, Trial
 variants       Variants of one recipe, trained with the same seeds and compared: compare_variants
 """

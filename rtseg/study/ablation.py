@@ -1,4 +1,4 @@
-"""Which features matter: a recipe trained without one group of them at a time, against all that it uses."""
+"""Which feature groups matter: a recipe trained without one of them at a time, compared with all that it uses."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def study_ablation(
 ) -> dict[str, Any]:
     """Leave one feature group out at a time, written as OUT/ablation.json, .md and .png.
 
-    groups: which to leave out (none = every group of the recipe). sets: also the paper's groups alone, and all there
-    are. runs: where trials are kept (OUT/ablation.runs). Raises SettingError for a group that the recipe does not use.
+    groups: which to leave out (none = every group of the recipe). sets: also train the paper's groups alone, and every
+    group there is. runs: where trials are kept (OUT/ablation.runs). Raises SettingError for a group that the recipe
+    does not use.
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     found = compare_variants(
@@ -59,7 +60,7 @@ def study_ablation(
     )
     result = results.preamble("rtseg study ablation", command, f"{dataset.name}, validation", dataset.simulated)
     result |= {"seeds": seeds, "reference": FULL, "variants": found}
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def variants_of(recipe: Recipe, groups: Sequence[str] = (), sets: bool = False) -> dict[str, Recipe]:
@@ -96,7 +97,7 @@ def _figure(result: dict[str, Any]) -> Figure:
     from rtseg.study import plots
 
     others = {name: found for name, found in result["variants"].items() if name != FULL}
-    heads = plots.drawn(result["variants"][FULL]["heads"])
+    heads = plots.drawn_heads(result["variants"][FULL]["heads"])
     figure, grid = plots.panels(1, len(heads), width=5.0, height=1.0 + 0.32 * len(others))
     for head, axis in zip(heads, grid[0], strict=True):
         plots.differences(axis, list(others), [found["ahead"][head] for found in others.values()])

@@ -28,6 +28,8 @@ def score_system(
 ) -> dict[str, Any]:
     """Per head: mean and deviation over seeds, the pooled score with its interval over videos; and scores per video."""
     found: dict[str, Any] = {"heads": {}, "videos": {example.name: {} for example in examples}}
+    # Two answers to two questions: the spread over seeds is what another training would give, the interval what other
+    # videos would.
     for head in heads:
         scores = [score_head(head, videos_of(head, heads, examples, probabilities), fps) for probabilities in seeds]
         table = np.array([[s.macro_f1, s.mean_average_precision, s.segmental_f1["50"]] for s in scores])

@@ -69,6 +69,7 @@ def crossvalidate(
         if name in systems:
             raise SettingError(f"two systems are called {name!r}: give the other recipe's file another name")
         systems[name] = other
+    # By name: the folds must not depend on the order in which splits are given.
     examples = sorted(read_splits(dataset, settings.splits, progress), key=lambda example: example.name)
     folds = folds_of([example.name for example in examples], settings.folds)
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
@@ -92,7 +93,7 @@ def crossvalidate(
     if settings.against is not None:
         ours, theirs = predictions.values()
         result["paired"] = compare.paired_differences(dataset.heads, examples, ours, theirs, resamples)
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def _run_trials(
@@ -107,7 +108,7 @@ def _run_trials(
 ) -> dict[str, list[list[Trial]]]:
     """System -> for every seed the trials of all folds."""
     trials: dict[str, list[list[Trial]]] = {name: [[] for _ in range(settings.seeds)] for name in systems}
-    # Systems in the inner loop: a run that is stopped early has compared them on the folds that are done.
+    # Seeds outside, systems inside: a run that is stopped early has compared the systems on every fold that is done.
     for seed in range(settings.seeds):
         for fold, held_out in enumerate(folds):
             for system, base in systems.items():
@@ -145,6 +146,7 @@ def split_fold(
     if fixed_epochs is None:
         return recipe, [example for example in others if example not in aside], aside
     if recipe.model.kind == TREES:
+        # Trees have rounds in place of epochs: these recordings choose how many, and are then learned from as well.
         return recipe, others, aside
     # The loop needs something to score; with one evaluation, after the last epoch, it chooses nothing.
     fixed = replace(
@@ -203,7 +205,7 @@ def _figure(result: dict[str, Any]) -> Figure:
 
     systems = result["systems"]
     ours = next(iter(systems))
-    heads = plots.drawn(systems[ours]["heads"])
+    heads = plots.drawn_heads(systems[ours]["heads"])
     figure, grid = plots.panels(len(heads), 1, width=9, height=2.8)
     for head, (axis,) in zip(heads, grid, strict=True):
         videos = [v for v, scores in systems[ours]["videos"].items() if head in scores]

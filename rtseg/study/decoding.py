@@ -1,8 +1,8 @@
 """How to decode a bundle's probabilities into bouts: chosen on validation videos, measured on videos left out.
 
-Every candidate is causal. The choice maximises segmental F1@50 among those that cost at most `max_loss` of frame
-macro-F1; so that the number is honest, each video is decoded by what was chosen on all the others. Reported apart from
-raw argmax. No torch.
+The choice maximises segmental F1@50 among the candidates that cost at most `max_loss` of frame macro-F1. The score to
+believe is cross-fitted: each video is decoded by what was chosen on all the others. Raw argmax is reported beside it.
+No torch.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def study_decoding(
         progress(f"decoding {name}")
         tables[name] = candidate_table(head, videos[name], grid)
         result["heads"][name] = _head_entry(tables[name], dataset.fps, max_loss, resamples)
+    # One setting for all heads, since a bundle has one decoder.
     deciding = [tables[name] for name in (heads or known)]
     chosen = grid[choose_setting(deciding, range(len(names)), max_loss)]
     result["shared"] = {
@@ -88,7 +89,7 @@ def study_decoding(
         "chosen": config.to_plain(chosen),
         "current": config.to_plain(classifier.bundle.decoding),
     }
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def _labels(item: Item, head: str) -> NDArray[np.int16]:
@@ -181,7 +182,7 @@ def _figure(result: dict[str, Any]) -> Figure:
     """Every candidate: what it costs in frame F1 and what it brings in bouts."""
     from rtseg.study import plots
 
-    names = plots.drawn(result["heads"])
+    names = plots.drawn_heads(result["heads"])
     figure, grid = plots.panels(1, len(names), width=4.2, height=3.6)
     for name, axis in zip(names, grid[0], strict=True):
         head = result["heads"][name]

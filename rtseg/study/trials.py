@@ -87,6 +87,7 @@ def run_trial(
     A finished trial in `folder` is read, a killed one goes on. Raises SettingError where the folder holds a trial of
     another recipe or other recordings.
     """
+    # The fingerprint is of the data too: a recording that was relabelled since must not be taken for the old one.
     fingerprint, done = task.fingerprint(), folder / DONE
     if done.is_file():
         return _read_trial(folder, fingerprint, predicted)
@@ -114,6 +115,7 @@ def run_trial(
             "multiply_adds": fitted.multiply_adds,
         }
     )
+    # Last of all: a folder with this file has every other one.
     write_json_atomically(done, facts)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trial(facts, probabilities)

@@ -1,7 +1,7 @@
 """Variants of one recipe, trained with the same seeds and compared on the validation recordings, paired over videos.
 
-The checkpoint of every variant is chosen on the recordings that it is scored on, as `rtseg train` does: differences
-mean something, the level is a little too good.
+The checkpoint of every variant is chosen on the recordings that it is scored on, as in `rtseg train`: differences
+between variants are fair, the scores themselves a little too high.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes to training keypoints that do not change what the animals do, each a switch (paper, III.B and III.E).
+"""Changes of training keypoints that leave the animals' behaviour as it is, each a switch (paper, III.B and III.E).
 
 Keypoints in, keypoints out; never used on validation recordings nor when serving.
 """
@@ -28,12 +28,16 @@ def augment(
     arena: tuple[float, float, float, float],
     rng: np.random.Generator,
 ) -> tuple[F32, F32]:
-    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K)."""
+    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K); NaN stays NaN.
+
+    arena: box x0, y0, x1, y1 in px. All random numbers come from `rng`.
+    """
+    # A switch that is off draws no random number, so that it cannot change what the others draw.
     points, scores = keypoints.copy(), confidence.copy()
     center = np.array([(arena[0] + arena[2]) / 2, (arena[1] + arena[3]) / 2], np.float32)
     if settings.mirror and rng.random() < 0.5:
         points, scores = mirrored(points, scores, skeleton, arena)
-    points -= center
+    points -= center  # rotation and scale are about the arena's middle, which they leave where it is
     if settings.rotate:
         angle = rng.uniform(0, 2 * np.pi)
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -67,6 +71,8 @@ def mirrored(
     keypoints: F32, confidence: F32, skeleton: Skeleton, arena: tuple[float, float, float, float]
 ) -> tuple[F32, F32]:
     """Keypoints (T, A, K, 2) px and confidence (T, A, K) as in a mirror upright in the middle of the arena."""
+    # In the mirror a left ear is a right one: left and right points trade places, or the mirrored animal would be one
+    # whose body is twisted.
     points, scores = keypoints[:, :, skeleton.mirror].copy(), confidence[:, :, skeleton.mirror]
     points[..., 0] = np.float32(arena[0] + arena[2]) - points[..., 0]
     return points, np.ascontiguousarray(scores)
@@ -75,8 +81,8 @@ def mirrored(
 def _drop(points: F32, scores: F32, rng: np.random.Generator, share: float, *, per_animal: bool) -> None:
     """Make about `share` of all (T, A, K) points missing in stretches of half a second or so, in place."""
     t, a, k = scores.shape
-    things = [(i, slice(None)) for i in range(a)] if per_animal else [(i, j) for i in range(a) for j in range(k)]
-    for animal, point in things:
+    targets = [(i, slice(None)) for i in range(a)] if per_animal else [(i, j) for i in range(a) for j in range(k)]
+    for animal, point in targets:
         for start in rng.integers(0, t, rng.poisson(share * t / DROPPED_FRAMES)):
             stop = start + 1 + rng.geometric(1 / DROPPED_FRAMES)
             points[start:stop, animal, point] = np.nan

@@ -48,7 +48,7 @@ class WindowTable:
     def sample(self, examples: Sequence[Example], limit: int) -> tuple[F32, NDArray[np.int16], NDArray[np.int32]]:
         """Rows, labels (N, H) and the example (N,) of every n-th labelled frame, n such that about `limit` are left."""
         labelled = sum(int((e.labels != IGNORE).any(axis=1).sum()) for e in examples)
-        every = max(1, -(-labelled // limit))
+        every = max(1, -(-labelled // limit))  # rounded up, so that never more than the limit are left
         rows, labels, owners = [], [], []
         for number, example in enumerate(examples):
             known = example.labels[: len(example) - self.lookahead]
@@ -72,6 +72,7 @@ def window_statistics(
     """
     import pandas as pd
 
+    # pandas' rolling statistics skip NaN and cost the same for any length of window.
     table = pd.DataFrame(features)
     columns = [features]
     for window in windows:
@@ -133,8 +134,9 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
     started = time.monotonic()
     table = WindowTable(task)
     rows, labels, owners = table.sample(task.training, recipe.boosting.frames)
+    # They only decide when to stop, for which a quarter of the rows is enough.
     held_out_rows, held_out_labels, _ = table.sample(task.validation, max(1, recipe.boosting.frames // 4))
-    chosen_on = is_training_only[owners]
+    chosen_on = is_training_only[owners]  # the rows that may be learned from while the rounds are chosen
     trees = TrainedTrees(task.heads, table, [])
     weights = class_weights([e.labels for e in task.training], task.heads, recipe.train.class_weight_power)
     for column, head in enumerate(task.heads):

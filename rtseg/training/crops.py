@@ -64,7 +64,7 @@ class CropSampler:
         self._recipe, self._skeleton = recipe, task.skeleton
         self._extractor = (
             extractor if factor == 1 else FeatureExtractor(task.skeleton, extractor.spec, extractor.fps * factor)
-        )
+        )  # of the up-sampled rate, so that speeds stay px per second
         # A crop's features begin this many frames earlier: as long as averages, held points and lags remember.
         spec, rate = self._extractor.spec, self._extractor.fps
         self._lead = round(LEAD_HORIZONS * max(spec.horizons_s, default=0.0) * rate) + spec.hold_frames
@@ -86,6 +86,7 @@ class CropSampler:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch: about every labelled frame once."""
+        # Not one generator for the whole run: a resumed run could not put it where it was.
         rng = np.random.default_rng([self._recipe.train.seed, epoch])
         for _ in range(self.batches_per_epoch):
             yield self._draw(rng)
@@ -124,6 +125,7 @@ class CropSampler:
             self._recipe.arena,
             rng,
         )
+        # The lead is augmented together with the crop, or the animals would jump where the crop begins.
         return self._extractor.run(points, scores, self._recipe.arena)[lead:]
 
     def _place(self, n_frames: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -161,12 +163,13 @@ def delay_labels(labels: NDArray[np.int16], lookahead: int) -> NDArray[np.int16]
 
 
 def fit_scaler(features: Sequence[NDArray[np.float32]], kind: str, clip: float) -> dict[str, NDArray[np.float32]]:
-    """The scaler tensors of a network from training features, list of (T, F) with NaN.
+    """The scaler tensors of a network, all (F,) but the clip (1,), from training features: list of (T, F) with NaN.
 
     `standard`: mean and deviation after cutting each feature at its 0.5 and 99.5 percentiles, because identity swaps
     make speeds that no animal has. `minmax`: these percentiles to 0 and 1 (the paper's [0, 1]). Unknown values are
     filled with the mean.
     """
+    # Percentiles of every n-th frame: neighbouring frames say nearly the same, and a sort of all takes long.
     table = np.concatenate(features)[:: max(1, sum(map(len, features)) // 100_000)]
     never = np.isnan(table).all(axis=0)
     table[:, never] = 0.0
@@ -177,6 +180,7 @@ def fit_scaler(features: Sequence[NDArray[np.float32]], kind: str, clip: float) 
         shift, width = low, high - low
     else:
         shift, width = mean, deviation
+    # A feature that never changes says nothing: scaled by zero, it cannot blow up where it changes when serving.
     scale = np.where(width > 1e-6, 1.0 / np.maximum(width, 1e-6), 0.0)
     return {
         "scaler.fill": mean.astype(np.float32),

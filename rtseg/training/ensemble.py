@@ -64,6 +64,7 @@ def train_network(
     ]
     groups = score_groups(task.heads, task.validation, predictions, task.fps)
     score = selection_score(groups, recipe.train)
+    # Each cell stopped at its own epoch: the ensemble reports the latest of these, and the time of all together.
     epoch, seconds = max(cell.epoch for cell in cells), sum(cell.seconds for cell in cells)
     loss = history[-1]["loss"]
     whole = {"epoch": epoch, "loss": loss, "score": score, "groups": groups, "seconds": round(seconds, 1)}
@@ -74,6 +75,7 @@ def train_network(
 def _cell_jobs(task: TrainingTask, folder: Path | None) -> list[_CellJob]:
     jobs = []
     for number, cell in enumerate(task.recipe.model.cells):
+        # One thread each: the bits must not depend on how many cells are trained at once.
         settings = replace(task.recipe.train, seed=task.recipe.train.seed + number, threads=1, apart=False)
         recipe = replace(task.recipe, model=replace(task.recipe.model, cells=(cell,)), train=settings)
         jobs.append(_CellJob(replace(task, recipe=recipe), folder / f"member-{number}" if folder else None))

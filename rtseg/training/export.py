@@ -54,7 +54,7 @@ def train_bundle(
         raise SettingError(f"{recipe_file}: {NO_BUNDLE}")
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
     for head in recipe.abstain:
-        dataset.head(head)
+        dataset.head(head)  # an unknown head must be an error before training, which takes long
     training = read_examples(dataset, "train", progress)
     validation = read_examples(dataset, "validation", progress)
     task = TrainingTask(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, validation)
@@ -77,6 +77,7 @@ def train_bundle(
         provenance=_provenance(task, dataset, trained),
     )
     progress("scoring through Session")
+    # Scored from the folder, as any user loads it, and written once more with these scores.
     save_bundle(bundle, out)
     scores = evaluate(Classifier(load_bundle(out)), dataset, "validation")
     save_bundle(replace(bundle, scores={"validation": kept_scores(scores)}), out)

@@ -1,6 +1,6 @@
 """Every system behind one function: settings and recordings in, a system that predicts recordings out.
 
-What a comparison needs beside the predictions (time, memory, size) is measured here, the same way for all of them.
+Time, memory and size, which a comparison needs as well, are measured here in the same way for all of them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def fit(task: TrainingTask, folder: Path | None = None, report: EventCallback = 
     folder: where checkpoints go, so that a killed run resumes (networks only). report: called after every batch and
     evaluation. Raises SettingError for settings or recordings that nothing can be learned from.
     """
+    # Around everything, features and crops included: that is what a machine must have to train the system.
     with peak_memory() as memory:
         if task.recipe.model.kind == "gradient-boosting":
             fitted = _fit_trees(task, report)

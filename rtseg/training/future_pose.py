@@ -53,7 +53,7 @@ class FuturePose(nn.Module):
         """The weighted loss (Huber) of hidden (B, T, C) on scaled features (B, T, F), where the raw ones are known."""
         guess = self.output(hidden[:, : -self.frames]).float()
         truth = scaled[:, self.frames :, self.columns]
-        # Unknown features were filled with the training mean when scaled; nobody should learn to predict that.
+        # Unknown features were filled with the training mean when scaled; predicting that teaches nothing.
         known = ~torch.isnan(features[:, self.frames :, self.columns])
         losses = F.huber_loss(guess, truth, reduction="none") * known
         return self.weight * losses.sum() / known.sum().clamp(min=1)

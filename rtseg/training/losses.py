@@ -1,7 +1,7 @@
 """The multitask loss: per head a frame loss on every stage, per task a mean over its heads, a weighted sum over tasks.
 
-Tensors in, a scalar out; which frames count was decided by the crops (IGNORE). `TrainSettings` says what each switch
-means.
+Tensors in, a scalar out; the crops have set the frames that carry no loss to IGNORE. `TrainSettings` explains every
+switch.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class MultitaskLoss(nn.Module):
             loss = self._stage_loss(stages[-1][head.name], column, target)
             for stage in stages[:-1]:
                 loss = loss + EARLIER_STAGE_WEIGHT * self._stage_loss(stage[head.name], column, target)
+            # By all heads of the group, those without a label in the batch too: a head's weight must not depend on
+            # which others happen to be labelled.
             part = loss / self.heads_in_group[head.group]
             tasks[head.group] = tasks[head.group] + part if head.group in tasks else part
         if not tasks:
@@ -67,6 +69,7 @@ class MultitaskLoss(nn.Module):
             case "sum":
                 return losses.sum()
             case "share":
+                # Constants: only the losses have a gradient, not the weights made of them.
                 share = losses.detach().clamp(min=0)
                 return (losses * share / share.sum().clamp(min=1e-9)).sum()
             case "uncertainty":
@@ -90,6 +93,7 @@ class MultitaskLoss(nn.Module):
         weight, smooth = self.class_weights[column], self.settings.label_smoothing
         smoothed = targets * (1 - smooth) + smooth / logits.shape[-1]
         cost = -(weight * smoothed * F.log_softmax(logits, -1)).sum(-1)
+        # The weights of the targets before smoothing, as torch divides: smoothing must not change the scale.
         total = ((weight * targets).sum(-1) * labelled).sum()
         return (cost * labelled).sum() / total.clamp(min=1e-9)
 
@@ -120,6 +124,7 @@ def class_weights(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head], po
 
 def one_hot(target: Tensor, n: int) -> Tensor:
     """Labels (B, T) to (B, T, n) of 0 and 1, all 0 where IGNORE."""
+    # IGNORE becomes one class more, whose column is cut off.
     return F.one_hot(torch.where(target == IGNORE, n, target), n + 1)[..., :n].float()
 
 
@@ -132,10 +137,13 @@ def mix_at_boundaries(target: Tensor, hot: Tensor, reach: float) -> Tensor:
     t = target.shape[1]
     if reach == 0 or t < 2:
         return hot
+    # A change at t means that the boundary lies between t - 1 and t. Next to unlabelled frames there may be boundaries
+    # that nobody marked; they are not counted.
     labelled = target != IGNORE
     change = torch.zeros_like(labelled)
     change[:, 1:] = (target[:, 1:] != target[:, :-1]) & labelled[:, 1:] & labelled[:, :-1]
     time, far = torch.arange(t).expand_as(target), t + math.ceil(reach)
+    # For every frame the last change up to it and the first one after it; `far` where there is none.
     last = torch.where(change, time, -far).cummax(1).values
     following = torch.full_like(target, far)
     following[:, :-1] = torch.where(change, time, far).flip(1).cummin(1).values.flip(1)[:, 1:]

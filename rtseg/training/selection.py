@@ -25,7 +25,7 @@ def predict_probabilities(model: SequenceModel, features: NDArray[np.float32], l
 
     features: (T, F), of a whole recording.
     """
-    model.eval()
+    model.eval()  # no dropout
     with torch.no_grad():
         late = model.probabilities(torch.from_numpy(features)[None])[0].numpy()
     return np.concatenate((late[lookahead:], np.full((min(lookahead, len(late)), late.shape[1]), np.nan, np.float32)))
@@ -58,6 +58,8 @@ def selection_score(scores: GroupScores, settings: TrainSettings) -> float:
         raise SettingError(f"train.select_group = {group!r} is no head group; there are: {', '.join(scores)}")
     metrics = (settings.select,) if settings.select in ("f1", "map") else ("f1", "map")
     deciding = [scores[group]] if group else list(scores.values())
+    # NaN is the score of a group without a positive frame. In the mean it would make every checkpoint's score NaN, and
+    # no checkpoint better than another.
     known = [[v for v in (s[name] for name in metrics) if not math.isnan(v)] for s in deciding]
     means = [sum(values) / len(values) for values in known if values]
     if not means:

@@ -51,8 +51,8 @@ def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads
 class TrainingTask:
     """One training: the recipe, what the recordings show, and the recordings themselves.
 
-    heads: in the order of the labels' columns. validation: the recordings that the checkpoint is chosen by. ("Task" as
-    a head group, in the paper's sense, stands in `Head.group`.)
+    heads: in the order of the labels' columns. validation: the recordings that the checkpoint is chosen by. The paper's
+    tasks are something else: head groups (`Head.group`), of which one training may have several.
     """
 
     recipe: Recipe
@@ -74,6 +74,7 @@ class TrainingTask:
     def fingerprint(self) -> str:
         """A hash of everything that the outcome depends on; a checkpoint of another training is not resumed."""
         digest = hashlib.sha256(json.dumps(config.to_plain(self.recipe), sort_keys=True).encode())
+        # These are frozen dataclasses and numbers, whose repr says everything.
         digest.update(repr((self.skeleton, self.fps, self.heads)).encode())
         for example in (*self.training, *self.validation):
             digest.update(example.name.encode())

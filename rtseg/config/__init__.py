@@ -3,7 +3,7 @@
 checks     How settings check their values: require, check_abstain
 inference  What happens around the network: DecodingSettings, GapSettings, RangeSettings
 model      A network and its inputs: FeatureSettings, ScalerSettings, CellSettings, ModelSettings, KINDS
-reading    From TOML and overrides to dataclasses, every key and type checked: load, from_plain, to_plain
+reading    From TOML and overrides to dataclasses, every key and type checked: load_settings, from_plain, to_plain
 recipes    Whole files and commands: Recipe, PaperSettings, CrossValidationSettings, PrecisionSettings, OnnxSettings
 serving    The daemon and its workers: ServeSettings, WorkerPlace, IDENTITY
 training   Augmentation, the training loop, gradient boosting: AugmentSettings, TrainSettings, BoostingSettings
@@ -12,7 +12,7 @@ training   Augmentation, the training loop, gradient boosting: AugmentSettings, 
 from rtseg.config.checks import check_abstain
 from rtseg.config.inference import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import KINDS, CellSettings, FeatureSettings, ModelSettings, ScalerSettings
-from rtseg.config.reading import from_plain, load, to_plain
+from rtseg.config.reading import from_plain, load_settings, to_plain
 from rtseg.config.recipes import CrossValidationSettings, OnnxSettings, PaperSettings, PrecisionSettings, Recipe
 from rtseg.config.serving import IDENTITY, ServeSettings, WorkerPlace
 from rtseg.config.training import SELECTIONS, TASK_WEIGHTINGS, AugmentSettings, BoostingSettings, TrainSettings
@@ -41,6 +41,6 @@ __all__ = [
     "WorkerPlace",
     "check_abstain",
     "from_plain",
-    "load",
+    "load_settings",
     "to_plain",
 ]

@@ -15,7 +15,7 @@ from rtseg.errors import SettingError
 T = TypeVar("T")
 
 
-def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
+def load_settings(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
     """Settings of dataclass `kind` from a TOML file, with `section.key=value` overrides (values in TOML's syntax).
 
     Raises SettingError naming the file, the key and what is accepted.
@@ -33,7 +33,7 @@ def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
 
 
 def from_plain(plain: Mapping[str, Any], kind: type[T], overrides: Sequence[str] = (), where: str = "settings") -> T:
-    """Settings of dataclass `kind` from a plain mapping, as `load`. where: what error messages call it."""
+    """Settings of dataclass `kind` from a plain mapping, as `load_settings`. where: what error messages call it."""
     merged: dict[str, Any] = _copied(plain)
     for override in overrides:
         key, equals, text = override.partition("=")

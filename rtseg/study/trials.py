@@ -58,7 +58,7 @@ class SavedProbabilities:
 
 def read_recipe(recipe_file: Path, root: Path | None = None, overrides: Sequence[str] = ()) -> tuple[Recipe, Dataset]:
     """A recipe and the dataset that it names."""
-    recipe = config.load(recipe_file, Recipe, overrides)
+    recipe = config.load_settings(recipe_file, Recipe, overrides)
     return recipe, load_dataset(recipe_file.parent / recipe.dataset, root)
 
 

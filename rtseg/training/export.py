@@ -49,7 +49,7 @@ def train_bundle(
     root: replaces the dataset's own folder. runs: where checkpoints go, so that a killed run resumes; None = no
     checkpoints. Only the splits `train` and `validation` are ever read.
     """
-    recipe = config.load(recipe_file, Recipe, overrides)
+    recipe = config.load_settings(recipe_file, Recipe, overrides)
     if recipe.model.kind != "multitask-tcn" or not recipe.model.causal:
         raise SettingError(f"{recipe_file}: {NO_BUNDLE}")
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)

@@ -65,7 +65,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_recipe_file(tmp_path: Path) -> None:
-    recipe = config.load(write(tmp_path, TOML), Recipe)
+    recipe = config.load_settings(write(tmp_path, TOML), Recipe)
     assert recipe.arena == (0.0, 0.0, 1024.0, 570.0)
     assert all(isinstance(v, float) for v in recipe.arena)
     assert recipe.features == FeatureSettings(groups=("position", "speed"), lags=(1, 5))
@@ -86,7 +86,7 @@ def test_settings_survive_a_manifest(kind: type[Any]) -> None:
 
 
 def test_a_recipe_survives_a_manifest(tmp_path: Path) -> None:
-    recipe = config.load(write(tmp_path, TOML), Recipe)
+    recipe = config.load_settings(write(tmp_path, TOML), Recipe)
     assert config.from_plain(json.loads(json.dumps(config.to_plain(recipe))), Recipe) == recipe
 
 
@@ -122,7 +122,7 @@ def test_refusals_name_the_file_and_the_key(tmp_path: Path, text: str, says: str
     head = 'name = "n"\ndataset = "d"\narena = [0, 0, 1, 1]\n'
     path = write(tmp_path, head + text)
     with pytest.raises(SettingError) as refusal:
-        config.load(path, Recipe)
+        config.load_settings(path, Recipe)
     assert says in str(refusal.value)
     if "standard or minmax" not in says:
         assert str(path) in str(refusal.value)
@@ -166,13 +166,13 @@ def test_what_has_no_default_must_be_given(missing: str) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="no such file"):
-        config.load(tmp_path / "none.toml", Recipe)
+        config.load_settings(tmp_path / "none.toml", Recipe)
     with pytest.raises(SettingError, match="cannot be read"):
-        config.load(tmp_path, Recipe)
+        config.load_settings(tmp_path, Recipe)
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingError, match="not a TOML file"):
-        config.load(path, Recipe)
+        config.load_settings(path, Recipe)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_overrides(override: str, where: tuple[str, ...], value: object) -> None
 
 
 def test_the_last_override_wins_and_the_file_comes_first(tmp_path: Path) -> None:
-    recipe = config.load(write(tmp_path, TOML), Recipe, ["train.epochs=7", "train.epochs=8", "train.seed=4"])
+    recipe = config.load_settings(write(tmp_path, TOML), Recipe, ["train.epochs=7", "train.epochs=8", "train.seed=4"])
     assert (recipe.train.epochs, recipe.train.seed) == (8, 4)
     assert recipe.train.task_weights == {"task1": 2.0, "task2": 0.5}
 

@@ -22,8 +22,7 @@ import pytest
 
 from rtseg.bundle.bundle import load_bundle, save_bundle
 from rtseg.client import Publisher, Subscriber, ask_load, ask_status
-from rtseg.config import ServeSettings, from_plain
-from rtseg.config import load as load_settings
+from rtseg.config import ServeSettings, from_plain, load_settings
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import load

@@ -62,7 +62,7 @@ class MultitaskTCN(SequenceModel):
             gain = small.get(name.split(".")[-2], 1.0)
             self.register_parameter(flat, nn.Parameter(torch.randn(shape) * gain / math.sqrt(inputs)))
 
-    def load(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    def load_weights(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Take over a bundle's weights."""
         with torch.no_grad():
             for name in self.spec.shapes():

@@ -99,7 +99,7 @@ def _train_cell(job: _CellJob) -> _TrainedCell:
 
 def _model_of(cell: _TrainedCell) -> MultitaskTCN:
     model = MultitaskTCN(cell.spec)
-    model.load(cell.tensors)
+    model.load_weights(cell.tensors)
     return model
 
 
@@ -133,5 +133,5 @@ def combine_cells(models: Sequence[MultitaskTCN]) -> MultitaskTCN:
         for kind in ("scale", "shift"):
             tensors[f"{name}.calibration.{kind}"] = parts[0][f"{name}.calibration.{kind}"]
     whole = MultitaskTCN(spec)
-    whole.load(tensors)
+    whole.load_weights(tensors)
     return whole.eval()

@@ -89,6 +89,10 @@ class CrossValidationSettings:
     fixed_epochs: int | None = None
     inside_every: int = 5
 
+    def __post_init__(self) -> None:
+        for name, least in (("seeds", 1), ("inside_every", 1)):
+            require(getattr(self, name) >= least, f"{name} must be {least} or more, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class PrecisionSettings:

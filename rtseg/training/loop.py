@@ -72,7 +72,7 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
     if folder is None or not run.load_checkpoint(folder):
         run.initialize_weights()
     progress = run.progress
-    while progress.epoch < settings.epochs and progress.stale < settings.patience:
+    while not progress.is_over(settings):
         loss = run.train_epoch(report)
         if progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs:
             run.evaluate(loss, report)
@@ -105,6 +105,20 @@ class _Progress:
     best_score: float = -math.inf
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def is_over(self, settings: TrainSettings) -> bool:
+        """Whether all epochs are trained, or `patience` evaluations have brought nothing better."""
+        return self.epoch >= settings.epochs or self.stale >= settings.patience
+
+    def record_evaluation(self, entry: dict[str, Any], settings: TrainSettings) -> bool:
+        """Add an evaluation to the history; whether its weights are the ones to keep so far."""
+        self.history.append(entry)
+        is_best: bool = entry["score"] > self.best_score or settings.select == "last"
+        if is_best:
+            self.best_score, self.best_epoch, self.stale = entry["score"], self.epoch, 0
+        else:
+            self.stale += 1
+        return is_best
 
 
 class _TrainingRun:
@@ -177,12 +191,8 @@ class _TrainingRun:
         score = selection_score(scores, settings)
         entry = {"epoch": progress.epoch, "loss": loss, "score": score, "groups": scores}
         entry["seconds"] = round(progress.seconds, 1)
-        progress.history.append(entry)
-        if score > progress.best_score or settings.select == "last":
-            progress.best_score, progress.best_epoch, progress.stale = score, progress.epoch, 0
+        if progress.record_evaluation(entry, settings):
             self.best = _copied(self.average)
-        else:
-            progress.stale += 1
         report(entry)
 
     def _validation_scores(self) -> GroupScores:

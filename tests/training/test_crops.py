@@ -70,6 +70,19 @@ def test_a_true_beginning_carries_loss_from_its_first_frame() -> None:
     assert all((y[0] != IGNORE).all() for y in beginnings)
 
 
+def test_crops_of_a_network_that_is_not_causal_are_warmed_up_at_both_ends() -> None:
+    plan = recipe(augment=PLAIN, model={"causal": False})
+    crop, half, ends = plan.train.crop_frames, plan.train.warmup_frames // 2, set()
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 500)], plan), 12)):
+        start = int(x[0])
+        ends |= {"first"} if start == 0 else {"last"} if start + crop == 500 else {"middle"}
+        kept = (labels[:, 0] != IGNORE).tolist()
+        before, after = half if start > 0 else 0, half if start + crop < 500 else 0
+        assert kept == [False] * before + [True] * (crop - before - after) + [False] * after
+        assert 0 <= start <= 500 - crop
+    assert ends == {"first", "middle", "last"}
+
+
 def test_a_short_recording_is_padded_with_unknown_features_and_no_labels() -> None:
     for x, labels in rows(epochs(sampler_of([numbered("a", 0, 40)], recipe(augment=PLAIN)), 3)):
         assert x[:40].tolist() == list(range(40))

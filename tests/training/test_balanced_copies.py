@@ -1,4 +1,4 @@
-"""Copies that bring every task to the same number of sequences, and crops of networks that are not causal."""
+"""Copies that bring every task to the same number of sequences."""
 
 from __future__ import annotations
 
@@ -76,16 +76,3 @@ def test_crops_of_copies_are_augmented_and_those_of_originals_are_not() -> None:
 def test_without_balance_nothing_is_copied() -> None:
     examples = [labelled_in("a", 0, 0), labelled_in("b", 0, 0), labelled_in("c", 0, 1)]
     assert len(sampler_of(examples, recipe(augment=PLAIN))._examples) == 3
-
-
-def test_what_sees_both_ways_is_warmed_up_at_both_ends() -> None:
-    plan = recipe(augment=PLAIN, model={"causal": False})
-    crop, half, ends = plan.train.crop_frames, plan.train.warmup_frames // 2, set()
-    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 500)], plan), 12)):
-        start = int(x[0])
-        ends |= {"first"} if start == 0 else {"last"} if start + crop == 500 else {"middle"}
-        kept = (labels[:, 0] != IGNORE).tolist()
-        before, after = half if start > 0 else 0, half if start + crop < 500 else 0
-        assert kept == [False] * before + [True] * (crop - before - after) + [False] * after
-        assert 0 <= start <= 500 - crop
-    assert ends == {"first", "middle", "last"}

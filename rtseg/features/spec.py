@@ -40,6 +40,7 @@ class FeatureSpec(FeatureSettings):
 
     def __post_init__(self) -> None:
         if not self.groups:
+            # A manifest must name them: groups that a later version adds are none of this bundle's.
             object.__setattr__(self, "groups", tuple(GROUPS))
         unknown = [g for g in self.groups if g not in GROUPS]
         if unknown:
@@ -55,9 +56,9 @@ class FeatureSpec(FeatureSettings):
         """Every column, in order. Length F."""
         return tuple(
             Feature(name, group, unit, orbit, about)
-            for group, (unit, names) in GROUPS.items()
+            for group, (unit, columns_of) in GROUPS.items()
             if group in self.groups
-            for name, orbit, about in names(skeleton, self)
+            for name, orbit, about in columns_of(skeleton, self)
         )
 
     def orbits(self, skeleton: Skeleton) -> list[list[int]]:
@@ -109,51 +110,57 @@ class FeatureSpec(FeatureSettings):
 
 
 Columns = Iterator[tuple[str, str, Hashable]]
-Names = Callable[[Skeleton, FeatureSpec], Columns]
 """The columns of a group: (name, orbit, about)."""
+ColumnsOf = Callable[[Skeleton, FeatureSpec], Columns]
+SuffixesOf = Callable[[Skeleton, FeatureSpec], Iterator[str]]
+"""What follows an animal's or a pair's name in the names of its columns."""
 
 
-def _per_animal(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}.{x}", x, a) for a in s.animals for x in whats(s, spec))
+def _per_animal(suffixes: SuffixesOf) -> ColumnsOf:
+    return lambda s, spec: ((f"{a}.{x}", x, a) for a in s.animals for x in suffixes(s, spec))
 
 
-def _per_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
+def _per_pair(suffixes: SuffixesOf) -> ColumnsOf:
     return lambda s, spec: (
-        (f"{a}-{b}.{x}", x, frozenset((a, b))) for a, b in combinations(s.animals, 2) for x in whats(s, spec)
+        (f"{a}-{b}.{x}", x, frozenset((a, b))) for a, b in combinations(s.animals, 2) for x in suffixes(s, spec)
     )
 
 
-def _per_ordered_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}>{b}.{x}", x, (a, b)) for a, b in permutations(s.animals, 2) for x in whats(s, spec))
+def _per_ordered_pair(suffixes: SuffixesOf) -> ColumnsOf:
+    return lambda s, spec: (
+        (f"{a}>{b}.{x}", x, (a, b)) for a, b in permutations(s.animals, 2) for x in suffixes(s, spec)
+    )
 
 
-def _points(*suffixes: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+def _points(*suffixes: str) -> SuffixesOf:
     return lambda s, _: (f"{k}.{x}" for k, x in product(s.keypoints, suffixes))
 
 
-def _fixed(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+def _fixed(*names: str) -> SuffixesOf:
     return lambda _s, _spec: iter(names)
 
 
-def _lagged(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+def _lagged(*names: str) -> SuffixesOf:
     return lambda _, spec: (f"{x}_{n}" for n, x in product(spec.lags, names))
 
 
 def _between(s: Skeleton, _: FeatureSpec) -> Columns:
     for a, b in combinations(s.animals, 2):
         for i, j in product(s.keypoints, repeat=2):
+            # Exchanging the animals makes of a's i and b's j the distance of a's j and b's i: one orbit.
             yield f"{a}.{i}-{b}.{j}", "-".join(sorted((i, j))), frozenset(((a, i), (b, j)))
 
 
 def _relative_angle(s: Skeleton, spec: FeatureSpec) -> Columns:
     yield from _per_ordered_pair(_fixed("bearing_sin", "bearing_cos"))(s, spec)
     for a, b in combinations(s.animals, 2):
+        # The sine changes its sign with the order of the animals, the cosine does not.
         yield f"{a}-{b}.turn_sin", "turn_sin", (a, b)
         yield f"{a}-{b}.turn_cos", "turn_cos", frozenset((a, b))
 
 
 def _averages(s: Skeleton, spec: FeatureSpec) -> Columns:
-    def means(*signals: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+    def means(*signals: str) -> SuffixesOf:
         return lambda _s, _spec: (f"{x}.mean_{h:g}s" for x, h in product(signals, spec.horizons_s))
 
     yield from _per_animal(means("speed", "extension"))(s, spec)
@@ -161,8 +168,8 @@ def _averages(s: Skeleton, spec: FeatureSpec) -> Columns:
     yield from _per_ordered_pair(means("approach"))(s, spec)
 
 
-GROUPS: dict[str, tuple[str, Names]] = {
-    # The paper's (section III.A, C, D, F, G).
+GROUPS: dict[str, tuple[str, ColumnsOf]] = {
+    # The paper's (section III.A, C, D, F, G): PAPER_GROUPS.
     "position": ("px", _per_animal(_points("x", "y"))),
     "within_distance": ("px", _per_animal(lambda s, _: (f"{i}-{j}" for i, j in combinations(s.keypoints, 2)))),
     "between_distance": ("px", _between),
@@ -187,3 +194,4 @@ GROUPS: dict[str, tuple[str, Names]] = {
     "absence": ("s", _per_animal(_points("absence"))),
 }
 """Group name -> (unit, its columns for a skeleton and a spec)."""
+PAPER_GROUPS = ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
-from rtseg.features.spec import GROUPS
+from rtseg.features.spec import GROUPS, PAPER_GROUPS
 from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "ablation"
 FULL = "as in the recipe"
-PAPER = ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")
-"""The paper's groups (section III.A, C, D, F, G)."""
 
 
 def study_ablation(
@@ -73,7 +71,7 @@ def variants_of(recipe: Recipe, groups: Sequence[str] = (), sets: bool = False) 
         raise SettingError(f"nothing to leave out: the recipe uses the group {', '.join(used)} alone")
     chosen = {FULL: used} | {f"without {g}": tuple(u for u in used if u != g) for g in groups or used}
     if sets:
-        chosen |= {"the paper's groups": PAPER, "every group": tuple(GROUPS)}
+        chosen |= {"the paper's groups": PAPER_GROUPS, "every group": tuple(GROUPS)}
     return {name: replace(recipe, features=replace(recipe.features, groups=some)) for name, some in chosen.items()}
 
 

@@ -22,8 +22,6 @@ from rtseg.training.losses import class_weights
 from rtseg.training.selection import score_groups, selection_score
 from rtseg.training.task import F32, EventCallback, Example, TrainingTask, features_of
 
-STATISTICS = ("mean", "std", "min", "max")
-"""Of every feature over every window, in the order of their columns."""
 ROW_SHARE, COLUMN_SHARE = 0.4, 0.3
 """Drawn anew for every tree, so that the trees differ."""
 BINS = 64

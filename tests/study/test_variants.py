@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rtseg.errors import SettingError
-from rtseg.features.spec import GROUPS
-from rtseg.study.ablation import FULL, PAPER, study_ablation, variants_of
+from rtseg.features.spec import GROUPS, PAPER_GROUPS
+from rtseg.study.ablation import FULL, study_ablation, variants_of
 from rtseg.study.lookahead import study_lookahead
 from rtseg.study.trials import load_probabilities, read_recipe
 from tests.study.scenes import read_json, write_dataset
@@ -46,7 +46,7 @@ def test_what_is_left_out(recipe: Path) -> None:
         "without speed": ("between_distance", "approach"),
         "without approach": ("between_distance", "speed"),
     }
-    assert set(PAPER) <= set(GROUPS)
+    assert set(PAPER_GROUPS) <= set(GROUPS)
     with pytest.raises(SettingError, match="uses no group heading; it uses between_distance, speed, approach"):
         variants_of(setting, ["heading"])
     alone, _ = read_recipe(recipe, overrides=['features.groups=["speed"]'])

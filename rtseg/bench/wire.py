@@ -1,4 +1,4 @@
-"""Wire to wire: client, daemon and subscriber as processes of their own, beside a bare ZeroMQ and msgpack echo.
+"""Client to daemon to subscriber, as processes of their own, beside a bare ZeroMQ and msgpack echo.
 
 Starts them, gives them their turns, and reads what they measured. The daemon is `rtseg serve` itself.
 """
@@ -24,7 +24,7 @@ from rtseg.bundle.bundle import load_bundle
 Transport = Literal["ipc", "tcp"]
 TRANSPORTS: tuple[Transport, ...] = ("ipc", "tcp")
 FRAMES_PER_S = 200.0
-"""One stream on the wire. Slow enough that nothing queues, fast enough that the extremes are seen within seconds."""
+"""One stream on the wire. Slow enough that nothing queues, fast enough that rare delays are seen within seconds."""
 SETTLE_FRAMES = 5
 """Frames at the beginning of a turn that are not counted."""
 WARM_UP_FRAMES = 50
@@ -54,16 +54,16 @@ def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
     each = max(SETTLE_FRAMES + 1, round(seconds * FRAMES_PER_S / (2 * ROUNDS)))
     turns = [("daemon", WARM_UP_FRAMES), ("echo", WARM_UP_FRAMES)]
     turns += [(side, each) for _ in range(ROUNDS) for side in ("daemon", "echo")]
-    heard = _run_turns(folder, transport, turns, {"bench": 0.0}, FRAMES_PER_S, settle=SETTLE_FRAMES)
+    measured = _run_turns(folder, transport, turns, {"bench": 0.0}, FRAMES_PER_S, settle=SETTLE_FRAMES)
     through = f"client -> daemon -> subscriber, {transport}"
     part = Part(f"wire, {transport}: one stream, {FRAMES_PER_S:.0f} frames per second")
-    part.rows = _rows(heard, through, "", f"bare echo, {transport}")
-    part.counts = _counts(heard, through)
+    part.rows = _rows(measured, through, "", f"bare echo, {transport}")
+    part.counts = _counts(measured, through)
     part.ratios = [
         Ratio(f"p50 daemon / bare echo, {transport}", part.rows[0].p50_us / part.rows[-1].p50_us, 2.5),
-        Ratio(f"frames lost, {transport}", heard.sent["daemon"] - heard.answered["daemon"], 0),
+        Ratio(f"frames lost, {transport}", measured.sent["daemon"] - measured.answered["daemon"], 0),
     ]
-    part.notes = _cpu_note(heard)
+    part.notes = _cpu_note(measured)
     return part
 
 
@@ -79,44 +79,44 @@ def load_part(folder: Path, seconds: float, n_streams: int, together: bool) -> P
     warm_up = max(2, round(fps))
     turns = [("echo", warm_up), ("daemon", warm_up), ("echo", n_echo), ("daemon", n_frames), ("echo", n_echo)]
     core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else None
-    heard = _run_turns(folder, "tcp", turns, streams, fps, settle=0, core=core)
+    measured = _run_turns(folder, "tcp", turns, streams, fps, settle=0, core=core)
     how = "all at once" if together else "each at its own moment"
     name = f"{n_streams} streams, {how}"
     part = Part(f"load: {n_streams} streams x {fps:g} frames per second for {seconds:g} s, {how}")
-    part.rows = _rows(heard, name, f", {how}", f"bare echo, {how}")
-    part.counts = _counts(heard, name)
+    part.rows = _rows(measured, name, f", {how}", f"bare echo, {how}")
+    part.counts = _counts(measured, name)
     part.ratios = [
-        Ratio(f"frames lost, {how}", heard.sent["daemon"] - heard.answered["daemon"], 0),
+        Ratio(f"frames lost, {how}", measured.sent["daemon"] - measured.answered["daemon"], 0),
         Ratio(f"p99, {how}", part.rows[0].p99_us / 1e3, 5.0, "ms"),
     ]
     where = (
         "the daemon was not pinned: no sched_setaffinity here" if core is None else f"daemon and echo on core {core}"
     )
-    late = np.percentile(heard.late_ns, (50, 99)) / 1e3
+    late = np.percentile(measured.late_ns, (50, 99)) / 1e3
     part.notes = [f"{where}; frames were sent {late[0]:.0f} µs (p50) and {late[1]:.0f} µs (p99) after their time"]
-    part.notes += _cpu_note(heard)
+    part.notes += _cpu_note(measured)
     return part
 
 
-def _rows(heard: WireMeasurement, through: str, suffix: str, floor: str) -> list[Row]:
+def _rows(measured: WireMeasurement, through: str, suffix: str, floor: str) -> list[Row]:
     roles: list[tuple[str, Role, NDArray[np.int64]]] = [
-        (through, "measured", heard.latency_ns["daemon"]),
-        (f"of that inside the daemon{suffix}", "share", heard.inside_ns),
-        (floor, "floor", heard.latency_ns["echo"]),
+        (through, "measured", measured.latency_ns["daemon"]),
+        (f"of that inside the daemon{suffix}", "share", measured.inside_ns),
+        (floor, "floor", measured.latency_ns["echo"]),
     ]
     return [Row.of(name, role, values) for name, role, values in roles]
 
 
-def _counts(heard: WireMeasurement, through: str) -> dict[str, dict[str, int]]:
+def _counts(measured: WireMeasurement, through: str) -> dict[str, dict[str, int]]:
     names = {"daemon": through, "echo": "bare echo"}
     return {
-        names[side]: {"sent": sent, "answered": heard.answered[side], "lost": sent - heard.answered[side]}
-        for side, sent in heard.sent.items()
+        names[side]: {"sent": sent, "answered": measured.answered[side], "lost": sent - measured.answered[side]}
+        for side, sent in measured.sent.items()
     }
 
 
-def _cpu_note(heard: WireMeasurement) -> list[str]:
-    return [] if heard.cpu_us is None else [f"the daemon took {heard.cpu_us:.0f} µs of processor time a frame"]
+def _cpu_note(measured: WireMeasurement) -> list[str]:
+    return [] if measured.cpu_us is None else [f"the daemon took {measured.cpu_us:.0f} µs of processor time a frame"]
 
 
 def _run_turns(
@@ -156,10 +156,10 @@ def _run_turns(
         before_s = daemon.cpu_s()
         send.go()
         longest_s = LINE_S + sum(n for _, n in turns) / frames_per_s
-        heard, sent = hear.wait_for("done", longest_s), send.wait_for("done", longest_s)
+        received, sent = hear.wait_for("done", longest_s), send.wait_for("done", longest_s)
         after_s = daemon.cpu_s()
     n_daemon = sum(n * len(streams) for side, n in turns if side == "daemon")
-    counted = list(zip(turns, heard["latency_ns"], heard["inside_ns"], strict=True))[2:]
+    counted = list(zip(turns, received["latency_ns"], received["inside_ns"], strict=True))[2:]
 
     def flat(side: str, which: int) -> NDArray[np.int64]:
         return np.array([v for item in counted if item[0][0] == side for v in item[which][settle:]], np.int64)

@@ -1,4 +1,4 @@
-"""The processes around the daemon while it is timed: one that sends, one that hears, and a bare echo beside the daemon.
+"""The processes around the daemon while it is timed: one sends, one receives, and a bare echo stands beside the daemon.
 
 `python -m rtseg.bench.wire_process echo|send|hear JSON`: prints lines `word {json}` as it gets on, the last one `done`.
 Times are CLOCK_MONOTONIC, which all processes of a machine share. A turn is [side, frames of each stream]; both ends
@@ -44,7 +44,7 @@ def echo(frames: str, predictions: str, bundle: str) -> None:
         router.bind(frames)
         xpub.bind(predictions)
         say("ready", {"frames": bound_address(router), "predictions": bound_address(xpub)})
-        xpub.recv()  # the subscription of the one that hears
+        xpub.recv()  # the subscription of the process `hear`
         say("subscribed", {})
         packer = msgpack.Packer()
         while True:

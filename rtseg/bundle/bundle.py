@@ -40,7 +40,7 @@ UNSEALED = "0" * 64
 SHIPPED = Path(__file__).parent.parent / "bundles"
 """Where a wheel puts the default bundle."""
 TOLERANCE = 1e-5
-"""How far a float32 engine's probabilities may stand from the torch reference."""
+"""How far a float32 engine's probabilities may be from the torch reference's."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ class Bundle:
         """The same model without the heads that are not named: nothing is computed for them, and the others' answers
         are the same bits on the numba engine.
 
-        Its hash names the heads, for a stream's state and answers are not the whole model's. Raises SettingError for a
-        name that no head has, and for none.
+        Its hash names the heads too, since a stream's state and answers differ from the whole model's. Raises
+        SettingError for a name that no head has, and for no name.
         """
         network = self.network.select_heads(names)
         left = {head.name for head in network.heads}
@@ -186,7 +186,7 @@ def add_derived_file(folder: Path, name: str, data: bytes) -> None:
 
 
 def derived_file(bundle: Bundle, name: str) -> bytes | None:
-    """A derived file of a bundle as it was read, checked; None where it has none.
+    """The content of a derived file of a bundle that was read from a folder, checked; None where it has none.
 
     Raises BundleError for a file that is missing or was changed.
     """
@@ -290,7 +290,7 @@ def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
 
 
 def _optional(bundle: Bundle) -> dict[str, Any]:
-    """What older bundles do not have, and what only some need."""
+    """Fields that older bundles do not have, and that only some need: left out, so that hashes stay the same."""
     plain: dict[str, Any] = {}
     if bundle.abstain_below:
         plain["abstain_below"] = dict(bundle.abstain_below)
@@ -309,6 +309,7 @@ def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]
 
 
 def _folder_of(name: Path | str) -> Path:
+    """A bundle's folder; a bare name that is no folder here is looked up among those of the package."""
     folder = Path(name)
     shipped = SHIPPED / folder
     return shipped if len(folder.parts) == 1 and not folder.exists() and shipped.is_dir() else folder
@@ -327,7 +328,7 @@ def _checked(path: Path, digest: str) -> bytes:
 
 
 def _check_numbers(manifest: Mapping[str, Any]) -> None:
-    """Numbers that no model has; a NaN is out of every range."""
+    """Raise BundleError for a number that no model can have. A NaN is out of every range."""
     for key in ("fps", "tolerance", "lookahead_frames", "warmup_frames"):
         if not 0 <= float(manifest[key]) < math.inf or (key == "fps" and float(manifest[key]) == 0):
             raise BundleError(f"{key} is out of range: {manifest[key]!r}")
@@ -337,6 +338,7 @@ def _check_numbers(manifest: Mapping[str, Any]) -> None:
 
 
 def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkSpec, n_features: int) -> None:
+    """Raise BundleError unless the tensors are those that the network names: kernels read them without a check."""
     if network.n_features != n_features:
         raise BundleError(
             f"the architecture wants {network.n_features} features, this rtseg makes {n_features} of the manifest's "

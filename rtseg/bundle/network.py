@@ -1,6 +1,6 @@
 """The shape of the network that a bundle holds: trunk, heads, sizes, and the name and shape of every weight.
 
-Training fills these weights, every engine reads them; this file is where both agree. It computes nothing.
+Training fills these weights, every engine reads them; both follow this file. It computes nothing.
 
 One step, at frame t, with z the scaled features, conv over the last `kernel` inputs spaced by the layer's dilation:
 
@@ -11,9 +11,9 @@ One step, at frame t, with z the scaled features, conv over the last `kernel` in
     per head: q = first(h);  r = enter([softmax(q), h]);  per layer: r = r + mix(relu(conv(r)))   (the refinement)
               p = softmax((q + leave(r)) * scale + shift)                             (scale, shift: the calibration)
 
-A view is the features as they would be had the animals other names; mean and maximum over all of them forget who is
-called the first: what the animals have in common, and how they differ. gru is Cho et al. 2014 as torch and cuDNN
-compute it, gates in the order reset, update, new.
+A view is the features with the animals in another order. Mean and maximum over all views do not depend on which animal
+is the first: the mean holds what the orders have in common, the maximum less the mean how they differ. gru is Cho et
+al. 2014 as torch and cuDNN compute it, gates in the order reset, update, new.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class NetworkSpec:
         return self.channels + sum(cell.hidden for cell in self.cells)
 
     def entering(self, cell: Cell) -> int:
-        """What enters a cell's gru beside its state."""
+        """Number of inputs of a cell's gru beside its state."""
         return 2 * cell.encoder if self.views else cell.encoder
 
     @property

@@ -1,6 +1,6 @@
 """Which recordings a bundle was trained on, by their content: a file that was renamed or moved is still known.
 
-Written by training, read wherever a score or a calibration must not be taken from recordings that the model has seen.
+Written by training, read by all that must not score or calibrate on recordings that the model was trained on.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import typer
 from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
-"""Serving that could not start is told apart from work that failed."""
+"""Exit code 3: a supervisor need not start again what cannot start; work that failed has code 1."""
 
 app = typer.Typer(
     name="rtseg",

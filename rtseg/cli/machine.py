@@ -22,13 +22,13 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="All findings as JSON.")] = False,
 ) -> None:
     """What this machine has for serving, which engine `auto` takes here and why, and what would make it better."""
-    from rtseg.terminal.doctor import examine, print_report
+    from rtseg.terminal.doctor import examine_machine, print_findings
 
-    report = examine(bundle)
+    report = examine_machine(bundle)
     if as_json:
         typer.echo(report.to_json())
     else:
-        print_report(report)
+        print_findings(report)
 
 
 @app.command()

@@ -80,11 +80,11 @@ def status(
     from rtseg.client import ask_status
     from rtseg.terminal.daemon_status import print_status
 
-    about = ask_status(address, timeout_s=timeout, key=key)
+    answer = ask_status(address, timeout_s=timeout, key=key)
     if as_json:
-        typer.echo(json.dumps(about))
+        typer.echo(json.dumps(answer))
     else:
-        print_status(address, about)
+        print_status(address, answer)
 
 
 @app.command("load")

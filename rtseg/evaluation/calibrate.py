@@ -20,10 +20,10 @@ from rtseg.bundle.provenance import check_unseen
 from rtseg.config import check_abstain
 from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import SettingError
-from rtseg.evaluation.evaluate import evaluate, kept_scores, predict_split, without_nan
+from rtseg.evaluation.evaluate import evaluate, manifest_scores, predict_split, without_nan
 from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling
 from rtseg.evaluation.metrics import Video, answered, macro_f1, mean_average_precision
-from rtseg.evaluation.reliability import Bins, calibration_scores, class_bins, top_label_bins
+from rtseg.evaluation.reliability import ReliabilityBins, calibration_scores, class_bins, top_label_bins
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
@@ -147,7 +147,7 @@ def _unseen_logits(
 
 def _scores(calibrated: Bundle, engine: str, dataset: Dataset, split: str, heads: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's scores on this split, with the calibration's own out of fold. heads: `_measure` of each."""
-    scores = kept_scores(evaluate(Classifier(calibrated, engine), dataset, split))
+    scores = manifest_scores(evaluate(Classifier(calibrated, engine), dataset, split))
     # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
     scores["calibration"] = {
         name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
@@ -250,5 +250,5 @@ def _measure(one: HeadCalibration) -> dict[str, Any]:
     }
 
 
-def _plain(bins: Bins) -> dict[str, list[float]]:
+def _plain(bins: ReliabilityBins) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in bins._asdict().items()}

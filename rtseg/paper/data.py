@@ -1,6 +1,6 @@
-"""What `--data` means: official files, simulated ones or any dataset file, as recordings in memory with their tasks.
+"""What `--data` names (official files, simulated ones, any dataset file) as recordings in memory with their tasks.
 
-Reads recordings once and keeps them under --out, where every training process takes them from. Nothing is trained here.
+Reads recordings once and stores them under --out, from where every training process reads them. Trains nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PaperData:
         return sum(bool((e.labels[:, columns] != IGNORE).any()) for e in self.training)
 
     def fingerprint(self) -> str:
-        """A hash of everything that a training's outcome takes from here."""
+        """A hash of everything here on which a training's result depends."""
         digest = hashlib.sha256(repr((self.skeleton, self.fps, self.arena, self.heads)).encode())
         for part in PARTS:
             for example in getattr(self, part):
@@ -174,13 +174,14 @@ def _labelled_tasks(
 
 
 def save_data(data: PaperData, folder: Path) -> None:
-    """Keep the recordings where the training processes find them; nothing is written where they lie already."""
+    """Store the recordings where the training processes find them; nothing is written if they are there already."""
     fingerprint = data.fingerprint()
-    about = folder / "data.json"
-    if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
+    summary_file = folder / "data.json"
+    if summary_file.is_file() and json.loads(summary_file.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    about.unlink(missing_ok=True)
+    # Without it the folder holds nothing: arrays of two data sets must not be read together after a kill.
+    summary_file.unlink(missing_ok=True)
     for part in PARTS:
         arrays = {}
         for i, example in enumerate(getattr(data, part)):
@@ -195,11 +196,11 @@ def save_data(data: PaperData, folder: Path) -> None:
         "skeleton": data.skeleton.to_dict(),
         "heads": heads,
     }
-    write_json_atomically(about, plain)
+    write_json_atomically(summary_file, plain)
 
 
 def load_data(folder: Path) -> PaperData:
-    """What `save_data` kept."""
+    """What `save_data` stored."""
     plain = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     parts: dict[str, list[Example]] = {}
     for part in PARTS:

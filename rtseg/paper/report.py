@@ -1,4 +1,4 @@
-"""Runs of all seeds to the figures of every row: plain values, ready for JSON and for the tables.
+"""The figures of every row, from the runs of all seeds: plain values, ready for JSON and for the tables.
 
 Reads results that are on disk; trains and prints nothing.
 """
@@ -35,7 +35,7 @@ METHOD = {
 }
 
 
-def lines_of(
+def rows_with_figures(
     rows: Sequence[Row], runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, Any]]:
     """The figures of every row. timing: training key -> what `time_systems` measured."""
@@ -45,8 +45,8 @@ def lines_of(
     return [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
 
 
-def claims_of(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data: PaperData) -> list[dict[str, Any]]:
-    """What the paper says in section VI, and what was measured; a claim whose rows are absent says so."""
+def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data: PaperData) -> list[dict[str, Any]]:
+    """The paper's claims in section VI beside what was measured; a claim whose rows are absent is left out."""
     claims = []
     for table in ("II", "III", "IV"):
         tcn, transformer = (_find(lines, table, f"{table}/{name}") for name in ("tcn", "transformer"))
@@ -113,13 +113,13 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
 def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     """Of the mean over seeds; resamples in which nothing could be scored are left out."""
     means = np.mean(seeds, axis=0)
-    kept = means[~np.isnan(means)]
-    low, high = np.percentile(kept, INTERVAL) if len(kept) else (np.nan, np.nan)
+    known = means[~np.isnan(means)]
+    low, high = np.percentile(known, INTERVAL) if len(known) else (np.nan, np.nan)
     return {"low": float(low), "high": float(high)}
 
 
 def _ahead(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
-    """How far one training's mean over seeds is ahead, with its paired interval, over the seeds that both have."""
+    """The difference of two trainings' means over the seeds that both have, with its paired interval."""
     done = {(run.training.key, run.seed): run for run in runs if run.result is not None}
     seeds = sorted({seed for key, seed in done if key == ours} & {seed for key, seed in done if key == theirs})
     if not seeds:
@@ -153,8 +153,8 @@ def _ratio(a: Any, b: Any) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    kept = [v for v in values if not np.isnan(v)]
-    return float(np.mean(kept)) if kept else float("nan")
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _number(value: Any) -> float:

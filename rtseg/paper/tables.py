@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from rtseg.paper.plan import LEFT_OUT, QUOTED
 from rtseg.paper.systems import NOTES, TABLES
 
-Report = Mapping[str, Any]
+PaperReport = Mapping[str, Any]
 HEADINGS = (
     *("system", "form", "sees ahead", "paper F1", "paper mAP", "F1", "F1 95 %", "mAP", "mAP 95 %", "training s"),
     *("memory MiB", "parameters", "µs/frame", "step µs"),
@@ -24,11 +24,11 @@ NARROW = {"paper F1": "paper F1,\nmAP", "F1": "F1 ± spread,\n95 %", "mAP": "mAP
 FORMS = {"paper": "as the paper", "causal": "causal", "ours": "rtseg's"}
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
+def print_report(report: PaperReport, console: Console | None = None) -> None:
     """All tables, the claims, notes and the machine."""
     console = console or Console()
     for title, lines in parts(report):
-        table = RichTable(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+        table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
         shown = [i for i, heading in enumerate(HEADINGS) if not i or HEADINGS[i - 1] not in NARROW]
         for i in shown:
             heading = NARROW.get(HEADINGS[i], HEADINGS[i].replace(" ", "\n"))
@@ -45,7 +45,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(sentence, markup=False, highlight=False)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: PaperReport) -> str:
     """The same as a page."""
     out = [f"# The paper's tables on {report['data']['name']}{_mark(report)}", ""]
     for title, lines in parts(report):
@@ -58,7 +58,7 @@ def markdown(report: Report) -> str:
     return "\n".join(out)
 
 
-def parts(report: Report) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def parts(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """(heading, rows) of every table; rows that were left out on purpose are not shown, nor tables without any other.
 
     A heading says which head groups the tasks are, where they go by other names.
@@ -106,7 +106,7 @@ def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
 
 
-def claims(report: Report) -> list[str]:
+def claims(report: PaperReport) -> list[str]:
     """The paper's claims beside what was measured."""
     sentences = []
     for claim in report["claims"]:
@@ -122,15 +122,15 @@ def claims(report: Report) -> list[str]:
     return sentences
 
 
-def notes(report: Report) -> list[str]:
-    """What a reader must know."""
+def notes(report: PaperReport) -> list[str]:
+    """Notes for the reader, those about the data first."""
     said = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
     if report["settings"]["quick"]:
         said.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
     return [*said, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
 
 
-def foot(report: Report) -> list[str]:
+def foot(report: PaperReport) -> list[str]:
     """Machine, versions and commit."""
     machine, versions = report["machine"], report["versions"]
     used = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
@@ -143,7 +143,7 @@ def foot(report: Report) -> list[str]:
     ]
 
 
-def _mark(report: Report) -> str:
+def _mark(report: PaperReport) -> str:
     return " (simulated)" if report["data"]["simulated"] else ""
 
 

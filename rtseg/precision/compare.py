@@ -1,4 +1,4 @@
-"""How far one engine's answers to a split stand from another's: scores, probabilities, labels, bouts."""
+"""How far one engine's answers to a split are from another's: scores, probabilities, labels, bouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtseg.recordings.heads import Head
 
 
 def compare_precisions(plain: SplitPredictions, other: SplitPredictions) -> dict[str, Any]:
-    """Per head and over all: what float32 (plain) and the other precision say of the same videos.
+    """Per head and over all: float32's answers (plain) beside another precision's to the same videos.
 
     `f1` and `map` are pairs (float32, other): frames pooled over videos, argmax; over all, the mean over heads.
     `argmax_differs`, `decoded_differs`: shares of frames. `difference`: of probabilities, on every frame whether it has

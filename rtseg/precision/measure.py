@@ -1,4 +1,4 @@
-"""Whether a bundle may be stepped in float16 or int8: measured beside float32, accepted or not, and written down.
+"""Whether a bundle may be stepped in float16 or int8: measured beside float32, accepted or not, and stored in it.
 
 Ranges of int8 come from one split, the scores from another that training never saw; recordings in both are refused.
 The int8 and float16 steps run in ONNX Runtime exactly as they are written for TensorRT.
@@ -28,8 +28,8 @@ from rtseg.recordings.sources import Item
 from rtseg.system import machine
 
 Progress = Callable[[str], None]
-KEPT = ("scales", "bounds", "f1", "f1_drop", "difference")
-"""Of what was measured, what the bundle keeps beside the report's place."""
+STORED = ("scales", "bounds", "f1", "f1_drop", "difference")
+"""The parts of a precision's report that are stored in the bundle."""
 PACKAGES = ("rtseg", "numpy", "numba", "onnx", "onnxruntime")
 
 
@@ -47,7 +47,7 @@ def measure_precisions(
 ) -> dict[str, Any]:
     """Measure a bundle in these precisions on a split; the report, also written to `out` as JSON and Markdown.
 
-    Accepted precisions, with int8's scales, are noted in the bundle; one that is not is struck out there. ranges: the
+    Accepted precisions, with int8's scales, are stored in the bundle; one that is not is removed there. ranges: the
     split that int8's scales are found on. Raises SettingError for a recording that the bundle was trained on or that
     stands in both splits, BundleError where `folder` holds no bundle, RtsegError for a missing package.
     """
@@ -68,9 +68,9 @@ def measure_precisions(
             entry = _int8_scales_of(bundle, dataset, ranges, set(scored.values()), settings, progress)
         answers = _predict(bundle, precision, entry.get("scales"), dataset, split, progress)
         entry = without_nan(_verdict(compare_precisions(plain, answers), precision, settings)) | entry
-        kept = {part: entry[part] for part in KEPT if part in entry}
-        kept |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
-        precisions.store(folder, precision, kept if entry["accepted"] else None)
+        stored = {part: entry[part] for part in STORED if part in entry}
+        stored |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
+        precisions.store(folder, precision, stored if entry["accepted"] else None)
         entries[precision] = entry
     report = {
         "kind": "rtseg calibrate --int8 --fp16",
@@ -98,7 +98,7 @@ def require_accepted(report: dict[str, Any]) -> None:
 def _int8_scales_of(
     bundle: Bundle, dataset: Dataset, split: str, scored: set[str], settings: PrecisionSettings, progress: Progress
 ) -> dict[str, Any]:
-    """Scales from a split's recordings, evenly picked, and which those were."""
+    """int8's scales from some of a split's recordings, spread evenly over it, and which those were."""
     features, used = list[F32](), dict[str, str]()
     extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
     recordings = [item.recording for item in dataset.items(split)]
@@ -133,10 +133,11 @@ def _predict(
 
 
 def _verdict(found: dict[str, Any], precision: Precision, settings: PrecisionSettings) -> dict[str, Any]:
-    """What was found, the bounds it is held to, and what speaks against it."""
+    """What was found, the bounds that it must keep, and in what it exceeds them."""
     bounds = {"f1_drop": settings.f1_drop}
     bounds |= {part: getattr(settings, f"{precision}_{part}") for part in ("largest", "mean")}
     against = []
+    # `not <`, for a NaN must not be accepted.
     if not found["f1_drop"] < bounds["f1_drop"]:
         against.append(f"mean F1 falls by {found['f1_drop']:.4f}, allowed is less than {bounds['f1_drop']:g}")
     for part in ("largest", "mean"):

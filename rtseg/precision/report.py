@@ -1,4 +1,4 @@
-"""The report on a bundle's precisions, as `precision-NAME.json` and a page beside it. Only words and layout."""
+"""The report on a bundle's precisions, as `precision-NAME.json` and as a page. Only words and layout."""
 
 from __future__ import annotations
 

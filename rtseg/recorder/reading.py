@@ -52,8 +52,8 @@ class RecordingFile:
     def messages(self, start: int | None = None) -> Iterator[RecordedMessage]:
         """All messages from a record's offset on, or from the beginning.
 
-        Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError where a
-        record says what it cannot.
+        Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError for a
+        record with impossible content.
         """
         scan = mcap_records.Scan(self._data, start)
         for record in scan:
@@ -62,7 +62,7 @@ class RecordingFile:
                     message = mcap_records.parse_message(record.content)
                     yield RecordedMessage(self._topics[message.channel], message.log_ns, bytes(message.data))
                 elif record.opcode == mcap_records.CHANNEL:
-                    self._note_channel(record)
+                    self._add_topic(record)
                 elif record.opcode == mcap_records.HOLE:
                     yield RecordedMessage(
                         "events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)})
@@ -75,14 +75,14 @@ class RecordingFile:
         self.problem = scan.problem
 
     def recent(self, before_s: float = 0.0) -> Iterator[RecordedMessage]:
-        """The messages of the file's end, from where the last state of every open stream stands.
+        """The messages of the file's end, beginning where the last state of every open stream is known.
 
-        before_s: the states that were the last ones so long before the end.
+        before_s: as if the recording had ended that much earlier.
         """
         return self.messages(self._last_start(before_s))
 
     def close(self) -> None:
-        """Let go of the file; who still iterates keeps it."""
+        """Close the file; an iteration that still runs keeps it open."""
         with contextlib.suppress(BufferError):
             self._data.close()
 
@@ -97,7 +97,7 @@ class RecordingFile:
         try:
             for record in scan:
                 if record.opcode == mcap_records.CHANNEL:
-                    self._note_channel(record)
+                    self._add_topic(record)
                 elif record.opcode == mcap_records.METADATA:
                     name, values = mcap_records.parse_metadata(record.content)
                     if name == layout.SESSION:
@@ -108,13 +108,14 @@ class RecordingFile:
             raise RecordingError(self.path, f"a damaged beginning: {error}") from None
         raise RecordingError(self.path, f"expected a recording of `rtseg serve --record`; {scan.problem or _FOREIGN}")
 
-    def _note_channel(self, record: mcap_records.Record) -> None:
+    def _add_topic(self, record: mcap_records.Record) -> None:
         number, topic, encoding = mcap_records.parse_channel(record.content)
         if encoding != "msgpack":
             raise ValueError(f"channel {topic!r} is {encoding}, not msgpack")
         self._topics[number] = topic
 
     def _last_start(self, before_s: float) -> int | None:
+        """The offset that the last mark names, or one from before_s earlier; None without a mark."""
         pattern, stop = layout.mark_pattern(self.session["session"]), len(self._data)
         passed = math.ceil(before_s / layout.MARK_EVERY_S)
         while (at := self._data.rfind(pattern, 0, stop)) >= 0:
@@ -123,11 +124,11 @@ class RecordingFile:
                 if not passed:
                     return int(mcap_records.parse_metadata(record.content)[1]["start"])
                 passed -= 1
-            stop = at  # torn in the middle, or too late: the one before it
+            stop = at  # a torn mark, or a later one than wanted: look for the one before it
         return None
 
     def _chunked(self) -> Iterator[RecordedMessage]:
-        """A file that another tool has compressed is read with that tool's library."""
+        """The messages of a file with chunks, which another tool has written: read by the `mcap` library."""
         try:
             from mcap.reader import NonSeekingReader
         except ModuleNotFoundError:

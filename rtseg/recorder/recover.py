@@ -24,9 +24,9 @@ from rtseg.system.files import replace_atomically
 
 @dataclass(frozen=True)
 class Recovered:
-    """What was made of a file.
+    """The result of a repair.
 
-    copy: the repaired one; None where the original is whole. problem: what was wrong. messages: in the copy.
+    copy: the repaired file; None where the original is whole. problem: what was wrong. messages: how many the copy has.
     from_memory: bytes that the file lacked and shared memory had. lost: bytes of the original that were no records.
     """
 
@@ -45,7 +45,7 @@ def recover_recording(path: Path, out: Path | None = None) -> Recovered:
     with RecordingFile(path) as file:
         session = file.session
         ring = _ring_of(path, session)
-        messages = sum(1 for _ in _readable(file))
+        messages = _count_readable(file)
         problem = file.problem
     with path.open("rb") as original:
         try:
@@ -63,7 +63,7 @@ def recover_recording(path: Path, out: Path | None = None) -> Recovered:
             with replace_atomically(copy, sync=True) as part:
                 shutil.copyfile(path, part)
                 from_memory = _add_from_memory(part, ring)
-                lost = _mend(part, session["session"])
+                lost = _repair(part, session["session"])
         finally:
             if ring is not None:
                 ring.close()
@@ -73,7 +73,7 @@ def recover_recording(path: Path, out: Path | None = None) -> Recovered:
 
 
 def ring_path(path: Path, session: dict[str, str]) -> Path | None:
-    """The ring that a recording's last bytes may still lie in; None where there is none."""
+    """The ring that may still hold a recording's last bytes; None where there is none."""
     for folder in (SHARED_MEMORY, path.parent):
         if (ring := folder / Path(session.get("ring", "-")).name).is_file():
             return ring
@@ -85,18 +85,19 @@ def _ring_of(path: Path, session: dict[str, str]) -> Ring | None:
     return None if found is None else Ring.open(found)
 
 
-def _readable(file: RecordingFile) -> list[int]:
-    """One number per message until the first that is damaged, whose problem becomes the file's."""
-    seen: list[int] = []
+def _count_readable(file: RecordingFile) -> int:
+    """How many messages come before the first damage, which becomes the file's problem."""
+    count = 0
     try:
-        for message in file.messages():
-            seen.append(message.log_ns)
+        for _ in file.messages():
+            count += 1
     except RecordingError as error:
         file.problem = str(error)
-    return seen
+    return count
 
 
 def _add_from_memory(part: Path, ring: Ring | None) -> int:
+    """Append what the ring has and the file has not. Returns how many bytes."""
     if ring is None:
         return 0
     written = min(part.stat().st_size - ring.beginning, ring.head)
@@ -108,8 +109,8 @@ def _add_from_memory(part: Path, ring: Ring | None) -> int:
     return ring.head - written
 
 
-def _mend(part: Path, session: str) -> int:
-    """Cut the torn end off, make holes of what is no record, and close the file. Returns the bytes that were lost."""
+def _repair(part: Path, session: str) -> int:
+    """Cut off the torn end, replace bytes that are no record, and close the file. Returns the bytes that were lost."""
     lost = 0
     with part.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
@@ -117,10 +118,13 @@ def _mend(part: Path, session: str) -> int:
             pattern, at = layout.mark_pattern(session), None
             while True:
                 end = _end_of_records(data, at)
+                # Damage says nothing of where the next record begins; a mark is found by its text, for it holds the
+                # session's random name.
                 following = data.find(pattern, end + 2 * mcap_records.PREFIX.size)
                 at = following - mcap_records.PREFIX.size
                 if following < 0 or _complete(data, end):
                     break
+                # One record of ours over all of it: offsets in the file, which marks hold, stay as they are.
                 data[end : end + mcap_records.PREFIX.size] = mcap_records.PREFIX.pack(
                     mcap_records.HOLE, at - end - mcap_records.PREFIX.size
                 )
@@ -135,7 +139,7 @@ def _mend(part: Path, session: str) -> int:
 
 
 def _end_of_records(data: mmap.mmap, at: int | None) -> int:
-    """Offset behind the last record from `at` on that is whole and says something."""
+    """Offset after the last record from `at` on that is whole and has content."""
     scan = mcap_records.Scan(data, at)
     last = scan.end
     try:
@@ -152,7 +156,7 @@ def _end_of_records(data: mmap.mmap, at: int | None) -> int:
 
 
 def _check(message: mcap_records.Message) -> None:
-    """A power cut may leave blocks of zeros: a record's length can be right and its content wrong."""
+    """Raise ValueError for a message without content: a power cut may leave zeros in a record of the right length."""
     if message.channel not in layout.CHANNELS or type(msgpack.unpackb(message.data)) is not dict:
         raise ValueError("a message of no channel, or without a map")
     message.data.release()

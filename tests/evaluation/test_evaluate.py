@@ -11,7 +11,7 @@ import pytest
 
 from rtseg.errors import RateError, SettingError
 from rtseg.evaluation.bootstrap import bootstrap
-from rtseg.evaluation.evaluate import compare_bundles, evaluate, kept_scores, without_nan
+from rtseg.evaluation.evaluate import compare_bundles, evaluate, manifest_scores, without_nan
 from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier, load
@@ -106,7 +106,7 @@ def test_it_says_how_sure_the_scores_are_and_where_the_errors_lie(classifier: Cl
     sure = np.concatenate([p.of("task1").max(1) >= np.float32(0.6) for p in predictions]).mean()
     assert report["abstention"]["task1"]["below"] == 0.6
     assert report["abstention"]["task1"]["coverage"] == pytest.approx(sure, abs=1e-5)
-    assert set(kept_scores(report)) >= {"heads", "intervals", "calibration", "boundaries", "videos"}
+    assert set(manifest_scores(report)) >= {"heads", "intervals", "calibration", "boundaries", "videos"}
 
 
 def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dataset: Dataset) -> None:

@@ -29,7 +29,7 @@ def test_the_cut_is_about_the_best_there_is(seed: int) -> None:
     values = np.random.default_rng(seed).laplace(size=20_000).astype(np.float32)
     histogram = Histogram()
     for part in np.split(values, 20):
-        histogram.add(part)
+        histogram.count_values(part)
     scale, largest = histogram.scale(), float(np.abs(values).max())
     best = min(error_of(values, s) for s in np.linspace(largest / 2000, largest / LEVELS, 400))
     assert error_of(values, scale) <= 1.02 * best
@@ -41,7 +41,7 @@ def test_the_cut_is_about_the_best_there_is(seed: int) -> None:
 def test_every_value_is_counted_in_whatever_parts_it_comes(values: list[float], parts: int) -> None:
     histogram = Histogram()
     for part in np.array_split(np.array(values, np.float32), parts):
-        histogram.add(part)
+        histogram.count_values(part)
     assert histogram.counts.sum() + histogram.zeros == len(values)
     assert len(histogram.counts) == BINS
     assert histogram.largest == pytest.approx(np.abs(np.float32(values)).max())

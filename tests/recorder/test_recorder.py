@@ -66,11 +66,11 @@ def test_bytes_leave_a_ring_as_they_came(pieces: list[bytes], data: st.DataObjec
         assert (other.file, other.beginning, other.size) == (Path("somewhere.mcap").absolute(), 77, 512)
         for piece in pieces:
             while ring.room < len(piece) + 1:
-                stop = data.draw(st.integers(written + 1, other.look()))
+                stop = data.draw(st.integers(written + 1, other.update_head()))
                 out += b"".join(other.between(written, stop))
                 written = other.written = stop
             ring.append(b"<" + piece)
-        out += b"".join(other.between(written, other.look()))
+        out += b"".join(other.between(written, other.update_head()))
         other.close()
     finally:
         ring.close(remove=True)

@@ -74,7 +74,7 @@ def test_plans_are_named_and_those_that_fit_no_more(
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle here"):
-        doctor.examine(tmp_path)
+        doctor.examine_machine(tmp_path)
 
 
 def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(cuda_engine, "available", lambda: "the package 'triton' is not installed")
     monkeypatch.setattr(doctor, "_choice", lambda: ("numba", {"cuda": "the package 'triton' is not installed"}))
     monkeypatch.setattr(doctor, "_engines", lambda: iter(()))
-    report = doctor.examine()
+    report = doctor.examine_machine()
     rows = {row.name: row for row in report.findings}
     assert rows["GPU 0"].value == "pretended, sm_90, 80 GiB, 132 processors"
     assert rows["CUDA of the driver"].value == "13.0"

@@ -56,15 +56,15 @@ def test_answers_before_the_last_state_are_at_hand(tmp_path: Path) -> None:
 
 def test_a_second_kill_leaves_them_at_hand(tmp_path: Path) -> None:
     first = Recorder(tmp_path, {}, ServeSettings(), "-w0")
-    first.opened(HELLO, OPENED_NS)
+    first.record_opening(HELLO, OPENED_NS)
     put(first, range(5))
     first.close()
     second = Recorder(tmp_path, {}, ServeSettings(), "-w0")
-    second.opened(HELLO, OPENED_NS + 5, resumed=True)
+    second.record_opening(HELLO, OPENED_NS + 5, resumed=True)
     second.close()  # killed before it had noted the state
     assert len(read_pasts(tmp_path, 0)["cage1"].frames) == 5
     third = Recorder(tmp_path, {}, ServeSettings(), "-w0")
-    third.opened(HELLO, OPENED_NS + 5, resumed=True)
+    third.record_opening(HELLO, OPENED_NS + 5, resumed=True)
     snapshot(third, 4)
     third.close()
     past = read_pasts(tmp_path, 0)["cage1"]

@@ -1,12 +1,12 @@
 """All settings, in frozen dataclasses; TOML files and `--set section.key=value` fill them; docs/settings.md lists them.
 
-checks     How settings check their values: require, check_abstain
-inference  What happens around the network: DecodingSettings, GapSettings, RangeSettings
-model      A network and its inputs: FeatureSettings, ScalerSettings, CellSettings, ModelSettings, KINDS
-reading    From TOML and overrides to dataclasses, every key and type checked: load_settings, from_plain, to_plain
-recipes    Whole files and commands: Recipe, PaperSettings, CrossValidationSettings, PrecisionSettings, OnnxSettings
-serving    The daemon and its workers: ServeSettings, WorkerPlace, IDENTITY
-training   Augmentation, the training loop, gradient boosting: AugmentSettings, TrainSettings, BoostingSettings
+checks     How settings check their values: `require`, `check_abstain`
+inference  What happens around the network: `DecodingSettings`, `GapSettings`, `RangeSettings`
+model      A network and its inputs: `FeatureSettings`, `ScalerSettings`, `CellSettings`, `ModelSettings`, `KINDS`
+reading    From TOML and overrides to dataclasses, every key and type checked: `load_settings`, `from_plain`, `to_plain`
+recipes    Whole files, and settings of commands: `Recipe`, `PaperSettings`, `CrossValidationSettings` ...
+serving    The daemon and its workers: `ServeSettings`, `WorkerPlace`, `IDENTITY`
+training   Augmentation, the training loop, gradient boosting: `AugmentSettings`, `TrainSettings`, `BoostingSettings`
 """
 
 from rtseg.config.checks import check_abstain

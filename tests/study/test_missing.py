@@ -57,7 +57,7 @@ def simulate_part(recording: Recording, start: int) -> Recording:
 def test_the_whole_study(tiny_bundle: Path, classifier: Classifier, tmp_path: Path) -> None:
     write_dataset(tmp_path, n_train=1, n_validation=2)
     dataset = tmp_path / "dataset.toml"
-    kinds = [missing.Fault(f.name, f.unit, f.levels[-1:], f.answer) for f in FAULTS]
+    kinds = [missing.Fault(f.name, f.unit, f.levels[-1:], f.predict) for f in FAULTS]
     settings = {"kinds": kinds, "resamples": 20}
     result = study_missing(tiny_bundle, dataset, tmp_path / "out", command="rtseg study missing", **settings)
     assert result == read_json(tmp_path / "out" / "missing.json")

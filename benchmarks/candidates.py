@@ -126,7 +126,7 @@ def torch_window(bundle: Bundle, batch: int) -> Step:
 
     torch.set_num_threads(1)
     model = MultitaskTCN(bundle.network).eval()
-    model.load(bundle.weights)
+    model.load_weights(bundle.weights)
     window = torch.full((batch, bundle.warmup_frames, bundle.network.n_features), float("nan"))
 
     def step(features: F32) -> F32:

@@ -95,7 +95,7 @@ def peer(frames: str, predictions: str, bundle: str) -> None:
     torch.set_num_threads(1)
     served = load_bundle(bundle)
     model = MultitaskTCN(served.network).eval()
-    model.load(served.weights)
+    model.load_weights(served.weights)
     extractor = FeatureExtractor(served.skeleton, served.features, served.fps)
     state, slots = extractor.init_state(1, served.arena), np.zeros(1, np.int32)
     window: deque[Any] = deque(maxlen=max(served.warmup_frames, 64))

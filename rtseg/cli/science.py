@@ -26,10 +26,6 @@ from rtseg.cli.app import (
     write_json,
 )
 
-TeacherFolders = Annotated[
-    list[Path] | None, typer.Option(help="Folder of a teacher's answers, by crossvalidate (repeatable).")
-]
-
 
 @app.command()
 def simulate(
@@ -55,7 +51,6 @@ def train(
     root: Root = None,
     set_: Settings = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
-    teacher: TeacherFolders = None,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.terminal.progress import training
@@ -66,9 +61,8 @@ def train(
     folder = runs or out.with_name(out.name + ".run")
     with training() as (report, say):
         bundle = train_bundle(
-            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, teacher=teacher or (), report=report,
-            progress=say,
-        )  # fmt: skip
+            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, report=report, progress=say
+        )
     print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
     typer.echo(f"bundle written to {out}")
 

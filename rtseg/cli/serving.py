@@ -155,7 +155,7 @@ def _serve_settings(file: Path | None, overrides: list[str]) -> ServeSettings:
     from rtseg import config
 
     if file:
-        return config.load(file, config.ServeSettings, overrides)
+        return config.load_settings(file, config.ServeSettings, overrides)
     return config.from_plain({}, config.ServeSettings, overrides)
 
 

@@ -54,12 +54,11 @@ def crossvalidate(
 ) -> None:
     """Answer every video by a system that never saw it; a killed run goes on."""
     with _training() as common:
+        from rtseg.config import CrossValidationSettings
         from rtseg.study.crossvalidate import crossvalidate as run
 
-        run(
-            recipe, out, folds=folds, seeds=seeds, against=against, splits=split.split(","), fixed_epochs=fixed_epochs,
-            inside_every=inside_every, root=root, overrides=set_ or (), runs=runs, **common,
-        )  # fmt: skip
+        settings = CrossValidationSettings(folds, seeds, against, tuple(split.split(",")), fixed_epochs, inside_every)
+        run(recipe, out, settings, root=root, overrides=set_ or (), runs=runs, **common)
     _show(out, "crossvalidate")
 
 

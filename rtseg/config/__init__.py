@@ -1,19 +1,19 @@
-"""All settings, in frozen dataclasses; TOML files and `--set section.key=value` fill them.
+"""All settings, in frozen dataclasses; TOML files and `--set section.key=value` fill them; docs/settings.md lists them.
 
-answers   What becomes of probabilities, and of frames that are missing or unlike training's
-checks    What settings check themselves by
-model     A network and what goes into it
-reading   Settings out of TOML files and `--set section.key=value`, every key and type checked
-recipes   Whole recipes
-serving   What a daemon is told
-training  How models are trained
+checks     How settings check their values: `require`, `check_abstain`
+inference  What happens around the network: `DecodingSettings`, `GapSettings`, `RangeSettings`
+model      A network and its inputs: `FeatureSettings`, `ScalerSettings`, `CellSettings`, `ModelSettings`, `KINDS`
+reading    From TOML and overrides to dataclasses, every key and type checked: `load_settings`, `from_plain`, `to_plain`
+recipes    Whole files, and settings of commands: `Recipe`, `PaperSettings`, `CrossValidationSettings` ...
+serving    The daemon and its workers: `ServeSettings`, `WorkerPlace`, `IDENTITY`
+training   Augmentation, the training loop, gradient boosting: `AugmentSettings`, `TrainSettings`, `BoostingSettings`
 """
 
-from rtseg.config.answers import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.checks import check_abstain
+from rtseg.config.inference import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import KINDS, CellSettings, FeatureSettings, ModelSettings, ScalerSettings
-from rtseg.config.reading import from_plain, load, to_plain
-from rtseg.config.recipes import OnnxSettings, PaperSettings, PrecisionSettings, Recipe
+from rtseg.config.reading import from_plain, load_settings, to_plain
+from rtseg.config.recipes import CrossValidationSettings, OnnxSettings, PaperSettings, PrecisionSettings, Recipe
 from rtseg.config.serving import IDENTITY, ServeSettings, WorkerPlace
 from rtseg.config.training import SELECTIONS, TASK_WEIGHTINGS, AugmentSettings, BoostingSettings, TrainSettings
 
@@ -25,6 +25,7 @@ __all__ = [
     "AugmentSettings",
     "BoostingSettings",
     "CellSettings",
+    "CrossValidationSettings",
     "DecodingSettings",
     "FeatureSettings",
     "GapSettings",
@@ -40,6 +41,6 @@ __all__ = [
     "WorkerPlace",
     "check_abstain",
     "from_plain",
-    "load",
+    "load_settings",
     "to_plain",
 ]

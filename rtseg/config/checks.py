@@ -1,4 +1,4 @@
-"""What settings check themselves by."""
+"""How settings check their values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rtseg.errors import SettingError
 
 
 def require(holds: bool, otherwise: str) -> None:
-    """Raise SettingError, saying `otherwise`, where it does not hold."""
+    """Raise SettingError with the message `otherwise` unless the condition holds."""
     if not holds:
         raise SettingError(otherwise)
 

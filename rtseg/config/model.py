@@ -9,7 +9,20 @@ from rtseg.config.checks import require
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """Which features the model sees; see `rtseg.features.spec`. No groups = all of them."""
+    """Which features the model sees; `rtseg.features.spec.FeatureSpec` adds what they mean for a skeleton.
+
+    groups: names from `rtseg.features.spec.GROUPS`, in any order (none = all of them). lags: in frames, for speeds and
+    accelerations over causal differences. horizons_s: time constants of the exponential averages. hold_frames: how long
+    a missing point is held where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point
+    was seen stops counting.
+
+    animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade places when
+    the animals do are then sorted by value, largest first, NaN last, so that no answer depends on which animal is named
+    first (and a signed angle between two animals becomes its magnitude). identities: `tracker` takes the tracker's;
+    `relinked` gives every animal the name of the one that was last seen nearest to it, so that a tracker that swaps
+    names does not disturb the speeds. Links change where that brings the points nearer by relink_margin_px on average,
+    a single point counting for relink_cap_px at most.
+    """
 
     groups: tuple[str, ...] = ()
     lags: tuple[int, ...] = (1, 3, 9)
@@ -20,6 +33,26 @@ class FeatureSettings:
     identities: str = "tracker"
     relink_margin_px: float = 5.0
     relink_cap_px: float = 200.0
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.lags) and min(self.lags) >= 1 and list(self.lags) == sorted(set(self.lags)),
+            f"features.lags must be rising positive frame counts, got {self.lags}",
+        )
+        require(
+            all(h > 0 for h in self.horizons_s) and self.hold_frames >= 0 and self.absence_cap_s > 0,
+            "features.horizons_s and absence_cap_s must be positive, hold_frames not negative",
+        )
+        for name, accepted in (("animal_order", ("kept", "sorted")), ("identities", ("tracker", "relinked"))):
+            one, other = accepted
+            require(
+                getattr(self, name) in accepted,
+                f"features.{name} must be {one!r} or {other!r}, got {getattr(self, name)!r}",
+            )
+        require(
+            self.relink_margin_px >= 0 and self.relink_cap_px > 0,
+            "features.relink_cap_px must be positive, relink_margin_px not negative",
+        )
 
 
 @dataclass(frozen=True)
@@ -73,10 +106,10 @@ class ModelSettings:
     multitask-tcn (IV.C and IV.D): `layers` of the shared predictor generator, dilation first_dilation * 2^layer;
     head_channels and head_layers of each refinement head, dilations head_first_dilation * 2^layer; cells: recurrent
     cells beside the convolutions or, with layers = 0, in their place; forget_order: the cells see the features once for
-    every way to call the animals and answer the same for all. ms-tcn: `stages` of `layers` each (generator and
-    refinements), dual_dilation as in MS-TCN++'s generator. transformer: one encoder and stages - 1 decoders of `layers`
-    each, layer i attends to 2^i frames, at most attention_window. lstm, gru: `depth` layers. self-attention: `depth`
-    blocks with attention_heads over attention_window frames. fully-connected, conv1d: a window of window_frames frames
+    every order in which the animals can be named, and answer the same for all. ms-tcn: `stages` of `layers` each
+    (generator and refinements). transformer: one encoder and stages - 1 decoders of `layers` each, layer i attends to
+    2^i frames, at most attention_window. lstm, gru: `depth` layers. self-attention: `depth` blocks over
+    attention_window frames, channels a multiple of 4. fully-connected, conv1d: a window of window_frames frames
     to each side (causal: to the past), every window_stride-th of them; fully-connected has `depth` hidden layers, the
     first 4 times `channels` wide, conv1d three convolutions, the first twice `channels` wide.
     """
@@ -93,9 +126,7 @@ class ModelSettings:
     cells: tuple[CellSettings, ...] = ()
     forget_order: bool = False
     stages: int = 4
-    dual_dilation: bool = False
     depth: int = 1
-    attention_heads: int = 4
     attention_window: int = 256
     window_frames: int = 100
     window_stride: int = 2
@@ -106,7 +137,7 @@ class ModelSettings:
         require(self.kind in KINDS, f"model.kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
         for name in (
             *("channels", "first_dilation", "kernel", "head_first_dilation", "stages", "depth"),
-            *("attention_heads", "attention_window", "window_frames", "window_stride"),
+            *("attention_window", "window_frames", "window_stride"),
         ):
             require(getattr(self, name) >= 1, f"model.{name} must be 1 or more, got {getattr(self, name)}")
         require(

@@ -15,7 +15,7 @@ from rtseg.errors import SettingError
 T = TypeVar("T")
 
 
-def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
+def load_settings(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
     """Settings of dataclass `kind` from a TOML file, with `section.key=value` overrides (values in TOML's syntax).
 
     Raises SettingError naming the file, the key and what is accepted.
@@ -33,12 +33,13 @@ def load(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) -> T:
 
 
 def from_plain(plain: Mapping[str, Any], kind: type[T], overrides: Sequence[str] = (), where: str = "settings") -> T:
-    """The same from a plain mapping."""
+    """Settings of dataclass `kind` from a plain mapping, as `load_settings`. where: what error messages call it."""
     merged: dict[str, Any] = _copied(plain)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise SettingError(f"--set wants section.key=value, got {override!r}")
+        # A value that is no TOML is text: `--set name=rats` needs no quotes within the shell's quotes.
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -67,9 +68,11 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 
 def _build(value: Any, kind: Any, where: str) -> Any:
+    """A value of the type `kind`: a dataclass, Optional, tuple, Mapping, or a plain type. Raises SettingError."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise SettingError(f"{where}: expected a section, got {value!r}")
+        # Annotations are strings in these modules; the hints are the types that they name.
         hints = typing.get_type_hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
         unknown = set(value) - set(fields)
@@ -97,6 +100,7 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise SettingError(f"{where}: expected a section, got {value!r}")
         return {str(k): _build(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+    # To Python a bool is an int, and an int no float; to someone who writes a recipe it is the other way round.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
-from rtseg.config.answers import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.checks import check_abstain, require
+from rtseg.config.inference import DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import FeatureSettings, ModelSettings, ScalerSettings
 from rtseg.config.training import AugmentSettings, BoostingSettings, TrainSettings
 
@@ -16,9 +16,9 @@ from rtseg.config.training import AugmentSettings, BoostingSettings, TrainSettin
 class Recipe:
     """Everything that makes a bundle from recordings (`rtseg train RECIPE.toml`).
 
-    dataset: the dataset file, relative to the recipe. arena: box x0, y0, x1, y1 in px, from the experimenter, never
-    from a recording that has not happened yet. abstain: head -> probability; where a head's highest one lies below it,
-    the head says that it is unsure (heads not named never do).
+    dataset: the dataset file, relative to the recipe. arena: box x0, y0, x1, y1 in px, from the experimenter: of a live
+    recording the extent is not known beforehand. abstain: head -> probability; where a head's highest one lies below
+    it, the head is reported as unsure (heads that are not named never are).
     """
 
     name: str
@@ -50,11 +50,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """The comparison with the paper (`rtseg paper`); what is trained stands in `rtseg.paper.plan`.
+    """The comparison with the paper (`rtseg paper`); `rtseg.paper.plan` says what is trained.
 
     validation_share, split_seed: the part of the training recordings that chooses the epoch where a dataset has no
     third split. resamples: of the bootstrap over videos. timing_frames: length of the recording that inference is timed
-    on. timing_s: for all systems together, and again for the steps of those that can be streamed.
+    on. timing_s: time for measuring all systems together, and again for the steps of those that can be streamed.
     """
 
     validation_share: float = 0.15
@@ -72,11 +72,35 @@ class PaperSettings:
 
 
 @dataclass(frozen=True)
+class CrossValidationSettings:
+    """Cross-validation by video (`rtseg crossvalidate`).
+
+    folds: groups of videos, each left out once. seeds: trainings of each system. against: a kind of model with the
+    recipe's other settings, or another recipe's file (with its own settings, on this recipe's dataset). splits: whose
+    recordings are cross-validated. fixed_epochs: of networks, which then train on all of a fold's others and choose
+    nothing; trees choose their number on some of these and are boosted anew on all. inside_every: of a fold's training
+    videos every n-th chooses the checkpoint.
+    """
+
+    folds: int = 5
+    seeds: int = 1
+    against: str | None = None
+    splits: tuple[str, ...] = ("train", "validation")
+    fixed_epochs: int | None = None
+    inside_every: int = 5
+
+    def __post_init__(self) -> None:
+        for name, least in (("seeds", 1), ("inside_every", 1)):
+            require(getattr(self, name) >= least, f"{name} must be {least} or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class PrecisionSettings:
     """When a bundle is accepted in float16 or int8; see `rtseg.precision`.
 
-    f1_drop: mean F1 must fall by less. largest, mean: how far a probability may stand from float32's, the worst of all
-    and the mean of a head. int8's ranges come from the first range_frames of range_recordings recordings.
+    f1_drop: mean F1 must fall by less. fp16_largest, int8_largest: by how much any probability may differ from
+    float32's; fp16_mean, int8_mean: by how much a head's may differ on average. int8's ranges come from the first
+    range_frames frames of range_recordings recordings.
     """
 
     f1_drop: float = 0.005
@@ -106,6 +130,7 @@ class OnnxSettings:
 
     def __post_init__(self) -> None:
         require(self.threads > 0, f"threads must be positive, got {self.threads}")
+        # A batch of any size is then made of whole larger ones and a rest of smaller ones.
         nested = all(small < large and large % small == 0 for small, large in pairwise(self.batches))
         require(
             self.batches[:1] == (1,) and nested,

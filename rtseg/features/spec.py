@@ -1,7 +1,7 @@
-"""Which features a model sees: groups, their names and units, and what a skeleton makes of them.
+"""Which features a model sees: groups, their names and units, and the columns that they have for a skeleton.
 
-A `FeatureSpec` is chosen in the recipe and recorded in the bundle. The order of groups and of the features in each is
-fixed here and followed by `kernels`; a test holds the two together.
+A `FeatureSpec` comes from the recipe's section `[features]` and is recorded in the bundle. The order of groups and of
+the features in each is fixed here and followed by `kernels`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 
+from rtseg.config import FeatureSettings
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import Skeleton
 
@@ -19,7 +20,7 @@ class Feature(NamedTuple):
     """One column of the feature matrix.
 
     orbit: columns of a group with the same orbit trade places when the animals do. about: the animals and points that
-    it is about, whatever the order in which they are named; a signed angle names its animals in order.
+    it describes, independent of the order in which they are named; only a signed angle names its animals in order.
     """
 
     name: str
@@ -30,54 +31,34 @@ class Feature(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FeatureSpec:
-    """Groups and their parameters.
+class FeatureSpec(FeatureSettings):
+    """Feature settings with all groups named, and the columns that they make of a skeleton.
 
-    groups: names from `GROUPS`; their order here does not matter. lags: in frames, for speeds and accelerations over
-    causal differences. horizons_s: time constants of the exponential averages. hold_frames: how long a missing point
-    stands where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point was seen stops
-    counting. animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade
-    places when the animals do are then sorted by value, largest first, NaN last, so that no answer depends on who is
-    called first (and a signed angle between two animals becomes its magnitude). identities: `tracker` takes the
-    tracker's, `relinked` gives every animal the name of the one that was last seen nearest to it: a tracker that swaps
-    names leaves the speeds alone then. Links change where that brings the points nearer by relink_margin_px on average,
-    a single point counting for relink_cap_px at most.
+    Fields and defaults are those of `FeatureSettings`; without groups it has all of `GROUPS`. Raises SettingError for a
+    group that does not exist.
     """
-
-    groups: tuple[str, ...] = ()
-    lags: tuple[int, ...] = (1, 3, 9)
-    horizons_s: tuple[float, ...] = (0.5, 2.0, 8.0)
-    hold_frames: int = 15
-    absence_cap_s: float = 4.0
-    animal_order: str = "kept"
-    identities: str = "tracker"
-    relink_margin_px: float = 5.0
-    relink_cap_px: float = 200.0
 
     def __post_init__(self) -> None:
         if not self.groups:
+            # A manifest must name them: groups that a later version adds are none of this bundle's.
             object.__setattr__(self, "groups", tuple(GROUPS))
         unknown = [g for g in self.groups if g not in GROUPS]
         if unknown:
             raise SettingError(f"unknown feature group {', '.join(unknown)}; there are: {', '.join(GROUPS)}")
-        if not self.lags or any(lag < 1 for lag in self.lags) or list(self.lags) != sorted(set(self.lags)):
-            raise SettingError(f"features.lags must be rising positive frame counts, got {self.lags}")
-        if any(h <= 0 for h in self.horizons_s) or self.hold_frames < 0 or self.absence_cap_s <= 0:
-            raise SettingError("features.horizons_s and absence_cap_s must be positive, hold_frames not negative")
-        if self.animal_order not in ("kept", "sorted"):
-            raise SettingError(f"features.animal_order must be 'kept' or 'sorted', got {self.animal_order!r}")
-        if self.identities not in ("tracker", "relinked"):
-            raise SettingError(f"features.identities must be 'tracker' or 'relinked', got {self.identities!r}")
-        if self.relink_margin_px < 0 or self.relink_cap_px <= 0:
-            raise SettingError("features.relink_cap_px must be positive, relink_margin_px not negative")
+        super().__post_init__()
+
+    @classmethod
+    def from_settings(cls, settings: FeatureSettings) -> FeatureSpec:
+        """The features that a recipe's section `[features]` asks for."""
+        return cls(**{f.name: getattr(settings, f.name) for f in fields(settings)})
 
     def features(self, skeleton: Skeleton) -> tuple[Feature, ...]:
         """Every column, in order. Length F."""
         return tuple(
             Feature(name, group, unit, orbit, about)
-            for group, (unit, names) in GROUPS.items()
+            for group, (unit, columns_of) in GROUPS.items()
             if group in self.groups
-            for name, orbit, about in names(skeleton, self)
+            for name, orbit, about in columns_of(skeleton, self)
         )
 
     def orbits(self, skeleton: Skeleton) -> list[list[int]]:
@@ -88,14 +69,14 @@ class FeatureSpec:
         return [columns for columns in found.values() if len(columns) > 1]
 
     def views(self, skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
-        """For every way to call the animals the column whose value each column would have then.
+        """For every order in which the animals can be named, the column whose value each column would then have.
 
         Columns count from 1; negative where the value's sign turns. The first view is the features as they are. Raises
-        SettingError for more than four animals: five can be called in 120 ways.
+        SettingError for more than four animals: five can be named in 120 orders.
         """
         if len(skeleton.animals) > 4:
             raise SettingError(
-                f"model.forget_order looks at every way to call the animals, too many for {len(skeleton.animals)}; "
+                f"model.forget_order looks at every order of the animals' names, too many for {len(skeleton.animals)}; "
                 "set features.animal_order = 'sorted' instead"
             )
         features = self.features(skeleton)
@@ -111,18 +92,10 @@ class FeatureSpec:
         return tuple(views)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a manifest."""
-        return {
-            "groups": [g for g in GROUPS if g in self.groups],
-            "lags": list(self.lags),
-            "horizons_s": list(self.horizons_s),
-            "hold_frames": self.hold_frames,
-            "absence_cap_s": self.absence_cap_s,
-            "animal_order": self.animal_order,
-            "identities": self.identities,
-            "relink_margin_px": self.relink_margin_px,
-            "relink_cap_px": self.relink_cap_px,
-        }
+        """Plain values, for a manifest: every field in the order of `FeatureSettings`, groups in that of `GROUPS`."""
+        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain["groups"] = [g for g in GROUPS if g in self.groups]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> FeatureSpec:
@@ -137,51 +110,57 @@ class FeatureSpec:
 
 
 Columns = Iterator[tuple[str, str, Hashable]]
-Names = Callable[[Skeleton, FeatureSpec], Columns]
 """The columns of a group: (name, orbit, about)."""
+ColumnsOf = Callable[[Skeleton, FeatureSpec], Columns]
+SuffixesOf = Callable[[Skeleton, FeatureSpec], Iterator[str]]
+"""What follows an animal's or a pair's name in the names of its columns."""
 
 
-def _per_animal(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}.{x}", x, a) for a in s.animals for x in whats(s, spec))
+def _per_animal(suffixes: SuffixesOf) -> ColumnsOf:
+    return lambda s, spec: ((f"{a}.{x}", x, a) for a in s.animals for x in suffixes(s, spec))
 
 
-def _per_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
+def _per_pair(suffixes: SuffixesOf) -> ColumnsOf:
     return lambda s, spec: (
-        (f"{a}-{b}.{x}", x, frozenset((a, b))) for a, b in combinations(s.animals, 2) for x in whats(s, spec)
+        (f"{a}-{b}.{x}", x, frozenset((a, b))) for a, b in combinations(s.animals, 2) for x in suffixes(s, spec)
     )
 
 
-def _per_ordered_pair(whats: Callable[[Skeleton, FeatureSpec], Iterator[str]]) -> Names:
-    return lambda s, spec: ((f"{a}>{b}.{x}", x, (a, b)) for a, b in permutations(s.animals, 2) for x in whats(s, spec))
+def _per_ordered_pair(suffixes: SuffixesOf) -> ColumnsOf:
+    return lambda s, spec: (
+        (f"{a}>{b}.{x}", x, (a, b)) for a, b in permutations(s.animals, 2) for x in suffixes(s, spec)
+    )
 
 
-def _points(*suffixes: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+def _points(*suffixes: str) -> SuffixesOf:
     return lambda s, _: (f"{k}.{x}" for k, x in product(s.keypoints, suffixes))
 
 
-def _fixed(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+def _fixed(*names: str) -> SuffixesOf:
     return lambda _s, _spec: iter(names)
 
 
-def _lagged(*names: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+def _lagged(*names: str) -> SuffixesOf:
     return lambda _, spec: (f"{x}_{n}" for n, x in product(spec.lags, names))
 
 
 def _between(s: Skeleton, _: FeatureSpec) -> Columns:
     for a, b in combinations(s.animals, 2):
         for i, j in product(s.keypoints, repeat=2):
+            # Exchanging the animals makes of a's i and b's j the distance of a's j and b's i: one orbit.
             yield f"{a}.{i}-{b}.{j}", "-".join(sorted((i, j))), frozenset(((a, i), (b, j)))
 
 
 def _relative_angle(s: Skeleton, spec: FeatureSpec) -> Columns:
     yield from _per_ordered_pair(_fixed("bearing_sin", "bearing_cos"))(s, spec)
     for a, b in combinations(s.animals, 2):
+        # The sine changes its sign with the order of the animals, the cosine does not.
         yield f"{a}-{b}.turn_sin", "turn_sin", (a, b)
         yield f"{a}-{b}.turn_cos", "turn_cos", frozenset((a, b))
 
 
 def _averages(s: Skeleton, spec: FeatureSpec) -> Columns:
-    def means(*signals: str) -> Callable[[Skeleton, FeatureSpec], Iterator[str]]:
+    def means(*signals: str) -> SuffixesOf:
         return lambda _s, _spec: (f"{x}.mean_{h:g}s" for x, h in product(signals, spec.horizons_s))
 
     yield from _per_animal(means("speed", "extension"))(s, spec)
@@ -189,8 +168,8 @@ def _averages(s: Skeleton, spec: FeatureSpec) -> Columns:
     yield from _per_ordered_pair(means("approach"))(s, spec)
 
 
-GROUPS: dict[str, tuple[str, Names]] = {
-    # The paper's (section III.A, C, D, F, G).
+GROUPS: dict[str, tuple[str, ColumnsOf]] = {
+    # The paper's (section III.A, C, D, F, G): PAPER_GROUPS.
     "position": ("px", _per_animal(_points("x", "y"))),
     "within_distance": ("px", _per_animal(lambda s, _: (f"{i}-{j}" for i, j in combinations(s.keypoints, 2)))),
     "between_distance": ("px", _between),
@@ -201,7 +180,7 @@ GROUPS: dict[str, tuple[str, Names]] = {
     "box_overlap": ("px^2", _per_pair(_fixed("overlap"))),
     "center": ("px", _per_animal(_fixed("center.x", "center.y"))),
     "extension": ("px", _per_animal(_fixed("extension"))),
-    # What the field found to matter beside them.
+    # What other published systems found useful besides.
     "egocentric_self": ("px", _per_animal(_points("along", "across"))),
     "egocentric_other": ("px", _per_ordered_pair(_points("along", "across"))),
     "heading": ("1", _per_animal(_fixed("heading_sin", "heading_cos"))),
@@ -215,3 +194,4 @@ GROUPS: dict[str, tuple[str, Names]] = {
     "absence": ("s", _per_animal(_points("absence"))),
 }
 """Group name -> (unit, its columns for a skeleton and a spec)."""
+PAPER_GROUPS = ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")

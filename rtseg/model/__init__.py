@@ -1,17 +1,15 @@
-"""The networks in torch, offline form: what is trained, and what engines are checked against.
+"""The networks in torch, over whole sequences: what is trained, and what engines are checked against.
 
-attention        Attention of each frame to the frames near it, in blocks, so that memory grows with the length
-base             The contract that every network keeps
-conv1d           The 1D convolutional baseline (paper, IV.A and Table I
-convolution      Convolutions over sequences (B, T, C), causal or symmetric, zero before the first frame and after
-fully_connected  The fully connected baseline (paper, IV.A
-gru              A network of gated recurrent units
-lstm             The LSTM baseline (paper, IV.A)
-ms_tcn           The multi-stage TCN for one task (paper, IV.C)
-recurrence       A gated recurrent unit over whole sequences, its backward pass written by hand
-recurrent        Recurrent networks
-select           The one place that knows which network a recipe asks for
-self_attention   The self-attention baseline (paper, IV.A)
-tcn              The multitask network in torch
-transformer      The Transformer with refining decoders (paper, IV.B), after ASFormer (Yi et al
+attention        Attention of each frame to the frames near it, computed in blocks: `LocalAttention`
+base             The contract that every network keeps: `SequenceModel`, `LinearHeadsModel`, `Stage`
+conv1d           The 1D convolutional baseline (paper, IV.A and Table I): `Conv1D`
+convolution      Dilated convolutions over sequences, causal or symmetric: `DilatedConv`, `residual_convolution`
+fully_connected  The fully connected baseline (paper, IV.A): `FullyConnected`
+gru_autograd     The gated recurrent unit of the multitask network, with a backward pass of its own: `gru`
+ms_tcn           The multi-stage TCN for one task (paper, IV.C): `MultiStageTCN`
+recurrent        Stacks of LSTM or GRU layers (paper, IV.A): `LSTM`, `GRU`
+select           Which network a recipe asks for: `make_model`, `network_spec`, `NETWORKS`
+self_attention   The self-attention baseline (paper, IV.A): `SelfAttention`
+tcn              The multitask network that bundles hold (paper, IV.C and IV.D): `MultitaskTCN`
+transformer      The Transformer with refining decoders (paper, IV.B): `Transformer`
 """

@@ -15,27 +15,27 @@ SMALLEST_BLOCK = 32
 class LocalAttention(nn.Module):
     """Each frame attends to itself and to the `reach` frames before it and, unless causal, after it.
 
-    n_asking: width of what queries and keys are made from. n_telling: of what values are made from. inner: width of
-    queries, keys and values of all `heads` together. fading: distance counts against a frame, more in some heads than
-    in others (Press et al. 2022), for where nothing else says how long ago something was.
+    n_query: width of the input that queries and keys are made from. n_value: of the one that values are made from.
+    inner: width of queries, keys and values of all `heads` together. distance_bias: distance counts against a frame,
+    more in some heads than in others (ALiBi, Press et al. 2022), for networks in which nothing else tells the order.
     """
 
     def __init__(
         self,
-        n_asking: int,
-        n_telling: int,
+        n_query: int,
+        n_value: int,
         inner: int,
         n_out: int,
         *,
         heads: int,
         reach: int,
         causal: bool,
-        fading: bool = False,
+        distance_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.heads, self.reach, self.causal, self.fading = heads, reach, causal, fading
-        self.query, self.key = nn.Linear(n_asking, inner), nn.Linear(n_asking, inner)
-        self.value, self.leave = nn.Linear(n_telling, inner), nn.Linear(inner, n_out)
+        self.heads, self.reach, self.causal, self.distance_bias = heads, reach, causal, distance_bias
+        self.query, self.key = nn.Linear(n_query, inner), nn.Linear(n_query, inner)
+        self.value, self.output = nn.Linear(n_value, inner), nn.Linear(inner, n_out)
 
     @property
     def multiply_adds(self) -> int:
@@ -43,16 +43,17 @@ class LocalAttention(nn.Module):
         seen = self.reach + 1 if self.causal else 2 * self.reach + 1
         return 2 * seen * self.query.out_features
 
-    def forward(self, asking: Tensor, telling: Tensor) -> Tensor:
-        """asking (B, T, n_asking), telling (B, T, n_telling) to (B, T, n_out)."""
-        t, size = asking.shape[1], max(self.reach, SMALLEST_BLOCK)
-        query = self._blocks(self.query(asking), size)  # (B, heads, blocks, size, D)
-        key = self._with_neighbours(self._blocks(self.key(asking), size))  # (B, heads, blocks, 2 or 3 sizes, D)
-        value = self._with_neighbours(self._blocks(self.value(telling), size))
+    def forward(self, query_input: Tensor, value_input: Tensor) -> Tensor:
+        """query_input (B, T, n_query), value_input (B, T, n_value) to (B, T, n_out)."""
+        # A block is as long as the reach, so what a frame may see lies in its own block and the neighbouring ones.
+        t, size = query_input.shape[1], max(self.reach, SMALLEST_BLOCK)
+        query = self._blocks(self.query(query_input), size)  # (B, heads, blocks, size, D)
+        key = self._with_neighbours(self._blocks(self.key(query_input), size))  # (B, heads, blocks, 2 or 3 sizes, D)
+        value = self._with_neighbours(self._blocks(self.value(value_input), size))
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + self._bias(t, size).to(query.dtype)
-        told = (torch.softmax(scores, -1).to(value.dtype) @ value).flatten(2, 3)[:, :, :t]
-        left: Tensor = self.leave(told.transpose(1, 2).flatten(2))
-        return left
+        mixed = (torch.softmax(scores, -1).to(value.dtype) @ value).flatten(2, 3)[:, :, :t]
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output
 
     def _blocks(self, x: Tensor, size: int) -> Tensor:
         """(B, T, inner) to (B, heads, blocks, size, D), the last block padded."""
@@ -60,7 +61,7 @@ class LocalAttention(nn.Module):
         return x.reshape(len(x), -1, size, self.heads, x.shape[2] // self.heads).permute(0, 3, 1, 2, 4)
 
     def _with_neighbours(self, x: Tensor) -> Tensor:
-        """Each block behind its predecessor and, unless causal, before its successor."""
+        """Each block joined to its predecessor and, unless causal, to its successor."""
         padded = F.pad(x, (0, 0, 0, 0, 1, 0 if self.causal else 1))
         n = x.shape[2]
         return torch.cat([padded[:, :, i : i + n] for i in range(2 if self.causal else 3)], 3)
@@ -72,7 +73,7 @@ class LocalAttention(nn.Module):
         distance = torch.arange(size)[:, None] - key
         near = (distance.abs() <= self.reach) & ((distance >= 0) | torch.tensor(not self.causal))
         place = torch.arange(-(-t // size))[:, None, None] * size + key
-        # Frames of the padding see themselves, so that no row is empty; nobody reads what they get.
+        # Frames of the padding see themselves: a row without any would be NaN, and its gradient with it.
         seen = near & (((place >= 0) & (place < t)) | (distance == 0))
-        slopes = 2.0 ** -torch.arange(1, self.heads + 1) if self.fading else torch.zeros(1)
+        slopes = 2.0 ** -torch.arange(1, self.heads + 1) if self.distance_bias else torch.zeros(1)
         return torch.where(seen, -slopes[:, None, None, None] * distance.abs(), -math.inf)

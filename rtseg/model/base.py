@@ -1,6 +1,7 @@
 """The contract that every network keeps: raw features of whole sequences in, logits per head and stage out.
 
-The loop, the losses and the comparisons know networks by this contract alone. Nothing here computes a layer.
+The loop, the losses and the comparisons know networks by this contract alone. Here is no layer but the linear
+outputs.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ Stage = dict[str, Tensor]
 
 
 class SequenceModel(nn.Module, ABC):
-    """A network over sequences: a trunk that sees the features, and answers made from its hidden layer.
+    """A network over sequences: a trunk that sees the features, and logits made from its hidden layer.
 
-    heads: what it answers, in the order of the P outputs. width: C of the hidden layer. causal: its answer about frame
-    t depends on no later frame, and never on the length of the sequence; so no layer normalises over time.
-    frame_stride: the sequences hold every so many-th frame; a training that needs not every frame sets it, for networks
-    whose every distance in time is a multiple of it.
+    heads: in the order of the P outputs. width: C of the hidden layer. causal: the answer about frame t depends on no
+    later frame, and never on the length of the sequence; so no layer normalises over time. frame_stride: the sequences
+    hold every n-th frame; training sets it, for networks all of whose distances in time are multiples of n.
+
     The scaler is made of buffers, filled from the training recordings: z = clip((x - shift) * scale), NaN = fill.
     """
 
@@ -46,12 +47,12 @@ class SequenceModel(nn.Module, ABC):
         """Raw features (B, T, F), NaN = unknown, to the hidden layer (B, T, C)."""
 
     @abstractmethod
-    def answers(self, hidden: Tensor) -> list[Stage]:
+    def stage_logits(self, hidden: Tensor) -> list[Stage]:
         """The hidden layer to the logits of every stage; the answer is the last, earlier ones are trained as well."""
 
     def stages(self, features: Tensor) -> list[Stage]:
         """Raw features (B, T, F), NaN = unknown, to the logits of every stage, the answer last."""
-        return self.answers(self.trunk(features))
+        return self.stage_logits(self.trunk(features))
 
     def forward(self, features: Tensor) -> list[Stage]:
         """What `stages` gives."""
@@ -78,6 +79,7 @@ class SequenceModel(nn.Module, ABC):
 
         Plus `context_multiply_adds`, where frames are compared with one another.
         """
+        # Vectors are biases and norms, which are added or scale channels; they are not counted.
         return sum(p.numel() for p in self.parameters() if p.ndim > 1) + self.context_multiply_adds
 
     @property
@@ -96,34 +98,36 @@ class SequenceModel(nn.Module, ABC):
 
     def scale(self, features: Tensor) -> Tensor:
         """Raw features (B, T, F), NaN = not known, to scaled and clipped ones."""
+        # First of all: one NaN would spread over every later frame that a layer can see it from.
         known = torch.where(torch.isnan(features), self.weight("scaler.fill"), features)
         clip = self.weight("scaler.clip")
         return torch.clamp((known - self.weight("scaler.shift")) * self.weight("scaler.scale"), -clip, clip)
 
-    def split(self, logits: Tensor) -> Stage:
+    def split_heads(self, logits: Tensor) -> Stage:
         """Logits (B, T, P) of all heads side by side, per head."""
         sizes = [len(h.classes) for h in self.heads]
         return dict(zip((h.name for h in self.heads), torch.split(logits, sizes, -1), strict=True))
 
-    def believed(self, logits: Tensor) -> Tensor:
-        """Logits (B, T, P) to each head's probabilities, side by side: what a refining stage is shown."""
-        parts = self.split(logits).values()
+    def head_probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (B, T, P) to each head's probabilities, side by side: what a refining stage is given."""
+        parts = self.split_heads(logits).values()
         return torch.cat([torch.softmax(part, -1) for part in parts], -1).to(logits.dtype)
 
-    def drop(self, x: Tensor, share: float) -> Tensor:
-        """Drop whole channels of a sequence (B, T, C): neighbouring frames are too alike for a frame's to matter."""
+    def drop_channels(self, x: Tensor, share: float) -> Tensor:
+        """Drop whole channels of a sequence (B, T, C): neighbouring frames are too alike for dropping single values."""
         if not self.training or share == 0:
             return x
+        # One row of factors for all frames: the same channels are dropped throughout the crop.
         return x * F.dropout(torch.ones(len(x), 1, x.shape[-1], dtype=x.dtype), share)
 
 
 class LinearHeadsModel(SequenceModel):
-    """A network whose answers are one linear layer on the hidden layer: one stage."""
+    """A network whose logits are one linear layer on the hidden layer: one stage."""
 
     def __init__(self, n_features: int, heads: Sequence[Head], width: int, causal: bool, dropout: float) -> None:
         super().__init__(n_features, heads, width, causal, dropout)
         self.outputs = nn.Linear(width, self.n_outputs)
 
-    def answers(self, hidden: Tensor) -> list[Stage]:
+    def stage_logits(self, hidden: Tensor) -> list[Stage]:
         """One stage."""
-        return [self.split(self.outputs(hidden))]
+        return [self.split_heads(self.outputs(hidden))]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rtseg.config import ModelSettings
 from rtseg.errors import SettingError
 from rtseg.model.base import LinearHeadsModel
-from rtseg.model.convolution import side_by_side
+from rtseg.model.convolution import taps_side_by_side
 from rtseg.recordings.heads import Head
 
 
@@ -33,6 +33,7 @@ class Conv1D(LinearHeadsModel):
         widths = (n_features, 2 * c, c, max(c // 2, 1))
         reach = settings.window_frames // spacing
         n, span = (1 if settings.causal else 2) * reach + 1, 0
+        # Each convolution uses up kernel - 1 taps; each pooling halves what is left and doubles the taps' distance.
         for _ in widths[1:]:
             n -= kernel - 1
             span += (kernel - 1) * spacing + spacing
@@ -53,7 +54,8 @@ class Conv1D(LinearHeadsModel):
         h = F.pad(self.scale(features), (0, 0, self.span - self.after, self.after))
         spacing = self.stride
         for convolution in self.convolutions:
-            h = torch.relu(convolution(side_by_side(h, self.kernel, spacing)))
+            h = torch.relu(convolution(taps_side_by_side(h, self.kernel, spacing)))
+            # No stride: every frame has a window of its own, and the pairs of all windows are computed at once.
             h = torch.maximum(h[:, :-spacing], h[:, spacing:])
             spacing *= 2
-        return self.drop(side_by_side(h, self.positions, spacing), self.dropout)
+        return self.drop_channels(taps_side_by_side(h, self.positions, spacing), self.dropout)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def side_by_side(x: Tensor, taps: int, spacing: int) -> Tensor:
+def taps_side_by_side(x: Tensor, taps: int, spacing: int) -> Tensor:
     """Frames t, t + spacing, ... of (B, T, C) in one row: (B, T - (taps - 1) * spacing, taps * C)."""
     t = x.shape[1] - (taps - 1) * spacing
     return torch.cat([x[:, tap * spacing : tap * spacing + t] for tap in range(taps)], -1)
@@ -28,10 +28,10 @@ class DilatedConv(nn.Module):
         """(B, T, n_in) to (B, T, n_out)."""
         padded = F.pad(x, (0, 0, (self.kernel - 1) * self.dilation - self.after, self.after))
         # All taps side by side and one product: on a CPU no slower than conv1d, and what a streaming step sums up.
-        mixed: Tensor = self.mix(side_by_side(padded, self.kernel, self.dilation))
+        mixed: Tensor = self.mix(taps_side_by_side(padded, self.kernel, self.dilation))
         return mixed
 
 
-def same_width(channels: int, kernel: int, dilation: int, causal: bool) -> DilatedConv:
-    """A convolution that keeps the number of channels, causal or symmetric."""
+def residual_convolution(channels: int, kernel: int, dilation: int, causal: bool) -> DilatedConv:
+    """A convolution that keeps the number of channels, so that its output can be added to its input."""
     return DilatedConv(channels, channels, kernel, dilation, 0 if causal else (kernel - 1) * dilation // 2)

@@ -17,8 +17,7 @@ from rtseg.recordings.heads import Head
 class FullyConnected(LinearHeadsModel):
     """Hidden layers over a window of every `window_stride`-th frame, to both sides or (causal) to the past only.
 
-    The first layer over a window that slides is a convolution with as many taps; hidden layers are as wide as four
-    `channels`, the last as wide as one.
+    Hidden layers are 4 * `channels` wide, the last `channels`.
     """
 
     def __init__(self, n_features: int, heads: Sequence[Head], settings: ModelSettings) -> None:
@@ -26,6 +25,7 @@ class FullyConnected(LinearHeadsModel):
         reach = settings.window_frames // settings.window_stride  # taps to one side
         taps, after = (reach + 1, 0) if settings.causal else (2 * reach + 1, reach * settings.window_stride)
         widths = [settings.channels * 4] * settings.depth + [settings.channels]
+        # A dense layer over the window is a convolution with as many taps, which computes all frames in one product.
         self.window = DilatedConv(n_features, widths[0], taps, settings.window_stride, after)
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
 
@@ -33,5 +33,5 @@ class FullyConnected(LinearHeadsModel):
         """The last hidden layer."""
         h = torch.relu(self.window(self.scale(features)))
         for layer in self.layers:
-            h = torch.relu(layer(self.drop(h, self.dropout)))
-        return self.drop(h, self.dropout)
+            h = torch.relu(layer(self.drop_channels(h, self.dropout)))
+        return self.drop_channels(h, self.dropout)

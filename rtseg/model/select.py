@@ -1,4 +1,4 @@
-"""The one place that knows which network a recipe asks for: a kind is a file, and a line here."""
+"""The one place that knows which network a recipe asks for: a kind is a class, and a line here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel
 from rtseg.model.conv1d import Conv1D
 from rtseg.model.fully_connected import FullyConnected
-from rtseg.model.gru import GRU
-from rtseg.model.lstm import LSTM
 from rtseg.model.ms_tcn import MultiStageTCN
+from rtseg.model.recurrent import GRU, LSTM
 from rtseg.model.self_attention import SelfAttention
 from rtseg.model.tcn import MultitaskTCN
 from rtseg.model.transformer import Transformer
@@ -45,11 +44,13 @@ def make_model(
     settings, stride = recipe.model, recipe.train.frame_stride
     if settings.kind == "multitask-tcn":
         spec = network_spec(settings, n_features, heads, views if settings.forget_order else ())
-        apart = {*spec.dilations, *spec.head_dilations, *(cell.period for cell in spec.cells)}
-        if any(frames % stride for frames in apart):
+        # Every n-th frame is a sequence of its own only if no layer reaches over to the frames between.
+        distances = {*spec.dilations, *spec.head_dilations, *(cell.period for cell in spec.cells)}
+        if any(frames % stride for frames in distances):
             raise SettingError(
                 f"train.frame_stride = {stride} must divide every dilation and period of the network, which are "
-                f"{', '.join(map(str, sorted(apart)))}: raise first_dilation, head_first_dilation or the cells' period"
+                f"{', '.join(map(str, sorted(distances)))}: "
+                "raise first_dilation, head_first_dilation or the cells' period"
             )
         return MultitaskTCN(spec, settings.dropout, settings.causal)
     make = NETWORKS.get(settings.kind)
@@ -66,7 +67,7 @@ def network_spec(
     """The sizes of the multitask network that a recipe asks for."""
     return NetworkSpec(
         n_features=n_features,
-        channels=model.channels if model.layers else 0,
+        channels=model.channels if model.layers else 0,  # 0: cells alone, no convolutions
         kernel=model.kernel,
         dilations=tuple(model.first_dilation * 2**i for i in range(model.layers)),
         head_channels=model.head_channels,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel, Stage
-from rtseg.model.recurrence import gru
+from rtseg.model.gru_autograd import gru
 
 
 class MultitaskTCN(SequenceModel):
@@ -27,7 +27,7 @@ class MultitaskTCN(SequenceModel):
     The generator is made of dilated convolutions, of recurrent cells, or of both side by side; `bundle.network` says
     what a step computes. No normalisation over time, so that a frame's answer never depends on later frames nor on the
     length of the crop. Parameters carry the names and shapes of `NetworkSpec.shapes`; the scaler and the calibration
-    are buffers. causal: false pads both sides of every convolution alike: a teacher, which no engine can step.
+    are buffers. causal: false pads both sides of every convolution alike; no engine can step such a network.
 
     Raises SettingError for recurrent cells that are not causal.
     """
@@ -57,12 +57,12 @@ class MultitaskTCN(SequenceModel):
             self.register_parameter(flat, nn.Parameter(torch.zeros(shape)))
         else:
             inputs = math.prod(shape[1:-1]) if ".conv." in name else shape[-2]
-            # Residual branches and answers start small: a deep stack begins near the identity, a head near doubt.
+            # Residual branches and logits start small: a deep stack begins near the identity, a head near even odds.
             small = {"mix": 0.5, "first": 0.1, "leave": 0.1, "conv": math.sqrt(2.0), "encode": 1.2, "recur": 0.6}
             gain = small.get(name.split(".")[-2], 1.0)
             self.register_parameter(flat, nn.Parameter(torch.randn(shape) * gain / math.sqrt(inputs)))
 
-    def load(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    def load_weights(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Take over a bundle's weights."""
         with torch.no_grad():
             for name in self.spec.shapes():
@@ -74,7 +74,7 @@ class MultitaskTCN(SequenceModel):
 
     def trunk(self, features: Tensor) -> Tensor:
         """The predictor generator's hidden layer (B, T, D)."""
-        z = self.drop(self.scale(features), self.dropout / 2)
+        z = self.drop_channels(self.scale(features), self.dropout / 2)
         parts = []
         if self.spec.channels:
             x = self._linear("input", z)
@@ -84,7 +84,7 @@ class MultitaskTCN(SequenceModel):
             parts += [self._recurrent(f"cell.{i}", cell, views) for i, cell in enumerate(self.spec.cells)]
         return torch.cat(parts, -1)
 
-    def answers(self, hidden: Tensor) -> list[Stage]:
+    def stage_logits(self, hidden: Tensor) -> list[Stage]:
         """The logits of each of several parts of the generator alone, the generator's, and the refined ones.
 
         The generator's logits are the mean of its parts', so that parts are an ensemble within one network. Calibration
@@ -99,8 +99,8 @@ class MultitaskTCN(SequenceModel):
             q = self._linear(f"{name}.first", hidden)
             weight, bias = self.weight(f"{name}.first.weight"), self.weight(f"{name}.first.bias")
             for part, width, end in zip(parts, widths, ends, strict=bool(parts)):
-                mine = slice(end - width, end)
-                part[head.name] = F.linear(hidden[..., mine] * len(parts), weight[mine].t(), bias)
+                own = slice(end - width, end)
+                part[head.name] = F.linear(hidden[..., own] * len(parts), weight[own].t(), bias)
             first[head.name] = q
             if not self.spec.head_channels:
                 continue
@@ -128,28 +128,30 @@ class MultitaskTCN(SequenceModel):
         )
 
     def _views(self, z: Tensor) -> list[Tensor]:
-        """Scaled features (B, T, F) as they would be had the animals other names."""
+        """Scaled features (B, T, F) as they would be if the animals were named in each other order."""
         columns, signs = self.weight("view.columns"), self.weight("view.signs")
         return [z[..., c] * s.to(z.dtype) for c, s in zip(columns, signs, strict=True)] or [z]
 
     def _recurrent(self, name: str, cell: Cell, views: list[Tensor]) -> Tensor:
         """A cell's states (B, T, R)."""
         codes = torch.stack([F.relu(self._linear(f"{name}.encode", view)) for view in views])
-        # Without views the one code enters as it is.
+        # Mean and maximum over the views do not depend on which animal is named first. Without views there is one code,
+        # which enters as it is.
         mean = codes.mean(0)
         e = torch.cat((mean, codes.amax(0) - mean), -1) if self.spec.views else mean
-        e = self.drop(e, self.dropout)
+        e = self.drop_channels(e, self.dropout)
         batch, t, width = e.shape
         phases = self._strided(cell.period)
         padded = F.pad(e, (0, 0, 0, -t % phases))
-        apart = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
+        # A cell with a period of p has p states; each phase becomes a sequence of its own, as if of another recording.
+        by_phase = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
         # bfloat16 would round the state anew at every frame.
         with torch.autocast("cpu", enabled=False):
             parts = ("enter.weight", "recur.weight", "enter.bias", "recur.bias")
             enter, recur, *biases = (self.weight(f"{name}.{part}") for part in parts)
-            states = gru(apart.to(recur.dtype), enter, recur, *biases)
-        together = states.reshape(batch, phases, -1, cell.hidden).transpose(1, 2).reshape(batch, -1, cell.hidden)[:, :t]
-        return self.drop(together, self.dropout)
+            states = gru(by_phase.to(recur.dtype), enter, recur, *biases)
+        in_order = states.reshape(batch, phases, -1, cell.hidden).transpose(1, 2).reshape(batch, -1, cell.hidden)[:, :t]
+        return self.drop_channels(in_order, self.dropout)
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self.weight(f"{name}.weight").t(), self.weight(f"{name}.bias"))
@@ -158,8 +160,8 @@ class MultitaskTCN(SequenceModel):
         conv, conv_bias = self.weight(f"{name}.conv.weight"), self.weight(f"{name}.conv.bias")
         mix, mix_bias = self.weight(f"{name}.mix.weight"), self.weight(f"{name}.mix.bias")
         kernel, t = conv.shape[1], x.shape[1]
-        for layer, apart in enumerate(dilations):
-            dilation = self._strided(apart)
+        for layer, frames in enumerate(dilations):
+            dilation = self._strided(frames)
             after = 0 if self.causal else (kernel - 1) * dilation // 2
             padded = F.pad(x, (0, 0, (kernel - 1) * dilation - after, after))
             # All taps side by side and one product: the sum that a streaming step makes, and on a CPU no slower than
@@ -167,7 +169,7 @@ class MultitaskTCN(SequenceModel):
             taps = torch.cat([padded[:, tap * dilation : tap * dilation + t] for tap in range(kernel)], -1)
             y = F.linear(taps, conv[layer].flatten(0, 1).t(), conv_bias[layer])
             y = F.linear(F.relu(y), mix[layer].t(), mix_bias[layer])
-            x = x + self.drop(y, self.dropout)
+            x = x + self.drop_channels(y, self.dropout)
         return x
 
     def _strided(self, frames: int) -> int:

@@ -1,8 +1,8 @@
 """The Transformer with refining decoders (paper, IV.B), after ASFormer (Yi et al. 2021).
 
 The encoder's layers see ever further: a dilated convolution as feed-forward layer, then attention to the frames near
-by. Each decoder is shown the probabilities before it and refines them, its queries and keys made from both its own and
-its predecessor's hidden layer. ASFormer normalises over time, which looks into the future; here it is over channels.
+by. Each decoder gets the probabilities before it and refines them, its queries and keys made from both its own and its
+predecessor's hidden layer. ASFormer normalises over time, which looks into the future; here it is over channels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rtseg.config import ModelSettings
 from rtseg.model.attention import LocalAttention
 from rtseg.model.base import SequenceModel, Stage
-from rtseg.model.convolution import same_width
+from rtseg.model.convolution import residual_convolution
 from rtseg.recordings.heads import Head
 
 
@@ -42,36 +42,36 @@ class Transformer(SequenceModel):
 
     def trunk(self, features: Tensor) -> Tensor:
         """The encoder's last layer."""
-        h: Tensor = self.enter(self.drop(self.scale(features), self.dropout / 2))
+        h: Tensor = self.enter(self.drop_channels(self.scale(features), self.dropout / 2))
         for layer in self.encoder:
-            h = h + self.drop(layer(h, None, 1.0), self.dropout)
+            h = h + self.drop_channels(layer(h, None, 1.0), self.dropout)
         return h
 
-    def answers(self, hidden: Tensor) -> list[Stage]:
+    def stage_logits(self, hidden: Tensor) -> list[Stage]:
         """The encoder's logits, and those of each decoder."""
         logits = self.outputs[0](hidden)
-        stages = [self.split(logits)]
+        stages = [self.split_heads(logits)]
         for number, decoder in enumerate(self.decoders):
             assert isinstance(decoder, Iterable)
-            h = self.reenter[number](self.believed(logits))
+            h = self.reenter[number](self.head_probabilities(logits))
             for layer in decoder:
                 # ASFormer's weights: the later the decoder, the less is borrowed from frames elsewhere.
-                h = h + self.drop(layer(h, hidden, math.exp(-3.0 * number)), self.dropout)
+                h = h + self.drop_channels(layer(h, hidden, math.exp(-3.0 * number)), self.dropout)
             logits, hidden = self.outputs[number + 1](h), h
-            stages.append(self.split(logits))
+            stages.append(self.split_heads(logits))
         return stages
 
 
 class _Layer(nn.Module):
     """A dilated convolution, attention beside it, and both mixed: the residual part of a layer."""
 
-    def __init__(self, settings: ModelSettings, number: int, n_asking: int) -> None:
+    def __init__(self, settings: ModelSettings, number: int, n_query: int) -> None:
         super().__init__()
         c, reach = settings.channels, 2**number
-        self.convolution = same_width(c, settings.kernel, reach, settings.causal)
+        self.convolution = residual_convolution(c, settings.kernel, reach, settings.causal)
         self.norm = nn.LayerNorm(c)
         self.attention = LocalAttention(
-            n_asking,
+            n_query,
             c,
             max(c // 2, 1),
             c,
@@ -85,6 +85,7 @@ class _Layer(nn.Module):
         """x: (B, T, C). before: the stage before's hidden layer, in decoders. share: of attention."""
         y = torch.relu(self.convolution(x))
         normed = self.norm(y)
-        asking = normed if before is None else torch.cat((before, normed), -1)
-        mixed: Tensor = self.mix(y + share * self.attention(asking, normed))
+        # Values come from this decoder alone: the stage before says where to look, not what to add.
+        query_input = normed if before is None else torch.cat((before, normed), -1)
+        mixed: Tensor = self.mix(y + share * self.attention(query_input, normed))
         return mixed

@@ -25,7 +25,7 @@ from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Calms21Source, Item
 from rtseg.simulate.files import DATASET_FILE
 from rtseg.system.files import write_json_atomically
-from rtseg.training.crops import Example, example_of
+from rtseg.training.task import Example, example_of
 
 N_TASKS = 3
 SPLITS = ("train", "validation", "test")

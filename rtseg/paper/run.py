@@ -66,7 +66,7 @@ def run_paper(
     options = replace(options, overrides=tuple(o for o in options.overrides if not o.startswith(SECTION)))
     arena = None
     if given.recipe is not None:
-        chosen = config.load(given.recipe, Recipe)
+        chosen = config.load_settings(given.recipe, Recipe)
         options, arena = replace(options, recipe=sections(chosen)), chosen.arena
     allow = given.allow_other_counts
     data = open_data(given.data, out, settings, root=given.root, arena=arena, allow_other_counts=allow, say=say)

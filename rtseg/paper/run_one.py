@@ -29,7 +29,7 @@ from rtseg.paper.data import PaperData, beginning, load_data
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.system.files import replace_atomically, write_json_atomically
-from rtseg.training.crops import Example
+from rtseg.training.task import Example
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -42,13 +42,15 @@ ONE_CORE_RUNS = 5
 def main(folder: Path) -> None:
     """Do the job of a folder; events go to stdout, a JSON line each."""
     from rtseg.training.fit import fit
+    from rtseg.training.task import TrainingTask
 
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     recipe = config.from_plain(job["recipe"], Recipe, where=str(folder / JOB))
     data = load_data(Path(job["data"]))
     heads = data.heads_of(job["tasks"])
     training, validation = (labelled(examples, data.heads, heads) for examples in (data.training, data.validation))
-    fitted = fit(recipe, data.skeleton, data.fps, heads, training, validation, folder / CHECKPOINTS, _print_event)
+    task = TrainingTask(recipe, data.skeleton, data.fps, heads, training, validation)
+    fitted = fit(task, folder / CHECKPOINTS, _print_event)
     result = {
         "fingerprint": job["fingerprint"],
         "training_seconds": fitted.seconds,

@@ -27,8 +27,6 @@ def future_frames(recipe: Recipe, fps: float) -> int | None:
             reach = m.depth * (m.attention_window // 2)
         case "ms-tcn":
             reach = m.stages * half * sum(2**i for i in layers)
-            if m.dual_dilation:  # the generator's layer i goes as far as the wider of its two convolutions
-                reach += half * sum(max(2**i, 2 ** (m.layers - 1 - i)) - 2**i for i in layers)
         case "transformer":
             reach = m.stages * sum(half * 2**i + min(2**i, m.attention_window) for i in layers)
         case "multitask-tcn":

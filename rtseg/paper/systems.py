@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtseg.features.spec import PAPER_GROUPS
+
 Plain = Mapping[str, Mapping[str, Any]]
 """Sections of a recipe that differ from the defaults."""
 
@@ -77,7 +79,7 @@ _RAW: Plain = {
 # between consecutive frames (D), overlap of the boxes (F), centre and extension (G), the range [0, 1] (H).
 _PREPARED: Plain = {
     "features": {
-        "groups": ["position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension"],
+        "groups": list(PAPER_GROUPS),
         "lags": [1],
     },
     "scaler": {"kind": "minmax"},

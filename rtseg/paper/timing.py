@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtseg import config
 from rtseg.bench.timing import interleaved
 from rtseg.config import PaperSettings
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
 from rtseg.paper.data import PaperData, beginning
 from rtseg.paper.plan import Training
-from rtseg.training.crops import Example
+from rtseg.training.task import Example
 
 if TYPE_CHECKING:
     from rtseg.model.base import SequenceModel
@@ -75,14 +74,14 @@ def _rounds(cases: Mapping[str, Case], n_frames: int, seconds: float) -> dict[st
 
 def _offline_case(training: Training, data: PaperData, example: Example) -> Case:
     """Keypoints of the whole recording to probabilities."""
-    from rtseg.training.loop import predict
+    from rtseg.training.selection import predict_probabilities
 
     recipe = training.recipe
     extractor, model = _untrained(training, data)
 
     def case() -> object:
         features = extractor.run(example.keypoints, example.confidence, recipe.arena)
-        return predict(model, features, recipe.model.lookahead_frames)
+        return predict_probabilities(model, features, recipe.model.lookahead_frames)
 
     return case
 
@@ -119,7 +118,7 @@ def _untrained(training: Training, data: PaperData) -> tuple[FeatureExtractor, S
     from rtseg.model.select import make_model
 
     recipe = training.recipe
-    spec = FeatureSpec(**config.to_plain(recipe.features))
+    spec = FeatureSpec.from_settings(recipe.features)
     extractor = FeatureExtractor(data.skeleton, spec, data.fps)
     views = spec.views(data.skeleton) if recipe.model.forget_order else ()
     return extractor, make_model(recipe, extractor.n_features, data.heads_of(training.tasks), views)

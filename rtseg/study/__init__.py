@@ -1,16 +1,15 @@
 """Studies: questions about a model that one training does not answer, each with a table, a plot and all its numbers.
 
-ablation       Which features matter
-candidates     Ways of decoding one head's probabilities, every setting of each tried on every video, and the
-compare        Scores of systems trained with several seeds, and of two of them paired over the same videos
-crossvalidate  Grouped k-fold cross-validation by video
-decoding       How to decode a bundle's probabilities into bouts
-faults         Faults of cameras and trackers, put into a recording on purpose and in a known amount
-hmm            An online hidden Markov model over a network's probabilities
-lookahead      What a delay is worth
-missing        How a bundle stands faults
-plots          How the studies draw
-results        What a study leaves behind
-trials         One trial
-variants       Variants of one recipe, trained with the same seeds and compared on the validation recordings,
+ablation       Which feature groups matter: `study_ablation`
+candidates     Decoder settings tried on every video, and the choice among them: `candidate_table`, `choose_setting`
+compare        Scores over several seeds, and differences paired over videos: `score_system`, `paired_differences`
+crossvalidate  Grouped k-fold cross-validation by video: `crossvalidate`
+decoding       Which decoder settings a bundle should have: `study_decoding`
+faults         Faults of cameras and trackers, put into recordings on purpose: `drop_points`, `jitter` ...
+lookahead      What a delay is worth: `study_lookahead`
+missing        How a bundle's scores fall under faults: `study_missing`
+plots          How the studies draw: `panels`, `curve`, `differences`
+results        A study's JSON, Markdown and PNG: `preamble`, `write_study`, `table`
+trials         One training whose predictions stay on disk: `run_trial`, `Trial`
+variants       Variants of one recipe, trained with the same seeds and compared: `compare_variants`
 """

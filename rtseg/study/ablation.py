@@ -1,4 +1,4 @@
-"""Which features matter: a recipe trained without one group of them at a time, against all that it uses."""
+"""Which feature groups matter: a recipe trained without one of them at a time, compared with all that it uses."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
-from rtseg.features.spec import GROUPS
+from rtseg.features.spec import GROUPS, PAPER_GROUPS
 from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe
 from rtseg.study.variants import compare_variants
-from rtseg.training.loop import Report
+from rtseg.training.task import EventCallback
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "ablation"
 FULL = "as in the recipe"
-PAPER = ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")
-"""The paper's groups (section III.A, C, D, F, G)."""
 
 
 def study_ablation(
@@ -38,13 +36,14 @@ def study_ablation(
     runs: Path | None = None,
     resamples: int = RESAMPLES,
     command: str = "",
-    report: Report = lambda event: None,
+    report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Leave one feature group out at a time, written as OUT/ablation.json, .md and .png.
 
-    groups: which to leave out (none = every group of the recipe). sets: also the paper's groups alone, and all there
-    are. runs: where trials are kept (OUT/ablation.runs). Raises SettingError for a group that the recipe does not use.
+    groups: which to leave out (none = every group of the recipe). sets: also train the paper's groups alone, and every
+    group there is. runs: where trials are kept (OUT/ablation.runs). Raises SettingError for a group that the recipe
+    does not use.
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     found = compare_variants(
@@ -59,7 +58,7 @@ def study_ablation(
     )
     result = results.preamble("rtseg study ablation", command, f"{dataset.name}, validation", dataset.simulated)
     result |= {"seeds": seeds, "reference": FULL, "variants": found}
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def variants_of(recipe: Recipe, groups: Sequence[str] = (), sets: bool = False) -> dict[str, Recipe]:
@@ -72,7 +71,7 @@ def variants_of(recipe: Recipe, groups: Sequence[str] = (), sets: bool = False) 
         raise SettingError(f"nothing to leave out: the recipe uses the group {', '.join(used)} alone")
     chosen = {FULL: used} | {f"without {g}": tuple(u for u in used if u != g) for g in groups or used}
     if sets:
-        chosen |= {"the paper's groups": PAPER, "every group": tuple(GROUPS)}
+        chosen |= {"the paper's groups": PAPER_GROUPS, "every group": tuple(GROUPS)}
     return {name: replace(recipe, features=replace(recipe.features, groups=some)) for name, some in chosen.items()}
 
 
@@ -96,7 +95,7 @@ def _figure(result: dict[str, Any]) -> Figure:
     from rtseg.study import plots
 
     others = {name: found for name, found in result["variants"].items() if name != FULL}
-    heads = plots.drawn(result["variants"][FULL]["heads"])
+    heads = plots.drawn_heads(result["variants"][FULL]["heads"])
     figure, grid = plots.panels(1, len(heads), width=5.0, height=1.0 + 0.32 * len(others))
     for head, axis in zip(heads, grid[0], strict=True):
         plots.differences(axis, list(others), [found["ahead"][head] for found in others.values()])

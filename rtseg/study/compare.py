@@ -13,19 +13,25 @@ import numpy as np
 from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
 from rtseg.evaluation.metrics import Video, score_head
 from rtseg.recordings.heads import Head
-from rtseg.study.trials import Said
-from rtseg.training.crops import Example
+from rtseg.study.trials import ProbabilitiesByName
+from rtseg.training.task import Example
 
 METRICS = ("f1", "map", "segmental_f1_50")
 
 
 def score_system(
-    heads: Sequence[Head], examples: Sequence[Example], seeds: Sequence[Said], fps: float, n: int = RESAMPLES
+    heads: Sequence[Head],
+    examples: Sequence[Example],
+    seeds: Sequence[ProbabilitiesByName],
+    fps: float,
+    n: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Per head: mean and deviation over seeds, the pooled score with its interval over videos; and scores per video."""
     found: dict[str, Any] = {"heads": {}, "videos": {example.name: {} for example in examples}}
+    # Two answers to two questions: the spread over seeds is what another training would give, the interval what other
+    # videos would.
     for head in heads:
-        scores = [score_head(head, videos_of(head, heads, examples, said), fps) for said in seeds]
+        scores = [score_head(head, videos_of(head, heads, examples, probabilities), fps) for probabilities in seeds]
         table = np.array([[s.macro_f1, s.mean_average_precision, s.segmental_f1["50"]] for s in scores])
         entry: dict[str, Any] = {name: _spread(table[:, i]) for i, name in enumerate(METRICS)}
         entry["seeds"] = [dict(zip(METRICS, map(float, row), strict=True)) for row in table]
@@ -37,10 +43,10 @@ def score_system(
             }
             for name in head.scored
         }
-        entry["interval"] = bootstrap(pooled(head, heads, examples, seeds), head, n)
+        entry["interval"] = bootstrap(pooled_videos(head, heads, examples, seeds), head, n)
         found["heads"][head.name] = entry
         for example in examples:
-            one = [score_head(head, videos_of(head, heads, [example], said), fps) for said in seeds]
+            one = [score_head(head, videos_of(head, heads, [example], probabilities), fps) for probabilities in seeds]
             if one[0].frames:
                 found["videos"][example.name][head.name] = {
                     "f1": float(np.mean([s.macro_f1 for s in one])),
@@ -50,34 +56,41 @@ def score_system(
     return found
 
 
-def paired(
+def paired_differences(
     heads: Sequence[Head],
     examples: Sequence[Example],
-    ours: Sequence[Said],
-    theirs: Sequence[Said],
+    ours: Sequence[ProbabilitiesByName],
+    theirs: Sequence[ProbabilitiesByName],
     n: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """How far ours is ahead of theirs, per head, paired over videos and seed by seed, as many seeds as both have."""
+    """By how much ours scores higher than theirs, per head, paired over videos and the seeds that both have."""
     both = min(len(ours), len(theirs))
     return {
         head.name: paired_bootstrap(
-            pooled(head, heads, examples, ours[:both]), pooled(head, heads, examples, theirs[:both]), head, n
+            pooled_videos(head, heads, examples, ours[:both]),
+            pooled_videos(head, heads, examples, theirs[:both]),
+            head,
+            n,
         )
         for head in heads
     }
 
 
-def videos_of(head: Head, heads: Sequence[Head], examples: Sequence[Example], said: Said) -> list[Video]:
+def videos_of(
+    head: Head, heads: Sequence[Head], examples: Sequence[Example], probabilities: ProbabilitiesByName
+) -> list[Video]:
     """One head's probabilities and labels of every example, in order."""
     column = [h.name for h in heads].index(head.name)
     start = sum(len(h.classes) for h in heads[:column])
     here = slice(start, start + len(head.classes))
-    return [(said[e.name][:, here], e.labels[:, column]) for e in examples]
+    return [(probabilities[e.name][:, here], e.labels[:, column]) for e in examples]
 
 
-def pooled(head: Head, heads: Sequence[Head], examples: Sequence[Example], seeds: Sequence[Said]) -> list[Video]:
+def pooled_videos(
+    head: Head, heads: Sequence[Head], examples: Sequence[Example], seeds: Sequence[ProbabilitiesByName]
+) -> list[Video]:
     """One video for each example, with the frames of all seeds one after the other."""
-    each = [videos_of(head, heads, examples, said) for said in seeds]
+    each = [videos_of(head, heads, examples, probabilities) for probabilities in seeds]
     return [
         (np.concatenate([p for p, _ in versions]), np.concatenate([y for _, y in versions]))
         for versions in zip(*each, strict=True)

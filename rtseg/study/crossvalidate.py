@@ -1,33 +1,36 @@
-"""Grouped k-fold cross-validation by video: every public video is answered by a system that never saw it.
+"""Grouped k-fold cross-validation by video: every public video is predicted by a system that never saw it.
 
 Nothing is chosen on a held-out video: each fold keeps some of its own training videos aside to choose the checkpoint
-by, or trains for a fixed number of epochs. The answers out of fold stay on disk; they can teach (`training.teacher`).
+by, or trains for a fixed number of epochs. The predictions of held-out videos stay on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtseg import config
-from rtseg.config import KINDS, Recipe
+from rtseg.config import KINDS, CrossValidationSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.recordings.dataset import Dataset
 from rtseg.study import compare, results
-from rtseg.study.trials import Said, Trial, read_recipe, read_splits, run_trial, seeded
-from rtseg.training.crops import Example
-from rtseg.training.loop import Report
+from rtseg.study.trials import (
+    ProbabilitiesByName,
+    Trial,
+    read_recipe,
+    read_splits,
+    run_trial,
+    with_repetition_seed,
+)
+from rtseg.training.task import EventCallback, Example, TrainingTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "crossvalidate"
-SPLITS = ("train", "validation")
-INSIDE_EVERY = 5
-"""Of a fold's training videos every so manyth chooses the checkpoint."""
 TREES = "gradient-boosting"
 
 
@@ -44,68 +47,79 @@ def folds_of(names: Sequence[str], k: int) -> list[list[str]]:
 def crossvalidate(
     recipe_file: Path,
     out: Path,
+    settings: CrossValidationSettings,
     *,
-    folds: int = 5,
-    seeds: int = 1,
-    against: str | None = None,
-    splits: Sequence[str] = SPLITS,
-    fixed_epochs: int | None = None,
-    inside_every: int = INSIDE_EVERY,
     root: Path | None = None,
     overrides: Sequence[str] = (),
     runs: Path | None = None,
     resamples: int = RESAMPLES,
     command: str = "",
-    report: Report = lambda event: None,
+    report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Cross-validate a recipe, and another system on the same folds; written as OUT/crossvalidate.json, .md and .png.
 
-    against: a kind of model with the recipe's other settings, or another recipe's file (with its own settings, on this
-    recipe's dataset). fixed_epochs: of networks, which then train on all of a fold's others and choose nothing; trees
-    choose their number on some of these and are boosted anew on all. runs: where trials and answers are kept
-    (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
+    root: replaces the dataset's own folder. overrides: of the recipe, as `--set` takes them. runs: where trials and
+    predictions are kept (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     systems = {recipe_file.stem: recipe}
-    if against is not None:
-        name, other = _other(against, recipe, dataset, root)
+    if settings.against is not None:
+        name, other = _other_system(settings.against, recipe, dataset, root)
         if name in systems:
             raise SettingError(f"two systems are called {name!r}: give the other recipe's file another name")
         systems[name] = other
-    examples = sorted(read_splits(dataset, splits, progress), key=lambda example: example.name)
-    held_out = folds_of([example.name for example in examples], folds)
-    runs = runs or out / f"{NAME}.runs"
-    trials: dict[str, list[list[Trial]]] = {name: [[] for _ in range(seeds)] for name in systems}
-    for seed in range(seeds):
-        for fold, names in enumerate(held_out):
-            for system, base in systems.items():
-                progress(f"{system}, seed {seed}, fold {fold}")
-                setting, training, selection = split_fold(base, examples, names, fold, inside_every, fixed_epochs)
-                asked = [example for example in examples if example.name in names]
-                folder = runs / system / f"seed-{seed}" / f"fold-{fold}"
-                trial = run_trial(folder, seeded(setting, seed), dataset, training, selection, asked, report)
-                trials[system][seed].append(trial)
+    # By name: the folds must not depend on the order in which splits are given.
+    examples = sorted(read_splits(dataset, settings.splits, progress), key=lambda example: example.name)
+    folds = folds_of([example.name for example in examples], settings.folds)
+    trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
     progress("scoring")
-    said = {name: [_joined(trial) for trial in by_seed] for name, by_seed in trials.items()}
-    label = f"{dataset.name}, {' and '.join(dict.fromkeys(splits))}, {folds} folds"
+    predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
+    label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
     result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated)
+    chosen_by = f"every {settings.inside_every}th training video of a fold"
     result |= {
-        "folds": held_out,
-        "checkpoint": f"every {inside_every}th training video of a fold" if fixed_epochs is None else "last epoch",
+        "folds": folds,
+        "checkpoint": chosen_by if settings.fixed_epochs is None else "last epoch",
         "systems": {
             name: {
                 "recipe": config.to_plain(systems[name]),
-                "trials": [trial.facts for by_seed in trials[name] for trial in by_seed],
-                **compare.score_system(dataset.heads, examples, said[name], dataset.fps, resamples),
+                "trials": [trial.facts for by_fold in trials[name] for trial in by_fold],
+                **compare.score_system(dataset.heads, examples, predictions[name], dataset.fps, resamples),
             }
             for name in systems
         },
     }
-    if against is not None:
-        ours, theirs = said.values()
-        result["paired"] = compare.paired(dataset.heads, examples, ours, theirs, resamples)
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    if settings.against is not None:
+        ours, theirs = predictions.values()
+        result["paired"] = compare.paired_differences(dataset.heads, examples, ours, theirs, resamples)
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
+
+
+def _run_trials(
+    systems: Mapping[str, Recipe],
+    dataset: Dataset,
+    examples: Sequence[Example],
+    folds: Sequence[Sequence[str]],
+    settings: CrossValidationSettings,
+    runs: Path,
+    report: EventCallback,
+    progress: Callable[[str], None],
+) -> dict[str, list[list[Trial]]]:
+    """System -> for every seed the trials of all folds."""
+    trials: dict[str, list[list[Trial]]] = {name: [[] for _ in range(settings.seeds)] for name in systems}
+    # Seeds outside, systems inside: a run that is stopped early has compared the systems on every fold that is done.
+    for seed in range(settings.seeds):
+        for fold, held_out in enumerate(folds):
+            for system, base in systems.items():
+                progress(f"{system}, seed {seed}, fold {fold}")
+                recipe, training, selection = split_fold(base, examples, held_out, fold, settings)
+                recipe = with_repetition_seed(recipe, seed)
+                task = TrainingTask(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, selection)
+                predicted = [example for example in examples if example.name in held_out]
+                folder = runs / system / f"seed-{seed}" / f"fold-{fold}"
+                trials[system][seed].append(run_trial(folder, task, predicted, report))
+    return trials
 
 
 def split_fold(
@@ -113,14 +127,15 @@ def split_fold(
     examples: Sequence[Example],
     held_out: Sequence[str],
     fold: int,
-    inside_every: int = INSIDE_EVERY,
-    fixed_epochs: int | None = None,
+    settings: CrossValidationSettings,
 ) -> tuple[Recipe, list[Example], list[Example]]:
     """Settings, training recordings and those that choose the checkpoint, none of them held out.
 
     Raises SettingError where too few are left.
     """
     others = [example for example in examples if example.name not in held_out]
+    inside_every, fixed_epochs = settings.inside_every, settings.fixed_epochs
+    # Another remainder for every fold, so that not always the same videos choose.
     aside = others[fold % inside_every :: inside_every]
     if not aside or len(aside) == len(others):
         raise SettingError(
@@ -131,15 +146,16 @@ def split_fold(
     if fixed_epochs is None:
         return recipe, [example for example in others if example not in aside], aside
     if recipe.model.kind == TREES:
+        # Trees have rounds in place of epochs: these recordings choose how many, and are then learned from as well.
         return recipe, others, aside
-    # The loop wants something to score; with one evaluation, after the last epoch, it chooses nothing.
+    # The loop needs something to score; with one evaluation, after the last epoch, it chooses nothing.
     fixed = replace(
         recipe.train, epochs=fixed_epochs, evaluate_every=fixed_epochs, patience=fixed_epochs, select="last"
     )
     return replace(recipe, train=fixed), others, aside
 
 
-def _other(against: str, recipe: Recipe, dataset: Dataset, root: Path | None) -> tuple[str, Recipe]:
+def _other_system(against: str, recipe: Recipe, dataset: Dataset, root: Path | None) -> tuple[str, Recipe]:
     if against in KINDS:
         return against, replace(recipe, model=replace(recipe.model, kind=against))
     if not against.endswith(".toml"):
@@ -150,8 +166,8 @@ def _other(against: str, recipe: Recipe, dataset: Dataset, root: Path | None) ->
     return Path(against).stem, other
 
 
-def _joined(trials: Sequence[Trial]) -> Said:
-    return {name: probs for trial in trials for name, probs in trial.said.items()}
+def _joined(trials: Sequence[Trial]) -> ProbabilitiesByName:
+    return {name: probs for trial in trials for name, probs in trial.probabilities.items()}
 
 
 def _pages(result: dict[str, Any]) -> list[str]:
@@ -189,7 +205,7 @@ def _figure(result: dict[str, Any]) -> Figure:
 
     systems = result["systems"]
     ours = next(iter(systems))
-    heads = plots.drawn(systems[ours]["heads"])
+    heads = plots.drawn_heads(systems[ours]["heads"])
     figure, grid = plots.panels(len(heads), 1, width=9, height=2.8)
     for head, (axis,) in zip(heads, grid, strict=True):
         videos = [v for v, scores in systems[ours]["videos"].items() if head in scores]

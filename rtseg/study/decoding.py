@@ -1,8 +1,8 @@
 """How to decode a bundle's probabilities into bouts: chosen on validation videos, measured on videos left out.
 
-Every candidate is causal. The choice maximises segmental F1@50 among those that cost at most `max_loss` of frame
-macro-F1; so that the number is honest, each video is decoded by what was chosen on all the others. Reported apart from
-raw argmax. No torch.
+The choice maximises segmental F1@50 among the candidates that cost at most `max_loss` of frame macro-F1. The score to
+believe is cross-fitted: each video is decoded by what was chosen on all the others. Raw argmax is reported beside it.
+No torch.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
-from rtseg.evaluation.bootstrap import INTERVAL, RESAMPLES, paired_bootstrap
+from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
 from rtseg.evaluation.evaluate import common_heads
-from rtseg.evaluation.metrics import Video, score_head, segmental_f1_of
+from rtseg.evaluation.metrics import Video, score_head
 from rtseg.inference.classifier import load
-from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
-from rtseg.study import hmm, results
-from rtseg.study.candidates import GRID, Table, choose, hmm_table, hysteresis_table, one_hot
+from rtseg.study import results
+from rtseg.study.candidates import GRID, CandidateTable, candidate_table, choose_setting, one_hot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,9 +52,8 @@ def study_decoding(
 ) -> dict[str, Any]:
     """Choose the decoding of a bundle, written as OUT/decoding.json, .md and .png.
 
-    heads: which of them decide the setting that all share (none = all). Transitions of the hidden Markov model are
-    counted in the labels of the split `train`. Raises SettingError for an unknown head or fewer than two videos, and
-    what `evaluate` raises.
+    heads: which of them decide the setting that all share (none = all). Raises SettingError for an unknown head or
+    fewer than two videos, and what `evaluate` raises.
     """
     classifier = load(bundle, engine)
     dataset = load_dataset(dataset_file, root)
@@ -72,35 +71,25 @@ def study_decoding(
             videos[name].append((answers.of(name), _labels(item, name)))
     if len(names) < 2:
         raise SettingError(f"choosing on videos and measuring on others takes two or more, {split!r} has {len(names)}")
-    progress("labels of the training videos")
-    markov = _markov(dataset, list(known.values()))
     result = results.preamble(
         "rtseg study decoding", command, f"{dataset.name}, {split}", classifier.bundle.simulated or dataset.simulated
     )
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
-    tables: dict[str, Table] = {}
+    tables: dict[str, CandidateTable] = {}
     for name, head in known.items():
         progress(f"decoding {name}")
-        tables[name] = hysteresis_table(head, videos[name], grid)
-        families = {"hysteresis": tables[name], "hmm": hmm_table(head, videos[name], markov[name])}
-        result["heads"][name] = _head(families, videos[name], dataset.fps, max_loss, resamples)
+        tables[name] = candidate_table(head, videos[name], grid)
+        result["heads"][name] = _head_entry(tables[name], dataset.fps, max_loss, resamples)
+    # One setting for all heads, since a bundle has one decoder.
     deciding = [tables[name] for name in (heads or known)]
-    chosen = deciding[0].settings[choose(deciding, range(len(names)), max_loss)]
+    chosen = grid[choose_setting(deciding, range(len(names)), max_loss)]
     result["shared"] = {
         "by": list(heads or known),
-        "chosen": chosen,
+        "chosen": config.to_plain(chosen),
         "current": config.to_plain(classifier.bundle.decoding),
     }
-    return results.write(out, NAME, result, _pages(result), _figure(result))
-
-
-def _markov(dataset: Dataset, heads: Sequence[Head]) -> dict[str, hmm.Markov]:
-    tracks: dict[str, list[NDArray[np.int16]]] = {head.name: [] for head in heads}
-    for item in dataset.items("train"):
-        for name in tracks:
-            tracks[name].append(_labels(item, name))
-    return {head.name: hmm.counted(tracks[head.name], len(head.classes)) for head in heads}
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def _labels(item: Item, head: str) -> NDArray[np.int16]:
@@ -108,33 +97,30 @@ def _labels(item: Item, head: str) -> NDArray[np.int16]:
     return item.labels[head].frames if head in item.labels else np.full(len(item.recording), IGNORE, np.int16)
 
 
-def _head(families: dict[str, Table], videos: list[Video], fps: float, max_loss: float, n: int) -> dict[str, Any]:
-    """Raw argmax, and each family: what is chosen on all videos, and what each video gets by the others' choice."""
-    head = families["hysteresis"].head
+def _head_entry(table: CandidateTable, fps: float, max_loss: float, resamples: int) -> dict[str, Any]:
+    """Raw argmax, what is chosen on all videos, and what each video gets by the choice on the others."""
+    head, videos = table.head, table.videos
     truths = [y for _, y in videos]
     everyone = range(len(videos))
-    found: dict[str, Any] = {"raw": _summary(head, videos, fps), "families": {}}
-    bouts = {}
-    for name, table in families.items():
-        chosen = choose([table], everyone, max_loss)
-        others = [choose([table], [w for w in everyone if w != v], max_loss) for v in everyone]
-        held_out = one_hot(head, [table.decoded(s, v) for v, s in enumerate(others)], truths)
-        bouts[name] = table.bouts[others, everyone]
-        found["families"][name] = {
-            "chosen": table.settings[chosen],
-            "in_sample": _summary(head, one_hot(head, [table.decoded(chosen, v) for v in everyone], truths), fps),
-            "cross_fitted": _summary(head, held_out, fps),
-            "cross_fitted_choices": [table.settings[s] for s in others],
-            "f1_against_raw": paired_bootstrap(held_out, videos, head, n)["f1"],
-            "grid": [
-                {"settings": setting, "segmental_f1_50": float(score), "macro_f1_lost": float(loss)}
-                for setting, score, loss in zip(
-                    table.settings, table.segmental(everyone), table.loss(everyone), strict=True
-                )
-            ],
-        }
-    found["hmm_against_hysteresis"] = _bouts_ahead(bouts["hmm"], bouts["hysteresis"], n)
-    return found
+    chosen = choose_setting([table], everyone, max_loss)
+    in_sample = one_hot(head, [table.decoded(chosen, v) for v in everyone], truths)
+    # A video's own labels must not choose the setting that it is scored with.
+    by_others = [choose_setting([table], [w for w in everyone if w != v], max_loss) for v in everyone]
+    cross_fitted = one_hot(head, [table.decoded(setting, v) for v, setting in enumerate(by_others)], truths)
+    plain = [config.to_plain(setting) for setting in table.settings]
+    scores, lost = table.segmental_f1(everyone), table.f1_lost(everyone)
+    return {
+        "raw": _summary(head, videos, fps),
+        "chosen": plain[chosen],
+        "in_sample": _summary(head, in_sample, fps),
+        "cross_fitted": _summary(head, cross_fitted, fps),
+        "cross_fitted_choices": [plain[setting] for setting in by_others],
+        "f1_against_raw": paired_bootstrap(cross_fitted, videos, head, resamples)["f1"],
+        "grid": [
+            {"settings": setting, "segmental_f1_50": float(score), "macro_f1_lost": float(loss)}
+            for setting, score, loss in zip(plain, scores, lost, strict=True)
+        ],
+    }
 
 
 def _summary(head: Head, videos: Sequence[Video], fps: float) -> dict[str, Any]:
@@ -146,15 +132,6 @@ def _summary(head: Head, videos: Sequence[Video], fps: float) -> dict[str, Any]:
         "onset_delay_s": {name: c.onset_delay_s for name, c in score.classes.items()},
         "false_starts_per_minute": {name: c.false_starts_per_minute for name, c in score.classes.items()},
     }
-
-
-def _bouts_ahead(ours: NDArray[np.float64], theirs: NDArray[np.float64], n: int) -> dict[str, float]:
-    """Difference in segmental F1@50 of counts (V, 3), with the interval of the same n resamples of the videos."""
-    drawn = np.random.default_rng(0).multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=n)
-    resampled = [segmental_f1_of(d @ ours) - segmental_f1_of(d @ theirs) for d in drawn]
-    low, high = np.percentile(resampled, INTERVAL)
-    ahead = segmental_f1_of(ours.sum(axis=0)) - segmental_f1_of(theirs.sum(axis=0))
-    return {"difference": ahead, "low": float(low), "high": float(high)}
 
 
 def toml(settings: dict[str, Any]) -> str:
@@ -170,24 +147,19 @@ def _pages(result: dict[str, Any]) -> list[str]:
     ]
     columns = ("decoding", "macro-F1", "against raw", "segmental F1@50", "edit", "onset delay, s", "false starts/min")
     for name, head in result["heads"].items():
-        rows = [["raw argmax", *_cells(head["raw"], "")]]
-        for family, found in head["families"].items():
-            rows.append([f"{family}, cross-fitted", *_cells(found["cross_fitted"], _lost(found["f1_against_raw"]))])
-            rows.append([f"{family}, in sample: {_short(found['chosen'])}", *_cells(found["in_sample"], "")])
-        ahead = head["hmm_against_hysteresis"]
-        verdict = f"{ahead['difference']:+.1f} [{ahead['low']:+.1f}, {ahead['high']:+.1f}]"
+        against = results.interval(head["f1_against_raw"], "difference")
+        rows = [
+            ["raw argmax", *_cells(head["raw"], "")],
+            ["hysteresis, cross-fitted", *_cells(head["cross_fitted"], against)],
+            [f"hysteresis, in sample: {_short(head['chosen'])}", *_cells(head["in_sample"], "")],
+        ]
         pages += [f"## {name}", results.table(columns, rows)]
-        pages.append(f"The hidden Markov model against hysteresis, segmental F1@50, cross-fitted, paired: {verdict}.")
     by = ", ".join(result["shared"]["by"])
     return [
         *pages,
         f"## For the recipe (one setting for all heads, chosen by {by})",
-        _fenced(result["shared"]["chosen"]),
+        f"```\n{toml(result['shared']['chosen'])}\n```",
     ]
-
-
-def _fenced(settings: dict[str, Any]) -> str:
-    return f"```\n{toml(settings)}\n```"
 
 
 def _cells(summary: dict[str, Any], against: str) -> list[str]:
@@ -202,10 +174,6 @@ def _cells(summary: dict[str, Any], against: str) -> list[str]:
     ]
 
 
-def _lost(difference: dict[str, float]) -> str:
-    return results.interval(difference, "difference")
-
-
 def _short(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items())
 
@@ -214,24 +182,22 @@ def _figure(result: dict[str, Any]) -> Figure:
     """Every candidate: what it costs in frame F1 and what it brings in bouts."""
     from rtseg.study import plots
 
-    names = plots.drawn(result["heads"])
+    names = plots.drawn_heads(result["heads"])
     figure, grid = plots.panels(1, len(names), width=4.2, height=3.6)
     for name, axis in zip(names, grid[0], strict=True):
         head = result["heads"][name]
-        for (family, found), color in zip(head["families"].items(), (plots.F1_COLOR, plots.MAP_COLOR), strict=True):
-            cost = [c["macro_f1_lost"] for c in found["grid"]]
-            gain = [c["segmental_f1_50"] for c in found["grid"]]
-            axis.scatter(cost, gain, s=6, color=color, alpha=0.35, linewidth=0, label=f"{family}, every setting")
-            honest = found["cross_fitted"]
-            lost = head["raw"]["macro_f1"] - honest["macro_f1"]
-            axis.scatter(
-                [lost],
-                [honest["segmental_f1_50"]],
-                s=45,
-                color=color,
-                edgecolor="black",
-                label=f"{family}, cross-fitted",
-            )
+        cost = [c["macro_f1_lost"] for c in head["grid"]]
+        gain = [c["segmental_f1_50"] for c in head["grid"]]
+        axis.scatter(cost, gain, s=6, color=plots.F1_COLOR, alpha=0.35, linewidth=0, label="hysteresis, every setting")
+        honest = head["cross_fitted"]
+        axis.scatter(
+            [head["raw"]["macro_f1"] - honest["macro_f1"]],
+            [honest["segmental_f1_50"]],
+            s=45,
+            color=plots.F1_COLOR,
+            edgecolor="black",
+            label="hysteresis, cross-fitted",
+        )
         axis.scatter([0], [head["raw"]["segmental_f1_50"]], s=45, color="black", marker="x", label="raw argmax")
         axis.axvline(result["max_loss"], color=plots.GREY, linewidth=0.8)
         axis.set_xlim(-0.03, 0.06)

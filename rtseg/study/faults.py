@@ -1,7 +1,7 @@
 """Faults of cameras and trackers, put into a recording on purpose and in a known amount.
 
-Each takes a recording and gives a changed copy (or, for frames that never come, which ones do come); the same generator
-gives the same faults. Labels stay what they were: the animals did what they did.
+Each takes a recording and gives a changed copy (for lost frames: which frames arrive); a generator in the same state
+gives the same faults. Labels stay as they are, because a fault does not change what the animals did.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 STRETCH_S = 0.5
 """Mean length of a stretch without a point or an animal."""
 LOST_FRAMES = 3.0
-"""Mean number of frames that are lost on end."""
+"""Mean number of consecutive frames that are lost."""
 
 
 def stretches(rng: np.random.Generator, n_frames: int, share: float, mean_frames: float) -> Mask:
@@ -40,7 +40,7 @@ def stretches(rng: np.random.Generator, n_frames: int, share: float, mean_frames
 
 
 def drop_points(recording: Recording, share: float, rng: np.random.Generator) -> Recording:
-    """Every point missing for `share` of the time, in stretches of its own, beside what is missing already."""
+    """Every point missing for `share` of the time, in stretches of its own, besides where it is missing already."""
     t, a, k = recording.confidence.shape
     gone = np.zeros((t, a, k), np.bool_)
     for i in range(a):
@@ -53,6 +53,7 @@ def drop_animal(recording: Recording, share: float, rng: np.random.Generator) ->
     """One animal, drawn anew for each stretch of two seconds or so, wholly missing for `share` of the time."""
     t, a, k = recording.confidence.shape
     off = stretches(rng, t, share, 4 * STRETCH_S * recording.fps)
+    # Where each stretch begins; every frame then belongs to the last edge before it.
     edges = np.flatnonzero(np.diff(off, prepend=False) & off)
     who = rng.integers(0, a, max(len(edges), 1))
     gone = np.zeros((t, a, k), np.bool_)
@@ -62,12 +63,12 @@ def drop_animal(recording: Recording, share: float, rng: np.random.Generator) ->
 
 
 def swap_identities(recording: Recording, per_10_minutes: float, rng: np.random.Generator) -> Recording:
-    """Two animals trade names at that many random moments in ten minutes, and keep them until the next."""
+    """Two animals exchange their names at this many random moments in ten minutes, and keep them until the next one."""
     t, a = recording.confidence.shape[:2]
     if a < 2:
         return recording
     swaps = np.flatnonzero(rng.random(t) < per_10_minutes / (600 * recording.fps))
-    order = np.arange(a)
+    order = np.arange(a)  # of the animals' names; it stays until the next swap, as a tracker's mistake does
     points, scores = recording.keypoints.copy(), recording.confidence.copy()
     for start, stop in zip(swaps, np.append(swaps[1:], t), strict=False):
         one, other = rng.choice(a, 2, replace=False)
@@ -83,11 +84,11 @@ def jitter(recording: Recording, deviation_px: float, rng: np.random.Generator) 
     return replace(recording, keypoints=recording.keypoints + noise)
 
 
-def frames_that_come(recording: Recording, share: float, rng: np.random.Generator) -> Mask:
-    """Which frames (T,) reach the model when `share` of them is lost, a few on end; the first and the last come."""
-    came = ~stretches(rng, len(recording), share, LOST_FRAMES)
-    came[:1] = came[-1:] = True
-    return came
+def frames_that_arrive(recording: Recording, share: float, rng: np.random.Generator) -> Mask:
+    """Which frames (T,) reach the model when `share` of them is lost, some in a row; the first and last always do."""
+    arrived = ~stretches(rng, len(recording), share, LOST_FRAMES)
+    arrived[:1] = arrived[-1:] = True
+    return arrived
 
 
 def _without(recording: Recording, gone: Mask) -> Recording:

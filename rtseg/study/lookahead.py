@@ -1,4 +1,4 @@
-"""What a delay is worth: the frontier of accuracy against lookahead, each point a model of its own."""
+"""What a delay is worth: scores against the lookahead, each point a model of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe
 from rtseg.study.variants import compare_variants
-from rtseg.training.loop import Report
+from rtseg.training.task import EventCallback
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,13 +33,13 @@ def study_lookahead(
     runs: Path | None = None,
     resamples: int = RESAMPLES,
     command: str = "",
-    report: Report = lambda event: None,
+    report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train a recipe with every lookahead, written as OUT/lookahead.json, .md and .png.
 
-    frames: the delays; the first is what the others are compared with. runs: where trials are kept
-    (OUT/lookahead.runs). Raises SettingError for delays that are none or not rising.
+    frames: the delays; the others are compared with the first. runs: where trials are kept (OUT/lookahead.runs).
+    Raises SettingError for delays that are negative or not rising.
     """
     if len(frames) < 1 or list(frames) != sorted(set(frames)) or frames[0] < 0:
         raise SettingError(f"frames: expected rising numbers from 0 on, got {', '.join(map(str, frames))}")
@@ -58,7 +58,7 @@ def study_lookahead(
     result = results.preamble("rtseg study lookahead", command, f"{dataset.name}, validation", dataset.simulated)
     points = [{"frames": k, "delay_ms": 1000 * k / dataset.fps, **found[f"{k} frames"]} for k in frames]
     result |= {"seeds": seeds, "points": points}
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def _pages(result: dict[str, Any]) -> list[str]:
@@ -86,7 +86,7 @@ def _figure(result: dict[str, Any]) -> Figure:
 
     points = result["points"]
     delays = [point["delay_ms"] for point in points]
-    heads = plots.drawn(points[0]["heads"])
+    heads = plots.drawn_heads(points[0]["heads"])
     figure, grid = plots.panels(2, len(heads), width=4.2)
     for column, head in enumerate(heads):
         above, below = grid[0][column], grid[1][column]

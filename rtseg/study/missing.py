@@ -1,6 +1,6 @@
-"""How a bundle stands faults: scores by what is missing in the data as it is, and under faults put in on purpose.
+"""How robust a bundle is: scores by what is missing in the recordings as they are, and under faults put in on purpose.
 
-Everything goes through the Session that serves; frames that never come go through its gap rule. No torch.
+Everything goes through the Session that serves; lost frames go through its gap rule. No torch.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 NAME = "missing"
 Probs = NDArray[np.float32]
-Answer = Callable[[Classifier, Recording, float, np.random.Generator], Probs]
+Predict = Callable[[Classifier, Recording, float, np.random.Generator], Probs]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault at rising levels. answer: what the model says (T, P) about a recording with that much of it."""
+    """A fault at rising levels. predict: probabilities (T, P) of a recording with that much of it."""
 
     name: str
     unit: str
     levels: tuple[float, ...]
-    answer: Answer
+    predict: Predict
 
 
-def _changed(change: Callable[[Recording, float, np.random.Generator], Recording]) -> Answer:
+def _changed(change: Callable[[Recording, float, np.random.Generator], Recording]) -> Predict:
     return lambda classifier, recording, level, rng: classifier.run(change(recording, level, rng)).probs
 
 
 def _lost(classifier: Classifier, recording: Recording, level: float, rng: np.random.Generator) -> Probs:
-    return answers_with_gaps(classifier, recording, faults.frames_that_come(recording, level, rng))
+    return predict_with_gaps(classifier, recording, faults.frames_that_arrive(recording, level, rng))
 
 
 SHARES = (0.1, 0.2, 0.4, 0.6)
@@ -61,17 +61,17 @@ FAULTS = (
 )
 
 
-def answers_with_gaps(classifier: Classifier, recording: Recording, came: NDArray[np.bool_]) -> Probs:
-    """Answers (T, P) when only the frames where `came` (T,) is True reach the model, live, with their true numbers.
+def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDArray[np.bool_]) -> Probs:
+    """Probabilities (T, P) when only the frames where `arrived` (T,) is True reach the model, with their true numbers.
 
-    A frame that is never answered (the stream began anew after it) keeps the last answer that was given.
+    A frame that is never answered (the stream restarted after it) keeps the last answer before it, as a listener would.
     """
     bundle = classifier.bundle
     matched = recording.select(bundle.skeleton)
     session = classifier.open(recording.name)
     probs = np.full((len(matched), bundle.network.n_outputs), np.nan, np.float32)
     try:
-        for seq in np.flatnonzero(came).tolist():
+        for seq in np.flatnonzero(arrived).tolist():
             frame = classifier.frame(matched.keypoints[seq], matched.confidence[seq], seq=seq)
             for prediction in session.step(frame):
                 probs[prediction.seq] = prediction.probs
@@ -116,8 +116,9 @@ def study_missing(
         items.append(item)
         clean.append(classifier.run(item.recording).probs)
         for place, (fault, level) in enumerate(levels):
+            # A generator for each video and level: the faults do not depend on which others are studied.
             rng = np.random.default_rng([seed, number, place])
-            faulty[place].append(fault.answer(classifier, item.recording, level, rng))
+            faulty[place].append(fault.predict(classifier, item.recording, level, rng))
     result = results.preamble(
         "rtseg study missing", command, f"{dataset.name}, {split}", classifier.bundle.simulated or dataset.simulated
     )
@@ -135,11 +136,11 @@ def study_missing(
             entry["faults"].setdefault(fault.name, []).append(scores)
         result["heads"][head.name] = entry
     result["units"] = {fault.name: fault.unit for fault in kinds}
-    return results.write(out, NAME, result, _pages(result), _figure(result))
+    return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
 def _videos(classifier: Classifier, head: Head, probs: Sequence[Probs], items: Sequence[Item]) -> list[Video]:
-    """What was said about one head of every recording, beside its labels."""
+    """One head's probabilities and labels of every recording that labels it."""
     heads = classifier.bundle.heads
     at = [h.name for h in heads].index(head.name)
     here = slice(classifier.bundle.network.offsets[at], classifier.bundle.network.offsets[at + 1])
@@ -202,7 +203,7 @@ def _pages(result: dict[str, Any]) -> list[str]:
 def _figure(result: dict[str, Any]) -> Figure:
     from rtseg.study import plots
 
-    names, kinds = plots.drawn(result["heads"]), list(result["units"])
+    names, kinds = plots.drawn_heads(result["heads"]), list(result["units"])
     figure, grid = plots.panels(len(names), len(kinds) + 1)
     for name, axes in zip(names, grid, strict=True):
         head = result["heads"][name]

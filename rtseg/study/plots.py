@@ -40,7 +40,7 @@ def curve(axis: Axes, x: Sequence[float], scores: Sequence[Mapping[str, float]],
 
 
 def differences(axis: Axes, names: Sequence[str], scores: Sequence[Mapping[str, Mapping[str, float]]]) -> None:
-    """For every name its paired differences in F1 and mAP with intervals, from the top down."""
+    """For every name its paired differences in F1 and mAP with intervals, the first name at the top."""
     place = np.arange(len(names))[::-1]
     for (key, label, color), shift in zip(METRICS, (0.13, -0.13), strict=True):
         middle = np.array([s[key]["difference"] for s in scores], float)
@@ -65,6 +65,6 @@ def legend(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize="small", frameon=False)
 
 
-def drawn(heads: Mapping[str, Any] | Sequence[str]) -> list[str]:
+def drawn_heads(heads: Mapping[str, Any] | Sequence[str]) -> list[str]:
     """The heads that a plot shows."""
     return list(heads)[:HEADS_DRAWN]

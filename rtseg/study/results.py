@@ -1,4 +1,4 @@
-"""What a study leaves behind: NAME.json (every number), NAME.md (the tables) and NAME.png (the plot).
+"""The files of a study: NAME.json (every number), NAME.md (the tables) and NAME.png (the plot).
 
 Each carries the command, the commit, the machine and the versions that made it.
 """
@@ -24,12 +24,12 @@ SIMULATED = "These recordings or labels are simulated: the numbers say nothing a
 
 
 def preamble(kind: str, command: str, dataset: str, simulated: bool) -> dict[str, Any]:
-    """The head of a result: what was asked, of what, where and with what."""
+    """The first fields of a result: the command, its data, and the commit, machine and versions that made it."""
     about = machine.describe_run(PACKAGES)
     return {"schema": SCHEMA, "kind": kind, "command": command, "dataset": dataset, "simulated": simulated, **about}
 
 
-def write(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], figure: Figure) -> dict[str, Any]:
+def write_study(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], figure: Figure) -> dict[str, Any]:
     """Write the three files into `out`, made if need be, each by a rename; the result as it stands in the JSON file.
 
     parts: paragraphs and tables of the Markdown page, below a heading that the result's own head gives.
@@ -45,7 +45,7 @@ def write(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], fi
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; numbers stand right of the first column."""
+    """A Markdown table: the first column aligned left, the numbers after it right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

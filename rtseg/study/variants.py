@@ -1,7 +1,7 @@
 """Variants of one recipe, trained with the same seeds and compared on the validation recordings, paired over videos.
 
-The checkpoint of every variant is chosen on the recordings that it is scored on, as `rtseg train` does: differences
-mean something, the level is a little too good.
+The checkpoint of every variant is chosen on the recordings that it is scored on, as in `rtseg train`: differences
+between variants are fair, the scores themselves a little too high.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from rtseg.config import Recipe
 from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.recordings.dataset import Dataset
 from rtseg.study import compare
-from rtseg.study.trials import read_splits, run_trial, seeded
-from rtseg.training.loop import Report
+from rtseg.study.trials import read_splits, run_trial, with_repetition_seed
+from rtseg.training.task import EventCallback, TrainingTask
 
 
 def compare_variants(
@@ -27,7 +27,7 @@ def compare_variants(
     *,
     seeds: int = 1,
     resamples: int = RESAMPLES,
-    report: Report = lambda event: None,
+    report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train every variant with every seed, resuming in `runs`, and score it; variants in the order given.
@@ -37,22 +37,24 @@ def compare_variants(
     training = read_splits(dataset, ("train",), progress)
     validation = read_splits(dataset, ("validation",), progress)
     trials = {}
-    # Seeds outside: a run that was stopped has compared all variants with the first of them.
+    # Seeds in the outer loop: a study that is stopped early has compared all variants with the first seed.
     for seed in range(seeds):
         for name, recipe in variants.items():
             progress(f"{name}, seed {seed}")
             folder = runs / name.replace(" ", "-") / f"seed-{seed}"
-            trials[name, seed] = run_trial(
-                folder, seeded(recipe, seed), dataset, training, validation, validation, report
-            )
+            setting = with_repetition_seed(recipe, seed)
+            task = TrainingTask(setting, dataset.skeleton, dataset.fps, dataset.heads, training, validation)
+            trials[name, seed] = run_trial(folder, task, validation, report)
     progress("scoring")
-    said = {name: [trials[name, seed].said for seed in range(seeds)] for name in variants}
+    predictions = {name: [trials[name, seed].probabilities for seed in range(seeds)] for name in variants}
     return {
         name: {
             "recipe": config.to_plain(recipe),
             "trials": [trials[name, seed].facts for seed in range(seeds)],
-            **compare.score_system(dataset.heads, validation, said[name], dataset.fps, resamples),
-            "ahead": compare.paired(dataset.heads, validation, said[name], said[reference], resamples),
+            **compare.score_system(dataset.heads, validation, predictions[name], dataset.fps, resamples),
+            "ahead": compare.paired_differences(
+                dataset.heads, validation, predictions[name], predictions[reference], resamples
+            ),
         }
         for name, recipe in variants.items()
     }

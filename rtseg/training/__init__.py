@@ -1,17 +1,15 @@
-"""From recordings and labels to a bundle.
+"""From recordings and labels to a trained system, and to a bundle.
 
-answers          What a trained system said about one recording, in a file
-augment          Changes to training keypoints that do not change what the animals do, each a switch (paper, III.B
-boosting         Gradient-boosted trees (XGBoost) on window statistics
-checkpoint       Checkpoints of a training run
-crops            Training recordings in memory, and random crops of them as batches of features and labels
-export           From a recipe to a bundle
-fit              Every system behind one function
-future_pose      An auxiliary task
-loop             The training loop
-losses           The multitask loss
-members          Cells that are trained apart and put side by side
-memory           How much memory a piece of work takes at its peak, from the operating system's own mark
-teacher          Soft labels for distillation
-window_features  Statistics of features over windows
+augment      Changes of training keypoints (paper, III.B and III.E): `augment`, `interpolate`, `mirrored`
+boosting     Gradient-boosted trees on window statistics: `train_trees`, `TrainedTrees`
+checkpoint   A run's state on disk, so that a killed run resumes: `save_checkpoint`, `load_checkpoint`
+crops        Random crops as batches, copies that balance the tasks, the scaler: `CropSampler`, `Batch`, `fit_scaler`
+ensemble     Recurrent cells trained separately and combined into one network: `train_network`, `combine_cells`
+export       From a recipe file to a bundle: `train_bundle`, `read_examples`
+fit          Every kind of system behind one function: `fit`, `FittedSystem`
+future_pose  An auxiliary loss, the pose half a second ahead: `FuturePose`
+loop         The training loop of one network: `train`, `TrainedNetwork`
+losses       The loss over heads, stages and tasks: `MultitaskLoss`, `class_weights`
+selection    What a checkpoint is chosen by: `predict_probabilities`, `score_groups`, `selection_score`
+task         What a training is given: `TrainingTask`, `Example`
 """

@@ -1,4 +1,4 @@
-"""Changes to training keypoints that do not change what the animals do, each a switch (paper, III.B and III.E).
+"""Changes of training keypoints that leave the animals' behaviour as it is, each a switch (paper, III.B and III.E).
 
 Keypoints in, keypoints out; never used on validation recordings nor when serving.
 """
@@ -14,6 +14,10 @@ from rtseg.config import AugmentSettings
 from rtseg.frames.skeleton import Skeleton
 
 F32 = NDArray[np.float32]
+COPY_SHIFT_PX, COPY_NOISE_PX = 20.0, 1.0
+"""Standard deviations for copies that balance the tasks; the paper names the changes and not their size."""
+DROPPED_FRAMES = 15
+"""Mean length of a stretch without a point or an animal."""
 
 
 def augment(
@@ -24,12 +28,16 @@ def augment(
     arena: tuple[float, float, float, float],
     rng: np.random.Generator,
 ) -> tuple[F32, F32]:
-    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K)."""
+    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K); NaN stays NaN.
+
+    arena: box x0, y0, x1, y1 in px. All random numbers come from `rng`.
+    """
+    # A switch that is off draws no random number, so that it cannot change what the others draw.
     points, scores = keypoints.copy(), confidence.copy()
     center = np.array([(arena[0] + arena[2]) / 2, (arena[1] + arena[3]) / 2], np.float32)
     if settings.mirror and rng.random() < 0.5:
         points, scores = mirrored(points, scores, skeleton, arena)
-    points -= center
+    points -= center  # rotation and scale are about the arena's middle, which they leave where it is
     if settings.rotate:
         angle = rng.uniform(0, 2 * np.pi)
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -41,9 +49,6 @@ def augment(
         points += rng.normal(0, settings.shift_px, 2).astype(np.float32)
     if settings.noise_px:
         points += rng.normal(0, settings.noise_px, points.shape).astype(np.float32)
-    if settings.swap_animals and rng.random() < settings.swap_animals:
-        order = rng.permutation(points.shape[1])
-        points, scores = points[:, order], scores[:, order]
     if settings.drop_points:
         _drop(points, scores, rng, settings.drop_points, per_animal=False)
     if settings.drop_animal:
@@ -51,40 +56,35 @@ def augment(
     return np.ascontiguousarray(points), np.ascontiguousarray(scores)
 
 
-def copy_settings(settings: AugmentSettings) -> AugmentSettings:
+def augment_settings_of_copies(settings: AugmentSettings) -> AugmentSettings:
     """What a copy that balances the tasks goes through: the paper's four changes (III.E), and the recipe's others."""
     return replace(
         settings,
         rotate=True,
         mirror=True,
-        shift_px=max(settings.shift_px, settings.copy_shift_px),
-        noise_px=max(settings.noise_px, settings.copy_noise_px),
+        shift_px=max(settings.shift_px, COPY_SHIFT_PX),
+        noise_px=max(settings.noise_px, COPY_NOISE_PX),
     )
-
-
-def take_away(points: F32, scores: F32, gone: NDArray[np.bool_]) -> None:
-    """Make the points (T, A, K) that `gone` names missing, in place."""
-    points[gone] = np.nan
-    scores[gone] = 0.0
 
 
 def mirrored(
     keypoints: F32, confidence: F32, skeleton: Skeleton, arena: tuple[float, float, float, float]
 ) -> tuple[F32, F32]:
     """Keypoints (T, A, K, 2) px and confidence (T, A, K) as in a mirror upright in the middle of the arena."""
+    # In the mirror a left ear is a right one: left and right points trade places, or the mirrored animal would be one
+    # whose body is twisted.
     points, scores = keypoints[:, :, skeleton.mirror].copy(), confidence[:, :, skeleton.mirror]
     points[..., 0] = np.float32(arena[0] + arena[2]) - points[..., 0]
     return points, np.ascontiguousarray(scores)
 
 
 def _drop(points: F32, scores: F32, rng: np.random.Generator, share: float, *, per_animal: bool) -> None:
-    """Take away about `share` of all (T, A, K) points in stretches of half a second or so, in place."""
+    """Make about `share` of all (T, A, K) points missing in stretches of half a second or so, in place."""
     t, a, k = scores.shape
-    mean_length = 15
-    things = [(i, slice(None)) for i in range(a)] if per_animal else [(i, j) for i in range(a) for j in range(k)]
-    for animal, point in things:
-        for start in rng.integers(0, t, rng.poisson(share * t / mean_length)):
-            stop = start + 1 + rng.geometric(1 / mean_length)
+    targets = [(i, slice(None)) for i in range(a)] if per_animal else [(i, j) for i in range(a) for j in range(k)]
+    for animal, point in targets:
+        for start in rng.integers(0, t, rng.poisson(share * t / DROPPED_FRAMES)):
+            stop = start + 1 + rng.geometric(1 / DROPPED_FRAMES)
             points[start:stop, animal, point] = np.nan
             scores[start:stop, animal, point] = 0.0
 

@@ -19,16 +19,17 @@ from rtseg.system.files import replace_atomically
 NAME = "checkpoint.safetensors"
 
 
-def save(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
     """Write named groups of tensors and a JSON-able progress record as one file."""
+    # One file for weights and progress: of two, a kill could leave one from this epoch and one from the last.
     flat = {f"{group}:{name}": t.contiguous() for group, tensors in modules.items() for name, t in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with replace_atomically(folder / NAME) as part:
         save_file(flat, part, metadata={"progress": json.dumps(progress)})
 
 
-def load(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """What `save` wrote, or None where there is nothing.
+def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """What `save_checkpoint` wrote, or None where there is nothing.
 
     Raises SettingError when the checkpoint belongs to another recipe (its fingerprint differs).
     """
@@ -37,6 +38,7 @@ def load(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], 
     path = folder / NAME
     if not path.is_file():
         return None
+    # The header alone says whether the weights are worth reading.
     with safe_open(path, "pt") as file:
         progress: dict[str, Any] = json.loads(file.metadata()["progress"])
     if progress["fingerprint"] != fingerprint:
@@ -58,6 +60,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put what `optimizer_tensors` gave back."""
+    # The fresh optimizer's own groups stay: learning rates and weight decay come from the recipe, not from the file.
     plain = optimizer.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -1,6 +1,6 @@
-"""An auxiliary task: what the pose will be in half a second, from the hidden layer; dropped when training is over.
+"""An auxiliary loss: the pose half a second ahead, predicted from the hidden layer; dropped when training is over.
 
-The label of a frame says little about what is to come; the poses themselves say it for every frame, labelled or not.
+Labels teach a network little about what happens next; the poses themselves do, in every frame, labelled or not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
 from rtseg.features.spec import Feature
 from rtseg.model.base import SequenceModel
@@ -28,28 +27,33 @@ POSE_GROUPS = (
     "relative_angle",
 )
 """Feature groups that say where the points are at one moment."""
+AHEAD_S = 0.5
 
 
 class FuturePose(nn.Module):
     """A linear output on a causal network's hidden layer, and its loss: the scaled pose features some frames ahead."""
 
-    def __init__(self, model: SequenceModel, features: Sequence[Feature], settings: TrainSettings, fps: float) -> None:
+    def __init__(self, model: SequenceModel, features: Sequence[Feature], weight: float, rows_per_s: float) -> None:
+        """rows_per_s: of the sequences that the network is trained on. Raises SettingError where nothing can be
+        predicted.
+        """
         super().__init__()
         if not model.causal:
             raise SettingError(
-                "train.future_pose_weight needs model.causal = true: what sees the future need not guess"
+                "train.future_pose_weight needs model.causal = true: what sees the future has nothing to predict"
             )
         self.columns = [i for i, f in enumerate(features) if f.group in POSE_GROUPS]
         if not self.columns:
             raise SettingError(f"train.future_pose_weight needs a feature group of {', '.join(POSE_GROUPS)}")
-        self.frames = max(1, round(settings.future_pose_s * fps))
-        self.share = settings.future_pose_weight
+        self.frames = max(1, round(AHEAD_S * rows_per_s))
+        self.weight = weight
         self.output = nn.Linear(model.width, len(self.columns))
 
     def forward(self, hidden: Tensor, scaled: Tensor, features: Tensor) -> Tensor:
         """The weighted loss (Huber) of hidden (B, T, C) on scaled features (B, T, F), where the raw ones are known."""
         guess = self.output(hidden[:, : -self.frames]).float()
         truth = scaled[:, self.frames :, self.columns]
+        # Unknown features were filled with the training mean when scaled; predicting that teaches nothing.
         known = ~torch.isnan(features[:, self.frames :, self.columns])
-        apart = F.huber_loss(guess, truth, reduction="none") * known
-        return self.share * apart.sum() / known.sum().clamp(min=1)
+        losses = F.huber_loss(guess, truth, reduction="none") * known
+        return self.weight * losses.sum() / known.sum().clamp(min=1)

@@ -1,15 +1,13 @@
 """The training loop: batches in, the weights with the best validation score out.
 
-Knows recordings only as `Example`s; writes checkpoints and reports, never a bundle (that is `export`).
+Knows recordings only as `Example`s; writes checkpoints and reports events, never a bundle (that is `export`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,32 +17,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtseg import config
 from rtseg.bundle.network import NetworkSpec
-from rtseg.config import Recipe
+from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
-from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.features.extractor import FeatureExtractor
-from rtseg.features.spec import FeatureSpec
-from rtseg.frames.skeleton import Skeleton
 from rtseg.model.base import SequenceModel
 from rtseg.model.select import make_model
 from rtseg.model.tcn import MultitaskTCN
-from rtseg.recordings.heads import Head
 from rtseg.training import checkpoint
-from rtseg.training.crops import Batch, CropSampler, Example, fit_scaler
+from rtseg.training.crops import Batch, CropSampler, fit_scaler
 from rtseg.training.future_pose import FuturePose
 from rtseg.training.losses import MultitaskLoss
+from rtseg.training.selection import GroupScores, predict_probabilities, score_groups, selection_score
+from rtseg.training.task import EventCallback, TrainingTask, features_of
 
-Report = Callable[[dict[str, Any]], None]
-"""Called after every batch and epoch with what happened, for a progress bar."""
-
-
+LARGEST_GRADIENT = 1.0
+"""Gradients are scaled down to this norm: crops of rare classes make steep ones."""
 NO_BUNDLE = "only a causal multitask-tcn can become a bundle; the other systems are there to compare with"
 
 
 @dataclass
-class Trained:
+class TrainedNetwork:
     """The network with its best weights, how they scored on the validation recordings, and the run's history."""
 
     model: SequenceModel
@@ -66,145 +59,180 @@ class Trained:
         return self.model.spec
 
 
-def train(
-    recipe: Recipe,
-    skeleton: Skeleton,
-    fps: float,
-    heads: Sequence[Head],
-    training: Sequence[Example],
-    validation: Sequence[Example],
-    folder: Path | None = None,
-    report: Report = lambda event: None,
-) -> Trained:
-    """Train the network that the recipe names; resumes from `folder`'s checkpoint if it holds one of the same recipe.
+def train(task: TrainingTask, folder: Path | None = None, report: EventCallback = lambda event: None) -> TrainedNetwork:
+    """Train the network that the recipe names; resumes from `folder`'s checkpoint if it holds one of the same task.
 
     Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP,
     unless `train.select` says otherwise).
     """
-    if not training or not validation:
-        raise SettingError("training needs at least one training and one validation recording")
-    settings = recipe.train
+    task.require_recordings()
+    settings = task.recipe.train
+    make_torch_deterministic(settings)
+    run = _TrainingRun(task)
+    if folder is None or not run.load_checkpoint(folder):
+        run.initialize_weights()
+    progress = run.progress
+    while not progress.is_over(settings):
+        loss = run.train_epoch(report)
+        if progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs:
+            run.evaluate(loss, report)
+        if folder:
+            run.save_checkpoint(folder)
+    run.model.load_state_dict(run.best)
+    run.model.eval()
+    return TrainedNetwork(run.model, progress.best_score, progress.best_epoch, progress.seconds, progress.history)
+
+
+def make_torch_deterministic(settings: TrainSettings) -> None:
+    """The same seed and threads give the same bits."""
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
+    # Filling memory that is about to be written costs time and changes nothing that is read.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(settings.seed)
-    extractor = FeatureExtractor(skeleton, FeatureSpec(**config.to_plain(recipe.features)), fps)
-    views = extractor.spec.views(skeleton) if recipe.model.forget_order else ()
-    model = make_model(recipe, extractor.n_features, heads, views)
-    extras = _extras(model, recipe, extractor, training, fps)
-    validation_features = [extractor.run(e.keypoints, e.confidence, recipe.arena) for e in validation]
-    sampler = CropSampler(training, recipe, skeleton, extractor, heads)
-    parameters = [*model.parameters(), *extras.parameters()]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
-    run = _Run(fingerprint(recipe, training, validation, skeleton, fps, tuple(heads)))
-    resumed = checkpoint.load(folder, run.fingerprint) if folder else None
-    if resumed:
-        tensors, progress = resumed
-        model.load_state_dict(tensors["model"])
-        extras.load_state_dict(tensors.get("extras", {}))
-        checkpoint.restore_optimizer(optimizer, tensors["optimizer"])
-        run.average, run.best = tensors["average"], tensors["best"]
-        run.take(progress)
-    else:
-        scaler = fit_scaler(
-            [extractor.run(e.keypoints, e.confidence, recipe.arena) for e in training],
-            recipe.scaler.kind,
-            recipe.scaler.clip,
-        )
-        for name, value in scaler.items():
-            model.weight(name).copy_(torch.from_numpy(value))
-        run.average = {n: t.clone() for n, t in model.state_dict().items()}
-        run.best = {n: t.clone() for n, t in model.state_dict().items()}
 
-    steps = settings.epochs * sampler.batches_per_epoch
-    while run.epoch < settings.epochs and run.stale < settings.patience:
+
+@dataclass
+class _Progress:
+    """What a run has reached so far, as a checkpoint records it."""
+
+    fingerprint: str
+    epoch: int = 0
+    step: int = 0
+    stale: int = 0
+    """Evaluations since the best one."""
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def is_over(self, settings: TrainSettings) -> bool:
+        """Whether all epochs are trained, or `patience` evaluations have brought nothing better."""
+        return self.epoch >= settings.epochs or self.stale >= settings.patience
+
+    def record_evaluation(self, entry: dict[str, Any], settings: TrainSettings) -> bool:
+        """Add an evaluation to the history; whether its weights are the ones to keep so far."""
+        self.history.append(entry)
+        is_best: bool = entry["score"] > self.best_score or settings.select == "last"
+        if is_best:
+            self.best_score, self.best_epoch, self.stale = entry["score"], self.epoch, 0
+        else:
+            self.stale += 1
+        return is_best
+
+
+class _TrainingRun:
+    """The network in training, with everything that changes it: sampler, loss, optimizer, averaged and best weights."""
+
+    def __init__(self, task: TrainingTask) -> None:
+        self.task, recipe = task, task.recipe
+        extractor = task.feature_extractor()
+        self.extractor = extractor
+        views = extractor.spec.views(task.skeleton) if recipe.model.forget_order else ()
+        # The network before anything else: its weights are the first that torch's generator draws.
+        self.model = make_model(recipe, extractor.n_features, task.heads, views)
+        self.extras = _extras(self.model, task, extractor)
+        self.validation_features = [features_of(e, extractor, recipe) for e in task.validation]
+        self.sampler = CropSampler(task, extractor)
+        self.parameters = [*self.model.parameters(), *self.extras.parameters()]
+        self.optimizer = _optimizer(self.parameters, recipe.train)
+        self.steps = recipe.train.epochs * self.sampler.batches_per_epoch
+        self.progress = _Progress(task.fingerprint())
+        self.average: dict[str, Tensor] = {}
+        self.best: dict[str, Tensor] = {}
+
+    def initialize_weights(self) -> None:
+        """Begin anew: the scaler from the training recordings, the other weights as they were drawn."""
+        scaler = self.task.recipe.scaler
+        features = [features_of(e, self.extractor, self.task.recipe) for e in self.task.training]
+        for name, value in fit_scaler(features, scaler.kind, scaler.clip).items():
+            self.model.weight(name).copy_(torch.from_numpy(value))
+        self.average, self.best = _copied(self.model.state_dict()), _copied(self.model.state_dict())
+
+    def train_epoch(self, report: EventCallback) -> float:
+        """One epoch; the mean loss of its batches."""
+        settings, progress = self.task.recipe.train, self.progress
         started = time.monotonic()
-        torch.manual_seed(hash_seed(settings.seed, run.epoch))
-        model.train()
-        model.frame_stride = settings.frame_stride
+        # Anew for every epoch, so that a resumed run draws the same dropout as one that was never stopped.
+        torch.manual_seed(hash_seed(settings.seed, progress.epoch))
+        self.model.train()
+        self.model.frame_stride = settings.frame_stride
         losses = []
-        for batch in sampler.epoch(run.epoch):
-            rate = settings.learning_rate * _schedule(run.step, settings.warmup_steps, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-                loss = _batch_loss(model, extras, batch)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_gradient)
-            optimizer.step()
-            run.step += 1
-            # A young average would remember the random start; its memory grows with the run.
-            keep = min(settings.ema, (1 + run.step) / (10 + run.step))
-            with torch.no_grad():
-                for name, value in model.state_dict().items():
-                    run.average[name].lerp_(value, 1 - keep)
-            losses.append(loss.item())
-            report({"epoch": run.epoch, "step": run.step, "steps": steps, "loss": losses[-1]})
-        model.frame_stride = 1
-        run.epoch += 1
-        run.seconds += time.monotonic() - started
-        if run.epoch % settings.evaluate_every == 0 or run.epoch == settings.epochs:
-            scores = _evaluate(model, run.average, validation, validation_features, recipe, fps)
-            mean = overall(scores, settings.select, settings.select_group)
-            entry = {"epoch": run.epoch, "loss": float(np.mean(losses)), "score": mean, "groups": scores}
-            entry["seconds"] = round(run.seconds, 1)
-            run.history.append(entry)
-            if mean > run.best_score or settings.select == "last":
-                run.best_score, run.best_epoch, run.stale = mean, run.epoch, 0
-                run.best = {n: t.clone() for n, t in run.average.items()}
-            else:
-                run.stale += 1
-            report(entry)
-        if folder:
-            checkpoint.save(
-                folder,
-                {
-                    "model": model.state_dict(),
-                    "extras": extras.state_dict(),
-                    "average": run.average,
-                    "best": run.best,
-                    "optimizer": checkpoint.optimizer_tensors(optimizer),
-                },
-                run.progress(),
-            )
-    model.load_state_dict(run.best)
-    model.eval()
-    return Trained(model, run.best_score, run.best_epoch, run.seconds, run.history)
+        for batch in self.sampler.epoch(progress.epoch):
+            losses.append(self._train_batch(batch, settings))
+            report({"epoch": progress.epoch, "step": progress.step, "steps": self.steps, "loss": losses[-1]})
+        self.model.frame_stride = 1  # evaluation sees every frame
+        progress.epoch += 1
+        progress.seconds += time.monotonic() - started
+        return float(np.mean(losses))
+
+    def _train_batch(self, batch: Batch, settings: TrainSettings) -> float:
+        rate = settings.learning_rate * learning_rate_factor(self.progress.step, settings.warmup_steps, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            loss = _batch_loss(self.model, self.extras, batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.progress.step += 1
+        # A young average would remember the random start; its memory grows with the run.
+        keep = min(settings.ema, (1 + self.progress.step) / (10 + self.progress.step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - keep)
+        return loss.item()
+
+    def evaluate(self, loss: float, report: EventCallback) -> None:
+        """Score the averaged weights on the validation recordings, and keep them where they are the best so far."""
+        settings, progress = self.task.recipe.train, self.progress
+        scores = self._validation_scores()
+        score = selection_score(scores, settings)
+        entry = {"epoch": progress.epoch, "loss": loss, "score": score, "groups": scores}
+        entry["seconds"] = round(progress.seconds, 1)
+        if progress.record_evaluation(entry, settings):
+            self.best = _copied(self.average)
+        report(entry)
+
+    def _validation_scores(self) -> GroupScores:
+        task, raw = self.task, _copied(self.model.state_dict())
+        self.model.load_state_dict(self.average)
+        lookahead = task.recipe.model.lookahead_frames
+        predictions = [predict_probabilities(self.model, f, lookahead) for f in self.validation_features]
+        self.model.load_state_dict(raw)
+        return score_groups(task.heads, task.validation, predictions, task.fps)
+
+    def load_checkpoint(self, folder: Path) -> bool:
+        """Go on where a checkpoint of the same task was written; False where there is none."""
+        found = checkpoint.load_checkpoint(folder, self.progress.fingerprint)
+        if found is None:
+            return False
+        tensors, progress = found
+        self.model.load_state_dict(tensors["model"])
+        self.extras.load_state_dict(tensors.get("extras", {}))
+        checkpoint.restore_optimizer(self.optimizer, tensors["optimizer"])
+        self.average, self.best = tensors["average"], tensors["best"]
+        self.progress = _Progress(**progress)
+        return True
+
+    def save_checkpoint(self, folder: Path) -> None:
+        """Write everything that `load_checkpoint` needs to go on bit for bit."""
+        tensors = {
+            "model": self.model.state_dict(),
+            "extras": self.extras.state_dict(),
+            "average": self.average,
+            "best": self.best,
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+        }
+        checkpoint.save_checkpoint(folder, tensors, vars(self.progress))
 
 
-def predict(model: SequenceModel, features: NDArray[np.float32], lookahead: int) -> NDArray[np.float32]:
-    """Probabilities (T, P), row t about frame t; the last `lookahead` rows, never answered, are NaN.
-
-    features: (T, F), of a whole recording.
-    """
-    model.eval()
-    with torch.no_grad():
-        late = model.probabilities(torch.from_numpy(features)[None])[0].numpy()
-    return np.concatenate((late[lookahead:], np.full((min(lookahead, len(late)), late.shape[1]), np.nan, np.float32)))
-
-
-def fingerprint(recipe: Recipe, training: Sequence[Example], validation: Sequence[Example], *context: object) -> str:
-    """A hash of everything that a run's outcome depends on; a checkpoint of another run is not resumed.
-
-    context: whatever else matters and has a repr that says it all (skeleton, frame rate, heads).
-    """
-    digest = hashlib.sha256(json.dumps(config.to_plain(recipe), sort_keys=True).encode())
-    digest.update(repr(context).encode())
-    for example in (*training, *validation):
-        digest.update(example.name.encode())
-        digest.update(np.ascontiguousarray(example.keypoints).data)
-        digest.update(np.ascontiguousarray(example.confidence).data)
-        digest.update(np.ascontiguousarray(example.labels).data)
-        if example.soft is not None:
-            digest.update(np.ascontiguousarray(example.soft).data)
-    return digest.hexdigest()
+def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
+    """Linear warm-up to 1, then half a cosine down to a tenth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
 
 
 def hash_seed(*parts: int) -> int:
@@ -212,98 +240,36 @@ def hash_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-class _Run:
-    """What a run has reached so far; everything but the tensors fits a checkpoint's progress record."""
-
-    def __init__(self, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
-        self.epoch = self.step = self.stale = self.best_epoch = 0
-        self.best_score, self.seconds = -math.inf, 0.0
-        self.history: list[dict[str, Any]] = []
-        self.average: dict[str, Tensor] = {}
-        self.best: dict[str, Tensor] = {}
-
-    def progress(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k not in ("average", "best")}
-
-    def take(self, progress: dict[str, Any]) -> None:
-        vars(self).update(progress)
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def _schedule(step: int, warmup: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a tenth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
+def _optimizer(parameters: Sequence[nn.Parameter], settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW, biases and other vectors without weight decay."""
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+    )
 
 
-def overall(scores: dict[str, dict[str, float]], select: str, group: str) -> float:
-    """What a checkpoint is chosen by: the mean over head groups of macro-F1 and mAP, or of what `select` names.
-
-    group: the one that decides; empty = all. A group without a positive validation frame has no score and is left out.
-    Raises SettingError where no group has a score: nothing would tell good weights from bad ones.
-    """
-    if group and group not in scores:
-        raise SettingError(f"train.select_group = {group!r} is no head group; there are: {', '.join(scores)}")
-    names = (select,) if select in ("f1", "map") else ("f1", "map")
-    chosen = [scores[group]] if group else list(scores.values())
-    groups = [[v for v in (s[name] for name in names) if not math.isnan(v)] for s in chosen]
-    means = [sum(g) / len(g) for g in groups if g]
-    if not means:
-        raise SettingError("no scored class has a frame in the validation recordings; choose others for validation")
-    return float(np.mean(means))
-
-
-def score(
-    heads: Sequence[Head], examples: Sequence[Example], answers: Sequence[NDArray[np.float32]], fps: float
-) -> dict[str, dict[str, float]]:
-    """Scores per head group of answers (T, P) to each example; rows of NaN were never answered and don't count."""
-    offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
-    scores = {}
-    for column, head in enumerate(heads):
-        videos = []
-        for probs, example in zip(answers, examples, strict=True):
-            answered = ~np.isnan(probs[:, 0])
-            mine = probs[answered, offsets[column] : offsets[column + 1]]
-            videos.append((mine, example.labels[answered, column]))
-        scores[head.name] = score_head(head, videos, fps)
-    return group_scores(heads, scores)
-
-
-def _extras(
-    model: SequenceModel, recipe: Recipe, extractor: FeatureExtractor, training: Sequence[Example], fps: float
-) -> nn.ModuleDict:
+def _extras(model: SequenceModel, task: TrainingTask, extractor: FeatureExtractor) -> nn.ModuleDict:
     """What is trained beside the network and dropped afterwards: the loss's own weights, the future pose's output."""
-    labels = [e.labels for e in training]
-    extras: dict[str, nn.Module] = {"loss": MultitaskLoss(model.heads, labels, recipe.train)}
-    if recipe.train.future_pose_weight:
-        extras["future_pose"] = FuturePose(
-            model, extractor.features, recipe.train, fps * recipe.augment.interpolate / recipe.train.frame_stride
-        )
+    settings = task.recipe.train
+    extras: dict[str, nn.Module] = {"loss": MultitaskLoss(task.heads, [e.labels for e in task.training], settings)}
+    if settings.future_pose_weight:
+        # Up-sampling and the stride change how many rows of a crop make a second.
+        rows_per_s = task.fps * task.recipe.augment.interpolate / settings.frame_stride
+        extras["future_pose"] = FuturePose(model, extractor.features, settings.future_pose_weight, rows_per_s)
     return nn.ModuleDict(extras)
 
 
 def _batch_loss(model: SequenceModel, extras: nn.ModuleDict, batch: Batch) -> Tensor:
     features = torch.from_numpy(batch.features)
-    soft = None if batch.soft is None else torch.from_numpy(batch.soft)
     hidden = model.trunk(features)
-    loss: Tensor = extras["loss"](model.answers(hidden), torch.from_numpy(batch.labels), soft)
+    loss: Tensor = extras["loss"](model.stage_logits(hidden), torch.from_numpy(batch.labels))
     if "future_pose" in extras:
         loss = loss + extras["future_pose"](hidden, model.scale(features), features)
     return loss
-
-
-def _evaluate(
-    model: SequenceModel,
-    tensors: dict[str, Tensor],
-    examples: Sequence[Example],
-    features: Sequence[NDArray[np.float32]],
-    recipe: Recipe,
-    fps: float,
-) -> dict[str, dict[str, float]]:
-    """Validation scores of the averaged weights, per head group."""
-    raw = {n: t.clone() for n, t in model.state_dict().items()}
-    model.load_state_dict(tensors)
-    answers = [predict(model, f, recipe.model.lookahead_frames) for f in features]
-    model.load_state_dict(raw)
-    return score(model.heads, examples, answers, fps)

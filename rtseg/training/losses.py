@@ -1,7 +1,7 @@
 """The multitask loss: per head a frame loss on every stage, per task a mean over its heads, a weighted sum over tasks.
 
-Tensors in, a scalar out; which frames count was decided by the crops (IGNORE). `TrainSettings` says what each switch
-means.
+Tensors in, a scalar out; the crops have set the frames that carry no loss to IGNORE. `TrainSettings` explains every
+switch.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ from rtseg.config import TrainSettings
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 
+SMOOTHING_TAU = 4.0
+"""Where Li et al. 2020 cut a step of log-probability, so that true boundaries cost little."""
+EARLIER_STAGE_WEIGHT = 0.5
+"""Of every stage but the last, whose answer is the one that counts."""
+
 
 class MultitaskLoss(nn.Module):
-    """The loss of a batch, with what it knows of the training labels: class weights and frequencies.
+    """The loss of a batch, with the class weights of the training labels.
 
     It has parameters only where tasks are weighted by their learned uncertainty.
     """
@@ -30,30 +35,28 @@ class MultitaskLoss(nn.Module):
         """labels: of the training recordings, list of (T, H)."""
         super().__init__()
         self.heads, self.settings = tuple(heads), settings
-        self.weights = class_weights(labels, heads, settings.class_weight_power)
-        self.log_shares = [torch.log(s.clamp(min=1e-9)) for s in class_shares(labels, heads)]
+        self.class_weights = class_weights(labels, heads, settings.class_weight_power)
         self.groups = list(dict.fromkeys(head.group for head in heads))
-        self.members = {group: sum(h.group == group for h in heads) for group in self.groups}
-        self.offsets = np.cumsum([0, *(len(h.classes) for h in heads)]).tolist()
+        self.heads_in_group = {group: sum(h.group == group for h in heads) for group in self.groups}
         if settings.task_weighting == "uncertainty":
             self.log_variance = nn.Parameter(torch.zeros(len(self.groups)))
 
-    def forward(self, stages: Sequence[dict[str, Tensor]], labels: Tensor, soft: Tensor | None = None) -> Tensor:
+    def forward(self, stages: Sequence[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The loss of stages of logits (B, T, n) per head, the answer last.
 
-        labels: (B, T, H). soft: a teacher's probabilities (B, T, P), NaN where there are none. A head with neither in
-        the batch drops out.
+        labels: (B, T, H). A head without a label in the batch is left out.
         """
         tasks: dict[str, Tensor] = {}
         for column, head in enumerate(self.heads):
             target = labels[..., column].long()
-            teacher = None if soft is None else soft[..., self.offsets[column] : self.offsets[column + 1]]
-            if not bool((target != IGNORE).any()) and (teacher is None or bool(torch.isnan(teacher).all())):
+            if not bool((target != IGNORE).any()):
                 continue
-            loss = self._stage_loss(stages[-1][head.name], column, target, teacher)
+            loss = self._stage_loss(stages[-1][head.name], column, target)
             for stage in stages[:-1]:
-                loss = loss + self.settings.stage_weight * self._stage_loss(stage[head.name], column, target, teacher)
-            part = loss / self.members[head.group]
+                loss = loss + EARLIER_STAGE_WEIGHT * self._stage_loss(stage[head.name], column, target)
+            # By all heads of the group, those without a label in the batch too: a head's weight must not depend on
+            # which others happen to be labelled.
+            part = loss / self.heads_in_group[head.group]
             tasks[head.group] = tasks[head.group] + part if head.group in tasks else part
         if not tasks:
             # Zero, but a function of the logits: crops may all lie in masked stretches; that must not end the run.
@@ -66,41 +69,33 @@ class MultitaskLoss(nn.Module):
             case "sum":
                 return losses.sum()
             case "share":
+                # Constants: only the losses have a gradient, not the weights made of them.
                 share = losses.detach().clamp(min=0)
                 return (losses * share / share.sum().clamp(min=1e-9)).sum()
             case "uncertainty":
                 s = self.log_variance[[self.groups.index(group) for group in tasks]]
                 return (torch.exp(-s) * losses + s / 2).sum()
-        given = [self.settings.task_weights.get(g, self.settings.task_weight_default) for g in tasks]
-        return (losses * torch.tensor(given)).sum()
+        weights = [self.settings.task_weights.get(group, 1.0) for group in tasks]
+        return (losses * torch.tensor(weights)).sum()
 
-    def _stage_loss(self, logits: Tensor, column: int, target: Tensor, teacher: Tensor | None) -> Tensor:
-        settings, logits, kept = self.settings, logits.float(), target != IGNORE
-        hot = one_hot(target, logits.shape[-1])
-        wanted = mix_at_boundaries(target, hot, settings.boundary_smoothing_frames / settings.frame_stride)
-        part, divergence = torch.ones_like(logits[..., 0]), torch.zeros(())
-        if teacher is not None and settings.distill_weight:
-            known = ~torch.isnan(teacher).any(-1)
-            part = torch.where(known, 1 - settings.distill_weight, part)
-            apart = F.kl_div(F.log_softmax(logits, -1), torch.where(known[..., None], teacher, 0.0), reduction="none")
-            divergence = settings.distill_weight * (apart.sum(-1) * known).sum() / known.sum().clamp(min=1)
-        loss = self._cross_entropy(logits, column, wanted, kept, part) + divergence
-        if settings.soft_f1:
-            scored = [self.heads[column].classes.index(name) for name in self.heads[column].scored]
-            loss = loss + settings.soft_f1 * soft_f1_loss(torch.softmax(logits, -1)[kept], hot[kept], scored)
+    def _stage_loss(self, logits: Tensor, column: int, target: Tensor) -> Tensor:
+        # Under autocast the logits may be bfloat16, in which sums over thousands of frames would lose their digits.
+        settings, logits, labelled = self.settings, logits.float(), target != IGNORE
+        targets = one_hot(target, logits.shape[-1])
+        targets = mix_at_boundaries(target, targets, settings.boundary_smoothing_frames / settings.frame_stride)
+        loss = self._cross_entropy(logits, column, targets, labelled)
         if settings.smoothing:
-            loss = loss + settings.smoothing * smoothing_loss(logits, kept, settings.smoothing_cut)
+            loss = loss + settings.smoothing * smoothing_loss(logits, labelled)
         return loss
 
-    def _cross_entropy(self, logits: Tensor, column: int, wanted: Tensor, kept: Tensor, part: Tensor) -> Tensor:
-        """Cross entropy with class weights, the mean as torch's cross_entropy takes it; part: share of each frame."""
-        weight, smooth = self.weights[column], self.settings.label_smoothing
-        if self.settings.logit_adjustment:
-            logits = logits + self.settings.logit_adjustment * self.log_shares[column]
-        smoothed = wanted * (1 - smooth) + smooth / logits.shape[-1]
+    def _cross_entropy(self, logits: Tensor, column: int, targets: Tensor, labelled: Tensor) -> Tensor:
+        """Cross entropy with class weights, the mean as torch's cross_entropy takes it (divided by the weights)."""
+        weight, smooth = self.class_weights[column], self.settings.label_smoothing
+        smoothed = targets * (1 - smooth) + smooth / logits.shape[-1]
         cost = -(weight * smoothed * F.log_softmax(logits, -1)).sum(-1)
-        total = ((weight * wanted).sum(-1) * kept).sum()
-        return (cost * part * kept).sum() / total.clamp(min=1e-9)
+        # The weights of the targets before smoothing, as torch divides: smoothing must not change the scale.
+        total = ((weight * targets).sum(-1) * labelled).sum()
+        return (cost * labelled).sum() / total.clamp(min=1e-9)
 
 
 def class_shares(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head]) -> list[Tensor]:
@@ -109,8 +104,8 @@ def class_shares(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head]) -> 
     for column, head in enumerate(heads):
         counts = np.zeros(len(head.classes))
         for table in labels:
-            kept = table[:, column][table[:, column] != IGNORE]
-            counts += np.bincount(kept, minlength=len(head.classes))
+            labelled = table[:, column][table[:, column] != IGNORE]
+            counts += np.bincount(labelled, minlength=len(head.classes))
         shares.append(torch.from_numpy(counts / max(counts.sum(), 1)))
     return shares
 
@@ -129,6 +124,7 @@ def class_weights(labels: Sequence[NDArray[np.int16]], heads: Sequence[Head], po
 
 def one_hot(target: Tensor, n: int) -> Tensor:
     """Labels (B, T) to (B, T, n) of 0 and 1, all 0 where IGNORE."""
+    # IGNORE becomes one class more, whose column is cut off.
     return F.one_hot(torch.where(target == IGNORE, n, target), n + 1)[..., :n].float()
 
 
@@ -141,10 +137,13 @@ def mix_at_boundaries(target: Tensor, hot: Tensor, reach: float) -> Tensor:
     t = target.shape[1]
     if reach == 0 or t < 2:
         return hot
+    # A change at t means that the boundary lies between t - 1 and t. Next to unlabelled frames there may be boundaries
+    # that nobody marked; they are not counted.
     labelled = target != IGNORE
     change = torch.zeros_like(labelled)
     change[:, 1:] = (target[:, 1:] != target[:, :-1]) & labelled[:, 1:] & labelled[:, :-1]
     time, far = torch.arange(t).expand_as(target), t + math.ceil(reach)
+    # For every frame the last change up to it and the first one after it; `far` where there is none.
     last = torch.where(change, time, -far).cummax(1).values
     following = torch.full_like(target, far)
     following[:, :-1] = torch.where(change, time, far).flip(1).cummin(1).values.flip(1)[:, 1:]
@@ -154,18 +153,9 @@ def mix_at_boundaries(target: Tensor, hot: Tensor, reach: float) -> Tensor:
     return hot * (1 - share[..., None]) + one_hot(other, hot.shape[-1]) * share[..., None]
 
 
-def soft_f1_loss(probs: Tensor, hot: Tensor, scored: Sequence[int]) -> Tensor:
-    """One minus the mean F1 of the scored classes that occur, probabilities counted as parts of frames. Both (N, n)."""
-    both, either = (probs * hot).sum(0)[scored], (probs + hot).sum(0)[scored]
-    occurs = hot.sum(0)[scored] > 0
-    if not bool(occurs.any()):
-        return probs.sum() * 0.0
-    return 1 - (2 * both / either.clamp(min=1e-9))[occurs].mean()
-
-
-def smoothing_loss(logits: Tensor, kept: Tensor, cut: float) -> Tensor:
+def smoothing_loss(logits: Tensor, labelled: Tensor) -> Tensor:
     """Li et al. 2020, eq. 7: steps between neighbours' log-probabilities, the earlier one detached, cut at tau."""
     log = F.log_softmax(logits, -1)
-    step = (log[:, 1:] - log[:, :-1].detach()).abs().clamp(max=cut)
-    both = (kept[:, 1:] & kept[:, :-1]).unsqueeze(-1)
+    step = (log[:, 1:] - log[:, :-1].detach()).abs().clamp(max=SMOOTHING_TAU)
+    both = (labelled[:, 1:] & labelled[:, :-1]).unsqueeze(-1)
     return (step.square() * both).sum() / (both.sum() * logits.shape[-1]).clamp(min=1)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.config import ServeSettings, from_plain
-from rtseg.config import load as load_settings
+from rtseg.config import ServeSettings, from_plain, load_settings
 from tests.live import REPO
 
 

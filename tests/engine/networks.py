@@ -78,7 +78,7 @@ def torch_in_double(bundle: Bundle, features: F32) -> NDArray[np.float64]:
     from rtseg.model.tcn import MultitaskTCN
 
     model = MultitaskTCN(bundle.network).eval()
-    model.load(bundle.weights)
+    model.load_weights(bundle.weights)
     with torch.no_grad():
         probabilities = model.double().probabilities(torch.from_numpy(features.astype(np.float64))[None])
     return np.asarray(probabilities[0].numpy())

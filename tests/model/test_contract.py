@@ -31,13 +31,11 @@ SIZES: dict[str, Any] = {
     "head_layers": 2,
     "stages": 3,
     "depth": 2,
-    "attention_heads": 2,
     "attention_window": 12,
     "window_frames": 44,
     "dropout": 0.0,
 }
 VARIANTS: dict[str, dict[str, Any]] = {kind: {"kind": kind} for kind in KINDS if kind != "gradient-boosting"} | {
-    "ms-tcn, dual": {"kind": "ms-tcn", "dual_dilation": True},
     "conv1d, stride 1": {"kind": "conv1d", "window_stride": 1},
     "self-attention, wide": {"kind": "self-attention", "attention_window": 40},
 }
@@ -186,22 +184,25 @@ def test_attention_costs_what_it_sees() -> None:
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("reach", [0, 1, 31, 32, 45])
 @pytest.mark.parametrize("n_frames", [1, 33, 100])
-@pytest.mark.parametrize("fading", [False, True])
-def test_attention_in_blocks_is_attention_with_a_mask(causal: bool, reach: int, n_frames: int, fading: bool) -> None:
+@pytest.mark.parametrize("distance_bias", [False, True])
+def test_attention_in_blocks_is_attention_with_a_mask(
+    causal: bool, reach: int, n_frames: int, distance_bias: bool
+) -> None:
     torch.manual_seed(0)
-    layer = LocalAttention(6, 4, 8, 5, heads=2, reach=reach, causal=causal, fading=fading).double()
-    asking, telling = torch.randn(2, n_frames, 6).double(), torch.randn(2, n_frames, 4).double()
+    layer = LocalAttention(6, 4, 8, 5, heads=2, reach=reach, causal=causal, distance_bias=distance_bias).double()
+    query_input, value_input = torch.randn(2, n_frames, 6).double(), torch.randn(2, n_frames, 4).double()
     q, k, v = (
-        x.unflatten(2, (2, 4)).transpose(1, 2) for x in (layer.query(asking), layer.key(asking), layer.value(telling))
+        x.unflatten(2, (2, 4)).transpose(1, 2)
+        for x in (layer.query(query_input), layer.key(query_input), layer.value(value_input))
     )
     distance = torch.arange(n_frames)[:, None] - torch.arange(n_frames)
     hidden = (distance.abs() > reach) | ((distance < 0) & causal)
     scores = q @ k.transpose(-1, -2) / 2
-    if fading:
+    if distance_bias:
         scores = scores - torch.tensor([0.5, 0.25])[:, None, None] * distance.abs()
     weights = torch.softmax(scores.masked_fill(hidden, -torch.inf), -1)
-    expected = layer.leave((weights @ v).transpose(1, 2).flatten(2))
-    torch.testing.assert_close(layer(asking, telling), expected, rtol=0, atol=1e-12)
+    expected = layer.output((weights @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(query_input, value_input), expected, rtol=0, atol=1e-12)
 
 
 @torch.no_grad()

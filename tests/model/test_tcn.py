@@ -220,7 +220,7 @@ def test_tensors_go_out_and_in_again() -> None:
     tensors = one.tensors()
     assert {n: t.shape for n, t in tensors.items()} == SMALL.shapes()
     assert all(t.dtype == np.float32 for t in tensors.values())
-    two.load(tensors)
+    two.load_weights(tensors)
     assert all(t.tobytes() == tensors[n].tobytes() for n, t in two.tensors().items())
     tensors["input.bias"][:] = 7  # a copy: the network keeps its own
     assert not (one.tensors()["input.bias"] == 7).any()
@@ -229,7 +229,7 @@ def test_tensors_go_out_and_in_again() -> None:
 def test_a_bundles_weights_fit(tiny_bundle: object) -> None:
     bundle = load_bundle(str(tiny_bundle))
     model = MultitaskTCN(bundle.network)
-    model.load(bundle.weights)
+    model.load_weights(bundle.weights)
     assert all(t.tobytes() == bundle.weights[n].tobytes() for n, t in model.tensors().items())
 
 
@@ -259,9 +259,9 @@ def test_an_unknown_value_is_filled_and_carries_no_gradient_trouble() -> None:
 def test_dropout_takes_whole_channels_in_training_and_nothing_otherwise() -> None:
     model = network(dropout=0.5)
     ones = torch.ones(3, 20, 6, dtype=torch.float64)
-    assert torch.equal(model.drop(ones, 0.5), ones)
+    assert torch.equal(model.drop_channels(ones, 0.5), ones)
     model.train()
-    dropped = model.drop(ones, 0.5)
+    dropped = model.drop_channels(ones, 0.5)
     assert set(dropped.unique().tolist()) <= {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()
     assert len({tuple(row) for row in dropped[:, 0].tolist()}) > 1

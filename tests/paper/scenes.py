@@ -14,7 +14,7 @@ from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Labels, Recording
 from rtseg.simulate.tasks import simulate_sequence
-from rtseg.training.crops import Example
+from rtseg.training.task import Example
 
 BEHAVIOURS = ("approach", "grooming")
 ANNOTATORS = ("annotator-id_1", "annotator-id_2")

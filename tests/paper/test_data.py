@@ -16,7 +16,7 @@ from rtseg.paper.data import PARTS, PaperData, hold_out, load_data, open_data, s
 from rtseg.recordings.calms21 import read_calms21, write_calms21
 from rtseg.recordings.recording import IGNORE
 from rtseg.simulate.files import simulate_dataset
-from rtseg.training.crops import Example
+from rtseg.training.task import Example
 from tests.paper.scenes import ANNOTATORS, BEHAVIOURS, paper_data, write_official
 
 SETTINGS = PaperSettings()

@@ -13,13 +13,12 @@ from rtseg.config import KINDS, Recipe
 from rtseg.model.select import make_model
 from rtseg.paper.sight import future_frames
 from rtseg.recordings.heads import Head
-from rtseg.training.window_features import window_statistics
+from rtseg.training.boosting import window_statistics
 
 HEADS = (Head("one", ("a", "b", "c"), ("a",), "one"), Head("two", ("a", "b"), ("b",), "two"))
 T, AT = 240, 100
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((kind, {}) for kind in KINDS if kind != "gradient-boosting"),
-    ("ms-tcn", {"dual_dilation": True}),
     ("conv1d", {"kernel": 5}),
     ("multitask-tcn", {"first_dilation": 2, "head_first_dilation": 3}),
 ]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from rtseg.config import DecodingSettings
 from rtseg.evaluation.metrics import Video, macro_f1, score_head
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.study import hmm
-from rtseg.study.candidates import choose, decode, hmm_table, hysteresis_table, one_hot
+from rtseg.study.candidates import candidate_table, choose_setting, decode, one_hot
 
 HEAD = Head("h", ("a", "b", "c"), ("b", "c"), "h")
 GRID = (DecodingSettings(), DecodingSettings(0.2, 3, 0), DecodingSettings(0.5, 20, 5))
@@ -35,43 +33,30 @@ def some() -> list[Video]:
 
 
 def test_counts_are_those_of_the_metrics(some: list[Video]) -> None:
-    table = hysteresis_table(HEAD, some, GRID)
+    table = candidate_table(HEAD, some, GRID)
     everyone = range(len(some))
     for s, setting in enumerate(GRID):
         decoded = one_hot(HEAD, [decode(p, setting) for p, _ in some], [y for _, y in some])
         score = score_head(HEAD, decoded, 30.0)
-        assert table.segmental(everyone)[s] == pytest.approx(score.segmental_f1["50"])
-        assert table.loss(everyone)[s] == pytest.approx(macro_f1(HEAD, some) - score.macro_f1)
+        assert table.segmental_f1(everyone)[s] == pytest.approx(score.segmental_f1["50"])
+        assert table.f1_lost(everyone)[s] == pytest.approx(macro_f1(HEAD, some) - score.macro_f1)
         np.testing.assert_array_equal(table.decoded(s, 1), decode(some[1][0], setting))
-    assert table.loss(everyone)[0] == 0  # the first candidate is argmax
+    assert table.f1_lost(everyone)[0] == 0  # the first candidate is argmax
 
 
 def test_the_choice_costs_no_more_than_allowed_and_is_the_best_of_those(some: list[Video]) -> None:
-    table = hysteresis_table(HEAD, some, GRID)
+    table = candidate_table(HEAD, some, GRID)
     everyone = range(len(some))
-    loss, score = table.loss(everyone), table.segmental(everyone)
+    loss, score = table.f1_lost(everyone), table.segmental_f1(everyone)
     for limit in (0.0, 0.01, 1.0):
         allowed = [s for s in range(len(GRID)) if loss[s] <= limit + 1e-12]
-        assert choose([table], everyone, limit) == max(allowed, key=lambda s: score[s])
-    assert choose([table], everyone, -2.0) == loss.argmin()  # nothing is that cheap
+        assert choose_setting([table], everyone, limit) == max(allowed, key=lambda s: score[s])
+    assert choose_setting([table], everyone, -2.0) == loss.argmin()  # nothing is that cheap
 
 
 def test_the_choice_for_a_video_does_not_look_at_it(some: list[Video]) -> None:
     others = [1, 2, 3]
     poisoned = [(some[0][0], some[0][1][::-1].copy()), *some[1:]]
-    assert choose([hysteresis_table(HEAD, some, GRID)], others, 0.01) == choose(
-        [hysteresis_table(HEAD, poisoned, GRID)], others, 0.01
-    )
-
-
-def test_a_hidden_markov_model_makes_fewer_bouts_than_argmax(some: list[Video]) -> None:
-    markov = hmm.counted([y for _, y in some], 3)
-    table = hmm_table(HEAD, some, markov)
-
-    def changes(track: NDArray[np.int16]) -> int:
-        return int((np.diff(track) != 0).sum())
-
-    raw = changes(some[0][0].argmax(-1).astype(np.int16))
-    assert all(
-        changes(table.decoded(s, 0)) < raw for s in range(len(table.settings)) if table.settings[s]["weight"] < 1
+    assert choose_setting([candidate_table(HEAD, some, GRID)], others, 0.01) == choose_setting(
+        [candidate_table(HEAD, poisoned, GRID)], others, 0.01
     )

@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtseg.config import CrossValidationSettings
 from rtseg.errors import SettingError
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.study.crossvalidate import crossvalidate, folds_of, split_fold
-from rtseg.study.trials import read_recipe, read_splits
-from rtseg.training.answers import Answers, load_answers
+from rtseg.study.trials import SavedProbabilities, load_probabilities, read_recipe, read_splits
 from tests.study.scenes import pairs, read_json, write_dataset
 
-SETTINGS: dict[str, Any] = {"folds": 2, "inside_every": 3, "resamples": 20}
+SETTINGS = CrossValidationSettings(folds=2, inside_every=3)
+RESAMPLES = 20
 NAMES = [*(f"train/{i:02d}" for i in range(5)), *(f"validation/{i:02d}" for i in range(5, 8))]
 
 
@@ -32,12 +33,18 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A whole run against trees: its folder and its result."""
     out = tmp_path_factory.mktemp("done")
-    return out, crossvalidate(recipe, out, against="gradient-boosting", command="rtseg crossvalidate", **SETTINGS)
+    return out, crossvalidate(
+        recipe,
+        out,
+        replace(SETTINGS, against="gradient-boosting"),
+        command="rtseg crossvalidate",
+        resamples=RESAMPLES,
+    )
 
 
-def answers(out: Path, system: str = "tiny") -> dict[str, Answers]:
-    found = map(load_answers, (out / "crossvalidate.runs" / system).rglob("*.npz"))
-    return {a.recording: a for a in found}
+def saved(out: Path, system: str = "tiny") -> dict[str, SavedProbabilities]:
+    found = map(load_probabilities, (out / "crossvalidate.runs" / system).rglob("*.npz"))
+    return {p.recording: p for p in found}
 
 
 @settings(max_examples=50, deadline=None)
@@ -54,7 +61,7 @@ def test_folds_share_the_names_out(names: set[str], data: st.DataObject) -> None
 def test_every_video_is_answered_by_a_system_that_has_not_seen_it(done: tuple[Path, dict[str, Any]]) -> None:
     out, result = done
     for system in ("tiny", "gradient-boosting"):
-        found = answers(out, system)
+        found = saved(out, system)
         assert sorted(found) == NAMES
         for name, answer in found.items():
             (mine,) = [fold for fold in result["folds"] if name in fold]
@@ -78,8 +85,8 @@ def test_a_poisoned_video_changes_nothing_in_its_own_fold(
     bad = replace(bad, keypoints=bad.keypoints + noise)
     train[4] = (bad, replace(labels, frames=((labels.frames + 1) % 4).astype(np.int16)))
     write_calms21(poisoned / "train.json", {"annotator-id_0": train})
-    crossvalidate(poisoned / "tiny.toml", tmp_path, **SETTINGS)
-    clean, other = answers(out), answers(tmp_path)
+    crossvalidate(poisoned / "tiny.toml", tmp_path, SETTINGS, resamples=RESAMPLES)
+    clean, other = saved(out), saved(tmp_path)
     (mine,) = [fold for fold in result["folds"] if bad.name in fold]
     assert len(mine) > 1
     for name in NAMES:
@@ -117,24 +124,26 @@ def test_what_is_done_is_not_done_again_and_a_killed_run_goes_on(
             raise KilledError
 
     with pytest.raises(KilledError):
-        crossvalidate(recipe, tmp_path, report=kill_in_the_second_fold, **SETTINGS)
-    assert len(answers(tmp_path)) == 4
+        crossvalidate(recipe, tmp_path, SETTINGS, report=kill_in_the_second_fold)
+    assert len(saved(tmp_path)) == 4
     heard: list[dict[str, Any]] = []
-    crossvalidate(recipe, tmp_path, report=heard.append, **SETTINGS)
+    crossvalidate(recipe, tmp_path, SETTINGS, resamples=RESAMPLES, report=heard.append)
     assert {event["epoch"] for event in heard if "step" in event} == {1}  # the second epoch of the second fold
-    for name, answer in answers(out).items():
-        np.testing.assert_array_equal(answers(tmp_path)[name].probs, answer.probs)
+    for name, answer in saved(out).items():
+        np.testing.assert_array_equal(saved(tmp_path)[name].probs, answer.probs)
     heard.clear()
-    again = crossvalidate(recipe, tmp_path, report=heard.append, **SETTINGS)
+    again = crossvalidate(recipe, tmp_path, SETTINGS, resamples=RESAMPLES, report=heard.append)
     assert heard == []
     assert again["systems"]["tiny"]["heads"] == result["systems"]["tiny"]["heads"]
     assert not list(tmp_path.rglob("checkpoint"))
     with pytest.raises(SettingError, match="fold-0 holds a trial of another recipe"):
-        crossvalidate(recipe, tmp_path, overrides=["model.channels=5"], **SETTINGS)
+        crossvalidate(recipe, tmp_path, SETTINGS, overrides=["model.channels=5"])
 
 
 def test_seeds_and_fixed_epochs(recipe: Path, tmp_path: Path) -> None:
-    result = crossvalidate(recipe, tmp_path, seeds=2, fixed_epochs=1, splits=("train",), **SETTINGS)
+    result = crossvalidate(
+        recipe, tmp_path, replace(SETTINGS, seeds=2, fixed_epochs=1, splits=("train",)), resamples=RESAMPLES
+    )
     trials = result["systems"]["tiny"]["trials"]
     assert [(t["seed"], t["epoch"]) for t in trials] == [(0, 1), (0, 1), (1, 1), (1, 1)]
     for trial in trials:
@@ -148,7 +157,7 @@ def test_nothing_of_a_fold_is_in_its_training(recipe: Path) -> None:
     setting, dataset = read_recipe(recipe)
     examples = read_splits(dataset, ("train", "validation"))
     for fold, names in enumerate(folds_of(NAMES, 4)):
-        _, training, selection = split_fold(setting, examples, names, fold, 2)
+        _, training, selection = split_fold(setting, examples, names, fold, CrossValidationSettings(inside_every=2))
         assert {e.name for e in training} | {e.name for e in selection} == set(NAMES) - set(names)
         assert len(selection) == 3
 
@@ -160,10 +169,9 @@ def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
         ({"against": "magic"}, "against: expected a recipe .* or one of multitask-tcn, .*, got 'magic'"),
         ({"against": str(recipe)}, "two systems are called 'tiny'"),
         ({"splits": ("train", "public")}, "has the splits train, validation, not 'public'"),
-        ({"overrides": ["train.distill_weight=0.5"]}, "a study trains without a teacher"),
     ):
         with pytest.raises(SettingError, match=reason):
-            crossvalidate(recipe, tmp_path, **changed)  # type: ignore[arg-type]
+            crossvalidate(recipe, tmp_path, CrossValidationSettings(**changed))  # type: ignore[arg-type]
     setting, dataset = read_recipe(recipe)
     with pytest.raises(SettingError, match=r"fold 7 leaves 1 recordings; .* those are 0"):
-        split_fold(setting, read_splits(dataset, ("train",))[:2], ["train/00"], 7, 5)
+        split_fold(setting, read_splits(dataset, ("train",))[:2], ["train/00"], 7, CrossValidationSettings())

@@ -101,8 +101,8 @@ def test_noise_has_its_deviation(recording: Recording) -> None:
 
 
 def test_frames_that_are_lost(recording: Recording) -> None:
-    came = faults.frames_that_come(recording, 0.2, np.random.default_rng(1))
+    came = faults.frames_that_arrive(recording, 0.2, np.random.default_rng(1))
     assert came.mean() == pytest.approx(0.8, abs=0.05)
     assert came[0]
     assert came[-1]
-    assert faults.frames_that_come(recording, 0.0, np.random.default_rng(1)).all()
+    assert faults.frames_that_arrive(recording, 0.0, np.random.default_rng(1)).all()

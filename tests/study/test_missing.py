@@ -13,7 +13,7 @@ from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import Recording
 from rtseg.simulate.tasks import simulate_sequence
 from rtseg.study import missing
-from rtseg.study.missing import FAULTS, answers_with_gaps, study_missing
+from rtseg.study.missing import FAULTS, predict_with_gaps, study_missing
 from tests.study.scenes import read_json, write_dataset
 
 
@@ -28,7 +28,7 @@ def recording() -> Recording:
 
 
 def test_with_every_frame_there_the_answers_are_those_of_run(classifier: Classifier, recording: Recording) -> None:
-    live = answers_with_gaps(classifier, recording, np.ones(400, bool))
+    live = predict_with_gaps(classifier, recording, np.ones(400, bool))
     np.testing.assert_array_equal(live, classifier.run(recording).probs)
 
 
@@ -39,7 +39,7 @@ def test_a_short_gap_is_answered_and_after_a_long_one_the_last_answer_stands(
     came = np.ones(400, bool)
     came[100:110] = False  # filled
     came[200:300] = False  # beyond fill_frames: the stream begins anew
-    probs = answers_with_gaps(classifier, recording, came)
+    probs = predict_with_gaps(classifier, recording, came)
     assert not np.isnan(probs).any()
     np.testing.assert_array_equal(probs[:100], clean[:100])
     assert (probs[100:110] != probs[99]).any()
@@ -57,7 +57,7 @@ def simulate_part(recording: Recording, start: int) -> Recording:
 def test_the_whole_study(tiny_bundle: Path, classifier: Classifier, tmp_path: Path) -> None:
     write_dataset(tmp_path, n_train=1, n_validation=2)
     dataset = tmp_path / "dataset.toml"
-    kinds = [missing.Fault(f.name, f.unit, f.levels[-1:], f.answer) for f in FAULTS]
+    kinds = [missing.Fault(f.name, f.unit, f.levels[-1:], f.predict) for f in FAULTS]
     settings = {"kinds": kinds, "resamples": 20}
     result = study_missing(tiny_bundle, dataset, tmp_path / "out", command="rtseg study missing", **settings)
     assert result == read_json(tmp_path / "out" / "missing.json")

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from rtseg.errors import SettingError
-from rtseg.features.spec import GROUPS
-from rtseg.study.ablation import FULL, PAPER, study_ablation, variants_of
+from rtseg.features.spec import GROUPS, PAPER_GROUPS
+from rtseg.study.ablation import FULL, study_ablation, variants_of
 from rtseg.study.lookahead import study_lookahead
-from rtseg.study.trials import read_recipe
-from rtseg.training.answers import load_answers
+from rtseg.study.trials import load_probabilities, read_recipe
 from tests.study.scenes import read_json, write_dataset
 
 
@@ -47,7 +46,7 @@ def test_what_is_left_out(recipe: Path) -> None:
         "without speed": ("between_distance", "approach"),
         "without approach": ("between_distance", "speed"),
     }
-    assert set(PAPER) <= set(GROUPS)
+    assert set(PAPER_GROUPS) <= set(GROUPS)
     with pytest.raises(SettingError, match="uses no group heading; it uses between_distance, speed, approach"):
         variants_of(setting, ["heading"])
     alone, _ = read_recipe(recipe, overrides=['features.groups=["speed"]'])
@@ -63,7 +62,7 @@ def test_the_frontier(recipe: Path, tmp_path: Path) -> None:
     for point in result["points"]:
         assert point["recipe"]["model"]["lookahead_frames"] == point["frames"]
         for path in (tmp_path / "lookahead.runs" / f"{point['frames']}-frames").rglob("*.npz"):
-            unanswered = np.isnan(load_answers(path).probs).all(axis=1)
+            unanswered = np.isnan(load_probabilities(path).probs).all(axis=1)
             assert unanswered.sum() == point["frames"]
             assert unanswered[len(unanswered) - point["frames"] :].all()
     page = (tmp_path / "lookahead.md").read_text()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rtseg.frames.skeleton import MICE7
-from rtseg.training.loop import Report, Trained, train
-from tests.training.scenes import HEADS, example, recipe
+from rtseg.training.loop import TrainedNetwork, train
+from rtseg.training.task import EventCallback
+from tests.training.scenes import example, recipe, task
 
 EPOCHS = 4
 
 
-def run(folder: Path | None, report: Report = lambda event: None) -> Trained:
+def run(folder: Path | None, report: EventCallback = lambda event: None) -> TrainedNetwork:
     """The run that the tests compare: two training examples, one validation example."""
     training, validation = [example("a", 1), example("b", 2, 300)], [example("c", 3, 300)]
     plan = recipe(train={"epochs": EPOCHS})
-    return train(plan, MICE7, 30.0, HEADS, training, validation, folder, report)
+    return train(task(plan, training, validation), folder, report)
 
 
 def wait_in_the_second_epoch(event: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from rtseg.config import Recipe
 from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.training.crops import Example
+from rtseg.training.task import Example, TrainingTask
 
 HEADS = (
     Head("near", ("far", "near"), ("near",), "near"),
@@ -44,6 +45,11 @@ def recipe(**sections: dict[str, Any]) -> Recipe:
     merged = {k: {**v, **sections.get(k, {})} if isinstance(v, dict) else v for k, v in RECIPE.items()}
     merged |= {k: v for k, v in sections.items() if k not in merged}
     return config.from_plain(merged, Recipe)
+
+
+def task(plan: Recipe, training: Sequence[Example], validation: Sequence[Example]) -> TrainingTask:
+    """A training of the tiny recipe's kind on these examples."""
+    return TrainingTask(plan, MICE7, 30.0, HEADS, training, validation)
 
 
 def example(name: str, seed: int, n_frames: int = 400, masked: bool = True) -> Example:

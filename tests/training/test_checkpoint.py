@@ -13,15 +13,15 @@ from rtseg.training import checkpoint
 
 
 def test_nothing_there_is_no_checkpoint(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path, "f") is None
-    assert checkpoint.load(tmp_path / "none", "f") is None
+    assert checkpoint.load_checkpoint(tmp_path, "f") is None
+    assert checkpoint.load_checkpoint(tmp_path / "none", "f") is None
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     tensors = {"a": {"x/y": torch.randn(3, 4), "step": torch.tensor(7.0)}, "b": {"x/y": torch.arange(5)}}
     progress = {"fingerprint": "f", "epoch": 3, "best_score": -math.inf, "history": [{"score": 0.1 + 0.2, "n": None}]}
-    checkpoint.save(tmp_path / "deep" / "run", tensors, progress)
-    found = checkpoint.load(tmp_path / "deep" / "run", "f")
+    checkpoint.save_checkpoint(tmp_path / "deep" / "run", tensors, progress)
+    found = checkpoint.load_checkpoint(tmp_path / "deep" / "run", "f")
     assert found is not None
     assert found[1] == progress
     assert {g: set(t) for g, t in found[0].items()} == {g: set(t) for g, t in tensors.items()}
@@ -30,16 +30,16 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_it_is_no_pickle(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"a": {"x": torch.zeros(2)}}, {"fingerprint": "f"})
+    checkpoint.save_checkpoint(tmp_path, {"a": {"x": torch.zeros(2)}}, {"fingerprint": "f"})
     raw = (tmp_path / checkpoint.NAME).read_bytes()
     assert not raw.startswith((b"\x80", b"PK"))
     assert raw[8:9] == b"{"
 
 
 def test_another_run_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"a": {"x": torch.zeros(2)}}, {"fingerprint": "f"})
+    checkpoint.save_checkpoint(tmp_path, {"a": {"x": torch.zeros(2)}}, {"fingerprint": "f"})
     with pytest.raises(SettingError, match=r"another recipe or data set.*remove the folder") as refusal:
-        checkpoint.load(tmp_path, "g")
+        checkpoint.load_checkpoint(tmp_path, "g")
     assert str(tmp_path) in str(refusal.value)
 
 

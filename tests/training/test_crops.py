@@ -12,9 +12,10 @@ from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.recording import IGNORE, Recording
-from rtseg.training.crops import Batch, CropSampler, Example, delay, example_of, fit_scaler
-from tests.training.scenes import HEADS, example, recipe
+from rtseg.recordings.recording import IGNORE
+from rtseg.training.crops import Batch, CropSampler, delay_labels, fit_scaler
+from rtseg.training.task import Example
+from tests.training.scenes import example, recipe, task
 
 # Without augmentation and with positions alone, a crop's features say where it was cut.
 PLAIN = {"rotate": False, "mirror": False, "drop_points": 0.0}
@@ -22,7 +23,7 @@ POSITION = FeatureSpec(groups=("position",), hold_frames=0)
 
 
 def sampler_of(examples: list[Example], plan: Recipe, spec: FeatureSpec = POSITION) -> CropSampler:
-    return CropSampler(examples, plan, MICE7, FeatureExtractor(MICE7, spec, 30.0), HEADS)
+    return CropSampler(task(plan, examples, []), FeatureExtractor(MICE7, spec, 30.0))
 
 
 def numbered(name: str, first: int, n_frames: int, labelled: slice = slice(None)) -> Example:
@@ -67,6 +68,19 @@ def test_a_true_beginning_carries_loss_from_its_first_frame() -> None:
     ]
     assert len(beginnings) > 2
     assert all((y[0] != IGNORE).all() for y in beginnings)
+
+
+def test_crops_of_a_network_that_is_not_causal_are_warmed_up_at_both_ends() -> None:
+    plan = recipe(augment=PLAIN, model={"causal": False})
+    crop, half, ends = plan.train.crop_frames, plan.train.warmup_frames // 2, set()
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 500)], plan), 12)):
+        start = int(x[0])
+        ends |= {"first"} if start == 0 else {"last"} if start + crop == 500 else {"middle"}
+        kept = (labels[:, 0] != IGNORE).tolist()
+        before, after = half if start > 0 else 0, half if start + crop < 500 else 0
+        assert kept == [False] * before + [True] * (crop - before - after) + [False] * after
+        assert 0 <= start <= 500 - crop
+    assert ends == {"first", "middle", "last"}
 
 
 def test_a_short_recording_is_padded_with_unknown_features_and_no_labels() -> None:
@@ -138,7 +152,6 @@ def test_examples_stay_as_they_are() -> None:
         "mirror": True,
         "shift_px": 4.0,
         "noise_px": 1.0,
-        "swap_animals": 1.0,
         "drop_animal": 0.1,
     }
     epochs(sampler_of([one], recipe(augment=everything)), 1)
@@ -157,12 +170,12 @@ def test_interpolated_crops_go_in_thirds_of_a_frame() -> None:
 def test_the_lookahead_moves_labels_later() -> None:
     t = np.arange(10, dtype=np.int16)
     labels = np.stack([t, t + 20], axis=1)[None]
-    late = delay(labels, 3, IGNORE)
+    late = delay_labels(labels, 3)
     assert late[0, :3].tolist() == [[IGNORE] * 2] * 3
     assert late[0, 3:].tolist() == labels[0, :-3].tolist()
-    assert delay(labels, 0, IGNORE).tolist() == labels.tolist()
-    assert (delay(labels, 10, IGNORE) == IGNORE).all()
-    assert (delay(labels, 25, IGNORE) == IGNORE).all()
+    assert delay_labels(labels, 0).tolist() == labels.tolist()
+    assert (delay_labels(labels, 10) == IGNORE).all()
+    assert (delay_labels(labels, 25) == IGNORE).all()
     assert labels[0, :, 0].tolist() == t.tolist()
 
 
@@ -171,15 +184,6 @@ def test_crops_carry_the_lookahead() -> None:
     for x, labels in rows(epochs(sampler_of([numbered("a", 0, 400)], plan), 2)):
         carried = np.flatnonzero(labels[:, 1] != IGNORE)
         assert (labels[carried, 1] == (x[carried] - 5) % 3).all()
-
-
-def test_heads_without_labels_are_ignored() -> None:
-    one = example("a", 1)
-    recording = Recording("r", MICE7, one.keypoints, one.confidence, 30.0)
-    made = example_of(recording, {"fast": one.labels[:, 2]}, HEADS)
-    assert (made.labels[:, :2] == IGNORE).all()
-    assert (made.labels[:, 2] == one.labels[:, 2]).all()
-    assert (made.name, len(made)) == ("r", len(one))
 
 
 @pytest.mark.parametrize("kind", ["standard", "minmax"])

@@ -10,11 +10,10 @@ import pytest
 
 from rtseg.config import KINDS, Recipe
 from rtseg.errors import SettingError
-from rtseg.frames.skeleton import MICE7
-from rtseg.training.crops import Example
-from rtseg.training.fit import Fitted, fit
+from rtseg.training.fit import FittedSystem, fit
 from rtseg.training.loop import train
-from tests.training.scenes import HEADS, example, recipe
+from rtseg.training.task import Example
+from tests.training.scenes import example, recipe, task
 from tests.training.test_boosting import SMALL
 
 MODEL = {"attention_window": 16, "window_frames": 44, "stages": 2, "dropout": 0.0}
@@ -30,8 +29,8 @@ def plan(kind: str, model: dict[str, Any] | None = None, **train: Any) -> Recipe
     )
 
 
-def fitted(settings: Recipe, training: list[Example] | None = None) -> Fitted:
-    return fit(settings, MICE7, 30.0, HEADS, training or [example("a", 1, 800)], [example("c", 3, 200)])
+def fitted(settings: Recipe, training: list[Example] | None = None) -> FittedSystem:
+    return fit(task(settings, training or [example("a", 1, 800)], [example("c", 3, 200)]))
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -79,17 +78,6 @@ def test_a_short_recording_and_a_long_lookahead() -> None:
     assert np.isnan(found.predict(short)).all()
 
 
-def test_a_teacher_moves_the_student() -> None:
-    """Its probabilities reach the weights: a student of a teacher who is sure of one class agrees with it."""
-    one = example("a", 1)
-    soft = np.tile(np.array([0.02, 0.98, 0.01, 0.01, 0.98, 0.5, 0.5], np.float32), (len(one), 1))
-    settings = plan("gru", distill_weight=1.0, epochs=12, ema=0.5, learning_rate=0.05)
-    taught = fitted(settings, [replace(one, soft=soft)]).predict(example("d", 4, 150)).mean(axis=0)
-    alone = fitted(settings, [one]).predict(example("d", 4, 150)).mean(axis=0)
-    assert taught[1] > 0.8 > alone[1]
-    assert taught[4] > 0.7 > alone[4]
-
-
 @pytest.mark.parametrize("select", ["f1", "map", "last"])
 def test_what_a_checkpoint_is_chosen_by(select: str) -> None:
     found = fitted(plan("gru", select=select, select_group="pair", epochs=4))
@@ -109,6 +97,6 @@ def test_an_unknown_group_cannot_choose() -> None:
 @pytest.mark.parametrize(("kind", "causal"), [("gru", True), ("multitask-tcn", False)])
 def test_only_a_causal_multitask_tcn_becomes_a_bundle(kind: str, causal: bool) -> None:
     settings = plan(kind, {"causal": causal}, epochs=1)
-    trained = train(settings, MICE7, 30.0, HEADS, [example("a", 1)], [example("c", 3, 200)])
+    trained = train(task(settings, [example("a", 1)], [example("c", 3, 200)]))
     with pytest.raises(SettingError, match="only a causal multitask-tcn"):
         _ = trained.spec

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +12,38 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg import config
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
-from rtseg.frames.skeleton import MICE7
 from rtseg.model.select import network_spec
 from rtseg.recordings.recording import IGNORE
 from rtseg.training import checkpoint
-from rtseg.training.crops import CropSampler, Example
-from rtseg.training.loop import Trained, _schedule, fingerprint, train
+from rtseg.training.crops import CropSampler
+from rtseg.training.loop import TrainedNetwork, learning_rate_factor, train
+from rtseg.training.task import Example
 from tests.training.run_tiny import EPOCHS, run
-from tests.training.scenes import HEADS, example, recipe
+from tests.training.scenes import HEADS, example, recipe, task
 
 REPO = Path(__file__).parent.parent.parent
 
 
-def bits(trained: Trained) -> dict[str, bytes]:
+def bits(trained: TrainedNetwork) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in trained.tensors.items()}
 
 
-def untimed(trained: Trained) -> list[dict[str, Any]]:
+def untimed(trained: TrainedNetwork) -> list[dict[str, Any]]:
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in trained.history]
 
 
-def train_tiny(plan: Recipe, folder: Path | None = None, validation: list[Example] | None = None) -> Trained:
-    return train(plan, MICE7, 30.0, HEADS, [example("a", 1)], validation or [example("c", 3, 300)], folder)
+def train_tiny(plan: Recipe, folder: Path | None = None, validation: list[Example] | None = None) -> TrainedNetwork:
+    return train(task(plan, [example("a", 1)], validation or [example("c", 3, 300)]), folder)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     return run(tmp_path_factory.mktemp("through"))
 
 
-def test_the_same_seed_gives_the_same_bits_with_or_without_checkpoints(uninterrupted: Trained) -> None:
+def test_the_same_seed_gives_the_same_bits_with_or_without_checkpoints(uninterrupted: TrainedNetwork) -> None:
     again = run(None)
     assert bits(again) == bits(uninterrupted)
     assert untimed(again) == untimed(uninterrupted)
@@ -57,7 +55,7 @@ def test_another_seed_gives_other_weights() -> None:
     assert bits(one) != bits(two)
 
 
-def test_a_run_killed_in_epoch_1_goes_on_bit_for_bit(uninterrupted: Trained, tmp_path: Path) -> None:
+def test_a_run_killed_in_epoch_1_goes_on_bit_for_bit(uninterrupted: TrainedNetwork, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.training.run_tiny", str(tmp_path)],
         cwd=REPO,
@@ -81,7 +79,7 @@ def test_a_run_killed_in_epoch_1_goes_on_bit_for_bit(uninterrupted: Trained, tmp
     assert (resumed.score, resumed.epoch) == (uninterrupted.score, uninterrupted.epoch)
 
 
-def test_a_finished_run_is_not_done_again(uninterrupted: Trained, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_done_again(uninterrupted: TrainedNetwork, tmp_path: Path) -> None:
     first = run(tmp_path)
     events: list[Any] = []
     assert bits(run(tmp_path, events.append)) == bits(first) == bits(uninterrupted)
@@ -94,30 +92,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         train_tiny(recipe(train={"epochs": 1, "learning_rate": 0.02}), tmp_path)
 
 
-def spoiled(one: Example, part: str) -> Example:
-    array = getattr(one, part).copy()
-    array.flat[-1] = 1 if part != "keypoints" else 333
-    if part == "confidence":
-        array.flat[-1] = 0.5
-    return replace(one, **{part: array})
-
-
-@pytest.mark.parametrize("part", ["keypoints", "confidence", "labels"])
-def test_a_fingerprint_knows_every_part_of_the_data(part: str) -> None:
-    one, two, plan = example("a", 1), example("b", 2), recipe()
-    base = fingerprint(plan, [one], [two])
-    assert fingerprint(plan, [one], [two]) == base
-    one.labels.flat[-1] = 0
-    base = fingerprint(plan, [one], [two])
-    assert fingerprint(plan, [spoiled(one, part)], [two]) != base
-    assert fingerprint(plan, [one], [spoiled(two, part)]) != base
-    assert fingerprint(plan, [replace(one, name="c")], [two]) != base
-    assert fingerprint(config.from_plain(config.to_plain(plan), Recipe, ["train.seed=9"]), [one], [two]) != base
-
-
 def test_the_loss_falls_and_the_score_rises() -> None:
     plan = recipe(train={"epochs": 12, "ema": 0.9, "patience": 99})
-    trained = train(plan, MICE7, 30.0, HEADS, [example("a", 1, 1500), example("b", 2, 1500)], [example("c", 3, 800)])
+    trained = train(task(plan, [example("a", 1, 1500), example("b", 2, 1500)], [example("c", 3, 800)]))
     losses = [entry["loss"] for entry in trained.history]
     assert losses[-1] < 0.75 * losses[0]
     assert trained.score > 0.7
@@ -154,7 +131,7 @@ def test_validation_examples_are_never_in_a_crop(monkeypatch: pytest.MonkeyPatch
         augment={"rotate": False, "mirror": False, "drop_points": 0.0},
         train={"epochs": 2},
     )
-    train(plan, MICE7, 30.0, HEADS, [one], [other])
+    train(task(plan, [one], [other]))
     assert len(batches) >= 2
     largest = max(float(np.nanmax(batch.features)) for batch in batches)
     assert largest <= float(np.nanmax(one.keypoints)) - 300 + 1
@@ -195,7 +172,7 @@ def test_validation_without_anything_to_score_is_an_error() -> None:
 def test_no_recordings_are_an_error(missing: str) -> None:
     some = {"training": [example("a", 1)], "validation": [example("c", 3)]} | {missing: []}
     with pytest.raises(SettingError, match="at least one training and one validation"):
-        train(recipe(), MICE7, 30.0, HEADS, some["training"], some["validation"])
+        train(task(recipe(), some["training"], some["validation"]))
 
 
 def test_a_lookahead_and_the_scaler_reach_the_weights() -> None:
@@ -217,7 +194,7 @@ def test_the_network_that_a_recipe_asks_for() -> None:
 
 
 def test_the_learning_rates_schedule() -> None:
-    rates: NDArray[np.float64] = np.array([_schedule(step, 10, 100) for step in range(100)])
+    rates: NDArray[np.float64] = np.array([learning_rate_factor(step, 10, 100) for step in range(100)])
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == pytest.approx(1.0)
     assert rates.max() == pytest.approx(1.0)

@@ -17,7 +17,7 @@ from tests.training.scenes import HEADS
 
 SIZES = {head.name: len(head.classes) for head in HEADS}
 EVEN = [torch.ones(n) for n in SIZES.values()]
-FRAMES_ONLY: dict[str, Any] = {"smoothing": 0.0, "stage_weight": 0.0}
+FRAMES_ONLY: dict[str, Any] = {"smoothing": 0.0}
 
 
 def logits(seed: int = 0, batch: int = 2, n_frames: int = 20) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def labels_of(seed: int = 0, batch: int = 2, n_frames: int = 20) -> Tensor:
 def criterion(labels: Tensor, weights: list[Tensor] = EVEN, **settings: Any) -> MultitaskLoss:
     """The loss with these class weights in place of those of the labels."""
     made = MultitaskLoss(HEADS, [row.numpy() for row in labels], TrainSettings(**settings))
-    made.weights = weights
+    made.class_weights = weights
     return made
 
 
@@ -73,7 +73,7 @@ def test_an_ignored_frame_has_no_influence(smoothing: float, label_smoothing: fl
 def test_the_frame_loss_is_the_weighted_mean_cross_entropy() -> None:
     refined, labels = logits(3), labels_of(4)
     weights = [torch.tensor([0.5, 2.0]), torch.tensor([1.0, 0.0, 3.0]), torch.tensor([1.0, 1.0])]
-    found = criterion(labels, weights, **FRAMES_ONLY)([logits(1), refined], labels)
+    found = criterion(labels, weights, **FRAMES_ONLY)([refined], labels)
     expected = 0.0
     for column, head in enumerate(HEADS):
         probs = torch.softmax(refined[head.name].detach().double(), -1).flatten(0, 1)
@@ -85,23 +85,14 @@ def test_the_frame_loss_is_the_weighted_mean_cross_entropy() -> None:
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_both_stages_count() -> None:
-    first, refined, labels = logits(1), logits(2), labels_of()
-    only = {"smoothing": 0.0}
-    refined_alone = loss_of(first, refined, labels, **only, stage_weight=0.0)
-    first_alone = loss_of(refined, first, labels, **only, stage_weight=0.0)
-    both = loss_of(first, refined, labels, **only, stage_weight=0.5)
-    assert both.item() == pytest.approx(refined_alone.item() + 0.5 * first_alone.item(), rel=1e-5)
-
-
 def test_tasks_weigh_what_the_recipe_says() -> None:
     first, refined, labels = logits(1), logits(2), labels_of()
     parts = {
-        group: loss_of(first, refined, labels, task_weights={group: 1.0}, task_weight_default=0.0).item()
-        for group in ("near", "pair")
+        group: loss_of(first, refined, labels, task_weights={group: 1.0, other: 0.0}).item()
+        for group, other in (("near", "pair"), ("pair", "near"))
     }
-    both = loss_of(first, refined, labels, task_weights={"near": 3.0}, task_weight_default=0.5)
-    assert both.item() == pytest.approx(3.0 * parts["near"] + 0.5 * parts["pair"], rel=1e-5)
+    both = loss_of(first, refined, labels, task_weights={"near": 3.0})
+    assert both.item() == pytest.approx(3.0 * parts["near"] + parts["pair"], rel=1e-5)
     tenth = loss_of(first, refined, labels, loss_factor=0.1)
     assert tenth.item() == pytest.approx(0.1 * (parts["near"] + parts["pair"]), rel=1e-5)
 
@@ -133,9 +124,10 @@ def test_smoothing_by_hand() -> None:
     refined["near"][0, 7] = torch.tensor([30.0, -30.0])  # far beyond the cut
     labels = labels_of()
     labels[0, 12, 0] = IGNORE
-    cut = {"smoothing_cut": 4.0, "stage_weight": 0.0, "task_weights": {"near": 1.0}, "task_weight_default": 0.0}
-    with_it = loss_of(refined, refined, labels, smoothing=0.5, **cut).item()
-    without = loss_of(refined, refined, labels, smoothing=0.0, **cut).item()
+    near_only = {"near": 1.0, "pair": 0.0}
+    with_it, without = (
+        criterion(labels, smoothing=weight, task_weights=near_only)([refined], labels).item() for weight in (0.5, 0.0)
+    )
     log = F.log_softmax(refined["near"].double(), -1).numpy()
     steps = []
     for b in range(2):
@@ -148,11 +140,10 @@ def test_smoothing_by_hand() -> None:
 def test_the_smoothing_gradient_reaches_the_later_frame_alone() -> None:
     refined = logits(2, batch=1, n_frames=2)
     labels = torch.zeros((1, 2, 3), dtype=torch.int16)
-    settings = {"smoothing": 1.0, "stage_weight": 0.0}
-    loss_of(refined, refined, labels, **settings).backward()
+    criterion(labels, smoothing=1.0)([refined], labels).backward()
     smooth = refined["near"].grad.clone()  # type: ignore[union-attr]
     refined["near"].grad = None
-    loss_of(refined, refined, labels, **{**settings, "smoothing": 0.0}).backward()
+    criterion(labels, smoothing=0.0)([refined], labels).backward()
     assert torch.equal(smooth[:, 0], refined["near"].grad[:, 0])  # type: ignore[index]
     assert not torch.equal(smooth[:, 1], refined["near"].grad[:, 1])  # type: ignore[index]
 

@@ -1,4 +1,4 @@
-"""What becomes of probabilities, and of frames that are missing or unlike training's."""
+"""What inference does around the network: decoding, missing frames, features outside training's range."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from rtseg.config.checks import require
 
 @dataclass(frozen=True)
 class DecodingSettings:
-    """From probabilities to bouts; see `rtseg.inference.decoding`."""
+    """From probabilities to bouts; `rtseg.inference.decoding` states the rules.
+
+    margin: by how much another class must lead before the label changes, and min_bout_frames: for how many frames.
+    merge_gap_frames: interruptions of a bout up to this length are part of it. settle_margin: added to the margin right
+    after a change; it fades over settle_frames.
+    """
 
     margin: float = 0.0
     min_bout_frames: int = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rtseg.model.recurrence import gru
+from rtseg.model.gru_autograd import gru
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 2), (3, 17, 7, 5)])

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from rtseg.training.memory import MARK
+from rtseg.system.peak_memory import MARK
 
 WORK = """
 import json
 import numpy as np
-from rtseg.training.memory import peak_memory
+from rtseg.system.peak_memory import peak_memory
 
 with peak_memory() as found:
     held = np.ones(60 << 17)  # 60 MiB

@@ -1,4 +1,4 @@
-"""Every switch of the loss against a slow version in numpy: targets at boundaries, teachers, soft F1, task weights."""
+"""Every switch of the loss against a slow version in numpy: targets at boundaries, earlier stages, task weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rtseg.training.losses import mix_at_boundaries, one_hot
 from tests.training.scenes import HEADS
 from tests.training.test_losses import FRAMES_ONLY, criterion, labels_of, logits
 
-N_OUTPUTS = sum(len(h.classes) for h in HEADS)
+NEAR_ONLY = {"near": 1.0, "pair": 0.0}
 
 
 def probs_of(stage: dict[str, Tensor], name: str) -> np.ndarray:
     return torch.softmax(stage[name].detach().double(), -1).numpy()
 
 
-def loss_of(labels: Tensor, seed: int = 2, soft: Tensor | None = None, **settings: Any) -> float:
+def loss_of(labels: Tensor, seed: int = 2, **settings: Any) -> float:
     """Of one stage of random logits."""
-    found: float = criterion(labels, **{**FRAMES_ONLY, **settings})([logits(seed)], labels, soft).item()
+    found: float = criterion(labels, **{**FRAMES_ONLY, **settings})([logits(seed)], labels).item()
     return found
 
 
@@ -37,11 +37,6 @@ def head_losses(labels: Tensor, seed: int = 2) -> list[float]:
         p, y = probs_of(logits(seed), head.name).reshape(-1, len(head.classes)), labels[..., column].flatten().numpy()
         found.append(float(-np.log(p[y != IGNORE][range((y != IGNORE).sum()), y[y != IGNORE]]).mean()))
     return found
-
-
-def teacher(seed: int = 5, batch: int = 2, n_frames: int = 20) -> Tensor:
-    stage = logits(seed, batch, n_frames)
-    return torch.cat([torch.softmax(stage[h.name].detach(), -1) for h in HEADS], -1)
 
 
 def naive_mix(labels: list[int], n: int, reach: int) -> np.ndarray:
@@ -76,74 +71,10 @@ def test_targets_at_boundaries(labels: list[int], reach: int) -> None:
 def test_boundary_smoothing_reaches_the_loss() -> None:
     labels = labels_of()
     labels[:, 4:12, 0] = IGNORE
-    found = loss_of(labels, boundary_smoothing_frames=3, task_weights={"near": 1.0}, task_weight_default=0.0)
+    found = loss_of(labels, boundary_smoothing_frames=3, task_weights=NEAR_ONLY)
     log = np.log(probs_of(logits(2), "near"))
     wanted = np.stack([naive_mix(row.tolist(), 2, 3) for row in labels[..., 0]])
     assert found == pytest.approx(-(wanted * log).sum() / wanted.sum(), rel=1e-5)
-
-
-def test_logit_adjustment_adds_the_log_of_the_frequencies() -> None:
-    labels = labels_of()
-    labels[:, :8, 0] = 0
-    found = loss_of(labels, logit_adjustment=0.7, task_weights={"near": 1.0}, task_weight_default=0.0)
-    y = labels[..., 0].flatten().long()
-    raised = logits(2)["near"].detach().flatten(0, 1).double() + 0.7 * torch.bincount(y).div(len(y)).log()
-    assert found == pytest.approx(float(torch.nn.functional.cross_entropy(raised, y)), rel=1e-5)
-
-
-def test_soft_f1_counts_probabilities_as_parts_of_frames() -> None:
-    labels = labels_of()
-    labels[0, 3:9, 1] = IGNORE
-    labels[..., 1][labels[..., 1] == 2] = 0  # a scored class that does not occur has no say
-    only = {"task_weights": {"pair": 1.0}, "task_weight_default": 0.0}
-    added = loss_of(labels, soft_f1=0.5, **only) - loss_of(labels, **only)
-    expected = 0.0
-    for name, column, scored in (("speed", 1, [1]), ("fast", 2, [1])):
-        y = labels[..., column].numpy()
-        p, kept = probs_of(logits(2), name), y != IGNORE
-        f1 = [2 * (p[..., c] * (y == c))[kept].sum() / (p[..., c] + (y == c))[kept].sum() for c in scored]
-        expected += (1 - np.mean(f1)) / 2
-    assert added == pytest.approx(0.5 * expected, rel=1e-4)
-
-
-def test_soft_f1_without_any_scored_frame_adds_nothing() -> None:
-    labels = torch.zeros((2, 20, 3), dtype=torch.int16)
-    assert loss_of(labels, soft_f1=0.5) == pytest.approx(loss_of(labels))
-
-
-def test_a_teacher_takes_its_share_where_it_says_something() -> None:
-    labels, soft = labels_of(), teacher()
-    labels[1, 10:, :] = IGNORE
-    soft[0, :7] = float("nan")
-    found = loss_of(labels, soft=soft, distill_weight=0.3, task_weighting="sum")
-    expected, first = 0.0, 0
-    for column, head in enumerate(HEADS):
-        n = len(head.classes)
-        p, y = probs_of(logits(2), head.name), labels[..., column].numpy()
-        s = soft[..., first : first + n].double().numpy()
-        known, kept = ~np.isnan(s).any(-1), y != IGNORE
-        cost = -np.log(np.take_along_axis(p, np.maximum(y, 0)[..., None].astype(int), -1))[..., 0]
-        hard = (cost * np.where(known, 0.7, 1.0))[kept].sum() / kept.sum()
-        apart = (s * (np.log(s) - np.log(p))).sum(-1)[known].mean()
-        expected += (hard + 0.3 * apart) / (2 if head.group == "pair" else 1)
-        first += n
-    assert found == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_teacher_alone_teaches_frames_without_a_label() -> None:
-    labels = torch.full((2, 20, 3), IGNORE, dtype=torch.int16)
-    known = labels_of()
-    made = criterion(known, **FRAMES_ONLY, distill_weight=1.0)
-    student = logits(2)
-    made([student], labels, teacher()).backward()
-    assert all(bool((t.grad != 0).any()) for t in student.values() if t.grad is not None)
-    same = {name: t.detach() for name, t in logits(5).items()}
-    assert made([same], labels, teacher()).item() == pytest.approx(0.0, abs=1e-6)
-
-
-def test_a_teacher_without_any_weight_is_not_heard() -> None:
-    labels = labels_of()
-    assert loss_of(labels, soft=teacher()) == loss_of(labels)
 
 
 def test_tasks_by_sum() -> None:
@@ -160,8 +91,8 @@ def test_tasks_by_their_share_of_the_loss_with_constant_weights() -> None:
     assert loss_of(labels, task_weighting="share", loss_factor=0.1) == pytest.approx(0.1 * (share @ tasks), rel=1e-5)
     through, alone = logits(2), logits(2)
     criterion(labels, **FRAMES_ONLY, task_weighting="share")([through], labels).backward()
-    only = {"task_weights": {"near": float(share[0])}, "task_weight_default": 0.0}
-    criterion(labels, **FRAMES_ONLY, **only)([alone], labels).backward()
+    weights = {"near": float(share[0]), "pair": 0.0}
+    criterion(labels, **FRAMES_ONLY, task_weights=weights)([alone], labels).backward()
     assert through["near"].grad is not None
     assert alone["near"].grad is not None
     torch.testing.assert_close(through["near"].grad, alone["near"].grad)
@@ -189,8 +120,8 @@ def test_only_uncertainty_has_parameters() -> None:
     assert not list(criterion(labels_of(), task_weighting="share").parameters())
 
 
-def test_all_earlier_stages_count_alike() -> None:
+def test_all_earlier_stages_count_alike_and_half_as_much_as_the_last() -> None:
     labels, stages = labels_of(), [logits(seed) for seed in (1, 2, 3)]
-    made = criterion(labels, smoothing=0.0, stage_weight=0.25)
     parts = [loss_of(labels, seed) for seed in (1, 2, 3)]
-    assert made(stages, labels).item() == pytest.approx(parts[2] + 0.25 * (parts[0] + parts[1]), rel=1e-5)
+    found = criterion(labels, **FRAMES_ONLY)(stages, labels).item()
+    assert found == pytest.approx(parts[2] + 0.5 * (parts[0] + parts[1]), rel=1e-5)

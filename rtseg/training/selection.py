@@ -1,0 +1,67 @@
+"""How a checkpoint is chosen: a network's answers about the validation recordings, their scores, and one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rtseg.config import TrainSettings
+from rtseg.errors import SettingError
+from rtseg.evaluation.metrics import group_scores, score_head
+from rtseg.model.base import SequenceModel
+from rtseg.recordings.heads import Head
+from rtseg.training.task import Example
+
+GroupScores = dict[str, dict[str, float]]
+"""Head group -> `f1` and `map`."""
+
+
+def predict_probabilities(model: SequenceModel, features: NDArray[np.float32], lookahead: int) -> NDArray[np.float32]:
+    """Probabilities (T, P), row t about frame t; the last `lookahead` rows, never answered, are NaN.
+
+    features: (T, F), of a whole recording.
+    """
+    model.eval()  # no dropout
+    with torch.no_grad():
+        late = model.probabilities(torch.from_numpy(features)[None])[0].numpy()
+    return np.concatenate((late[lookahead:], np.full((min(lookahead, len(late)), late.shape[1]), np.nan, np.float32)))
+
+
+def score_groups(
+    heads: Sequence[Head], examples: Sequence[Example], predictions: Sequence[NDArray[np.float32]], fps: float
+) -> GroupScores:
+    """Scores per head group of predictions (T, P) of each example; rows of NaN were never answered and don't count."""
+    offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
+    scores = {}
+    for column, head in enumerate(heads):
+        videos = []
+        for probs, example in zip(predictions, examples, strict=True):
+            answered = ~np.isnan(probs[:, 0])
+            of_head = probs[answered, offsets[column] : offsets[column + 1]]
+            videos.append((of_head, example.labels[answered, column]))
+        scores[head.name] = score_head(head, videos, fps)
+    return group_scores(heads, scores)
+
+
+def selection_score(scores: GroupScores, settings: TrainSettings) -> float:
+    """What a checkpoint is chosen by: the mean over head groups of macro-F1 and mAP, or of what `select` names.
+
+    select_group: the one that decides; empty = all. A group without a positive validation frame has no score and is
+    left out. Raises SettingError where no group has a score: nothing would tell good weights from bad ones.
+    """
+    group = settings.select_group
+    if group and group not in scores:
+        raise SettingError(f"train.select_group = {group!r} is no head group; there are: {', '.join(scores)}")
+    metrics = (settings.select,) if settings.select in ("f1", "map") else ("f1", "map")
+    deciding = [scores[group]] if group else list(scores.values())
+    # NaN is the score of a group without a positive frame. In the mean it would make every checkpoint's score NaN, and
+    # no checkpoint better than another.
+    known = [[v for v in (s[name] for name in metrics) if not math.isnan(v)] for s in deciding]
+    means = [sum(values) / len(values) for values in known if values]
+    if not means:
+        raise SettingError("no scored class has a frame in the validation recordings; choose others for validation")
+    return float(np.mean(means))

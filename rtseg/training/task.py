@@ -1,0 +1,88 @@
+"""What a training is given: a recipe, and labelled recordings in memory. The same for every kind of system."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg import config
+from rtseg.config import Recipe
+from rtseg.errors import SettingError
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import IGNORE, Recording
+
+F32 = NDArray[np.float32]
+EventCallback = Callable[[dict[str, Any]], None]
+"""Called after every batch and evaluation with what happened, for a progress bar."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A recording with the labels of every head: (T, H) int16, IGNORE where there are none."""
+
+    name: str
+    keypoints: F32
+    confidence: F32
+    labels: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+
+def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads: Sequence[Head]) -> Example:
+    """One Example; heads without labels are IGNOREd."""
+    table = np.full((len(recording), len(heads)), IGNORE, np.int16)
+    for column, head in enumerate(heads):
+        if head.name in labels:
+            table[:, column] = labels[head.name]
+    return Example(recording.name, recording.keypoints, recording.confidence, table)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTask:
+    """One training: the recipe, what the recordings show, and the recordings themselves.
+
+    heads: in the order of the labels' columns. validation: the recordings that the checkpoint is chosen by. The paper's
+    tasks are something else: head groups (`Head.group`), of which one training may have several.
+    """
+
+    recipe: Recipe
+    skeleton: Skeleton
+    fps: float
+    heads: tuple[Head, ...]
+    training: Sequence[Example]
+    validation: Sequence[Example]
+
+    def require_recordings(self) -> None:
+        """Raise SettingError where there is nothing to train on or nothing to choose a checkpoint by."""
+        if not self.training or not self.validation:
+            raise SettingError("training needs at least one training and one validation recording")
+
+    def feature_extractor(self) -> FeatureExtractor:
+        """What turns the recordings into the recipe's features."""
+        return FeatureExtractor(self.skeleton, FeatureSpec.from_settings(self.recipe.features), self.fps)
+
+    def fingerprint(self) -> str:
+        """A hash of everything that the outcome depends on; a checkpoint of another training is not resumed."""
+        digest = hashlib.sha256(json.dumps(config.to_plain(self.recipe), sort_keys=True).encode())
+        # These are frozen dataclasses and numbers, whose repr says everything.
+        digest.update(repr((self.skeleton, self.fps, self.heads)).encode())
+        for example in (*self.training, *self.validation):
+            digest.update(example.name.encode())
+            for array in (example.keypoints, example.confidence, example.labels):
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def features_of(example: Example, extractor: FeatureExtractor, recipe: Recipe) -> F32:
+    """Features (T, F) of a whole recording."""
+    return extractor.run(example.keypoints, example.confidence, recipe.arena)

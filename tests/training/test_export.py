@@ -1,0 +1,81 @@
+"""From a recipe file to a bundle: what it holds, that a finished training is not repeated, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.errors import RtsegError
+from rtseg.training.export import rounded_to_float16, train_bundle
+from tests.study.scenes import write_dataset
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), n_train=2, n_validation=1)
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
+    """A bundle's folder, beside the folder `runs` of its checkpoints."""
+    out = tmp_path_factory.mktemp("trained") / "bundle"
+    return out, train_bundle(recipe, out, runs=out.with_name("runs"))
+
+
+def test_the_bundle_is_what_its_folder_holds(trained: tuple[Path, Bundle]) -> None:
+    out, bundle = trained
+    assert load_bundle(out).hash == bundle.hash
+    assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL_CARD.md",
+        "manifest.json",
+        "step.onnx",
+        "weights.safetensors",
+    ]
+    assert (bundle.name, bundle.simulated, bundle.warmup_frames) == ("tiny", True, 50)
+    assert "task1" in bundle.scores["validation"]["heads"]
+
+
+def test_its_provenance_names_recipe_and_recordings(trained: tuple[Path, Bundle]) -> None:
+    _, bundle = trained
+    assert bundle.provenance["recipe"]["train"]["epochs"] == 2
+    assert sorted(bundle.provenance["training"]) == ["train/00", "train/01"]
+    assert sorted(bundle.provenance["validation"]) == ["validation/02"]
+    assert len(bundle.provenance["training_poses"]) == 2
+    assert len(bundle.provenance["history"]) == 2
+
+
+def test_matrices_are_float16_exactly_and_vectors_stay(trained: tuple[Path, Bundle]) -> None:
+    for name, tensor in trained[1].weights.items():
+        if name.endswith(".weight"):
+            np.testing.assert_array_equal(tensor, tensor.astype(np.float16).astype(np.float32))
+    vector = np.array([0.1], np.float32)
+    rounded = rounded_to_float16({"a.weight": vector, "a.bias": vector})
+    assert rounded["a.weight"][0] != vector[0]
+    assert rounded["a.bias"][0] == vector[0]
+
+
+def test_a_finished_training_is_not_repeated(trained: tuple[Path, Bundle], recipe: Path, tmp_path: Path) -> None:
+    out, bundle = trained
+    events: list[dict[str, Any]] = []
+    again = train_bundle(recipe, tmp_path / "again", runs=out.with_name("runs"), report=events.append)
+    assert events == []
+    assert {n: t.tobytes() for n, t in again.weights.items()} == {n: t.tobytes() for n, t in bundle.weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("model.kind=gru", "only a causal multitask-tcn can become a bundle"),
+        ("model.causal=false", "only a causal multitask-tcn can become a bundle"),
+        ("abstain.task9=0.5", "task9"),
+        ("train.distill_weight=0.5", "unknown key distill_weight"),
+    ],
+)
+def test_what_is_refused_before_anything_is_trained(recipe: Path, tmp_path: Path, override: str, says: str) -> None:
+    with pytest.raises(RtsegError, match=says):
+        train_bundle(recipe, tmp_path / "x", overrides=(override,))
+    assert not (tmp_path / "x").exists()

@@ -49,7 +49,7 @@ def why_not(name: str) -> str | None:
     if name == "tensorrt":
         from rtseg.engine.tensorrt import tensorrt_engine
 
-        return tensorrt_engine.available()
+        return tensorrt_engine.why_unavailable()
     if name == "cuda":
         from rtseg.engine.cuda import cuda_engine
 

@@ -13,8 +13,8 @@ from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.onnx.onnx_graph import product_names
 from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.parity import largest_difference
-from rtseg.engine.tensorrt.device_engine import DeviceEngine, _runs, batches_for
-from rtseg.engine.tensorrt.tensorrt_engine import TOLERANCES, compare
+from rtseg.engine.tensorrt.device_engine import DeviceEngine, _consecutive_slots, batches_for
+from rtseg.engine.tensorrt.tensorrt_engine import TOLERANCES, require_parity_of_batches
 from rtseg.errors import EngineError
 from tests.engine.networks import F32, SPECS, bundle_of
 from tests.engine.tensorrt.host_device import HostDevice, OrtStep
@@ -83,8 +83,8 @@ def test_every_batch_agrees_with_the_cpu_engine(name: str) -> None:
     bundle = bundle_of(SPECS[name])
     engine = engine_of(bundle.network, 5, (1, 2, 4, 8))
     assert engine.batches == [1, 2, 4, 8]
-    compare(engine, bundle, "fp32")
-    assert engine.least == 1
+    require_parity_of_batches(engine, bundle, "fp32")
+    assert engine.smallest_batch == 1
     assert largest_difference(engine_of(bundle.network, 5, (2,)), bundle) <= 2 * bundle.tolerance, "three blocks"
 
 
@@ -99,7 +99,7 @@ def test_rounded_steps_agree_within_their_tolerance(precision: Precision) -> Non
 def test_a_batch_that_answers_wrongly_is_named() -> None:
     engine, other = engine_of(SPEC, 5, (1, 8)), bundle_of(SPEC, seed=1)
     with pytest.raises(EngineError, match=r"^batch 1: the tensorrt engine's answers differ from the CPU engine's by "):
-        compare(engine, other, "fp32")
+        require_parity_of_batches(engine, other, "fp32")
 
 
 def test_one_launch_steps_a_batch_and_the_smallest_that_holds_it() -> None:
@@ -107,9 +107,9 @@ def test_one_launch_steps_a_batch_and_the_smallest_that_holds_it() -> None:
     steps = [OrtStep(SPEC, bundle_of(SPEC).weights, batch, device) for batch in (1, 4, 16)]
     taken: list[int] = []
     engine = DeviceEngine("tensorrt", SPEC, 16, steps, device, "fp32")
-    for window in engine._windows:
-        launch = window._launch
-        window._launch = lambda launch=launch, batch=window.batch: (taken.append(batch), launch())[1]
+    for bound in engine._bound_steps:
+        launch = bound._launch
+        bound._launch = lambda launch=launch, batch=bound.batch: (taken.append(batch), launch())[1]
     for slots in ([0], [1], [3, 0], [4], [15, 2, 7], [0]):
         step(engine, LONG[: len(slots)], slots)
     assert taken == [1, 4, 4, 16, 16, 1]
@@ -159,6 +159,6 @@ def test_the_batches_that_are_loaded(capacity: int, batches: tuple[int, ...], ch
 
 def test_slots_side_by_side_are_cleared_together_but_not_across_blocks() -> None:
     slots = np.array([7, 3, 2, 2, 0, 4, 5, 9], np.int32)
-    assert list(_runs(slots, 4)) == [(0, 1), (2, 2), (4, 2), (7, 1), (9, 1)]
-    assert list(_runs(np.arange(8, dtype=np.int32), 8)) == [(0, 8)]
-    assert list(_runs(np.empty(0, np.int32), 4)) == []
+    assert list(_consecutive_slots(slots, 4)) == [(0, 1), (2, 2), (4, 2), (7, 1), (9, 1)]
+    assert list(_consecutive_slots(np.arange(8, dtype=np.int32), 8)) == [(0, 8)]
+    assert list(_consecutive_slots(np.empty(0, np.int32), 4)) == []

@@ -17,7 +17,7 @@ from rtseg.engine.select import choose, make_engine
 from rtseg.engine.tensorrt import plans, tensorrt_engine, tensorrt_library
 from rtseg.engine.tensorrt.build import asked, build_plans, in_child
 from rtseg.engine.tensorrt.plans import Plan, Wanted, default_folder, find, graph_digest, planned, plans_in, read_plan
-from rtseg.engine.tensorrt.tensorrt_engine import fitting
+from rtseg.engine.tensorrt.tensorrt_engine import find_serving_plans
 from rtseg.errors import EngineError, RtsegError
 from rtseg.system import nvidia
 from tests.conftest import REPO
@@ -187,11 +187,11 @@ def test_without_plans_that_fit_the_reasons_are_named(with_gpu: None, tmp_path: 
     with pytest.raises(
         EngineError, match=r"stale: built with tensorrt_rtx 1\.[56], here is 1.7.1 \(and 1 more\): rtseg b"
     ):
-        fitting(BUNDLE, "fp32", ("tensorrt", "tensorrt_rtx"), tmp_path)
+        find_serving_plans(BUNDLE, "fp32", ("tensorrt", "tensorrt_rtx"), tmp_path)
     with pytest.raises(EngineError, match=r"no fp16 plan of random for sm_86 in .*: rtseg build makes plans"):
-        fitting(BUNDLE, "fp16", ("tensorrt", "tensorrt_rtx"), tmp_path)
+        find_serving_plans(BUNDLE, "fp16", ("tensorrt", "tensorrt_rtx"), tmp_path)
     plan = put(tmp_path)
-    assert fitting(BUNDLE, "fp32", ("tensorrt", "tensorrt_rtx"), tmp_path) == ([plan], WANTED)
+    assert find_serving_plans(BUNDLE, "fp32", ("tensorrt", "tensorrt_rtx"), tmp_path) == ([plan], WANTED)
 
 
 def test_auto_goes_on_and_the_named_engine_does_not(
@@ -213,5 +213,5 @@ def test_auto_goes_on_and_the_named_engine_does_not(
 def test_a_precision_and_a_flavour_that_there_are_not(with_gpu: None) -> None:
     with pytest.raises(EngineError, match="unknown precision 'fp8'; tensorrt has fp32, fp16, int8"):
         make_engine(BUNDLE, "tensorrt:fp8")
-    assert str(tensorrt_engine.available(["tensorrt"])) == "the package 'tensorrt' is not installed"
-    assert tensorrt_engine.available() is None
+    assert str(tensorrt_engine.why_unavailable(["tensorrt"])) == "the package 'tensorrt' is not installed"
+    assert tensorrt_engine.why_unavailable() is None

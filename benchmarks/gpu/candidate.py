@@ -39,14 +39,14 @@ def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
 
 def build(name: str, bundle: Bundle, batches: list[int]) -> None:
     """Plans for a TensorRT candidate, in the first flavour that makes one here. Raises EngineError where none does."""
-    from rtseg.engine.tensorrt.build import asked, build_plans
-    from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS, installed
+    from rtseg.engine.tensorrt.build import build_plans, parse_build_options
+    from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS, installed_version
 
     reasons = []
-    for flavour in (flavour for flavour in FLAVOURS if installed(flavour) is not None):
+    for flavour in (flavour for flavour in FLAVOURS if installed_version(flavour) is not None):
         sizes = ",".join(map(str, {PARITY_STREAMS, *batches}))
         try:
-            report = build_plans(bundle, *asked(flavour, name.partition(":")[2], sizes, ""))
+            report = build_plans(bundle, *parse_build_options(flavour, name.partition(":")[2], sizes, ""))
         except RtsegError as error:
             reasons.append(f"{flavour}: {error}")
             continue

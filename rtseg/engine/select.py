@@ -110,7 +110,7 @@ def _numba(bundle: Bundle, capacity: int) -> Engine:
 def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
     from rtseg.engine.onnx.onnx_engine import OnnxEngine
     from rtseg.engine.onnx.onnx_nodes import PRECISIONS, Precision
-    from rtseg.engine.onnx.precisions import scales_of
+    from rtseg.engine.onnx.precisions import accepted_scales
     from rtseg.engine.onnx.step_file import step_bytes
 
     chosen = [option for option in options if option not in PRECISIONS]
@@ -120,7 +120,7 @@ def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
             f"onnx takes one precision ({', '.join(PRECISIONS)}) and one provider, got {', '.join(options)}"
         )
     settings = OnnxSettings(provider=chosen[0]) if chosen else OnnxSettings()
-    scales = scales_of(bundle, precision)
+    scales = accepted_scales(bundle, precision)
     model = step_bytes(bundle) if precision == "fp32" else None
     return OnnxEngine(
         bundle.network, bundle.weights, capacity, settings=settings, model=model, precision=precision, scales=scales

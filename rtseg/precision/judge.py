@@ -72,7 +72,7 @@ def judge(
         entry = without_nan(_verdict(compare(plain, answers), precision, settings)) | entry
         kept = {part: entry[part] for part in KEPT if part in entry}
         kept |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
-        precisions.store(folder, precision, kept if entry["accepted"] else None)
+        precisions.store_precision(folder, precision, kept if entry["accepted"] else None)
         entries[precision] = entry
     report = {
         "kind": "rtseg calibrate --int8 --fp16",

@@ -201,7 +201,7 @@ def _plans(folder: Path | str | None) -> Iterator[Finding]:
     where = plans.default_folder()
     bundle = None if folder is None else load_bundle(folder)
     n_found = 0
-    for plan in plans.plans_in(where):
+    for plan in plans.read_plans(where):
         if isinstance(plan, str):
             yield Finding("plans", "damaged", plan, "note", "rtseg build makes plans anew")
         elif bundle is None or plan.wanted.bundle == bundle.name:

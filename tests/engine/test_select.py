@@ -76,7 +76,7 @@ def test_a_gpu_that_is_not_used_is_a_warning(caplog: pytest.LogCaptureFixture, m
     gpu = nvidia.Gpu("pretended", (9, 0), 2**36, 132, (13, 0))
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
     monkeypatch.setattr(cuda_engine, "available", lambda: "no triton")
-    monkeypatch.setattr(tensorrt_library, "installed", lambda flavour: None)
+    monkeypatch.setattr(tensorrt_library, "installed_version", lambda flavour: None)
     with caplog.at_level(logging.INFO, logger="rtseg"):
         assert make_engine(BUNDLE, "auto").name == "numba"
         select.note_unused("auto")

@@ -57,7 +57,7 @@ def test_plans_are_named_and_those_that_fit_no_more(
     bundle = load_bundle(tiny_bundle)
     for batch, graph in ((1, plans.graph_digest(bundle, 1, "fp32")), (64, "0" * 64)):
         wanted = plans.Wanted("tiny", "tensorrt", "10.14.1", "fp32", "sm_86")
-        plan = plans.planned(wanted, bundle, batch, graph, tmp_path)
+        plan = plans.plan_to_build(wanted, bundle, batch, graph, tmp_path)
         plan.file.write_bytes(b"plan")
         plans.write_sidecar(plan)
     (tmp_path / "alone.plan").write_bytes(b"plan")

@@ -19,7 +19,7 @@ from rtseg.errors import BundleError, EngineError
 SCHEMA = 1
 
 
-def scales_of(bundle: Bundle, precision: Precision) -> dict[str, float]:
+def accepted_scales(bundle: Bundle, precision: Precision) -> dict[str, float]:
     """What `onnx_graph.step_model` needs for this precision: the scales of int8, none for the others.
 
     Raises EngineError for a precision that the bundle was not accepted in, BundleError for a damaged file.
@@ -57,7 +57,7 @@ def read_accepted(bundle: Bundle) -> dict[str, Any]:
         raise BundleError(f"{PRECISIONS} of bundle {bundle.name!r} is damaged: {error!r}; calibrate it anew") from None
 
 
-def store(folder: Path, precision: Precision, entry: Mapping[str, Any] | None) -> None:
+def store_precision(folder: Path, precision: Precision, entry: Mapping[str, Any] | None) -> None:
     """Note a precision as accepted, or as not (None); others stay as they are. The bundle's hash stays.
 
     Raises BundleError for a folder without a bundle that may be written to.

@@ -49,7 +49,7 @@ def why_unavailable(flavours: Sequence[Flavour] = FLAVOURS) -> str | None:
     found = nvidia.gpus()
     if isinstance(found, str):
         return found
-    if not any(tensorrt_library.installed(flavour) is not None for flavour in flavours):
+    if not any(tensorrt_library.installed_version(flavour) is not None for flavour in flavours):
         return f"the package {' or '.join(repr(f.replace('_', '-')) for f in flavours)} is not installed"
     return None
 
@@ -81,7 +81,7 @@ class TensorRTEngine(DeviceEngine):
         # GPU memory of an engine that a bundle swap replaced must not wait for the process to end.
         self._finalizer = weakref.finalize(self, device.close)
         self._finalizer.atexit = False  # at the end of the process the driver frees everything itself
-        loader = _PlanLoader(tensorrt_library.library(wanted.flavour), device)
+        loader = _PlanLoader(tensorrt_library.import_library(wanted.flavour), device)
         steps = [loader.load_step(plan, bundle.network) for plan in found if plan.batch in chosen]
         super().__init__("tensorrt", bundle.network, capacity, steps, device, precision)
         self.flavour = f"{wanted.flavour} {wanted.version}, {precision}, batches {', '.join(map(str, self.batches))}"
@@ -100,10 +100,10 @@ def find_serving_plans(
     if isinstance(gpus, str):
         raise _cannot_run(gpus)
     for flavour in flavours:
-        if tensorrt_library.installed(flavour) is None:
+        if tensorrt_library.installed_version(flavour) is None:
             continue
-        wanted = plans.wanted(bundle, flavour, precision, nvidia.target(gpus[0]))
-        found, stale = plans.find(folder, bundle, wanted, plans.scales_of(bundle, precision))
+        wanted = plans.wanted_for(bundle, flavour, precision, nvidia.target(gpus[0]))
+        found, stale = plans.find_plans(folder, bundle, wanted, plans.int8_scales(bundle, precision))
         if found:
             return found, wanted
         none = f"no {precision} plan of {bundle.name} for {wanted.target} in {folder}"
@@ -147,7 +147,7 @@ class _PlanLoader:
 
     def load_step(self, plan: Plan, spec: NetworkSpec) -> _LoadedStep:
         """A plan, ready to be bound. Raises EngineError where TensorRT refuses it or it is not this network's."""
-        engine = self._runtime.deserialize_cuda_engine(plan.data())
+        engine = self._runtime.deserialize_cuda_engine(plan.read_data())
         if engine is None:
             raise _cannot_run(
                 f"{plan.wanted.flavour} does not load {plan.file.name} on this GPU: rtseg build makes it anew"

@@ -15,8 +15,17 @@ import pytest
 from rtseg.bundle.bundle import Bundle
 from rtseg.engine.select import choose, make_engine
 from rtseg.engine.tensorrt import plans, tensorrt_engine, tensorrt_library
-from rtseg.engine.tensorrt.build import asked, build_plans, in_child
-from rtseg.engine.tensorrt.plans import Plan, Wanted, default_folder, find, graph_digest, planned, plans_in, read_plan
+from rtseg.engine.tensorrt.build import build_in_child, build_plans, parse_build_options
+from rtseg.engine.tensorrt.plans import (
+    Plan,
+    Wanted,
+    default_folder,
+    find_plans,
+    graph_digest,
+    plan_to_build,
+    read_plan,
+    read_plans,
+)
 from rtseg.engine.tensorrt.tensorrt_engine import find_serving_plans
 from rtseg.errors import EngineError, RtsegError
 from rtseg.system import nvidia
@@ -30,10 +39,10 @@ WITHOUT_GPU = pytest.mark.skipif(not isinstance(nvidia.gpus(), str), reason="thi
 
 def put(folder: Path, wanted: Wanted = WANTED, batch: int = 4, bundle: Bundle = BUNDLE, data: bytes = b"plan") -> Plan:
     """A plan of these bytes, described as `build_plans` does it."""
-    plan = planned(wanted, bundle, batch, graph_digest(bundle, batch, wanted.precision), folder)
+    plan = plan_to_build(wanted, bundle, batch, graph_digest(bundle, batch, wanted.precision), folder)
     plan.file.write_bytes(data)
     result = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": 4, "in_place": 8, "seconds": 0.1}
-    plan = plans.remembered(plan, result, "onnx")
+    plan = plans.with_build_result(plan, result, "onnx")
     plans.write_sidecar(plan)
     return plan
 
@@ -44,13 +53,13 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = nvidia.Gpu("pretended", (8, 6), 2**34, 84, (13, 0))
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
     versions = {"tensorrt_rtx": "1.7.1"}
-    monkeypatch.setattr(tensorrt_library, "installed", versions.get)
+    monkeypatch.setattr(tensorrt_library, "installed_version", versions.get)
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     plan = put(tmp_path)
     assert read_plan(plan.file) == plan
-    assert plan.data() == b"plan"
+    assert plan.read_data() == b"plan"
     assert plan.file.name.startswith("random-tensorrt_rtx-fp32-b4-sm_86-")
     about = json.loads(plans.sidecar(plan.file).read_text())
     assert about["wanted"]["version"] == "1.7.1"
@@ -63,7 +72,7 @@ def test_those_that_fit_come_smallest_batch_first(tmp_path: Path) -> None:
         put(tmp_path, batch=batch)
     put(tmp_path, replace(WANTED, precision="fp16"))
     put(tmp_path, replace(WANTED, target="sm_89"))
-    found, stale = find(tmp_path, BUNDLE, WANTED)
+    found, stale = find_plans(tmp_path, BUNDLE, WANTED)
     assert [plan.batch for plan in found] == [1, 16, 64]
     assert stale == []
 
@@ -78,25 +87,25 @@ def test_what_a_plan_was_built_for_is_named_where_it_is_not_here(tmp_path: Path)
         (BUNDLE, replace(WANTED, gpu="RTX"), "built with GPU of any kind, here is RTX"),
         (BUNDLE, replace(WANTED, driver="600.1"), "built with driver of any kind, here is 600.1"),
     ):
-        assert find(tmp_path, bundle, wanted) == ([], [f"{plan.file.name} is stale: {reason}"])
-    found, stale = find(tmp_path, BUNDLE, WANTED, {"input": 0.1})
+        assert find_plans(tmp_path, bundle, wanted) == ([], [f"{plan.file.name} is stale: {reason}"])
+    found, stale = find_plans(tmp_path, BUNDLE, WANTED, {"input": 0.1})
     assert found == []
     assert "from other int8 ranges" in stale[0]
 
 
 def test_a_bundle_whose_card_alone_changed_keeps_its_plans(tmp_path: Path) -> None:
     put(tmp_path)
-    found, stale = find(tmp_path, replace(BUNDLE, hash="3" * 64), WANTED)
+    found, stale = find_plans(tmp_path, replace(BUNDLE, hash="3" * 64), WANTED)
     assert (len(found), stale) == (1, [])
 
 
 def test_everything_that_a_plan_depends_on_is_in_its_name() -> None:
     folder, graph = Path(), graph_digest(BUNDLE, 4, "fp32")
     changes = [{"version": "2"}, {"gpu": "x"}, {"driver": "x"}, {"target": "sm_89"}, {"flavour": "tensorrt"}]
-    names = {planned(replace(WANTED, **change), BUNDLE, 4, graph, folder).file.name for change in changes}  # type: ignore[arg-type]
-    names.add(planned(WANTED, BUNDLE, 8, graph, folder).file.name)
-    names.add(planned(WANTED, BUNDLE, 4, graph_digest(BUNDLE, 4, "fp16"), folder).file.name)
-    names.add(planned(WANTED, BUNDLE, 4, graph, folder).file.name)
+    names = {plan_to_build(replace(WANTED, **change), BUNDLE, 4, graph, folder).file.name for change in changes}  # type: ignore[arg-type]
+    names.add(plan_to_build(WANTED, BUNDLE, 8, graph, folder).file.name)
+    names.add(plan_to_build(WANTED, BUNDLE, 4, graph_digest(BUNDLE, 4, "fp16"), folder).file.name)
+    names.add(plan_to_build(WANTED, BUNDLE, 4, graph, folder).file.name)
     assert len(names) == len(changes) + 3
 
 
@@ -107,17 +116,17 @@ def test_damage_is_named_and_stops_no_other_plan(tmp_path: Path) -> None:
     plans.sidecar(alone.file).unlink()
     about = json.loads(plans.sidecar(older.file).read_text())
     plans.sidecar(older.file).write_text(json.dumps(about | {"schema": 0}))
-    found, problems = find(tmp_path, BUNDLE, WANTED)
+    found, problems = find_plans(tmp_path, BUNDLE, WANTED)
     assert found == [cut, good]
-    assert sum(isinstance(plan, str) for plan in plans_in(tmp_path)) == 3
+    assert sum(isinstance(plan, str) for plan in read_plans(tmp_path)) == 3
     assert sorted(problem.partition(".json")[2] or problem for problem in problems)[0].startswith(" beside it: rtseg")
     assert any("does not describe a plan ('schema')" in problem for problem in problems)
     assert any("'rtseg plan' of schema 0; this rtseg reads 1" in problem for problem in problems)
     with pytest.raises(EngineError, match=r"b1-sm_86.*was changed or cut: rtseg build makes it again"):
-        cut.data()
+        cut.read_data()
     good.file.unlink()
     with pytest.raises(EngineError, match="is missing: rtseg build"):
-        good.data()
+        good.read_data()
 
 
 def test_where_plans_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -138,12 +147,12 @@ def test_where_plans_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 )
 def test_words_that_mean_nothing(words: tuple[str, str, str, str], reason: str) -> None:
     with pytest.raises(EngineError) as raised:
-        asked(*words)
+        parse_build_options(*words)
     assert str(raised.value) == reason
 
 
 def test_words_that_mean_something() -> None:
-    found = asked("tensorrt_rtx", "fp16, int8", "64,1", "sm_86,sm_89")
+    found = parse_build_options("tensorrt_rtx", "fp16, int8", "64,1", "sm_86,sm_89")
     assert found == ("tensorrt_rtx", ["fp16", "int8"], [64, 1], ["sm_86", "sm_89"])
 
 
@@ -168,7 +177,7 @@ def test_the_command_says_in_one_line_what_it_needs() -> None:
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if tensorrt_library.installed("tensorrt_rtx") is not None:
+    if tensorrt_library.installed_version("tensorrt_rtx") is not None:
         pytest.skip("tensorrt-rtx is installed")
     with pytest.raises(RtsegError, match=r"pip install 'rtseg\[tensorrt-rtx\]'"):
         build_plans(BUNDLE, "tensorrt_rtx", targets=["sm_86"], folder=tmp_path)
@@ -176,7 +185,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 def test_a_builder_that_cannot_even_start_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.executable", "/bin/sh")  # which knows no -m
-    problem = in_child({"model": "none"}, tmp_path)["problem"]
+    problem = build_in_child({"model": "none"}, tmp_path)["problem"]
     assert problem.startswith("the builder ended with ")
     assert "\n" not in problem
 

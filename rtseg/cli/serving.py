@@ -56,7 +56,7 @@ def serve(
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
     from rtseg import config
     from rtseg.config import ServeSettings
-    from rtseg.engine.select import note_unused
+    from rtseg.engine.select import log_unused_library
     from rtseg.inference.classifier import load
     from rtseg.serve.daemon import serve as run
     from rtseg.serve.front import serve_with_workers
@@ -72,7 +72,7 @@ def serve(
         else:
             settings = config.from_plain({}, ServeSettings, overrides)
         with background(settings.log_format):
-            note_unused(settings.engine)
+            log_unused_library(settings.engine)
             if settings.workers > 1:
                 return serve_with_workers(bundle, settings)
             run(load(bundle, settings.engine, settings.slots, settings.identity, settings.heads), settings)

@@ -106,7 +106,7 @@ def _choice() -> tuple[str, dict[str, str]]:
 
     reasons: dict[str, str] = {}
     for name in select.ON_GPU:
-        reason = select.why_not(name)
+        reason = select.why_unavailable(name)
         if reason is None:
             return name, reasons
         reasons[name] = reason
@@ -116,16 +116,16 @@ def _choice() -> tuple[str, dict[str, str]]:
 def _choice_for(folder: Path | str) -> tuple[str, dict[str, str]]:
     """What really serves this bundle, and what the others said when they were tried."""
     from rtseg.bundle.bundle import load_bundle
-    from rtseg.engine.select import choose
+    from rtseg.engine.select import choose_engine
 
-    engine, reasons = choose(load_bundle(folder))
+    engine, reasons = choose_engine(load_bundle(folder))
     return engine.name, reasons
 
 
 def _chosen(engine: str, reasons: Mapping[str, str]) -> Finding:
-    from rtseg.engine.select import told
+    from rtseg.engine.select import format_reasons
 
-    value = engine + (f" ({told(reasons)})" if reasons else "")
+    value = engine + (f" ({format_reasons(reasons)})" if reasons else "")
     if engine == "tensorrt" or isinstance(nvidia.gpus(), str):
         return Finding("choice", "engine auto", value)
     better = "rtseg[cuda]" if engine == "numba" else "rtseg[tensorrt] or rtseg[tensorrt-rtx]"
@@ -186,7 +186,7 @@ def _engines() -> Iterator[Finding]:
     extras = {"cuda": "cuda", "tensorrt": "tensorrt] or rtseg[tensorrt-rtx", "onnx": "onnx", "torch": "train"}
     has_gpu = not isinstance(nvidia.gpus(), str)
     for name in select.ENGINES:
-        reason = select.why_not(name)
+        reason = select.why_unavailable(name)
         # Nothing that one could install helps where there is no GPU.
         mendable = reason is not None and (has_gpu or name not in select.ON_GPU)
         advice = f"pip install 'rtseg[{extras[name]}]'" if mendable and "install" in str(reason) else ""

@@ -15,7 +15,7 @@ import pytest
 from rtseg.bundle.bundle import PRECISIONS, load_bundle, save_bundle
 from rtseg.bundle.provenance import content_hash, label_table, poses_hash
 from rtseg.config import PrecisionSettings
-from rtseg.engine.onnx.precisions import read_accepted, accepted_scales
+from rtseg.engine.onnx.precisions import accepted_scales, read_accepted
 from rtseg.engine.onnx.step_file import write_step
 from rtseg.engine.select import make_engine
 from rtseg.errors import BundleError, EngineError, RtsegError, SettingError

@@ -80,7 +80,7 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = nvidia.Gpu("pretended", (9, 0), 80 * 2**30, 132, (13, 0))
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
-    monkeypatch.setattr(cuda_engine, "available", lambda: "the package 'triton' is not installed")
+    monkeypatch.setattr(cuda_engine, "why_unavailable", lambda: "the package 'triton' is not installed")
     monkeypatch.setattr(doctor, "_choice", lambda: ("numba", {"cuda": "the package 'triton' is not installed"}))
     monkeypatch.setattr(doctor, "_engines", lambda: iter(()))
     report = doctor.examine()

@@ -1,6 +1,6 @@
 """The `cuda` engine: a whole step of all streams in one launch of a Triton kernel, on an NVIDIA GPU.
 
-Needs torch with CUDA (device memory, graphs) and Triton, which comes with it: what `available` looks for. For each
+Needs torch with CUDA (device memory, graphs) and Triton, which comes with it: what `why_unavailable` looks for. For each
 batch size of a fixed row there is one captured CUDA graph: copy in, kernel, copy out; a step replays it and waits once.
 Smaller batches are filled up with rows that are not there. With TRITON_INTERPRET=1 the kernel runs on the CPU instead,
 slowly, and without graphs: that is for tests.
@@ -51,7 +51,7 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
-def available() -> str | None:
+def why_unavailable() -> str | None:
     """Why this engine cannot run here, in one line; None = nothing speaks against it. Loads neither library."""
     missing = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]
     if not interpreted():
@@ -76,7 +76,7 @@ class CudaEngine(Engine):
     exact = False
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
-        reason = available()
+        reason = why_unavailable()
         if reason is not None:
             raise EngineError(f"the cuda engine cannot run here: {reason}")
         import torch

@@ -117,7 +117,7 @@ def require_parity_of_batches(engine: DeviceEngine, bundle: Bundle, precision: P
     for batch in engine.batches:
         engine.smallest_batch = batch
         try:
-            parity.require(engine, bundle, TOLERANCES.get(precision))
+            parity.require_parity(engine, bundle, TOLERANCES.get(precision))
         except EngineError as error:
             raise EngineError(f"batch {batch}: {error}") from None
     engine.smallest_batch = 1

@@ -78,9 +78,9 @@ def test_libraries_that_cannot_do_it_are_named_without_loading_them(monkeypatch:
     gpu = nvidia.Gpu("pretended", (9, 0), 2**36, 132, (13, 0))
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "triton" else object())
-    assert str(cuda_engine.available()).startswith("the package 'triton' is not installed")
+    assert str(cuda_engine.why_unavailable()).startswith("the package 'triton' is not installed")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
-    assert str(cuda_engine.available()) == "torch 2.13.0+cpu is built without CUDA: install PyTorch for CUDA"
+    assert str(cuda_engine.why_unavailable()) == "torch 2.13.0+cpu is built without CUDA: install PyTorch for CUDA"
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.11.0+cu130")
-    assert cuda_engine.available() is None
+    assert cuda_engine.why_unavailable() is None

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.engine.select import choose, make_engine
+from rtseg.engine.select import choose_engine, make_engine
 from rtseg.engine.tensorrt import plans, tensorrt_engine, tensorrt_library
 from rtseg.engine.tensorrt.build import build_in_child, build_plans, parse_build_options
 from rtseg.engine.tensorrt.plans import (
@@ -210,7 +210,7 @@ def test_auto_goes_on_and_the_named_engine_does_not(
     monkeypatch.setenv("RTSEG_PLANS", str(tmp_path))
     put(tmp_path, replace(WANTED, version="1.6"))
     for reason in ("is stale: built with tensorrt_rtx 1.6", r"no usable NVIDIA driver here: lib\w+.so.1"):
-        engine, reasons = choose(BUNDLE)
+        engine, reasons = choose_engine(BUNDLE)
         assert engine.name == "numba"
         with pytest.raises(EngineError, match=reason):
             raise EngineError(reasons["tensorrt"])

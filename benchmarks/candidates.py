@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.engine.cpu.numba_engine import NumbaEngine
-from rtseg.engine.onnx import onnx_graph
+from rtseg.engine.onnx import onnx_graph, step_interface
 from rtseg.engine.onnx.onnx_engine import OnnxEngine
 from rtseg.errors import EngineError
 
@@ -54,8 +54,11 @@ def onnx_shifted(bundle: Bundle, batch: int) -> Step:
 
     def binding(past: list[F32], present: list[F32]) -> Any:
         bound = session.io_binding()
-        put = [(onnx_graph.FEATURES, features), *((onnx_graph.past_name(i), a) for i, a in enumerate(past))]
-        get = [(onnx_graph.PROBABILITIES, out), *((onnx_graph.present_name(i), a) for i, a in enumerate(present))]
+        put = [(step_interface.FEATURES, features), *((step_interface.past_name(i), a) for i, a in enumerate(past))]
+        get = [
+            (step_interface.PROBABILITIES, out),
+            *((step_interface.present_name(i), a) for i, a in enumerate(present)),
+        ]
         for bind, pairs in ((bound.bind_input, put), (bound.bind_output, get)):
             for name, array in pairs:
                 bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
@@ -81,11 +84,11 @@ def openvino(bundle: Bundle, batch: int) -> Step:
 
     def request(past: list[F32], present: list[F32]) -> Any:
         made = compiled.create_infer_request()
-        made.set_tensor(onnx_graph.FEATURES, ov.Tensor(features, shared_memory=True))
-        made.set_tensor(onnx_graph.PROBABILITIES, ov.Tensor(out, shared_memory=True))
+        made.set_tensor(step_interface.FEATURES, ov.Tensor(features, shared_memory=True))
+        made.set_tensor(step_interface.PROBABILITIES, ov.Tensor(out, shared_memory=True))
         for i, (before, after) in enumerate(zip(past, present, strict=True)):
-            made.set_tensor(onnx_graph.past_name(i), ov.Tensor(before, shared_memory=True))
-            made.set_tensor(onnx_graph.present_name(i), ov.Tensor(after, shared_memory=True))
+            made.set_tensor(step_interface.past_name(i), ov.Tensor(before, shared_memory=True))
+            made.set_tensor(step_interface.present_name(i), ov.Tensor(after, shared_memory=True))
         return made
 
     requests = [request(sets[0], sets[1]), request(sets[1], sets[0])]
@@ -193,7 +196,7 @@ def _of_engine(engine: Any, batch: int) -> Step:
 def _rooms(bundle: Bundle, batch: int) -> tuple[F32, F32, list[list[F32]]]:
     """Features, probabilities and two sets of caches, all zero."""
     spec = bundle.network
-    shapes = onnx_graph.cache_shapes(spec, "shifted", batch)
+    shapes = step_interface.cache_shapes(spec, "shifted", batch)
     sets = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(2)]
     return np.zeros((batch, spec.n_features), np.float32), np.zeros((batch, spec.n_outputs), np.float32), sets
 

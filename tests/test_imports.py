@@ -194,7 +194,6 @@ LONGER = {
     "rtseg/features/kernels.py": "the feature groups in the order in which a frame passes them",
     "rtseg/serve/daemon.py": "to be split",
     "rtseg/inference/session.py": "to be split",
-    "rtseg/engine/onnx/onnx_graph.py": "one graph, written down once",
 }
 """Files over MOST_LINES, each with its reason."""
 

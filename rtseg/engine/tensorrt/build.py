@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.engine.onnx.onnx_graph import cache_shapes, step_model
+from rtseg.engine.onnx.onnx_graph import step_model
 from rtseg.engine.onnx.onnx_nodes import PRECISIONS, Precision
+from rtseg.engine.onnx.step_interface import cache_shapes
 from rtseg.engine.tensorrt import plans, tensorrt_library
 from rtseg.engine.tensorrt.plans import Plan, Wanted
 from rtseg.engine.tensorrt.tensorrt_library import Flavour

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.base import Engine
-from rtseg.engine.onnx.onnx_graph import (
+from rtseg.engine.onnx.onnx_nodes import Precision
+from rtseg.engine.onnx.step_interface import (
     FEATURES,
     FRAME,
     PROBABILITIES,
@@ -28,7 +29,6 @@ from rtseg.engine.onnx.onnx_graph import (
     past_name,
     present_name,
 )
-from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.rounds import rounds
 from rtseg.engine.tensorrt.device import Device, Enqueue
 from rtseg.errors import EngineError

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.engine.onnx import onnx_graph, onnx_nodes, precisions
+from rtseg.engine.onnx import onnx_graph, onnx_nodes, precisions, step_interface
 from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.tensorrt import tensorrt_library
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
@@ -250,5 +250,5 @@ def with_build_result(plan: Plan, result: Mapping[str, Any], onnx: str) -> Plan:
 @lru_cache(maxsize=1)
 def _sources_digest() -> str:
     """Digest of the source files that write the graph: a change in them makes every plan stale."""
-    texts = [Path(str(module.__file__)).read_bytes() for module in (onnx_graph, onnx_nodes)]
+    texts = [Path(str(module.__file__)).read_bytes() for module in (onnx_graph, onnx_nodes, step_interface)]
     return hashlib.sha256(b"".join(texts)).hexdigest()

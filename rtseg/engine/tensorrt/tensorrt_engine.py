@@ -19,7 +19,8 @@ import numpy as np
 from rtseg.bundle.bundle import Bundle
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine import parity
-from rtseg.engine.onnx.onnx_graph import (
+from rtseg.engine.onnx.onnx_nodes import Precision
+from rtseg.engine.onnx.step_interface import (
     FEATURES,
     FRAME,
     PROBABILITIES,
@@ -28,7 +29,6 @@ from rtseg.engine.onnx.onnx_graph import (
     past_name,
     present_name,
 )
-from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.tensorrt import plans, tensorrt_library
 from rtseg.engine.tensorrt.device import CudaDevice, Device, Enqueue
 from rtseg.engine.tensorrt.device_engine import DeviceEngine, batches_for

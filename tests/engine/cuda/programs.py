@@ -10,7 +10,7 @@ from rtseg.engine.cuda import step_program as p
 F64 = NDArray[np.float64]
 
 
-class Walker:
+class Interpreter:
     """One stream's rings, and what each operation does to them and to the scratch row."""
 
     def __init__(self, program: p.StepProgram, n_outputs: int) -> None:

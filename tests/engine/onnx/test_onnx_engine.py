@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.engine.onnx.onnx_graph import FORMS, Form
 from rtseg.engine.onnx.step_file import write_step
+from rtseg.engine.onnx.step_interface import FORMS, Form
 from rtseg.engine.select import make_engine
 from rtseg.errors import EngineError
 from tests.conftest import REPO
@@ -31,7 +31,7 @@ def engine_of(form: Form, capacity: int = 1) -> OnnxEngine:
 
 def rings(engine: OnnxEngine, slot: int) -> F32:
     """All that a slot's caches hold, the rows that are dead included."""
-    return np.concatenate([engine._cache(0, layer, slot).ravel() for layer in range(len(engine._copies))])
+    return np.concatenate([engine._cache(0, layer, slot).ravel() for layer in range(len(engine._rows_per_stream))])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.network import NetworkSpec
-from rtseg.engine.onnx.onnx_graph import FORMS, OPSET, Form, cache_shapes, past_name, present_name, step_model
+from rtseg.engine.onnx.onnx_graph import OPSET, step_model
+from rtseg.engine.onnx.step_interface import FORMS, Form, cache_shapes, past_name, present_name
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'rtseg[dev]'")

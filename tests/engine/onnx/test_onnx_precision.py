@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtseg.engine.onnx.onnx_graph import cache_dtypes, cache_shapes, past_name, present_name, step_model, watched_model
-from rtseg.engine.onnx.onnx_nodes import F32, Nodes, Precision
+from rtseg.engine.onnx.onnx_graph import instrumented_model, step_model
+from rtseg.engine.onnx.onnx_nodes import F32, GraphBuilder, Precision
+from rtseg.engine.onnx.step_interface import cache_dtypes, cache_shapes, past_name, present_name
 from rtseg.errors import EngineError
 from tests.engine.networks import SPECS, bundle_of, features_of
 
@@ -56,7 +57,7 @@ def test_float16_is_close(features: F32, plain: F32) -> None:
 
 
 def test_int8_with_scales_from_what_was_watched_is_close(features: F32, plain: F32) -> None:
-    model, products = watched_model(SPEC, WEIGHTS, 2)
+    model, products = instrumented_model(SPEC, WEIGHTS, 2)
     tensors = tuple(sorted({tensor for some in products.values() for tensor in some}))
     _, seen = rolled(model, "fp32", features, watch=tensors)
     largest = {tensor: max(float(np.abs(row[i]).max()) for row in seen) for i, tensor in enumerate(tensors)}
@@ -84,16 +85,16 @@ def test_a_stream_that_is_stepped_along_without_moving_on_loses_nothing(features
     np.testing.assert_allclose(answers[::3, 1], plain[:, 1], rtol=0, atol=1e-6)
 
 
-def test_float16_spelled_out_rounds_what_a_product_reads_and_gives() -> None:
+def test_emulated_float16_rounds_what_a_product_reads_and_gives() -> None:
     """ONNX Runtime on a CPU leaves the rounding out where it is written as float16: here it must not."""
     import onnx
 
     rng = np.random.default_rng(0)
     x, weight = rng.normal(size=(5, 24)).astype(np.float32), rng.normal(size=(24, 7)).astype(np.float16)
-    graph = Nodes(onnx, "fp16", spelled=True)
-    given = graph.product("x", weight.astype(np.float32), "p")
+    graph = GraphBuilder(onnx, "fp16", emulate_float16=True)
+    product = graph.product("x", weight.astype(np.float32), "p")
     info, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    ends = [info("x", kind, x.shape)], [info(given, kind, (5, 7))]
+    ends = [info("x", kind, x.shape)], [info(product, kind, (5, 7))]
     model = onnx.helper.make_model(
         onnx.helper.make_graph(graph.nodes, "product", *ends, graph.constants),
         opset_imports=[onnx.helper.make_opsetid("", 24)],

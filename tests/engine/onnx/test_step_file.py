@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import MANIFEST, STEP, Bundle, load_bundle, save_bundle
-from rtseg.engine.onnx.onnx_graph import OPEN, step_model
+from rtseg.engine.onnx.onnx_graph import step_model
 from rtseg.engine.onnx.step_file import add_step, step_bytes, write_step
+from rtseg.engine.onnx.step_interface import OPEN
 from rtseg.engine.select import make_engine
 from rtseg.errors import BundleError
 from rtseg.features.extractor import FeatureExtractor
@@ -87,7 +88,7 @@ def test_halves_change_no_bit_and_an_open_batch_is_the_static_one(name: str) -> 
         n: w.astype(np.float16).astype(np.float32) if n.endswith(".weight") else w for n, w in bundle.weights.items()
     }
     static = step_model(spec, weights, batch=3).SerializeToString()
-    halved = step_model(spec, weights, "in_place", OPEN, halves=True).SerializeToString(deterministic=True)
+    halved = step_model(spec, weights, "in_place", OPEN, store_float16=True).SerializeToString(deterministic=True)
     assert len(halved) < len(static)
     answers = []
     for model, options in ((static, ort.SessionOptions()), (halved, ort.SessionOptions())):

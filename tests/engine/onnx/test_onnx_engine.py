@@ -74,13 +74,13 @@ def test_a_snapshot_does_not_show_with_whom_a_slot_was_run(monkeypatch: pytest.M
     engine = engine_of("in_place", capacity=16)
     features = features_of(SPEC, 50)
     sizes = set()
-    run = engine._run
+    run = engine._run_window
 
-    def seen(window: tuple[int, int]) -> None:
+    def record(window: tuple[int, int]) -> None:
         sizes.add(window[1])
         run(window)
 
-    monkeypatch.setattr(engine, "_run", seen)
+    monkeypatch.setattr(engine, "_run_window", record)
     out = np.empty((16, SPEC.n_outputs), np.float32)
     for t in range(50):
         engine.step(np.stack([features[t]] * 2), np.array([0, 9], np.int32), out[:2])

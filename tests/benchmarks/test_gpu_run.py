@@ -65,13 +65,13 @@ def test_a_candidate_that_crashes_or_hangs_is_a_result(monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "HERE", tmp_path)
     script = tmp_path / "candidate.py"
     script.write_text('import os, signal\nprint(\'{"row": {"batch": 1}}\', flush=True)\nos.kill(os.getpid(), 11)\n')
-    found = run.child({}, 30.0)
+    found = run.run_candidate({}, 30.0)
     assert found["rows"] == [{"batch": 1}], "what was measured before is kept"
     assert found["impossible"].startswith("killed by SIGSEGV")
     script.write_text("import sys\nprint('not json')\nsys.exit('no library')\n")
-    assert run.child({}, 30.0)["impossible"] == "ended with 1: no library"
+    assert run.run_candidate({}, 30.0)["impossible"] == "ended with 1: no library"
     script.write_text("import threading\nprint('{\"parity\": 0.0}', flush=True)\nthreading.Event().wait()\n")
-    assert run.child({}, 1.0) == {"rows": [], "parity": 0.0, "impossible": "did not end within 1 s"}
+    assert run.run_candidate({}, 1.0) == {"rows": [], "parity": 0.0, "impossible": "did not end within 1 s"}
 
 
 @pytest.mark.parametrize("name", ["cells beside convolutions", "wide heads", "nothing refined"])

@@ -93,9 +93,9 @@ def make_candidates(
     known: dict[str, dict[str, Any]] = {}
     for name in CANDIDATES:
         say(f"{bundle.name}, {batch}: making {name}")
-        reason = (
-            "left out by --without" if name in without else "" if name == "numba" else why_impossible(path, batch, name)
-        )
+        reason = "left out by --without" if name in without else ""
+        if not reason and name != "numba":
+            reason = why_impossible(path, batch, name)
         if reason:
             known[name] = {"reason": reason}
             continue

@@ -1,8 +1,8 @@
 """The processes of `benchmarks/serve.py`: a sender, a receiver, and a loop such as closed-loop tools have.
 
 `python benchmarks/serve_process.py send|hear|peer JSON`. They print lines `word {json}` as in `wire_process`. Sender
-and receiver do as little as they can in Python, so that a thousand cameras fit on one core: frames are packed in advance
-and only their numbers and times are filled in; of an answer only its times are read, which are at a fixed place.
+and receiver do as little as they can in Python, so that a thousand cameras fit on one core: frames are packed in
+advance and only numbers and times are filled in; of an answer only its times are read, which are at a fixed place.
 """
 
 from __future__ import annotations

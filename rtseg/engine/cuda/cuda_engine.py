@@ -149,6 +149,7 @@ class _DeviceState:
         chosen = slots[rows]
         largest = self._batches[-1].rows
         for first in range(0, len(chosen), largest):
+            # The usual case keeps the slice: views of the rows instead of copies.
             part = rows if len(chosen) <= largest else np.arange(len(slots), dtype=np.int32)[rows][first:][:largest]
             n = min(len(chosen) - first, largest)
             batch = next(batch for batch in self._batches if batch.rows >= n)
@@ -176,7 +177,7 @@ class _DeviceState:
 
         blocks = len(slots) // tiles.streams
         programs = len(scratch) // tiles.streams
-        widest = max(2, 1 << (self._program.widest - 1).bit_length())
+        widest = max(2, 1 << (self._program.widest - 1).bit_length())  # Triton's ranges are powers of two
         constants = {"BB": tiles.streams, "BI": tiles.places, "BK": tiles.inputs, "BN": tiles.outputs, "NP": widest}
         tensors = (features, slots, self.frames, self.memory, out, self._code, self._weights, scratch)
         step_kernel[(programs,)](*tensors, blocks, **constants, num_warps=tiles.warps, num_stages=1)
@@ -186,7 +187,7 @@ class _DeviceState:
         programs = rows // tiles.streams
         if self._stream is not None:
             cores = self._torch.cuda.get_device_properties(self._stream.device).multi_processor_count
-            programs = min(programs, 2 * cores)
+            programs = min(programs, 2 * cores)  # more would wait for a free core anyway
         shape = (programs * tiles.streams, self._program.scratch_floats)
         return self._torch.zeros(shape, device=self.memory.device)
 
@@ -209,7 +210,7 @@ class _Batch:
         features = device_in[:n_floats].view(torch.float32).view(rows, spec.n_features)
         self.features = host_in[:n_floats].view(torch.float32).view(rows, spec.n_features).numpy()
         self.slots, self.out = host_in[n_floats:].numpy(), host_out.numpy()
-        self.slots[:] = -1
+        self.slots[:] = -1  # all rows unused
         scratch = device.scratch(rows, tiles)
 
         def enqueue() -> None:

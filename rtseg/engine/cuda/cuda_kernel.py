@@ -62,7 +62,7 @@ def step_kernel(
         live = slot >= 0
         # Unused rows read slot 0 and write nothing. 64 bits: the rings of all slots may exceed 2^31 floats.
         slot = tl.maximum(slot, 0).to(tl.int64)
-        frame = tl.load(frames + slot)
+        frame = tl.load(frames + slot)  # each stream is at its own phase of the rings
         ring = (memory + slot * ring_floats)[:, None]
         for number in range(n_ops):
             op = code + HEADER + number * FIELDS
@@ -88,6 +88,7 @@ def step_kernel(
                 _output(op, tables, s, (out + row * n_outputs)[:, None], BI)
             else:
                 _write_rings(op, tables, ring, frame, live, s, BI)
+            # The next operation reads what other threads of this program have written.
             tl.debug_barrier()
         tl.store(frames + slot, frame + 1, mask=live)
 
@@ -255,6 +256,7 @@ def _softmax(op, weights, base, scratch_floats, BB: tl.constexpr, NP: tl.constex
     """Logits (heads, n) to probabilities, calibrated where the operation names a scale."""
     x, y, heads, n, scale, shift = _load_six(op)
     c = tl.arange(0, NP)[None, :]
+    # Rows are pairs of stream and head, so that a lone stream with many heads fills a tile, too.
     for start in range(0, BB * heads, TILE):
         r = start + tl.arange(0, TILE)
         head = (r % heads)[:, None] * n
@@ -264,7 +266,7 @@ def _softmax(op, weights, base, scratch_floats, BB: tl.constexpr, NP: tl.constex
         if scale >= 0:
             value *= tl.load(weights + scale + head + c, mask=valid, other=1.0)
             value += tl.load(weights + shift + head + c, mask=valid, other=0.0)
-        value = tl.where(c < n, value, -float("inf"))
+        value = tl.where(c < n, value, -float("inf"))  # padding up to a power of two has no share
         value = tl.exp(value - tl.max(value, 1)[:, None])
         tl.store(s + y + c, value / tl.sum(value, 1)[:, None], mask=valid)
 

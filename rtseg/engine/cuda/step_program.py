@@ -81,6 +81,7 @@ class _ProgramWriter:
     def add_weight(self, value: F32 | float) -> int:
         """Where the array begins in the weights."""
         flat = np.ravel(np.asarray(value, np.float32))
+        # Padded, so that every array begins on a cache line.
         at = self._weight_floats
         self._weights.append(np.pad(flat, (0, -flat.size % ALIGN)))
         self._weight_floats += self._weights[-1].size
@@ -154,32 +155,32 @@ class _Layout:
         # First logits (H, N) and what enters the refinement (H, G), side by side: one product makes both.
         self.logits = self.writer.reserve(self.n_heads * self.widest + row)
         self.entered = self.logits + self.n_heads * self.widest
-        self.guess, self.refined = self.writer.reserve(self.n_heads * self.widest), self.writer.reserve(row)
+        self.probabilities, self.refined = self.writer.reserve(self.n_heads * self.widest), self.writer.reserve(row)
 
     def program(self) -> StepProgram:
         spec, b, w = self.spec, self.writer, self.weights
         scaler = [b.add_weight(w[f"scaler.{part}"]) for part in ("fill", "shift", "scale", "clip")]
         b.add_op(SCALE, self.z, spec.n_features, *scaler)
-        ring_floats = self.rings()
+        ring_floats = self.add_ring_reads()
         if spec.channels:
             first = self.newest(self.windows[0], spec.channels) if self.windows else self.h
             b.add_linear(self.z, first, w["input.weight"], w["input.bias"])
-            self.block("trunk", self.windows, self.h)
+            self.add_block("trunk", self.windows, self.h)
         if spec.cells:
-            self.cells()
-        self.heads()
+            self.add_cells()
+        self.add_heads()
         b.add_op(WRITE_RINGS, *self.ring_writes)
         return b.finish(spec, ring_floats)
 
     def newest(self, window: int, channels: int) -> int:
-        """The place of the newest tap in a window, for heads of the first head: where a layer's input is written."""
+        """The place of the newest tap in a window (of heads: the first head's): where a layer's input is written."""
         return window + (self.kernel - 1) * channels
 
-    def rings(self) -> int:
-        """Read all older taps and states in one operation; the floats of all rings.
+    def add_ring_reads(self) -> int:
+        """Read all older taps and states in one operation; the size of a stream's rings in floats.
 
-        Tap j of frame t lies at (t + 1 + j * dilation) modulo the depth, the newest at t modulo the depth. What the
-        step's end writes back is stored in `ring_writes`: only then is all of it known.
+        Tap j of frame t lies at (t + 1 + j * dilation) modulo the depth, the newest at t modulo the depth. What the end
+        of the step writes back is kept in `ring_writes`.
         """
         spec, k = self.spec, self.kernel
         reads: list[tuple[int, int, int, int, int]] = []  # place in scratch, in the ring, depth, shift, width
@@ -192,12 +193,14 @@ class _Layout:
             depth, row = (k - 1) * dilation + 1, n_heads * width
             for lane in range(row):
                 head, channel = divmod(lane, width)
+                # In scratch a head's taps lie together, as its product reads them; in the ring a frame's channels do.
                 place = window + head * k * width + channel
                 reads += [(place + j * width, base + lane, depth, 1 + j * dilation, row) for j in range(k - 1)]
                 writes.append((place + (k - 1) * width, base + lane, depth, row))
             base += depth * row
         state, h = self.states, self.h + spec.channels
         for cell in spec.cells:
+            # A shift of 0: the state of a period ago lies where this frame's will be written.
             reads += [(state + i, base + i, cell.period, 0, cell.hidden) for i in range(cell.hidden)]
             writes += [(h + i, base + i, cell.period, cell.hidden) for i in range(cell.hidden)]
             state, h, base = state + cell.hidden, h + cell.hidden, base + cell.period * cell.hidden
@@ -206,7 +209,7 @@ class _Layout:
         self.ring_writes = (len(writes), self.writer.add_table(*np.array(writes).reshape(-1, 4).T))
         return base
 
-    def block(self, name: str, windows: list[int], last: int) -> None:
+    def add_block(self, name: str, windows: list[int], last: int) -> None:
         """Residual layers of the trunk or, with the weights of all heads stacked, of the heads.
 
         windows: each layer's taps, oldest first; a layer writes its result as the newest tap of the next. last: where
@@ -217,6 +220,7 @@ class _Layout:
         get = (lambda part: self.weights[f"trunk.{part}"][:, None]) if trunk else self.stacked_layers
         conv, conv_bias, mix, mix_bias = (get(f"{p}.{q}") for p in ("conv", "mix") for q in ("weight", "bias"))
         for layer, window in enumerate(windows):
+            # A window holds its taps side by side, so that the convolution is one product.
             taps = conv[layer].reshape(n, k * channels, channels)
             b.add_linear(window, self.hidden, taps, conv_bias[layer], steps=(k * channels, channels), relu=True)
             here, end = self.newest(window, channels), layer + 1 == len(windows)
@@ -224,7 +228,7 @@ class _Layout:
             steps = (channels, channels if end else k * channels)
             b.add_linear(self.hidden, to, mix[layer], mix_bias[layer], steps=steps, residual=(here, k * channels))
 
-    def cells(self) -> None:
+    def add_cells(self) -> None:
         """Codes of all cells and views in one product, then each run of neighbouring cells of equal sizes at once.
 
         Every operation ends with a barrier, so few large ones are faster than many small ones.
@@ -237,6 +241,7 @@ class _Layout:
         if spec.views:
             views = b.reserve(n_views * spec.n_features)
             b.add_op(VIEWS, self.z, views, n_views * spec.n_features, b.add_table(np.ravel(spec.views)))
+        # The views are the groups of this product: all have the same weights.
         weight = np.concatenate([w[f"cell.{i}.encode.weight"] for i in numbers], axis=1)
         bias = np.concatenate([w[f"cell.{i}.encode.bias"] for i in numbers])
         codes = b.reserve(n_views * total)
@@ -251,6 +256,7 @@ class _Layout:
         for _, run in groupby(numbers, lambda i: (spec.cells[i].encoder, spec.cells[i].hidden)):
             equal = list(run)
             width, hidden = spec.entering(spec.cells[equal[0]]), spec.cells[equal[0]].hidden
+            # Kept apart: the reset gate acts on the state's part of the third gate only.
             from_x, from_h = (b.reserve(len(equal) * 3 * hidden) for _ in range(2))
             for part, x, step, y in (("enter", entering, width, from_x), ("recur", state, hidden, from_h)):
                 stacked = [np.stack([w[f"cell.{i}.{part}.{q}"] for i in equal]) for q in ("weight", "bias")]
@@ -259,7 +265,7 @@ class _Layout:
             state, h = state + len(equal) * hidden, h + len(equal) * hidden
             entering += len(equal) * width
 
-    def heads(self) -> None:
+    def add_heads(self) -> None:
         """First logits, their refinement, calibration and softmax; heads with fewer than N classes are padded."""
         spec, b, n, g = self.spec, self.writer, self.widest, self.spec.head_channels
         n_classes = [len(head.classes) for head in spec.heads]
@@ -273,18 +279,19 @@ class _Layout:
             bias = np.concatenate((bias, self.stacked("enter.bias").ravel()))
         b.add_linear(self.h, logits, first, bias)
         if g:
-            b.add_op(SOFTMAX, logits, self.guess, self.n_heads, n, NONE, NONE)
+            # The refinement reads the first probabilities uncalibrated, as it was trained.
+            b.add_op(SOFTMAX, logits, self.probabilities, self.n_heads, n, NONE, NONE)
             from_first = np.stack([_padded(e[:c], 0, n) for e, c in zip(enter, n_classes, strict=True)])
             windows = self.head_windows
             to, step = (self.newest(windows[0], g), self.kernel * g) if windows else (self.refined, g)
-            zeros = np.zeros((self.n_heads, g), np.float32)
-            b.add_linear(self.guess, to, from_first, zeros, steps=(n, step), residual=(self.entered, g))
-            self.block("head", windows, self.refined)
+            zeros = np.zeros((self.n_heads, g), np.float32)  # the bias came with the first product
+            b.add_linear(self.probabilities, to, from_first, zeros, steps=(n, step), residual=(self.entered, g))
+            self.add_block("head", windows, self.refined)
             leave, leave_bias = self.stacked("leave.weight", 1), self.stacked("leave.bias", 0)
             b.add_linear(self.refined, logits, leave, leave_bias, steps=(g, n), residual=(logits, n))
         scale, shift = self.stacked("calibration.scale", 0, 1.0), self.stacked("calibration.shift", 0)
-        b.add_op(SOFTMAX, logits, self.guess, self.n_heads, n, b.add_weight(scale), b.add_weight(shift))
-        places = [self.guess + head * n + c for head, count in enumerate(n_classes) for c in range(count)]
+        b.add_op(SOFTMAX, logits, self.probabilities, self.n_heads, n, b.add_weight(scale), b.add_weight(shift))
+        places = [self.probabilities + head * n + c for head, count in enumerate(n_classes) for c in range(count)]
         b.add_op(OUTPUT, len(places), b.add_table(places))
 
     def stacked(self, suffix: str, padded: int | None = None, value: float = 0.0) -> F32:
@@ -298,5 +305,6 @@ class _Layout:
 
 
 def _padded(value: F32, axis: int, size: int, filling: float = 0.0) -> F32:
+    """`value` with `axis` extended to `size`."""
     widths = [(0, size - n if i == axis else 0) for i, n in enumerate(value.shape)]
     return np.pad(value, widths, constant_values=filling)

@@ -81,12 +81,14 @@ class OnnxEngine(Engine):
         self._bindings: dict[tuple[Window, int], Any] = {}
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
+        # A recording of one stream: `rounds` would sort all of its rows to find rounds of one row each.
         if len(slots) and (slots == slots[0]).all():
             self._step_one_stream(features, int(slots[0]), out)
             return
         for rows in rounds(slots):
             here = slots[rows]
             self._features[here] = features[rows]
+            # Windows read and write this engine's arrays; rows of slots without a frame hold their last features.
             for window in cover_slots(np.sort(here).tolist(), self._sizes, self._rows, CALL_COST_ROWS):
                 self._run_window(window)
             self._frames[here] += 1
@@ -132,6 +134,7 @@ class OnnxEngine(Engine):
 
     def _run_window(self, window: Window) -> None:
         key = window, self._current_set(window[0])
+        # Kept, because the same windows come again and again.
         binding = self._bindings.get(key)
         if binding is None:
             binding = self._bindings[key] = self._bind(*key)

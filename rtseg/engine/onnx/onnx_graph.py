@@ -102,6 +102,7 @@ def _build_graph(
         raise EngineError("an int8 step needs the scales of its products; got none: rtseg calibrate --int8 finds them")
     graph = _Graph(onnx, spec, weights, form, batch, precision, scales, store_float16, emulate_float16)
     graph.step()
+    # Scales of another network would leave products in float16 without anybody noticing.
     unknown = set(scales or ()) - set(graph.products)
     if unknown:
         raise EngineError(
@@ -184,6 +185,7 @@ class _Graph(GraphBuilder):
             entering = self.node("Concat", mean, above, axis=1)
         layer = len(self._shapes) - len(self._spec.cells) + number
         before, write = self._read_state(layer, spec)
+        # Kept apart: the reset gate acts on the state's part of the third gate only.
         from_x, from_h = self.weighted(entering, f"{name}.enter"), self.weighted(before, f"{name}.recur")
         thirds = [spec.hidden] * 3
         (r, u, n), (past_r, past_u, past_n) = self.split(from_x, thirds, 1), self.split(from_h, thirds, 1)
@@ -216,7 +218,7 @@ class _Graph(GraphBuilder):
             self.node("TensorScatter", past, update, write, output=present, axis=2, mode="linear")
             return
         newest = self.reshape(state, self._batch, 1, cell.hidden)
-        if cell.period == 1:
+        if cell.period == 1:  # nothing of the old cache remains
             self.node("Identity", newest, output=present)
             return
         start, stop, axis = (self.constant([i], np.int64) for i in (1, cell.period, 1))
@@ -224,7 +226,7 @@ class _Graph(GraphBuilder):
 
     def residual(self, layer: int, name: str, x: str, conv: F32, conv_bias: F32, mix: F32, mix_bias: F32) -> str:
         """x + mix(relu(conv(x))). x is (B, C) in the trunk; in the heads (H, B, G), with weights that begin with H."""
-        *leading, _, channels = mix.shape
+        *leading, _, channels = mix.shape  # nothing leads in the trunk, H in the heads
         taps = self._shift(layer, x) if self._form == "shifted" else self._scatter(layer, x)
         taps = self.reshape(taps, *leading, self._batch, self._spec.kernel * channels)
         y = self.linear(taps, conv.reshape(*leading, -1, channels), conv_bias, f"{name}.conv")
@@ -247,6 +249,7 @@ class _Graph(GraphBuilder):
             q = self.swap_axes(x, batch, n_heads, widest)
         else:
             q = self._refined(h, names, n_classes, padded)
+        # A padded class keeps its logit of ABSENT_LOGIT, whatever the calibration of the others.
         q = self.node("Mul", q, self.constant(padded("calibration.scale", 0, 1.0)[:, None]))
         q = self.node("Add", q, self.constant(padded("calibration.shift", 0)[:, None]))
         p = self.swap_axes(self.node("Softmax", q, axis=-1), n_heads, batch, widest)
@@ -295,6 +298,7 @@ class _Graph(GraphBuilder):
         outputs += [info(present_name(i), *cache) for i, cache in enumerate(caches)]
         graph = helper.make_graph(self.nodes, f"rtseg-step-{self._form}", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", OPSET[self._form])]
+        # The lowest version: tools that are older than the package onnx can read the model, too.
         ir_version = helper.find_min_ir_version_for(opsets)
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="rtseg")
         self.onnx.checker.check_model(model, full_check=True)
@@ -363,7 +367,7 @@ class _Graph(GraphBuilder):
         ):
             if not dilations:
                 continue
-            steps = np.array(dilations)[:, None, None]  # (L, 1, 1)
+            steps = np.array(dilations)[:, None, None]  # (L, 1, 1) for L layers
             offsets = self.constant(1 + np.arange(kernel) * steps, np.int64)
             after = self.node("Add", self.reshape(FRAME, batch, 1), offsets)
             at = self.node("Mod", after, self.constant((kernel - 1) * steps + 1, np.int64))  # (L, B, K)
@@ -371,6 +375,7 @@ class _Graph(GraphBuilder):
             if per_stream > 1:
                 at = self.node("Tile", at, self.constant([1, 1, per_stream], np.int64))
                 at = self.reshape(at, len(dilations), rows, kernel)
+            # The last tap is the newest: its row is the one to write.
             newest = self.node("Gather", at, self.constant(kernel - 1, np.int64), axis=2)
             index = self._ring_index(self.reshape(at, len(dilations), rows, kernel, 1))
             for layer in range(len(dilations)):

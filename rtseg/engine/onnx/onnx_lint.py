@@ -52,6 +52,7 @@ class _GraphChecker:
         self._onnx, self._graph = onnx, graph
         self._constants: Mapping[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self._kinds: dict[str, int] = {name: tensor.data_type for name, tensor in self._constants.items()}
+        # Of other tensors the type is known only where the model states it.
         for value in (*graph.input, *graph.output, *graph.value_info):
             self._kinds.setdefault(value.name, value.type.tensor_type.elem_type)
 
@@ -80,7 +81,7 @@ class _GraphChecker:
             yield f"its scale {node.input[1]} must be finite and above 0, got {float(np.min(scale)):g}"
         if node.op_type == "DequantizeLinear" and self._kinds.get(node.input[0]) == self._onnx.TensorProto.INT32:
             yield "it gives back int32 (a quantised bias): TensorRT takes int8 only, leave the bias in float"
-        if len(node.input) < 3:
+        if len(node.input) < 3:  # the zero point may be left out
             if node.op_type == "QuantizeLinear" and not _attribute(self._onnx, node, "output_dtype", 0):
                 yield "without a zero point it quantises to uint8: give it an int8 zero point of 0"
             return

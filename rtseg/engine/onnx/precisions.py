@@ -50,6 +50,7 @@ def read_accepted(bundle: Bundle) -> dict[str, Any]:
         accepted: dict[str, Any] = plain["accepted"]
         for entry in accepted.values():
             scales = [float(scale) for scale in entry.get("scales", {}).values()]
+            # A scale of 0 or NaN would give an engine that answers nonsense without an error.
             if not all(0 < scale < math.inf for scale in scales):
                 raise BundleError(f"{PRECISIONS}: a scale must be finite and above 0, got {min(scales)}")
         return accepted

@@ -46,5 +46,6 @@ def add_step(folder: Path) -> None:
 
 def _make_step(bundle: Bundle) -> bytes:
     model = step_model(bundle.network, bundle.weights, "in_place", OPEN, store_float16=True)
+    # Deterministic: the manifest holds the hash of these bytes.
     packed: bytes = model.SerializeToString(deterministic=True)
     return packed

@@ -77,6 +77,7 @@ def build_plans(
     targeted = wanted_plans(bundle, flavour, precisions, targets)
     if not batches or min(batches) < 1:
         raise EngineError(f"a plan steps 1 stream or more at once, got the batches {list(batches)}")
+    # Found for all precisions first: a bundle without int8 scales is refused before the first plan is built.
     given = {"int8": scales} if scales else {}
     scales_of = {p: plans.int8_scales(bundle, p) if scales is None else given.get(p, {}) for p in precisions}
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +162,7 @@ def _build_one(plan: Plan, models: _StepModels, scales: Mapping[str, float], scr
     job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target, "plan": str(part)}
     result = build_in_child(job, scratch)
     problem = str(result.get("problem", ""))
+    # A plan that copies a cache would give right answers, and move all state at every step.
     if not problem and result["in_place"] != caches:
         problem = f"{result['in_place']} of {caches} caches are updated in place"
     if problem:
@@ -183,6 +185,7 @@ def build_in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIM
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return {"problem": f"the builder did not end within {timeout_s:g} s"}
+    # A file, not stdout, where the libraries may print.
     if result_file.is_file():
         result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
         return result
@@ -190,7 +193,7 @@ def build_in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIM
 
 
 def _describe_exit(code: int) -> str:
-    if code >= 0:
+    if code >= 0:  # below 0 is the number of the signal that ended it
         return f"ended with {code}"
     known = {member.value: member.name for member in signal.Signals}
     return f"was ended by {known.get(-code, f'signal {-code}')}"

@@ -118,6 +118,7 @@ class DeviceEngine(Engine):
     def _step_round(self, features: F32, slots: I32, out: F32, rows: I32 | slice) -> None:
         """Step rows of different slots: one launch, or one for each block that has any of them."""
         chosen = slots[rows]
+        # Usually one step holds all slots: a session pool hands out low slots first.
         bound = self._smallest_step_for(int(chosen.max()))
         if bound is not None:
             bound.launch(features[rows], chosen, self._frames)

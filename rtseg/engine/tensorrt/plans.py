@@ -108,6 +108,7 @@ def wanted_for(bundle: Bundle, flavour: Flavour, precision: Precision, target: s
     """What a plan for this kind of GPU depends on, on this machine. Raises RtsegError where the flavour is missing."""
     version = tensorrt_library.installed_version(flavour) or str(tensorrt_library.import_library(flavour).__version__)
     found = nvidia.gpus()
+    # RTX plans run on every GPU of their kind; the other flavour's only on the GPU and driver they were built with.
     if flavour == "tensorrt_rtx" or isinstance(found, str):
         return Wanted(bundle.name, flavour, version, precision, target)
     return Wanted(bundle.name, flavour, version, precision, target, found[0].name, nvidia.driver_version() or "")
@@ -209,6 +210,7 @@ def find_plans(
 def why_stale(plan: Plan, wanted: Wanted, bundle: Bundle, graph: str) -> str | None:
     """Why a plan does not fit this bundle on this machine, in one line; None = it fits."""
     if plan.graph != graph:
+        # The hash alone does not decide: it changes with the card, too, but where both differ it explains more.
         if plan.model != bundle.hash:
             return f"built from model {plan.model[:12] or '?'}, this is {bundle.hash[:12] or '?'}"
         return "built by another rtseg, whose step is written otherwise, or from other int8 ranges"

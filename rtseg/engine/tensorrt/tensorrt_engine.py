@@ -115,6 +115,7 @@ def find_serving_plans(
 def require_parity_of_batches(engine: DeviceEngine, bundle: Bundle, precision: Precision) -> None:
     """Compare every batch size of an engine with the CPU engine. Raises EngineError that names one that differs."""
     for batch in engine.batches:
+        # The comparison uses few slots, which the smallest step would always take.
         engine.smallest_batch = batch
         try:
             parity.require_parity(engine, bundle, TOLERANCES.get(precision))
@@ -148,7 +149,7 @@ class _PlanLoader:
     def load_step(self, plan: Plan, spec: NetworkSpec) -> _LoadedStep:
         """A plan, ready to be bound. Raises EngineError where TensorRT refuses it or it is not this network's."""
         engine = self._runtime.deserialize_cuda_engine(plan.read_data())
-        if engine is None:
+        if engine is None:  # TensorRT logs the reason and raises nothing
             raise _cannot_run(
                 f"{plan.wanted.flavour} does not load {plan.file.name} on this GPU: rtseg build makes it anew"
             )
@@ -190,6 +191,7 @@ class _LoadedStep:
         context = self._engine.create_execution_context(self._library.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise _cannot_run(f"{name}: no room on the GPU for its context")
+        # All contexts share one scratch memory: their steps never run at the same time.
         context.set_device_memory(scratch, self.scratch_bytes)
         for tensor, address in addresses.items():
             if not context.set_tensor_address(tensor, address):

@@ -100,7 +100,7 @@ def format_reasons(reasons: Mapping[str, str]) -> str:
 
 def _fastest(bundle: Bundle, capacity: int) -> Engine:
     engine, reasons = choose_engine(bundle, capacity)
-    # A GPU that stays unused is a warning: somebody bought it. Without one there is nothing to say.
+    # A GPU that stays unused is worth a warning; a machine without one is not worth a line.
     if engine.name in ON_GPU:
         log.info("engine: %s%s", engine.name, f" ({format_reasons(reasons)})" if reasons else "")
     elif not isinstance(nvidia.gpus(), str):

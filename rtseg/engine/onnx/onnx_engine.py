@@ -150,7 +150,7 @@ class OnnxEngine(Engine):
         return self._cache_sets[number][layer][first * rows_per_stream : (first + size) * rows_per_stream]
 
     def _bind(self, window: Window, now: int) -> Any:
-        """A window's arrays bound to its session, with the set of caches that holds its state; it is kept for reuse."""
+        """A window's arrays bound to its session, reading the set of caches that holds its state."""
         first, size = window
         binding, here = self._sessions[size].io_binding(), slice(first, first + size)
 

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a step as ONNX: their names, shapes and dtypes, for whoever builds a step or runs one.
+"""Inputs and outputs of a step as ONNX: their names, shapes and dtypes, for building a step and for running one.
 
 Knows no ONNX package. In every step the caches go in as `past.N` and come out as `present.N`; the graph holds no state.
 """
@@ -13,7 +13,7 @@ from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.onnx.onnx_nodes import Precision
 
 Form = Literal["shifted", "in_place"]
-"""How a step keeps its caches: concatenated and cut anew, or rings that it writes into."""
+"""How a step keeps its caches: concatenated and cut at every frame, or rings that it writes into."""
 FORMS: tuple[Form, ...] = ("shifted", "in_place")
 
 FEATURES, FRAME, PROBABILITIES = "features", "frame", "probabilities"
@@ -32,7 +32,7 @@ def present_name(layer: int) -> str:
 
 
 def row_name(rows_per_stream: int) -> str:
-    """What an open batch calls a dimension of so many rows a stream; whoever loads the model gives each its size."""
+    """The name of an open dimension with so many rows a stream; its size is given when the model is loaded."""
     return "B" if rows_per_stream == 1 else f"{rows_per_stream}*B"
 
 

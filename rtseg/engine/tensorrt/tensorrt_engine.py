@@ -159,7 +159,7 @@ class _PlanLoader:
         return _LoadedStep(self._library, engine, plan, self._device)
 
     def _mismatch(self, engine: Any, expected: TensorTypes) -> str:
-        """The first thing about a loaded plan that is not as the step is written; '' = nothing."""
+        """The first thing about a loaded plan that differs from the step; '' = nothing."""
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         if set(names) != set(expected):
             return f"its tensors are {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""A network laid out as operations for a GPU says what torch says, whatever its parts; no GPU and no Triton needed."""
+"""A step program gives the answers of torch for every kind of network; needs neither a GPU nor Triton."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.networks import SPECS, bundle_of, features_of, torch_in_double
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_the_program_equals_torch_in_double(spec: NetworkSpec) -> None:
-    """Rings wrap around several times; both sides are float64, so that only the layout is tried."""
+    """Rings wrap around several times; both sides are float64, so that only the layout is tested."""
     bundle = bundle_of(spec)
     features = features_of(spec, min(3 * spec.receptive_field, 120) + 20)
     interpreter = Interpreter(step_program(spec, bundle.weights), spec.n_outputs)

@@ -94,7 +94,7 @@ def test_what_tensorrt_refuses_is_named(model: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize("model", [quantised(), scattered(), scattered(axis=-2)])
-def test_what_it_takes_passes(model: Any) -> None:
+def test_what_tensorrt_takes_passes(model: Any) -> None:
     assert find_problems(model) == []
     assert find_problems(model.SerializeToString()) == []
 

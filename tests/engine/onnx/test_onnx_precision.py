@@ -1,4 +1,4 @@
-"""The step in float16 and int8 in ONNX Runtime, and streams that are stepped along without moving on."""
+"""The step in float16 and int8 in ONNX Runtime, and streams without a frame in a batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRAMES = 120
 
 
 def rolled(model: Any, precision: Precision, features: F32, active: Any = None, watch: tuple[str, ...] = ()) -> Any:
-    """Answers (T, B, P) to features (T, B, F), and what was watched at every frame; active (T, B): who moves on."""
+    """Answers (T, B, P) to features (T, B, F), and the watched tensors; active (T, B): which streams have a frame."""
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 as written, whatever the processor has
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
@@ -56,7 +56,7 @@ def test_float16_is_close(features: F32, plain: F32) -> None:
     assert 1e-6 < np.abs(answers - plain).max() < 0.01, "rounded, and not far off"
 
 
-def test_int8_with_scales_from_what_was_watched_is_close(features: F32, plain: F32) -> None:
+def test_int8_with_scales_from_observed_ranges_is_close(features: F32, plain: F32) -> None:
     model, products = instrumented_model(SPEC, WEIGHTS, 2)
     tensors = tuple(sorted({tensor for some in products.values() for tensor in some}))
     _, seen = rolled(model, "fp32", features, watch=tensors)
@@ -68,14 +68,14 @@ def test_int8_with_scales_from_what_was_watched_is_close(features: F32, plain: F
     assert difference.mean() < 0.02
 
 
-def test_int8_without_scales_or_with_strange_ones_is_refused() -> None:
+def test_int8_without_scales_or_with_unknown_ones_is_refused() -> None:
     with pytest.raises(EngineError, match="needs the scales"):
         step_model(SPEC, WEIGHTS, precision="int8")
     with pytest.raises(EngineError, match=r"products that the network has not: nobody; it has input"):
         step_model(SPEC, WEIGHTS, precision="int8", scales={"nobody": 1.0})
 
 
-def test_a_stream_that_is_stepped_along_without_moving_on_loses_nothing(features: F32, plain: F32) -> None:
+def test_a_stream_without_a_frame_loses_nothing_in_a_batch(features: F32, plain: F32) -> None:
     """Stream 1 gets a frame of its own at every third step, and another's features in between."""
     active = np.ones((3 * FRAMES, 2), np.int64)
     active[:, 1] = np.arange(3 * FRAMES) % 3 == 0

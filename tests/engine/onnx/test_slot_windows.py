@@ -33,7 +33,7 @@ def test_every_slot_is_in_one_window_and_no_window_beyond_the_memory(
     assert cost <= len(slots) * (call_rows + 1) + 1e-6, "one by one would have been cheaper"
 
 
-def test_neighbours_share_a_window_and_strangers_do_not() -> None:
+def test_neighbouring_slots_share_a_window_and_distant_ones_do_not() -> None:
     assert cover_slots(range(70), SIZES, 80, 4.0) == [(0, 64), (64, 16)]
     assert cover_slots([3, 40, 41, 42, 43, 44, 45, 79], SIZES, 80, 4.0) == [(3, 1), (32, 16), (79, 1)]
     assert cover_slots([5], SIZES, 1024, 4.0) == [(5, 1)]

@@ -1,4 +1,4 @@
-"""The driver's calls against a stand-in in C with cuda.h's signatures: addresses, order, recording, errors.
+"""The driver's calls against a stand-in in C with cuda.h's signatures: addresses, order, capture, errors.
 
 No GPU is here; what this cannot show is that the driver itself does as its manual says.
 """
@@ -44,7 +44,7 @@ def device(library: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaDevice
     assert (library.stand_in_allocations(), library.stand_in_contexts()) == (0, 0), "all is given back"
 
 
-def test_bytes_go_there_and_come_back_once_waited_for(device: CudaDevice) -> None:
+def test_copies_are_done_once_the_device_is_synchronized(device: CudaDevice) -> None:
     address, here, back = device.allocate(1000), device.allocate_pinned(1000), device.allocate_pinned(1000)
     assert address > 2**32, "an address that needs all of its bits"
     assert address % 256 == 0
@@ -52,7 +52,7 @@ def test_bytes_go_there_and_come_back_once_waited_for(device: CudaDevice) -> Non
     here[:] = np.arange(1000) % 251
     device.copy_to_device(address, here)
     device.copy_to_host(back, address)
-    assert not back.any(), "nothing is done before somebody waits"
+    assert not back.any(), "nothing is done before the device is synchronized"
     device.synchronize()
     assert back.tolist() == here.tolist()
     device.zero(address + 10, 5)
@@ -69,7 +69,7 @@ def test_fresh_memory_is_zero(device: CudaDevice) -> None:
     assert not back.any()
 
 
-def test_what_was_recorded_is_done_at_every_launch_and_not_before(device: CudaDevice) -> None:
+def test_a_captured_graph_runs_at_every_launch_and_not_before(device: CudaDevice) -> None:
     address, here, back = device.allocate(8), device.allocate_pinned(8), device.allocate_pinned(8)
 
     def work() -> None:
@@ -87,7 +87,7 @@ def test_what_was_recorded_is_done_at_every_launch_and_not_before(device: CudaDe
         assert back.tolist() == [value] * 8
 
 
-def test_an_error_while_recording_leaves_the_stream_usable(device: CudaDevice) -> None:
+def test_an_error_while_capturing_leaves_the_stream_usable(device: CudaDevice) -> None:
     address, back = device.allocate(8), device.allocate_pinned(8)
 
     def work() -> None:
@@ -109,7 +109,7 @@ def test_what_the_driver_refuses_is_named_with_its_reason(device: CudaDevice, li
         device.synchronize()
 
 
-def test_another_thread_may_take_over(device: CudaDevice) -> None:
+def test_another_thread_can_use_the_device(device: CudaDevice) -> None:
     address, back = device.allocate(4), device.allocate_pinned(4)
     done: list[bool] = []
 
@@ -126,7 +126,7 @@ def test_another_thread_may_take_over(device: CudaDevice) -> None:
     assert done == [True]
 
 
-def test_a_machine_without_a_driver_is_told_so() -> None:
+def test_a_missing_driver_is_named() -> None:
     if not isinstance(nvidia.gpus(), str):
         pytest.skip("this machine has a GPU")
     with pytest.raises(EngineError, match=r"no usable NVIDIA driver here: .*libcuda"):

@@ -1,7 +1,7 @@
 """Slots, batches, padding and snapshots of an engine on a device, with the plans' own ONNX in ONNX Runtime.
 
 The contract of all engines (test_contract) is held with real steps of several batches; only TensorRT's execution and
-the GPU's memory are others. What a GPU does later than it was told is done later here, too.
+the GPU's memory are replaced. What a GPU does later than it is told to is done later here, too.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def make() -> Make:
 
 @pytest.mark.parametrize("name", ["one head, odd sizes", "thirteen heads", "cells beside convolutions", "a cell alone"])
 def test_every_batch_agrees_with_the_cpu_engine(name: str) -> None:
-    """Rings of heads, whose rows are several a stream, and states of cells; batches that trade places on the way."""
+    """Rings of heads, whose rows are several a stream, and states of cells; every batch size takes its turn."""
     bundle = bundle_of(SPECS[name])
     engine = engine_of(bundle.network, 5, (1, 2, 4, 8))
     assert engine.batches == [1, 2, 4, 8]
@@ -131,7 +131,7 @@ def test_slots_beyond_the_largest_batch_are_stepped_in_blocks_with_one_wait() ->
     assert engine._frames.tolist() == [3, 3, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0]
 
 
-def test_whoever_is_stepped_along_remembers_the_same(whole: F32) -> None:
+def test_a_slot_without_a_frame_keeps_its_state(whole: F32) -> None:
     """Slot 1 is left alone while slots 0 and 3 go through 40 frames of the same batch."""
     engine = engine_of(capacity=4, batches=(4,))
     for t in range(25):
@@ -153,11 +153,13 @@ def test_whoever_is_stepped_along_remembers_the_same(whole: F32) -> None:
         (100, (1,), [1]),
     ],
 )
-def test_the_batches_that_are_loaded(capacity: int, batches: tuple[int, ...], chosen: list[int]) -> None:
+def test_no_batch_is_loaded_that_is_larger_than_needed(
+    capacity: int, batches: tuple[int, ...], chosen: list[int]
+) -> None:
     assert batches_for(capacity, batches) == chosen
 
 
-def test_slots_side_by_side_are_cleared_together_but_not_across_blocks() -> None:
+def test_neighbouring_slots_are_cleared_together_but_not_across_blocks() -> None:
     slots = np.array([7, 3, 2, 2, 0, 4, 5, 9], np.int32)
     assert list(_consecutive_slots(slots, 4)) == [(0, 1), (2, 2), (4, 2), (7, 1), (9, 1)]
     assert list(_consecutive_slots(np.arange(8, dtype=np.int32), 8)) == [(0, 8)]

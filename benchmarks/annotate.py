@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    head = {**machine.about(("numba", "numpy", "pandas")), "bundle": str(chosen.bundle)}
+    head = {**machine.describe_run(("numba", "numpy", "pandas")), "bundle": str(chosen.bundle)}
     result = {**head, **run(chosen.bundle, chosen.poses, chosen.rounds)}
     result["machine"]["load_average_after"] = machine.load_average()
     text = json.dumps(result, indent=1)

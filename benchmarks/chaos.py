@@ -40,13 +40,13 @@ from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.config import ServeSettings
 from rtseg.errors import RecordingError, ServeError
 from rtseg.inference.classifier import Classifier, load
-from rtseg.playback.verify import verify
+from rtseg.playback.verify import verify_recording
 from rtseg.recorder.reading import RecordingFile, unpacked
-from rtseg.recorder.recover import recover
+from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording
 from rtseg.serve.daemon import serve
 from rtseg.serve.front import serve_with_workers
-from rtseg.system.machine import about
+from rtseg.system.machine import describe_run
 from rtseg.wire.messages import PredictionMessage, parse_published
 
 STREAM = "cage"
@@ -146,7 +146,7 @@ class Round:
         return found | dict(self.notes)
 
     def _read(self, path: Path, recorded: dict[int, set[bytes]], exact: set[bytes]) -> None:
-        done = recover(path)
+        done = recover_recording(path)
         if done.copy is not None:
             self.notes["recovered at the end"] += 1
             path = done.copy
@@ -165,7 +165,7 @@ class Round:
             assert not recording.problem, recording.problem
 
     def _verify(self, path: Path) -> str:
-        verified = verify(path, self.bundle)
+        verified = verify_recording(path, self.bundle)
         self.notes["frames verified"] += verified.frames
         self.notes["snapshots verified"] += verified.snapshots
         return verified.first
@@ -176,11 +176,13 @@ class Round:
     def _recover_what_is_there(self) -> None:
         """Recover the files after daemon and writer were killed: cut off, with some records in memory only."""
         for path in self.folder.glob("rtseg-*.mcap"):
-            done = retry(partial(recover, path, path.with_suffix(".torn.recovered.mcap")))  # a killed writer dies
+            done = retry(
+                partial(recover_recording, path, path.with_suffix(".torn.recovered.mcap"))
+            )  # a killed writer dies
             assert done.copy is not None, "a file whose writer was killed cannot be whole"
             self.notes["bytes recovered from memory"] += done.from_memory
             self.notes["torn files recovered"] += 1
-            first = verify(done.copy, self.bundle).first
+            first = verify_recording(done.copy, self.bundle).first
             assert not first, first
 
     def _kill(self, processes: list[int]) -> None:
@@ -371,7 +373,7 @@ def main() -> int:
         "rate": chosen.rate,
         "seed": chosen.seed,
         "seconds": round(time.monotonic() - started, 1),
-        "machine": about(("numpy", "numba", "pyzmq", "msgpack", "mcap")),
+        "machine": describe_run(("numpy", "numba", "pyzmq", "msgpack", "mcap")),
     }
     print(json.dumps({key: value for key, value in summary.items() if key != "machine"}, indent=1))
     if chosen.json:

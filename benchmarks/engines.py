@@ -308,7 +308,12 @@ def main() -> None:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
 
-    result: dict[str, Any] = {"schema": 1, "kind": "engines", **machine.about(PACKAGES), "seconds": chosen.seconds}
+    result: dict[str, Any] = {
+        "schema": 1,
+        "kind": "engines",
+        **machine.describe_run(PACKAGES),
+        "seconds": chosen.seconds,
+    }
     result |= {"bundles": {}, "tcn": {}}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     for path in chosen.bundles:

@@ -35,7 +35,7 @@ from rtseg.errors import RtsegError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Quality
-from rtseg.system.machine import about
+from rtseg.system.machine import describe_run
 from rtseg.wire.messages import (
     Hello,
     PredictionMessage,
@@ -253,7 +253,7 @@ def main() -> None:
         run_atheris(chosen.inputs, described.skeleton, described.fps)
         return
     result = {
-        **about(("pyzmq", "msgpack", "numba")),
+        **describe_run(("pyzmq", "msgpack", "numba")),
         "bundle": str(chosen.bundle),
         "seed": chosen.seed,
         **run(chosen.bundle, chosen.inputs, chosen.seed),

@@ -33,7 +33,7 @@ from rtseg.client import Publisher, Subscriber, ask_load
 from rtseg.serve.monitoring.http_process import HealthProcess
 from rtseg.serve.monitoring.shared_status import STREAM_COUNTS, Board
 from rtseg.serve.timing.latency import BOUNDS_NS
-from rtseg.system.machine import about
+from rtseg.system.machine import describe_run
 from rtseg.wire.keys import ClientKey, KeyStore
 from rtseg.wire.messages import PredictionMessage
 
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    head = {**about(("pyzmq", "prometheus-client", "numba")), "bundle": str(chosen.bundle)}
+    head = {**describe_run(("pyzmq", "prometheus-client", "numba")), "bundle": str(chosen.bundle)}
     text = json.dumps({**head, **run(chosen.bundle, chosen.turns)}, indent=1)
     if chosen.json:
         chosen.json.write_text(text + "\n")

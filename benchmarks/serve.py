@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serve_process import _name
+from serve_process import camera_name
 
-from rtseg.bench.wire import _Child, _child
+from rtseg.bench.processes import BenchProcess, start_process
 from rtseg.bundle.bundle import load_bundle
-from rtseg.system.machine import about, load_average
+from rtseg.system.machine import describe_run, load_average
 from rtseg.wire.prediction_packer import Packing
 
 RESULTS = Path(__file__).parent / "results"
@@ -71,7 +71,7 @@ class Bench:
         for head in loaded.heads:
             heads.append((head.name, head.classes, slice(4 * start, 4 * (start + len(head.classes)))))
             start += len(head.classes)
-        prefix = Packing(heads, loaded.hash).prefix(_name(0))
+        prefix = Packing(heads, loaded.hash).prefix(camera_name(0))
         self.times_at = len(prefix) + len("seq") + 2
 
     def run(
@@ -89,19 +89,19 @@ class Bench:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rtseg-"))
             started = [(side, self._start(stack, side, i, folder, cameras, core)) for i, side in enumerate(sides)]
             for side, child in started:
-                side |= child.wait("ready") if child is not None else {}
+                side |= child.wait_for("ready") if child is not None else {}
             lean = [{key: side[key] for key in ("kind", "frames", "predictions") if key in side} for side in sides]
             receiving = {"sides": lean, "turns": turns, "cameras": cameras, "prefix": self.times_at}
-            hear = stack.enter_context(_child("hear", self._role("hear", receiving), None))
-            hear.wait("ready")
+            hear = stack.enter_context(start_process("hear", self._role("hear", receiving), None))
+            hear.wait_for("ready")
             plan = {"sides": lean, "bundle": str(self.bundle), "turns": turns, "cameras": cameras, "together": together}
-            send = stack.enter_context(_child("send", self._role("send", plan), None))
-            send.wait("ready")
+            send = stack.enter_context(start_process("send", self._role("send", plan), None))
+            send.wait_for("ready")
             before_s = started[0][1].cpu_s() if started[0][1] is not None else None
             memory_kb = _memory_kb(sides[0].get("pid", 0))
             send.go()
-            told = send.wait("done", longest_s)
-            heard = hear.wait("done", longest_s)["turns"]
+            told = send.wait_for("done", longest_s)
+            heard = hear.wait_for("done", longest_s)["turns"]
             first = started[0][1]
             if memory_kb:
                 told["memory_kb"] = [memory_kb, _memory_kb(sides[0].get("pid", 0))]
@@ -112,7 +112,7 @@ class Bench:
 
     def _start(
         self, stack: contextlib.ExitStack, side: dict[str, Any], i: int, folder: str, cameras: int, core: int | None
-    ) -> _Child | None:
+    ) -> BenchProcess | None:
         if side["kind"] == "lsl":
             return None
         ends = [f"ipc://{folder}/{i}{end}" if self.transport == "ipc" else "tcp://127.0.0.1:*" for end in "fp"]
@@ -126,7 +126,7 @@ class Bench:
         else:
             values = json.dumps({**addresses, "bundle": str(self.bundle)})
             arguments = ["-m", "rtseg.bench.wire_process", "echo", values]
-        return stack.enter_context(_child(side["name"], arguments, core))
+        return stack.enter_context(start_process(side["name"], arguments, core))
 
     def _role(self, role: str, values: dict[str, Any]) -> list[str]:
         return [str(Path(__file__).parent / "serve_process.py"), role, json.dumps(values)]
@@ -359,7 +359,7 @@ def main() -> None:
     bench, parts = Bench(chosen.bundle, chosen.transport), chosen.only.split(",")
     if set(parts) - set(PARTS):
         parser.error(f"--only {chosen.only}: there are {', '.join(PARTS)}")
-    result: dict[str, Any] = {"kind": "serve", **about(PACKAGES), "bundle": chosen.bundle.name, "fps": bench.fps}
+    result: dict[str, Any] = {"kind": "serve", **describe_run(PACKAGES), "bundle": chosen.bundle.name, "fps": bench.fps}
     result |= {"transport": chosen.transport, "seconds": chosen.seconds}
     knee = chosen.cameras
     for part in PARTS:

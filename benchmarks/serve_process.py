@@ -19,8 +19,9 @@ import msgpack
 import numpy as np
 import zmq
 
+from rtseg.bench.processes import bound_address, open_socket, say
 from rtseg.bench.walk import N_FRAMES, walk
-from rtseg.bench.wire_process import PAUSE_S, _endpoint, _say, _socket
+from rtseg.bench.wire_process import PAUSE_S
 from rtseg.bundle.bundle import load_bundle
 from rtseg.errors import ServeError
 from rtseg.wire.messages import Hello, frame_message
@@ -46,7 +47,7 @@ def send(
     seqs, late_ns = [0] * len(sides), []
     with zmq.Context() as context:
         senders = [_sender(context, side, served, frames, cameras) for side in sides]
-        _say("ready", {})
+        say("ready", {})
         sys.stdin.readline()
         for at, n_frames, fps in turns:
             start_s, send_frame, first = time.monotonic() + PAUSE_S, senders[at], seqs[at]
@@ -60,7 +61,7 @@ def send(
             seqs[at] += n_frames
             time.sleep(BETWEEN_S)  # so that frames on their way arrive before the next turn
         late = np.percentile(late_ns, (50, 99)).tolist() if late_ns else [0, 0]
-        _say("done", {"late_us": [value / 1e3 for value in late]})
+        say("done", {"late_us": [value / 1e3 for value in late]})
         sys.stdin.readline()  # the streams stay open until the receiver has all answers
 
 
@@ -68,7 +69,7 @@ def hear(sides: list[Side], turns: list[tuple[int, int, float]], cameras: int, p
     """Report every turn's latencies in ns, and the part inside the daemon. prefix: where a prediction has its times."""
     with zmq.Context() as context:
         receivers = [_receiver(context, side, prefix) for side in sides]
-        _say("ready", {})
+        say("ready", {})
         results: list[dict[str, list[int]]] = []
         for at, n_frames, _ in turns:
             wanted, receive = n_frames * cameras, receivers[at]
@@ -81,7 +82,7 @@ def hear(sides: list[Side], turns: list[tuple[int, int, float]], cameras: int, p
                 latency.append(got[0])
                 inside.append(got[1])
             results.append({"latency_ns": latency, "inside_ns": inside})
-    _say("done", {"turns": results})
+    say("done", {"turns": results})
 
 
 def peer(frames: str, predictions: str, bundle: str) -> None:
@@ -99,12 +100,12 @@ def peer(frames: str, predictions: str, bundle: str) -> None:
     state, slots = extractor.init_state(1, served.arena), np.zeros(1, np.int32)
     window: deque[Any] = deque(maxlen=max(served.warmup_frames, 64))
     (a, k), packer = served.skeleton.shape, msgpack.Packer()
-    with zmq.Context() as context, _socket(context, zmq.ROUTER) as router, _socket(context, zmq.XPUB) as xpub:
+    with zmq.Context() as context, open_socket(context, zmq.ROUTER) as router, open_socket(context, zmq.XPUB) as xpub:
         router.bind(frames)
         xpub.bind(predictions)
-        _say("ready", {"frames": _endpoint(router), "predictions": _endpoint(xpub)})
+        say("ready", {"frames": bound_address(router), "predictions": bound_address(xpub)})
         xpub.recv()
-        _say("subscribed", {})
+        say("subscribed", {})
         while True:
             message = msgpack.unpackb(router.recv_multipart()[1])
             if "kp" not in message:
@@ -129,7 +130,7 @@ def _packed_frames(served: Any, cameras: int) -> list[list[bytearray]]:
             bytearray(
                 msgpack.packb(
                     # Placeholders so large that any number has room in their bytes.
-                    frame_message(_name(c), 2**62, 2**62, keypoints[t].tobytes(), confidence[t].tobytes())
+                    frame_message(camera_name(c), 2**62, 2**62, keypoints[t].tobytes(), confidence[t].tobytes())
                 )
             )
             for t in ((i + 37 * c) % N_FRAMES for i in range(few))
@@ -138,23 +139,24 @@ def _packed_frames(served: Any, cameras: int) -> list[list[bytearray]]:
     ]
 
 
-def _name(camera: int) -> str:
+def camera_name(camera: int) -> str:
+    """The name of a camera's stream; all have the same length, so that an answer's times stand at one place."""
     return f"cage {camera:05d}"
 
 
 def _sender(context: zmq.Context[Any], side: Side, served: Any, frames: list[list[bytearray]], cameras: int) -> Send:
     if side["kind"] == "lsl":
         return _lsl_sender(served, frames)
-    sockets = [_socket(context, zmq.DEALER) for _ in range(-(-cameras // CAMERAS_A_SOCKET))]
+    sockets = [open_socket(context, zmq.DEALER) for _ in range(-(-cameras // CAMERAS_A_SOCKET))]
     for socket in sockets:
         socket.connect(side["frames"])
     if side["kind"] == "daemon":
         for camera in range(cameras):
             socket = sockets[camera // CAMERAS_A_SOCKET]
-            socket.send(msgpack.packb(Hello(_name(camera), served.skeleton, served.fps).to_message()))
+            socket.send(msgpack.packb(Hello(camera_name(camera), served.skeleton, served.fps).to_message()))
             answer = msgpack.unpackb(socket.recv())
             if answer["type"] != "accepted":
-                raise ServeError(f"{_name(camera)}: {answer}")
+                raise ServeError(f"{camera_name(camera)}: {answer}")
     mark = struct.pack(">Q", 2**62)
     first = frames[0][0].index(mark)
     second = frames[0][0].index(mark, first + 8)
@@ -173,7 +175,7 @@ def _sender(context: zmq.Context[Any], side: Side, served: Any, frames: list[lis
 def _receiver(context: zmq.Context[Any], side: Side, prefix: int) -> Callable[[], tuple[int, int] | None]:
     if side["kind"] == "lsl":
         return _lsl_receiver()
-    sub = _socket(context, zmq.SUB)
+    sub = open_socket(context, zmq.SUB)
     sub.subscribe(b"cage")
     sub.connect(side["predictions"])
     at_fixed_place = side["kind"] == "daemon"

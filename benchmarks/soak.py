@@ -27,7 +27,7 @@ from rtseg.bench.walk import N_FRAMES, walk
 from rtseg.bundle.bundle import load_bundle
 from rtseg.client import ask_status
 from rtseg.errors import RtsegError
-from rtseg.system.machine import about, load_average
+from rtseg.system.machine import describe_run, load_average
 from rtseg.wire.messages import Hello, frame_message
 
 RESULT = Path(__file__).parent / "results" / "soak.json"
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--json", type=Path, default=RESULT)
     chosen = parser.parse_args()
-    result = {"kind": "soak", **about(PACKAGES), "bundle": chosen.bundle.name}
+    result = {"kind": "soak", **describe_run(PACKAGES), "bundle": chosen.bundle.name}
     result |= {"hours_asked": chosen.hours, "streams": chosen.streams}  # the rows say how far it came
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber
-from rtseg.system.machine import about, load_average
+from rtseg.system.machine import describe_run, load_average
 from rtseg.wire.messages import PredictionMessage
 
 FLOORS = {"python": "pass", "python and imports": "import numpy, numba, zmq"}
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    result = {"schema": 1, "kind": "start", **about(PACKAGES)}
+    result = {"schema": 1, "kind": "start", **describe_run(PACKAGES)}
     result["bundles"] = {load_bundle(path).name: run(path, chosen.rounds) for path in chosen.bundles}
     helps = [time_python("-m", "rtseg", "--help") for _ in range(chosen.rounds)]
     result |= {"help_s": float(np.median(helps)), "load_average_after": load_average()}

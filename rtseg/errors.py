@@ -1,4 +1,4 @@
-"""The errors that rtseg raises for reasons that a user can mend.
+"""The errors that rtseg raises for reasons that a user can remove.
 
 Every message says what was expected, what came, what to do, and where. Programming mistakes of our own are plain
 `assert`s; everything a file, a setting, a message or a machine can get wrong is a child of `RtsegError`.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class RtsegError(Exception):
-    """Base of all errors with a mend."""
+    """Base of all errors whose message says what to do."""
 
 
 class SettingError(RtsegError):

@@ -83,6 +83,8 @@ HEAVY = {
 TRITON = "rtseg/engine/cuda/cuda_kernel.py"
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+PROGRAMS = sorted(path for folder in ("benchmarks", "scripts") for path in (PACKAGE.parent / folder).rglob("*.py"))
+"""What stands beside the package and uses it as anybody would."""
 
 
 def name_of(path: Path) -> str:
@@ -230,6 +232,16 @@ def test_what_is_imported_from_outside(path: Path) -> None:
     if not name.startswith(("rtseg/model/", "rtseg/training/")):
         for line, module in imports_of(path, everywhere=False):
             assert module.split(".")[0] not in HEAVY, f"{name}, line {line}: {module} belongs inside the function"
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=name_of)
+def test_benchmarks_and_scripts_import_public_names_alone(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [part for alias in node.names for part in alias.name.split(".")]
+            names += (getattr(node, "module", None) or "").split(".")
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            assert not private, f"{name_of(path)}, line {node.lineno}: {', '.join(private)}: make public what it needs"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

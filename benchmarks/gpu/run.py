@@ -67,7 +67,7 @@ def run(folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "schema": 1,
         "kind": "rtseg gpu run",
-        **machine.about(PACKAGES),
+        **machine.describe_run(PACKAGES),
         "gpu": found if isinstance(found, str) else [vars(gpu) for gpu in found],
         "driver": nvidia.driver_version(),
         "bundle": {"name": bundle.name, "hash": bundle.hash, "multiply_adds": bundle.network.multiply_adds},

@@ -1,13 +1,14 @@
-"""How long a frame's way takes, every part beside its floor in the same run (`rtseg bench`).
+"""How long a frame takes on its way, every part beside its floor in the same run (`rtseg bench`).
 
-roofline      The least that a step of the network can cost on this machine
-run           All parts of the benchmark in one run, with what tells results apart
-steps         The parts of a frame's way that run inside one process
-table         What a benchmark shows on the screen
-timing        What a benchmark consists of
-walk          The keypoints that a benchmark feeds
-wire          Wire to wire
-wire_process  The processes around the daemon while it is timed
+processes     The processes of a benchmark and what they say to their parent: `start_process`, `BenchProcess`, `say`
+roofline      The least that a step of the network can cost on this machine: `Work`
+run           All parts of the benchmark in one run, with what tells results apart: `bench`
+steps         The parts of the way inside one process: `features_part`, `engine_part`, `session_part`
+table         A benchmark's result on the screen: `print_result`
+timing        Rows of percentiles, ratios with aims, and cases timed in turns: `Part`, `Row`, `Ratio`, `interleaved`
+walk          The keypoints that a benchmark feeds: `walk`
+wire          Client to daemon to subscriber, as processes of their own: `wire_part`, `load_part`
+wire_process  The processes around the daemon while it is timed, run as `python -m`
 """
 
 from rtseg.bench.run import DEFAULT_PARTS, PARTS, bench

@@ -1,7 +1,7 @@
 """The least that a step of the network can cost on this machine: its weights read once, its multiply-adds done.
 
-Both are measured, on one thread, with the very instructions that the numba engine uses; a step is then said to reach
-the share limit / step. Known only to benchmarks.
+Both are measured, on one thread, with the instructions that the numba engine uses; a step then reaches the share
+limit / step of what is possible. For benchmarks only.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rtseg.engine.cpu.numba_engine import NumbaEngine
 F32 = NDArray[np.float32]
 N = np.uintp(LANES)
 SUMS = 6
-"""Sums that run side by side: on AVX2 twelve registers, more than a multiply-add's latency asks for."""
+"""Independent sums: on AVX2 twelve registers, enough to hide a multiply-add's latency."""
 NEAR_BYTES = 192 * 1024
-"""Fits the second cache beside whatever else lies there, and not the first."""
+"""Fits the second-level cache beside other data, and not the first."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -54,7 +54,7 @@ def _read(values: F32, s: F32) -> None:
 
 @dataclass(frozen=True)
 class Work:
-    """What one step must do: read so many bytes of weights, once a batch, and so many multiply-adds a stream."""
+    """What one step must do: read weight_bytes once a batch, and compute multiply_adds for each stream."""
 
     weight_bytes: int
     multiply_adds: int
@@ -65,20 +65,20 @@ class Work:
         return cls(engine.weight_bytes, engine.spec.multiply_adds)
 
     def floors(self, batch: int) -> dict[str, Callable[[], None]]:
-        """Cases to be timed beside a step of so many streams: `read` and `multiply` of its work, no more."""
+        """Cases to be timed beside a step of `batch` streams: `read` and `multiply`, of its work alone."""
         far, room = _values(self.weight_bytes), _values(4 * 3 * LANES)
         rounds = round(self.multiply_adds * batch / (SUMS * LANES))
         return {"read": lambda: _read(far, room), "multiply": lambda: _multiply(room, rounds)}
 
 
 def near() -> tuple[int, Callable[[], None]]:
-    """Bytes, and a case that reads them again and again from the second cache."""
+    """How many bytes, and a case that reads them repeatedly from the second-level cache."""
     values, room = _values(NEAR_BYTES), _values(4 * 3 * LANES)
     return values.nbytes, lambda: _read(values, room)
 
 
 def _values(size: int) -> F32:
-    """At least so many bytes of small numbers, in whole turns of `_read`, from a cache line on."""
+    """At least `size` bytes of small numbers, in whole turns of `_read`, aligned to a cache line."""
     n = -(-size // (16 * LANES)) * 4 * LANES
     room = np.full(n + LANES, 1e-3, np.float32)
     start = -room.ctypes.data // 4 % LANES

@@ -31,8 +31,8 @@ def bench(
     """Time the live path of a bundle, every part beside its floor, in turns, and return (and write) the result.
 
     only: of PARTS; `load` is made of load_streams streams for load_seconds, twice. seconds: for each other part.
-    progress: is told what is timed next. Raises SettingError for an unknown part, BundleError, RtsegError where one of
-    the processes failed.
+    progress: called with the name of what is timed next. Raises SettingError for an unknown part, BundleError,
+    RtsegError where one of the processes failed.
     """
     from rtseg.bench import steps, wire
 
@@ -43,15 +43,15 @@ def bench(
     folder = Path(bundle).absolute()
     loaded = load_bundle(folder)
     settings = {"only": list(only), "seconds": seconds, "load_seconds": load_seconds, "load_streams": load_streams}
-    result = {"schema": SCHEMA, "kind": "rtseg bench", **_about(loaded), "settings": settings}
+    result = {"schema": SCHEMA, "kind": "rtseg bench", **_origin(loaded), "settings": settings}
     todo: list[tuple[str, str, Callable[[], Any]]] = [
         ("features", "features", lambda: steps.features_part(loaded, seconds)),
         ("engine", "engine", lambda: steps.engine_part(loaded, seconds)),
         ("session", "session", lambda: steps.session_part(loaded, seconds)),
         ("wire", "wire ipc", lambda: wire.wire_part(folder, seconds, "ipc")),
         ("wire", "wire tcp", lambda: wire.wire_part(folder, seconds, "tcp")),
-        ("load", "load apart", lambda: wire.load_part(folder, load_seconds, load_streams, together=False)),
-        ("load", "load together", lambda: wire.load_part(folder, load_seconds, load_streams, together=True)),
+        ("load", "load apart", lambda: wire.load_part(folder, load_seconds, load_streams, at_once=False)),
+        ("load", "load together", lambda: wire.load_part(folder, load_seconds, load_streams, at_once=True)),
     ]
     parts: dict[str, Any] = {}
     for part, name, run in todo:
@@ -66,10 +66,10 @@ def bench(
     return result
 
 
-def _about(bundle: Bundle) -> dict[str, Any]:
-    """Where, with what and about which model."""
+def _origin(bundle: Bundle) -> dict[str, Any]:
+    """Machine, versions, commit and bundle, for the result's head."""
     return {
-        **machine.about(PACKAGES),
+        **machine.describe_run(PACKAGES),
         "bundle": {
             "name": bundle.name,
             "hash": bundle.hash,

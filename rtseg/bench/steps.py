@@ -34,7 +34,7 @@ def _dispatched(
     state_at: NDArray[np.int64],
     out: F32,
 ) -> None:
-    """What a call of the feature kernel costs before anything is computed."""
+    """Does nothing: its call costs what the feature kernel's costs before anything is computed."""
 
 
 def features_part(bundle: Bundle, seconds: float) -> Part:

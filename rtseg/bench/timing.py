@@ -1,4 +1,4 @@
-"""What a benchmark consists of: rows of percentiles, ratios with their aims, and cases that are timed in turns."""
+"""The pieces of a benchmark: rows of percentiles, ratios with their aims, and cases that are timed in turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 20
-"""How often the cases of a part take turns: what else the machine does meets all of them alike."""
+"""How often the cases of a part take turns, so that other load on the machine slows all of them alike."""
 SETTLE_CALLS = 10
 """Calls at the beginning of a turn that are not counted: the caches still hold the case before."""
 WARM_UP_CALLS = 200
@@ -52,6 +52,7 @@ class Ratio:
 
     @property
     def met(self) -> bool:
+        """Whether the aim is reached; a NaN reaches none."""
         return self.value <= self.at_most
 
 
@@ -86,17 +87,17 @@ def interleaved(cases: Mapping[str, Callable[[], object]], seconds: float) -> di
             case()
             if clock() > end:
                 break
-    kept: dict[str, list[int]] = {name: [] for name in cases}
+    times_ns: dict[str, list[int]] = {name: [] for name in cases}
     turn_ns = int(seconds / (ROUNDS * len(cases)) * 1e9)
     for _ in range(ROUNDS):
         for name, case in cases.items():
             for _ in range(SETTLE_CALLS):
                 case()
-            add = kept[name].append
+            append = times_ns[name].append
             end = clock() + turn_ns
             started = 0
             while started < end:
                 started = clock()
                 case()
-                add(clock() - started)
-    return {name: np.array(values, np.int64) for name, values in kept.items()}
+                append(clock() - started)
+    return {name: np.array(values, np.int64) for name, values in times_ns.items()}

@@ -1,4 +1,4 @@
-"""The keypoints that a benchmark feeds: animals that wander through the bundle's arena. Known only to the benchmark."""
+"""The keypoints that a benchmark feeds: animals that wander through the bundle's arena. For benchmarks only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rtseg.bundle.bundle import Bundle
 
 F32 = NDArray[np.float32]
 N_FRAMES = 512
-"""Frames that a case walks through again and again."""
+"""Frames that a case repeats."""
 
 
 def walk(bundle: Bundle, n_frames: int = N_FRAMES, seed: int = 0) -> tuple[F32, F32]:

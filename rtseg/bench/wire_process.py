@@ -1,4 +1,4 @@
-"""The processes around the daemon while it is timed: one that sends, one that hears, and a bare echo beside the daemon.
+"""The processes around the daemon while it is timed: one sends, one receives, one is a bare echo in the daemon's place.
 
 `python -m rtseg.bench.wire_process echo|send|hear JSON`: prints lines `word {json}` as it gets on, the last one `done`.
 Times are CLOCK_MONOTONIC, which all processes of a machine share. A turn is [side, frames of each stream]; both ends
@@ -18,9 +18,10 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from rtseg.bench.processes import bound_address, open_socket, say
 from rtseg.bench.walk import N_FRAMES, walk
 from rtseg.bundle.bundle import load_bundle
-from rtseg.client import QUEUE_MESSAGES, Publisher, Subscriber
+from rtseg.client import Publisher, Subscriber
 from rtseg.wire.messages import VERSION, PredictionMessage, frame_message
 
 SILENCE_S = 3.0
@@ -39,12 +40,12 @@ def echo(frames: str, predictions: str, bundle: str) -> None:
     answer["probs"] = {head.name: bytes(4 * len(head.classes)) for head in served.heads}
     answer["label"] = {head.name: head.classes[0] for head in served.heads}
     answer |= {"event": {}, "quality": 0, "model": served.hash}
-    with zmq.Context() as context, _socket(context, zmq.ROUTER) as router, _socket(context, zmq.XPUB) as xpub:
+    with zmq.Context() as context, open_socket(context, zmq.ROUTER) as router, open_socket(context, zmq.XPUB) as xpub:
         router.bind(frames)
         xpub.bind(predictions)
-        _say("ready", {"frames": _endpoint(router), "predictions": _endpoint(xpub)})
-        xpub.recv()  # the subscription of the one that hears
-        _say("subscribed", {})
+        say("ready", {"frames": bound_address(router), "predictions": bound_address(xpub)})
+        xpub.recv()  # the subscription of the process `hear`
+        say("subscribed", {})
         packer = msgpack.Packer()
         while True:
             _, data = router.recv_multipart()
@@ -56,7 +57,7 @@ def echo(frames: str, predictions: str, bundle: str) -> None:
             answer["t_recv_ns"] = answer["t_pub_ns"] = time.monotonic_ns()
             xpub.send(message["stream"].encode(), zmq.SNDMORE)
             xpub.send(packer.pack(answer))
-    _say("done", {})
+    say("done", {})
 
 
 def send(
@@ -68,7 +69,7 @@ def send(
     order = sorted(streams, key=streams.__getitem__)
     publishers = [Publisher(sides["daemon"], name, served.skeleton, served.fps) for name in order]
     with zmq.Context() as context:
-        dealers = [_socket(context, zmq.DEALER) for _ in order]
+        dealers = [open_socket(context, zmq.DEALER) for _ in order]
         for dealer in dealers:
             dealer.connect(sides["echo"])
         ways: dict[str, list[Send]] = {
@@ -76,7 +77,7 @@ def send(
             "echo": [_to_echo(dealer, name) for dealer, name in zip(dealers, order, strict=True)],
         }
         seq, late_ns = {"daemon": 0, "echo": 0}, []
-        _say("ready", {})
+        say("ready", {})
         sys.stdin.readline()
         for side, n_frames in turns:
             start_s = time.monotonic() + PAUSE_S
@@ -95,16 +96,16 @@ def send(
         dealers[0].send(msgpack.packb({"v": VERSION, "type": "bye"}))
         for dealer in dealers:
             dealer.close(linger=1000)
-    _say("done", {"late_ns": late_ns})
+    say("done", {"late_ns": late_ns})
 
 
 def hear(sides: dict[str, str], turns: list[tuple[str, int]], n_streams: int) -> None:
     """Latencies in ns, from before packing to holding the answer, of every turn; and the daemon's own share."""
-    with zmq.Context() as context, _socket(context, zmq.SUB) as sub, Subscriber(sides["daemon"]) as subscriber:
+    with zmq.Context() as context, open_socket(context, zmq.SUB) as sub, Subscriber(sides["daemon"]) as subscriber:
         sub.subscribe(b"")
         sub.connect(sides["echo"])
         hearing = {"daemon": _from_daemon(subscriber), "echo": _from_echo(sub)}
-        _say("ready", {})
+        say("ready", {})
         latencies: list[list[int]] = []
         inside: list[list[int]] = []
         for side, n_frames in turns:
@@ -120,7 +121,7 @@ def hear(sides: dict[str, str], turns: list[tuple[str, int]], n_streams: int) ->
                 hearing[side] = _from_daemon(subscriber) if side == "daemon" else _from_echo(sub)
             latencies.append(turn)
             inside.append(shares)
-    _say("done", {"latency_ns": latencies, "inside_ns": inside})
+    say("done", {"latency_ns": latencies, "inside_ns": inside})
 
 
 def _to_daemon(publisher: Publisher) -> Send:
@@ -148,21 +149,6 @@ def _from_echo(sub: zmq.Socket[bytes]) -> Iterator[tuple[int, int]]:
     while sub.poll(int(SILENCE_S * 1000)):
         message = msgpack.unpackb(sub.recv_multipart()[1])
         yield message["t_source_ns"], 0
-
-
-def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = context.socket(kind)
-    socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
-    return socket
-
-
-def _endpoint(socket: zmq.Socket[bytes]) -> str:
-    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
-
-
-def _say(word: str, values: dict[str, Any]) -> None:
-    print(f"{word} {json.dumps(values)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The folder that passes from training to serving, and what stands in it.
+"""The folder that passes from training to serving, and what is in it.
 
-bundle      The bundle
-model_card  A bundle's model card
-network     The shape of the network that a bundle holds
-provenance  Which recordings a bundle was trained on, by their content
+bundle      The bundle, written and read: `Bundle`, `save_bundle`, `load_bundle`, `add_derived_file`
+model_card  A bundle's model card: `write_card`, `model_card`
+network     Sizes of the network, and name and shape of every weight: `NetworkSpec`, `Cell`
+provenance  Which recordings a bundle was trained on, by their content: `check_unseen`, `poses_hash`
 """

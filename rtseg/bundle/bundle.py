@@ -1,7 +1,7 @@
 """The bundle: a portable folder that is the only thing that passes from training to serving.
 
 `manifest.json` says what the model is, `weights.safetensors` holds it. No pickle; every file's hash is checked at load.
-Files that are made from these two (`add_derived`) are checked when they are read, and do not change the bundle's hash.
+Files made from these two (`add_derived_file`) are checked when they are read, and do not change the bundle's hash.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rtseg.features.ranges import FeatureRanges
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head
+from rtseg.system.files import write_atomically
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -33,15 +34,17 @@ STEP, PRECISIONS = "step.onnx", "precisions.json"
 """Derived files: the step as ONNX, and what was measured of it in float16 and int8."""
 REMAKE = f"or make it anew: 'rtseg step' writes {STEP}, 'rtseg calibrate --int8 --fp16' {PRECISIONS}"
 RATE_TOLERANCE = 0.01
+"""Share by which a source's frame rate may differ from the model's."""
 UNSEALED = "0" * 64
+"""Stands in a manifest for its own hash while that is taken."""
 SHIPPED = Path(__file__).parent.parent / "bundles"
 """Where a wheel puts the default bundle."""
 TOLERANCE = 1e-5
-"""How far a float32 engine's probabilities may stand from the torch reference."""
+"""How far a float32 engine's probabilities may be from the torch reference's."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFiles:
     """Where a bundle was read from, and the sha256 of the files there by name."""
 
     folder: Path
@@ -78,7 +81,7 @@ class Bundle:
     scores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
-    stored: Stored | None = field(default=None, init=False, repr=False)
+    stored: StoredFiles | None = field(default=None, init=False, repr=False)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -98,14 +101,14 @@ class Bundle:
                 "stream's hello)"
             )
 
-    def only(self, names: Sequence[str]) -> Bundle:
+    def select_heads(self, names: Sequence[str]) -> Bundle:
         """The same model without the heads that are not named: nothing is computed for them, and the others' answers
         are the same bits on the numba engine.
 
-        Its hash names the heads, for a stream's state and answers are not the whole model's. Raises SettingError for a
-        name that no head has, and for none.
+        Its hash names the heads too, since a stream's state and answers differ from the whole model's. Raises
+        SettingError for a name that no head has, and for no name.
         """
-        network = self.network.only(names)
+        network = self.network.select_heads(names)
         left = {head.name for head in network.heads}
         if len(left) == len(self.heads):
             return self
@@ -151,32 +154,39 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
         **_optional(bundle),
         "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
     }
-    json.dumps(manifest, allow_nan=False)  # ValueError for a score that is no number: that is a mistake of ours
+    json.dumps(manifest, allow_nan=False)  # ValueError for a score that is NaN: a mistake of ours, found before writing
     text, digest = seal(manifest)
-    _write(folder / WEIGHTS, packed)
-    _write(folder / MANIFEST, text)
+    write_atomically(folder / WEIGHTS, packed)
+    # Last: until it is there, the old manifest's hash of the weights refuses the mixture.
+    write_atomically(folder / MANIFEST, text)
     for name in (STEP, PRECISIONS):
         (folder / name).unlink(missing_ok=True)
     return digest
 
 
-def add_derived(folder: Path, name: str, data: bytes) -> None:
+def check_writable(folder: Path) -> None:
+    """Raise BundleError unless `folder` itself holds a bundle: one known by its bare name came with the package."""
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+
+
+def add_derived_file(folder: Path, name: str, data: bytes) -> None:
     """Put a file that was made from a bundle (STEP, PRECISIONS) beside it and its sha256 into the manifest.
 
     Raises BundleError where `folder` holds no bundle that may be written to.
     """
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
+    check_writable(folder)
     text = (folder / MANIFEST).read_bytes()
     derived: dict[str, str] = json.loads(text).get("derived", {})
     derived[name] = hashlib.sha256(data).hexdigest()
+    # Appended to the text, whose other bytes stay as they are: the bundle's hash is taken over them.
     line = b',\n "derived": ' + json.dumps(derived, sort_keys=True).encode()
-    _write(folder / name, data)
-    _write(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
+    write_atomically(folder / name, data)
+    write_atomically(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
 
 
 def derived_file(bundle: Bundle, name: str) -> bytes | None:
-    """A derived file of a bundle as it was read, checked; None where it has none.
+    """The content of a derived file of a bundle that was read from a folder, checked; None where it has none.
 
     Raises BundleError for a file that is missing or was changed.
     """
@@ -189,19 +199,12 @@ def derived_file(bundle: Bundle, name: str) -> bytes | None:
         raise BundleError(f"{stored.folder}: {error}; {REMAKE}") from error
 
 
-def _write(path: Path, data: bytes) -> None:
-    """By a rename, so that nobody ever reads half of it."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_bytes(data)
-    aside.replace(path)
-
-
 _DERIVED = re.compile(rb',\n "derived": \{[^\n]*\}(?=\n\}\n\Z)')
 """The last line of a manifest: hashes of what was made from the rest. The bundle's own hash leaves it out."""
 
 
 def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
-    """A manifest's bytes with their own sha256 in them (taken while zeros stand in its place), and that digest."""
+    """A manifest's bytes with their own sha256 in them (taken with zeros in its place), and that digest."""
     text = (json.dumps({**manifest, "sha256": UNSEALED}, indent=1) + "\n").encode()
     digest = hashlib.sha256(text).hexdigest()
     return text.replace(UNSEALED.encode(), digest.encode(), 1), digest
@@ -213,9 +216,19 @@ def load_bundle(folder: Path | str) -> Bundle:
     Raises BundleError when the folder is none, was written by a newer rtseg, or a file is missing or was changed.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load
 
     folder = _folder_of(folder)
+    manifest, digest = _read_manifest(folder)
+    try:
+        return _bundle_of(folder, manifest, digest)
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
+        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+
+
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """A folder's manifest and the bundle's hash. Raises BundleError where it is none or was changed."""
     try:
         text = (folder / MANIFEST).read_bytes()
     except OSError:
@@ -231,49 +244,53 @@ def load_bundle(folder: Path | str) -> Bundle:
     if schema != SCHEMA:
         raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
     digest = str(manifest.get("sha256", ""))
+    # As it was when `seal` took the hash: without derived files, and zeros where the hash is now.
     bare = _DERIVED.sub(b"", text).replace(digest.encode(), UNSEALED.encode(), 1)
     if len(digest) != 64 or hashlib.sha256(bare).hexdigest() != digest:
         raise BundleError(f"{folder / MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
-    try:
-        weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
-        skeleton = Skeleton.from_dict(manifest["skeleton"])
-        features = FeatureSpec.from_dict(manifest["features"])
-        network = NetworkSpec.from_dict(manifest["architecture"])
-        _check_weights(weights, network, len(features.features(skeleton)))
-        x0, y0, x1, y1 = map(float, manifest["arena"])
-        _check_numbers(manifest)
-        ranges = manifest.get("ranges")
-        bundle = Bundle(
-            name=str(manifest["name"]),
-            skeleton=skeleton,
-            fps=float(manifest["fps"]),
-            arena=(x0, y0, x1, y1),
-            features=features,
-            network=network,
-            weights=weights,
-            lookahead_frames=int(manifest["lookahead_frames"]),
-            warmup_frames=int(manifest["warmup_frames"]),
-            simulated=bool(manifest["simulated"]),
-            decoding=config.from_plain(manifest["decoding"], DecodingSettings),
-            gaps=config.from_plain(manifest["gaps"], GapSettings),
-            abstain_below=_abstain(manifest.get("abstain_below", {}), network),
-            ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
-            tolerance=float(manifest["tolerance"]),
-            scores=manifest["scores"],
-            provenance=manifest["provenance"],
-            hash=digest,
-        )
-        files = {**manifest["files"], **manifest.get("derived", {})}
-        object.__setattr__(bundle, "stored", Stored(folder, files))
-        return bundle
-    except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
-        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+    return manifest, digest
+
+
+def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
+    """The bundle that a manifest describes, with its weights. Raises whatever a wrong field makes Python raise."""
+    from safetensors.numpy import load
+
+    weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
+    skeleton = Skeleton.from_dict(manifest["skeleton"])
+    features = FeatureSpec.from_dict(manifest["features"])
+    network = NetworkSpec.from_dict(manifest["architecture"])
+    _check_weights(weights, network, len(features.features(skeleton)))
+    x0, y0, x1, y1 = map(float, manifest["arena"])
+    _check_numbers(manifest)
+    ranges = manifest.get("ranges")
+    bundle = Bundle(
+        name=str(manifest["name"]),
+        skeleton=skeleton,
+        fps=float(manifest["fps"]),
+        arena=(x0, y0, x1, y1),
+        features=features,
+        network=network,
+        weights=weights,
+        lookahead_frames=int(manifest["lookahead_frames"]),
+        warmup_frames=int(manifest["warmup_frames"]),
+        simulated=bool(manifest["simulated"]),
+        decoding=config.from_plain(manifest["decoding"], DecodingSettings),
+        gaps=config.from_plain(manifest["gaps"], GapSettings),
+        abstain_below=_abstain(manifest.get("abstain_below", {}), network),
+        ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
+        tolerance=float(manifest["tolerance"]),
+        scores=manifest["scores"],
+        provenance=manifest["provenance"],
+        hash=digest,
+    )
+    stored = StoredFiles(folder, {**manifest["files"], **manifest.get("derived", {})})
+    # Not a field of `__init__`: a copy with changes (`dataclasses.replace`) must not claim to be what is in the folder.
+    object.__setattr__(bundle, "stored", stored)
+    return bundle
 
 
 def _optional(bundle: Bundle) -> dict[str, Any]:
-    """What older bundles do not have, and what only some need."""
+    """Fields that older bundles do not have, and that only some need: left out, so that hashes stay the same."""
     plain: dict[str, Any] = {}
     if bundle.abstain_below:
         plain["abstain_below"] = dict(bundle.abstain_below)
@@ -285,13 +302,14 @@ def _optional(bundle: Bundle) -> dict[str, Any]:
 def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]:
     checked = {str(head): float(threshold) for head, threshold in below.items()}
     config.check_abstain(checked)
-    strangers = set(checked) - {h.name for h in network.heads}
-    if strangers:
-        raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(strangers))}")
+    unknown = set(checked) - {h.name for h in network.heads}
+    if unknown:
+        raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(unknown))}")
     return checked
 
 
 def _folder_of(name: Path | str) -> Path:
+    """A bundle's folder; a bare name that is no folder here is looked up among those of the package."""
     folder = Path(name)
     shipped = SHIPPED / folder
     return shipped if len(folder.parts) == 1 and not folder.exists() and shipped.is_dir() else folder
@@ -310,7 +328,7 @@ def _checked(path: Path, digest: str) -> bytes:
 
 
 def _check_numbers(manifest: Mapping[str, Any]) -> None:
-    """Numbers that no model has; a NaN is out of every range."""
+    """Raise BundleError for a number that no model can have. A NaN is out of every range."""
     for key in ("fps", "tolerance", "lookahead_frames", "warmup_frames"):
         if not 0 <= float(manifest[key]) < math.inf or (key == "fps" and float(manifest[key]) == 0):
             raise BundleError(f"{key} is out of range: {manifest[key]!r}")
@@ -320,6 +338,7 @@ def _check_numbers(manifest: Mapping[str, Any]) -> None:
 
 
 def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkSpec, n_features: int) -> None:
+    """Raise BundleError unless the tensors are those that the network names: kernels read them without a check."""
     if network.n_features != n_features:
         raise BundleError(
             f"the architecture wants {network.n_features} features, this rtseg makes {n_features} of the manifest's "

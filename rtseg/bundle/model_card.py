@@ -1,7 +1,7 @@
 """A bundle's model card: what it answers, what it was made from, how good it is, and what it must not be used for.
 
 Written from the manifest alone: every number in it was measured by `rtseg train` or `rtseg calibrate`, and what was
-not measured is said not to be.
+not measured is named as such.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.system.files import write_atomically
 
 CARD = "MODEL_CARD.md"
 WEAK_F1 = 0.5
-"""Classes below this are named as not to be acted upon."""
+"""Classes with a lower F1 are named as unfit for decisions."""
 
 Scores = Mapping[str, Any]
 
@@ -25,7 +26,7 @@ Scores = Mapping[str, Any]
 def write_card(folder: Path) -> Path:
     """Write `MODEL_CARD.md` into a bundle's folder, beside the manifest that it was made from; its path."""
     path = folder / CARD
-    path.write_text(model_card(load_bundle(folder)), encoding="utf-8")
+    write_atomically(path, model_card(load_bundle(folder)))
     return path
 
 
@@ -87,9 +88,13 @@ def _scores(split: str, scores: Scores) -> list[str]:
     rows = []
     for name, head in scores["heads"].items():
         interval = scores.get("intervals", {}).get(name, {})
-        decoded, kept = scores["decoded"][name], scores.get("abstention", {}).get(name)
+        decoded, abstention = scores["decoded"][name], scores.get("abstention", {}).get(name)
         ece = _number(scores.get("calibration", {}).get(name, {}).get("ece"))
-        coverage = "-" if not kept or kept["below"] is None else f"{kept['coverage']:.0%}, F1 {_number(kept['f1'])}"
+        coverage = (
+            "-"
+            if not abstention or abstention["below"] is None
+            else f"{abstention['coverage']:.0%}, F1 {_number(abstention['f1'])}"
+        )
         row = [
             name,
             _with(head["macro_f1"], interval.get("f1")),

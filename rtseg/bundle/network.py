@@ -1,6 +1,6 @@
 """The shape of the network that a bundle holds: trunk, heads, sizes, and the name and shape of every weight.
 
-Training fills these weights, every engine reads them; this file is where both agree. It computes nothing.
+Training fills these weights, every engine reads them; both follow this file. It computes nothing.
 
 One step, at frame t, with z the scaled features, conv over the last `kernel` inputs spaced by the layer's dilation:
 
@@ -11,9 +11,9 @@ One step, at frame t, with z the scaled features, conv over the last `kernel` in
     per head: q = first(h);  r = enter([softmax(q), h]);  per layer: r = r + mix(relu(conv(r)))   (the refinement)
               p = softmax((q + leave(r)) * scale + shift)                             (scale, shift: the calibration)
 
-A view is the features as they would be had the animals other names; mean and maximum over all of them forget who is
-called the first: what the animals have in common, and how they differ. gru is Cho et al. 2014 as torch and cuDNN
-compute it, gates in the order reset, update, new.
+A view is the features with the animals in another order. Mean and maximum over all views do not depend on which animal
+is the first: the mean holds what the animals have in common, the maximum less the mean how they differ. gru is Cho et
+al. 2014 as torch and cuDNN compute it, gates in the order reset, update, new.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from rtseg.recordings.heads import Head, output_offsets
 class Cell:
     """A recurrent cell of the trunk.
 
-    encoder: E, width of each view's code. hidden: R, width of the state. period: its state moves on in steps of so many
-    frames, a state for each phase (a dilated recurrence, Chang et al. 2017): it is trained on every period-th frame.
+    encoder: E, width of each view's code. hidden: R, width of the state. period: it has a state for each
+    phase and advances one of them at each frame (a dilated recurrence, Chang et al. 2017), so that it can be trained on
+    every period-th frame.
     """
 
     encoder: int
@@ -46,8 +47,8 @@ class NetworkSpec:
     n_features: F. channels: C, 0 where the trunk has no convolutions. kernel: taps of every convolution. dilations: of
     the trunk's layers. head_channels: G, 0 where nothing is refined: p = softmax(q * scale + shift). head_dilations: of
     every refinement head's layers. heads: in the order of the P outputs. cells: recurrent cells of the trunk. views:
-    for each view of the features the column that stands at every place, counted from 1 and negative where its sign
-    turns; none = the features as they are, e alone enters gru.
+    for each view the column of the features at every place, counted from 1 and negative where its sign is
+    reversed; none = the features as they are, e alone enters gru.
     """
 
     n_features: int
@@ -66,7 +67,7 @@ class NetworkSpec:
         return self.channels + sum(cell.hidden for cell in self.cells)
 
     def entering(self, cell: Cell) -> int:
-        """What enters a cell's gru beside its state."""
+        """Number of inputs of a cell's gru beside its state."""
         return 2 * cell.encoder if self.views else cell.encoder
 
     @property
@@ -138,7 +139,7 @@ class NetworkSpec:
                 }
         return shapes
 
-    def only(self, names: Sequence[str]) -> NetworkSpec:
+    def select_heads(self, names: Sequence[str]) -> NetworkSpec:
         """The same network without the heads that are not named, which keep their order.
 
         Every weight that is left has its name and shape, and no answer of a head that is left changes. Raises

@@ -1,6 +1,6 @@
 """Which recordings a bundle was trained on, by their content: a file that was renamed or moved is still known.
 
-Written by training, read wherever a score or a calibration must not be taken from recordings that the model has seen.
+Written by training, read by all that must not score or calibrate on recordings that the model was trained on.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def poses_hash(keypoints: NDArray[np.float32]) -> str:
     return hashlib.sha256(keypoints.tobytes()).hexdigest()[:DIGITS]
 
 
-def check_unseen(bundle: Bundle, item: Item) -> None:
-    """Raise SettingError, naming the video, if the bundle was trained on it.
+def check_unseen(bundle: Bundle, item: Item) -> str:
+    """The `poses_hash` of a recording that the bundle was not trained on. Raises SettingError, naming it, otherwise.
 
-    Bundles that hold no hashes of poses are asked by poses and labels together, so that other labels hide a recording.
-    A bundle that says nothing about its training recordings is refused as well.
+    Older bundles hold no hashes of poses alone, only of poses with labels: there, other labels hide a recording. A
+    bundle that says nothing about its training recordings is refused as well.
     """
     provenance = bundle.provenance
     trained = provenance.get("training")
@@ -51,6 +51,7 @@ def check_unseen(bundle: Bundle, item: Item) -> None:
             f"{item.recording.name}: bundle {bundle.name!r} was trained on this recording; what it says there is no "
             "measure of what it says elsewhere. Name a split that training never saw"
         )
+    return poses
 
 
 def label_table(item: Item, heads: Sequence[Head]) -> NDArray[np.int16]:

@@ -1,14 +1,14 @@
 """The commands (`rtseg ...`). They are registered in the order in which `rtseg --help` lists them.
 
-app         What every command shares
-machine     The commands about a machine
-operations  The commands that keep a daemon running
+app         The app, the options that several commands take, exit codes: `app`, `main`
+machine     The commands about a machine: doctor, build
+operations  The commands that keep a daemon running: keys, status, load
 paper       The command that trains and compares every system of the paper
-recordings  The commands for what `rtseg serve --record` writes (docs/recording.md)
-science     The commands that make models and say how good they are
-serving     The commands that use a model
-studies     The commands that answer what one training does not
-trust       The commands about how far a bundle can be trusted
+recordings  The commands for what `rtseg serve --record` writes: recover, export
+science     The commands that make models and score them: simulate, train, evaluate
+serving     The commands that use a model: annotate, serve, replay, listen, bench
+studies     The commands that answer what one training does not: crossvalidate, study
+trust       The commands about how far a bundle can be trusted: calibrate, compare, step, card
 """
 
 from rtseg.cli import science, trust, studies, serving, recordings, operations, machine, paper  # isort: skip

@@ -1,6 +1,6 @@
-"""What every command shares: the app, the options that several take, exit codes and logging.
+"""What the commands share: the app, the options that several take, exit codes and logging.
 
-The commands stand in the files beside this one.
+The commands are in the files beside this one.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not start: no such bundle, engine, daemon or address, keypoints
 that do not match, and whatever keeps `serve` from starting. Logging is set up here and nowhere else.
@@ -8,17 +8,20 @@ that do not match, and whatever keeps `serve` from starting. Logging is set up h
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError
+from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
-"""Serving that could not start is told apart from work that failed."""
+"""Exit code 3: a supervisor need not start again what cannot start; work that failed has code 1."""
 
 app = typer.Typer(
     name="rtseg",
@@ -28,7 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Bundle = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
+BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
+DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
+RecipeFile = Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)]
+Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE"),
@@ -42,6 +48,32 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only; may come again.")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help="Your key file, where the daemon asks for one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
+
+
+@contextmanager
+def training_packages() -> Iterator[None]:
+    """Within this, a package that is missing is named together with the extra `train` that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise needs_extra(str(error.name), "train", "training") from None
+
+
+def make_folder_of(file: Path | None) -> None:
+    """Make the folder of a file that is to be written, before the work of hours begins; None = no file."""
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_json(file: Path | None, value: object) -> None:
+    """Write a result to the file that --json names, which may be a device as well; None = no file."""
+    if file:
+        file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def print_progress(text: str) -> None:
+    """To stderr, so that stdout holds a command's result alone."""
+    typer.echo(text, err=True)
 
 
 def main() -> None:

@@ -80,15 +80,15 @@ def status(
     from rtseg.client import ask_status
     from rtseg.terminal.daemon_status import print_status
 
-    about = ask_status(address, timeout_s=timeout, key=key)
+    answer = ask_status(address, timeout_s=timeout, key=key)
     if as_json:
-        typer.echo(json.dumps(about))
+        typer.echo(json.dumps(answer))
     else:
-        print_status(address, about)
+        print_status(address, answer)
 
 
-@app.command()
-def load(
+@app.command("load")
+def swap_bundle(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle on the daemon's machine.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Frames address of a running daemon.")] = "tcp://127.0.0.1:5757",
     stream: Annotated[str | None, typer.Option(help="Only this stream; default: all, and those to come.")] = None,

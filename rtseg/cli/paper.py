@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Out, Root, Settings, app
-from rtseg.errors import RtsegError, needs_extra
+from rtseg.cli.app import Out, Root, Settings, app, training_packages
+from rtseg.errors import RtsegError
 
 DATA = "Folder of CalMS21's official files, one that `rtseg simulate` wrote, or a dataset file (TOML)."
 
@@ -30,16 +30,13 @@ def paper(
     from rtseg.paper.tables import print_report
     from rtseg.terminal.progress import comparing
 
-    try:
+    with training_packages():
         from rtseg.paper.plan import Options
-        from rtseg.paper.run import Given
-        from rtseg.paper.run import paper as run
-    except ModuleNotFoundError as error:
-        raise needs_extra(str(error.name), "train", "training") from None
+        from rtseg.paper.run import Given, run_paper
     options = Options(only=tuple(only or ()), epochs=epochs, quick=quick, overrides=tuple(set_ or ()))
     given = Given(data, root, recipe, allow_other_counts)
     with comparing() as (event, say):
-        report = run(given, out, options, seeds=seeds, say=say, event=event)
+        report = run_paper(given, out, options, seeds=seeds, say=say, event=event)
     print_report(report)
     if report["failed"]:
         raise RtsegError(f"{len(report['failed'])} trainings failed, see above; the same command tries them again")

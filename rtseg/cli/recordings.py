@@ -18,9 +18,9 @@ def recover(
     out: Annotated[Path | None, typer.Option("--out", help="The copy; default: NAME.recovered.mcap.")] = None,
 ) -> None:
     """Make a whole copy of a recording that was cut off or damaged; the original is not touched."""
-    from rtseg.recorder.recover import recover as run
+    from rtseg.recorder.recover import recover_recording
 
-    done = run(recording, out)
+    done = recover_recording(recording, out)
     if done.copy is None:
         typer.echo(f"{recording} is whole: {done.messages} messages, nothing to recover")
         return
@@ -36,28 +36,9 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write the predictions in a recording as CSV, as they were published: a row a frame, and a row a bout."""
-    from rtseg.playback.export import export as run
+    from rtseg.playback.export import export_recording
 
-    for done in run(recording, out, overwrite=overwrite):
+    for done in export_recording(recording, out, overwrite=overwrite):
         if done.other:
             typer.echo(f"{done.name}: warning: {done.other} answers of another model are left out", err=True)
         typer.echo(f"{done.name}: {len(done.predictions)} frames -> {done.frames_file}, {done.bouts_file.name}")
-
-
-def verify(recording: Path, bundle: Path | None) -> None:
-    """`rtseg replay --verify`: exit status 1 where an answer differs."""
-    from rtseg.playback.verify import verify as run
-
-    found = run(recording, bundle)
-    about = f"{found.predictions} predictions and {found.snapshots} snapshots of {found.frames} frames compared"
-    if found.problem:
-        typer.echo(
-            f"{recording}: {found.problem}; {found.unanswered} frames at its end are without an answer", err=True
-        )
-    if found.uncompared:
-        typer.echo(f"{found.uncompared} predictions cannot be compared: frames before them are missing, or another "
-                   "model gave them", err=True)  # fmt: skip
-    if found.differences:
-        typer.echo(f"{about}: {found.differences} differ. The first: {found.first}")
-        raise typer.Exit(1)
-    typer.echo(f"{about}: all the same, bit for bit")

@@ -5,14 +5,30 @@ Each loads, builds, calls one function and prints; heavy imports happen inside.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Out, Root, Settings, app
-from rtseg.errors import needs_extra
+from rtseg.cli.app import (
+    BundlePath,
+    DatasetFile,
+    EngineName,
+    Out,
+    RecipeFile,
+    Root,
+    Settings,
+    Split,
+    app,
+    make_folder_of,
+    print_progress,
+    training_packages,
+    write_json,
+)
+
+TeacherFolders = Annotated[
+    list[Path] | None, typer.Option(help="Folder of a teacher's answers, by crossvalidate (repeatable).")
+]
 
 
 @app.command()
@@ -34,61 +50,47 @@ def simulate(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)],
+    recipe: RecipeFile,
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
     root: Root = None,
     set_: Settings = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
-    teacher: Annotated[
-        list[Path] | None, typer.Option(help="Folder of a teacher's answers, by crossvalidate (repeatable).")
-    ] = None,
+    teacher: TeacherFolders = None,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.terminal.progress import training
-
-    try:
-        from rtseg.training.export import train_bundle
-    except ModuleNotFoundError as error:
-        raise needs_extra(str(error.name), "train", "training") from None
-
-    with training() as (report, say):
-        folder = runs or out.with_name(out.name + ".run")
-        bundle = train_bundle(
-            recipe,
-            out,
-            root=root,
-            overrides=tuple(set_ or ()),
-            runs=folder,
-            teacher=teacher or (),
-            report=report,
-            progress=say,
-        )
     from rtseg.terminal.tables import print_scores
 
+    with training_packages():
+        from rtseg.training.export import train_bundle
+    folder = runs or out.with_name(out.name + ".run")
+    with training() as (report, say):
+        bundle = train_bundle(
+            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, teacher=teacher or (), report=report,
+            progress=say,
+        )  # fmt: skip
     print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
     typer.echo(f"bundle written to {out}")
 
 
 @app.command()
 def evaluate(
-    bundle: Bundle,
-    dataset: Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)],
+    bundle: BundlePath,
+    dataset: DatasetFile,
     root: Root = None,
-    split: Annotated[str, typer.Option(help="Which recordings of the dataset.")] = "validation",
+    split: Split = "validation",
     engine: EngineName = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file.")] = None,
 ) -> None:
     """Score a bundle on labelled recordings, through the Session that serves."""
-    from rtseg.evaluation.evaluate import evaluate as score
+    from rtseg.evaluation.evaluate import evaluate as score_bundle
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
     from rtseg.terminal.tables import print_scores
 
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-    scores = score(load(bundle, engine), load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
-    if json_file:
-        json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    make_folder_of(json_file)
+    scores = score_bundle(load(bundle, engine), load_dataset(dataset, root), split, print_progress)
+    write_json(json_file, scores)
     print_scores(scores, f"{scores['bundle']} on {scores['dataset']}, {split}", scores["simulated"])
 
 

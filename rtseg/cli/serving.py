@@ -8,17 +8,33 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Fps, HeadNames, KeyFile, Out, Quiet, Settings, app
+from rtseg.cli.app import (
+    BundlePath,
+    EngineName,
+    Fps,
+    HeadNames,
+    KeyFile,
+    Out,
+    Quiet,
+    Settings,
+    app,
+    make_folder_of,
+    print_progress,
+)
 from rtseg.errors import RtsegError, ServeError
+
+if TYPE_CHECKING:
+    from rtseg.config import ServeSettings
+    from rtseg.playback.replay import Replayed
 
 
 @app.command()
 def annotate(
-    bundle: Bundle,
+    bundle: BundlePath,
     recordings: Annotated[list[Path], typer.Argument(help="Pose files.", show_default=False)],
     out: Out,
     fps: Fps = None,
@@ -41,7 +57,7 @@ def annotate(
 
 @app.command()
 def serve(
-    bundle: Bundle,
+    bundle: BundlePath,
     config_file: Annotated[Path | None, typer.Option("--config", help="Settings of the daemon (TOML).")] = None,
     set_: Settings = None,
     engine: Annotated[str | None, typer.Option("--engine", help="auto, numba, cuda, tensorrt, onnx or torch.")] = None,
@@ -54,29 +70,13 @@ def serve(
     resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
-    from rtseg import config
-    from rtseg.config import ServeSettings
-    from rtseg.engine.select import log_unused_library
-    from rtseg.inference.classifier import load
-    from rtseg.serve.daemon import serve as run
-    from rtseg.serve.front import serve_with_workers
-    from rtseg.system.log_setup import background
-
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
     given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
-    chosen = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
-    overrides = [*(set_ or ()), *chosen]
+    overrides = [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
     try:
-        if config_file:
-            settings = config.load(config_file, ServeSettings, overrides)
-        else:
-            settings = config.from_plain({}, ServeSettings, overrides)
-        with background(settings.log_format):
-            log_unused_library(settings.engine)
-            if settings.workers > 1:
-                return serve_with_workers(bundle, settings)
-            run(load(bundle, settings.engine, settings.slots, settings.identity, settings.heads), settings)
+        _serve(bundle, _serve_settings(config_file, overrides))
     except RtsegError as error:
+        # Whatever kept it from serving: exit code 3, which supervisors tell from a crash.
         raise ServeError(str(error)) from error
 
 
@@ -96,23 +96,17 @@ def replay(
 ) -> None:
     """Play a recording to a daemon as a camera would, and show its answers as they come."""
     if verify:
-        from rtseg.cli.recordings import verify as compare
-
-        return compare(recording, bundle)
-    from rtseg.inference.predictions import write_predictions
+        return _verify(recording, bundle)
     from rtseg.playback.replay import replay as play
     from rtseg.recordings.open import read_recording
-    from rtseg.terminal.tables import print_latency, watch
+    from rtseg.terminal.tables import watch
 
     times = _speed(speed)
     source = read_recording(recording, fps=fps, name=name)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(out)
     with watch(quiet) as show:
         done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)
-    if out:
-        write_predictions(done.predictions, out)
-    print_latency(done)
+    _show_answers(done, out)
 
 
 @app.command()
@@ -135,7 +129,7 @@ def listen(
 
 @app.command()
 def bench(
-    bundle: Bundle,
+    bundle: BundlePath,
     only: Annotated[str | None, typer.Option(help="Parts, e.g. engine,wire; 'load' runs only if named.")] = None,
     seconds: Annotated[float, typer.Option(help="For each part but 'load'.")] = 10.0,
     load_seconds: Annotated[float, typer.Option(help="For 'load', run twice.")] = 60.0,
@@ -147,18 +141,66 @@ def bench(
     from rtseg.bench import bench as run
 
     parts = only.split(",") if only else DEFAULT_PARTS
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(json_file)
     result = run(
-        bundle,
-        only=parts,
-        seconds=seconds,
-        load_seconds=load_seconds,
-        load_streams=load_streams,
-        json_file=json_file,
-        progress=lambda name: typer.echo(name, err=True),
-    )
+        bundle, only=parts, seconds=seconds, load_seconds=load_seconds, load_streams=load_streams, json_file=json_file,
+        progress=print_progress,
+    )  # fmt: skip
     print_result(result)
+
+
+def _serve_settings(file: Path | None, overrides: list[str]) -> ServeSettings:
+    """The daemon's settings: the file's, if there is one, and what the command line changes of them."""
+    from rtseg import config
+
+    if file:
+        return config.load(file, config.ServeSettings, overrides)
+    return config.from_plain({}, config.ServeSettings, overrides)
+
+
+def _serve(bundle: Path, settings: ServeSettings) -> None:
+    """Serve until a signal: in this process, or in several."""
+    from rtseg.engine.select import log_unused_library
+    from rtseg.inference.classifier import load
+    from rtseg.serve.daemon import serve as run
+    from rtseg.serve.front import serve_with_workers
+    from rtseg.system.log_setup import background
+
+    with background(settings.log_format):
+        log_unused_library(settings.engine)
+        if settings.workers > 1:
+            # The workers load the bundle themselves.
+            return serve_with_workers(bundle, settings)
+        run(load(bundle, settings.engine, settings.slots, settings.identity, settings.heads), settings)
+
+
+def _verify(recording: Path, bundle: Path | None) -> None:
+    """`rtseg replay --verify`: exit status 1 where an answer differs."""
+    from rtseg.playback.verify import verify_recording
+
+    found = verify_recording(recording, bundle)
+    compared = f"{found.predictions} predictions and {found.snapshots} snapshots of {found.frames} frames compared"
+    if found.problem:
+        print_progress(f"{recording}: {found.problem}; {found.unanswered} frames at its end are without an answer")
+    if found.uncompared:
+        print_progress(
+            f"{found.uncompared} predictions cannot be compared: frames before them are missing, or another model gave "
+            "them"
+        )
+    if found.differences:
+        typer.echo(f"{compared}: {found.differences} differ. The first: {found.first}")
+        raise typer.Exit(1)
+    typer.echo(f"{compared}: all the same, bit for bit")
+
+
+def _show_answers(done: Replayed, file: Path | None) -> None:
+    """Print how long the answers took, and write them to the file, if there is one."""
+    from rtseg.inference.predictions import write_predictions
+    from rtseg.terminal.tables import print_latency
+
+    if file:
+        write_predictions(done.predictions, file)
+    print_latency(done)
 
 
 def _speed(text: str) -> float | None:

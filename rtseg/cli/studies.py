@@ -14,25 +14,33 @@ from typing import Annotated, Any
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Out, Root, Settings, app
-from rtseg.errors import needs_extra
+from rtseg.cli.app import (
+    BundlePath,
+    DatasetFile,
+    EngineName,
+    Out,
+    RecipeFile,
+    Root,
+    Settings,
+    Split,
+    app,
+    print_progress,
+    training_packages,
+)
 
 study = typer.Typer(
     name="study", help="Ask what a recipe's parts are worth, and what a bundle can stand.", no_args_is_help=True
 )
 app.add_typer(study)
 
-Recipe = Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)]
-DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
 Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each system.", min=1)]
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of the trainings; default: OUT/NAME.runs")]
-Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
 FOLDERS = ("--root", "--out", "--runs")
 
 
 @app.command()
 def crossvalidate(
-    recipe: Recipe,
+    recipe: RecipeFile,
     out: Out,
     folds: Annotated[int, typer.Option(help="Groups of videos.")] = 5,
     seeds: Seeds = 1,
@@ -45,19 +53,19 @@ def crossvalidate(
     runs: Runs = None,
 ) -> None:
     """Answer every video by a system that never saw it; a killed run goes on."""
-    with _training() as told:
+    with _training() as common:
         from rtseg.study.crossvalidate import crossvalidate as run
 
         run(
             recipe, out, folds=folds, seeds=seeds, against=against, splits=split.split(","), fixed_epochs=fixed_epochs,
-            inside_every=inside_every, root=root, overrides=set_ or (), runs=runs, **told,
+            inside_every=inside_every, root=root, overrides=set_ or (), runs=runs, **common,
         )  # fmt: skip
     _show(out, "crossvalidate")
 
 
 @study.command()
 def ablation(
-    recipe: Recipe,
+    recipe: RecipeFile,
     out: Out,
     seeds: Seeds = 1,
     group: Annotated[list[str] | None, typer.Option(help="Leave out only this one (repeatable).")] = None,
@@ -67,18 +75,26 @@ def ablation(
     runs: Runs = None,
 ) -> None:
     """Train without one group of features at a time; a killed run goes on."""
-    with _training() as told:
+    with _training() as common:
         from rtseg.study.ablation import study_ablation
 
         study_ablation(
-            recipe, out, seeds=seeds, groups=group or (), sets=sets, root=root, overrides=set_ or (), runs=runs, **told
+            recipe,
+            out,
+            seeds=seeds,
+            groups=group or (),
+            sets=sets,
+            root=root,
+            overrides=set_ or (),
+            runs=runs,
+            **common,
         )
     _show(out, "ablation")
 
 
 @study.command()
 def lookahead(
-    recipe: Recipe,
+    recipe: RecipeFile,
     out: Out,
     frames: Annotated[str, typer.Option(help="Delays, the first is compared with.")] = "0,3,6,15,30",
     seeds: Seeds = 1,
@@ -88,16 +104,16 @@ def lookahead(
 ) -> None:
     """Train with several delays: what waiting is worth; a killed run goes on."""
     delays = _numbers(frames)
-    with _training() as told:
+    with _training() as common:
         from rtseg.study.lookahead import study_lookahead
 
-        study_lookahead(recipe, out, frames=delays, seeds=seeds, root=root, overrides=set_ or (), runs=runs, **told)
+        study_lookahead(recipe, out, frames=delays, seeds=seeds, root=root, overrides=set_ or (), runs=runs, **common)
     _show(out, "lookahead")
 
 
 @study.command()
 def missing(
-    bundle: Bundle,
+    bundle: BundlePath,
     dataset: DatasetFile,
     out: Out,
     root: Root = None,
@@ -109,14 +125,22 @@ def missing(
     from rtseg.study.missing import study_missing
 
     study_missing(
-        bundle, dataset, out, root=root, split=split, seed=seed, engine=engine, command=_command(), progress=_say
+        bundle,
+        dataset,
+        out,
+        root=root,
+        split=split,
+        seed=seed,
+        engine=engine,
+        command=_command(),
+        progress=print_progress,
     )
     _show(out, "missing")
 
 
 @study.command()
 def decoding(
-    bundle: Bundle,
+    bundle: BundlePath,
     dataset: DatasetFile,
     out: Out,
     root: Root = None,
@@ -130,31 +154,24 @@ def decoding(
 
     study_decoding(
         bundle, dataset, out, root=root, split=split, heads=head or (), max_loss=max_loss, engine=engine,
-        command=_command(), progress=_say,
+        command=_command(), progress=print_progress,
     )  # fmt: skip
     _show(out, "decoding")
 
 
 @contextmanager
 def _training() -> Iterator[dict[str, Any]]:
-    """What a study that trains is told beside its own settings; a package that is missing is named."""
+    """Arguments that every study with trainings takes: the command, and where its progress goes."""
     from rtseg.terminal.progress import training
 
-    try:
-        with training() as (report, bar):
+    with training_packages(), training() as (report, bar):
 
-            def progress(text: str) -> None:
-                bar(text)
-                if not text.startswith("reading "):
-                    _say(text)
+        def progress(text: str) -> None:
+            bar(text)
+            if not text.startswith("reading "):
+                print_progress(text)
 
-            yield {"command": _command(), "report": report, "progress": progress}
-    except ModuleNotFoundError as error:
-        raise needs_extra(str(error.name), "train", "training") from None
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+        yield {"command": _command(), "report": report, "progress": progress}
 
 
 def _show(out: Path, name: str) -> None:

@@ -5,36 +5,73 @@ Each loads, builds, calls one function and prints; heavy imports happen inside.
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtseg.cli.app import Bundle, EngineName, Root, Settings, app
+from rtseg.cli.app import (
+    BundlePath,
+    DatasetFile,
+    EngineName,
+    Root,
+    Settings,
+    Split,
+    app,
+    make_folder_of,
+    print_progress,
+    write_json,
+)
 
-DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
-Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
+if TYPE_CHECKING:
+    from rtseg.recordings.dataset import Dataset
+
+Method = Annotated[str, typer.Option(help="temperature or vector.")]
+VectorHeads = Annotated[
+    list[str] | None,
+    typer.Option("--vector", help="This head gets `vector`, whatever the others get (repeatable).", metavar="HEAD"),
+]
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option("--abstain", help="Below this probability a head is unsure (repeatable).", metavar="HEAD=P"),
+]
+ReportFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the report; default: calibration/BUNDLE.")]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A bundle, the recordings that it is measured on, and the folder of the report."""
+
+    bundle: Path
+    dataset_file: Path
+    root: Path | None
+    split: str
+    out: Path
+
+    def dataset(self) -> Dataset:
+        from rtseg.recordings.dataset import load_dataset
+
+        return load_dataset(self.dataset_file, self.root)
+
+    def command(self, *options: str) -> str:
+        """The command as the report may carry it: without the folders of this machine."""
+        root = ["--root FOLDER"] * (self.root is not None)
+        return " ".join(
+            [f"rtseg calibrate {self.bundle} {self.dataset_file}", *root, f"--split {self.split}", *options]
+        )
 
 
 @app.command()
 def calibrate(
-    bundle: Bundle,
+    bundle: BundlePath,
     dataset: DatasetFile,
     root: Root = None,
     split: Split = "validation",
-    method: Annotated[str, typer.Option(help="temperature or vector.")] = "temperature",
-    vector: Annotated[
-        list[str] | None,
-        typer.Option("--vector", help="This head gets `vector`, whatever the others get (repeatable).", metavar="HEAD"),
-    ] = None,
-    abstain: Annotated[
-        list[str] | None,
-        typer.Option("--abstain", help="Below this probability a head is unsure (repeatable).", metavar="HEAD=P"),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the report; default: calibration/BUNDLE.")
-    ] = None,
+    method: Method = "temperature",
+    vector: VectorHeads = None,
+    abstain: Thresholds = None,
+    out: ReportFolder = None,
     engine: EngineName = "auto",
     int8: Annotated[bool, typer.Option("--int8", help="Instead, measure the bundle in int8.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Instead, measure the bundle in float16.")] = False,
@@ -46,69 +83,54 @@ def calibrate(
     With --int8 or --fp16 the bundle is measured in those precisions beside float32, and noted as accepted or not; --set
     changes what it is held to.
     """
+    subject = _Subject(bundle, dataset, root, split, out or Path("calibration") / bundle.name)
     if int8 or fp16:
-        _judge(bundle, dataset, root, split, ranges, out, set_ or [], int8=int8, fp16=fp16)
-        return
+        return _measure_precisions(subject, ranges, set_ or [], int8=int8, fp16=fp16)
     if set_:
         raise typer.BadParameter("--set goes with --int8 or --fp16 (int8_largest=0.2): nothing else here has settings")
+    _calibrate(subject, method, vector or [], dict(map(_threshold, abstain or ())), engine)
+
+
+def _calibrate(subject: _Subject, method: str, vector: list[str], abstain: dict[str, float], engine: str) -> None:
     from rtseg.bundle.model_card import write_card
-    from rtseg.evaluation.calibrate import calibrate as run
-    from rtseg.recordings.dataset import load_dataset
+    from rtseg.evaluation.calibrate import calibrate_bundle
     from rtseg.terminal.tables import print_calibration
 
-    thresholds = dict(_threshold(text) for text in abstain or ())
-    command = (
-        f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split} --method {method}"
-    )
-    command += "".join(f" --vector {head}" for head in vector or ())
-    command += "".join(f" --abstain {head}={p:g}" for head, p in thresholds.items())
-    report = run(
-        bundle,
-        load_dataset(dataset, root),
-        split,
+    options = [f"--method {method}", *(f"--vector {head}" for head in vector)]
+    options += [f"--abstain {head}={p:g}" for head, p in abstain.items()]
+    report = calibrate_bundle(
+        subject.bundle,
+        subject.dataset(),
+        subject.split,
         method,
-        out=out or Path("calibration") / bundle.name,
-        vector=vector or (),
-        abstain=thresholds,
-        command=command,
+        out=subject.out,
+        vector=vector,
+        abstain=abstain,
+        command=subject.command(*options),
         engine=engine,
-        progress=lambda name: typer.echo(name, err=True),
+        progress=print_progress,
     )
     print_calibration(report)
-    typer.echo(f"calibrated {bundle}; card: {write_card(bundle)}")
+    typer.echo(f"calibrated {subject.bundle}; card: {write_card(subject.bundle)}")
 
 
-def _judge(
-    bundle: Path,
-    dataset: Path,
-    root: Path | None,
-    split: str,
-    ranges: str,
-    out: Path | None,
-    changes: list[str],
-    *,
-    int8: bool,
-    fp16: bool,
-) -> None:
+def _measure_precisions(subject: _Subject, ranges: str, changes: list[str], *, int8: bool, fp16: bool) -> None:
     from rtseg.config import PrecisionSettings, from_plain
     from rtseg.engine.onnx.onnx_nodes import PRECISIONS
-    from rtseg.precision.judge import judge, require_accepted
-    from rtseg.recordings.dataset import load_dataset
+    from rtseg.precision.measure import measure_precisions, require_accepted
     from rtseg.terminal.tables import print_precisions
 
-    command = f"rtseg calibrate {bundle} {dataset}{' --root FOLDER' * (root is not None)} --split {split}"
-    command += " --fp16" * fp16 + f" --int8 --ranges {ranges}" * int8
-    command += "".join(f" --set {change}" for change in changes)
-    report = judge(
-        bundle,
-        load_dataset(dataset, root),
+    options = ["--fp16"] * fp16 + [f"--int8 --ranges {ranges}"] * int8 + [f"--set {change}" for change in changes]
+    report = measure_precisions(
+        subject.bundle,
+        subject.dataset(),
         [precision for precision in PRECISIONS if {"fp16": fp16, "int8": int8}.get(precision)],
-        split=split,
+        split=subject.split,
         ranges=ranges,
         settings=from_plain({}, PrecisionSettings, changes),
-        out=out or Path("calibration") / bundle.name,
-        command=command,
-        progress=lambda name: typer.echo(name, err=True),
+        out=subject.out,
+        command=subject.command(*options),
+        progress=print_progress,
     )
     print_precisions(report)
     require_accepted(report)
@@ -125,21 +147,20 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
 ) -> None:
     """Say how far one bundle is ahead of another on the same recordings, and whether chance would do as well."""
-    from rtseg.evaluation.evaluate import compare as run
+    from rtseg.evaluation.evaluate import compare_bundles
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
     from rtseg.terminal.tables import print_comparison
 
     pair = load(ours, engine), load(theirs, engine)
-    report = run(*pair, load_dataset(dataset, root), split, lambda name: typer.echo(name, err=True))
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report = compare_bundles(*pair, load_dataset(dataset, root), split, print_progress)
+    make_folder_of(json_file)
+    write_json(json_file, report)
     print_comparison(report)
 
 
 @app.command()
-def step(bundle: Bundle) -> None:
+def step(bundle: BundlePath) -> None:
     """Write a bundle's step as ONNX into it, for engines other than numba and cuda; nothing else changes."""
     from rtseg.engine.onnx.step_file import write_step
 
@@ -148,7 +169,7 @@ def step(bundle: Bundle) -> None:
 
 
 @app.command()
-def card(bundle: Bundle) -> None:
+def card(bundle: BundlePath) -> None:
     """Write a bundle's model card: data, scores, limits, and what it must not be used for."""
     from rtseg.bundle.model_card import write_card
 

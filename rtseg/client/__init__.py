@@ -1,9 +1,9 @@
-"""What a laboratory's own program needs to speak with a daemon: no model, no compiler.
+"""What a laboratory's own program needs to communicate with a daemon: no model, no compiler.
 
-connection  A connection to a daemon
-publisher   Send frames to a daemon, in a few lines
-reconnect   How a publisher comes back to its daemon
-subscriber  Hear a daemon's predictions and events, in a few lines
+connection  A connection to a daemon, and requests over it: `ask_status`, `ask_load`, `ask_stop`, `Key`
+publisher   One stream of frames to a daemon: `Publisher`
+reconnect   What a publisher does when its daemon is lost: `Reconnection`
+subscriber  Predictions and events of a daemon: `Subscriber`
 """
 
 from rtseg.client.connection import QUEUE_MESSAGES, Key, ask_load, ask_status, ask_stop

@@ -1,6 +1,6 @@
-"""A connection to a daemon: how it is made, what may be asked over it, and why nobody answers.
+"""A connection to a daemon: how it is made, what can be asked over it, and why nobody answers.
 
-What `client` and the commands share. Knows no stream.
+Shared by publishers, subscribers and the commands. Knows no stream.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ Key = ClientKey | Path | str | None
 """A key, or the file that holds it."""
 QUEUE_MESSAGES = 100_000
 """High-water mark of a client's sockets; a publisher that reaches it gets an error, for then the daemon is stuck."""
+
+CONNECT_S = 5.0
+"""How long a daemon may take to accept the connection over which it is asked something."""
 
 
 def ask_status(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
@@ -53,9 +56,10 @@ def _ask(address: str, message: dict[str, Any], timeout_s: float, key: Key) -> d
     own = key_of(key)
     deadline = time.monotonic() + timeout_s
     with connect(zmq.DEALER, address, own) as socket:
-        # Who waits long for an answer need not wait as long to hear that nobody is there.
-        if not socket.poll(milliseconds(min(timeout_s, 5.0)), zmq.POLLOUT):
-            raise no_daemon(address, min(timeout_s, 5.0), own)
+        # Loading a bundle may take minutes; that no daemon is there is known within seconds.
+        connect_s = min(timeout_s, CONNECT_S)
+        if not socket.poll(milliseconds(connect_s), zmq.POLLOUT):
+            raise no_daemon(address, connect_s, own)
         socket.send(msgpack.packb(message), zmq.NOBLOCK)
         if not socket.poll(milliseconds(deadline - time.monotonic())):
             raise ServeError(f"the daemon at {address} gave no answer to {message['type']} within {timeout_s} s")
@@ -66,7 +70,7 @@ def _ask(address: str, message: dict[str, Any], timeout_s: float, key: Key) -> d
 
 
 def key_of(key: Key) -> ClientKey | None:
-    """The key itself. Raises KeyFileError for a file that is none, or that others can read."""
+    """The key itself, read where a file is given. Raises KeyFileError for no key file, or one that others can read."""
     return key if key is None or isinstance(key, ClientKey) else read_client_key(key)
 
 
@@ -84,7 +88,8 @@ def connect(kind: int, address: str, key: ClientKey | None = None) -> zmq.Socket
         socket.curve_serverkey = key.server.encode()
         socket.curve_publickey, socket.curve_secretkey = key.public.encode(), key.secret.encode()
     if kind == zmq.DEALER:
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # what is sent while the daemon is away is refused, not kept
+        # What is sent while the daemon is away is refused at once; else ZeroMQ would keep it, and nobody would notice.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
     try:
         socket.connect(address)
     except zmq.ZMQError as error:
@@ -94,7 +99,7 @@ def connect(kind: int, address: str, key: ClientKey | None = None) -> zmq.Socket
 
 
 def no_daemon(address: str, timeout_s: float, key: ClientKey | None) -> ServeError:
-    """Why nobody may have answered."""
+    """The error for a daemon that did not answer, with what may be the reason."""
     if key is None:
         otherwise = "start `rtseg serve BUNDLE` first (one that was started with --keys takes connections with a key)"
     else:
@@ -106,5 +111,5 @@ def no_daemon(address: str, timeout_s: float, key: ClientKey | None) -> ServeErr
 
 
 def milliseconds(seconds: float) -> int:
-    """As ZeroMQ waits: whole ones, none below 0."""
+    """Seconds as ZeroMQ takes a timeout: whole milliseconds, not below 0 (which would mean for ever)."""
     return max(0, math.ceil(seconds * 1000))

@@ -1,4 +1,4 @@
-"""Send frames to a daemon, in a few lines; usable from a camera loop.
+"""Send frames to a daemon from a camera loop.
 
     with Publisher("tcp://127.0.0.1:5757", "cage1", skeleton, fps=30) as publisher:
         publisher.send(keypoints)
@@ -27,7 +27,7 @@ from rtseg.client.connection import (
     no_daemon,
     reachable,
 )
-from rtseg.client.reconnect import Comeback
+from rtseg.client.reconnect import Reconnection
 from rtseg.errors import FrameError, ServeError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.wire.messages import (
@@ -79,11 +79,11 @@ class Publisher:
         hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
         self.address, self.stream = address, stream
         self._shape, self._timeout_s = skeleton.shape, timeout_s
-        self._again = replace(hello, resume=True)
-        self._comeback = Comeback(reconnect_s, keep_frames)
+        self._hello_again = replace(hello, resume=True)
+        self._reconnection = Reconnection(reconnect_s, keep_frames)
         self.resumed: int | None = None
         self.delay_s = 0.0
-        self._known: int | None = None
+        self._last_seq_known: int | None = None
         self._packer = msgpack.Packer()
         self._key = key_of(key)
         self._socket = connect(zmq.DEALER, address, self._key)
@@ -97,7 +97,7 @@ class Publisher:
     @property
     def reconnects(self) -> int:
         """How often the stream came back to a daemon that was lost."""
-        return self._comeback.times
+        return self._reconnection.count
 
     def send(
         self,
@@ -115,35 +115,37 @@ class Publisher:
         has refused an earlier frame (this one is on its way then, and sending may go on).
         """
         number = self._next_seq if seq is None else int(seq)
-        points = self._bytes(keypoints, (*self._shape, 2), "keypoints", number)
-        scores = None if confidence is None else self._bytes(confidence, self._shape, "confidence", number)
+        points = self._array_bytes(keypoints, (*self._shape, 2), "keypoints", number)
+        scores = None if confidence is None else self._array_bytes(confidence, self._shape, "confidence", number)
         t_ns = time.monotonic_ns() if t_source_ns is None else int(t_source_ns)
         data = self._packer.pack(frame_message(self.stream, number, t_ns, points, scores))
         self._next_seq = number + 1
-        self._comeback.keep(number, data)
-        if not self._comeback.lost:
+        # Before it is sent: a daemon that takes it may die before it is stepped.
+        self._reconnection.keep_frame(number, data)
+        if not self._reconnection.lost:
             self._send(data, number)
-            self._hear(number)
-        if self._comeback.lost:
-            self._come_back()
+            self._read_complaint(number)
+        if self._reconnection.lost:
+            self._reconnect()
         return number
 
     def beat(self) -> None:
-        """Say that this end lives though it has no frame to send; a stream is not idle then. Raises as `send` does."""
-        self._put({"v": VERSION, "type": "beat", "stream": self.stream, "t_source_ns": time.monotonic_ns()})
-        self._hear()
+        """Tell the daemon that this end is alive without a frame, so that the stream is not idle. Raises as `send`."""
+        self._send_message({"v": VERSION, "type": "beat", "stream": self.stream, "t_source_ns": time.monotonic_ns()})
+        self._read_complaint()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until the daemon is known to have taken the newest frame; whether it has.
 
-        One that was lost meanwhile is waited for, and gets what it has not seen. Raises as `send` does.
+        A daemon that was lost meanwhile is waited for, and gets what it has not seen. Raises as `send` does.
         """
         newest, deadline = self._next_seq - 1, time.monotonic() + timeout_s
-        self._known = None
+        # There is no acknowledgement on the wire; the answer to another hello names the last frame that arrived.
+        self._last_seq_known = None
         while (left_s := deadline - time.monotonic()) > 0:
-            self._comeback.ask(time.monotonic(), newest)
-            self._come_back()
-            if not self._comeback.lost and self._known is not None and self._known >= newest:
+            self._reconnection.probe(time.monotonic(), newest)
+            self._reconnect()
+            if not self._reconnection.lost and self._last_seq_known is not None and self._last_seq_known >= newest:
                 return True
             self._socket.poll(milliseconds(min(left_s, 0.01)))
         return False
@@ -156,8 +158,8 @@ class Publisher:
         if self._socket.closed:
             return {}
         try:
-            self._put({"v": VERSION, "type": "bye", "stream": self.stream})
-            return dict(self._answer(("goodbye",))["counters"])
+            self._send_message({"v": VERSION, "type": "bye", "stream": self.stream})
+            return dict(self._receive_answer(("goodbye",))["counters"])
         except ServeError:
             return {}
         finally:
@@ -170,60 +172,67 @@ class Publisher:
         self.close()
 
     def _say_hello(self, hello: Hello) -> Served:
+        """Open the stream. Raises ServeError where nobody answers, or with the reason of a refusal."""
         if not self._socket.poll(milliseconds(self._timeout_s), zmq.POLLOUT):
             raise no_daemon(self.address, self._timeout_s, self._key)
-        self._put(hello.to_message())
-        answer = self._answer(("accepted", "refused"))
+        self._send_message(hello.to_message())
+        answer = self._receive_answer(("accepted", "refused"))
         if answer["type"] == "refused":
             raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {answer.get('reason')}")
         self.resumed = answer.get("resumed")
         self.delay_s = float((answer.get("resampled") or {}).get("delay_s", 0.0))
         return reachable(Served.from_message(answer), self.address)
 
-    def _put(self, message: dict[str, Any]) -> None:
+    def _send_message(self, message: dict[str, Any]) -> None:
+        """A message other than a frame: where the daemon is away that is an error."""
         self._send(self._packer.pack(message), None)
 
     def _send(self, data: bytes, seq: int | None) -> None:
-        """seq: of a frame, whose daemon is waited for where it is away."""
+        """Send packed bytes without waiting. seq: of a frame, which is kept for a daemon that is away; None = no frame.
+
+        Raises ServeError where the daemon takes nothing and is not waited for.
+        """
         try:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
-            self._hear()
-            if seq is None or not self._comeback.lose(time.monotonic(), seq):
+            self._read_complaint()
+            if seq is None or not self._reconnection.mark_lost(time.monotonic(), seq):
                 raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
 
-    def _hear(self, seq: int | None = None) -> None:
+    def _read_complaint(self, seq: int | None = None) -> None:
+        """Read a message from the daemon, if there is one, and raise it unless it is a loss. seq: of the last frame."""
+        # The socket's own flag, since poll() takes twice as long, at every frame.
         if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             message = unpack(self._socket.recv())
             # A daemon that was restarted in the meantime knows no stream of this connection.
             unknown = message.get("type") == "error" and message.get("kind") == "StreamError"
             if seq is not None and unknown:
                 first = message.get("seq")
-                if self._comeback.lose(time.monotonic(), first if isinstance(first, int) else seq):
+                if self._reconnection.mark_lost(time.monotonic(), first if isinstance(first, int) else seq):
                     return
             self._raise_complaint(message)
 
-    def _come_back(self) -> None:
-        """Say hello again where there is somebody to hear it, and send what was missed once that is accepted."""
-        now_s, comeback, socket = time.monotonic(), self._comeback, self._socket
-        if comeback.hopeless(now_s):
-            away = f"has been away for {comeback.patience_s:g} s"
+    def _reconnect(self) -> None:
+        """Say hello again once a daemon is there, and send the frames that it missed once it accepts. Never waits."""
+        now_s, reconnection, socket = time.monotonic(), self._reconnection, self._socket
+        if reconnection.patience_over(now_s):
+            away = f"has been away for {reconnection.patience_s:g} s"
             raise ServeError(f"the daemon at {self.address} {away} (reconnect_s): start it again, or stop sending")
-        while comeback.greeted and socket.poll(0):
+        while reconnection.hello_sent and socket.poll(0):
             message = unpack(socket.recv())
             if message.get("type") == "refused":
                 raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {message['reason']}")
             if message.get("type") == "error" and type(message.get("seq")) is int:
-                comeback.was_lost(message["seq"])
+                reconnection.mark_frame_lost(message["seq"])
             if message.get("type") == "accepted":
                 self.served = reachable(Served.from_message(message), self.address)
-                self._known = message.get("resumed")
-                for data in comeback.back(self._known):
+                self._last_seq_known = message.get("resumed")
+                for data in reconnection.accept(self._last_seq_known):
                     self._send(data, self._next_seq - 1)
-        if comeback.lost and socket.poll(0, zmq.POLLOUT) and comeback.may_greet(now_s):
-            self._put(self._again.to_message())
+        if reconnection.lost and socket.poll(0, zmq.POLLOUT) and reconnection.take_hello(now_s):
+            self._send_message(self._hello_again.to_message())
 
-    def _answer(self, kinds: tuple[str, ...]) -> dict[str, Any]:
+    def _receive_answer(self, kinds: tuple[str, ...]) -> dict[str, Any]:
         """The next message of one of these types. Raises ServeError for a complaint, or where none comes."""
         deadline = time.monotonic() + self._timeout_s
         while self._socket.poll(milliseconds(deadline - time.monotonic())):
@@ -245,7 +254,7 @@ class Publisher:
                 f"{message.get('reason')} ({message.get('repeated', 0)} more like this before)"
             )
 
-    def _bytes(self, values: ArrayLike, shape: tuple[int, ...], what: str, seq: int) -> bytes:
+    def _array_bytes(self, values: ArrayLike, shape: tuple[int, ...], what: str, seq: int) -> bytes:
         # Bytes carry no shape: a transposed array would arrive as another animal.
         array = np.asarray(values, dtype=FLOAT32)
         if array.shape != shape:

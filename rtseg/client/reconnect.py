@@ -1,4 +1,4 @@
-"""How a publisher comes back to its daemon: what it keeps of the frames it sent, and when it says hello again.
+"""What a publisher does when its daemon is lost: which frames are sent again, and when hello is said again.
 
 Holds no socket and never waits: `rtseg.client.publisher.Publisher` asks it what to do with every frame.
 """
@@ -11,21 +11,22 @@ HELLO_AGAIN_S = 3.0
 """A hello that stays without an answer is said again after this long; said too soon, its answer comes twice."""
 
 
-class Comeback:
+class Reconnection:
     """One publisher's connection, as far as it can be lost.
 
     patience_s: how long a daemon may be away; 0 = a lost daemon is an error at once. keep_frames: how many of the last
-    frames are sent again to a daemon that has not seen them. times: how often the stream came back.
+    frames are sent again to a daemon that has not seen them. count: how often the stream came back.
     """
 
     def __init__(self, patience_s: float, keep_frames: int) -> None:
         self.patience_s = patience_s
-        self.times = 0
-        self._kept: deque[tuple[int, bytes]] = deque(maxlen=keep_frames if patience_s > 0 else 0)
+        self.count = 0
+        # A publisher that never reconnects need not hold the frames in memory.
+        self._sent: deque[tuple[int, bytes]] = deque(maxlen=keep_frames if patience_s > 0 else 0)
         self._lost_s: float | None = None
-        self._greeted_s: float | None = None
-        self._unsent_from = 0
-        self._asked = False
+        self._hello_s: float | None = None
+        self._unseen_from = 0
+        self._probing = False  # a hello though nothing is known to be lost
 
     @property
     def lost(self) -> bool:
@@ -33,15 +34,15 @@ class Comeback:
         return self._lost_s is not None
 
     @property
-    def greeted(self) -> bool:
+    def hello_sent(self) -> bool:
         """Whether a hello is on its way."""
-        return self._greeted_s is not None
+        return self._hello_s is not None
 
-    def keep(self, seq: int, data: bytes) -> None:
-        """A frame that is being sent."""
-        self._kept.append((seq, data))
+    def keep_frame(self, seq: int, data: bytes) -> None:
+        """Keep a frame that is being sent, in place of the oldest."""
+        self._sent.append((seq, data))
 
-    def lose(self, now_s: float, seq: int) -> bool:
+    def mark_lost(self, now_s: float, seq: int) -> bool:
         """The daemon took no frame, or said that it knows no such stream; `seq` is the first that it did not take.
 
         False where that is to be an error.
@@ -49,38 +50,39 @@ class Comeback:
         if self.patience_s <= 0:
             return False
         if self._lost_s is None:
-            self._lost_s, self._unsent_from = now_s, seq
-        self._greeted_s, self._asked = None, False
+            self._lost_s, self._unseen_from = now_s, seq
+        # A daemon that has been lost again has not read the last hello.
+        self._hello_s, self._probing = None, False
         return True
 
-    def ask(self, now_s: float, seq: int) -> None:
-        """Say hello though nothing is wrong: the answer tells what has arrived. seq: of the newest frame."""
+    def probe(self, now_s: float, seq: int) -> None:
+        """Have a hello said though nothing is wrong: the answer tells what has arrived. seq: of the newest frame."""
         if self._lost_s is None:
-            self._lost_s, self._unsent_from, self._asked = now_s, seq, True
+            self._lost_s, self._unseen_from, self._probing = now_s, seq, True
 
-    def was_lost(self, seq: int) -> None:
+    def mark_frame_lost(self, seq: int) -> None:
         """A complaint from before the hello: the daemon did not know the stream when `seq` came."""
-        self._asked, self._unsent_from = False, min(self._unsent_from, seq)
+        self._probing, self._unseen_from = False, min(self._unseen_from, seq)
 
-    def hopeless(self, now_s: float) -> bool:
+    def patience_over(self, now_s: float) -> bool:
         """Whether the daemon has been away for too long."""
-        return self._lost_s is not None and not self._asked and now_s - self._lost_s > self.patience_s
+        return self._lost_s is not None and not self._probing and now_s - self._lost_s > self.patience_s
 
-    def may_greet(self, now_s: float) -> bool:
-        """Whether it is time for a hello; the caller says it then."""
-        if self._lost_s is None or (self._greeted_s is not None and now_s - self._greeted_s < HELLO_AGAIN_S):
+    def take_hello(self, now_s: float) -> bool:
+        """Whether it is time for a hello, which the caller then sends; counts as sent from now on."""
+        if self._lost_s is None or (self._hello_s is not None and now_s - self._hello_s < HELLO_AGAIN_S):
             return False
-        self._greeted_s = now_s
+        self._hello_s = now_s
         return True
 
-    def back(self, resumed: int | None) -> list[bytes]:
+    def accept(self, resumed: int | None) -> list[bytes]:
         """The daemon has accepted the stream; the frames that it has not seen, to be sent again.
 
-        resumed: the last that it knows. None: the stream began afresh there, and what was sent before it was lost
-        would only be old.
+        resumed: the last that it knows. None: the stream began afresh there, and frames from before the loss would only
+        be old.
         """
-        self.times += not self._asked
-        self._lost_s = self._greeted_s = None
-        self._asked = False
-        first = self._unsent_from if resumed is None else resumed + 1
-        return [data for seq, data in self._kept if seq >= first]
+        self.count += not self._probing
+        self._lost_s = self._hello_s = None
+        self._probing = False
+        first = self._unseen_from if resumed is None else resumed + 1
+        return [data for seq, data in self._sent if seq >= first]

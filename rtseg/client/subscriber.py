@@ -1,4 +1,4 @@
-"""Hear a daemon's predictions and events, in a few lines.
+"""Receive a daemon's predictions and events.
 
     for prediction in Subscriber("tcp://127.0.0.1:5758", "cage1"):
         print(prediction.seq, prediction.labels)
@@ -28,7 +28,7 @@ class Subscriber:
     next message; None = for ever. Returns once the daemon has confirmed the subscription, so that nothing published
     after that is lost; raises ServeError where it does not within connect_timeout_s. served says what the
     predictions mean. key: your key file, where the daemon asks for one. heard_s: when anything last came, on
-    `time.monotonic`; a daemon that lives says something every heartbeat_s (1 s), which is not handed on.
+    `time.monotonic`; a daemon that is alive sends something every heartbeat_s (1 s), which is not passed on.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Subscriber:
     ) -> None:
         self.address, self.timeout_s = address, timeout_s
         self.streams = frozenset([streams] if isinstance(streams, str) else streams)
-        self._waiting: deque[PredictionMessage | StreamEvent] = deque()
+        self._early: deque[PredictionMessage | StreamEvent] = deque()  # came before the subscription was confirmed
         self.heard_s = time.monotonic()
         self._key = key_of(key)
         self._socket = connect(zmq.SUB, address, self._key)
@@ -54,8 +54,8 @@ class Subscriber:
 
     def receive(self, timeout_s: float | None = None) -> PredictionMessage | StreamEvent | None:
         """The next message; None where none comes within timeout_s (None = wait for ever)."""
-        if self._waiting:
-            return self._waiting.popleft()
+        if self._early:
+            return self._early.popleft()
         return self._receive(timeout_s)
 
     def __iter__(self) -> Iterator[PredictionMessage]:
@@ -84,6 +84,7 @@ class Subscriber:
         self.close()
 
     def _subscribe(self, timeout_s: float) -> Served:
+        """Subscribe and wait for the daemon's confirmation of every topic. Raises ServeError where one stays out."""
         missing = set(self.streams) or {""}
         for topic in missing:
             self._socket.subscribe(topic)
@@ -94,7 +95,7 @@ class Subscriber:
                 if not missing:
                     return reachable(Served.from_message(message.fields), self.address)
             else:
-                self._waiting.append(message)
+                self._early.append(message)
         raise no_daemon(self.address, timeout_s, self._key)
 
     def _receive(self, timeout_s: float | None) -> PredictionMessage | StreamEvent | None:

@@ -1,12 +1,12 @@
 """Scores, intervals and calibration, from answers given by the Session that serves; no torch.
 
-bootstrap         How sure a score is
-breakdown         Where a head is right and where it errs
-calibrate         Calibration of a bundle's probabilities on recordings that training never saw, measured out of fold
-ethogram          The ethogram
-evaluate          Scores of a bundle on a dataset, through the Session that serves
-logit_scaling     Scaling of a head's logits that makes its probabilities calibrated
-metrics           Scores of predictions against labels
-reliability       Whether probabilities can be taken at their word
-reliability_plot  The reliability diagram
+bootstrap         Intervals of scores, of one system and of two compared: `bootstrap`, `paired_bootstrap`
+breakdown         Where a head errs: `confusion`, `boundary_errors`, `by_missing_points`, `abstention`
+calibrate         Calibration of a bundle on recordings that training never saw: `calibrate_bundle`, `read_logits`
+ethogram          Bouts as bars over time, drawn: `draw_ethogram`
+evaluate          Scores of a bundle on a dataset: `evaluate`, `compare_bundles`, `predict_split`
+logit_scaling     Temperature and vector scaling of a head's logits: `Scaling`, `fit_scaling`
+metrics           Frame, segmental and onset scores of predictions against labels: `score_head`, `group_scores`
+reliability       Calibration error, log loss, Brier score and reliability bins: `calibration_scores`, `ReliabilityBins`
+reliability_plot  The reliability diagram, drawn: `draw_reliability`
 """

@@ -1,7 +1,7 @@
-"""How sure a score is: bootstrap over videos, of one system and of two compared on the same videos.
+"""Intervals of scores: bootstrap over videos, of one system and of two compared on the same videos.
 
 Frames of a video are not independent, videos are: whole videos are drawn, with replacement, and macro-F1 and mAP are
-taken anew over all the frames drawn. A score is a function of counts that add up over videos, so that a thousand
+computed again over all the frames drawn. A score is a function of counts that add up over videos, so that a thousand
 resamples are a few matrix products. numpy and scikit-learn only.
 """
 
@@ -53,13 +53,14 @@ def bootstrap(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int
 def paired_bootstrap(
     ours: Sequence[Video], theirs: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """How far ours is ahead of theirs, with 95 % intervals; both get the same resample of the same videos each time.
+    """The difference of ours from theirs, with 95 % intervals; both get the same resample of the videos each time.
 
     ours, theirs: the same videos in the same order, with the same labels; frames that one of them never answered are
     left out of both. Returns {"f1": {"difference", "low", "high"}, "map": {...}}. Raises SettingError for other videos.
     """
     both = _paired(ours, theirs)
     ours, theirs = [a for a, _ in both], [b for _, b in both]
+    # One draw for both: the difference then does not vary with how hard the drawn videos are.
     drawn = _draw(len(both), n, seed)
     f1, precision = _resampled(ours, head, drawn)
     their_f1, their_precision = _resampled(theirs, head, drawn)
@@ -144,6 +145,6 @@ def _precisions(videos: Sequence[Video], c: int, drawn: F64) -> F64:
 
 
 def _interval(values: F64) -> dict[str, float]:
-    kept = values[~np.isnan(values)]
-    low, high = np.percentile(kept, INTERVAL) if len(kept) else (np.nan, np.nan)
+    known = values[~np.isnan(values)]  # a resample may hold no frame of any scored class
+    low, high = np.percentile(known, INTERVAL) if len(known) else (np.nan, np.nan)
     return {"low": float(low), "high": float(high)}

@@ -1,6 +1,6 @@
-"""Where a head is right and where it errs: class by class, near label boundaries, by missing points, when unsure.
+"""Where a head errs: class by class, near label boundaries, by missing points, where it is unsure.
 
-Each of these takes the same videos as `rtseg.evaluation.metrics` and leaves out the same frames; argmax, nothing tuned.
+All take the same videos as `rtseg.evaluation.metrics` and leave out the same frames; argmax, nothing tuned.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 
 BOUNDARY_S = 0.5
-"""Two people place the same boundary some tenths of a second apart: what is nearer than this is counted apart."""
+"""Two annotators place the same boundary some tenths of a second apart: errors nearer than this are counted apart."""
 MISSING_EDGES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Shares of missing points: none, up to a tenth, up to a quarter, up to half, more."""
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of abstention, for whoever wants to choose one."""
+"""Of the curve from which a threshold of abstention can be chosen."""
 
 Mask = NDArray[np.bool_]
 
@@ -38,6 +38,7 @@ def near_boundaries(labels: NDArray[np.int16], fps: float, within_s: float = BOU
     """Which frames (T,) lie within `within_s` of a change of label; the edge of masked frames is no change."""
     reach = max(1, round(within_s * fps))
     change = np.flatnonzero((labels[1:] != labels[:-1]) & (labels[1:] != IGNORE) & (labels[:-1] != IGNORE)) + 1
+    # +1 where the surroundings of a change begin, -1 where they end: the running sum is how many reach a frame.
     edges = np.zeros(len(labels) + 1, np.int64)
     np.add.at(edges, np.maximum(change - reach, 0), 1)
     np.add.at(edges, np.minimum(change + reach, len(labels)), -1)
@@ -51,7 +52,7 @@ def boundary_errors(head: Head, videos: Sequence[Video], fps: float, within_s: f
     f1_away: macro-F1 of the frames there and of the others. NaN where there is nothing to share.
     """
     near = [near_boundaries(y, fps, within_s) for _, y in videos]
-    close, away = _only(videos, near), _only(videos, [~mask for mask in near])
+    close, away = _masked(videos, near), _masked(videos, [~mask for mask in near])
     counts = [
         (sum(len(y) for _, y in some), sum(int((p.argmax(-1) != y).sum()) for p, y in some)) for some in (close, away)
     ]
@@ -74,7 +75,7 @@ def by_missing_points(
     """
     rows = []
     for above, up_to in zip((-1.0, *MISSING_EDGES[:-1]), MISSING_EDGES, strict=True):
-        some = _only(videos, [(share > above) & (share <= up_to) for share in missing])
+        some = _masked(videos, [(share > above) & (share <= up_to) for share in missing])
         frames = sum(len(y) for _, y in some)
         row = {"above": max(above, 0.0), "up_to": up_to, "frames": frames, "f1": macro_f1(head, some)}
         rows.append(row | {"map": mean_average_precision(head, some)})
@@ -82,22 +83,26 @@ def by_missing_points(
 
 
 def abstention(head: Head, videos: Sequence[Video], below: float | None = None) -> dict[str, Any]:
-    """What is gained where a head may say that it is unsure: the frames kept, and how good they are.
+    """Coverage and macro-F1 where a head may say that it is unsure of a frame.
 
     below: the head's own threshold, None = it never abstains. coverage: share of frames whose highest probability
     reaches it; f1: macro-F1 of those. curve: the same at THRESHOLDS.
     """
-    return {"below": below, **_kept(head, videos, below or 0.0), "curve": [_kept(head, videos, t) for t in THRESHOLDS]}
+    return {
+        "below": below,
+        **_at_least(head, videos, below or 0.0),
+        "curve": [_at_least(head, videos, t) for t in THRESHOLDS],
+    }
 
 
-def _kept(head: Head, videos: Sequence[Video], below: float) -> dict[str, float]:
+def _at_least(head: Head, videos: Sequence[Video], below: float) -> dict[str, float]:
     sure = [p.max(-1) >= np.float32(below) for p, _ in videos]
-    some = _only(videos, sure)
+    some = _masked(videos, sure)
     total = sum(len(y) for _, y in answered(videos))
     return {"below": below, "coverage": _share(sum(len(y) for _, y in some), total), "f1": macro_f1(head, some)}
 
 
-def _only(videos: Sequence[Video], masks: Sequence[Mask]) -> list[Video]:
+def _masked(videos: Sequence[Video], masks: Sequence[Mask]) -> list[Video]:
     return answered([(p[mask], y[mask]) for (p, y), mask in zip(videos, masks, strict=True)])
 
 

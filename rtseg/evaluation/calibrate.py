@@ -1,13 +1,12 @@
 """Calibration of a bundle's probabilities on recordings that training never saw, measured out of fold.
 
-Recordings go through Session. What is written is the bundle's two calibration tensors per head, its scores and where
-they come from, and a report; the network itself is not touched.
+Recordings go through Session. Written are the bundle's two calibration tensors per head, its scores and their origin,
+and a report; the rest of the network is not changed. Scaling after training: Guo et al. 2017.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,33 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rtseg
-from rtseg.bundle.bundle import MANIFEST, Bundle, load_bundle, save_bundle
-from rtseg.bundle.provenance import check_unseen, poses_hash
+from rtseg.bundle.bundle import Bundle, check_writable, load_bundle, save_bundle
+from rtseg.bundle.provenance import check_unseen
 from rtseg.config import check_abstain
 from rtseg.engine.onnx.step_file import add_step
-from rtseg.errors import BundleError, SettingError
-from rtseg.evaluation.evaluate import collect, evaluate, kept_scores, without_nan
+from rtseg.errors import SettingError
+from rtseg.evaluation.evaluate import evaluate, manifest_scores, predict_split, without_nan
 from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling
 from rtseg.evaluation.metrics import Video, answered, macro_f1, mean_average_precision
-from rtseg.evaluation.reliability import Bins, calibration_scores, class_bins, top_label_bins
+from rtseg.evaluation.reliability import ReliabilityBins, calibration_scores, class_bins, top_label_bins
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.sources import Item
+from rtseg.system.files import write_json_atomically
 
 FOLDS = 10
 """At most; with fewer videos each is held out once."""
 REPORT, PICTURE = "calibration.json", "reliability.png"
 _SOFT = 0.1
-"""Of the logits that are read: at their full size, float32 probabilities of 0 would hide some."""
+"""Logits are scaled by this while they are read: at full size, float32 probabilities of 0 would hide some."""
 Logits = tuple[NDArray[np.float64], NDArray[np.int16]]
 """One video's logits (T, n classes) of a head and its labels (T,), labelled frames only."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeadCalibration:
-    """One head: the scaling that is stored, fitted on all videos, and every video's probabilities and labels without
-    it (before) and with one that was fitted on other videos (after)."""
+    """One head's scaling and what it does.
+
+    scaling: the one that is stored, fitted on all videos. before, after: every video's probabilities and labels without
+    a scaling, and with one that was fitted on other videos.
+    """
 
     head: Head
     scaling: Scaling
@@ -50,7 +53,7 @@ class HeadCalibration:
     after: list[Video]
 
 
-def calibrate(
+def calibrate_bundle(
     folder: Path,
     dataset: Dataset,
     split: str = "validation",
@@ -75,58 +78,25 @@ def calibrate(
     """
     if method not in METHODS:
         raise SettingError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(
-            f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST} there"
-        )
+    check_writable(folder)
     bundle = load_bundle(folder)
     abstain_below = {**bundle.abstain_below, **(abstain or {})}
     check_abstain(abstain_below)
-    for option, named in (("abstain", set(abstain_below)), ("vector", set(vector))):
-        strangers = named - {h.name for h in bundle.heads}
-        if strangers:
-            known = ", ".join(h.name for h in bundle.heads)
-            raise SettingError(
-                f"{option}: bundle {bundle.name!r} has the heads {known}, not {', '.join(sorted(strangers))}"
-            )
-    hashes: dict[str, str] = {}
-
-    def check(item: Item) -> None:
-        check_unseen(bundle, item)
-        hashes[item.recording.name] = poses_hash(item.recording.select(bundle.skeleton).keypoints)
-
-    logits = read_logits(bundle, dataset, split, engine, progress, check)
-    enough = {head: videos for head, videos in logits.items() if len(videos) > 1}
-    if not enough:
-        got = ", ".join(f"{len(videos)} of {head.name}" for head, videos in logits.items())
-        raise SettingError(
-            f"dataset {dataset.name!r}, split {split!r}: calibrating takes two or more videos with labels of a head, "
-            f"to measure on others than it is fitted on; got {got}"
-        )
-    methods = {head: "vector" if head.name in vector else method for head in enough}
-    done = [calibrate_head(head, videos, methods[head]) for head, videos in enough.items()]
+    _check_heads(bundle, "abstain", abstain_below)
+    _check_heads(bundle, "vector", vector)
+    logits, hashes = _unseen_logits(bundle, dataset, split, engine, progress)
+    calibrations = [calibrate_head(h, videos, "vector" if h.name in vector else method) for h, videos in logits.items()]
     weights = dict(bundle.weights)
-    for one in done:
-        weights |= _tensors(one.head, one.scaling)
-    about: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
+    for calibration in calibrations:
+        weights |= _tensors(calibration.head, calibration.scaling)
+    source: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
     if vector:
-        about["vector"] = list(vector)
-    calibrated = replace(
-        bundle,
-        weights=weights,
-        abstain_below=abstain_below,
-        provenance={**bundle.provenance, "calibration": about},
-    )
+        source["vector"] = list(vector)
+    provenance = {**bundle.provenance, "calibration": source}
+    calibrated = replace(bundle, weights=weights, abstain_below=abstain_below, provenance=provenance)
+    heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
     progress("scoring through Session")
-    scores = kept_scores(evaluate(Classifier(calibrated, engine), dataset, split))
-    heads = without_nan({one.head.name: _measured(one, methods[one.head]) for one in done})
-    # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
-    scores["calibration"] = {
-        name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
-        for name, head in heads.items()
-    }
-    scores["dataset"] = dataset.name
-    model = save_bundle(replace(calibrated, scores={split: scores}), folder)
+    model = save_bundle(replace(calibrated, scores={split: _scores(calibrated, engine, dataset, split, heads)}), folder)
     add_step(folder)
     report = {
         "command": command,
@@ -135,20 +105,67 @@ def calibrate(
         "model_before": bundle.hash,
         "model": model,
         "simulated": bundle.simulated or dataset.simulated,
-        **about,
+        **source,
         "left_as_they_are": [h.name for h in bundle.heads if h.name not in heads],
         "heads": heads,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    _write_report(report, calibrations, out)
+    return report
+
+
+def _check_heads(bundle: Bundle, option: str, names: Iterable[str]) -> None:
+    """Raise SettingError where an option names a head that the bundle has not."""
+    unknown = set(names) - {h.name for h in bundle.heads}
+    if unknown:
+        known = ", ".join(h.name for h in bundle.heads)
+        raise SettingError(f"{option}: bundle {bundle.name!r} has the heads {known}, not {', '.join(sorted(unknown))}")
+
+
+def _unseen_logits(
+    bundle: Bundle, dataset: Dataset, split: str, engine: str, progress: Callable[[str], None]
+) -> tuple[dict[Head, list[Logits]], dict[str, str]]:
+    """The logits of every head with two or more labelled videos, and the hash of every recording by its name.
+
+    Raises SettingError for a recording that the bundle was trained on, and where no head has two videos.
+    """
+    hashes: dict[str, str] = {}
+
+    def check(item: Item) -> None:
+        hashes[item.recording.name] = check_unseen(bundle, item)
+
+    logits = read_logits(bundle, dataset, split, engine, progress, check)
+    # A scaling is measured on videos that it was not fitted on: one video alone can give no such measure.
+    enough = {head: videos for head, videos in logits.items() if len(videos) > 1}
+    if not enough:
+        got = ", ".join(f"{len(videos)} of {head.name}" for head, videos in logits.items())
+        raise SettingError(
+            f"dataset {dataset.name!r}, split {split!r}: calibrating takes two or more videos with labels of a head, "
+            f"to measure on others than it is fitted on; got {got}"
+        )
+    return enough, hashes
+
+
+def _scores(calibrated: Bundle, engine: str, dataset: Dataset, split: str, heads: Mapping[str, Any]) -> dict[str, Any]:
+    """The bundle's scores on this split, with the calibration's own out of fold. heads: `_measure` of each."""
+    scores = manifest_scores(evaluate(Classifier(calibrated, engine), dataset, split))
+    # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
+    scores["calibration"] = {
+        name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
+        for name, head in heads.items()
+    }
+    return {**scores, "dataset": dataset.name}
+
+
+def _write_report(report: dict[str, Any], calibrations: Sequence[HeadCalibration], out: Path) -> None:
     from rtseg.evaluation.reliability_plot import draw_reliability
 
+    out.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(out / REPORT, report)
     draw_reliability(
-        {one.head.name: (top_label_bins(one.before), top_label_bins(one.after)) for one in done},
+        {c.head.name: (top_label_bins(c.before), top_label_bins(c.after)) for c in calibrations},
         out / PICTURE,
-        title=f"{bundle.name} on {dataset.name}, {split}" + " (simulated)" * report["simulated"],
+        title=f"{report['bundle']} on {report['dataset']}, {report['split']}" + " (simulated)" * report["simulated"],
     )
-    return report
 
 
 def read_logits(
@@ -159,13 +176,13 @@ def read_logits(
     progress: Callable[[str], None] = lambda _: None,
     check: Callable[[Item], None] = lambda _: None,
 ) -> dict[Head, list[Logits]]:
-    """The logits behind a bundle's answers to a split's labelled frames, per head that both know, video by video.
+    """The logits behind a bundle's answers to a split's labelled frames, per head that both have, video by video.
 
     Probabilities tell logits but for what all classes of a frame share. A second run, in which all but the first
-    class's logit are 0, tells that one, and with it the others. check: asked before a recording is run, may refuse it.
+    class's logit are 0, tells that one, and with it the others. check: called before a recording is run, may raise.
     """
-    soft = collect(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
-    alone = collect(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
+    soft = predict_split(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
+    alone = predict_split(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
     logits: dict[Head, list[Logits]] = {}
     for head in soft.heads:
         pairs = zip(answered(soft.videos[head.name]), answered(alone.videos[head.name]), strict=True)
@@ -184,6 +201,7 @@ def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCal
     after: list[Video] = []
     for fold in range(folds):
         scaling = _fit([video for i, video in enumerate(videos) if i % folds != fold], method)
+        # The scaling has not seen these videos: their scores are what it does on new ones.
         after += [(scaling.probabilities(z), y) for i, (z, y) in enumerate(videos) if i % folds == fold]
     return HeadCalibration(head, _fit(videos, method), before, after)
 
@@ -211,7 +229,7 @@ def _log(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 
-def _measured(one: HeadCalibration, method: str) -> dict[str, Any]:
+def _measure(one: HeadCalibration) -> dict[str, Any]:
     """A head's part of the report."""
     head = one.head
     labels = np.concatenate([y for _, y in one.before])
@@ -232,5 +250,5 @@ def _measured(one: HeadCalibration, method: str) -> dict[str, Any]:
     }
 
 
-def _plain(bins: Bins) -> dict[str, list[float]]:
+def _plain(bins: ReliabilityBins) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in bins._asdict().items()}

@@ -1,6 +1,6 @@
 """The ethogram: bouts as coloured bars over time, truth above prediction, probabilities below.
 
-Needs matplotlib (the extra `plot`). Reads nothing, computes nothing: draws what it is given.
+Needs matplotlib (the extra `plot`). Reads no file and computes no score: draws what it is given.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rtseg.inference.predictions import Predictions
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.recording import IGNORE
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 _COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#7f3c8d")
 _REST = "#e6e6e6"
 

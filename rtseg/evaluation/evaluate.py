@@ -1,6 +1,6 @@
 """Scores of a bundle on a dataset, through the Session that serves: what is scored is what is served.
 
-No torch. Labels are read only for the split that was asked for.
+No torch. Labels are read for the named split only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.sources import Item
 
 PROTOCOL = "frames pooled over videos, argmax, nothing tuned; means over scored classes, then over a group's heads"
-"""CalMS21's."""
+"""CalMS21's protocol, in the words of a report."""
 DETAILS = ("intervals", "calibration", "confusion", "boundaries", "missing", "abstention")
 """Parts of a report that have an entry per head, beside its scores."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a bundle answers to a split, per head that both know, video by video.
+class SplitPredictions:
+    """A bundle's predictions of a split, per head that both bundle and dataset have, video by video.
 
     videos: raw probabilities and labels. decoded: the decoded labels as one-hot, and labels. missing: (T,), the share
     of keypoints that are missing. names: of the videos that label the head.
@@ -45,14 +45,14 @@ class Answers:
     names: dict[str, list[str]]
 
 
-def collect(
+def predict_split(
     classifier: Classifier,
     dataset: Dataset,
     split: str,
     progress: Callable[[str], None] = lambda _: None,
     check: Callable[[Item], None] = lambda _: None,
-) -> Answers:
-    """Run a split through Session. check: asked before each recording is run, and may refuse it.
+) -> SplitPredictions:
+    """Run a split through Session. check: called before each recording is run; may raise to refuse it.
 
     Heads that only one of bundle and dataset names are left out. Raises SettingError where they have no head in common
     or name other classes for the same head, RateError where they differ in frame rate.
@@ -61,9 +61,10 @@ def collect(
     known = common_heads(bundle, dataset)
     columns = {h.name: bundle.heads.index(h) for h in bundle.heads}
     names = [h.name for h in known]
-    kept = Answers(
+    found = SplitPredictions(
         known, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}
     )
+    # One recording in memory at a time: a dataset may be larger than the memory.
     for item in dataset.items(split):
         check(item)
         progress(item.recording.name)
@@ -73,12 +74,13 @@ def collect(
             if head.name not in item.labels:
                 continue
             labels = item.labels[head.name].frames
+            # As probabilities, so that the same scores can be taken of decoded labels.
             one_hot = np.eye(len(head.classes), dtype=np.float32)[predictions.labels[:, columns[head.name]]]
-            kept.videos[head.name].append((predictions.of(head.name), labels))
-            kept.decoded[head.name].append((one_hot, labels))
-            kept.missing[head.name].append(missing)
-            kept.names[head.name].append(item.recording.name)
-    return kept
+            found.videos[head.name].append((predictions.of(head.name), labels))
+            found.decoded[head.name].append((one_hot, labels))
+            found.missing[head.name].append(missing)
+            found.names[head.name].append(item.recording.name)
+    return found
 
 
 def evaluate(
@@ -91,10 +93,10 @@ def evaluate(
 
     Raw probabilities and argmax are scored; `decoded` gives the segmental scores of the decoded labels beside them.
     Per head also: intervals (`bootstrap`), calibration (`reliability`), and confusion, boundaries, missing
-    and abstention (`rtseg.evaluation.breakdown`). Raises as `collect`.
+    and abstention (`rtseg.evaluation.breakdown`). Raises as `predict_split`.
     """
     bundle = classifier.bundle
-    answers = collect(classifier, dataset, split, progress)
+    answers = predict_split(classifier, dataset, split, progress)
     known, fps = answers.heads, dataset.fps
     scores = {h.name: score_head(h, answers.videos[h.name], fps) for h in known}
     smoothed = {h.name: score_head(h, answers.decoded[h.name], fps) for h in known}
@@ -125,23 +127,23 @@ def evaluate(
     return plain
 
 
-def kept_scores(report: dict[str, Any]) -> dict[str, Any]:
-    """The part of a report that a bundle's manifest keeps."""
+def manifest_scores(report: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that is stored in a bundle's manifest."""
     return {part: report[part] for part in ("protocol", "split", "groups", "heads", "decoded", *DETAILS, "videos")}
 
 
-def compare(
+def compare_bundles(
     ours: Classifier,
     theirs: Classifier,
     dataset: Dataset,
     split: str = "validation",
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """How far one bundle is ahead of another on the same videos, per head: `bootstrap.paired_bootstrap`.
+    """Differences of one bundle's scores from another's on the same videos, per head: `bootstrap.paired_bootstrap`.
 
-    Raises as `collect`, and SettingError where the two have no head in common.
+    Raises as `predict_split`, and SettingError where the two have no head in common.
     """
-    one, two = (collect(classifier, dataset, split, progress) for classifier in (ours, theirs))
+    one, two = (predict_split(classifier, dataset, split, progress) for classifier in (ours, theirs))
     both = [head for head in one.heads if head in two.heads]
     if not both:
         raise SettingError(f"bundles {ours.bundle.name!r} and {theirs.bundle.name!r} have no head in common")
@@ -158,7 +160,7 @@ def compare(
     return plain
 
 
-def _per_video(answers: Answers, fps: float) -> dict[str, dict[str, Any]]:
+def _per_video(answers: SplitPredictions, fps: float) -> dict[str, dict[str, Any]]:
     per_video: dict[str, dict[str, Any]] = {}
     for head in answers.heads:
         for name, video in zip(answers.names[head.name], answers.videos[head.name], strict=True):
@@ -169,7 +171,7 @@ def _per_video(answers: Answers, fps: float) -> dict[str, dict[str, Any]]:
 
 
 def common_heads(bundle: Bundle, dataset: Dataset) -> list[Head]:
-    """The dataset's heads that the bundle answers.
+    """The dataset's heads that the bundle has as well.
 
     Raises SettingError where there is none or one has other classes, RateError where the frame rates differ.
     """

@@ -16,9 +16,9 @@ from rtseg.errors import needs_extra
 F64 = NDArray[np.float64]
 METHODS = ("temperature", "vector")
 LARGEST = 20.0
-"""Scales lie between one over this and this."""
+"""Largest scale; one over this is the smallest."""
 PENALTY = 1e-3
-"""On the squared distance of a vector scaling from the temperature's: decides only where few frames do."""
+"""Weight of a vector scaling's squared distance from the temperature's: matters only for classes with few frames."""
 
 
 class Scaling(NamedTuple):
@@ -51,10 +51,11 @@ def fit_scaling(logits: F64, labels: NDArray[np.int16], method: str = "temperatu
     temperature = float(minimize_scalar(loss, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-7}).x)
     if method == "temperature":
         return Scaling(np.full(n, np.exp(temperature)), np.zeros(n))
+    # Nothing but the penalty would decide about the others, and the loss would fall without end as their shift does.
     seen = np.flatnonzero(one_hot.any(0))
 
     def penalised(free: F64) -> tuple[float, F64]:
-        """Loss and gradient; free: log scale beside the temperature's, then shift, of the classes seen."""
+        """Loss and gradient. free: log scale less the temperature's, then shift, of the classes that have frames."""
         scaling = _unpacked(free, seen, temperature, n)
         log_p = _log_softmax(logits * scaling.scale + scaling.shift)
         wrong = (np.exp(log_p) - one_hot) / len(labels)

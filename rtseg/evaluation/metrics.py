@@ -1,7 +1,6 @@
-"""Scores of predictions against labels: CalMS21's protocol, segmental scores and what closed loops care about.
+"""Scores of predictions against labels: CalMS21's protocol, segmental scores, and for closed loops the onset delay.
 
-numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never answered (NaN), are
-left out everywhere.
+numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never answered (NaN), are left out everywhere.
 """
 
 from __future__ import annotations
@@ -93,20 +92,20 @@ def group_scores(heads: Sequence[Head], scores: dict[str, HeadScore]) -> dict[st
 def answered(videos: Sequence[Video]) -> list[Video]:
     """The frames of each video that are scored: those with a label and an answer; videos without any are left out.
 
-    A row with NaN was never answered: the last frames of a recording, where a lookahead wanted more.
+    A row with NaN was never answered: the last frames of a recording, where a lookahead needs later ones.
     """
-    kept = [(~np.isnan(p).any(-1) & (y != IGNORE), p, y) for p, y in videos]
-    return [(p[keep], y[keep]) for keep, p, y in kept if keep.any()]
+    masked = [(~np.isnan(p).any(-1) & (y != IGNORE), p, y) for p, y in videos]
+    return [(p[mask], y[mask]) for mask, p, y in masked if mask.any()]
 
 
 def macro_mean(values: Sequence[float] | NDArray[np.float64]) -> float:
     """The mean of the scores that exist; NaN if none does."""
-    kept = [float(v) for v in values if not np.isnan(v)]
-    return sum(kept) / len(kept) if kept else float("nan")
+    known = [float(v) for v in values if not np.isnan(v)]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def confusions(videos: Sequence[Video], n_classes: int) -> NDArray[np.float64]:
-    """Hits, positive frames and called frames of every class of every video, (videos, 3, classes)."""
+    """Hits, labelled frames and predicted frames of every class of every video, (videos, 3, classes)."""
     counts = np.zeros((len(videos), 3, n_classes))
     for v, (probs, truth) in enumerate(videos):
         guess = probs.argmax(-1)
@@ -117,7 +116,7 @@ def confusions(videos: Sequence[Video], n_classes: int) -> NDArray[np.float64]:
 
 
 def f1_scores(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F1 (..., classes) of counts (..., 3, classes); NaN for a class that is neither there nor called."""
+    """F1 (..., classes) of counts (..., 3, classes); NaN for a class that is neither labelled nor predicted."""
     hits, positives, called = np.moveaxis(counts, -2, 0)
     either = positives + called
     scores: NDArray[np.float64] = np.divide(2 * hits, either, out=np.full(either.shape, np.nan), where=either > 0)
@@ -170,7 +169,7 @@ def segmental_f1_of(counts: NDArray[np.integer | np.floating]) -> float:
 def segmental_counts(
     guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int], overlap: float
 ) -> tuple[int, int, int]:
-    """Bouts of one video that were found, called wrongly, and missed: they add up over videos."""
+    """True positive, false positive and missed bouts of one video; they add up over videos."""
     wanted = np.array([b for b in bouts_of(truth) if b.label in scored]).reshape(-1, 3)
     taken = np.zeros(len(wanted), np.bool_)
     hits = wrong = 0
@@ -180,6 +179,7 @@ def segmental_counts(
         inside = np.minimum(wanted[:, 1], stop) - np.maximum(wanted[:, 0], start)
         around = np.maximum(wanted[:, 1], stop) - np.minimum(wanted[:, 0], start)
         ious = np.where(wanted[:, 2] == label, np.maximum(inside, 0) / around, 0.0)
+        # The best match alone, as Lea et al. do: a second bout over the same true one is a false positive.
         best = int(ious.argmax()) if len(ious) else -1
         if best >= 0 and ious[best] >= overlap and not taken[best]:
             taken[best] = True

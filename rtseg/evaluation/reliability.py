@@ -1,7 +1,7 @@
-"""Whether probabilities can be taken at their word: calibration error, log loss, Brier score, reliability bins.
+"""Whether probabilities agree with frequencies: calibration error, log loss, Brier score, reliability bins.
 
-A probability is calibrated where, of all frames that got 0.8, eight in ten hold. numpy only; frames labelled IGNORE
-and rows never answered are left out.
+Probabilities are calibrated where eight in ten of all frames that got 0.8 carry that label. numpy only; frames labelled
+IGNORE and rows never answered are left out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LEAST = 1e-12
 """A probability of 0 counts as this in the log loss."""
 
 
-class Bins(NamedTuple):
-    """Per bin, each (bins,). frames: how many. confidence: their mean probability. frequency: the share that held."""
+class ReliabilityBins(NamedTuple):
+    """Per bin, each (bins,). frames: how many. confidence: their mean probability. frequency: share that was true."""
 
     frames: NDArray[np.int64]
     confidence: NDArray[np.float64]
@@ -30,16 +30,16 @@ class Bins(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean over frames of |confidence - frequency| of their bin; NaN of none."""
+        """Expected calibration error: the mean over frames of |confidence - frequency| of their bin; NaN for none."""
         total = self.frames.sum()
         if not total:
             return float("nan")
-        kept = self.frames > 0
-        return float((self.frames * np.abs(self.confidence - self.frequency))[kept].sum() / total)
+        filled = self.frames > 0
+        return float((self.frames * np.abs(self.confidence - self.frequency))[filled].sum() / total)
 
 
-def reliability_bins(probability: NDArray[np.floating[Any]], held: NDArray[np.bool_]) -> Bins:
-    """Probabilities (N,) and whether what they were given to was true (N,), in BINS; NaN in empty bins."""
+def reliability_bins(probability: NDArray[np.floating[Any]], held: NDArray[np.bool_]) -> ReliabilityBins:
+    """Bins of probabilities (N,) and whether their label was true (N,); NaN in empty bins."""
     at = np.clip((probability * BINS).astype(np.int64), 0, BINS - 1)
     count = np.bincount(at, minlength=BINS)
     empty = np.full((2, BINS), np.nan)
@@ -47,23 +47,23 @@ def reliability_bins(probability: NDArray[np.floating[Any]], held: NDArray[np.bo
     confidence, frequency = (
         np.divide(total, count, out=none, where=count > 0) for total, none in zip(sums, empty, strict=True)
     )
-    return Bins(count, confidence, frequency)
+    return ReliabilityBins(count, confidence, frequency)
 
 
-def top_label_bins(videos: Sequence[Video]) -> Bins:
+def top_label_bins(videos: Sequence[Video]) -> ReliabilityBins:
     """Bins of the highest probability of each frame, and whether its class was the label."""
     probs, truth = _pooled(videos)
     return reliability_bins(probs.max(-1, initial=0.0), probs.argmax(-1) == truth if len(truth) else truth == 0)
 
 
-def class_bins(videos: Sequence[Video], c: int) -> Bins:
+def class_bins(videos: Sequence[Video], c: int) -> ReliabilityBins:
     """Bins of class c's probability in every frame, and whether c was the label."""
     probs, truth = _pooled(videos)
     return reliability_bins(probs[:, c], truth == c)
 
 
 def calibration_scores(head: Head, videos: Sequence[Video]) -> dict[str, Any]:
-    """How far a head's probabilities are from frequencies, over the frames of all videos.
+    """Distances of a head's probabilities from frequencies, over the frames of all videos.
 
     ece: expected calibration error of the top label. ece_classes: of each scored class's own probability, and
     ece_classwise their mean. nll: mean -log of the label's probability, in nats. brier: mean squared distance to the
@@ -89,7 +89,7 @@ def calibration_scores(head: Head, videos: Sequence[Video]) -> dict[str, Any]:
 
 def _pooled(videos: Sequence[Video]) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     """All scored frames' probabilities (N, n) and labels (N,)."""
-    kept = answered(videos)
-    if not kept:
+    scored = answered(videos)
+    if not scored:
         return np.zeros((0, videos[0][0].shape[1] if videos else 1), np.float32), np.zeros(0, np.int16)
-    return np.concatenate([p for p, _ in kept]), np.concatenate([y for _, y in kept])
+    return np.concatenate([p for p, _ in scored]), np.concatenate([y for _, y in scored])

@@ -86,9 +86,9 @@ def load(
     """Load a bundle folder and put it on an engine ('auto', 'numba', 'cuda', 'tensorrt', 'onnx', 'torch').
 
     identity: what is done where a tracker has mixed up two animals: `flag` the answer, `swap` them back, or `reset` the
-    stream. heads: the only ones that are wanted, nothing is computed for the others (`Bundle.only`); none = all. Raises
-    BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here, SettingError
-    for a head that the bundle has not.
+    stream. heads: the only ones that are wanted, nothing is computed for the others (`Bundle.select_heads`); none =
+    all. Raises BundleError for a folder that is none or was changed, EngineError for an engine that cannot run here,
+    SettingError for a head that the bundle has not.
     """
     loaded = load_bundle(bundle)
-    return Classifier(loaded.only(heads) if heads else loaded, engine, capacity, identity)
+    return Classifier(loaded.select_heads(heads) if heads else loaded, engine, capacity, identity)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
+from rtseg.system.files import write_atomically
 
 
 class Quality(enum.IntFlag):
@@ -164,7 +165,9 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
         columns[-1][t] = ";".join(head.name for head, is_unsure in zip(heads, unsure, strict=True) if is_unsure)
     # One template for a whole row: a number formatted by itself takes three times as long.
     template += ",%s\n"
-    _write(path, ",".join(names) + "\n" + "".join([template % row for row in zip(*columns, strict=True)]))
+    write_atomically(
+        Path(path), ",".join(names) + "\n" + "".join([template % row for row in zip(*columns, strict=True)])
+    )
 
 
 def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
@@ -175,12 +178,4 @@ def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
             first, last = predictions.seq[bout.start], predictions.seq[bout.stop - 1]
             seconds = f"{first / fps:.3f},{(last - first + 1) / fps:.3f}"
             lines.append(f"{head.name},{head.classes[bout.label]},{first},{last},{seconds}")
-    _write(path, "\n".join(lines) + "\n")
-
-
-def _write(path: Path | str, text: str) -> None:
-    """Through a temporary name, so that a half-written file is never taken for a whole one."""
-    path = Path(path)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_atomically(Path(path), "\n".join(lines) + "\n")

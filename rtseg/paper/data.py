@@ -1,6 +1,6 @@
-"""What `--data` means: official files, simulated ones or any dataset file, as recordings in memory with their tasks.
+"""What `--data` names (official files, simulated ones, any dataset file) as recordings in memory with their tasks.
 
-Reads recordings once and keeps them under --out, where every training process takes them from. Nothing is trained here.
+Reads recordings once and stores them under --out, from where every training process reads them. Trains nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Calms21Source, Item
 from rtseg.simulate.files import DATASET_FILE
+from rtseg.system.files import write_json_atomically
 from rtseg.training.crops import Example, example_of
 
 N_TASKS = 3
+SPLITS = ("train", "validation", "test")
 Say = Callable[[str], None]
 PARTS = ("training", "validation", "test")
+"""What the recordings are used for; the validation part chooses the epoch, the test part is scored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,7 @@ class PaperData:
         return sum(bool((e.labels[:, columns] != IGNORE).any()) for e in self.training)
 
     def fingerprint(self) -> str:
-        """A hash of everything that a training's outcome takes from here."""
+        """A hash of everything here on which a training's result depends."""
         digest = hashlib.sha256(repr((self.skeleton, self.fps, self.arena, self.heads)).encode())
         for part in PARTS:
             for example in getattr(self, part):
@@ -106,36 +109,17 @@ def open_data(
     frame for CalMS21's layout, else the box of the training recordings' points. allow_other_counts: official files
     that are not what was published are noted and used. Raises RecordingError where they are not and it is False.
     """
-    notes: list[str] = []
-    official: OfficialFiles | None = None
-    if path.is_file():
-        kind, file = "a dataset file", path
-    elif not path.is_dir():
-        raise SettingError(f"{path}: no such file or folder; --data takes CalMS21's folder or a dataset file (.toml)")
-    elif (path / DATASET_FILE).is_file():
-        kind, file = "a folder with a dataset file", path / DATASET_FILE
-    else:
-        official = find_official(path)
-        kind, file = "CalMS21's official files", folder / "calms21.dataset.toml"
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(dataset_toml(official), encoding="utf-8")
+    kind, file, official = _find_dataset(path, folder)
     dataset = load_dataset(file, root)
-    if dataset.simulated:
-        kind = "simulated recordings"
-    items = {split: _read(dataset, split, say) for split in dataset.splits if split in ("train", "validation", "test")}
-    if official is not None:
-        notes += _counted(official, dataset, items, allow_other_counts)
+    items = {split: _read(dataset, split, say) for split in dataset.splits if split in SPLITS}
+    notes = [] if official is None else _counted(official, dataset, items, allow_other_counts)
     tasks, absent = _tasks(dataset, official)
-    parts, said = _parts(dataset, items, settings)
-    notes += said
-    for task, group in list(tasks.items()):
-        columns = [i for i, head in enumerate(dataset.heads) if head.group == group]
-        for part, examples in parts.items():
-            if task in tasks and not any((e.labels[:, columns] != IGNORE).any() for e in examples):
-                absent[task] = f"no {part} recording carries a label of {group}"
-                del tasks[task]
+    parts, part_notes = _parts(dataset, items, settings)
+    tasks, unlabelled = _labelled_tasks(tasks, dataset.heads, parts)
+    absent |= unlabelled
     if not tasks:
         raise SettingError(f"{path}: no task can be trained: {'; '.join(absent.values())}")
+    notes += part_notes
     if arena is None and all(isinstance(source, Calms21Source) for source in dataset.sources):
         arena = ARENA
     if arena is None:
@@ -143,7 +127,7 @@ def open_data(
         notes.append(f"arena: the box of the training recordings' points, {', '.join(f'{v:g}' for v in arena)} px")
     return PaperData(
         name=dataset.name,
-        kind=kind,
+        kind="simulated recordings" if dataset.simulated else kind,
         simulated=dataset.simulated,
         skeleton=dataset.skeleton,
         fps=dataset.fps,
@@ -158,14 +142,46 @@ def open_data(
     )
 
 
+def _find_dataset(path: Path, folder: Path) -> tuple[str, Path, OfficialFiles | None]:
+    """What kind of data a path holds, its dataset file, and CalMS21's official files where it holds those.
+
+    The dataset file for official files is written into `folder`.
+    """
+    if path.is_file():
+        return "a dataset file", path, None
+    if not path.is_dir():
+        raise SettingError(f"{path}: no such file or folder; --data takes CalMS21's folder or a dataset file (.toml)")
+    if (path / DATASET_FILE).is_file():
+        return "a folder with a dataset file", path / DATASET_FILE, None
+    official, file = find_official(path), folder / "calms21.dataset.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(dataset_toml(official), encoding="utf-8")
+    return "CalMS21's official files", file, official
+
+
+def _labelled_tasks(
+    tasks: Mapping[int, str], heads: Sequence[Head], parts: Mapping[str, list[Example]]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """The tasks that every part of the recordings labels, and why the others cannot be trained or scored."""
+    absent: dict[int, str] = {}
+    for task, group in tasks.items():
+        columns = [i for i, head in enumerate(heads) if head.group == group]
+        for part, examples in parts.items():
+            if not any((e.labels[:, columns] != IGNORE).any() for e in examples):
+                absent[task] = f"no {part} recording carries a label of {group}"
+                break
+    return {task: group for task, group in tasks.items() if task not in absent}, absent
+
+
 def save_data(data: PaperData, folder: Path) -> None:
-    """Keep the recordings where the training processes find them; nothing is written where they lie already."""
+    """Store the recordings where the training processes find them; nothing is written if they are there already."""
     fingerprint = data.fingerprint()
-    about = folder / "data.json"
-    if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
+    summary_file = folder / "data.json"
+    if summary_file.is_file() and json.loads(summary_file.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    about.unlink(missing_ok=True)
+    # Without it the folder holds nothing: arrays of two data sets must not be read together after a kill.
+    summary_file.unlink(missing_ok=True)
     for part in PARTS:
         arrays = {}
         for i, example in enumerate(getattr(data, part)):
@@ -180,11 +196,11 @@ def save_data(data: PaperData, folder: Path) -> None:
         "skeleton": data.skeleton.to_dict(),
         "heads": heads,
     }
-    about.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    write_json_atomically(summary_file, plain)
 
 
 def load_data(folder: Path) -> PaperData:
-    """What `save_data` kept."""
+    """What `save_data` stored."""
     plain = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     parts: dict[str, list[Example]] = {}
     for part in PARTS:
@@ -254,7 +270,7 @@ def _parts(
         for split, some in items.items()
     }
     if len(examples) == 3:
-        return dict(zip(PARTS, (examples[s] for s in ("train", "validation", "test")), strict=True)), []
+        return dict(zip(PARTS, (examples[split] for split in SPLITS), strict=True)), []
     scored = "test" if "test" in examples else "validation"
     held = set(hold_out(examples["train"], settings.validation_share, settings.split_seed))
     note = (
@@ -308,7 +324,7 @@ def _counted(
 
 
 def _box(examples: Sequence[Example]) -> tuple[float, float, float, float]:
-    """Where the training recordings' points lie: all but one in a thousand at every side."""
+    """The box of the training recordings' points, without one in a thousand at every side: trackers have outliers."""
     points = np.concatenate([e.keypoints.reshape(-1, 2) for e in examples])[:: max(1, len(examples))]
     low, high = np.nanpercentile(points, (0.1, 99.9), axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])

@@ -1,6 +1,6 @@
-"""A folder with CalMS21's official files as a dataset: a dataset file is written for them, as anybody would write it.
+"""A folder with CalMS21's official files as a dataset: an ordinary dataset file is written for them.
 
-Heads and classes come from the files themselves. No number is parsed but those of the first sequence of each group.
+Heads and classes come from the files themselves. Numbers are parsed of the first sequence of each group only.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def dataset_toml(official: OfficialFiles) -> str:
         groups: dict[str, _Group] = {}
         for split in SPLITS:
             path = official.files[task, split]
-            said, of_file = _groups(path)
-            simulated |= said
+            file_simulated, of_file = _groups(path)
+            simulated |= file_simulated
             for group in of_file:
                 groups.setdefault(group.name, group)
             place = path.relative_to(official.folder).as_posix()
@@ -118,8 +118,7 @@ def dataset_toml(official: OfficialFiles) -> str:
 
 
 def _groups(path: Path) -> tuple[bool, list[_Group]]:
-    """Whether the file says that it is simulated, and its groups; groups without annotations have no classes and no
-    head."""
+    """Whether a file is marked as simulated, and its groups; one without annotations has no classes and no head."""
     first: dict[str, str] = {}
     for group, name in index_calms21(path):
         first.setdefault(group, name)

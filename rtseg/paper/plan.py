@@ -21,9 +21,9 @@ from rtseg.paper.systems import (
     SYSTEMS,
     TABLES,
     Figures,
+    PaperTable,
     Plain,
     System,
-    Table,
     merged,
 )
 
@@ -33,7 +33,7 @@ QUOTED = "quoted by the paper; not a system of its own"
 
 @dataclass(frozen=True)
 class Training:
-    """One training run but for its seed. key: TABLE/SYSTEM, with -causal behind it where both forms are trained."""
+    """One training run but for its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
 
     key: str
     label: str
@@ -114,7 +114,9 @@ def _forms(table: str, system: System) -> list[tuple[str, str, Plain]]:
     return [(first, key, SYMMETRIC), ("ours" if system.ours else "causal", f"{key}-causal", CAUSAL)]
 
 
-def _why_absent(system: System, table: Table, task: int, tasks: tuple[int, ...], data: PaperData, wanted: bool) -> str:
+def _why_absent(
+    system: System, table: PaperTable, task: int, tasks: tuple[int, ...], data: PaperData, wanted: bool
+) -> str:
     if task not in data.tasks:
         return f"no Task {task}: {data.absent[task]}"
     if system.settings is None:

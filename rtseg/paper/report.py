@@ -1,4 +1,4 @@
-"""Runs of all seeds to the figures of every row: plain values, ready for JSON and for the tables.
+"""The figures of every row, from the runs of all seeds: plain values, ready for JSON and for the tables.
 
 Reads results that are on disk; trains and prints nothing.
 """
@@ -35,7 +35,7 @@ METHOD = {
 }
 
 
-def lines_of(
+def rows_with_figures(
     rows: Sequence[Row], runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, Any]]:
     """The figures of every row. timing: training key -> what `time_systems` measured."""
@@ -45,31 +45,31 @@ def lines_of(
     return [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
 
 
-def claims_of(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data: PaperData) -> list[dict[str, Any]]:
-    """What the paper says in section VI, and what was measured; a claim whose rows are absent says so."""
+def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data: PaperData) -> list[dict[str, Any]]:
+    """The paper's claims in section VI beside what was measured; a claim whose rows are absent is left out."""
     claims = []
     for table in ("II", "III", "IV"):
         tcn, transformer = (_find(lines, table, f"{table}/{name}") for name in ("tcn", "transformer"))
         if tcn is None or transformer is None:
             continue
-        for what, cost, said in (
+        for what, cost, claimed in (
             ("training time", "training_seconds", 10.0),
             ("memory in training", "training_memory_mb", 8.0),
             ("inference time", "offline_us", 20.0),
         ):
             ratio = _ratio(transformer.get(cost), tcn.get(cost))
             title = f"Transformer to TCN, {what} (Table {table})"
-            claims.append({"claim": title, "paper": said, "measured": ratio, "unit": "x"})
+            claims.append({"claim": title, "paper": claimed, "measured": ratio, "unit": "x"})
     for task, table in ((1, "II"), (2, "III"), (3, "IV")):
         alone = _find(lines, table, f"{table}/tcn")
-        together = _find(lines, "V", "V/multitask", task)
-        if alone is None or together is None or task not in data.tasks:
+        multitask = _find(lines, "V", "V/multitask", task)
+        if alone is None or multitask is None or task not in data.tasks:
             continue
         for score in SCORES:
-            ahead = _ahead(runs, "V/multitask", f"{table}/tcn", data.tasks[task], score)
-            said = together["paper"][score] - alone["paper"][score]
+            difference = _difference(runs, "V/multitask", f"{table}/tcn", data.tasks[task], score)
+            claimed = multitask["paper"][score] - alone["paper"][score]
             title = f"multitask TCN ahead of the TCN alone, Task {task}, {'F1' if score == 'f1' else 'mAP'}"
-            claims.append({"claim": title, "paper": said, "unit": "", **ahead})
+            claims.append({"claim": title, "paper": claimed, "unit": "", **difference})
     return claims
 
 
@@ -113,24 +113,24 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
 def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     """Of the mean over seeds; resamples in which nothing could be scored are left out."""
     means = np.mean(seeds, axis=0)
-    kept = means[~np.isnan(means)]
-    low, high = np.percentile(kept, INTERVAL) if len(kept) else (np.nan, np.nan)
+    known = means[~np.isnan(means)]
+    low, high = np.percentile(known, INTERVAL) if len(known) else (np.nan, np.nan)
     return {"low": float(low), "high": float(high)}
 
 
-def _ahead(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
-    """How far one training's mean over seeds is ahead, with its paired interval, over the seeds that both have."""
+def _difference(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:
+    """The difference of two trainings' means over the seeds that both have, with its paired interval."""
     done = {(run.training.key, run.seed): run for run in runs if run.result is not None}
     seeds = sorted({seed for key, seed in done if key == ours} & {seed for key, seed in done if key == theirs})
     if not seeds:
         return {"measured": None}
-    ahead, resampled = [], []
+    differences, resampled = [], []
     for seed in seeds:
         pair = done[ours, seed], done[theirs, seed]
         one, other = (_number((run.result or {})["groups"][group][score]) for run in pair)
-        ahead.append(one - other)
+        differences.append(one - other)
         resampled.append(pair[0].resampled(group, score) - pair[1].resampled(group, score))
-    return {"measured": float(np.mean(ahead)), **_interval(resampled)}
+    return {"measured": float(np.mean(differences)), **_interval(resampled)}
 
 
 def _find(
@@ -153,8 +153,8 @@ def _ratio(a: Any, b: Any) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    kept = [v for v in values if not np.isnan(v)]
-    return float(np.mean(kept)) if kept else float("nan")
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _number(value: Any) -> float:

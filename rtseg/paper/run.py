@@ -19,13 +19,13 @@ from rtseg.errors import SettingError
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData, open_data, save_data
 from rtseg.paper.plan import Options, Training, plan, sections
-from rtseg.paper.report import METHOD, claims_of, lines_of, training_summary
-from rtseg.paper.run_one import write_aside
-from rtseg.paper.runs import Event, Run, find_runs, train_all
+from rtseg.paper.report import METHOD, compare_claims, rows_with_figures, training_summary
+from rtseg.paper.runs import Run, TrainingCallback, find_runs, train_all
 from rtseg.paper.systems import QUICK_SETTINGS
 from rtseg.paper.tables import markdown
 from rtseg.paper.timing import time_systems
 from rtseg.system import machine
+from rtseg.system.files import write_atomically, write_json_atomically
 
 SCHEMA = 1
 PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
@@ -44,19 +44,19 @@ class Given:
     allow_other_counts: bool = False
 
 
-def paper(
+def run_paper(
     given: Given,
     out: Path,
     options: Options,
     *,
     seeds: int = 5,
     say: Callable[[str], None] = lambda _: None,
-    event: Event = lambda name, happened: None,
+    event: TrainingCallback = lambda name, values: None,
 ) -> dict[str, Any]:
     """Read the data, train what is not trained yet, and return (and write) the report.
 
     options.overrides: `paper.KEY=VALUE` changes PaperSettings, anything else every recipe. event: as in `train_all`.
-    Raises SettingError for options that name nothing, or without a seed. Trainings that fail are told of in the report.
+    Raises SettingError for options that name nothing, or without a seed. Trainings that fail are named in the report.
     """
     if seeds < 1:
         raise SettingError(f"--seeds: expected 1 or more, got {seeds}")
@@ -69,10 +69,10 @@ def paper(
         options, arena = replace(options, recipe=sections(chosen)), chosen.arena
     allow = given.allow_other_counts
     data = open_data(given.data, out, settings, root=given.root, arena=arena, allow_other_counts=allow, say=say)
-    return compare(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
+    return compare_systems(data, out, options, seeds=seeds, settings=settings, say=say, event=event)
 
 
-def compare(
+def compare_systems(
     data: PaperData,
     out: Path,
     options: Options,
@@ -80,24 +80,24 @@ def compare(
     seeds: int,
     settings: PaperSettings,
     say: Callable[[str], None] = lambda _: None,
-    event: Event = lambda name, happened: None,
+    event: TrainingCallback = lambda name, values: None,
 ) -> dict[str, Any]:
-    """The same for recordings in memory."""
+    """Train and compare every system on recordings in memory: `run_paper` after reading the data."""
     rows, trainings = plan(data, options)
-    about = machine.about(PACKAGES)
+    origin = machine.describe_run(PACKAGES)
     say("keeping the recordings for the training processes")
     save_data(data, out / "data")
     fingerprint = data.fingerprint()
     runs = find_runs(trainings, range(seeds), out, fingerprint, settings)
     runs = train_all(runs, out / "data", settings, event)
     timing = _timing([t for t in trainings if _trained(t, runs)], data, settings, out / TIMING, fingerprint, say)
-    lines = lines_of(rows, runs, data, timing)
-    about["machine"]["load_average_after"] = machine.load_average()
+    lines = rows_with_figures(rows, runs, data, timing)
+    origin["machine"]["load_average_after"] = machine.load_average()
     report: dict[str, Any] = without_nan(
         {
             "schema": SCHEMA,
             "kind": "rtseg paper",
-            **about,
+            **origin,
             "settings": {
                 **asdict(settings),
                 "seeds": list(range(seeds)),
@@ -110,12 +110,12 @@ def compare(
             "method": METHOD,
             "rows": lines,
             "failed": {run.name: run.why for run in runs if run.result is None},
-            "claims": claims_of(lines, runs, data),
+            "claims": compare_claims(lines, runs, data),
             "trainings": {t.key: training_summary(t) for t in trainings},
         }
     )
-    write_aside(out / REPORT_JSON, lambda p: p.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8"))
-    write_aside(out / REPORT_MD, lambda p: p.write_text(markdown(report), encoding="utf-8"))
+    write_json_atomically(out / REPORT_JSON, report)
+    write_atomically(out / REPORT_MD, markdown(report))
     return report
 
 
@@ -131,7 +131,7 @@ def _timing(
     fingerprint: str,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, float]]:
-    """Measured once for the same systems: numbers taken in different hours are not to be set side by side."""
+    """Measured once for the same systems: numbers of different hours, and other load, cannot be compared."""
     if not trainings:
         return {}
     what = [fingerprint, asdict(settings), [[t.key, t.tasks, config.to_plain(t.recipe)] for t in trainings]]
@@ -142,6 +142,5 @@ def _timing(
             timing: dict[str, dict[str, float]] = known["timing"]
             return timing
     measured = time_systems(trainings, data, settings, say)
-    text = json.dumps({"fingerprint": key, "timing": measured}, indent=1) + "\n"
-    write_aside(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_json_atomically(path, {"fingerprint": key, "timing": measured})
     return measured

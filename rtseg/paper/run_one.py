@@ -1,4 +1,4 @@
-"""One training in a process of its own, so that its time and memory are its own: python -m rtseg.paper.run_one FOLDER.
+"""One training in a process of its own, whose time and memory are measured: python -m rtseg.paper.run_one FOLDER.
 
 FOLDER/job.json says what to train; FOLDER/result.json is there when it is done, and beside it the scores of every
 resample of the test recordings. Ends when its parent does.
@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from rtseg.evaluation.metrics import Video, group_scores, score_head
 from rtseg.paper.data import PaperData, beginning, load_data
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
+from rtseg.system.files import replace_atomically, write_json_atomically
 from rtseg.training.crops import Example
 
 F32 = NDArray[np.float32]
@@ -35,7 +36,7 @@ F64 = NDArray[np.float64]
 
 JOB, RESULT, RESAMPLED, CHECKPOINTS = "job.json", "result.json", "resampled.npz", "checkpoints"
 
-ALONE_RUNS = 5
+ONE_CORE_RUNS = 5
 
 
 def main(folder: Path) -> None:
@@ -47,7 +48,7 @@ def main(folder: Path) -> None:
     data = load_data(Path(job["data"]))
     heads = data.heads_of(job["tasks"])
     training, validation = (labelled(examples, data.heads, heads) for examples in (data.training, data.validation))
-    fitted = fit(recipe, data.skeleton, data.fps, heads, training, validation, folder / CHECKPOINTS, _say)
+    fitted = fit(recipe, data.skeleton, data.fps, heads, training, validation, folder / CHECKPOINTS, _print_event)
     result = {
         "fingerprint": job["fingerprint"],
         "training_seconds": fitted.seconds,
@@ -60,15 +61,15 @@ def main(folder: Path) -> None:
         "history": fitted.history,
     }
     test = labelled(data.test, data.heads, heads)
-    _say({"scoring": len(test)})
+    _print_event({"scoring": len(test)})
     probs = [fitted.predict(example) for example in test]
-    if recipe.model.kind == "gradient-boosting":  # not made anew in `timing`, as networks are
-        result["offline_us"] = _alone_us(fitted.predict, test, job["timing_frames"])
+    if recipe.model.kind == "gradient-boosting":  # trees are not timed in `timing`, which makes untrained networks
+        result["offline_us"] = _one_core_us(fitted.predict, test, job["timing_frames"])
     result |= _scores(data, heads, test, probs)
     resampled = _resampled(heads, test, probs, job["resamples"])
-    write_aside(folder / RESAMPLED, lambda part: _save(part, resampled))
-    text = json.dumps(without_nan(result), indent=1) + "\n"
-    write_aside(folder / RESULT, lambda part: part.write_text(text, encoding="utf-8"))
+    with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
+        np.savez(file, **resampled)  # type: ignore[arg-type]
+    write_json_atomically(folder / RESULT, without_nan(result))
 
 
 def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence[Head]) -> list[Example]:
@@ -87,20 +88,13 @@ def videos_of(head: int, heads: Sequence[Head], examples: Sequence[Example], pro
 
 
 def process_memory_mb() -> float:
-    """The most that this process ever held in memory, MB; NaN where the system does not say."""
+    """The largest memory of this process so far, MB; NaN where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """A file that is there only when it is whole."""
-    part = path.with_name(f".part.{path.name}")  # the suffix stays: numpy would add its own
-    write(part)
-    part.replace(path)
 
 
 def _scores(data: PaperData, heads: Sequence[Head], test: Sequence[Example], probs: Sequence[F32]) -> dict[str, Any]:
@@ -121,8 +115,8 @@ def _scores(data: PaperData, heads: Sequence[Head], test: Sequence[Example], pro
 def _resampled(heads: Sequence[Head], test: Sequence[Example], probs: Sequence[F32], n: int) -> dict[str, F64]:
     """GROUP.f1 and GROUP.map, (n,): the mean over the group's heads in each resample of the test recordings.
 
-    The draws hang on the number of recordings and the head's place alone: those of two systems are pairs. NaN where a
-    head has a single recording: drawing from it would say that it can't be otherwise.
+    The draws depend on the number of recordings and the head's place alone: those of two systems are pairs. NaN where a
+    head has a single recording: drawing from that alone would give an interval of no width.
     """
     members: dict[str, list[tuple[F64, F64]]] = {}
     for i, head in enumerate(heads):
@@ -140,7 +134,7 @@ def _resampled(heads: Sequence[Head], test: Sequence[Example], probs: Sequence[F
     return arrays
 
 
-def _alone_us(predict: Callable[[Example], F32], test: Sequence[Example], n_frames: int) -> float:
+def _one_core_us(predict: Callable[[Example], F32], test: Sequence[Example], n_frames: int) -> float:
     """µs per frame on one core, median of some runs over the longest recording; NaN where no core can be chosen."""
     if not hasattr(os, "sched_setaffinity"):
         return float("nan")
@@ -149,17 +143,13 @@ def _alone_us(predict: Callable[[Example], F32], test: Sequence[Example], n_fram
     os.sched_setaffinity(0, {min(cores)})
     try:
         seconds = []
-        for _ in range(ALONE_RUNS):
+        for _ in range(ONE_CORE_RUNS):
             started = time.perf_counter()
             predict(example)
             seconds.append(time.perf_counter() - started)
     finally:
         os.sched_setaffinity(0, cores)
     return float(np.median(seconds)) / len(example) * 1e6
-
-
-def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    np.savez(path, **arrays)
 
 
 def _mean(table: F64) -> F64:
@@ -170,12 +160,12 @@ def _mean(table: F64) -> F64:
     return means
 
 
-def _say(event: dict[str, Any]) -> None:
+def _print_event(event: dict[str, Any]) -> None:
     print(json.dumps(without_nan(event)), flush=True)
 
 
 def _end_with_parent() -> None:
-    """The parent holds the other end of stdin: when it is gone, however it went, so is this process."""
+    """End this process when its parent ends, however that happens: the parent holds the other end of stdin."""
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read: its lock would be held when this process ends

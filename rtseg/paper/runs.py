@@ -1,6 +1,6 @@
 """Trainings one after the other, each in its own process, each skipped where its result is there already.
 
-A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained anew.
+A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ import rtseg
 from rtseg import config
 from rtseg.config import PaperSettings, Recipe
 from rtseg.paper.plan import Training
-from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT, write_aside
+from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT
+from rtseg.system.files import write_json_atomically
 
 SCHEMA = 1
 LOG = "log.txt"
-Event = Callable[[str, dict[str, Any]], None]
-"""Told which run it is and what it says."""
+TrainingCallback = Callable[[str, dict[str, Any]], None]
+"""Called with a run's name and one event of it: its beginning, what the training reports, its end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training with one seed. result: None = it failed or was not started, and why says so."""
+    """A training with one seed. result: None = it failed or was not started, for the reason in why."""
 
     training: Training
     seed: int
@@ -43,7 +44,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """As it is printed."""
         return f"{self.training.key} seed {self.seed}"
 
     def resampled(self, group: str, score: str) -> NDArray[np.float64]:
@@ -73,10 +74,10 @@ def find_runs(
     return runs
 
 
-def train_all(runs: Sequence[Run], data_folder: Path, settings: PaperSettings, event: Event) -> list[Run]:
+def train_all(runs: Sequence[Run], data_folder: Path, settings: PaperSettings, event: TrainingCallback) -> list[Run]:
     """Train what has no result yet, one process at a time; a run that fails says why and the others go on.
 
-    event: is told of every beginning ({"started": ...}), of what the training says, and of every end.
+    event: called at every beginning ({"started": ...}), with what the training reports, and at every end.
     """
     done = []
     for number, run in enumerate(runs, 1):
@@ -99,7 +100,7 @@ def _with_result(run: Run) -> Run:
     return replace(run, result=result, why="") if result["fingerprint"] == run.fingerprint else run
 
 
-def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Event) -> Run:
+def _train(run: Run, data_folder: Path, settings: PaperSettings, event: TrainingCallback) -> Run:
     run.folder.mkdir(parents=True, exist_ok=True)
     job_file = run.folder / JOB
     known = json.loads(job_file.read_text(encoding="utf-8")) if job_file.is_file() else {}
@@ -115,7 +116,7 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Event) -
         "tasks": list(run.training.tasks),
         "recipe": config.to_plain(recipe_of(run.training, run.seed)),
     }
-    write_aside(job_file, lambda part: part.write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8"))
+    write_json_atomically(job_file, job)
     log = run.folder / LOG
     command = [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)]
     with log.open("w", encoding="utf-8") as errors:
@@ -125,11 +126,11 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Event) -
             for line in child.stdout:
                 event(run.name, json.loads(line))
             code = child.wait()
-        finally:
+        finally:  # Ctrl-C must not leave a training behind
             child.kill()
             child.communicate()
     after = _with_result(run)
     if code == 0 and after.result is not None:
         return after
-    said = log.read_text(encoding="utf-8").strip().splitlines()
-    return replace(run, why=f"failed ({said[-1] if said else f'exit code {code}'}); see {log}")
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    return replace(run, why=f"failed ({lines[-1] if lines else f'exit code {code}'}); see {log}")

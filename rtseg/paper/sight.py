@@ -1,6 +1,6 @@
-"""How far into the future a system looks, said by its recipe.
+"""How far into the future a system sees, computed from its recipe.
 
-A test changes the future of real networks and compares.
+A test compares this with real networks, whose future frames it changes.
 """
 
 from __future__ import annotations

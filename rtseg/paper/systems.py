@@ -1,6 +1,6 @@
-"""The paper's tables, and every system that stands in them with its figures and settings: one `System` each.
+"""The paper's tables, and every system in them with its figures and settings: one `System` each.
 
-Only what differs from the defaults of `config` is here. What the paper leaves open is decided here, and said.
+Only what differs from the defaults of `config` is here. What the paper leaves open is decided here, and noted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """One of the paper's. trained, scored: task numbers; more tasks than one are trained together."""
 
     title: str
@@ -32,18 +32,18 @@ class Table:
     scored: tuple[int, ...]
 
 
-TABLES: Mapping[str, Table] = {
-    "I": Table("Table I: baselines on raw coordinates, Task 1", (1,), (1,)),
-    "II": Table("Table II: Task 1", (1,), (1,)),
-    "III": Table("Table III: Task 2", (2,), (2,)),
-    "IV": Table("Table IV: Task 3", (3,), (3,)),
-    "V": Table("Table V: the tasks trained together", (1, 2, 3), (1, 2, 3)),
+TABLES: Mapping[str, PaperTable] = {
+    "I": PaperTable("Table I: baselines on raw coordinates, Task 1", (1,), (1,)),
+    "II": PaperTable("Table II: Task 1", (1,), (1,)),
+    "III": PaperTable("Table III: Task 2", (2,), (2,)),
+    "IV": PaperTable("Table IV: Task 3", (3,), (3,)),
+    "V": PaperTable("Table V: the tasks trained together", (1, 2, 3), (1, 2, 3)),
 }
 
 
 @dataclass(frozen=True)
 class System:
-    """One way to answer, in the tables where it stands.
+    """One kind of model with its settings, in the tables that have it.
 
     settings: None = it is not trained, the paper quotes it. paper: table -> figures, a task each. ours: not the
     paper's. both: trained as the paper had it (causal = false) and causal.

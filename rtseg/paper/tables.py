@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from rtseg.paper.plan import LEFT_OUT, QUOTED
 from rtseg.paper.systems import NOTES, TABLES
 
-Report = Mapping[str, Any]
+PaperReport = Mapping[str, Any]
 HEADINGS = (
     *("system", "form", "sees ahead", "paper F1", "paper mAP", "F1", "F1 95 %", "mAP", "mAP 95 %", "training s"),
     *("memory MiB", "parameters", "µs/frame", "step µs"),
@@ -24,11 +24,11 @@ NARROW = {"paper F1": "paper F1,\nmAP", "F1": "F1 ± spread,\n95 %", "mAP": "mAP
 FORMS = {"paper": "as the paper", "causal": "causal", "ours": "rtseg's"}
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
+def print_report(report: PaperReport, console: Console | None = None) -> None:
     """All tables, the claims, notes and the machine."""
     console = console or Console()
     for title, lines in parts(report):
-        table = RichTable(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+        table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
         shown = [i for i, heading in enumerate(HEADINGS) if not i or HEADINGS[i - 1] not in NARROW]
         for i in shown:
             heading = NARROW.get(HEADINGS[i], HEADINGS[i].replace(" ", "\n"))
@@ -45,7 +45,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(sentence, markup=False, highlight=False)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: PaperReport) -> str:
     """The same as a page."""
     out = [f"# The paper's tables on {report['data']['name']}{_mark(report)}", ""]
     for title, lines in parts(report):
@@ -58,7 +58,7 @@ def markdown(report: Report) -> str:
     return "\n".join(out)
 
 
-def parts(report: Report) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def parts(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """(heading, rows) of every table; rows that were left out on purpose are not shown, nor tables without any other.
 
     A heading says which head groups the tasks are, where they go by other names.
@@ -78,10 +78,15 @@ def parts(report: Report) -> list[tuple[str, list[Mapping[str, Any]]]]:
 def cells(line: Mapping[str, Any], fps: float) -> list[str]:
     """One row's texts, as many as HEADINGS."""
     paper = line["paper"]
-    said = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
+    figures = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
     words = [line["label"], FORMS[line["form"]] if line["absent"] != QUOTED else ""]
     if "f1" not in line:
-        return [*words, "quoted" if line["absent"] == QUOTED else "absent", *said, *[""] * (len(HEADINGS) - LEFT - 2)]
+        return [
+            *words,
+            "quoted" if line["absent"] == QUOTED else "absent",
+            *figures,
+            *[""] * (len(HEADINGS) - LEFT - 2),
+        ]
     scores = []
     for score in ("f1", "map"):
         scores += [_pair(line[score]["mean"], line[score]["spread"]), _range(line[score])]
@@ -92,7 +97,7 @@ def cells(line: Mapping[str, Any], fps: float) -> list[str]:
         _figure(line.get("offline_us"), 1),
         _figure(line.get("step_us"), 1),
     ]
-    return [*words, _sight(line["future_frames"], fps), *said, *scores, *costs]
+    return [*words, _sight(line["future_frames"], fps), *figures, *scores, *costs]
 
 
 def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -106,31 +111,31 @@ def absences(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
 
 
-def claims(report: Report) -> list[str]:
+def claims(report: PaperReport) -> list[str]:
     """The paper's claims beside what was measured."""
     sentences = []
     for claim in report["claims"]:
         signed = claim["unit"] == ""
-        said = f"{claim['paper']:+.3f}" if signed else f"{claim['paper']:g}{claim['unit']}"
+        claimed = f"{claim['paper']:+.3f}" if signed else f"{claim['paper']:g}{claim['unit']}"
         if claim["measured"] is None:
             found = "not measured"
         elif signed:
             found = f"{claim['measured']:+.3f} [{_signed(claim['low'])}, {_signed(claim['high'])}]"
         else:
             found = f"{claim['measured']:.1f}{claim['unit']}"
-        sentences.append(f"{claim['claim']}: paper {said}, here {found}")
+        sentences.append(f"{claim['claim']}: paper {claimed}, here {found}")
     return sentences
 
 
-def notes(report: Report) -> list[str]:
-    """What a reader must know."""
-    said = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
+def notes(report: PaperReport) -> list[str]:
+    """Notes for the reader, those about the data first."""
+    own = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
     if report["settings"]["quick"]:
-        said.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
-    return [*said, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
+        own.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
+    return [*own, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
 
 
-def foot(report: Report) -> list[str]:
+def foot(report: PaperReport) -> list[str]:
     """Machine, versions and commit."""
     machine, versions = report["machine"], report["versions"]
     used = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
@@ -143,7 +148,7 @@ def foot(report: Report) -> list[str]:
     ]
 
 
-def _mark(report: Report) -> str:
+def _mark(report: PaperReport) -> str:
     return " (simulated)" if report["data"]["simulated"] else ""
 
 

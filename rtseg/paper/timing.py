@@ -1,6 +1,6 @@
-"""How long systems take for a frame, measured in one process in turns, so that whatever else runs meets all alike.
+"""Time per frame of all systems, measured in turns in one process, so that other load slows all of them alike.
 
-A network's time does not hang on its weights: untrained ones of the same sizes are timed.
+A network's time does not depend on its weights: untrained ones of the same sizes are timed.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def _rounds(cases: Mapping[str, Case], n_frames: int, seconds: float) -> dict[st
     """Median µs per frame of every case: each once to warm up, then in turns until the time is over."""
     for case in cases.values():
         case()
-    kept: dict[str, list[float]] = {key: [] for key in cases}
+    times_us: dict[str, list[float]] = {key: [] for key in cases}
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < MIN_ROUNDS or time.perf_counter() < end:
         for key, case in cases.items():
             started = time.perf_counter()
             case()
-            kept[key].append((time.perf_counter() - started) / n_frames * 1e6)
+            times_us[key].append((time.perf_counter() - started) / n_frames * 1e6)
         rounds += 1
-    return {key: float(np.median(values)) for key, values in kept.items()}
+    return {key: float(np.median(values)) for key, values in times_us.items()}
 
 
 def _offline_case(training: Training, data: PaperData, example: Example) -> Case:

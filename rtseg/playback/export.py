@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
-from rtseg.playback.replay import collect
+from rtseg.playback.replay import predictions_from_messages
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.wire.messages import PredictionMessage, parse_published
 
@@ -26,13 +26,15 @@ class Exported:
 
 
 @dataclass(eq=False)
-class _Part:
+class _PublishedStream:
+    """What was published of one stream, from its hello to its end."""
+
     name: str
     answers: dict[int, PredictionMessage] = field(default_factory=dict)  # a restart may publish one again
     other: int = 0
 
 
-def export(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
+def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
     """Write what was published about every stream of a recording: `NAME.predictions.csv` and `NAME.bouts.csv`.
 
     A stream that was opened again in the same file is NAME#2. Raises RecordingError where the file is no recording,
@@ -40,40 +42,40 @@ def export(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Export
     """
     with RecordingFile(path) as file:
         session = file.session
-        parts = _parts(path, file, session["model"])
+        streams = _published_streams(path, file, session["model"])
     heads = {name: tuple(classes) for name, classes in json.loads(session["heads"]).items()}
     out.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        stem = part.name.replace("/", "_")
+    for stream in streams:
+        stem = stream.name.replace("/", "_")
         files = out / f"{stem}.predictions.csv", out / f"{stem}.bouts.csv"
         for target in files:
             if target.exists() and not overwrite:
                 raise RtsegError(f"{target} exists already; name another folder with --out, or add --overwrite")
-        predictions, _ = collect(heads, part.answers.values())
+        predictions, _ = predictions_from_messages(heads, stream.answers.values())
         write_predictions(predictions, files[0])
         write_bouts(predictions, files[1], float(session["fps"]))
-        yield Exported(part.name, predictions, *files, part.other)
+        yield Exported(stream.name, predictions, *files, stream.other)
 
 
-def _parts(path: Path, file: RecordingFile, model: str) -> list[_Part]:
-    parts: list[_Part] = []
-    at: dict[str, _Part] = {}
-    opened: dict[str, int] = {}
-    for told in file.messages():
-        if told.topic == "events":
-            event = unpacked(path, told.data)
+def _published_streams(path: Path, file: RecordingFile, model: str) -> list[_PublishedStream]:
+    streams: list[_PublishedStream] = []
+    current: dict[str, _PublishedStream] = {}
+    times_opened: dict[str, int] = {}
+    for message in file.messages():
+        if message.topic == "events":
+            event = unpacked(path, message.data)
             if event["type"] in ("hello", "closed"):
-                at.pop(event["stream"], None)
-        elif told.topic == "predictions":
-            answer = parse_published(unpacked(path, told.data))
+                current.pop(event["stream"], None)
+        elif message.topic == "predictions":
+            answer = parse_published(unpacked(path, message.data))
             assert isinstance(answer, PredictionMessage)
             name = answer.stream
-            if name not in at:
-                opened[name] = opened.get(name, 0) + 1
-                at[name] = _Part(name if opened[name] == 1 else f"{name}#{opened[name]}")
-                parts.append(at[name])
+            if name not in current:
+                times_opened[name] = times_opened.get(name, 0) + 1
+                current[name] = _PublishedStream(name if times_opened[name] == 1 else f"{name}#{times_opened[name]}")
+                streams.append(current[name])
             if answer.model == model:
-                at[name].answers[answer.seq] = answer
+                current[name].answers[answer.seq] = answer
             else:
-                at[name].other += 1
-    return parts
+                current[name].other += 1
+    return streams

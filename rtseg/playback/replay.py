@@ -1,7 +1,7 @@
 """Play a recording to a running daemon as if it were a camera, and collect the answers.
 
 At speed 1 frames go out at the recording's rate; at speed None as fast as the daemon answers, with a bounded number of
-frames in flight so that nothing is lost. Sends the recording as it is: what is selected from it is the daemon's affair.
+frames in flight so that nothing is lost. Sends the recording as it is: the daemon selects the model's keypoints.
 """
 
 from __future__ import annotations
@@ -42,28 +42,31 @@ class Replayed:
     counters: dict[str, int]
 
 
-def collect(
+def predictions_from_messages(
     heads: Mapping[str, tuple[str, ...]], answers: Iterable[PredictionMessage]
 ) -> tuple[Predictions, NDArray[np.bool_]]:
-    """Answers off the wire as one table in order of their sequence numbers, and where bouts began (T, H)."""
-    kept = sorted(answers, key=lambda answer: answer.seq)
+    """Prediction messages as one table in the order of their sequence numbers, and where bouts began, (T, H) bool.
+
+    heads: name -> classes, in the order of the columns, as `Served` tells them.
+    """
+    ordered = sorted(answers, key=lambda answer: answer.seq)
     index = {head: {name: i for i, name in enumerate(classes)} for head, classes in heads.items()}
-    n, n_heads = len(kept), len(heads)
+    n, n_heads = len(ordered), len(heads)
 
     def table(rows: list[list[Any]], dtype: type[np.generic]) -> NDArray[Any]:
         return np.array(rows, dtype).reshape(n, n_heads)
 
-    probs = [np.concatenate([answer.probs[head] for head in heads]) for answer in kept]
+    probs = [np.concatenate([answer.probs[head] for head in heads]) for answer in ordered]
     predictions = Predictions(
-        # What is scored is the bundle's affair: the wire says classes only.
+        # The wire names classes only, not which of them the bundle scores: here all are.
         tuple(Head(name, classes, classes, name) for name, classes in heads.items()),
-        seq=np.array([answer.seq for answer in kept], np.int64),
+        seq=np.array([answer.seq for answer in ordered], np.int64),
         probs=np.array(probs, np.float32).reshape(n, sum(map(len, heads.values()))),
-        labels=table([[index[head][answer.label[head]] for head in heads] for answer in kept], np.int16),
-        quality=np.array([answer.quality for answer in kept], np.int32),
-        unsure=table([[head in answer.unsure for head in heads] for answer in kept], np.bool_),
+        labels=table([[index[head][answer.label[head]] for head in heads] for answer in ordered], np.int16),
+        quality=np.array([answer.quality for answer in ordered], np.int32),
+        unsure=table([[head in answer.unsure for head in heads] for answer in ordered], np.bool_),
     )
-    return predictions, table([[head in answer.event for head in heads] for answer in kept], np.bool_)
+    return predictions, table([[head in answer.event for head in heads] for answer in ordered], np.bool_)
 
 
 def replay(
@@ -102,44 +105,84 @@ def replay(
     )
     predictions_address = publisher.served.predictions
     with publisher, Subscriber(predictions_address, name, connect_timeout_s=timeout_s, key=key) as subscriber:
-        answers: list[PredictionMessage] = []
-        sent_ns, latency_ns = np.zeros((2, len(recording)), np.int64)
-        window_frames += publisher.served.lookahead_frames
-
-        def hear(wait_s: float) -> PredictionMessage | StreamEvent | None:
-            message = subscriber.receive(wait_s)
-            if isinstance(message, PredictionMessage):
-                latency_ns[message.seq] = time.monotonic_ns() - sent_ns[message.seq]
-                answers.append(message)
-                if on_prediction is not None:
-                    on_prediction(message)
-            elif message is not None and message.type == "stopping":
-                raise ServeError(f"the daemon at {address} stopped after {len(answers)} answers")
-            return message
-
-        start_s = time.monotonic()
-        for t in range(len(recording)):
-            while speed is None and t - len(answers) >= window_frames:
-                if hear(timeout_s) is None:
-                    raise ServeError(f"stream {name!r}: silence for {timeout_s} s after {len(answers)} answers")
-            while speed is not None and (wait_s := start_s + t / (recording.fps * speed) - time.monotonic()) > 0:
-                hear(wait_s)
-            sent_ns[t] = time.monotonic_ns()
-            t_source_ns = round(t * 1e9 / recording.fps)
-            publisher.send(recording.keypoints[t], recording.confidence[t], seq=t, t_source_ns=t_source_ns)
+        exchange = _Exchange(recording, publisher, subscriber, on_prediction, timeout_s)
+        if speed is None:
+            # A lookahead holds that many answers back: a window without them would never be filled.
+            exchange.send_at_full_speed(window_frames + publisher.served.lookahead_frames)
+        else:
+            exchange.send_in_time(speed)
         counters = publisher.close()
-        # Every answer was published before the daemon said so, but may still be on its way on the other socket.
-        while (message := hear(timeout_s)) is not None and not _is_end(message):
-            pass
+        exchange.receive_rest()
+    answers = exchange.answers
     if len(answers) < len(recording):
         raise ServeError(f"stream {name!r}: {len(answers)} answers to {len(recording)} frames, counters {counters}")
-    predictions, begins = collect(publisher.served.heads, answers)
+    predictions, begins = predictions_from_messages(publisher.served.heads, answers)
     if speed is None:
         # Frames that come faster than a camera's are answered later than its interval; nothing was slow.
         predictions.quality[:] &= ~Quality.LATE
     daemon_ns = np.array([answer.t_pub_ns - answer.t_recv_ns for answer in answers], np.int64)
-    return Replayed(predictions, begins, latency_ns, daemon_ns, publisher.served.model, counters)
+    return Replayed(predictions, begins, exchange.latency_ns, daemon_ns, publisher.served.model, counters)
 
 
-def _is_end(message: PredictionMessage | StreamEvent) -> bool:
-    return isinstance(message, StreamEvent) and message.type == "closed"
+class _Exchange:
+    """A recording's frames on their way to a daemon, and the answers that came back.
+
+    answers: in the order in which they came. latency_ns: (T,) int64, of each frame, 0 until its answer came.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        publisher: Publisher,
+        subscriber: Subscriber,
+        on_prediction: Callable[[PredictionMessage], None] | None,
+        timeout_s: float,
+    ) -> None:
+        self._recording, self._publisher, self._subscriber = recording, publisher, subscriber
+        self._on_prediction, self._timeout_s = on_prediction, timeout_s
+        self.answers: list[PredictionMessage] = []
+        self._sent_ns, self.latency_ns = np.zeros((2, len(recording)), np.int64)
+
+    def send_in_time(self, speed: float) -> None:
+        """Send every frame when a camera would, `speed` times as fast, and receive answers in between."""
+        fps, start_s = self._recording.fps * speed, time.monotonic()
+        for t in range(len(self._recording)):
+            # From the start, not from the frame before: delays do not add up.
+            while (wait_s := start_s + t / fps - time.monotonic()) > 0:
+                self._receive(wait_s)
+            self._send_frame(t)
+
+    def send_at_full_speed(self, window_frames: int) -> None:
+        """Send every frame as soon as fewer than window_frames are unanswered. Raises ServeError after a silence."""
+        for t in range(len(self._recording)):
+            while t - len(self.answers) >= window_frames:
+                if self._receive(self._timeout_s) is None:
+                    stream, n = self._publisher.stream, len(self.answers)
+                    raise ServeError(f"stream {stream!r}: silence for {self._timeout_s} s after {n} answers")
+            self._send_frame(t)
+
+    def receive_rest(self) -> None:
+        """Receive until the stream's end is announced, or nothing comes for the timeout.
+
+        Every answer was published before the daemon said goodbye, but may still be on its way on the other socket.
+        """
+        while (message := self._receive(self._timeout_s)) is not None:
+            if isinstance(message, StreamEvent) and message.type == "closed":
+                return
+
+    def _send_frame(self, t: int) -> None:
+        recording = self._recording
+        self._sent_ns[t] = time.monotonic_ns()
+        t_source_ns = round(t * 1e9 / recording.fps)
+        self._publisher.send(recording.keypoints[t], recording.confidence[t], seq=t, t_source_ns=t_source_ns)
+
+    def _receive(self, wait_s: float) -> PredictionMessage | StreamEvent | None:
+        message = self._subscriber.receive(wait_s)
+        if isinstance(message, PredictionMessage):
+            self.latency_ns[message.seq] = time.monotonic_ns() - self._sent_ns[message.seq]
+            self.answers.append(message)
+            if self._on_prediction is not None:
+                self._on_prediction(message)
+        elif message is not None and message.type == "stopping":
+            raise ServeError(f"the daemon at {self._publisher.address} stopped after {len(self.answers)} answers")
+        return message

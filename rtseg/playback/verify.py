@@ -1,7 +1,7 @@
-"""`rtseg replay FILE.mcap --verify`: the recorded frames again, through the very Session, and every answer compared.
+"""`rtseg replay FILE.mcap --verify`: the recorded frames stepped again by the same Session, and every answer compared.
 
-What a daemon published must come out again bit for bit: probabilities, labels, events, flags. The states that were
-noted on the way are compared as well. Only the flag `late`, which is the daemon's clock's, is not.
+What a daemon published must come out again bit for bit: probabilities, labels, events, flags. The recorded states are
+compared as well. Only the flag `late`, which depends on the daemon's clock, is not.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import numpy as np
 from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
-from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
+from rtseg.recorder.reading import LOST, RecordedMessage, RecordingFile, unpacked
 from rtseg.serve.streams.served_model import Model
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_frame, parse_published, unpack
 
 CLOCKS = int(Quality.LATE)
-"""Flags that depend on when, not on what."""
+"""Flags that depend on the time of an answer, not on its frames."""
 
 
 @dataclass
 class Verified:
-    """What a comparison found.
+    """The result of a comparison.
 
-    frames: stepped again. predictions: compared, and snapshots. differences: how many of them are not the same; first:
-    the first of these, in words. unanswered: frames at the file's end whose answers it lacks. uncompared: predictions
-    that cannot be compared, for what came before them is missing or another model gave them. problem: why the file
-    ends early, "" where it was closed.
+    frames: stepped again. predictions, snapshots: compared. differences: how many of those are not the same; first: the
+    first of these, in words. unanswered: frames at the file's end whose answers it lacks. uncompared: predictions that
+    cannot be compared, because frames before them are missing or another model gave them. problem: why the file ends
+    early, "" where it was closed.
     """
 
     frames: int = 0
@@ -45,15 +45,19 @@ class Verified:
     uncompared: int = 0
     problem: str = ""
 
-    def differs(self, what: str) -> None:
+    def count_difference(self, what: str) -> None:
         """Count a difference."""
         self.differences += 1
         self.first = self.first or what
 
 
 @dataclass(eq=False)
-class _Run:
-    """One stream, run again. known: whether its state is the one that the daemon had."""
+class _StreamRun:
+    """One stream, run again. known: whether its state is the one that the daemon had.
+
+    computed, published: answers that wait for their counterpart. Frames are recorded before their answers, but a
+    lookahead and other streams come in between.
+    """
 
     stream: Stream
     known: bool
@@ -61,7 +65,7 @@ class _Run:
     published: deque[PredictionMessage] = field(default_factory=deque)
 
 
-def verify(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
+def verify_recording(path: Path, bundle: Path | str | None = None, engine: str | None = None) -> Verified:
     """Run a recording's frames again and compare.
 
     bundle: the model's folder; None = the recorded bundle's name. engine: None = the recorded one. Raises
@@ -77,44 +81,49 @@ def verify(path: Path, bundle: Path | str | None = None, engine: str | None = No
                 f"{path} was recorded with model {session['model'][:12]} ({session['bundle']}), and the bundle here is "
                 f"{found[:12]}: name the folder of that very bundle with --bundle"
             )
-        verification = _Verification(classifier, path)
-        for told in file.messages():
-            verification.take(told)
-        return verification.end(file.problem)
+        verifier = _Verifier(classifier, path)
+        for recorded in file.messages():
+            verifier.compare_message(recorded)
+        return verifier.end(file.problem)
 
 
-class _Verification:
+class _Verifier:
+    """Steps every stream of a recording again, and compares what it gives with what was published."""
+
     def __init__(self, classifier: Classifier, path: Path) -> None:
         self._streams = Streams(Model(classifier, ""))
         self._heads = self._streams.model.heads
         self._model, self._path = classifier.bundle.hash, path
-        self._runs: dict[str, _Run] = {}
-        self._found = Verified()
+        self._runs: dict[str, _StreamRun] = {}
+        self._result = Verified()
 
-    def take(self, told: Told) -> None:
-        message = unpacked(self._path, told.data)
-        if told.topic == "frames":
-            self._frame(told.data)
-        elif told.topic == "predictions":
+    def compare_message(self, recorded: RecordedMessage) -> None:
+        """Step a frame, or compare an answer or a state; in the order of the recording."""
+        message = unpacked(self._path, recorded.data)
+        if recorded.topic == "frames":
+            self._frame(recorded.data)
+        elif recorded.topic == "predictions":
             self._prediction(message)
-        elif told.topic == "snapshots":
+        elif recorded.topic == "snapshots":
             self._snapshot(message)
-        elif told.topic == "events":
+        elif recorded.topic == "events":
             self._event(message)
 
     def end(self, problem: str) -> Verified:
+        """The result after the last message. problem: why the file ends early, or ""."""
         for run in self._runs.values():
-            self._found.unanswered += len(run.computed)
+            self._result.unanswered += len(run.computed)
             for extra in run.published:
-                self._found.differs(f"stream {run.stream.name!r}, seq {extra.seq}: published, and not computed here")
-        self._found.problem = problem
-        return self._found
+                where = f"stream {run.stream.name!r}, seq {extra.seq}"
+                self._result.count_difference(f"{where}: published, and not computed here")
+        self._result.problem = problem
+        return self._result
 
     def _frame(self, data: bytes) -> None:
         wire = parse_frame(unpack(data))
         run = self._runs.get(wire.stream)
         if run is not None and run.known:
-            self._found.frames += 1
+            self._result.frames += 1
             run.computed += run.stream.session.step(run.stream.frame(wire))
 
     def _prediction(self, message: dict[str, Any]) -> None:
@@ -122,19 +131,19 @@ class _Verification:
         assert isinstance(published, PredictionMessage)
         run = self._runs.get(published.stream)
         if run is None or not run.known or published.model != self._model:
-            self._found.uncompared += 1
+            self._result.uncompared += 1
             return
         run.published.append(published)
         self._compare(run)
 
-    def _compare(self, run: _Run) -> None:
+    def _compare(self, run: _StreamRun) -> None:
         while run.computed and run.published:
             published, computed = run.published.popleft(), run.computed.popleft()
-            self._found.predictions += 1
+            self._result.predictions += 1
             for name, here, there in self._fields(computed, published):
                 if here != there:
                     where = f"stream {run.stream.name!r}, seq {published.seq}"
-                    self._found.differs(f"{where}: {name} was published as {there}, and is {here} here")
+                    self._result.count_difference(f"{where}: {name} was published as {there}, and is {here} here")
                     break
 
     def _fields(self, computed: Prediction, published: PredictionMessage) -> list[tuple[str, Any, Any]]:
@@ -156,9 +165,10 @@ class _Verification:
         if run is None:
             run = self._open(Hello.from_message(message["hello"]), known=False)
         if run.known:
-            self._found.snapshots += 1
+            self._result.snapshots += 1
             if run.stream.session.snapshot() != message["state"]:
-                self._found.differs(f"stream {run.stream.name!r}, after seq {run.stream.session.last_seq}: its state")
+                where = f"stream {run.stream.name!r}, after seq {run.stream.session.last_seq}"
+                self._result.count_difference(f"{where}: its state")
             return
         try:
             run.stream.session.restore(message["state"])
@@ -171,29 +181,30 @@ class _Verification:
         if kind == "hello":
             plain = {key: value for key, value in message.items() if key != "resumed"}
             self._open(Hello.from_message(plain), known=not message["resumed"])
-        elif kind == LOST:
+        elif kind == LOST:  # of any stream: the marker does not say whose records are missing
             for each in self._runs.values():
                 self._forget(each)
         elif kind in ("closed", "model") and run is not None:
             if run.known:
                 run.computed += run.stream.session.finish()
                 self._compare(run)
-                for owed in run.computed:
-                    self._found.differs(f"stream {run.stream.name!r}, seq {owed.seq}: computed here, and not published")
+                for extra in run.computed:
+                    where = f"stream {run.stream.name!r}, seq {extra.seq}"
+                    self._result.count_difference(f"{where}: computed here, and not published")
             self._forget(run)
             if kind == "closed":
                 self._streams.close(self._runs.pop(run.stream.name).stream)
 
-    def _open(self, hello: Hello, *, known: bool) -> _Run:
+    def _open(self, hello: Hello, *, known: bool) -> _StreamRun:
         before = self._runs.pop(hello.stream, None)
         if before is not None:
             self._streams.close(before.stream)
         stream = self._streams.open(b"", hello, self._streams.check(hello), 0)
-        run = self._runs[hello.stream] = _Run(stream, known)
+        run = self._runs[hello.stream] = _StreamRun(stream, known)
         return run
 
-    def _forget(self, run: _Run) -> None:
-        """What follows cannot be compared until the stream's state is known again."""
+    def _forget(self, run: _StreamRun) -> None:
+        """Compare nothing of a stream until its next snapshot: its state is not the daemon's any more."""
         run.known = False
         run.computed.clear()
         run.published.clear()
@@ -210,7 +221,7 @@ def _identity(session: dict[str, str]) -> str:
 
 
 def _heads(session: dict[str, str]) -> list[str]:
-    """The heads that the daemon was told to answer; none = all."""
+    """The heads that the daemon was recorded to answer; none = all."""
     return list(json.loads(session["settings"]).get("heads", ()))
 
 

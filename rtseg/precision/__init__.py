@@ -1,7 +1,7 @@
-"""What float16 and int8 cost a bundle: ranges of what its products read, and answers beside float32's.
+"""What lower precision costs a bundle.
 
-judge     Whether a bundle may be stepped in float16 or int8
-measured  How far one engine's answers to a split stand from another's
-page      The report on a bundle's precisions, as `precision-NAME.json` and a page beside it
-ranges    Scales of int8 from recordings
+compare  How far one engine's answers to a split are from another's: `compare_precisions`
+measure  Whether a bundle may be stepped in float16 or int8: `measure_precisions`, `require_accepted`
+ranges   Scales of int8 from recordings: `int8_scales`
+report   The report as `precision-NAME.json` and as a page: `write_report`, `report_page`
 """

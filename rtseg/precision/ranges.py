@@ -1,7 +1,7 @@
-"""Scales of int8 from recordings: how large what enters each product of a step gets, and where to cut it.
+"""Scales of int8 from recordings: how large the input of each product of a step gets, and where to clip it.
 
-Post-training calibration. Several recordings are stepped at once through the float32 step in ONNX Runtime, watched in
-front of every product; nothing is trained.
+Post-training calibration. Several recordings are stepped at once through the float32 step in ONNX Runtime, which also
+outputs the input of every product; nothing is trained.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rtseg.errors import needs_extra
 F32 = NDArray[np.float32]
 BINS = 2048
 CANDIDATES = 128
-"""Places for the cut that are compared, evenly spaced up to the largest value seen."""
-TOGETHER = 64
-"""Frames that are counted at once."""
+"""Clipping values that are compared, evenly spaced up to the largest value seen."""
+CHUNK_FRAMES = 64
+"""Frames of which all inputs are held before they are counted."""
 
 
 class Histogram:
@@ -32,14 +32,15 @@ class Histogram:
         self.counts, self.largest, self.zeros = np.zeros(BINS, np.int64), 0.0, 0
         self._reach = 0.0
 
-    def add(self, values: F32) -> None:
-        """Count values of any shape; zeros, which cost nothing, apart."""
+    def count_values(self, values: F32) -> None:
+        """Count values of any shape; zeros apart, since every scale gives them exactly."""
         sizes = np.abs(values[values != 0])
         self.zeros += values.size - sizes.size
         if not sizes.size:
             return
         self.largest = max(self.largest, float(sizes.max()))
         self._reach = self._reach or self.largest
+        # Bins are merged in pairs: what was counted stays right, and no value has to be seen again.
         while self.largest > self._reach:
             self._reach *= 2
             self.counts = np.concatenate((self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)))
@@ -69,15 +70,15 @@ def int8_scales(
     missing package.
     """
     histograms: dict[str, Histogram] = {}
-    for number, seen in enumerate(_watched(bundle, features)):
+    for number, seen in enumerate(_product_inputs(bundle, features)):
         for name, values in seen.items():
-            histograms.setdefault(name, Histogram()).add(values)
-        progress(f"ranges: {(number + 1) * TOGETHER} frames of {len(features)} recordings")
+            histograms.setdefault(name, Histogram()).count_values(values)
+        progress(f"ranges: {(number + 1) * CHUNK_FRAMES} frames of {len(features)} recordings")
     return {name: histogram.scale() for name, histogram in histograms.items()}
 
 
-def _watched(bundle: Bundle, features: Sequence[F32]) -> Any:
-    """What enters each product, by its name, for TOGETHER frames at a time of all recordings."""
+def _product_inputs(bundle: Bundle, features: Sequence[F32]) -> Any:
+    """What enters each product, by its name, for CHUNK_FRAMES frames at a time of all recordings."""
     try:
         import onnxruntime
     except ImportError:
@@ -93,15 +94,16 @@ def _watched(bundle: Bundle, features: Sequence[F32]) -> Any:
         np.zeros(shape, dtype) for shape, dtype in zip(shapes, step_interface.cache_dtypes(spec), strict=True)
     ]
     names = [*(step_interface.present_name(i) for i in range(len(caches))), *tensors]
-    frame, kept = np.zeros(batch, np.int64), list[list[F32]]()
+    frame, chunk = np.zeros(batch, np.int64), list[list[F32]]()
     for t in range(n_frames):
+        # A shorter recording begins again rather than end: the batch's size is part of the compiled model.
         row = np.stack([recording[t % len(recording)] for recording in features])
         feeds = {step_interface.past_name(i): cache for i, cache in enumerate(caches)}
         answers = session.run(names, {**feeds, step_interface.FEATURES: row, step_interface.FRAME: frame})
         caches = answers[: len(caches)]
-        kept.append(answers[len(caches) :])
+        chunk.append(answers[len(caches) :])
         frame += 1
-        if len(kept) == TOGETHER or t == n_frames - 1:
-            seen = {tensor: np.stack([one[i] for one in kept]) for i, tensor in enumerate(tensors)}
+        if len(chunk) == CHUNK_FRAMES or t == n_frames - 1:
+            seen = {tensor: np.stack([one[i] for one in chunk]) for i, tensor in enumerate(tensors)}
             yield {name: np.concatenate([seen[x].ravel() for x in some]) for name, some in products.items()}
-            kept = []
+            chunk = []

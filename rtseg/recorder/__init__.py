@@ -1,10 +1,10 @@
-"""Recording what a daemon takes and says (docs/recording.md).
+"""Recordings of a daemon's input and output (docs/recording.md): written, read, repaired.
 
-layout        What a recording holds
-mcap_records  MCAP's records, bytes in and bytes out (https://mcap.dev/spec)
-reading       A recording, read
-recorder      The daemon's end of a recording
-recover       `rtseg recover`
-ring          The memory between the daemon and the writer of its recording
-writer        The process that writes a recording
+layout        Channels, schemas and metadata of a recording: `CHANNELS`, `beginning`, `mark`
+mcap_records  MCAP's records, bytes in and bytes out (https://mcap.dev/spec): `Scan`, `message`, `metadata`
+reading       A recording, read: `RecordingFile`, `RecordedMessage`, `unpacked`
+recorder      The daemon's end of a recording: `Recorder`
+recover       `rtseg recover`: `recover_recording`
+ring          The memory between the daemon and the writer of its recording: `Ring`
+writer        The process that writes a recording: `Writer`, `finish_recording`, `lock_recording`
 """

@@ -1,4 +1,4 @@
-"""What a recording holds: its channels with their schemas, and the metadata that stand between the messages.
+"""What a recording holds: its channels with their schemas, and the metadata between the messages.
 
 The maps are the wire's (docs/wire.md), as they came and as they were published, byte for byte.
 """
@@ -102,11 +102,11 @@ def beginning(library: str, session: Mapping[str, str]) -> bytes:
 
 
 def mark(session: str, start: int) -> bytes:
-    """A mark. start: offset behind which the last snapshot (or hello) of every open stream stands."""
+    """A mark. start: offset from which on the last snapshot (or hello) of every open stream is found."""
     return mcap_records.metadata(MARK, {FIRST_FIELD: session, "start": f"{start:020d}"})
 
 
 def mark_pattern(session: str) -> bytes:
-    """The bytes of a mark up to and with the session's name, its record's length left out."""
+    """The bytes of a mark from after its record's prefix to the end of the session's name: what a search looks for."""
     whole = mark(session, 0)
     return whole[mcap_records.PREFIX.size : whole.index(session.encode()) + len(session)]

@@ -1,7 +1,7 @@
 """MCAP's records, bytes in and bytes out (https://mcap.dev/spec): what a recording is made of.
 
-Recordings are written without chunks: a message lies in the file as the daemon packed it, so whatever has reached the
-file can be read, wherever it was cut off. Knows the container only; what the messages say is their writer's affair.
+Recordings are written without chunks: a message is in the file as the daemon packed it, so whatever has reached the
+file can be read, wherever it was cut off. Knows the container only, not what the messages hold.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Message(NamedTuple):
 
 
 def record(opcode: int, content: bytes) -> bytes:
-    """A record as it stands in a file."""
+    """A record as it is in a file."""
     return PREFIX.pack(opcode, len(content)) + content
 
 
@@ -106,7 +106,7 @@ class Scan:
     """The records of a file, one after another, as far as they can be read.
 
     data: the file's bytes. at: offset of a record to begin with; None = the first. After iterating, `end` is the offset
-    behind the last whole record of the data section, `problem` says why nothing follows ("" where the file is whole)
+    after the last whole record of the data section, `problem` says why nothing follows ("" where the file is whole)
     and `complete` whether the closing records were there.
     """
 
@@ -139,7 +139,7 @@ class Scan:
             yield Record(opcode, at, data[at + PREFIX.size : self.end])
 
     def release(self) -> None:
-        """Let go of the bytes, so that a mapped file can be closed."""
+        """Release the view of the bytes, so that a mapped file can be closed."""
         self._data.release()
 
 

@@ -16,10 +16,10 @@ from rtseg.errors import RecordingError, needs_extra
 from rtseg.recorder import layout, mcap_records
 
 LOST = "lost"
-"""The event that stands where messages are missing."""
+"""The event in the place of missing messages."""
 
 
-class Told(NamedTuple):
+class RecordedMessage(NamedTuple):
     """One message. topic: its channel. log_ns: nanoseconds since 1970. data: a msgpack map."""
 
     topic: str
@@ -49,22 +49,24 @@ class RecordingFile:
         self._topics: dict[int, str] = {}
         self.session = self._read_beginning()
 
-    def messages(self, start: int | None = None) -> Iterator[Told]:
+    def messages(self, start: int | None = None) -> Iterator[RecordedMessage]:
         """All messages from a record's offset on, or from the beginning.
 
-        Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError where a
-        record says what it cannot.
+        Where bytes are missing comes an event `lost`, as where the daemon found no room. Raises RecordingError for a
+        record with impossible content.
         """
         scan = mcap_records.Scan(self._data, start)
         for record in scan:
             try:
                 if record.opcode == mcap_records.MESSAGE:
                     message = mcap_records.parse_message(record.content)
-                    yield Told(self._topics[message.channel], message.log_ns, bytes(message.data))
+                    yield RecordedMessage(self._topics[message.channel], message.log_ns, bytes(message.data))
                 elif record.opcode == mcap_records.CHANNEL:
-                    self._note_channel(record)
+                    self._add_topic(record)
                 elif record.opcode == mcap_records.HOLE:
-                    yield Told("events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)}))
+                    yield RecordedMessage(
+                        "events", 0, msgpack.packb({"v": 1, "type": LOST, "bytes": len(record.content)})
+                    )
                 elif record.opcode == mcap_records.CHUNK:
                     yield from self._chunked()
                     return
@@ -72,15 +74,15 @@ class RecordingFile:
                 raise RecordingError(self.path, f"offset {record.start}: a damaged record: {error!r}") from None
         self.problem = scan.problem
 
-    def recent(self, before_s: float = 0.0) -> Iterator[Told]:
-        """The messages of the file's end, from where the last state of every open stream stands.
+    def recent(self, before_s: float = 0.0) -> Iterator[RecordedMessage]:
+        """The messages of the file's end, beginning where the last state of every open stream is known.
 
-        before_s: the states that were the last ones so long before the end.
+        before_s: as if the recording had ended that much earlier.
         """
         return self.messages(self._last_start(before_s))
 
     def close(self) -> None:
-        """Let go of the file; who still iterates keeps it."""
+        """Close the file; an iteration that still runs keeps it open."""
         with contextlib.suppress(BufferError):
             self._data.close()
 
@@ -95,7 +97,7 @@ class RecordingFile:
         try:
             for record in scan:
                 if record.opcode == mcap_records.CHANNEL:
-                    self._note_channel(record)
+                    self._add_topic(record)
                 elif record.opcode == mcap_records.METADATA:
                     name, values = mcap_records.parse_metadata(record.content)
                     if name == layout.SESSION:
@@ -106,13 +108,14 @@ class RecordingFile:
             raise RecordingError(self.path, f"a damaged beginning: {error}") from None
         raise RecordingError(self.path, f"expected a recording of `rtseg serve --record`; {scan.problem or _FOREIGN}")
 
-    def _note_channel(self, record: mcap_records.Record) -> None:
+    def _add_topic(self, record: mcap_records.Record) -> None:
         number, topic, encoding = mcap_records.parse_channel(record.content)
         if encoding != "msgpack":
             raise ValueError(f"channel {topic!r} is {encoding}, not msgpack")
         self._topics[number] = topic
 
     def _last_start(self, before_s: float) -> int | None:
+        """The offset that the last mark names, or one from before_s earlier; None without a mark."""
         pattern, stop = layout.mark_pattern(self.session["session"]), len(self._data)
         passed = math.ceil(before_s / layout.MARK_EVERY_S)
         while (at := self._data.rfind(pattern, 0, stop)) >= 0:
@@ -121,18 +124,18 @@ class RecordingFile:
                 if not passed:
                     return int(mcap_records.parse_metadata(record.content)[1]["start"])
                 passed -= 1
-            stop = at  # torn in the middle, or too late: the one before it
+            stop = at  # a torn mark, or a later one than wanted: look for the one before it
         return None
 
-    def _chunked(self) -> Iterator[Told]:
-        """A file that another tool has compressed is read with that tool's library."""
+    def _chunked(self) -> Iterator[RecordedMessage]:
+        """The messages of a file with chunks, which another tool has written: read by the `mcap` library."""
         try:
             from mcap.reader import NonSeekingReader
         except ModuleNotFoundError:
             raise needs_extra("mcap", "record", f"{self.path}: reading a recording with chunks") from None
         with self.path.open("rb") as file:
             for _, channel, message in NonSeekingReader(file).iter_messages(log_time_order=False):
-                yield Told(channel.topic, message.log_time, message.data)
+                yield RecordedMessage(channel.topic, message.log_time, message.data)
 
 
 _FOREIGN = "this one says nothing of its session"

@@ -1,7 +1,7 @@
-"""The daemon's end of a recording: records into the ring, and an eye on the process that writes them.
+"""The daemon's end of a recording: puts records into the ring and supervises the process that writes them.
 
 Putting a record costs the hot loop two copies in memory and no system call. It never waits: where the ring is full,
-because the disk is or the writer hangs, records are left out, counted, and their place in the recording is marked.
+because the disk is full or the writer hangs, records are left out, counted, and their place in the recording is marked.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from rtseg.recorder.ring import Ring
 LOG = logging.getLogger("rtseg.serve")
 MARK_EVERY_NS = int(layout.MARK_EVERY_S * 1e9)
 RESTART_AFTER_S = 1.0
-"""A writer that does not even start is tried again so often."""
+"""A writer that ends as soon as it starts is started again after this long."""
 STALLED_NS = 2_000_000_000
-"""A writer that has not looked for so long hangs."""
+"""A writer that has not looked at the ring for this long hangs."""
 CLOSE_S = 10.0
 _MASK = 0xFFFF_FFFF
 
@@ -38,13 +38,15 @@ _MASK = 0xFFFF_FFFF
 class Recorder:
     """Records one run of a daemon into a new file under `folder`.
 
-    about: what the file should say of the run, as text. settings: the daemon's. name: distinguishes several recorders
-    of one daemon. The file is there, and its writer runs, when this returns. Raises ServeError where it cannot be.
+    about: what the file says of the run (model, engine, settings ...), as texts. settings: the daemon's. name:
+    distinguishes several recorders of one daemon. The file exists and its writer runs when this returns. Raises
+    ServeError where that cannot be.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, str], settings: ServeSettings, name: str = "") -> None:
         self.session = secrets.token_hex(8)
-        # The monotonic clock in the file's terms: messages carry the time since 1970, and their order is kept.
+        # Messages are logged in ns since 1970. The offset is taken once: were the system's clock set while the daemon
+        # runs, two readings of it could put messages out of order; the monotonic clock cannot.
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
         when = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         self.file = folder / f"rtseg-{when}-{self.session[:6]}{name}.mcap"
@@ -65,67 +67,70 @@ class Recorder:
         self._cpus = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else ""
         self._counts = dict.fromkeys(layout.CHANNELS, 0)
         self._packer = msgpack.Packer()
-        self._since: dict[str, tuple[int, int]] = {}  # open stream -> where and when its state was last noted
+        self._snapshots: dict[str, tuple[int, int]] = {}  # open stream -> where and when its state was last recorded
         self._marked_ns = 0
         self._lost, self.lost = 0, 0
         self.restarts, self._ending = 0, threading.Event()
-        self._told = "recording"
+        self._reported = "recording"
         self.writer = self._start()
-        self._keeper = threading.Thread(target=self._keep, name="rtseg-recorder", daemon=True)
-        self._keeper.start()
+        self._supervisor = threading.Thread(target=self._supervise, name="rtseg-recorder", daemon=True)
+        self._supervisor.start()
 
-    def frame(self, data: bytes, t_recv_ns: int) -> None:
-        """A frame that was accepted, as it came."""
-        self._put(layout.FRAMES, data, t_recv_ns)
+    def record_frame(self, data: bytes, t_recv_ns: int) -> None:
+        """Record a frame that was accepted, as it came."""
+        self._append(layout.FRAMES, data, t_recv_ns)
 
-    def prediction(self, data: bytes, t_pub_ns: int) -> None:
-        """A prediction, as it was published."""
-        self._put(layout.PREDICTIONS, data, t_pub_ns)
+    def record_prediction(self, data: bytes, t_pub_ns: int) -> None:
+        """Record a prediction, as it was published."""
+        self._append(layout.PREDICTIONS, data, t_pub_ns)
 
-    def event(self, data: bytes, now_ns: int) -> None:
-        """A stream event, as it was published."""
-        self._put(layout.EVENTS, data, now_ns)
+    def record_event(self, data: bytes, now_ns: int) -> None:
+        """Record a stream event, as it was published."""
+        self._append(layout.EVENTS, data, now_ns)
 
-    def trigger(self, data: bytes, now_ns: int) -> None:
-        """What was fired: one msgpack map."""
-        self._put(layout.TRIGGERS, data, now_ns)
+    def record_trigger(self, data: bytes, now_ns: int) -> None:
+        """Record a trigger that was fired: one msgpack map."""
+        self._append(layout.TRIGGERS, data, now_ns)
 
-    def opened(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
-        """A stream begins, with the hello that was accepted. resumed: its snapshot follows."""
-        self._since[hello["stream"]] = self._ring.head, now_ns
-        self._put(layout.EVENTS, self._packer.pack({**hello, "resumed": resumed}), now_ns)
+    def record_opening(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
+        """Record that a stream begins, with the hello that was accepted. resumed: its snapshot follows."""
+        self._snapshots[hello["stream"]] = self._ring.head, now_ns
+        self._append(layout.EVENTS, self._packer.pack({**hello, "resumed": resumed}), now_ns)
 
-    def closed(self, stream: str) -> None:
-        """A stream is over."""
-        self._since.pop(stream, None)
+    def forget_stream(self, stream: str) -> None:
+        """No more snapshots of a stream that has closed."""
+        self._snapshots.pop(stream, None)
 
-    def snapshot(
+    def record_snapshot(
         self, hello: Mapping[str, Any], state: bytes, now_ns: int, opened_ns: int = 0, answers: int = 0
     ) -> None:
-        """What a stream remembers between two frames (`Session.snapshot`).
+        """Record a stream's state between two frames (`Session.snapshot`).
 
         opened_ns, answers: when it was opened, and the number of its last answer (`Stream`).
         """
         stream, at = hello["stream"], self._ring.head
-        before, _ = self._since.pop(stream, (at, 0))
-        kept = self._put(layout.SNAPSHOTS, self._packer.pack(snapshot_map(hello, state, opened_ns, answers)), now_ns)
-        self._since[stream] = at if kept else before, now_ns
+        before, _ = self._snapshots.pop(stream, (at, 0))
+        data = self._packer.pack(snapshot_map(hello, state, opened_ns, answers))
+        recorded = self._append(layout.SNAPSHOTS, data, now_ns)
+        # Popped and put back, so that the dictionary is in the order of the last snapshots. Where this one found no
+        # room, reading still has to begin at the one before it.
+        self._snapshots[stream] = at if recorded else before, now_ns
 
-    def due(self, now_ns: int) -> str | None:
-        """The stream whose snapshot is due, the one that waits longest; None = none. Marks the file as well."""
+    def stream_due_for_snapshot(self, now_ns: int) -> str | None:
+        """The stream whose snapshot is due and oldest; None = none. Marks the file as well, once a second."""
         if now_ns - self._marked_ns > MARK_EVERY_NS:
             self._mark(now_ns)
-        # In order of time: whose state is noted goes to the end.
-        stream, (_, then_ns) = next(iter(self._since.items()), ("", (0, now_ns)))
+        # The first is the oldest: a stream that is recorded goes to the end (`record_snapshot`).
+        stream, (_, then_ns) = next(iter(self._snapshots.items()), ("", (0, now_ns)))
         return stream if now_ns - then_ns >= self._snapshot_ns else None
 
-    def news(self, now_ns: int) -> dict[str, Any] | None:
-        """What subscribers should hear of the recording: a map for an event, where its state has changed."""
+    def state_change(self, now_ns: int) -> dict[str, Any] | None:
+        """The fields of an event for subscribers where the recording's state has changed; None = it has not."""
         state, reason = self._state(now_ns)
-        if state == self._told:
+        if state == self._reported:
             return None
         (LOG.info if state == "recording" else LOG.error)("recording %s: %s%s", self.file, state, reason)
-        self._told = state
+        self._reported = state
         return {"type": "recorder", "state": state, "reason": reason.removeprefix(": "), "lost": self.lost}
 
     def status(self) -> dict[str, Any]:
@@ -145,13 +150,13 @@ class Recorder:
         }
 
     def close(self) -> None:
-        """Have what is left written, and the file closed; closing twice is no error."""
+        """Wait until the writer has written the rest and closed the file; closing twice is no error."""
         if self._ending.is_set():
             return
-        self._say_lost(time.monotonic_ns())
+        self._mark_lost(time.monotonic_ns())
         self._ending.set()
         self._ring.closing = True
-        self._keeper.join(CLOSE_S)
+        self._supervisor.join(CLOSE_S)
         if self._ring.path.exists():
             LOG.error(
                 "recording %s could not be finished%s; free some room, then: rtseg recover %s",
@@ -162,15 +167,16 @@ class Recorder:
         elif self.lost:
             LOG.error("recording %s is closed; %d records found no room and are not in it", self.file, self.lost)
 
-    def _put(self, channel: int, data: bytes, now_ns: int) -> bool:
+    def _append(self, channel: int, data: bytes, now_ns: int) -> bool:
         ring = self._ring
         length = mcap_records.MESSAGE_HEAD.size + len(data)
         if self._lost:
-            # Once full, it is used again when half of it is free: not in and out with every record.
+            # Once full, the ring is used again when half of it is free: else single records would get in, between many
+            # that do not, and each loss would need a marker of its own.
             if ring.room < ring.size // 2:
                 self._leave_out()
                 return False
-            self._say_lost(now_ns)
+            self._mark_lost(now_ns)
         elif ring.room < length + _RESERVE:
             self._leave_out()
             return False
@@ -186,24 +192,28 @@ class Recorder:
         self._lost += 1
         self.lost += 1
 
-    def _say_lost(self, now_ns: int) -> None:
-        """Mark the place where records are missing, and ask for everybody's snapshot: nothing before it can be used."""
+    def _mark_lost(self, now_ns: int) -> None:
+        """Mark the place where records are missing, and make every stream's snapshot due.
+
+        A stream whose frames are missing cannot be stepped again beyond that place, but from its next state on it can.
+        """
         if not self._lost:
             return
         lost, self._lost = self._lost, 0
-        self._put(layout.EVENTS, self._packer.pack({"v": 1, "type": "lost", "records": lost}), now_ns)
+        self._append(layout.EVENTS, self._packer.pack({"v": 1, "type": "lost", "records": lost}), now_ns)
         head = self._ring.head
-        self._since = dict.fromkeys(self._since, (head, now_ns - self._snapshot_ns))
+        self._snapshots = dict.fromkeys(self._snapshots, (head, now_ns - self._snapshot_ns))
 
     def _mark(self, now_ns: int) -> None:
+        """Write where reading has to begin for every open stream: a search from the file's end finds the last mark."""
         self._marked_ns = now_ns
-        start = min((at for at, _ in self._since.values()), default=self._ring.head)
+        start = min((at for at, _ in self._snapshots.values()), default=self._ring.head)
         data = layout.mark(self.session, self._beginning + start)
         if not self._lost and self._ring.room >= len(data) + _RESERVE:
             self._ring.append(data)
 
     def _state(self, now_ns: int) -> tuple[str, str]:
-        """(state, reason): recording, failing (the disk), stalled (the writer hangs), each with the reason."""
+        """(state, reason): recording, failing (the disk), stalled (the writer hangs) or behind, with `: ` and why."""
         if self._ring.trouble:
             return "failing", self._trouble()
         if now_ns - max(self._ring.alive_ns, self._started_ns) > STALLED_NS:
@@ -222,10 +232,11 @@ class Recorder:
             [sys.executable, "-m", "rtseg.recorder.writer", *arguments], stdin=subprocess.DEVNULL, stdout=sys.stderr
         )
 
-    def _keep(self) -> None:
-        """A thread: wait for the writer's end, and start another one unless it is the recording's end as well."""
+    def _supervise(self) -> None:
+        """A thread: wait for the writer's end, and start another one unless the recording has ended as well."""
         while True:
             code = self.writer.wait()
+            # The writer removes the ring once the file is closed; status 1 at the end is a disk that stays full.
             if not self._ring.path.exists() or (self._ending.is_set() and code == 1):
                 return
             self.restarts += 1
@@ -238,10 +249,10 @@ class Recorder:
 
 
 _RESERVE = 4096
-"""Room kept for saying that something was lost."""
+"""Bytes of the ring that records leave free, so that a loss can always be marked."""
 
 
 def snapshot_map(hello: Mapping[str, Any], state: bytes, opened_ns: int, answers: int) -> dict[str, Any]:
-    """A snapshot as it stands in a recording."""
+    """A snapshot as it is in a recording."""
     plain = {"v": 1, "stream": hello["stream"], "hello": dict(hello), "state": state}
     return plain | {"opened_ns": opened_ns, "answers": answers}

@@ -1,7 +1,7 @@
 """The memory between the daemon and the writer of its recording: a ring of bytes in a file that both have mapped.
 
 The bytes that go through it are the recording itself, so the file's length says how far it is written: a writer that
-was killed is followed by one that goes on at that byte, with nothing lost and nothing twice. The ring lies in shared
+was killed is followed by one that goes on at that byte, with nothing lost and nothing twice. The ring is in shared
 memory under a name, so it outlives both processes; what a file still lacks is found there.
 """
 
@@ -17,16 +17,17 @@ from rtseg.errors import RtsegError
 MAGIC = 0x31474E4952475352  # "RSGRING1"
 HEAD_BYTES = 4096
 _PATH_AT = 512
+# Positions count bytes since the beginning and only grow; the place in the ring is the remainder by its size.
 _FIELDS = ("magic", "size", "beginning", "path_bytes", "head", "written", "closing", "trouble", "alive_ns")
 _SIZE, _BEGINNING, _PATH_BYTES, _HEAD, _WRITTEN, _CLOSING, _TROUBLE, _ALIVE = range(1, len(_FIELDS))
 SHARED_MEMORY = Path("/dev/shm")
 
 
 class Ring:
-    """A mapped ring; made by `create` in the daemon and by `open` in whoever reads it.
+    """A mapped ring; made by `create` in the daemon and by `open` in a process that reads it.
 
-    Each field is one aligned word, which the other side sees whole. head: bytes appended since the start, written by
-    the daemon alone. The rest of the fields say what their properties say.
+    Each field is one aligned word, which the other side sees whole, and each has one writer: so there is no lock. head:
+    bytes appended since the start, written by the daemon alone. The other fields are described at their properties.
     """
 
     def __init__(self, path: Path, memory: mmap.mmap) -> None:
@@ -41,7 +42,7 @@ class Ring:
 
     @classmethod
     def create(cls, name: str, size: int, file: Path, beginning: int) -> Ring:
-        """A new ring of `size` bytes for a file whose first `beginning` bytes stand already.
+        """A new ring of `size` bytes for a file whose first `beginning` bytes are written already.
 
         Raises OSError where there is no room for it.
         """
@@ -49,7 +50,7 @@ class Ring:
         path, encoded = folder / name, os.fsencode(file.absolute())
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            # Room that is only promised would be a bus error later.
+            # Allocated now: memory that is only promised would be a bus error once the system has none left.
             os.posix_fallocate(descriptor, 0, HEAD_BYTES + size)
             memory = mmap.mmap(descriptor, HEAD_BYTES + size)
         except BaseException:
@@ -60,7 +61,7 @@ class Ring:
         words = memoryview(memory)[: 8 * len(_FIELDS)].cast("Q")
         words[_SIZE], words[_BEGINNING], words[_PATH_BYTES] = size, beginning, len(encoded)
         memory[_PATH_AT : _PATH_AT + len(encoded)] = encoded
-        words[0] = MAGIC
+        words[0] = MAGIC  # last: a ring without it is not ready to be read
         words.release()
         return cls(path, memory)
 
@@ -75,7 +76,7 @@ class Ring:
         return cls(path, memory)
 
     def append(self, record: bytes) -> None:
-        """Put a record behind the others. There must be `room` for it."""
+        """Append a record. There must be `room` for it."""
         at, length = self.head % self._size, len(record)
         stop = at + length
         if stop <= self._size:
@@ -99,14 +100,14 @@ class Ring:
             return [self._data[at : at + length]]
         return [self._data[at:], self._data[: at + length - size]]
 
-    def look(self) -> int:
-        """Bytes appended until now, as the reader sees it."""
+    def update_head(self) -> int:
+        """Read how many bytes have been appended; `head` is that from then on. For the process that reads."""
         self.head = self._words[_HEAD]
         return self.head
 
     @property
     def beginning(self) -> int:
-        """Length of what stood in the file before the first byte that went through here."""
+        """Bytes of the file before the first one that went through the ring."""
         return self._words[_BEGINNING]
 
     @property

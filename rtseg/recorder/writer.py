@@ -19,12 +19,12 @@ from rtseg.recorder import mcap_records
 from rtseg.recorder.ring import Ring
 
 LOOK_S = 0.02
-"""How often the ring is looked at: a file is behind what was published by little more."""
+"""Time between two looks at the ring: the file is behind the daemon by little more."""
 MAX_WRITE = 1 << 20
 RETRY_S = 0.5
-"""How long a full disk is left alone."""
+"""Time between two attempts on a full disk."""
 GIVE_UP_S = 2.0
-"""How long closing may be held up by a full disk; the ring is kept then, for `rtseg recover`."""
+"""How long closing may be delayed by a full disk; after that the ring stays, for `rtseg recover`."""
 
 
 class Writer:
@@ -33,28 +33,28 @@ class Writer:
     def __init__(self, ring: Ring, sync_s: float) -> None:
         self._ring, self._sync_s = ring, sync_s
         self._file = os.open(ring.file, os.O_RDWR)
-        lock(self._file, ring.file)
-        # Closing records that a full disk cut short may stand behind the ring's last byte: they will be written again.
-        self._written = min(os.fstat(self._file).st_size - ring.beginning, ring.look())
+        lock_recording(self._file, ring.file)
+        # Closing records that a full disk cut short may follow the ring's last byte: they will be written again.
+        self._written = min(os.fstat(self._file).st_size - ring.beginning, ring.update_head())
         if self._written < 0:
             os.close(self._file)
             raise RtsegError(f"{ring.file}: is shorter than when it was begun")
         ring.written = self._written
         self._synced, self._synced_s = self._written, time.monotonic()
 
-    def turn(self) -> bool:
-        """Write what waits, and have it on the disk once in sync_s; whether there is nothing left to write.
+    def write_pending(self) -> bool:
+        """Write what is in the ring, and sync the file once in sync_s; whether nothing is left to write.
 
-        Raises OSError where that fails; what was written until then counts.
+        Raises OSError where that fails; what was written until then stays written.
         """
-        ring, head = self._ring, self._ring.look()
+        ring, head = self._ring, self._ring.update_head()
         while self._written < head:
             for piece in ring.between(self._written, min(head, self._written + MAX_WRITE)):
                 self._written += os.pwrite(self._file, piece, ring.beginning + self._written)
-                ring.written = self._written
+                ring.written = self._written  # after every piece: a writer that is killed here loses none
         if time.monotonic() - self._synced_s >= self._sync_s:
             self._sync()
-        return self._written == ring.look()
+        return self._written == ring.update_head()
 
     def finish(self) -> None:
         """Close the file after the last record. Raises OSError."""
@@ -75,8 +75,8 @@ class Writer:
         self._synced_s = time.monotonic()
 
 
-def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
-    """Hold a recording for oneself until its descriptor is closed. Raises RtsegError where another process has it."""
+def lock_recording(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
+    """Lock a recording until its descriptor is closed. Raises RtsegError where another process has locked it."""
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -87,20 +87,20 @@ def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
             time.sleep(LOOK_S)
 
 
-def finish(path: Path, *, wait_s: float = 0.0) -> Path:
+def finish_recording(path: Path, *, wait_s: float = 0.0) -> Path:
     """Finish the recording that a ring belongs to, as its writer would have done, and return the file.
 
-    Raises RtsegError where a writer is at it and stays for wait_s, OSError where the file cannot be written.
+    Raises RtsegError where a writer has it and keeps it for wait_s, OSError where the file cannot be written.
     """
     ring = Ring.open(path)
     with ring.file.open("rb") as file:
-        lock(file.fileno(), ring.file, wait_s=wait_s)
+        lock_recording(file.fileno(), ring.file, wait_s=wait_s)
     if not path.exists():  # the writer that we waited for has done it
         ring.close()
         return ring.file
     writer = Writer(ring, sync_s=0.0)
     try:
-        writer.turn()
+        writer.write_pending()
         writer.finish()
     finally:
         writer.close()
@@ -109,14 +109,15 @@ def finish(path: Path, *, wait_s: float = 0.0) -> Path:
 
 
 def run(ring: Ring, daemon: int, sync_s: float) -> int:
-    """Write until the daemon has said that it is over, or is no more. Returns the exit status."""
+    """Write until the daemon has closed the ring or has died. Returns the exit status, 1 = bytes stay in the ring."""
     writer = Writer(ring, sync_s)
     ended_s = None
     while True:
         ring.alive_ns = time.monotonic_ns()
+        # A child whose parent dies gets another one; that is how the daemon's death is noticed without a message.
         over = ring.closing or os.getppid() != daemon
         try:
-            if writer.turn() and over:
+            if writer.write_pending() and over:
                 writer.finish()
                 ring.trouble = 0
                 ring.close(remove=True)
@@ -131,8 +132,8 @@ def run(ring: Ring, daemon: int, sync_s: float) -> int:
         time.sleep(RETRY_S if ring.trouble and not over else LOOK_S)
 
 
-def _stand_aside(cpus: str) -> None:
-    """Leave the signals to the daemon, and its core and priority as well."""
+def _leave_to_daemon(cpus: str) -> None:
+    """Ignore the signals, which the daemon handles, and give back its core and its real-time priority."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "sched_setscheduler"):
@@ -145,7 +146,7 @@ def _stand_aside(cpus: str) -> None:
 def main(arguments: list[str]) -> int:
     """The process: RING DAEMON_PID SYNC_S CPUS."""
     path, daemon, sync_s, cpus = arguments
-    _stand_aside(cpus)
+    _leave_to_daemon(cpus)
     try:
         return run(Ring.open(Path(path)), int(daemon), float(sync_s))
     except (RtsegError, OSError) as error:

@@ -7,7 +7,6 @@ annotator or, in Task 3, a behaviour. A file holds hundreds of MB: it is never i
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
+from rtseg.system.files import replace_atomically
 
 DEFAULT_FPS = 30.0
 """CalMS21's videos; the official files do not say it."""
@@ -245,22 +245,14 @@ def write_calms21(path: Path | str, groups: Mapping[str, Iterable[tuple[Recordin
     written as 0, 0 with score 0, because the official tools know no missing value. The file appears under its name
     only when it is whole. Raises RecordingError for another skeleton, masked frames or labels of another length.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="ascii") as out:
-            for g, (group, sequences) in enumerate(groups.items()):
-                out.write(("{" if g == 0 else ", ") + json.dumps(group) + ": {")
-                for s, (recording, labels) in enumerate(sequences):
-                    out.write((", " if s else "") + json.dumps(recording.name) + ": ")
-                    _write_sequence(out, recording, labels)
-                out.write("}")
-            out.write("}\n" if groups else "{}\n")
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replace_atomically(Path(path), sync=True) as part, part.open("w", encoding="ascii") as out:
+        for g, (group, sequences) in enumerate(groups.items()):
+            out.write(("{" if g == 0 else ", ") + json.dumps(group) + ": {")
+            for s, (recording, labels) in enumerate(sequences):
+                out.write((", " if s else "") + json.dumps(recording.name) + ": ")
+                _write_sequence(out, recording, labels)
+            out.write("}")
+        out.write("}\n" if groups else "{}\n")
 
 
 def _write_sequence(out: TextIO, recording: Recording, labels: Labels | None) -> None:

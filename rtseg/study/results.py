@@ -5,13 +5,13 @@ Each carries the command, the commit, the machine and the versions that made it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.system import machine
+from rtseg.system.files import replace_atomically, write_atomically, write_json_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ SIMULATED = "These recordings or labels are simulated: the numbers say nothing a
 
 def preamble(kind: str, command: str, dataset: str, simulated: bool) -> dict[str, Any]:
     """The head of a result: what was asked, of what, where and with what."""
-    about = machine.about(PACKAGES)
+    about = machine.describe_run(PACKAGES)
     return {"schema": SCHEMA, "kind": kind, "command": command, "dataset": dataset, "simulated": simulated, **about}
 
 
@@ -37,13 +37,10 @@ def write(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], fi
     result = without_nan(result)
     out.mkdir(parents=True, exist_ok=True)
     page = "\n\n".join([*_opening(result), *parts]) + "\n"
-    for end, data in (("json", (json.dumps(result, indent=1) + "\n").encode()), ("md", page.encode())):
-        aside = out / f"{name}.{end}.part"
-        aside.write_bytes(data)
-        aside.replace(out / f"{name}.{end}")
-    aside = out / f"{name}.part.png"
-    figure.savefig(aside, dpi=120)
-    aside.replace(out / f"{name}.png")
+    write_json_atomically(out / f"{name}.json", result)
+    write_atomically(out / f"{name}.md", page)
+    with replace_atomically(out / f"{name}.png") as part:
+        figure.savefig(part, dpi=120, format="png")
     return result
 
 

@@ -21,6 +21,7 @@ from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.system.files import write_json_atomically
 from rtseg.training.answers import Answers, columns_of, file_name, load_answers, save_answers
 from rtseg.training.crops import Example
 from rtseg.training.export import read_examples
@@ -109,8 +110,6 @@ def run_trial(
         "multiply_adds": fitted.multiply_adds,
     }
     facts = without_nan(facts)
-    aside = folder / (DONE + ".part")
-    aside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    aside.replace(done)
+    write_json_atomically(done, facts)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trial(facts, said)

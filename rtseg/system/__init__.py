@@ -1,7 +1,8 @@
-"""The machine below: processor, GPUs, log set-up, shutdown.
+"""The machine below: files, log set-up, processor and versions, GPUs, shutdown. Knows nothing of animals or models.
 
-log_setup  Logging
-machine    Where, when and with what a result was made
-nvidia     Which NVIDIA GPUs this machine has, asked of the driver's own library
-shutdown   How a serving process ends
+files      Files that are whole or not there: `write_atomically`, `write_json_atomically`, `replace_atomically`
+log_setup  The log: text or JSON lines, written by a thread of its own: `background`
+machine    Where, when and with what a result was made: `describe_run`, `commit`, `cpu_flags`
+nvidia     The NVIDIA GPUs of this machine, from the driver's own library: `gpus`, `Gpu`
+shutdown   How a serving process ends: `stopped_by_signals`, time limits of draining
 """

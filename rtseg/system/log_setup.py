@@ -1,7 +1,7 @@
 """Logging: to stderr, as text or as one JSON object a line, written by a thread of its own.
 
-A terminal or a journal that doesn't read must not hold up whoever logs, so lines go through a queue; where it is full
-they are dropped and counted. Set up by the commands and nowhere else.
+A terminal or a journal that doesn't read must not delay the loop that logs, so lines go through a queue; where it is
+full they are dropped and counted. Set up by the commands and nowhere else.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        about = {
+        line = {
             "time": f"{seconds}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        about |= {key: value for key, value in vars(record).items() if key not in _OWN}
+        line |= {key: value for key, value in vars(record).items() if key not in _OWN}
         if record.exc_info:
-            about["exception"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)
         elif record.exc_text:
-            about["exception"] = record.exc_text
-        return json.dumps(about, default=str)
+            line["exception"] = record.exc_text
+        return json.dumps(line, default=str)
 
 
-class _Queue(logging.Handler):
-    """Hands records to a writing thread; never waits. Formatting is the thread's affair too."""
+class _QueueHandler(logging.Handler):
+    """Passes records to a thread that formats and writes them; never waits."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Queue(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count what finds no room."""
+        """Queue a record; count it as dropped where the queue is full."""
         try:
             self._records.put_nowait(record)
         except queue.Full:
@@ -72,7 +72,7 @@ class _Queue(logging.Handler):
         while (record := self._records.get()) is not None:
             try:
                 self._write((self.format(record) + "\n").encode(errors="backslashreplace"))
-            except Exception:  # a closed pipe, a line that can't be formatted: a log must stop nothing
+            except Exception:  # a closed pipe, a line that can't be formatted: the log must not end the process
                 self.dropped += 1
 
 
@@ -83,7 +83,7 @@ def background(log_format: str = "text", write: Callable[[bytes], object] | None
     log_format: `text` or `json`. write: takes a line; to stderr where None (past Python's own buffer, whose lock a
     blocked writer would hold at the end of the process).
     """
-    handler = _Queue(write or partial(os.write, 2))
+    handler = _QueueHandler(write or partial(os.write, 2))
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT))
     logger = logging.getLogger("rtseg")
     before, propagates = logger.handlers[:], logger.propagate

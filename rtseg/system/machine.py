@@ -1,4 +1,4 @@
-"""Where, when and with what a result was made: what every result carries, so that nobody compares across machines.
+"""Where, when and with what a result was made: every result carries it, since machines cannot be compared.
 
 Reads the machine and the installed packages only; times nothing.
 """
@@ -19,7 +19,7 @@ import rtseg
 _CACHE_FILES = ("type", "level", "size")
 
 
-def about(packages: Sequence[str]) -> dict[str, Any]:
+def describe_run(packages: Sequence[str]) -> dict[str, Any]:
     """Date, commit, machine and versions of the named packages (None = not installed), for a result's head."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -37,12 +37,12 @@ def about(packages: Sequence[str]) -> dict[str, Any]:
 
 
 def load_average() -> float | None:
-    """How busy the machine was with other things in the last minute; None where nobody knows."""
+    """The system's load average of the last minute; None where the system does not tell."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def commit() -> str | None:
-    """Of the checkout that runs, `+dirty` where its tracked files differ from it; None for an installed package."""
+    """The commit of this checkout, `+dirty` where tracked files differ from it; None for an installed package."""
     home = Path(rtseg.__file__).parent.parent
 
     def git(*arguments: str) -> str:
@@ -58,7 +58,7 @@ def commit() -> str | None:
 
 
 def cpu_flags() -> frozenset[str]:
-    """What the processor says that it can (Linux, x86); empty where nobody knows."""
+    """The processor's features (Linux), as /proc/cpuinfo lists them; empty where the system does not tell."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -68,7 +68,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def caches_kb() -> dict[str, int]:
-    """Name -> kB of the first core's data caches, `L1d`, `L2`, `L3` (Linux); empty where nobody knows."""
+    """Name -> kB of the first core's data caches, `L1d`, `L2`, `L3` (Linux); empty where the system does not tell."""
     found: dict[str, int] = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
@@ -81,7 +81,7 @@ def caches_kb() -> dict[str, int]:
 
 
 def _cpu() -> str:
-    """The processor's own name for itself."""
+    """The processor's model name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

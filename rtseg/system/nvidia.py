@@ -1,7 +1,7 @@
-"""Which NVIDIA GPUs this machine has, asked of the driver's own library: no CUDA toolkit, no torch, no context.
+"""The NVIDIA GPUs of this machine, from the driver's own library: no CUDA toolkit, no torch, no context.
 
-Cheap where there is none (one failed dlopen), so that choosing an engine may always ask. Engines look here before they
-import a GPU library: some of those crash without a GPU.
+Cheap where there is none (one failed dlopen), so that choosing an engine can always look here; engines do so before
+they import a GPU library, because some of those crash without a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device. capability: (major, minor). memory_bytes: all of it. cuda: the newest CUDA that its driver speaks."""
+    """One device. capability: (major, minor). memory_bytes: total. cuda: the newest CUDA version of its driver."""
 
     name: str
     capability: tuple[int, int]
@@ -49,7 +49,7 @@ def gpus() -> tuple[Gpu, ...] | str:
 
 
 def target(gpu: Gpu) -> str:
-    """A GPU's kind as compilers call it, `sm_86`."""
+    """A GPU's architecture as compilers name it, `sm_86`."""
     return f"sm_{gpu.capability[0]}{gpu.capability[1]}"
 
 
@@ -76,8 +76,8 @@ def _gpu(cuda: ctypes.CDLL, number: int) -> Gpu:
     capability = attribute(CAPABILITY_MAJOR), attribute(CAPABILITY_MINOR)
     multiprocessors = attribute(MULTIPROCESSORS)
     cuda.cuDriverGetVersion(ctypes.byref(value))
-    spoken = value.value // 1000, value.value % 1000 // 10
-    return Gpu(name.value.decode(errors="replace"), capability, size.value, multiprocessors, spoken)
+    newest = value.value // 1000, value.value % 1000 // 10
+    return Gpu(name.value.decode(errors="replace"), capability, size.value, multiprocessors, newest)
 
 
 def _error(cuda: ctypes.CDLL, code: int) -> str:

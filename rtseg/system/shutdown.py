@@ -1,4 +1,4 @@
-"""How a serving process ends: signals ask it to drain, and how long it may take for that."""
+"""How a serving process ends: signals stop it, and how long it may take to drain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stoppable(Protocol):
     """What a signal can stop."""
 
     def stop(self) -> None:
-        """Begin to end; called from a signal handler."""
+        """Begin to drain; called from a signal handler."""
 
 
 @contextlib.contextmanager
@@ -29,12 +29,12 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = 0
+    signals = 0
 
     def handle(number: int, _: FrameType | None) -> None:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
             raise SystemExit(1)
         daemon.stop()
 
@@ -44,10 +44,10 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if asked > 1:  # one that came while garbage was collected has raised nothing
+        if signals > 1:  # a SystemExit raised while garbage was collected is swallowed there
             raise SystemExit(1)
 
 
 def print_line(line: str) -> None:
-    """To stdout, at once: whoever started this process waits for it."""
+    """Print a line to stdout and flush it: the process that started this one waits for it."""
     print(line, flush=True)

@@ -1,8 +1,8 @@
-"""What is shown in a terminal: tables and progress.
+"""Output for people: tables and progress. Only words and layout; what is shown was computed elsewhere.
 
-daemon_status  What the commands show of a running daemon and of its keys
-doctor         What this machine has for serving, which engine `auto` would choose here and why, and what would
-plan_table     What `rtseg build` shows
-progress       Progress bars of the long commands (rich), on stderr, so that stdout stays a command's result
-tables         What the commands show
+daemon_status  A running daemon's status and its keys: `print_status`, `print_keys`
+doctor         What this machine has for serving, and its engine: `examine_machine`, `print_findings`
+plan_table     The plans that `rtseg build` made: `print_plans`
+progress       Progress bars on stderr: `counting`, `training`, `comparing`
+tables         Scores, comparisons, latencies and live answers: `print_scores`, `print_latency`, `watch`
 """

@@ -1,4 +1,4 @@
-"""What this machine has for serving, which engine `auto` would choose here and why, and what would make it better.
+"""What this machine has for serving, which engine `auto` takes here and why, and what would make it better.
 
 Reads the system and the installed packages; changes nothing and times nothing. Without a bundle no model is loaded.
 """
@@ -43,8 +43,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All findings, the engine that `auto` takes here, and why none of the faster ones (name -> reason)."""
+class MachineReport:
+    """All findings, the engine that `auto` takes here, and why the faster ones cannot run (name -> reason)."""
 
     findings: tuple[Finding, ...]
     engine: str
@@ -62,11 +62,12 @@ class Report:
         }
 
     def to_json(self) -> str:
+        """The same as JSON text."""
         return json.dumps(self.to_dict(), indent=1)
 
 
-def examine(bundle: Path | str | None = None) -> Report:
-    """Look at this machine. bundle: also put this one on the engine that `auto` takes, so that plans and parity count.
+def examine_machine(bundle: Path | str | None = None) -> MachineReport:
+    """Examine this machine. bundle: also put it on the engine that `auto` takes, as serving would, plans included.
 
     Raises BundleError for a folder that is no bundle.
     """
@@ -74,10 +75,10 @@ def examine(bundle: Path | str | None = None) -> Report:
     parts = (_cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock())
     findings = [finding for part in parts for finding in part]
     findings.append(_chosen(engine, reasons))
-    return Report(tuple(findings), engine, reasons)
+    return MachineReport(tuple(findings), engine, reasons)
 
 
-def print_report(report: Report) -> None:
+def print_findings(report: MachineReport) -> None:
     """The findings as a table, the advice below it."""
     from rich.console import Console
     from rich.table import Table
@@ -101,7 +102,7 @@ def print_report(report: Report) -> None:
 
 
 def _choice() -> tuple[str, dict[str, str]]:
-    """As `select` would choose if every plan were there and right."""
+    """The engine that `auto` would take if every plan existed and were right, and why not a faster one."""
     from rtseg.engine import select
 
     reasons: dict[str, str] = {}
@@ -114,7 +115,7 @@ def _choice() -> tuple[str, dict[str, str]]:
 
 
 def _choice_for(folder: Path | str) -> tuple[str, dict[str, str]]:
-    """What really serves this bundle, and what the others said when they were tried."""
+    """The engine that really serves this bundle, and why those tried before it do not."""
     from rtseg.bundle.bundle import load_bundle
     from rtseg.engine.select import choose_engine
 
@@ -134,9 +135,9 @@ def _chosen(engine: str, reasons: Mapping[str, str]) -> Finding:
 
 
 def _cpu() -> Iterator[Finding]:
-    about = machine.about(())["machine"]
-    yield Finding("CPU", "processor", str(about["cpu"]))
-    usable, cores = about["cores_usable"], about["cores"]
+    here = machine.describe_run(())["machine"]
+    yield Finding("CPU", "processor", str(here["cpu"]))
+    usable, cores = here["cores_usable"], here["cores"]
     advice = "one core serves, a second one records and sends: give the daemon two" if usable < 2 else ""
     yield Finding("CPU", "cores", f"{usable} usable of {cores}", "note" if advice else "good", advice)
     flags = machine.cpu_flags()
@@ -187,14 +188,14 @@ def _engines() -> Iterator[Finding]:
     has_gpu = not isinstance(nvidia.gpus(), str)
     for name in select.ENGINES:
         reason = select.why_unavailable(name)
-        # Nothing that one could install helps where there is no GPU.
+        # No package helps a GPU's engine where there is no GPU.
         mendable = reason is not None and (has_gpu or name not in select.ON_GPU)
         advice = f"pip install 'rtseg[{extras[name]}]'" if mendable and "install" in str(reason) else ""
         yield Finding("engines", name, reason or "runs here", "good" if reason is None else "note", advice)
 
 
 def _plans(folder: Path | str | None) -> Iterator[Finding]:
-    """What `rtseg build` left where engines look; for a bundle those of its name, if they are still its own."""
+    """The plans where engines look for them; for a bundle those of its name, and whether they still fit it."""
     from rtseg.bundle.bundle import load_bundle
     from rtseg.engine.tensorrt import plans
 
@@ -220,7 +221,7 @@ def _plans(folder: Path | str | None) -> Iterator[Finding]:
 
 
 def _numba_cache() -> Iterator[Finding]:
-    """Compiled kernels are kept beside the code or where NUMBA_CACHE_DIR says; else every start compiles again."""
+    """Whether compiled kernels can be stored: beside the code, or where NUMBA_CACHE_DIR says."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(chosen) if chosen else Path(rtseg.__file__).parent / "engine" / "cpu" / "__pycache__"
     there = folder if folder.exists() else folder.parent
@@ -229,7 +230,7 @@ def _numba_cache() -> Iterator[Finding]:
         state = f"{n_files} kernels compiled" if n_files else "nothing compiled yet: the first start takes longer"
         yield Finding("start", "compiled kernels", f"{folder}: writable, {state}")
     else:
-        # numba falls back to a folder of the user's own, if there is a home.
+        # Only a note: numba falls back to a folder in the user's home, if there is one.
         advice = "if every start is slow, set NUMBA_CACHE_DIR to a folder that the daemon may write to"
         yield Finding("start", "compiled kernels", f"{folder}: not writable", "note", advice)
 

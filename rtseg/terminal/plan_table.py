@@ -1,4 +1,4 @@
-"""What `rtseg build` shows: every plan with its size, seconds and caches in place, and the plans that fit no more."""
+"""The plans that `rtseg build` made: size, seconds and caches in place of each, and the plans that fit no more."""
 
 from __future__ import annotations
 

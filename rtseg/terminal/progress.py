@@ -1,6 +1,6 @@
 """Progress bars of the long commands (rich), on stderr, so that stdout stays a command's result.
 
-A bar is for somebody who watches: where stderr is no terminal there is none, and only lines worth keeping are written.
+Where stderr is no terminal there is no bar, and only lines that belong in a log are written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told (done, in all)."""
+    """A bar; yields a function to be called with (done, total)."""
     with _bar() as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -23,7 +23,10 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str], None]]]:
-    """A bar over training steps, with a line for every evaluation; and a function for what is done around it."""
+    """A bar over training steps, with a line for every evaluation.
+
+    Yields a function to be called with every event of the training, and one for what is done before and after it.
+    """
     with _bar() as bar:
         task = bar.add_task("preparing", total=None)
 
@@ -41,24 +44,24 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
 
 @contextmanager
 def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callable[[str], None]]]:
-    """A line where each of many trainings begins and ends, and between them, on a terminal, how far it is.
+    """A line where each of many trainings begins and ends, and between them, on a terminal, its epoch.
 
-    Yields what is told (which training, what happened) and what is told of the work around them.
+    Yields a function to be called with (training, event), and one for the work around the trainings.
     """
     console = Console(stderr=True)
     with console.status("preparing") as status:
 
-        def event(name: str, happened: dict[str, Any]) -> None:
-            place = f"[{happened.get('number')}/{happened.get('of')}] {name}"
-            if "started" in happened:
+        def event(name: str, values: dict[str, Any]) -> None:
+            place = f"[{values.get('number')}/{values.get('of')}] {name}"
+            if "started" in values:
                 console.print(f"{place}: training", markup=False, highlight=False)
-            elif "kept" in happened:
+            elif "kept" in values:
                 console.print(f"{place}: there already", markup=False, highlight=False)
-            elif "ended" in happened:
-                took = "" if happened["seconds"] is None else f"trained in {happened['seconds']:.1f} s"
-                console.print(f"{place}: {happened['ended'] or took}", markup=False, highlight=False)
-            elif "epoch" in happened:
-                status.update(f"{name}, epoch {happened['epoch']}")
+            elif "ended" in values:
+                took = "" if values["seconds"] is None else f"trained in {values['seconds']:.1f} s"
+                console.print(f"{place}: {values['ended'] or took}", markup=False, highlight=False)
+            elif "epoch" in values:
+                status.update(f"{name}, epoch {values['epoch']}")
 
         yield event, lambda text: status.update(text)
 

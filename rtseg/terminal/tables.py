@@ -1,4 +1,4 @@
-"""What the commands show: score tables, latency tables, live answers. Only words and layout."""
+"""The commands' results on the screen: scores, comparisons, latencies, live answers. Only words and layout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rtseg.wire.messages import PredictionMessage
 
 HEADS_SHOWN = 14
-"""Rows of the live picture, so that it fits a screen of 24 lines."""
+"""Rows of the live table, so that it fits a screen of 24 lines."""
 
 
 def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
@@ -50,7 +50,7 @@ def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
             row += ["-" if delay is None else f"{delay:+.2f}", _number(starts, 2), str(score["frames"])]
             table.add_row("  " + label, *row)
     console.print(table)
-    console.print(_trust(scores))
+    console.print(_trust_table(scores))
     for group, means in scores["groups"].items():
         console.print(f"{group}: F1 {_number(means['f1'])}, mAP {_number(means['map'])}", markup=False, highlight=False)
     if simulated:
@@ -58,7 +58,7 @@ def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
 
 
 def print_calibration(report: dict[str, Any]) -> None:
-    """A calibration's measure per head, before and after, out of fold. Fits 80 columns."""
+    """Calibration errors per head, before and after, out of fold. Fits 80 columns."""
     console = Console()
     title = f"{report['bundle']} on {report['dataset']}, {report['split']}: {report['method']}, out of fold"
     title += " (simulated)" * report["simulated"]
@@ -73,7 +73,7 @@ def print_calibration(report: dict[str, Any]) -> None:
 
 def print_precisions(report: dict[str, Any]) -> None:
     """What float16 and int8 cost, per head, beside float32. Fits 80 columns."""
-    from rtseg.precision.page import COLUMNS, rows
+    from rtseg.precision.report import COLUMNS, head_rows
 
     console = Console()
     for name, entry in report["precisions"].items():
@@ -87,7 +87,7 @@ def print_precisions(report: dict[str, Any]) -> None:
         )
         for column in COLUMNS:
             table.add_column(column.replace(" ", "\n"), justify="left" if column == "head" else "right")
-        for row in rows(entry):
+        for row in head_rows(entry):
             table.add_row(*row)
         console.print(table)
     console.print(
@@ -96,7 +96,7 @@ def print_precisions(report: dict[str, Any]) -> None:
 
 
 def print_comparison(report: dict[str, Any]) -> None:
-    """How far one bundle is ahead of another, per head, with 95 % intervals. Fits 80 columns."""
+    """Differences of two bundles' scores, per head, with 95 % intervals. Fits 80 columns."""
     console = Console()
     title = (
         f"{report['ours']['bundle']} ahead of {report['theirs']['bundle']} on {report['dataset']}, {report['split']}"
@@ -112,8 +112,8 @@ def print_comparison(report: dict[str, Any]) -> None:
     console.print("95 % intervals over videos: one that holds 0 tells the two not apart.", highlight=False)
 
 
-def _trust(scores: dict[str, Any]) -> Table:
-    """Per head: intervals over videos, calibration error, the share of errors near boundaries, and what is kept."""
+def _trust_table(scores: dict[str, Any]) -> Table:
+    """Per head: intervals over videos, calibration error, share of errors near boundaries, and coverage."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors near\nboundaries", "kept\nif sure"):
         table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
@@ -133,8 +133,8 @@ def print_latency(done: Replayed) -> None:
     for column in ("p50", "p99", "p99.9", "max"):
         table.add_column(column, justify="right")
     for name, values in (("frame sent -> answer held", done.latency_ns), ("inside the daemon", done.daemon_ns)):
-        kept = values[values >= 0] / 1e3
-        points = [*np.percentile(kept, (50, 99, 99.9)), kept.max()] if len(kept) else [float("nan")] * 4
+        known = values[values >= 0] / 1e3
+        points = [*np.percentile(known, (50, 99, 99.9)), known.max()] if len(known) else [float("nan")] * 4
         table.add_row(name, *(f"{p:,.0f}" for p in points))
     console = Console()
     console.print(table)
@@ -152,15 +152,15 @@ def prediction_line(prediction: PredictionMessage) -> str:
 
 @contextmanager
 def watch(quiet: bool) -> Iterator[Callable[[PredictionMessage], None] | None]:
-    """A function to be told every answer; the newest is shown ten times a second, on stderr.
+    """A function to be called with every answer; the newest is shown on stderr, ten times a second.
 
-    Where stderr is no terminal: a line where a bout of the first head begins.
+    Where stderr is no terminal: a line where a bout of the first head begins. None where nothing is to be shown.
     """
     console = Console(stderr=True)
     if quiet:
         yield None
     elif not console.is_terminal:
-        yield _say_bouts
+        yield _print_bout
     else:
         from rich.live import Live
 
@@ -190,7 +190,8 @@ def _shown(newest: list[PredictionMessage]) -> RenderableType:
     return table
 
 
-def _say_bouts(prediction: PredictionMessage) -> None:
+def _print_bout(prediction: PredictionMessage) -> None:
+    """A line where a bout of the first head begins; for logs, whose readers are not to be flooded."""
     head = next(iter(prediction.probs))
     if head in prediction.event:
         line = f"{prediction.stream}, frame {prediction.seq}: {head} {prediction.label[head]}"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RtsegError
 from rtseg.recordings.heads import Head
+from rtseg.system.files import replace_atomically
 
 ENDING = ".npz"
 
@@ -46,8 +47,7 @@ def save_answers(answers: Answers, folder: Path) -> Path:
     """Write one recording's file into `folder`, made if need be, by a rename."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(answers.recording)
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
+    with replace_atomically(path) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
             recording=np.array(answers.recording),
@@ -55,7 +55,6 @@ def save_answers(answers: Answers, folder: Path) -> Path:
             probs=answers.probs,
             seen=np.array(answers.seen),
         )
-    aside.replace(path)
     return path
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtseg.errors import SettingError
+from rtseg.system.files import replace_atomically
 
 NAME = "checkpoint.safetensors"
 
@@ -22,9 +23,8 @@ def save(folder: Path, modules: dict[str, dict[str, Tensor]], progress: dict[str
     """Write named groups of tensors and a JSON-able progress record as one file."""
     flat = {f"{group}:{name}": t.contiguous() for group, tensors in modules.items() for name, t in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / (NAME + ".part")
-    save_file(flat, aside, metadata={"progress": json.dumps(progress)})
-    aside.replace(folder / NAME)
+    with replace_atomically(folder / NAME) as part:
+        save_file(flat, part, metadata={"progress": json.dumps(progress)})
 
 
 def load(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:

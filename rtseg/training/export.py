@@ -22,7 +22,7 @@ from rtseg.bundle.provenance import DIGITS, content_hash, poses_hash
 from rtseg.config import Recipe
 from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import SettingError
-from rtseg.evaluation.evaluate import evaluate, kept_scores, without_nan
+from rtseg.evaluation.evaluate import evaluate, manifest_scores, without_nan
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import FeatureSpec
@@ -89,7 +89,7 @@ def train_bundle(
     progress("scoring through Session")
     save_bundle(bundle, out)
     scores = evaluate(Classifier(load_bundle(out)), dataset, "validation")
-    save_bundle(replace(bundle, scores={"validation": kept_scores(scores)}), out)
+    save_bundle(replace(bundle, scores={"validation": manifest_scores(scores)}), out)
     add_step(out)
     write_card(out)
     return load_bundle(out)

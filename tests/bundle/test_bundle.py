@@ -22,7 +22,7 @@ from rtseg.bundle.bundle import (
     STEP,
     WEIGHTS,
     Bundle,
-    add_derived,
+    add_derived_file,
     derived_file,
     load_bundle,
     save_bundle,
@@ -87,9 +87,9 @@ def test_what_is_saved_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
 
 def test_a_derived_file_leaves_the_hash_and_goes_with_the_next_save(folder: Path) -> None:
     before = load_bundle(folder)
-    add_derived(folder, STEP, b"one")
-    add_derived(folder, PRECISIONS, b"two")
-    add_derived(folder, STEP, b"three")
+    add_derived_file(folder, STEP, b"one")
+    add_derived_file(folder, PRECISIONS, b"two")
+    add_derived_file(folder, STEP, b"three")
     again = load_bundle(folder)
     assert again.hash == before.hash
     assert (derived_file(again, STEP), derived_file(again, PRECISIONS)) == (b"three", b"two")
@@ -102,7 +102,7 @@ def test_a_derived_file_leaves_the_hash_and_goes_with_the_next_save(folder: Path
     assert not (folder / STEP).exists()
     assert derived_file(load_bundle(folder), PRECISIONS) is None
     with pytest.raises(BundleError, match=r"may be written to; found no manifest\.json"):
-        add_derived(folder.parent, STEP, b"")
+        add_derived_file(folder.parent, STEP, b"")
 
 
 def test_thresholds_and_ranges_come_back_and_older_bundles_have_none(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_thresholds_and_ranges_come_back_and_older_bundles_have_none(tiny_bundle
         ("ranges", [], "damaged or foreign"),
     ],
 )
-def test_thresholds_and_ranges_that_no_model_has(folder: Path, key: str, value: Any, reason: str) -> None:
+def test_thresholds_and_ranges_that_no_model_has_are_refused(folder: Path, key: str, value: Any, reason: str) -> None:
     rewrite(folder, lambda manifest: manifest.update({key: value}))
     with pytest.raises(BundleError, match=reason):
         load_bundle(folder)
@@ -180,7 +180,7 @@ def test_the_manifest_names_every_feature_with_its_unit(tiny_bundle: Path) -> No
     assert manifest["schema"] == SCHEMA
 
 
-def test_what_is_no_folder_or_holds_no_bundle(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
         with pytest.raises(BundleError, match=r"no bundle here.*rtseg train") as refusal:
@@ -188,7 +188,7 @@ def test_what_is_no_folder_or_holds_no_bundle(tmp_path: Path) -> None:
         assert str(path) in str(refusal.value)
 
 
-def test_a_missing_weights_file(folder: Path) -> None:
+def test_a_missing_weights_file_is_named(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     with pytest.raises(BundleError, match=r"weights.safetensors is missing") as refusal:
         load_bundle(folder)
@@ -234,20 +234,20 @@ def test_a_cut_file_is_found(folder: Path, name: str, share: float) -> None:
     "text",
     ["", "null", "[]", "5", '"schema"', "{}", '{"name": "x"}', "not json", "[" * 100_000, "\ufeff{}"],
 )
-def test_a_foreign_manifest(folder: Path, text: str) -> None:
+def test_a_foreign_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="not the manifest of a bundle"):
         load_bundle(folder)
 
 
-def test_bytes_that_are_no_text(folder: Path) -> None:
+def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
     (folder / MANIFEST).write_bytes(b"\x80\x04\x95\xff")
     with pytest.raises(BundleError, match="not the manifest"):
         load_bundle(folder)
 
 
 @pytest.mark.parametrize("schema", [SCHEMA + 1, 0, "1", None])
-def test_another_schema(folder: Path, schema: object) -> None:
+def test_another_schema_is_refused(folder: Path, schema: object) -> None:
     rewrite(folder, lambda m: m.update(schema=schema))
     with pytest.raises(BundleError, match=f"schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg"):
         load_bundle(folder)
@@ -295,7 +295,7 @@ def test_a_key_of_the_wrong_kind_is_a_bundle_error(folder: Path, key: str, value
 
 @pytest.mark.parametrize("key", ["fps", "lookahead_frames", "warmup_frames", "tolerance"])
 @pytest.mark.parametrize("value", ["x", [], None, 1e999, {}], ids=repr)
-def test_a_number_that_is_none_is_a_bundle_error(folder: Path, key: str, value: object) -> None:
+def test_a_field_that_is_no_number_is_a_bundle_error(folder: Path, key: str, value: object) -> None:
     rewrite(folder, lambda m: m.update({key: value}))
     with pytest.raises(BundleError):
         load_bundle(folder)
@@ -343,7 +343,7 @@ def test_a_number_out_of_range_is_a_bundle_error(folder: Path, key: str, value: 
         (lambda m: m["gaps"].update(fill_frames=0.5), "fill_frames"),
     ],
 )
-def test_a_manifest_that_contradicts_itself(folder: Path, change: Callable[[Any], None], says: str) -> None:
+def test_a_manifest_that_contradicts_itself_is_refused(folder: Path, change: Callable[[Any], None], says: str) -> None:
     rewrite(folder, change)
     with pytest.raises(BundleError, match=says):
         load_bundle(folder)
@@ -369,7 +369,7 @@ def set_infinite(weights: dict[str, Any]) -> None:
         (lambda w: w.update({"input.weight": w["input.weight"].T.copy()}), "'input.weight': expected"),
     ],
 )
-def test_weights_that_do_not_fit(folder: Path, change: Callable[[Any], None], says: str) -> None:
+def test_weights_that_do_not_fit_are_refused(folder: Path, change: Callable[[Any], None], says: str) -> None:
     replace_weights(folder, change)
     with pytest.raises(BundleError, match=says) as refusal:
         load_bundle(folder)
@@ -377,7 +377,7 @@ def test_weights_that_do_not_fit(folder: Path, change: Callable[[Any], None], sa
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x80\x04pickle", b"PK\x03\x04", b"\xff" * 200])
-def test_weights_that_are_no_safetensors(folder: Path, raw: bytes) -> None:
+def test_weights_that_are_no_safetensors_are_refused(folder: Path, raw: bytes) -> None:
     (folder / WEIGHTS).write_bytes(raw)
     rewrite(folder, lambda m: m["files"].update({WEIGHTS: hashlib.sha256(raw).hexdigest()}))
     with pytest.raises(BundleError):

@@ -10,7 +10,7 @@ import pytest
 
 from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
 from rtseg.bundle.model_card import CARD, model_card, write_card
-from rtseg.evaluation.evaluate import evaluate, kept_scores
+from rtseg.evaluation.evaluate import evaluate, manifest_scores
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset
 from tests.conftest import REPO
@@ -22,7 +22,7 @@ __all__ = ["dataset", "folder"]  # fixtures: two simulated recordings with label
 @pytest.fixture(scope="module")
 def scored(tiny_bundle: Path, dataset: Dataset) -> Bundle:
     bundle = replace(load_bundle(tiny_bundle), abstain_below={"task1": 0.6})
-    scores = kept_scores(evaluate(Classifier(bundle), dataset))
+    scores = manifest_scores(evaluate(Classifier(bundle), dataset))
     training = {f"video {i}": "0" * 16 for i in range(3)}
     provenance = {"dataset": "two mice", "training": training, "validation": {"v": "1" * 16}, "description": "Mice."}
     return replace(bundle, scores={"validation": scores}, provenance=provenance)

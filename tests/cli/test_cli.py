@@ -205,7 +205,7 @@ def test_quiet_replay_says_nothing_beside_the_result(way: Way, child: Child) -> 
     assert "inside the daemon" in done.stdout
 
 
-def test_somebody_who_watches_sees_the_answers_come(way: Way, child: Child) -> None:
+def test_a_terminal_shows_the_answers_as_they_come(way: Way, child: Child) -> None:
     screen, terminal = os.openpty()
     words = ["replay", way.recording, "--to", child.frames, "--speed", "20", "--stream", "cage 7"]
     environment = os.environ | {"PYTHONPATH": str(REPO), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
@@ -334,7 +334,7 @@ def test_every_reason_is_one_line_and_its_exit_code(wrong: Way, code: int, cases
     assert not (wrong.folder / "x" / "manifest.json").exists()
 
 
-def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
+def test_a_running_daemons_refusals_are_one_line(way: Way, child: Child) -> None:
     taken = start("serve", "tiny", "--frames", child.frames, cwd=way.folder)
     foreign = start("replay", "strangers.csv", "--to", child.frames, cwd=way.folder)
     rate = start("replay", "strangers.csv", "--to", child.frames, "--fps", 25, cwd=way.folder)
@@ -354,7 +354,7 @@ def test_reasons_that_a_living_daemon_has(way: Way, child: Child) -> None:
         ("observe", "observe"),
     ],
 )
-def test_wrong_usage(command: str, reason: str, tmp_path: Path) -> None:
+def test_wrong_usage_has_its_own_exit_code(command: str, reason: str, tmp_path: Path) -> None:
     done = here(*command.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in " ".join(done.stderr.split())

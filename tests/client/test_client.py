@@ -33,7 +33,7 @@ def send_for_ever(publisher: Publisher) -> None:
         time.sleep(0.002)
 
 
-def test_a_camera_loop(child: Child, tiny_bundle: Path) -> None:
+def test_a_camera_loop_gets_the_offline_answers(child: Child, tiny_bundle: Path) -> None:
     walk = random_walk(40, 30)
     offline = load(tiny_bundle).run(walk)
     with (
@@ -53,7 +53,7 @@ def test_a_camera_loop(child: Child, tiny_bundle: Path) -> None:
         assert publisher.close() == {}
 
 
-def test_lists_without_confidence_and_numbers_of_ones_own(child: Child) -> None:
+def test_lists_without_confidence_and_own_sequence_numbers_are_taken(child: Child) -> None:
     with (
         Publisher(child.frames, "cage1", MICE7, 30.0) as publisher,
         Subscriber(publisher.served.predictions, "cage1", timeout_s=60) as subscriber,
@@ -64,7 +64,7 @@ def test_lists_without_confidence_and_numbers_of_ones_own(child: Child) -> None:
         assert [(p.seq, p.t_source_ns) for p in heard] == [(100, 5), (101, 6)]
 
 
-def test_another_shape_never_leaves(child: Child) -> None:
+def test_keypoints_of_another_shape_are_never_sent(child: Child) -> None:
     with Publisher(child.frames, "cage1", MICE7, 30.0) as publisher:
         with pytest.raises(FrameError, match=r"keypoints must have shape \(2, 7, 2\), got \(7, 2, 2\)"):
             publisher.send(np.zeros((7, 2, 2)))
@@ -94,7 +94,7 @@ def test_a_complaint_is_raised_by_a_later_send_and_sending_goes_on(child: Child)
     assert counters["frames"] >= 3
 
 
-def test_two_publishers_of_one_name(child: Child) -> None:
+def test_a_second_publisher_of_one_name_is_refused(child: Child) -> None:
     with Publisher(child.frames, "cage1", MICE7, 30.0) as first:
         with pytest.raises(ServeError, match="open from another connection: choose another name"):
             Publisher(child.frames, "cage1", MICE7, 30.0)
@@ -103,7 +103,7 @@ def test_two_publishers_of_one_name(child: Child) -> None:
         assert first.close()["frames"] == 5
 
 
-def test_only_the_streams_asked_for(child: Child) -> None:
+def test_a_subscriber_receives_its_own_streams_only(child: Child) -> None:
     with (
         Publisher(child.frames, "cage1", MICE7, 30.0) as one,
         Publisher(child.frames, "cage10", MICE7, 30.0) as ten,
@@ -126,7 +126,7 @@ def test_listening_ends_after_silence(child: Child) -> None:
         assert subscriber.receive(0.0) is None
 
 
-def test_without_a_daemon(tmp_path: Path) -> None:
+def test_without_a_daemon_the_error_says_what_to_start(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/nobody"
     with pytest.raises(ServeError, match=r"no daemon at .*: start `rtseg serve BUNDLE` first"):
         Publisher(address, "cage1", MICE7, 30.0, timeout_s=0.05)
@@ -168,14 +168,14 @@ def test_a_stream_that_was_idle_too_long_is_gone(tiny_bundle: Path) -> None:
         assert publisher.close() == {}
 
 
-def test_a_client_needs_no_model() -> None:
+def test_a_client_imports_no_model_and_no_compiler() -> None:
     unwanted = ("numba", "torch", "rtseg.inference.session")
     code = f"import sys, rtseg.client; print([m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_the_examples_in_the_wire_document(child: Child, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_in_the_wire_document_run(child: Child, capsys: pytest.CaptureFixture[str]) -> None:
     text = (REPO / "docs" / "wire.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(examples) == 2

@@ -12,7 +12,7 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.engine.cpu.numba_engine import NumbaEngine
 from rtseg.errors import RtsegError, SettingError
 from rtseg.playback.replay import replay
-from rtseg.playback.verify import verify
+from rtseg.playback.verify import verify_recording
 from tests.engine.networks import F32, SPECS, bundle_of, features_of
 from tests.live import Child, daemon, random_walk
 
@@ -44,7 +44,7 @@ def run(bundle: Bundle, features: F32) -> F32:
 )
 def test_the_heads_that_are_left_give_the_same_bits(kind: str, names: list[str]) -> None:
     whole, features = bundle_of(SPECS[kind]), features_of(SPECS[kind], 300)
-    few = whole.only(names)
+    few = whole.select_heads(names)
     assert [head.name for head in few.heads] == names
     assert few.network.multiply_adds < whole.network.multiply_adds
     expected = np.ascontiguousarray(run(whole, features)[:, columns_of(whole, names)])
@@ -54,10 +54,10 @@ def test_the_heads_that_are_left_give_the_same_bits(kind: str, names: list[str])
 def test_heads_that_are_not_there_are_refused() -> None:
     bundle = bundle_of(SPECS["small"])
     with pytest.raises(SettingError, match="unknown head 'taks1'; there are: task1, face"):
-        bundle.only(["face", "taks1"])
+        bundle.select_heads(["face", "taks1"])
     with pytest.raises(SettingError, match="no head named"):
-        bundle.only([])
-    assert bundle.only(["face", "task1"]) is bundle
+        bundle.select_heads([])
+    assert bundle.select_heads(["face", "task1"]) is bundle
 
 
 def test_a_session_answers_for_them_alone_and_takes_no_other_state(tiny_bundle: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_daemon_answers_for_them_alone_and_its_recording_verifies(tiny_bundle:
     assert [head.name for head in live.heads] == names
     assert live.probs.tobytes() == offline.probs.tobytes()
     (path,) = tmp_path.glob("*.mcap")
-    found = verify(path, tiny_bundle)
+    found = verify_recording(path, tiny_bundle)
     assert (found.predictions, found.differences) == (60, 0)
 
 

@@ -14,7 +14,7 @@ import pytest
 from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
 from rtseg.bundle.provenance import content_hash, label_table, poses_hash
 from rtseg.errors import BundleError, SettingError
-from rtseg.evaluation.calibrate import PICTURE, REPORT, Logits, calibrate, calibrate_head, read_logits
+from rtseg.evaluation.calibrate import PICTURE, REPORT, Logits, calibrate_bundle, calibrate_head, read_logits
 from rtseg.evaluation.logit_scaling import Scaling
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.calms21 import write_calms21
@@ -60,7 +60,7 @@ def test_what_is_served_afterwards_is_calibrated_and_says_so(
     trained: Path, dataset: Dataset, tmp_path: Path, method: str
 ) -> None:
     before = load_bundle(trained)
-    report = calibrate(trained, dataset, method=method, out=tmp_path / "report", command="rtseg calibrate ...")
+    report = calibrate_bundle(trained, dataset, method=method, out=tmp_path / "report", command="rtseg calibrate ...")
     after = load_bundle(trained)
     assert (report["model_before"], report["model"]) == (before.hash, after.hash)
     assert before.hash != after.hash
@@ -86,11 +86,13 @@ def test_what_is_served_afterwards_is_calibrated_and_says_so(
         assert not np.allclose(p, q, atol=0.05)
 
 
-def test_twice_is_once_whatever_came_in_between(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
-    once = calibrate(trained, dataset, out=tmp_path / "a")
+def test_calibrating_again_gives_the_same_whatever_came_in_between(
+    trained: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    once = calibrate_bundle(trained, dataset, out=tmp_path / "a")
     first = probabilities(load_bundle(trained), dataset)
-    calibrate(trained, dataset, method="vector", out=tmp_path / "b")
-    again = calibrate(trained, dataset, out=tmp_path / "c")
+    calibrate_bundle(trained, dataset, method="vector", out=tmp_path / "b")
+    again = calibrate_bundle(trained, dataset, out=tmp_path / "c")
     assert again["model"] == once["model"]
     assert again["heads"] == once["heads"]
     assert probabilities(load_bundle(trained), dataset).tobytes() == first.tobytes()
@@ -123,7 +125,7 @@ def test_a_recording_that_training_saw_is_refused(
     save_bundle(replace(bundle, provenance=provenance), trained)
     before = load_bundle(trained).hash
     with pytest.raises(SettingError, match=r"train/5: bundle 'tiny' was trained on this recording"):
-        calibrate(trained, dataset, "train", out=tmp_path / "report")
+        calibrate_bundle(trained, dataset, "train", out=tmp_path / "report")
     # Under another name and among others it is still known.
     mixed = tmp_path / "mixed"
     shutil.copytree(folder, mixed)
@@ -133,7 +135,7 @@ def test_a_recording_that_training_saw_is_refused(
     ]
     write_calms21(mixed / "validation.json", {"annotator-id_0": pairs})
     with pytest.raises(SettingError, match="new/5: bundle 'tiny' was trained on this"):
-        calibrate(trained, load_dataset(mixed / "dataset.toml"), out=tmp_path / "report")
+        calibrate_bundle(trained, load_dataset(mixed / "dataset.toml"), out=tmp_path / "report")
     assert load_bundle(trained).hash == before
     assert not (tmp_path / "report").exists()
 
@@ -141,32 +143,32 @@ def test_a_recording_that_training_saw_is_refused(
 def test_a_bundle_of_unknown_origin_is_refused(tiny_bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
     with pytest.raises(SettingError, match="does not say what it was trained on"):
-        calibrate(copy, dataset, out=tmp_path / "report")
+        calibrate_bundle(copy, dataset, out=tmp_path / "report")
     with pytest.raises(BundleError, match=r"found no manifest\.json"):
-        calibrate(tmp_path, dataset, out=tmp_path / "report")
+        calibrate_bundle(tmp_path, dataset, out=tmp_path / "report")
 
 
 def test_one_head_may_have_a_method_of_its_own(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
-    mixed = calibrate(trained, dataset, vector=["task1"], out=tmp_path / "a")
+    mixed = calibrate_bundle(trained, dataset, vector=["task1"], out=tmp_path / "a")
     about = load_bundle(trained).provenance["calibration"]
     assert (about["method"], about["vector"]) == ("temperature", ["task1"])
     assert (
         mixed["heads"]["task1"]
-        == calibrate(trained, dataset, "validation", "vector", out=tmp_path / "b")["heads"]["task1"]
+        == calibrate_bundle(trained, dataset, "validation", "vector", out=tmp_path / "b")["heads"]["task1"]
     )
     with pytest.raises(SettingError, match="not task9"):
-        calibrate(trained, dataset, vector=["task9"], out=tmp_path / "c")
+        calibrate_bundle(trained, dataset, vector=["task9"], out=tmp_path / "c")
 
 
 def test_thresholds_are_stored(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
-    calibrate(trained, dataset, out=tmp_path / "report", abstain={"task1": 0.6})
+    calibrate_bundle(trained, dataset, out=tmp_path / "report", abstain={"task1": 0.6})
     assert dict(load_bundle(trained).abstain_below) == {"task1": 0.6}
     assert load_bundle(trained).scores["validation"]["abstention"]["task1"]["below"] == 0.6
     for wrong, reason in (({"task9": 0.5}, "not task9"), ({"task1": 2.0}, "probability in")):
         with pytest.raises(SettingError, match=reason):
-            calibrate(trained, dataset, out=tmp_path / "report", abstain=wrong)
+            calibrate_bundle(trained, dataset, out=tmp_path / "report", abstain=wrong)
     with pytest.raises(SettingError, match="one of temperature, vector; got 'platt'"):
-        calibrate(trained, dataset, method="platt", out=tmp_path / "report")
+        calibrate_bundle(trained, dataset, method="platt", out=tmp_path / "report")
 
 
 def test_a_video_is_never_measured_with_its_own_fit() -> None:
@@ -181,9 +183,9 @@ def test_a_video_is_never_measured_with_its_own_fit() -> None:
     assert after[0][0].max(1).mean() < p.max(1).mean() < after[1][0].max(1).mean()
 
 
-def test_one_video_is_too_few(trained: Path, folder: Path, tmp_path: Path) -> None:
+def test_one_video_is_too_few_to_calibrate(trained: Path, folder: Path, tmp_path: Path) -> None:
     few = tmp_path / "few"
     shutil.copytree(folder, few)
     write_calms21(few / "validation.json", {"annotator-id_0": [simulate_sequence(1, 400, name="only")]})
     with pytest.raises(SettingError, match=r"two or more videos .*; got 1 of task1"):
-        calibrate(trained, load_dataset(few / "dataset.toml"), out=tmp_path / "report")
+        calibrate_bundle(trained, load_dataset(few / "dataset.toml"), out=tmp_path / "report")

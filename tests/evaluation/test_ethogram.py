@@ -57,7 +57,7 @@ def test_truth_stands_above_prediction(tmp_path: Path) -> None:
     assert (mount == investigation).all()
 
 
-def test_without_truth_and_with_masked_frames(tmp_path: Path) -> None:
+def test_it_is_drawn_without_truth_and_with_masked_frames(tmp_path: Path) -> None:
     predictions = answers([1] * 90)
     draw_ethogram(predictions, "task1", tmp_path / "alone.png", fps=30.0)
     assert len(bars(tmp_path / "alone.png", INVESTIGATION)) > 20
@@ -68,7 +68,7 @@ def test_without_truth_and_with_masked_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_hardly_anything_to_draw(tmp_path: Path, n: int) -> None:
+def test_a_recording_of_few_frames_is_drawn(tmp_path: Path, n: int) -> None:
     draw_ethogram(answers([2] * n), "sniff_face", tmp_path / "some.svg", fps=30.0)
     assert "<svg" in (tmp_path / "some.svg").read_text()
 

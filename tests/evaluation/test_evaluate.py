@@ -11,7 +11,7 @@ import pytest
 
 from rtseg.errors import RateError, SettingError
 from rtseg.evaluation.bootstrap import bootstrap
-from rtseg.evaluation.evaluate import compare, evaluate, kept_scores, without_nan
+from rtseg.evaluation.evaluate import compare_bundles, evaluate, manifest_scores, without_nan
 from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier, load
@@ -106,26 +106,26 @@ def test_it_says_how_sure_the_scores_are_and_where_the_errors_lie(classifier: Cl
     sure = np.concatenate([p.of("task1").max(1) >= np.float32(0.6) for p in predictions]).mean()
     assert report["abstention"]["task1"]["below"] == 0.6
     assert report["abstention"]["task1"]["coverage"] == pytest.approx(sure, abs=1e-5)
-    assert set(kept_scores(report)) >= {"heads", "intervals", "calibration", "boundaries", "videos"}
+    assert set(manifest_scores(report)) >= {"heads", "intervals", "calibration", "boundaries", "videos"}
 
 
 def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dataset: Dataset) -> None:
     weights = dict(classifier.bundle.weights)
     weights["head.task1.leave.bias"] = weights["head.task1.leave.bias"] + np.float32([0, 0, 0, 3])
     other = Classifier(replace(classifier.bundle, weights=weights, name="other", hash="h"))
-    report = compare(classifier, other, dataset)
-    back = compare(other, classifier, dataset)
+    report = compare_bundles(classifier, other, dataset)
+    back = compare_bundles(other, classifier, dataset)
     assert report["videos"] == {"task1": ["validation/1", "validation/2"]}
     assert (report["ours"]["bundle"], report["theirs"]["bundle"]) == ("tiny", "other")
     for part in ("f1", "map"):
         one, two = report["heads"]["task1"][part], back["heads"]["task1"][part]
         assert one["difference"] == pytest.approx(-two["difference"])
         assert one["low"] <= one["difference"] <= one["high"]
-    itself = compare(classifier, classifier, dataset)["heads"]["task1"]["f1"]
+    itself = compare_bundles(classifier, classifier, dataset)["heads"]["task1"]["f1"]
     assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
 
 
-def test_an_unknown_split(classifier: Classifier, dataset: Dataset) -> None:
+def test_an_unknown_split_is_refused(classifier: Classifier, dataset: Dataset) -> None:
     with pytest.raises(SettingError, match="has the splits train, validation, not 'test'"):
         evaluate(classifier, dataset, "test")
 

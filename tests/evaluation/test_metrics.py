@@ -97,7 +97,7 @@ def test_a_video_without_labels_is_no_video() -> None:
     assert math.isnan(empty.mean_average_precision)
 
 
-def test_a_class_that_is_neither_there_nor_called_is_left_out_of_the_means() -> None:
+def test_a_class_that_is_neither_labelled_nor_predicted_is_left_out_of_the_means() -> None:
     truth = labels_of("iiiioooo", "aimo")
     score = score_head(TASK1, [(sure_of(truth, 4), truth)], 30.0)
     assert math.isnan(score.classes["attack"].f1)
@@ -106,7 +106,7 @@ def test_a_class_that_is_neither_there_nor_called_is_left_out_of_the_means() -> 
     assert score.mean_average_precision == 1.0
 
 
-def test_a_class_that_is_called_but_not_there_scores_nothing() -> None:
+def test_a_class_that_is_predicted_but_not_labelled_scores_nothing() -> None:
     truth = labels_of("iiiioooo", "aimo")
     score = score_head(TASK1, [(sure_of(labels_of("iiiiooam", "aimo"), 4), truth)], 30.0)
     assert score.classes["attack"].f1 == score.classes["mount"].f1 == 0.0
@@ -210,7 +210,7 @@ def clinic(guess: str, truth: str, fps: float = 10.0) -> tuple[float, float, flo
     return score.onset_delay_s, score.found_bouts, score.false_starts_per_minute
 
 
-def test_onset_delay() -> None:
+def test_onset_delay_is_the_median_over_found_bouts() -> None:
     assert clinic("ooooxxoo", "ooxxxxoo")[:2] == (pytest.approx(0.2), 1.0)
     assert clinic("oxxxxxoo", "ooxxxxoo")[:2] == (pytest.approx(-0.1), 1.0)
     # The first bout that touches counts, however short; the median is over found bouts: 0.1, 0 and -0.2 s.
@@ -226,7 +226,7 @@ def test_a_bout_that_ends_where_the_true_one_begins_does_not_find_it() -> None:
     assert false_starts == pytest.approx(1 / (10 / 10 / 60))
 
 
-def test_false_starts_per_minute() -> None:
+def test_false_starts_are_counted_per_minute() -> None:
     # 40 frames at 10 per s are 4 s; two of three bouts touch no true one.
     guess = "oxxooooooo" + "ooooxooooo" + "oxoooooooo" + "oooooooooo"
     truth = "ooxxoooooo" + "o" * 30

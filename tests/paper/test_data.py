@@ -138,14 +138,14 @@ def test_a_dataset_file_of_other_heads_gives_its_groups_in_order(tmp_path: Path)
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()])
-def test_nothing_to_read_is_said(tmp_path: Path, make: object) -> None:
+def test_a_path_with_nothing_to_read_is_refused(tmp_path: Path, make: object) -> None:
     assert callable(make)
     make(tmp_path / "nothing")
     with pytest.raises((RecordingError, SettingError), match="dataset file"):
         opened(tmp_path / "nothing", tmp_path / "out")
 
 
-def test_what_is_kept_comes_back(tmp_path: Path) -> None:
+def test_stored_data_are_read_back_the_same(tmp_path: Path) -> None:
     data = paper_data()
     save_data(data, tmp_path)
     back = load_data(tmp_path)

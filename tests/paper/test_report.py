@@ -15,7 +15,7 @@ from rtseg.config import PaperSettings
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import Options, plan
-from rtseg.paper.report import METHOD, claims_of, lines_of
+from rtseg.paper.report import METHOD, compare_claims, rows_with_figures
 from rtseg.paper.run_one import RESAMPLED, RESULT
 from rtseg.paper.runs import Run, find_runs
 from rtseg.paper.tables import HEADINGS, absences, cells, claims, markdown, parts, print_report
@@ -58,7 +58,7 @@ def report(tmp_path: Path, data: PaperData) -> dict[str, Any]:
             write_result(run, f1, seconds=10 * slow, memory=100 * slow)
     runs = find_runs(trainings, range(2), tmp_path, "data", SETTINGS)
     timing = {"II/tcn": {"offline_us": 20.0}, "II/transformer": {"offline_us": 500.0}}
-    lines = lines_of(rows, runs, data, timing)
+    lines = rows_with_figures(rows, runs, data, timing)
     machine = {"cpu": "a processor", "cores_usable": 2, "os": "an os"}
     machine |= {"load_average_before": 1.0, "load_average_after": 2.0}
     plain: dict[str, Any] = without_nan(
@@ -71,7 +71,7 @@ def report(tmp_path: Path, data: PaperData) -> dict[str, Any]:
             "data": {**data.summary(), "fingerprint": "0123456789abcdef"},
             "method": METHOD,
             "rows": lines,
-            "claims": claims_of(lines, runs, data),
+            "claims": compare_claims(lines, runs, data),
         }
     )
     return plain

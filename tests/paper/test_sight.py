@@ -52,7 +52,7 @@ def answer_after_change(model: torch.nn.Module, features: torch.Tensor, frame: i
 
 
 @pytest.mark.parametrize(("kind", "change"), VARIANTS)
-def test_nothing_beyond_what_is_said_matters_and_the_last_frame_of_it_does(kind: str, change: dict[str, Any]) -> None:
+def test_no_frame_beyond_the_sight_matters_and_its_last_frame_does(kind: str, change: dict[str, Any]) -> None:
     settings = recipe(kind, causal=False, **change)
     said = future_frames(settings, 30.0)
     torch.manual_seed(3)
@@ -74,7 +74,7 @@ def test_a_causal_system_looks_as_far_as_its_lookahead(kind: str) -> None:
 
 
 @pytest.mark.parametrize("fps", [30.0, 25.0])
-def test_windows_of_trees_end_where_it_is_said(fps: float) -> None:
+def test_windows_of_trees_end_where_the_sight_does(fps: float) -> None:
     settings = recipe("gradient-boosting", causal=False)
     said = future_frames(settings, fps)
     assert said is not None

@@ -62,7 +62,7 @@ def test_another_skeleton_gives_the_same_answers(child: Child, bundle: Path) -> 
     assert live.predictions.probs.tobytes() == load(bundle).run(walk).probs.tobytes()
 
 
-def test_an_arena_of_its_own(child: Child, bundle: Path) -> None:
+def test_an_arena_can_be_named(child: Child, bundle: Path) -> None:
     walk, arena = random_walk(50, 42), (100.0, 50.0, 700.0, 600.0)
     live = replay(walk, child.frames, speed=None, arena=arena)
     offline = load(bundle).run(walk, arena)
@@ -70,13 +70,13 @@ def test_an_arena_of_its_own(child: Child, bundle: Path) -> None:
     assert offline.probs.tobytes() != load(bundle).run(walk).probs.tobytes()
 
 
-def test_a_window_of_one_frame(child: Child, bundle: Path) -> None:
+def test_a_window_of_one_frame_is_enough(child: Child, bundle: Path) -> None:
     walk = random_walk(60, 43)
     live = replay(walk, child.frames, speed=None, window_frames=1)
     assert live.predictions.probs.tobytes() == load(bundle).run(walk).probs.tobytes()
 
 
-def test_a_recording_of_one_frame_and_of_none(child: Child) -> None:
+def test_a_recording_of_one_frame_is_answered_and_one_of_none_too(child: Child) -> None:
     assert len(replay(random_walk(1, 44), child.frames, speed=None).predictions) == 1
     assert len(replay(random_walk(0, 44), child.frames, speed=None).predictions) == 0
 
@@ -90,7 +90,7 @@ def test_a_recording_that_does_not_fit_is_refused(child: Child) -> None:
         replay(random_walk(5, 0), child.frames, speed=0.0)
 
 
-def test_the_shipped_model_on_a_real_recording(data_root: Path) -> None:
+def test_the_shipped_model_answers_a_real_recording_as_offline(data_root: Path) -> None:
     bundle, poses = REPO / "engines" / "rats58", sorted(data_root.glob("rats58/poses/01*.csv"))
     if not (bundle / "manifest.json").is_file() or not poses:
         pytest.skip("needs engines/rats58 and the recordings of rats58")

@@ -24,12 +24,12 @@ def error_of(values: np.ndarray, scale: float) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_cut_is_about_the_best_there_is(seed: int) -> None:
+def test_the_clipping_value_is_close_to_the_best(seed: int) -> None:
     """Long tails; a brute-force search over scales is hardly better, and cutting nothing is worse."""
     values = np.random.default_rng(seed).laplace(size=20_000).astype(np.float32)
     histogram = Histogram()
     for part in np.split(values, 20):
-        histogram.add(part)
+        histogram.count_values(part)
     scale, largest = histogram.scale(), float(np.abs(values).max())
     best = min(error_of(values, s) for s in np.linspace(largest / 2000, largest / INT8_MAX, 400))
     assert error_of(values, scale) <= 1.02 * best
@@ -38,10 +38,10 @@ def test_the_cut_is_about_the_best_there_is(seed: int) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50), st.integers(1, 5))
-def test_every_value_is_counted_in_whatever_parts_it_comes(values: list[float], parts: int) -> None:
+def test_every_value_is_counted_however_the_values_are_split(values: list[float], parts: int) -> None:
     histogram = Histogram()
     for part in np.array_split(np.array(values, np.float32), parts):
-        histogram.add(part)
+        histogram.count_values(part)
     assert histogram.counts.sum() + histogram.zeros == len(values)
     assert len(histogram.counts) == BINS
     assert histogram.largest == pytest.approx(np.abs(np.float32(values)).max())

@@ -13,7 +13,7 @@ import pytest
 from rtseg.client import Subscriber, ask_status
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Predictions, Quality
-from rtseg.playback.replay import collect
+from rtseg.playback.replay import predictions_from_messages
 from rtseg.wire.messages import PredictionMessage
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -49,7 +49,7 @@ def answers(child: Child, messages: list[dict[str, Any] | bytes]) -> tuple[list[
 
 def table(heard: list[PredictionMessage]) -> Predictions:
     heads = {"task1": ("attack", "investigation", "mount", "other"), "sniff_face": ("other", "sniff_face")}
-    return collect(heads, heard)[0]
+    return predictions_from_messages(heads, heard)[0]
 
 
 def assert_same(live: Predictions, offline: Predictions) -> None:

@@ -14,7 +14,7 @@ from rtseg.engine.cuda import cuda_engine
 from rtseg.engine.select import ENGINES
 from rtseg.engine.tensorrt import plans
 from rtseg.errors import BundleError
-from rtseg.system import machine, nvidia
+from rtseg.system import nvidia
 from rtseg.terminal import doctor
 from tests.conftest import REPO
 
@@ -42,13 +42,13 @@ def test_the_report_of_a_machine_without_a_gpu() -> None:
 
 
 @WITHOUT_GPU
-def test_the_table_names_the_same(tiny_bundle: Path) -> None:
+def test_the_table_names_the_same_findings(tiny_bundle: Path) -> None:
     words = " ".join(doctor_says(str(tiny_bundle)).split())
     for part in ("processor", "compiled kernels", "priority (rtprio)", "engine auto", "numba (no tensorrt or cuda:"):
         assert part in words
 
 
-def test_plans_are_named_and_those_that_fit_no_more(
+def test_plans_are_listed_with_those_that_fit_no_more(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RTSEG_PLANS", str(tmp_path))
@@ -74,7 +74,7 @@ def test_plans_are_named_and_those_that_fit_no_more(
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle here"):
-        doctor.examine(tmp_path)
+        doctor.examine_machine(tmp_path)
 
 
 def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(cuda_engine, "why_unavailable", lambda: "the package 'triton' is not installed")
     monkeypatch.setattr(doctor, "_choice", lambda: ("numba", {"cuda": "the package 'triton' is not installed"}))
     monkeypatch.setattr(doctor, "_engines", lambda: iter(()))
-    report = doctor.examine()
+    report = doctor.examine_machine()
     rows = {row.name: row for row in report.findings}
     assert rows["GPU 0"].value == "pretended, sm_90, 80 GiB, 132 processors"
     assert rows["CUDA of the driver"].value == "13.0"
@@ -91,7 +91,7 @@ def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.Monkey
     assert "pip install 'rtseg[cuda]'" in rows["engine auto"].advice
 
 
-def test_limits_and_caches_that_are_too_small_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_limits_and_caches_that_are_too_small_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="limits are known on Linux only")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr(resource, "getrlimit", lambda which: (0, 0))
@@ -101,16 +101,3 @@ def test_limits_and_caches_that_are_too_small_are_said(monkeypatch: pytest.Monke
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     (row,) = doctor._numba_cache()
     assert "nothing compiled yet" in row.value
-
-
-@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="read from /proc")
-def test_what_the_system_says_about_the_processor() -> None:
-    assert machine.cpu_flags()
-    assert all(size > 0 for size in machine.caches_kb().values())
-
-
-def test_gpus_are_asked_once_and_a_reason_is_one_line() -> None:
-    found = nvidia.gpus()
-    assert found is nvidia.gpus()
-    assert found
-    assert "\n" not in str(found)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rtseg.bundle.bundle import PRECISIONS, Bundle, add_derived, derived_file, load_bundle
+from rtseg.bundle.bundle import PRECISIONS, Bundle, add_derived_file, derived_file, load_bundle
 from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.errors import BundleError, EngineError
 
@@ -68,4 +68,4 @@ def store_precision(folder: Path, precision: Precision, entry: Mapping[str, Any]
     if entry is not None:
         accepted[precision] = dict(entry)
     text = json.dumps({"schema": SCHEMA, "accepted": accepted}, indent=1, sort_keys=True) + "\n"
-    add_derived(folder, PRECISIONS, text.encode())
+    add_derived_file(folder, PRECISIONS, text.encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from rtseg.bundle.bundle import STEP, Bundle, add_derived, derived_file, load_bundle
+from rtseg.bundle.bundle import STEP, Bundle, add_derived_file, derived_file, load_bundle
 from rtseg.engine.onnx.onnx_graph import step_model
 from rtseg.engine.onnx.step_interface import OPEN
 from rtseg.errors import RtsegError
@@ -32,7 +32,7 @@ def write_step(folder: Path) -> Path:
 
     Raises BundleError for a folder without a bundle, RtsegError where onnx is missing.
     """
-    add_derived(folder, STEP, _make_step(load_bundle(folder)))
+    add_derived_file(folder, STEP, _make_step(load_bundle(folder)))
     return folder / STEP
 
 

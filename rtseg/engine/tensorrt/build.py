@@ -27,6 +27,7 @@ from rtseg.engine.tensorrt.plans import Plan, Wanted
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
 from rtseg.errors import EngineError
 from rtseg.system import nvidia
+from rtseg.system.files import replace_atomically
 
 TIMEOUT_S = 900.0
 """For one plan. The RTX flavour takes tenths of a second, the other takes minutes."""
@@ -158,19 +159,19 @@ def _build_one(plan: Plan, models: _StepModels, scales: Mapping[str, float], scr
     if existing is not None:
         return PlanOutcome(existing, "there already", caches)
     model = models.file(plan.wanted.precision, plan.batch, scales)
-    part = plan.file.with_suffix(".plan.part")
-    job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target, "plan": str(part)}
-    result = build_in_child(job, scratch)
-    problem = str(result.get("problem", ""))
-    # A plan that copies a cache would give right answers, and move all state at every step.
-    if not problem and result["in_place"] != caches:
-        problem = f"{result['in_place']} of {caches} caches are updated in place"
-    if problem:
-        part.unlink(missing_ok=True)
-        return PlanOutcome(plan, "failed", caches, problem)
+    job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target}
+    try:
+        # Renamed into place: an engine that loads meanwhile never finds half a plan.
+        with replace_atomically(plan.file) as part:
+            result = build_in_child({**job, "plan": str(part)}, scratch)
+            if "problem" in result:
+                raise EngineError(str(result["problem"]))
+            # A plan that copies a cache would give right answers, and move all state at every step.
+            if result["in_place"] != caches:
+                raise EngineError(f"{result['in_place']} of {caches} caches are updated in place")
+    except EngineError as error:
+        return PlanOutcome(plan, "failed", caches, str(error))
     plan = plans.with_build_result(plan, result, hashlib.sha256(model.read_bytes()).hexdigest())
-    # Renamed into place: an engine that loads meanwhile never finds half a plan.
-    part.replace(plan.file)
     plans.write_sidecar(plan)
     return PlanOutcome(plan, "built", caches)
 

@@ -26,6 +26,7 @@ from rtseg.engine.tensorrt import tensorrt_library
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
 from rtseg.errors import EngineError
 from rtseg.system import nvidia
+from rtseg.system.files import write_json_atomically
 
 SCHEMA = 1
 KIND = "rtseg plan"
@@ -145,9 +146,7 @@ def write_sidecar(plan: Plan) -> None:
         **asdict(plan),
         "file": plan.file.name,
     }
-    part = plan.file.with_suffix(".json.part")
-    part.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    part.replace(sidecar(plan.file))
+    write_json_atomically(sidecar(plan.file), description)
 
 
 def read_plan(file: Path) -> Plan:

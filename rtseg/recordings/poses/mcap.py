@@ -15,7 +15,7 @@ import numpy as np
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
-from rtseg.recorder.reading import RecordingFile, Told, unpacked
+from rtseg.recorder.reading import RecordedMessage, RecordingFile, unpacked
 from rtseg.recordings.recording import Recording, clean
 
 
@@ -44,7 +44,7 @@ def read_mcap(path: Path, *, name: str | None = None) -> Iterator[Recording]:
             yield _recording(path, part, torn)
 
 
-def _parts(path: Path, messages: Iterator[Told], fill_frames: int) -> Iterator[_Part]:
+def _parts(path: Path, messages: Iterator[RecordedMessage], fill_frames: int) -> Iterator[_Part]:
     parts: list[_Part] = []
     at: dict[str, _Part] = {}
     used: dict[str, int] = {}

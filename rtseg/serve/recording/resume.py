@@ -15,9 +15,9 @@ from typing import Any
 
 from rtseg.errors import RtsegError
 from rtseg.recorder import mcap_records
-from rtseg.recorder.reading import LOST, RecordingFile, Told, unpacked
+from rtseg.recorder.reading import LOST, RecordedMessage, RecordingFile, unpacked
 from rtseg.recorder.recover import ring_path
-from rtseg.recorder.writer import finish, lock
+from rtseg.recorder.writer import finish_recording, lock_recording
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire.messages import Hello, parse_frame, unpack
 
@@ -131,11 +131,11 @@ def rewind(stream: Stream, past: Past) -> int:
 def _finish(path: Path, session: dict[str, str]) -> None:
     with path.open("rb") as opened:
         # Held by the writer, which outlives its daemon until all is written.
-        lock(opened.fileno(), path, wait_s=WAIT_S)
+        lock_recording(opened.fileno(), path, wait_s=WAIT_S)
         fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
     ring = ring_path(path, session)
     if ring is not None:
-        finish(ring)
+        finish_recording(ring)
         return
     with RecordingFile(path) as file:
         is_empty = next(file.messages(), None) is None
@@ -144,7 +144,7 @@ def _finish(path: Path, session: dict[str, str]) -> None:
             unbegun.write(mcap_records.end())
 
 
-def _note(pasts: dict[str, Past], path: Path, told: Told, offset_ns: int) -> None:
+def _note(pasts: dict[str, Past], path: Path, told: RecordedMessage, offset_ns: int) -> None:
     if told.topic == "frames":
         past = pasts.get(_stream_of(path, told))
         if past is not None:
@@ -180,7 +180,7 @@ def _note_event(pasts: dict[str, Past], event: dict[str, Any], log_ns: int, offs
         pasts.clear()  # their frames may be among what is missing; snapshots follow
 
 
-def _stream_of(path: Path, told: Told) -> str:
+def _stream_of(path: Path, told: RecordedMessage) -> str:
     return str(unpacked(path, told.data)["stream"])
 
 

@@ -57,9 +57,9 @@ class Tape:
                 self._replaced = read_pasts(folder, relay.since_ns, relay.is_own)
         self._recorder = Recorder(folder, about, settings, name)
         self.frame, self.prediction, self.event = (
-            self._recorder.frame,
-            self._recorder.prediction,
-            self._recorder.event,
+            self._recorder.record_frame,
+            self._recorder.record_prediction,
+            self._recorder.record_event,
         )
         self.status = self._recorder.status
         LOG.info("recording to %s", self._recorder.file)
@@ -81,12 +81,12 @@ class Tape:
                 self.go_on(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
                 return _last_seq(stream, waiting), waiting
-        self._recorder.opened(hello, now_ns)
+        self._recorder.record_opening(hello, now_ns)
         return None, []
 
     def go_on(self, stream: Stream, now_ns: int) -> None:
         """A stream that comes back stands where it stood: what follows is recorded."""
-        self._recorder.opened(stream.hello.to_message(), now_ns, resumed=True)
+        self._recorder.record_opening(stream.hello.to_message(), now_ns, resumed=True)
         self.note(stream, now_ns)
 
     def replaced(self, name: str, opened_ns: int) -> Past | None:
@@ -97,20 +97,20 @@ class Tape:
 
     def end(self, stream: Stream) -> None:
         """A stream has been closed."""
-        self._recorder.closed(stream.name)
+        self._recorder.forget_stream(stream.name)
 
     def note(self, stream: Stream, now_ns: int) -> None:
         """Record a stream's state: another model answers from here on, or a snapshot is due."""
         hello, state = stream.hello.to_message(), stream.session.snapshot()
-        self._recorder.snapshot(hello, state, now_ns, stream.opened_ns, stream.answers)
+        self._recorder.record_snapshot(hello, state, now_ns, stream.opened_ns, stream.answers)
 
     def due(self, now_ns: int) -> str | None:
         """The stream whose state should be noted now, if any. Cheap: to be asked in every turn of the loop."""
-        return self._recorder.due(now_ns)
+        return self._recorder.stream_due_for_snapshot(now_ns)
 
     def news(self, now_ns: int) -> dict[str, Any] | None:
         """An event for everybody, where the recording's state has changed."""
-        return self._recorder.news(now_ns)
+        return self._recorder.state_change(now_ns)
 
     def counted(self) -> dict[str, int]:
         """For the daemon's counters: what should make somebody look."""

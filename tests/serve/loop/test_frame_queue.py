@@ -13,7 +13,7 @@ import zmq
 from rtseg.client import Subscriber, ask_status
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Quality
-from rtseg.playback.replay import collect, replay
+from rtseg.playback.replay import predictions_from_messages, replay
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -67,7 +67,7 @@ def test_newest_publishes_the_newest_answer_and_counts_the_others(tiny_bundle: P
     assert answers[-1].seq == N - 1
     offline = classifier.run(random_walk(N, 30))
     heads = {head.name: head.classes for head in classifier.bundle.heads}
-    kept, begins = collect(heads, answers)
+    kept, begins = predictions_from_messages(heads, answers)
     np.testing.assert_array_equal(kept.probs, offline.probs[kept.seq])  # every frame was stepped all the same
     changes = 1 + np.flatnonzero((offline.labels[1:] != offline.labels[:-1]).any(axis=1))
     assert set(changes) <= set(kept.seq)  # no bout is missed

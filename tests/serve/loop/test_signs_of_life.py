@@ -13,7 +13,7 @@ from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Predictions
-from rtseg.playback.replay import collect
+from rtseg.playback.replay import predictions_from_messages
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -130,4 +130,4 @@ def test_a_camera_of_another_rate(child: Child, tiny_bundle: Path) -> None:
 
 def answers_of(heard: list[PredictionMessage | StreamEvent]) -> Predictions:
     heads = {"task1": ("attack", "investigation", "mount", "other"), "sniff_face": ("other", "sniff_face")}
-    return collect(heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]
+    return predictions_from_messages(heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]

@@ -20,8 +20,8 @@ OPENED_NS = 1000
 def put(recorder: Recorder, seqs: range) -> None:
     """Frames and their answers."""
     for seq in seqs:
-        recorder.frame(msgpack.packb({"stream": "cage1", "seq": seq}), OPENED_NS + seq)
-        recorder.prediction(answer(seq), OPENED_NS + seq)
+        recorder.record_frame(msgpack.packb({"stream": "cage1", "seq": seq}), OPENED_NS + seq)
+        recorder.record_prediction(answer(seq), OPENED_NS + seq)
 
 
 def answer(seq: int) -> bytes:
@@ -32,15 +32,15 @@ def answer(seq: int) -> bytes:
 
 def snapshot(recorder: Recorder, seq: int) -> None:
     """The state after a frame."""
-    recorder.snapshot(HELLO, b"after %d" % seq, OPENED_NS + seq, OPENED_NS, OPENED_NS + seq + 1)
+    recorder.record_snapshot(HELLO, b"after %d" % seq, OPENED_NS + seq, OPENED_NS, OPENED_NS + seq + 1)
 
 
 def test_answers_before_the_last_state_are_at_hand(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, {}, ServeSettings())
-    recorder.opened(HELLO, OPENED_NS)
+    recorder.record_opening(HELLO, OPENED_NS)
     put(recorder, range(10))
     snapshot(recorder, 9)
-    recorder.due(2_000_000_000)  # a mark: reading for another daemon's sake begins at the state
+    recorder.stream_due_for_snapshot(2_000_000_000)  # a mark: reading for another daemon's sake begins at the state
     put(recorder, range(10, 14))
     snapshot(recorder, 13)
     put(recorder, range(14, 16))
@@ -56,15 +56,15 @@ def test_answers_before_the_last_state_are_at_hand(tmp_path: Path) -> None:
 
 def test_a_second_kill_leaves_them_at_hand(tmp_path: Path) -> None:
     first = Recorder(tmp_path, {}, ServeSettings(), "-w0")
-    first.opened(HELLO, OPENED_NS)
+    first.record_opening(HELLO, OPENED_NS)
     put(first, range(5))
     first.close()
     second = Recorder(tmp_path, {}, ServeSettings(), "-w0")
-    second.opened(HELLO, OPENED_NS + 5, resumed=True)
+    second.record_opening(HELLO, OPENED_NS + 5, resumed=True)
     second.close()  # killed before it had noted the state
     assert len(read_pasts(tmp_path, 0)["cage1"].frames) == 5
     third = Recorder(tmp_path, {}, ServeSettings(), "-w0")
-    third.opened(HELLO, OPENED_NS + 5, resumed=True)
+    third.record_opening(HELLO, OPENED_NS + 5, resumed=True)
     snapshot(third, 4)
     third.close()
     past = read_pasts(tmp_path, 0)["cage1"]

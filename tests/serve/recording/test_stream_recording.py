@@ -31,9 +31,9 @@ from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.annotate import annotate
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Predictions, Quality
-from rtseg.playback.export import export
-from rtseg.playback.replay import collect, replay
-from rtseg.playback.verify import verify
+from rtseg.playback.export import export_recording
+from rtseg.playback.replay import predictions_from_messages, replay
+from rtseg.playback.verify import verify_recording
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recordings.open import read_recordings
 from rtseg.recordings.recording import Recording
@@ -102,7 +102,7 @@ def test_what_was_recorded_is_what_comes_out_again(bundle: Path, tmp_path: Path)
         status = ask_status(child.frames)["recording"]
     assert (status["frames"], status["predictions"], status["state"], status["lost"]) == (359, 359, "recording", 0)
     path = the_file(tmp_path)
-    found = verify(path, bundle)
+    found = verify_recording(path, bundle)
     assert (found.frames, found.predictions, found.differences, found.problem) == (359, 359, 0, "")
     assert (found.unanswered, found.uncompared) == (0, 0)
     assert found.snapshots > 0
@@ -125,13 +125,13 @@ def test_what_was_recorded_is_what_comes_out_again(bundle: Path, tmp_path: Path)
     exec(example, heard)
     assert heard["prediction"]["stream"] == "cage1"
 
-    done = {each.name: each for each in export(path, tmp_path / "exported")}
+    done = {each.name: each for each in export_recording(path, tmp_path / "exported")}
     assert list(done) == ["cage 1", "cage/2", "cage 1#2", "cage1"]
     assert done["cage 1"].frames_file.read_bytes() == annotated.frames_file.read_bytes()
     assert done["cage 1"].bouts_file.read_bytes() == annotated.bouts_file.read_bytes()
     assert done["cage/2"].predictions.probs.tobytes() == classifier.run(other).probs.tobytes()
     with pytest.raises(RtsegError, match="exists already"):
-        list(export(path, tmp_path / "exported"))
+        list(export_recording(path, tmp_path / "exported"))
 
 
 def test_a_changed_bit_is_found(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_changed_bit_is_found(tiny_bundle: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     save_bundle(replace(load_bundle(tiny_bundle), warmup_frames=3), other)
     with pytest.raises(RtsegError, match=r"was recorded with model .* name the folder of that very bundle"):
-        verify(path, other)
+        verify_recording(path, other)
     done = run("recover", str(path))
     assert (done.exit_code, done.output) == (0, f"{path} is whole: 63 messages, nothing to recover\n")
     path.write_bytes(data[:-1000])
@@ -180,9 +180,9 @@ def test_another_model_answers_from_the_middle_on(tiny_bundle: Path, tmp_path: P
                 assert publisher.flush()
                 ask_load(child.frames, other)
         assert publisher.flush()
-    found = verify(the_file(tmp_path / "r"), tiny_bundle)
+    found = verify_recording(the_file(tmp_path / "r"), tiny_bundle)
     assert (found.frames, found.predictions, found.differences, found.uncompared) == (40, 40, 0, 20)
-    (done,) = export(the_file(tmp_path / "r"), tmp_path)
+    (done,) = export_recording(the_file(tmp_path / "r"), tmp_path)
     assert (len(done.predictions), done.other) == (40, 20)
 
 
@@ -205,7 +205,7 @@ def wait_subscribed(*subscribers: Subscriber) -> None:
 
 
 def table(heard: list[PredictionMessage | StreamEvent], subscriber: Subscriber) -> Predictions:
-    return collect(subscriber.served.heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]
+    return predictions_from_messages(subscriber.served.heads, [m for m in heard if isinstance(m, PredictionMessage)])[0]
 
 
 def assert_same(live: Predictions, offline: Predictions) -> None:
@@ -270,7 +270,7 @@ def test_a_stream_goes_on_after_a_kill_as_if_nothing_had_happened(bundle: Path, 
     files = sorted(home.folder.glob("*.mcap"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 2
     for path in files:
-        found = verify(path, bundle)
+        found = verify_recording(path, bundle)
         assert (found.differences, found.first, found.problem, found.uncompared) == (0, "", "", 0)
         assert found.frames >= 200
 
@@ -439,7 +439,7 @@ def test_a_full_disk_is_loud_and_serving_goes_on(tiny_bundle: Path, tmp_path: Pa
     assert code == 0
     assert "failing: File too large" in err
     assert json.loads(out.removeprefix("stopped "))["recording"]["lost"] == 0
-    found = verify(the_file(tmp_path), tiny_bundle)
+    found = verify_recording(the_file(tmp_path), tiny_bundle)
     assert (found.frames, found.differences, found.problem) == (600, 0, "")  # the ring held what the disk did not take
 
 

@@ -18,7 +18,7 @@ from rtseg.client import Publisher, Subscriber, ask_load, ask_status
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
-from rtseg.playback.verify import verify
+from rtseg.playback.verify import verify_recording
 from rtseg.recordings.recording import Recording
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage
@@ -88,8 +88,12 @@ def test_all_workers_take_a_bundle_between_two_frames(
     child.signal(signal.SIGTERM)
     child.rest()
     first, second, third, fourth = sorted((tmp_path / "recordings").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    found = [verify(first, tiny_bundle), verify(second, tiny_bundle), verify(third, other_bundle)]
-    found.append(verify(fourth, other_bundle))
+    found = [
+        verify_recording(first, tiny_bundle),
+        verify_recording(second, tiny_bundle),
+        verify_recording(third, other_bundle),
+    ]
+    found.append(verify_recording(fourth, other_bundle))
     assert [(f.differences, f.problem) for f in found] == [(0, "")] * 4
     assert sum(f.predictions for f in found) == 4 * (30 + 29) - sum(f.uncompared for f in found) + 4 * 31
 

@@ -18,9 +18,9 @@ from rtseg.frames.skeleton import MICE7
 from rtseg.inference.annotate import annotate
 from rtseg.inference.classifier import Classifier, load
 from rtseg.playback.replay import replay
-from rtseg.playback.verify import verify
+from rtseg.playback.verify import verify_recording
 from rtseg.recorder.reading import RecordingFile, unpacked
-from rtseg.recorder.recover import recover
+from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage, StreamEvent, parse_published
@@ -58,10 +58,10 @@ def recorded(folder: Path) -> tuple[Counter[Key], dict[Key, bytes]]:
 def check_files(folder: Path, bundle: Path, *, unanswered: int = 0) -> None:
     """All of them are whole, and come out again bit for bit; frames that nobody answered stand at an end only."""
     for path in files_of(folder):
-        found = verify(path, bundle)
+        found = verify_recording(path, bundle)
         assert (found.differences, found.uncompared, found.problem) == (0, 0, ""), (path, found)
         assert found.unanswered <= unanswered, path
-        assert recover(path).copy is None
+        assert recover_recording(path).copy is None
 
 
 def pids_after(child: Child, before: list[int]) -> list[int]:

@@ -16,8 +16,8 @@ from rtseg.config import ServeSettings
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
-from rtseg.playback.replay import collect
-from rtseg.playback.verify import verify
+from rtseg.playback.replay import predictions_from_messages
+from rtseg.playback.verify import verify_recording
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage
 from tests.live import TIMEOUT_S, daemon, random_walk
@@ -79,11 +79,12 @@ def test_a_worker_that_hangs_is_replaced(tiny_bundle: Path, tmp_path: Path, stop
         assert code == 0
         assert err.count("has given no sign of life for 2.0 s: it is killed") == 1
         assert "worker 1 has given no sign of life" in err
-    found = [verify(path, tiny_bundle) for path in tmp_path.glob("*.mcap")]
+    found = [verify_recording(path, tiny_bundle) for path in tmp_path.glob("*.mcap")]
     assert (len(found), sum(f.predictions for f in found), sum(f.differences for f in found)) == (3, 240, 0)
     for name, walk in walks.items():
         assert [p.seq for p in heard[name]] == list(range(120))
-        assert collect(HEADS, heard[name])[0].probs.tobytes() == load(tiny_bundle).run(walk).probs.tobytes()
+        live, _ = predictions_from_messages(HEADS, heard[name])
+        assert live.probs.tobytes() == load(tiny_bundle).run(walk).probs.tobytes()
 
 
 def test_a_limit_below_the_signs_themselves_is_refused() -> None:

@@ -17,7 +17,7 @@ from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Predictions
-from rtseg.playback.replay import collect, replay
+from rtseg.playback.replay import predictions_from_messages, replay
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -37,7 +37,7 @@ def child(tiny_bundle: Path) -> Iterator[Child]:
 
 
 def table(heard: list[PredictionMessage]) -> Predictions:
-    return collect(HEADS, heard)[0]
+    return predictions_from_messages(HEADS, heard)[0]
 
 
 def status_of(child: Child) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report on a bundle's precisions, as `precision-NAME.json` and a page beside it. Only words and layout."""
+"""The report on a bundle's precisions, as `precision-NAME.json` and as a page. Only words and layout."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 COLUMNS = ("head", "macro-F1", "mAP", "argmax differs", "largest", "99.9 %", "mean", "same bouts")
 
 
-def write(report: dict[str, Any], out: Path) -> Path:
+def write_report(report: dict[str, Any], out: Path) -> Path:
     """Write both files into `out`, made if need be; the page's path."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"precision-{report['bundle']}.md"
     path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    path.write_text(page(report), encoding="utf-8")
+    path.write_text(report_page(report), encoding="utf-8")
     return path
 
 
-def page(report: dict[str, Any]) -> str:
+def report_page(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    about = report["machine"]
+    machine = report["machine"]
     lines = [
         f"# {report['bundle']} in {' and '.join(report['precisions'])}: {report['dataset']}, {report['split']}",
         *("", "```", report["command"], "```", ""),
         f"Model {report['model'][:12]}, {len(report['videos'])} videos that training never saw, through Session; the "
         "step in ONNX Runtime exactly as it is written for TensorRT, float32 by the numba engine.",
-        f"{about['cpu']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
+        f"{machine['cpu']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
     ]
     if report["simulated"]:
         lines += ["", "**Simulated animals: the scores say nothing about real ones.**"]
     for name, entry in report["precisions"].items():
-        lines += ["", f"## {name}: {'accepted' if entry['accepted'] else 'not accepted'}", "", *_about(entry), ""]
+        lines += ["", f"## {name}: {'accepted' if entry['accepted'] else 'not accepted'}", "", *_summary(entry), ""]
         lines += [f"| {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
-        lines += [f"| {' | '.join(row)} |" for row in rows(entry)]
+        lines += [f"| {' | '.join(row)} |" for row in head_rows(entry)]
     lines += [
         "",
         "macro-F1 and mAP: float32, then the other. Argmax: share of frames. Largest, 99.9 % of the frames, mean: how "
@@ -43,7 +43,7 @@ def page(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rows(entry: dict[str, Any]) -> list[list[str]]:
+def head_rows(entry: dict[str, Any]) -> list[list[str]]:
     """A row a head, as in COLUMNS, and one for their mean."""
     found = []
     for name, head in entry["heads"].items():
@@ -54,7 +54,7 @@ def rows(entry: dict[str, Any]) -> list[list[str]]:
     return [*found, ["mean over heads", _pair(entry["f1"]), _pair(entry["map"]), "", "", "", "", ""]]
 
 
-def _about(entry: dict[str, Any]) -> list[str]:
+def _summary(entry: dict[str, Any]) -> list[str]:
     bounds = entry["bounds"]
     lines = [
         f"Mean F1 falls by {entry['f1_drop']:+.4f} (less than {bounds['f1_drop']:g} is allowed); the largest "

@@ -1,4 +1,4 @@
-"""Whether a bundle may be stepped in float16 or int8: measured beside float32, accepted or not, and written down.
+"""Whether a bundle may be stepped in float16 or int8: measured beside float32, accepted or not, and stored in it.
 
 Ranges of int8 come from one split, the scores from another that training never saw; recordings in both are refused.
 The int8 and float16 steps run in ONNX Runtime exactly as they are written for TensorRT.
@@ -10,33 +10,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtseg.bundle.bundle import MANIFEST, Bundle, load_bundle
+from rtseg.bundle.bundle import Bundle, check_writable, load_bundle
 from rtseg.bundle.provenance import check_unseen, poses_hash
 from rtseg.config import PrecisionSettings
 from rtseg.engine.onnx import precisions
 from rtseg.engine.onnx.onnx_nodes import Precision
-from rtseg.errors import BundleError, RtsegError, SettingError
-from rtseg.evaluation.evaluate import Answers, collect, without_nan
+from rtseg.errors import RtsegError, SettingError
+from rtseg.evaluation.evaluate import SplitPredictions, predict_split, without_nan
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.inference.classifier import Classifier
-from rtseg.precision.measured import compare
-from rtseg.precision.page import write
+from rtseg.precision.compare import compare_precisions
 from rtseg.precision.ranges import F32, int8_scales
+from rtseg.precision.report import write_report
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.recording import Recording
 from rtseg.recordings.sources import Item
 from rtseg.system import machine
 
 Progress = Callable[[str], None]
-KEPT = ("scales", "bounds", "f1", "f1_drop", "difference")
-"""Of what was measured, what the bundle keeps beside the report's place."""
+STORED = ("scales", "bounds", "f1", "f1_drop", "difference")
+"""The parts of a precision's report that are stored in the bundle."""
 PACKAGES = ("rtseg", "numpy", "numba", "onnx", "onnxruntime")
 
 
-def judge(
+def measure_precisions(
     folder: Path,
     dataset: Dataset,
-    asked: Sequence[Precision],
+    wanted: Sequence[Precision],
     *,
     split: str = "validation",
     ranges: str = "train",
@@ -47,32 +47,30 @@ def judge(
 ) -> dict[str, Any]:
     """Measure a bundle in these precisions on a split; the report, also written to `out` as JSON and Markdown.
 
-    Accepted precisions, with int8's scales, are noted in the bundle; one that is not is struck out there. ranges: the
+    Accepted precisions, with int8's scales, are stored in the bundle; one that is not is removed there. ranges: the
     split that int8's scales are found on. Raises SettingError for a recording that the bundle was trained on or that
-    stands in both splits, BundleError where `folder` holds no bundle, RtsegError for a missing package.
+    is in both splits, BundleError where `folder` holds no bundle, RtsegError for a missing package.
     """
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: expected the folder of a bundle that may be written to; found no {MANIFEST}")
-    if split == ranges and "int8" in asked:
+    check_writable(folder)
+    if split == ranges and "int8" in wanted:
         raise SettingError(f"int8's ranges must come from other recordings than the scores; both are split {split!r}")
     bundle, settings = load_bundle(folder), settings or PrecisionSettings()
     scored: dict[str, str] = {}
 
     def check(item: Item) -> None:
-        check_unseen(bundle, item)
-        scored[item.recording.name] = _hash(bundle, item.recording)
+        scored[item.recording.name] = check_unseen(bundle, item)
 
-    plain = collect(Classifier(bundle, "numba", 1), dataset, split, _told(progress, "fp32"), check)
+    plain = predict_split(Classifier(bundle, "numba", 1), dataset, split, _prefixed(progress, "fp32"), check)
     entries: dict[str, dict[str, Any]] = {}
-    for precision in asked:
+    for precision in wanted:
         entry: dict[str, Any] = {}
         if precision == "int8":
-            entry = _int8(bundle, dataset, ranges, set(scored.values()), settings, progress)
-        answers = _answers(bundle, precision, entry.get("scales"), dataset, split, progress)
-        entry = without_nan(_verdict(compare(plain, answers), precision, settings)) | entry
-        kept = {part: entry[part] for part in KEPT if part in entry}
-        kept |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
-        precisions.store_precision(folder, precision, kept if entry["accepted"] else None)
+            entry = _int8_scales_of(bundle, dataset, ranges, set(scored.values()), settings, progress)
+        answers = _predict(bundle, precision, entry.get("scales"), dataset, split, progress)
+        entry = without_nan(_verdict(compare_precisions(plain, answers), precision, settings)) | entry
+        stored = {part: entry[part] for part in STORED if part in entry}
+        stored |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
+        precisions.store_precision(folder, precision, stored if entry["accepted"] else None)
         entries[precision] = entry
     report = {
         "kind": "rtseg calibrate --int8 --fp16",
@@ -84,9 +82,9 @@ def judge(
         "split": split,
         "videos": scored,
         "precisions": entries,
-        **machine.about(PACKAGES),
+        **machine.describe_run(PACKAGES),
     }
-    write(report, out)
+    write_report(report, out)
     return report
 
 
@@ -97,10 +95,10 @@ def require_accepted(report: dict[str, Any]) -> None:
         raise RtsegError(f"{report['bundle']} is not accepted in {'; in '.join(refused)}")
 
 
-def _int8(
+def _int8_scales_of(
     bundle: Bundle, dataset: Dataset, split: str, scored: set[str], settings: PrecisionSettings, progress: Progress
 ) -> dict[str, Any]:
-    """Scales from a split's recordings, evenly picked, and which those were."""
+    """int8's scales from some of a split's recordings, spread evenly over it, and which those were."""
     features, used = list[F32](), dict[str, str]()
     extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
     recordings = [item.recording for item in dataset.items(split)]
@@ -120,25 +118,26 @@ def _int8(
     return {"scales": scales, "ranges": {"split": split, "frames": sum(map(len, features)), "videos": used}}
 
 
-def _answers(
+def _predict(
     bundle: Bundle,
     precision: Precision,
     scales: dict[str, float] | None,
     dataset: Dataset,
     split: str,
     progress: Progress,
-) -> Answers:
+) -> SplitPredictions:
     from rtseg.engine.onnx.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(bundle.network, bundle.weights, 1, precision=precision, scales=scales)
-    return collect(Classifier(bundle, engine), dataset, split, _told(progress, precision))
+    return predict_split(Classifier(bundle, engine), dataset, split, _prefixed(progress, precision))
 
 
 def _verdict(found: dict[str, Any], precision: Precision, settings: PrecisionSettings) -> dict[str, Any]:
-    """What was found, the bounds it is held to, and what speaks against it."""
+    """What was found, the bounds that it must keep, and in what it exceeds them."""
     bounds = {"f1_drop": settings.f1_drop}
     bounds |= {part: getattr(settings, f"{precision}_{part}") for part in ("largest", "mean")}
     against = []
+    # `not <`, for a NaN must not be accepted.
     if not found["f1_drop"] < bounds["f1_drop"]:
         against.append(f"mean F1 falls by {found['f1_drop']:.4f}, allowed is less than {bounds['f1_drop']:g}")
     for part in ("largest", "mean"):
@@ -152,5 +151,5 @@ def _hash(bundle: Bundle, recording: Recording) -> str:
     return poses_hash(recording.select(bundle.skeleton).keypoints)
 
 
-def _told(progress: Progress, precision: str) -> Progress:
+def _prefixed(progress: Progress, precision: str) -> Progress:
     return lambda name: progress(f"{precision}: {name}")

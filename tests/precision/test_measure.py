@@ -19,10 +19,10 @@ from rtseg.engine.onnx.precisions import accepted_scales, read_accepted
 from rtseg.engine.onnx.step_file import write_step
 from rtseg.engine.select import make_engine
 from rtseg.errors import BundleError, EngineError, RtsegError, SettingError
-from rtseg.evaluation.evaluate import collect
+from rtseg.evaluation.evaluate import predict_split
 from rtseg.inference.classifier import Classifier
-from rtseg.precision.judge import judge, require_accepted
-from rtseg.precision.measured import compare
+from rtseg.precision.compare import compare_precisions
+from rtseg.precision.measure import measure_precisions, require_accepted
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.simulate.tasks import simulate_sequence
@@ -58,10 +58,12 @@ def trained(tiny_bundle: Path, dataset: Dataset, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_an_accepted_precision_is_stored_and_served(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     write_step(trained)
     before = load_bundle(trained)
-    report = judge(trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path / "report", command="the command")
+    report = measure_precisions(
+        trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path / "report", command="the command"
+    )
     require_accepted(report)
     bundle = load_bundle(trained)
     assert bundle.hash == before.hash == report["model"], "the float32 model is the same"
@@ -73,9 +75,9 @@ def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, t
     assert list(entry["ranges"]["videos"]) == ["train/5", "train/6"]
     assert entry["ranges"]["frames"] == 300
     # What was reported is what the engine that anybody can ask for answers.
-    served = collect(Classifier(bundle, make_engine(bundle, "onnx:int8")), dataset, "validation")
-    plain = collect(Classifier(bundle, "numba"), dataset, "validation")
-    again = compare(plain, served)
+    served = predict_split(Classifier(bundle, make_engine(bundle, "onnx:int8")), dataset, "validation")
+    plain = predict_split(Classifier(bundle, "numba"), dataset, "validation")
+    again = compare_precisions(plain, served)
     assert again["difference"]["largest"] == pytest.approx(entry["difference"]["largest"], abs=1e-6)
     assert again["heads"]["task1"]["f1"] == pytest.approx(entry["heads"]["task1"]["f1"], abs=1e-6)
     assert entry["difference"]["mean"] > report["precisions"]["fp16"]["difference"]["mean"] > 1e-7
@@ -87,10 +89,10 @@ def test_what_is_accepted_is_noted_and_served(trained: Path, dataset: Dataset, t
     assert "the command" in page
 
 
-def test_what_is_too_far_off_is_struck_out(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
-    judge(trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path)
+def test_a_precision_that_is_too_far_off_is_removed(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    measure_precisions(trained, dataset, ["fp16", "int8"], settings=LOOSE, out=tmp_path)
     strict = replace(LOOSE, int8_largest=1e-9)
-    report = judge(trained, dataset, ["int8"], settings=strict, out=tmp_path)
+    report = measure_precisions(trained, dataset, ["int8"], settings=strict, out=tmp_path)
     bundle = load_bundle(trained)
     assert set(read_accepted(bundle)) == {"fp16"}, "fp16 was not asked about"
     with pytest.raises(RtsegError, match=r"tiny is not accepted in int8: the largest difference .* allowed is 1e-09"):
@@ -100,17 +102,17 @@ def test_what_is_too_far_off_is_struck_out(trained: Path, dataset: Dataset, tmp_
     assert "Against it: the largest difference" in (tmp_path / "precision-tiny.md").read_text()
 
 
-def test_recordings_that_tell_nothing_are_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_recordings_that_training_or_ranges_used_are_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="other recordings than the scores; both are split 'validation'"):
-        judge(trained, dataset, ["int8"], ranges="validation", settings=LOOSE, out=tmp_path)
+        measure_precisions(trained, dataset, ["int8"], ranges="validation", settings=LOOSE, out=tmp_path)
     with pytest.raises(SettingError, match="train/5: bundle 'tiny' was trained on this recording"):
-        judge(trained, dataset, ["fp16"], split="train", settings=LOOSE, out=tmp_path)
+        measure_precisions(trained, dataset, ["fp16"], split="train", settings=LOOSE, out=tmp_path)
     shared = Path(shutil.copytree(dataset.root, tmp_path / "shared"))
     shutil.copy(shared / "validation.json", shared / "train.json")
     with pytest.raises(SettingError, match=r"validation/1: split 'train' gives the ranges .* also scored"):
-        judge(trained, load_dataset(shared / "dataset.toml"), ["int8"], settings=LOOSE, out=tmp_path)
+        measure_precisions(trained, load_dataset(shared / "dataset.toml"), ["int8"], settings=LOOSE, out=tmp_path)
     with pytest.raises(BundleError, match=r"found no manifest\.json"):
-        judge(tmp_path, dataset, ["fp16"], settings=LOOSE, out=tmp_path)
+        measure_precisions(tmp_path, dataset, ["fp16"], settings=LOOSE, out=tmp_path)
     assert read_accepted(load_bundle(trained)) == {}
 
 
@@ -137,8 +139,8 @@ def test_the_command_says_what_it_found_and_fails_where_it_is_not_accepted(
     assert "unknown key int9_largest; accepted: f1_drop, fp16_largest" in unknown.stderr
 
 
-def test_a_note_that_was_changed_is_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
-    judge(trained, dataset, ["int8"], settings=LOOSE, out=tmp_path)
+def test_a_stored_precision_that_was_changed_is_refused(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
+    measure_precisions(trained, dataset, ["int8"], settings=LOOSE, out=tmp_path)
     text = (trained / PRECISIONS).read_text()
     (trained / PRECISIONS).write_text(text.replace("0.", "1."))
     with pytest.raises(BundleError, match=r"precisions\.json was changed or cut: .*rtseg calibrate --int8"):

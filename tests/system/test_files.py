@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtseg.system.files import replace_atomically, write_atomically, write_json_atomically
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replace_atomically(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_half(part: Path, error: type[BaseException]) -> None:
+    part.write_text("half")
+    raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file_and_no_part(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), replace_atomically(path) as part:
+        write_half(part, error)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_glob_for_whole_files_finds_a_part(tmp_path: Path) -> None:
+    with replace_atomically(tmp_path / "a.plan") as part:
+        part.write_text("half")
+        assert not list(tmp_path.glob("*.plan"))
+
+
+def test_a_synced_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, steps = tmp_path / "a.bin", []
+    monkeypatch.setattr("rtseg.system.files.os.fsync", lambda _: steps.append(path.exists()))
+    with replace_atomically(path, sync=True) as part:
+        part.write_bytes(b"x")
+    assert steps == [False]
+    assert path.read_bytes() == b"x"
+
+
+def test_texts_are_written_in_utf8_and_json_with_a_line_end(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.txt", "±\n")
+    assert (tmp_path / "a.txt").read_bytes() == "±\n".encode()
+    write_json_atomically(tmp_path / "a.json", {"b": [1]})
+    assert (tmp_path / "a.json").read_text() == '{\n "b": [\n  1\n ]\n}\n'

@@ -1,8 +1,8 @@
-"""How fast recordings are annotated, files included: reading, features, network, decoding, writing; and the command.
+"""How fast recordings are annotated, from reading files to writing answers, in this process and by the command.
 
 `python benchmarks/annotate.py POSES... [--bundle engines/rats58] [--rounds 3] [--json FILE]`. Every round annotates all
 files in this process, on one thread, and once through `rtseg annotate` as a process of its own, start included.
-Processor time (all threads) stands beside the time that passed: on a busy machine it alone says what the work costs.
+Processor time (all threads) is given as well as elapsed time: on a busy machine only the former says what work costs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from rtseg.system import machine
 STAGES = ("read", "answer", "write")
 
 
-def once(classifier: Classifier, paths: Sequence[Path], out: Path, spent: dict[str, list[float]]) -> int:
-    """Annotate all files, as `rtseg annotate` does, and add to what every stage took: seconds, processor seconds."""
+def annotate_once(classifier: Classifier, paths: Sequence[Path], out: Path, spent: dict[str, list[float]]) -> int:
+    """Annotate all files as `rtseg annotate` does; the number of frames.
+
+    spent: stage -> elapsed and processor seconds, which are added to.
+    """
     frames = 0
 
     def stage(name: str, work: Callable[[], Any]) -> Any:
@@ -54,8 +57,8 @@ def once(classifier: Classifier, paths: Sequence[Path], out: Path, spent: dict[s
     return frames
 
 
-def from_outside(bundle: Path, paths: Sequence[Path], out: Path) -> dict[str, float]:
-    """The command itself, start and imports included."""
+def run_command(bundle: Path, paths: Sequence[Path], out: Path) -> dict[str, float]:
+    """Elapsed and processor seconds of the command, start and imports included."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "rtseg", "annotate", str(bundle), *map(str, paths), "--out", str(out)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -64,14 +67,14 @@ def from_outside(bundle: Path, paths: Sequence[Path], out: Path) -> dict[str, fl
 
 
 def run(bundle: Path, paths: Sequence[Path], rounds: int) -> dict[str, Any]:
-    """Frames a second, of time and of processor time; stages in microseconds of processor time a frame."""
+    """Frames per second and per processor second; for each stage microseconds of processor time per frame."""
     classifier = load(bundle, engine="numba", capacity=1)
     taken, commands, frames = [], [], 0
     for number in range(rounds + 1):  # the first round warms up
         spent = {name: [0.0, 0.0] for name in STAGES}
         with tempfile.TemporaryDirectory() as folder:
-            frames = once(classifier, paths, Path(folder), spent)
-            command = from_outside(bundle, paths, Path(folder) / "command")
+            frames = annotate_once(classifier, paths, Path(folder), spent)
+            command = run_command(bundle, paths, Path(folder) / "command")
         if number:
             taken.append(spent)
             commands.append(command)
@@ -93,7 +96,7 @@ def run(bundle: Path, paths: Sequence[Path], rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """See above."""
+    """Parse the options, run, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("poses", type=Path, nargs="+")
     parser.add_argument("--bundle", type=Path, default=Path("engines/rats58"))

@@ -1,6 +1,6 @@
-"""The ways of stepping a bundle's network that benchmarks/engines.py sets side by side, each behind one function.
+"""The ways of stepping a bundle's network that benchmarks/engines.py compares, one function each.
 
-A maker takes a bundle and a batch size and gives `step`: features (B, F) of B streams, each at its next frame, to
+A function takes a bundle and a batch size and returns a step: features (B, F) of B streams, each at its next frame ->
 probabilities (B, P). All run on one thread. One that cannot run here raises EngineError with the reason, or whatever
 its library raises.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.engine.cpu.numba_engine import NumbaEngine
-from rtseg.engine.onnx import onnx_graph
+from rtseg.engine.onnx import onnx_graph, step_interface
 from rtseg.engine.onnx.onnx_engine import OnnxEngine
 from rtseg.errors import EngineError
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent / "gpu"))
 F32 = NDArray[np.float32]
 Step = Callable[[F32], F32]
 COMPILED = (1,)
-"""Batch sizes that torch.compile is asked for: each takes it minutes."""
+"""Batch sizes for torch.compile; each takes it minutes."""
 WIDTH = 64
 """Channels of pytorch-tcn's network."""
 
@@ -37,12 +37,12 @@ def numba(bundle: Bundle, batch: int) -> Step:
 
 
 def onnx_in_place(bundle: Bundle, batch: int) -> Step:
-    """rtseg's onnx engine: rings written where they lie (opset 24)."""
+    """rtseg's onnx engine: rings written in place (opset 24)."""
     return _of_engine(OnnxEngine(bundle.network, bundle.weights, batch, "in_place"), batch)
 
 
 def onnx_shifted(bundle: Bundle, batch: int) -> Step:
-    """ONNX Runtime, the whole batch in one call, caches concatenated and cut; they go in and come out by binding."""
+    """ONNX Runtime, the whole batch in one call, caches concatenated and cut, bound as inputs and outputs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -50,12 +50,15 @@ def onnx_shifted(bundle: Bundle, batch: int) -> Step:
     options.log_severity_level = 3
     model = onnx_graph.step_model(bundle.network, bundle.weights, "shifted", batch).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    features, out, sets = _rooms(bundle, batch)
+    features, out, sets = _arrays(bundle, batch)
 
     def binding(past: list[F32], present: list[F32]) -> Any:
         bound = session.io_binding()
-        put = [(onnx_graph.FEATURES, features), *((onnx_graph.past_name(i), a) for i, a in enumerate(past))]
-        get = [(onnx_graph.PROBABILITIES, out), *((onnx_graph.present_name(i), a) for i, a in enumerate(present))]
+        put = [(step_interface.FEATURES, features), *((step_interface.past_name(i), a) for i, a in enumerate(past))]
+        get = [
+            (step_interface.PROBABILITIES, out),
+            *((step_interface.present_name(i), a) for i, a in enumerate(present)),
+        ]
         for bind, pairs in ((bound.bind_input, put), (bound.bind_output, get)):
             for name, array in pairs:
                 bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
@@ -70,22 +73,22 @@ def onnx_shifted(bundle: Bundle, batch: int) -> Step:
 
 
 def openvino(bundle: Bundle, batch: int) -> Step:
-    """OpenVINO from the same graph (caches concatenated and cut); the caches' memory is handed over, not copied."""
+    """OpenVINO from the same graph (caches concatenated and cut); the caches are shared with it, not copied."""
     import openvino as ov
 
     model = onnx_graph.step_model(bundle.network, bundle.weights, "shifted", batch).SerializeToString()
     core = ov.Core()
     config = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(model), "CPU", config)
-    features, out, sets = _rooms(bundle, batch)
+    features, out, sets = _arrays(bundle, batch)
 
     def request(past: list[F32], present: list[F32]) -> Any:
         made = compiled.create_infer_request()
-        made.set_tensor(onnx_graph.FEATURES, ov.Tensor(features, shared_memory=True))
-        made.set_tensor(onnx_graph.PROBABILITIES, ov.Tensor(out, shared_memory=True))
+        made.set_tensor(step_interface.FEATURES, ov.Tensor(features, shared_memory=True))
+        made.set_tensor(step_interface.PROBABILITIES, ov.Tensor(out, shared_memory=True))
         for i, (before, after) in enumerate(zip(past, present, strict=True)):
-            made.set_tensor(onnx_graph.past_name(i), ov.Tensor(before, shared_memory=True))
-            made.set_tensor(onnx_graph.present_name(i), ov.Tensor(after, shared_memory=True))
+            made.set_tensor(step_interface.past_name(i), ov.Tensor(before, shared_memory=True))
+            made.set_tensor(step_interface.present_name(i), ov.Tensor(after, shared_memory=True))
         return made
 
     requests = [request(sets[0], sets[1]), request(sets[1], sets[0])]
@@ -115,10 +118,10 @@ def torch_compiled(bundle: Bundle, batch: int) -> Step:
 
 
 def torch_window(bundle: Bundle, batch: int) -> Step:
-    """torch, the offline network over the last frames anew at every frame, as closed-loop tools do.
+    """torch, the offline network over a window of the last frames at every frame, as closed-loop tools do.
 
-    The window has the context that training's crops had (the bundle's warm-up): what lies further back is forgotten, so
-    answers differ a little.
+    The window is as long as training's crops (the bundle's warm-up). The network would see further back, so the answers
+    differ a little.
     """
     import torch
 
@@ -140,9 +143,9 @@ def torch_window(bundle: Bundle, batch: int) -> Step:
 
 
 def pytorch_tcn(bundle: Bundle, batch: int) -> Step:
-    """pytorch-tcn's streaming mode. It has neither these blocks nor recurrent cells, so its weights are its own.
+    """pytorch-tcn's streaming mode, with a network of its own: it has neither these blocks nor recurrent cells.
 
-    As many of its blocks, 64 channels wide with dilations of 1 to 128, as come nearest to the network's multiply-adds.
+    Its blocks are 64 channels wide with dilations of 1 to 128; as many as come nearest to the bundle's multiply-adds.
     """
     if batch != 1:
         raise EngineError("its streaming mode takes one stream only")
@@ -173,7 +176,7 @@ def pytorch_tcn(bundle: Bundle, batch: int) -> Step:
 
 
 def tcn_size(bundle: Bundle) -> tuple[int, int]:
-    """Blocks of pytorch-tcn's network, and its multiply-adds: the nearest to the bundle's."""
+    """How many blocks pytorch-tcn's network has, and its multiply-adds, the nearest to the bundle's."""
     n, p = bundle.network.n_features, bundle.network.n_outputs
     first, more = (3 * n + 3 * WIDTH + n + p) * WIDTH, 6 * WIDTH * WIDTH
     layers = 1 + max(0, round((bundle.network.multiply_adds - first) / more))
@@ -190,22 +193,22 @@ def _of_engine(engine: Any, batch: int) -> Step:
     return step
 
 
-def _rooms(bundle: Bundle, batch: int) -> tuple[F32, F32, list[list[F32]]]:
+def _arrays(bundle: Bundle, batch: int) -> tuple[F32, F32, list[list[F32]]]:
     """Features, probabilities and two sets of caches, all zero."""
     spec = bundle.network
-    shapes = onnx_graph.cache_shapes(spec, "shifted", batch)
+    shapes = step_interface.cache_shapes(spec, "shifted", batch)
     sets = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(2)]
     return np.zeros((batch, spec.n_features), np.float32), np.zeros((batch, spec.n_outputs), np.float32), sets
 
 
 def _in_turns(features: F32, out: F32, run: Callable[[int], object], sets: list[list[F32]]) -> Step:
-    """A step that fills `features`, runs with the first or the second set of caches in turn, and gives `out`."""
+    """A step that copies its input to `features`, runs with the two sets of caches in turn, and returns `out`."""
     turn = 0
 
-    def step(given: F32) -> F32:
+    def step(frame: F32) -> F32:
         nonlocal turn
-        assert sets  # kept as long as the step: a binding knows their addresses only
-        features[:] = given
+        assert sets  # keeps them alive: a binding only knows their addresses
+        features[:] = frame
         run(turn)
         turn = 1 - turn
         return out
@@ -223,4 +226,4 @@ CANDIDATES: dict[str, tuple[Callable[[Bundle, int], Step], str, bool]] = {
     "pytorch-tcn": (pytorch_tcn, "pytorch_tcn", False),
     "torch, window": (torch_window, "torch", False),
 }
-"""Name -> its maker, the module it needs, and whether it gives the network's own answers."""
+"""Name -> the function that makes its step, the module it needs, and whether its answers are the network's own."""

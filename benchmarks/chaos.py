@@ -1,18 +1,18 @@
-"""Kill -9 at random moments, and see what is left: `python benchmarks/chaos.py --rounds 200 --json results/chaos.json`.
+"""Killing processes (kill -9) at random moments: `python benchmarks/chaos.py --rounds 200 --json results/chaos.json`.
 
-With `--workers 2` the daemon is a front with workers, and those that are killed are one worker, all of them, the front
-(which takes its workers along), the client, the subscriber.
-
-A round is a stream of frames from a client process to a daemon that records, heard by a subscriber process. At a random
-moment one or two of them are killed: the daemon, the process that writes its recording, both, the client, the
-subscriber; and started again. Then it is checked that
+In a round a client process sends a stream of frames to a daemon that records, and a subscriber process receives the
+predictions. At a random moment one or two processes are killed and started again: the daemon, the process that writes
+its recording, both, the client, or the subscriber. With `--workers 2` the daemon is a front with workers, and one
+worker, all of them, the front (whose workers end with it), the client or the subscriber is killed. Then it is checked
+that
 
 - every recording can be read as it is or after `rtseg recover`, by rtseg and by the library `mcap`;
-- every prediction that a subscriber heard is in a recording with the same bytes (0.1 s before a kill may be missing);
-- the stream's answers are, frame after frame, the bits of one run without any interruption;
+- every prediction that a subscriber received is in a recording with the same bytes (those of the
+  last 0.1 s before a kill may be missing);
+- the stream's answers have, frame by frame, the same bits as in one run without interruption;
 - `rtseg replay --verify` finds no difference in any file, snapshots included.
 
-All processes are real ones. They are forked from this one, which has the model loaded, so that a round takes seconds.
+The processes are forked from this one, which has the model loaded, so that a round takes seconds.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 from mcap.reader import make_reader
+from random_walk import random_walk
 
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.config import ServeSettings
@@ -42,7 +43,7 @@ from rtseg.inference.classifier import Classifier, load
 from rtseg.playback.verify import verify_recording
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recover import recover_recording
-from rtseg.recordings.recording import Recording, clean
+from rtseg.recordings.recording import Recording
 from rtseg.serve.daemon import serve
 from rtseg.serve.front import serve_with_workers
 from rtseg.system.machine import describe_run
@@ -54,7 +55,7 @@ VICTIMS_OF_WORKERS = ("worker", "all workers", "daemon", "client", "subscriber")
 MAY_MISS_NS = 100_000_000
 ROUND_S = 60.0
 LAST_WORDS_S = 2.0
-"""How long a subscriber that came too late for the stream's end is left to itself."""
+"""How long to wait for a subscriber that may have missed the stream's end; then it is stopped."""
 HEARD = struct.Struct("<QQ32s")
 """A line of the subscriber's log: sequence number, time of publishing, the probabilities' SHA-256."""
 
@@ -84,10 +85,10 @@ class Round:
         self.notes: Counter[str] = Counter()
 
     def run(self, victim: str) -> dict[str, Any]:
-        """The round; what was found."""
+        """Run the round; its results."""
         daemon, client, subscriber = self._daemon(), self._client(), self._subscriber()
         try:
-            # Somewhere in the stream's life, start and end included.
+            # At any frame of the stream, first and last included.
             self._wait_for(self.random.randrange(len(self.walk)))
             if "worker" in victim:
                 workers = children(daemon)
@@ -110,7 +111,7 @@ class Round:
                 os.waitpid(subscriber, 0)
                 subscriber = self._subscriber()
             ended = wait_for_end(client, ROUND_S)
-            patiently(lambda: ask_status(self.settings.frames, timeout_s=2.0))  # one that starts knows no SIGTERM yet
+            retry(lambda: ask_status(self.settings.frames, timeout_s=2.0))  # while it starts, SIGTERM has no handler
             os.kill(daemon, signal.SIGTERM)
             stopped = wait_for_end(daemon, ROUND_S)
             wait_for_end(subscriber, LAST_WORDS_S)
@@ -120,7 +121,7 @@ class Round:
         return {"victim": victim, "client": ended, "daemon": stopped, **self.check()}
 
     def check(self) -> dict[str, Any]:
-        """Read everything that was written, and compare."""
+        """Read everything that was written, and compare it with what was received and expected."""
         found: dict[str, Any] = {"unreadable": [], "verify": [], "kills": len(self.kills)}
         recorded: dict[int, set[bytes]] = {}
         exact: set[bytes] = set()
@@ -173,10 +174,11 @@ class Round:
         return any(0 <= kill - at_ns <= MAY_MISS_NS for kill in self.kills)
 
     def _recover_what_is_there(self) -> None:
-        """Daemon and writer are dead: the file is torn, and some of it is only in memory."""
+        """Recover the files after daemon and writer were killed: cut off, with some records in memory only."""
         for path in self.folder.glob("rtseg-*.mcap"):
-            # A writer that was killed needs a moment to die.
-            done = patiently(partial(recover_recording, path, path.with_suffix(".torn.recovered.mcap")))
+            done = retry(
+                partial(recover_recording, path, path.with_suffix(".torn.recovered.mcap"))
+            )  # a killed writer dies
             assert done.copy is not None, "a file whose writer was killed cannot be whole"
             self.notes["bytes recovered from memory"] += done.from_memory
             self.notes["torn files recovered"] += 1
@@ -219,12 +221,12 @@ class Round:
 
     def _publisher(self) -> Publisher:
         walk, address = self.walk, self.settings.frames
-        made = patiently(lambda: Publisher(address, STREAM, walk.skeleton, walk.fps, resume=True, timeout_s=2.0))
+        made = retry(lambda: Publisher(address, STREAM, walk.skeleton, walk.fps, resume=True, timeout_s=2.0))
         assert isinstance(made, Publisher)
         return made
 
     def _publish(self) -> None:
-        """Frames from where the daemon's knowledge ends, at a camera's pace."""
+        """Send the frames that the daemon does not have yet, at a camera's rate."""
         walk, publisher = self.walk, self._publisher()
         first = 0 if publisher.resumed is None else publisher.resumed + 1
         started = time.monotonic()
@@ -236,9 +238,9 @@ class Round:
             publisher = self._publisher()
 
     def _listen(self) -> None:
-        """All that is published, noted at once."""
+        """Receive everything that is published, and log each prediction at once."""
         log = os.open(self.folder / f"heard-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        with patiently(lambda: Subscriber(self.settings.predictions, STREAM, connect_timeout_s=2.0)) as subscriber:
+        with retry(lambda: Subscriber(self.settings.predictions, STREAM, connect_timeout_s=2.0)) as subscriber:
             while (message := subscriber.receive(ROUND_S)) is not None:
                 if isinstance(message, PredictionMessage):
                     os.write(log, HEARD.pack(message.seq, message.t_pub_ns, digest_of(message)))
@@ -246,8 +248,8 @@ class Round:
                     return
 
 
-def patiently(make: Callable[[], Any]) -> Any:
-    """Until the daemon is there, and has noticed that the one before us is gone."""
+def retry(make: Callable[[], Any]) -> Any:
+    """Try until it works: the daemon may not be up yet, or not know yet that the previous client is gone."""
     deadline = time.monotonic() + ROUND_S
     while True:
         try:
@@ -259,12 +261,12 @@ def patiently(make: Callable[[], Any]) -> Any:
 
 
 def probs_of(answer: PredictionMessage) -> bytes:
-    """The bits that are compared."""
+    """The probabilities of all heads as bytes, which are compared."""
     return np.concatenate(list(answer.probs.values())).tobytes()
 
 
 def digest_of(answer: PredictionMessage) -> bytes:
-    """Of one publication: its number, its time and its bits."""
+    """SHA-256 of a published prediction: its number, its time and its probabilities."""
     import hashlib
 
     return hashlib.sha256(struct.pack("<QQ", answer.seq, answer.t_pub_ns) + probs_of(answer)).digest()
@@ -277,7 +279,7 @@ def lines(path: Path) -> list[bytes]:
 
 
 def fork(run: Callable[[], None]) -> int:
-    """A child process that does nothing but run."""
+    """Run a function in a child process; its process id."""
     process = os.fork()
     if process:
         return process
@@ -295,7 +297,7 @@ def fork(run: Callable[[], None]) -> int:
 
 
 def children(process: int) -> list[int]:
-    """The processes that one has started."""
+    """The ids of the processes that a process has started (Linux)."""
     found = []
     for task in Path(f"/proc/{process}/task").iterdir():
         found += [int(child) for child in (task / "children").read_text().split()]
@@ -314,7 +316,7 @@ def wait_for_end(process: int, timeout_s: float) -> int | None:
 
 
 def stop(process: int) -> None:
-    """Whatever happened: it is gone afterwards."""
+    """Kill a process, if it still runs, and wait for it."""
     try:
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
@@ -322,19 +324,8 @@ def stop(process: int) -> None:
         pass
 
 
-def random_walk(classifier: Classifier, frames: int) -> Recording:
-    """Animals that wander, with points missing now and then."""
-    skeleton, rng = classifier.bundle.skeleton, np.random.default_rng(1)
-    a, k = skeleton.shape
-    centres = rng.uniform(200, 500, (1, a, 1, 2)) + np.cumsum(rng.normal(0, 3, (frames, a, 1, 2)), axis=0)
-    keypoints = centres + rng.normal(0, 15, (1, a, k, 2)) + rng.normal(0, 1, (frames, a, k, 2))
-    keypoints[rng.random((frames, a, k)) < 0.05] = np.nan
-    points, confidence = clean(keypoints, rng.uniform(0.3, 1.0, (frames, a, k)))
-    return Recording(STREAM, skeleton, points, confidence, classifier.bundle.fps)
-
-
 def main() -> int:
-    """Run the rounds, print and write what came out; 1 where anything was lost or changed."""
+    """Run the rounds, print and write what came out; exit status 1 where anything was lost or changed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="engines/rats58")
     parser.add_argument("--rounds", type=int, default=200)
@@ -346,7 +337,7 @@ def main() -> int:
     chosen = parser.parse_args()
     os.environ["CHAOS_BUNDLE"] = chosen.bundle
     classifier = load(chosen.bundle, capacity=4)
-    walk = random_walk(classifier, chosen.frames)
+    walk = random_walk(classifier.bundle.skeleton, chosen.frames, classifier.bundle.fps, seed=1, name=STREAM)
     expected = [row.tobytes() for row in classifier.run(walk).probs]
     results, failed, started = [], [], time.monotonic()
     for number in range(chosen.rounds):
@@ -392,7 +383,7 @@ def main() -> int:
 
 
 def remove(folder: Path) -> None:
-    """A round's folder."""
+    """Delete a round's folder."""
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()

@@ -1,10 +1,10 @@
-"""Every way of stepping a bundle's network on a CPU, side by side in one process, on one thread, in turns.
+"""Every way of stepping a bundle's network on a CPU, measured in turns in one process, on one thread.
 
 `python benchmarks/engines.py [BUNDLE ...] [--seconds 200] [--batches 1,16,64,256] [--out benchmarks/results/engines]`
-writes OUT.json, OUT.md and OUT.png. Beside every batch size it measures the least that a step could cost there
-(`rtseg.bench.roofline`). A candidate that cannot run, or whose single step takes longer than SLOWEST_S, stands in the
-table with its reason; it is tried in a process of its own first, for some libraries take theirs down. Answers are
-compared with the numba engine's before anything is timed. OUT.json grows with every case.
+writes OUT.json, OUT.md and OUT.png. For every batch size it also measures the least that a step could cost there
+(`rtseg.bench.roofline`). A candidate that cannot run, or whose single step takes longer than SLOWEST_S, is listed with
+the reason; it is tried in a process of its own first, because some libraries crash. Answers are compared with the numba
+engine's before anything is timed. OUT.json is written after every case.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from rtseg.system import machine
 
 TURNS = 12
 SETTLE_CALLS = 3
-"""Calls at the beginning of a turn that are not counted, unless a call is slow: caches still hold the case before."""
+"""Calls at the start of a turn that are not counted, unless they are slow: caches hold the previous case's data."""
 SLOW_S = 0.02
 SLOWEST_S = 2.0
 TRIAL_S = 600
@@ -44,8 +44,8 @@ COMPARED_FRAMES = 40
 PACKAGES = ("numba", "llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "torch", "pytorch-tcn")
 
 
-def compared(step: Step, reference: Step, frames: Sequence[F32]) -> float:
-    """How far a candidate's probabilities lie from the numba engine's over some frames, both from a fresh start."""
+def compare_answers(step: Step, reference: Step, frames: Sequence[F32]) -> float:
+    """The largest difference of a candidate's probabilities from the numba engine's, both from a fresh state."""
     apart = 0.0
     for number, frame in enumerate(frames):
         started = time.perf_counter()
@@ -60,8 +60,8 @@ def compared(step: Step, reference: Step, frames: Sequence[F32]) -> float:
     return apart
 
 
-def tried(path: Path, batch: int, name: str) -> str:
-    """Why a candidate can't run, "" where it can: told by a process of its own, which may crash."""
+def why_impossible(path: Path, batch: int, name: str) -> str:
+    """Why a candidate cannot run, "" if it can: tried in a process of its own, which may crash."""
     command = [sys.executable, __file__, str(path), "--batches", str(batch), "--try", name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_S, check=False)
@@ -74,56 +74,58 @@ def tried(path: Path, batch: int, name: str) -> str:
     return ""
 
 
-def trial(bundle: Bundle, batch: int, name: str, frames: Sequence[F32]) -> tuple[Step, dict[str, Any]]:
-    """One candidate, and how far its answers lie apart. Raises whatever a library raises."""
+def make_candidate(bundle: Bundle, batch: int, name: str, frames: Sequence[F32]) -> tuple[Step, dict[str, Any]]:
+    """A candidate's step, and how far its answers are from numba's. Raises whatever a library raises."""
     make, module, same = CANDIDATES[name]
     if importlib.util.find_spec(module) is None:
         raise ModuleNotFoundError(f"{module} is not installed")
     step, reference = make(bundle, batch), CANDIDATES["numba"][0](bundle, batch)
-    apart = compared(step, reference, frames[: COMPARED_FRAMES if same else 2])
+    apart = compare_answers(step, reference, frames[: COMPARED_FRAMES if same else 2])
     return step, {"apart": apart} if same else {}
 
 
-def candidates(
+def make_candidates(
     path: Path, bundle: Bundle, batch: int, without: Sequence[str], say: Callable[[str], None]
 ) -> tuple[Any, Any]:
-    """Those that run: name -> step; and what is known of all before they are timed: name -> reason, difference."""
+    """The candidates that run: name -> step; and for all of them, name -> reason or difference."""
     frames = frames_of(bundle, batch)
     steps: dict[str, Step] = {}
     known: dict[str, dict[str, Any]] = {}
     for name in CANDIDATES:
         say(f"{bundle.name}, {batch}: making {name}")
-        reason = "left out by --without" if name in without else "" if name == "numba" else tried(path, batch, name)
+        reason = "left out by --without" if name in without else ""
+        if not reason and name != "numba":
+            reason = why_impossible(path, batch, name)
         if reason:
             known[name] = {"reason": reason}
             continue
         try:
-            steps[name], known[name] = trial(bundle, batch, name, frames)
-        except Exception as error:  # somebody else's library may raise anything, and stops nobody
-            known[name] = {"reason": _told(error)}
+            steps[name], known[name] = make_candidate(bundle, batch, name, frames)
+        except Exception as error:  # a library may raise anything; the other candidates go on
+            known[name] = {"reason": _first_line(error)}
     return steps, known
 
 
 def frames_of(bundle: Bundle, batch: int) -> list[F32]:
-    """Features of so many streams over some frames, each stream at a frame of its own."""
+    """Features (batch, F) of some frames; every stream is at another frame of the same recording."""
     keypoints, confidence = walk(bundle)
     features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
     places = (np.arange(len(features))[:, None] + 7 * np.arange(batch)) % len(features)
     return [np.ascontiguousarray(features[row]) for row in places]
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 def in_turns(cases: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[tuple[int, int]]]:
-    """Single calls, A B A B ..., for about so many seconds, slow cases at least once a turn.
+    """Time single calls in turns, A B A B ..., for about `seconds`; slow cases at least once a turn.
 
-    Of each its duration and the processor time of all threads meanwhile, in ns: the latter is the same on a busy
-    machine, but for caches that others fill.
+    For each call its duration and the processor time of all threads, in ns. Other load on the machine changes the
+    latter only through the caches.
     """
     clock, used = time.perf_counter_ns, time.process_time_ns
-    kept: dict[str, list[tuple[int, int]]] = {name: [] for name in cases}
+    timed: dict[str, list[tuple[int, int]]] = {name: [] for name in cases}
     slow = {}
     for name, case in cases.items():
         case()
@@ -141,16 +143,16 @@ def in_turns(cases: Mapping[str, Callable[[], object]], seconds: float) -> dict[
                 started = clock()
                 case()
                 took = clock() - started
-                kept[name].append((took, used() - began))
-    return kept
+                timed[name].append((took, used() - began))
+    return timed
 
 
-def measured(
+def measure(
     path: Path, bundle: Bundle, batch: int, seconds: float, without: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """One bundle at one batch size: floors, candidates, ratios."""
+    """Measure one bundle at one batch size: floors, candidates, ratios."""
     frames = frames_of(bundle, batch)
-    steps, known = candidates(path, bundle, batch, without, say)
+    steps, known = make_candidates(path, bundle, batch, without, say)
     work = Work.of(NumbaEngine(bundle.network, bundle.weights, 1))
     near_bytes, read_near = near()
     cases: dict[str, Callable[[], object]] = {**work.floors(batch), "read near": read_near}
@@ -254,7 +256,7 @@ _BOUNDS = {"read": "reading of the weights", "multiply": "multiply-adds"}
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Microseconds a frame over streams in a batch, a panel a bundle."""
+    """Plot microseconds per frame against streams in a batch, one panel for each bundle."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -277,18 +279,18 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _try(path: Path, batch: int, name: str) -> int:
-    """What `tried` starts; the exit status."""
+    """The child process of `why_impossible`; its exit status."""
     bundle = load_bundle(path)
     try:
-        trial(bundle, batch, name, frames_of(bundle, batch))
+        make_candidate(bundle, batch, name, frames_of(bundle, batch))
     except Exception as error:
-        print(_told(error))
+        print(_first_line(error))
         return 1
     return 0
 
 
 def main() -> None:
-    """See above."""
+    """Parse the options, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", type=Path, nargs="*", default=[Path("engines/rats58"), Path("engines/mice-sim")])
     parser.add_argument("--seconds", type=float, default=200.0, help="of timing in all; making the candidates is apart")
@@ -323,7 +325,7 @@ def main() -> None:
         )
         cases = result["bundles"][bundle.name] = []
         for batch in batches:
-            cases.append(measured(path, bundle, batch, seconds, chosen.without, say))
+            cases.append(measure(path, bundle, batch, seconds, chosen.without, say))
             result["machine"]["load_average_after"] = machine.load_average()
             chosen.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     chosen.out.with_suffix(".md").write_text(table(result), encoding="utf-8")

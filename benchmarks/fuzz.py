@@ -1,28 +1,25 @@
-"""Rubbish at the daemon's door: `python benchmarks/fuzz.py --inputs 1000000 --json results/fuzz.json BUNDLE`.
+"""Fuzzing the daemon: `python benchmarks/fuzz.py --inputs 1000000 --json results/fuzz.json BUNDLE`.
 
-Some connections send what no client would: valid messages changed in a field, a byte or a length, random msgpack,
-random bytes, cut off, sent again, in several parts, and bytes that aren't even ZeroMQ. Beside them a quiet stream is
-served. It is checked that
+Several connections send inputs that no client would (`fuzz_inputs`), and bytes that are not ZeroMQ at all. Meanwhile an
+undisturbed stream, the quiet one, is served. It is checked that
 
-- the daemon lives, and answers within HANG_S after every few hundred inputs;
-- nothing was answered with `internal`: no input met an exception that nobody had thought of;
-- every answer to the quiet stream has the bits of a run in which nobody disturbed it.
+- the daemon stays alive, and answers within HANG_S after every few hundred inputs;
+- no answer is an `internal` error: no input raised an exception that the daemon does not expect;
+- every answer to the quiet stream has the same bits as in a run without fuzzing.
 
-With --atheris the parsers alone are fuzzed besides, in this process and led by coverage (Linux: pip install atheris).
+With --atheris only the parsers are fuzzed, in this process and guided by coverage (Linux: pip install atheris).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import signal
 import socket as plain_socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -30,13 +27,14 @@ from typing import Any
 import msgpack
 import numpy as np
 import zmq
+from fuzz_inputs import CONNECTIONS, QUIET, Mutator, packed
+from random_walk import random_walk
 
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import RtsegError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Quality
-from rtseg.recordings.recording import Recording, clean
 from rtseg.system.machine import describe_run
 from rtseg.wire.messages import (
     Hello,
@@ -49,153 +47,14 @@ from rtseg.wire.messages import (
 )
 
 HANG_S = 30.0
+"""A daemon that does not answer for so long hangs."""
 BATCH = 250
-CONNECTIONS = 8
-QUIET = "quiet"
+"""Inputs after which the daemon must answer."""
 QUIET_FRAMES = 2000
-STRANGE: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 2**31, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 0.0, -0.0, 1e308, 5e-324),
-    *(float("nan"), float("inf"), "", "x", "x" * 200, "x" * 201, "x" * 70_000, "\x00", "\n", "\u202e", "ä" * 100, "🐭"),
-    *(b"", b"\x00", b"\xff" * 112, b"\x00\x00\xc0\x7f" * 28, b"\x00\x00\x80\x7f" * 28, b"x" * 70_000, [], [[]], {}),
-    *({"v": 1}, [0.0] * 4, ["a"] * 5000, {"a": {"a": {"a": {}}}}, msgpack.ExtType(1, b"x"), msgpack.Timestamp(0, 0)),
-    *(1, 30, 30.0, "hello", "bye", "status", "load", "frame", QUIET, "/", "/etc", "/dev/zero", "../..", "engines"),
-)
-
-
-class Mutator:
-    """Inputs by a seed. skeleton, fps: of the model that is served, so that some inputs are nearly right.
-
-    stream: that most messages are about; who sends them sets it to one of its own.
-    """
-
-    def __init__(self, skeleton: Skeleton, fps: float, seed: int) -> None:
-        self.skeleton, self.fps = skeleton, fps
-        self.random = random.Random(seed)
-        self.kinds: Counter[str] = Counter()
-        self.stream = "fuzz0"
-        self._seq = 0
-        self._sent: list[bytes] = []
-        self._ways: dict[str, Callable[[], bytes]] = {
-            "field": self._field,
-            "bits": self._bits,
-            "cut": self._cut,
-            "again": self._again,
-            "msgpack": self._msgpack,
-            "bytes": self._bytes,
-            "valid": self._valid,
-        }
-
-    def next(self) -> list[bytes]:
-        """The parts of one input (nearly always one)."""
-        kind = self.random.choices(tuple(self._ways), (35, 15, 10, 5, 15, 10, 10))[0]
-        data = self._ways[kind]()
-        if is_stop(data):
-            return self.next()
-        self.kinds[kind] += 1
-        if self.random.random() < 0.05:
-            self._sent = [*self._sent[-200:], data]
-        if self.random.random() < 0.01:
-            self.kinds["several parts"] += 1
-            return [data, *(self.random.randbytes(self.random.randrange(9)) for _ in range(self.random.randint(1, 3)))]
-        return [data]
-
-    def hello(self, stream: str) -> dict[str, Any]:
-        """One that is accepted."""
-        animals, keypoints = list(self.skeleton.animals), list(self.skeleton.keypoints)
-        about_it = {"skeleton": {"animals": animals, "keypoints": keypoints}, "fps": self.fps}
-        optional = {"clock": "camera", "arena": [0.0, 0.0, 900.0, 600.0], "names": {}, "policy": "newest"}
-        optional |= {"resume": True, "resample": True}
-        some = {key: value for key, value in optional.items() if self.random.random() < 0.3}
-        return {"v": 1, "type": "hello", "stream": stream, **about_it, **some}
-
-    def message(self) -> dict[str, Any]:
-        """A valid one, of any kind but `stop`."""
-        stream = self.stream if self.random.random() < 0.9 else f"fuzz{self.random.randrange(2 * CONNECTIONS)}"
-        kind = self.random.choices(("frame", "hello", "beat", "bye", "status", "load"), (75, 15, 5, 2, 0.5, 0.2))[0]
-        if kind == "hello":
-            return self.hello(stream)
-        if kind == "beat":
-            return {"v": 1, "type": "beat", "stream": stream, "t_source_ns": self.random.getrandbits(62)}
-        if kind == "bye":
-            return {"v": 1, "type": "bye", "stream": stream}
-        if kind == "status":
-            return {"v": 1, "type": "status"}
-        if kind == "load":
-            return {"v": 1, "type": "load", "bundle": self.random.choice(("/nowhere", "/etc", "/dev/null"))}
-        a, k = self.skeleton.shape
-        self._seq += self.random.choice((1, 1, 1, 1, 0, -3, 7, 100))
-        points = np.random.default_rng(self.random.getrandbits(32)).uniform(0, 900, (a, k, 2)).astype("<f4")
-        frame = {"v": 1, "stream": stream, "seq": max(0, self._seq), "t_source_ns": 0, "kp": points.tobytes()}
-        return frame | ({"conf": b"\x00\x00\x80\x3f" * (a * k)} if self.random.random() < 0.3 else {})
-
-    def _valid(self) -> bytes:
-        return packed(self.message())
-
-    def _field(self) -> bytes:
-        message = self.message()
-        place = message
-        while True:
-            key = self.random.choice(list(place) or [""])
-            if not (isinstance(place.get(key), dict) and self.random.random() < 0.7):
-                break
-            place = place[key]
-        way = self.random.random()
-        if way < 0.7:
-            place[key] = self.random.choice(STRANGE)
-        elif way < 0.85:
-            place.pop(key, None)
-        else:
-            place[self.random.choice(("x", "V", "Type", "kp2", 7, b"v", None, 1.5))] = self.random.choice(STRANGE)
-        return packed(message)
-
-    def _bits(self) -> bytes:
-        data = bytearray(self._valid())
-        for _ in range(self.random.choice((1, 1, 1, 2, 8))):
-            data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
-        return bytes(data)
-
-    def _cut(self) -> bytes:
-        data = self._valid()
-        cut = self.random.randrange(len(data))
-        return data[:cut] if self.random.random() < 0.7 else data + data[:cut]
-
-    def _again(self) -> bytes:
-        return self.random.choice(self._sent) if self._sent else self._valid()
-
-    def _msgpack(self) -> bytes:
-        return packed(self._value(0))
-
-    def _value(self, depth: int) -> Any:
-        way = self.random.random()
-        if depth > 4 or way < 0.5:
-            return self.random.choice(STRANGE)
-        if way < 0.7:
-            return [self._value(depth + 1) for _ in range(self.random.randrange(5))]
-        names = ("v", "type", "stream", "seq", "kp", "skeleton", "x")
-        return {self.random.choice(names): self._value(depth + 1) for _ in range(self.random.randrange(6))}
-
-    def _bytes(self) -> bytes:
-        way = self.random.random()
-        if way < 0.1:  # nested as deep as a parser bears, and deeper; and lengths that nothing follows
-            return self.random.choice((b"\x91", b"\x81\xa1x", b"\xdc\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdd")) * 3000
-        return self.random.randbytes(self.random.choice((0, 1, 2, 9, 60, 300, 5000)))
-
-
-def packed(value: Any) -> bytes:
-    """As msgpack; lone surrogates and the like become bytes."""
-    return bytes(msgpack.packb(value, unicode_errors="surrogatepass", strict_types=False))
-
-
-def is_stop(data: bytes) -> bool:
-    """Whether this would rightly end the daemon."""
-    try:
-        return parse_to_daemon(data)[0] == "stop"
-    except RtsegError:
-        return False
 
 
 def parse_anything(data: bytes) -> None:
-    """What the daemon does to a message before it knows of a stream; any error but rtseg's own is a fault."""
+    """Parse a message as the daemon does before it looks up the stream. Any error but rtseg's own is a fault."""
     try:
         kind, message = parse_to_daemon(data)
         if kind == "frame":
@@ -213,11 +72,11 @@ def parse_anything(data: bytes) -> None:
 
 
 class Quiet:
-    """The stream that must not notice anything."""
+    """The stream that must not be disturbed. differing: numbers of frames whose answers have other bits."""
 
     def __init__(self, frames: str, bundle: Path, n_frames: int) -> None:
         classifier = load(bundle, "numba")
-        self.walk = _walk(classifier.bundle.skeleton, n_frames, classifier.bundle.fps)
+        self.walk = random_walk(classifier.bundle.skeleton, n_frames, classifier.bundle.fps, seed=0)
         self.expected = classifier.run(self.walk)
         self.publisher = Publisher(frames, QUIET, self.walk.skeleton, self.walk.fps, timeout_s=HANG_S)
         self.subscriber = Subscriber(self.publisher.served.predictions, QUIET, timeout_s=HANG_S)
@@ -225,7 +84,7 @@ class Quiet:
         self.differing: list[int] = []
 
     def send(self) -> None:
-        """One frame, if any is left, and look at its answer."""
+        """Send one frame, if any is left, and compare its answer."""
         if self.sent == len(self.walk):
             return
         t = self.sent
@@ -250,7 +109,7 @@ class Quiet:
 
 
 class Fuzz:
-    """A daemon's frames address under fire."""
+    """The fuzzing connections to a daemon. answers: how often each kind came; faults: reasons of internal errors."""
 
     def __init__(self, frames: str, mutator: Mutator, quiet: Quiet) -> None:
         self.frames, self.mutator, self.quiet = frames, mutator, quiet
@@ -261,8 +120,8 @@ class Fuzz:
         self.faults: list[str] = []
         self.inputs, self.slowest_s = 0, 0.0
 
-    def batch(self, n_inputs: int) -> None:
-        """Send so many inputs over all connections, a frame of the quiet stream among them, and wait for the daemon."""
+    def send_batch(self, n_inputs: int) -> None:
+        """Send `n_inputs` over all connections, with two quiet frames between, and wait for an answer."""
         self._reconnect()
         for i in range(n_inputs):
             socket, self.mutator.stream = self.mutator.random.choice(self.sockets)
@@ -274,10 +133,10 @@ class Fuzz:
         ask_status(self.frames, timeout_s=HANG_S)
         self.quiet.send()
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-        self._hear()
+        self._read_answers()
 
-    def junk(self) -> None:
-        """A connection that speaks no ZeroMQ."""
+    def send_junk(self) -> None:
+        """Send random bytes over a TCP connection that does not speak ZeroMQ."""
         host, _, port = self.frames.removeprefix("tcp://").rpartition(":")
         with plain_socket.create_connection((host, int(port)), timeout=HANG_S) as connection:
             greeting = bytes([255, *[0] * 7, 1, 127, 3, 1]) if self.mutator.random.random() < 0.5 else b""
@@ -286,11 +145,11 @@ class Fuzz:
         self.mutator.kinds["no ZeroMQ"] += 1
 
     def close(self) -> None:
-        """Leave."""
+        """Close all connections."""
         self.context.destroy(linger=0)
 
     def _reconnect(self) -> None:
-        """One connection in a few batches leaves without a word, and another one takes its streams."""
+        """Now and then close a connection without a bye, and open another one for the same stream."""
         if self.sockets and self.mutator.random.random() < 0.2:
             self.sockets.pop(0)[0].close(linger=int(HANG_S * 1000))
         while len(self.sockets) < CONNECTIONS:
@@ -300,7 +159,7 @@ class Fuzz:
             socket.send(packed(self.mutator.hello(stream)))
             self.sockets.append((socket, stream))
 
-    def _hear(self) -> None:
+    def _read_answers(self) -> None:
         for socket, _ in self.sockets:
             while socket.poll(0):
                 answer = msgpack.unpackb(socket.recv())
@@ -310,18 +169,8 @@ class Fuzz:
                     self.faults.append(answer["reason"])
 
 
-def _walk(skeleton: Skeleton, n_frames: int, fps: float) -> Recording:
-    rng = np.random.default_rng(0)
-    a, k = skeleton.shape
-    centres = rng.uniform(200, 500, (1, a, 1, 2)) + np.cumsum(rng.normal(0, 3, (n_frames, a, 1, 2)), axis=0)
-    keypoints = centres + rng.normal(0, 15, (1, a, k, 2)) + rng.normal(0, 1, (n_frames, a, k, 2))
-    keypoints[rng.random((n_frames, a, k)) < 0.05] = np.nan
-    points, confidence = clean(keypoints, rng.uniform(0.3, 1.0, (n_frames, a, k)))
-    return Recording("walk", skeleton, points, confidence, fps)
-
-
 def run(bundle: Path, n_inputs: int, seed: int) -> dict[str, Any]:
-    """Fuzz a daemon of its own; what was found."""
+    """Start a daemon and fuzz it; the results."""
     settings = {"frames": "tcp://127.0.0.1:*", "predictions": "tcp://127.0.0.1:*", "engine": "numba", "capacity": 64}
     changes = [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = [sys.executable, "-m", "rtseg", "serve", str(bundle), *changes]
@@ -333,9 +182,9 @@ def run(bundle: Path, n_inputs: int, seed: int) -> dict[str, Any]:
         quiet = Quiet(frames, bundle, min(QUIET_FRAMES, max(2, 2 * n_inputs // BATCH)))
         fuzz = Fuzz(frames, Mutator(quiet.walk.skeleton, quiet.walk.fps, seed), quiet)
         while fuzz.inputs < n_inputs:
-            fuzz.batch(min(BATCH, n_inputs - fuzz.inputs))
+            fuzz.send_batch(min(BATCH, n_inputs - fuzz.inputs))
             if fuzz.mutator.random.random() < 0.2 and fuzz.inputs < n_inputs:
-                fuzz.junk()
+                fuzz.send_junk()
             if fuzz.inputs // BATCH % 200 == 0:
                 print(f"{fuzz.inputs} inputs, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         while quiet.sent < len(quiet.walk):
@@ -365,7 +214,7 @@ def run(bundle: Path, n_inputs: int, seed: int) -> dict[str, Any]:
 
 
 def run_atheris(n_inputs: int, skeleton: Skeleton, fps: float) -> None:
-    """Coverage-led fuzzing of the parsers; ends the process with atheris's own status."""
+    """Fuzz the parsers, guided by coverage. Ends the process with atheris's own status."""
     try:
         import atheris
     except ImportError:
@@ -374,7 +223,7 @@ def run_atheris(n_inputs: int, skeleton: Skeleton, fps: float) -> None:
     from rtseg.wire import messages
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-        # Bytes turned at random hardly ever are msgpack: every other input is a message with one thing wrong.
+        # Bytes changed at random are hardly ever msgpack: every other input is a message with one thing wrong.
         if seed % 2:
             mutator.random.seed(seed)
             return mutator.next()[0][:max_size]
@@ -391,7 +240,7 @@ def run_atheris(n_inputs: int, skeleton: Skeleton, fps: float) -> None:
 
 
 def main() -> None:
-    """See above."""
+    """Parse the options, fuzz, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, nargs="?", default=Path("engines/rats58"))
     parser.add_argument("--inputs", type=int, default=1_000_000)

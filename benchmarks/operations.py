@@ -1,14 +1,14 @@
-"""What watching and guarding cost a frame: `python benchmarks/operations.py --json results/operations.json BUNDLE`.
+"""The cost of monitoring, loads and keys: `python benchmarks/operations.py --json results/operations.json BUNDLE`.
 
-One stream of 200 frames per second through real daemons, from sending a frame to holding its answer. The cases take
-turns, so that whatever else the machine does meets all alike:
+One stream of 200 frames per second through real daemons, from sending a frame to receiving its answer. The cases take
+turns, so that other load on the machine affects all of them alike:
 
-- quiet: nobody looks;
-- scraped: /metrics is asked for 20 times a second, two hundred times as often as Prometheus does;
-- beside: the same questions to the same server, over a status that no daemon writes: what the questions alone cost on
-  a machine whose cores they share with the daemon and its client;
-- loading: another bundle is loaded for a stream beside it, again and again;
-- keys: a daemon with keys, so that every message is encrypted, and its key looked up.
+- quiet: nothing else happens;
+- scraped: /metrics is requested 20 times a second, two hundred times as often as Prometheus does;
+- beside: the same requests to a server of its own, whose status no daemon writes: what the requests alone cost on a
+  machine whose cores they share with the daemon and its client;
+- loading: a bundle is loaded for another stream, again and again;
+- keys: a daemon with keys, so that every message is encrypted and its key looked up.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SCRAPES = 20.0
 
 @contextmanager
 def daemon(bundle: Path, **settings: Any) -> Iterator[dict[str, Any]]:
-    """What a daemon of its own says of itself."""
+    """Run a daemon; its `ready` line."""
     plain = {"frames": "tcp://127.0.0.1:*", "predictions": "tcp://127.0.0.1:*", "engine": "numba", **settings}
     changes = [word for key, value in plain.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = [sys.executable, "-m", "rtseg", "serve", str(bundle), *changes]
@@ -57,8 +57,8 @@ def daemon(bundle: Path, **settings: Any) -> Iterator[dict[str, Any]]:
         process.wait(30)
 
 
-class Line:
-    """A stream to a daemon, timed."""
+class TimedStream:
+    """A stream to a daemon whose answers are timed."""
 
     def __init__(self, frames: str, bundle: Path, key: ClientKey | None = None) -> None:
         described = load_bundle(bundle)
@@ -68,7 +68,7 @@ class Line:
         self.subscriber = Subscriber(self.publisher.served.predictions, "timed", key=key)
 
     def turn(self, seconds: float) -> list[float]:
-        """Latencies in us of a turn; the first tenth warms up and is not counted."""
+        """Latencies of a turn in us; the first tenth is warm-up and not counted."""
         taken = []
         due = time.monotonic()
         for _ in range(int(seconds * RATE)):
@@ -84,8 +84,8 @@ class Line:
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object], every_s: float) -> Iterator[list[int]]:
-    """Within this, `work` is done again and again by a thread; how often, at last."""
+def repeat_meanwhile(work: Callable[[], object], every_s: float) -> Iterator[list[int]]:
+    """Call `work` again and again on a thread; the list counts the calls."""
     done, stop = [0], threading.Event()
 
     def run() -> None:
@@ -104,7 +104,7 @@ def meanwhile(work: Callable[[], object], every_s: float) -> Iterator[list[int]]
 
 @contextmanager
 def health_beside() -> Iterator[str]:
-    """A server that shows a status which no daemon writes, of the same size; its URL."""
+    """An HTTP server over a status of the same size that no daemon writes; its URL."""
     shared = SharedStatus()
     try:
         stages = {stage: [0] * (len(BOUNDS_NS) + 1) for stage in ("decode", "step", "publish", "total")}
@@ -122,7 +122,7 @@ def health_beside() -> Iterator[str]:
 
 @contextmanager
 def scraped(url: str) -> Iterator[None]:
-    """Within this, a process of its own scrapes, as Prometheus is one."""
+    """Request the metrics from a separate process, as Prometheus does."""
     code = (
         "import sys, time, urllib.request\n"
         "while True:\n"
@@ -138,7 +138,7 @@ def scraped(url: str) -> Iterator[None]:
 
 
 def run(bundle: Path, turns: int) -> dict[str, Any]:
-    """All cases, interleaved."""
+    """Latencies of all cases, measured in turns."""
     taken: dict[str, list[float]] = {"quiet": [], "scraped": [], "beside": [], "loading": [], "keys": []}
     loads = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -149,23 +149,23 @@ def run(bundle: Path, turns: int) -> dict[str, Any]:
             daemon(bundle, keys=str(store.folder)) as keyed,
             health_beside() as unrelated,
         ):
-            line, other = Line(plain["frames"], bundle), Line(keyed["frames"], bundle, key)
+            stream, encrypted = TimedStream(plain["frames"], bundle), TimedStream(keyed["frames"], bundle, key)
             described = load_bundle(bundle)
             with Publisher(plain["frames"], "beside", described.skeleton, described.fps) as beside:
                 for _ in range(turns):
-                    taken["quiet"] += line.turn(TURN_S)
+                    taken["quiet"] += stream.turn(TURN_S)
                     for case, url in (("scraped", plain["http"]), ("beside", unrelated)):
                         with scraped(url):
-                            taken[case] += line.turn(TURN_S)
+                            taken[case] += stream.turn(TURN_S)
 
                     def swap() -> None:
                         ask_load(plain["frames"], bundle.resolve(), stream="beside")
 
-                    with meanwhile(swap, 0.05) as done:
-                        taken["loading"] += line.turn(TURN_S)
+                    with repeat_meanwhile(swap, 0.05) as done:
+                        taken["loading"] += stream.turn(TURN_S)
                     loads += done[0]
-                    taken["keys"] += other.turn(TURN_S)
-                    beside.send(np.ones(line.shape))
+                    taken["keys"] += encrypted.turn(TURN_S)
+                    beside.send(np.ones(stream.shape))
     rows = {case: _row(values) for case, values in taken.items()}
     for row in rows.values():
         row |= {f"{name}_ratio": round(row[name] / rows["quiet"][name], 3) for name in ("p50_us", "p99_us", "p99.9_us")}
@@ -184,7 +184,7 @@ def _row(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """See above."""
+    """Parse the options, run, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, nargs="?", default=Path("engines/rats58"))
     parser.add_argument("--turns", type=int, default=10)

@@ -1,4 +1,4 @@
-"""The daemon against what it could be compared with, its capacity, and its latency under load.
+"""The daemon compared with alternatives, its capacity, and its latency under load.
 
 `python benchmarks/serve.py [--bundle engines/rats58] [--only wire,capacity,load,drift] [--seconds 20]` writes
 `results/serve.json`, `serve.md` and `serve.png`. Five parts:
@@ -6,15 +6,15 @@
 wire      one camera at 200 frames per second: the daemon, with `busy_poll`, a bare ZeroMQ and msgpack
           echo, pylsl from outlet to inlet (no daemon, no model), and a loop that computes the window anew with torch
           for every frame (at 10 frames per second; it can't do many more). They take turns in one run.
-capacity  cameras at the bundle's rate, more and more of them, the daemon on one core and both ends on the others, until
-          the 99th percentile passes 10 ms or an answer is missing.
+capacity  more and more cameras at the bundle's rate, with the daemon on one core and its clients on the others, until
+          the 99th percentile exceeds 10 ms or an answer is missing.
 load      the same at shares of that capacity.
-front     one daemon, and a front with two workers, on any core: latency, and what the process that clients speak with
-          costs a frame; what a front can hand on is a second divided by that.
+front     one daemon, and a front with two workers, on any core: latency, and the processor time per frame of the
+          process that clients connect to, which limits how many frames a front can forward.
 drift     a day in miniature: one daemon at a quarter of that capacity, in 24 parts of a quarter of --seconds:
-          latencies and the daemon's memory, the last parts against the first.
+          latencies and the daemon's memory, the last parts compared with the first.
 
-Latencies go from before sending to holding the answer, on the clock that all processes share.
+Latencies are from before sending a frame to receiving its answer, on the clock that all processes share.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _memory_kb(pid: int) -> int:
 
 
 class Bench:
-    """One run of processes after the other, with the same bundle."""
+    """Runs groups of processes, one group after the other, with the same bundle."""
 
     def __init__(self, bundle: Path, transport: str) -> None:
         self.bundle, self.transport = bundle.absolute(), transport
@@ -83,7 +83,7 @@ class Bench:
         core: int | None = None,
         together: bool = False,
     ) -> tuple[list[dict[str, list[int]]], dict[str, Any]]:
-        """What every turn's answers took, and what the sender and the first daemon say of it."""
+        """Every turn's latencies, and what the sender and the first daemon report (lateness, memory, CPU time)."""
         longest_s = 120 + sum(n / fps + 3 for _, n, fps in turns)
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rtseg-"))
@@ -91,8 +91,8 @@ class Bench:
             for side, child in started:
                 side |= child.wait_for("ready") if child is not None else {}
             lean = [{key: side[key] for key in ("kind", "frames", "predictions") if key in side} for side in sides]
-            ears = {"sides": lean, "turns": turns, "cameras": cameras, "prefix": self.times_at}
-            hear = stack.enter_context(start_process("hear", self._role("hear", ears), None))
+            receiving = {"sides": lean, "turns": turns, "cameras": cameras, "prefix": self.times_at}
+            hear = stack.enter_context(start_process("hear", self._role("hear", receiving), None))
             hear.wait_for("ready")
             plan = {"sides": lean, "bundle": str(self.bundle), "turns": turns, "cameras": cameras, "together": together}
             send = stack.enter_context(start_process("send", self._role("send", plan), None))
@@ -133,7 +133,7 @@ class Bench:
 
 
 def wire(bench: Bench, seconds: float) -> dict[str, Any]:
-    """One camera, all sides in turns."""
+    """One camera, with all alternatives in turns."""
     sides: list[dict[str, Any]] = [
         {"name": "daemon", "kind": "daemon"},
         {"name": "bare echo", "kind": "echo"},
@@ -175,7 +175,7 @@ def wire(bench: Bench, seconds: float) -> dict[str, Any]:
 
 
 def one_load(bench: Bench, cameras: int, seconds: float) -> dict[str, Any]:
-    """So many cameras for so long."""
+    """Latencies of `cameras` cameras for `seconds`; held: whether no answer was lost and p99 is within the limit."""
     core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     side = {"name": "daemon", "kind": "daemon", "settings": {"max_batch": 64, "heartbeat_s": 10}}
     n = max(2, round(seconds * bench.fps))
@@ -192,10 +192,10 @@ def one_load(bench: Bench, cameras: int, seconds: float) -> dict[str, Any]:
 
 
 def capacity(bench: Bench, seconds: float) -> dict[str, Any]:
-    """More cameras until they are too many, then the middle of what is left, down to a tenth.
+    """The largest number of cameras that is held: more until they are too many, then bisection down to a tenth.
 
-    What is not held is tried once more: on a machine with neighbours one bad second is not the knee. All tries are
-    kept.
+    A number that is not held is tried once more: on a shared machine one bad second is not the limit. All tries are in
+    the result.
     """
     rows: list[dict[str, Any]] = []
     held, over = 0, 0
@@ -226,7 +226,7 @@ def load(bench: Bench, seconds: float, knee: int) -> dict[str, Any]:
 
 
 def front(bench: Bench, seconds: float) -> dict[str, Any]:
-    """One process and several, in turns."""
+    """One process and a front with two workers, in turns."""
     rows = []
     for cameras in FRONT_CAMERAS:
         for workers in (1, 2):
@@ -266,7 +266,7 @@ def _short(row: dict[str, Any]) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The tables."""
+    """The result as tables."""
     machine = result["machine"]
     lines = [
         f"# Serving {result['bundle']}, {result['date'][:10]}",
@@ -312,7 +312,7 @@ def _cells(row: dict[str, Any]) -> str:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Latency by cameras, and the sides of the wire."""
+    """Plot latency against cameras, and the alternatives of the part `wire`."""
     from rtseg.study.plots import panels
 
     figure, [[left, right]] = panels(1, 2, width=5, height=3.4)
@@ -337,7 +337,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def save(result: dict[str, Any], out: Path) -> None:
-    """OUT.json, OUT.md and OUT.png of what is there."""
+    """Write OUT.json, OUT.md and OUT.png with the parts so far."""
     result["machine"]["load_average_after"] = load_average()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -346,7 +346,7 @@ def save(result: dict[str, Any], out: Path) -> None:
 
 
 def main() -> None:
-    """Run the parts and write what came out."""
+    """Run the parts and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, default=Path("engines/rats58"))
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas")

@@ -1,8 +1,8 @@
-"""The processes of `benchmarks/serve.py`: one that sends, one that hears, and a loop such as closed-loop tools have.
+"""The processes of `benchmarks/serve.py`: a sender, a receiver, and a loop such as closed-loop tools have.
 
-`python benchmarks/serve_process.py send|hear|peer JSON`. Lines `word {json}` as in `wire_process`. Both ends are as
-lean as they can be in Python, so that a thousand cameras fit on one core: frames are packed beforehand and only their
-numbers and times are put in; of an answer only its times are read, which stand at a fixed place.
+`python benchmarks/serve_process.py send|hear|peer JSON`. They print lines `word {json}` as in `wire_process`. Sender
+and receiver do as little as they can in Python, so that a thousand cameras fit on one core: frames are packed in
+advance and only numbers and times are filled in; of an answer only its times are read, which are at a fixed place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rtseg.errors import ServeError
 from rtseg.wire.messages import Hello, frame_message
 
 SILENCE_S = 5.0
-"""Who hears nothing for so long takes the rest for lost."""
+"""A receiver that gets nothing for so long counts the rest as lost."""
 BETWEEN_S = 0.2
 CAMERAS_A_SOCKET = 50
 _TIMES = struct.Struct(">Q12xxQ10xxQ9xxQ")
@@ -40,39 +40,39 @@ Send = Callable[[int, int], None]
 def send(
     sides: list[Side], bundle: str, turns: list[tuple[int, int, float]], cameras: int, together: bool = False
 ) -> None:
-    """Every turn's frames at their time. turns: (side, frames of each camera, frames per second)."""
+    """Send every turn's frames on time. turns: (side, frames of each camera, frames per second)."""
     served = load_bundle(bundle)
     frames = _packed_frames(served, cameras)
     phases = np.zeros(cameras) if together else np.sort(np.random.default_rng(0).random(cameras))
     seqs, late_ns = [0] * len(sides), []
     with zmq.Context() as context:
-        ways = [_way(context, side, served, frames, cameras) for side in sides]
+        senders = [_sender(context, side, served, frames, cameras) for side in sides]
         say("ready", {})
         sys.stdin.readline()
         for at, n_frames, fps in turns:
-            start_s, way, first = time.monotonic() + PAUSE_S, ways[at], seqs[at]
+            start_s, send_frame, first = time.monotonic() + PAUSE_S, senders[at], seqs[at]
             for t in range(n_frames):
                 for camera in range(cameras):
                     planned_s = start_s + (t + phases[camera]) / fps
                     while (wait_s := planned_s - time.monotonic()) > 0:
                         time.sleep(wait_s)
                     late_ns.append(int(-wait_s * 1e9))
-                    way(camera, first + t)
+                    send_frame(camera, first + t)
             seqs[at] += n_frames
-            time.sleep(BETWEEN_S)  # what is on its way arrives
+            time.sleep(BETWEEN_S)  # so that frames on their way arrive before the next turn
         late = np.percentile(late_ns, (50, 99)).tolist() if late_ns else [0, 0]
         say("done", {"late_us": [value / 1e3 for value in late]})
-        sys.stdin.readline()  # the streams stay open until all has been read
+        sys.stdin.readline()  # the streams stay open until the receiver has all answers
 
 
 def hear(sides: list[Side], turns: list[tuple[int, int, float]], cameras: int, prefix: int) -> None:
-    """Latencies in ns of every turn, and the daemon's own share. prefix: where the times stand in a prediction."""
+    """Report every turn's latencies in ns, and the part inside the daemon. prefix: where a prediction has its times."""
     with zmq.Context() as context:
-        hearing = [_ear(context, side, prefix) for side in sides]
+        receivers = [_receiver(context, side, prefix) for side in sides]
         say("ready", {})
         results: list[dict[str, list[int]]] = []
         for at, n_frames, _ in turns:
-            wanted, receive = n_frames * cameras, hearing[at]
+            wanted, receive = n_frames * cameras, receivers[at]
             latency: list[int] = []
             inside: list[int] = []
             while len(latency) < wanted:
@@ -86,7 +86,7 @@ def hear(sides: list[Side], turns: list[tuple[int, int, float]], cameras: int, p
 
 
 def peer(frames: str, predictions: str, bundle: str) -> None:
-    """Features, the whole window through torch for every frame, publish: tools whose network can't be stepped."""
+    """A loop that runs the whole window through torch for every frame, as tools do whose network cannot be stepped."""
     import torch
 
     from rtseg.features.extractor import FeatureExtractor
@@ -122,14 +122,14 @@ def peer(frames: str, predictions: str, bundle: str) -> None:
 
 
 def _packed_frames(served: Any, cameras: int) -> list[list[bytearray]]:
-    """Of each camera a few frames of the walk, to be numbered when they are sent."""
+    """A few packed frames of the walk for each camera; numbers and times are filled in when they are sent."""
     keypoints, confidence = walk(served)
     few = 8 if cameras > 50 else N_FRAMES
     return [
         [
             bytearray(
                 msgpack.packb(
-                    # Numbers so large that they take the room of any.
+                    # Placeholders so large that any number has room in their bytes.
                     frame_message(camera_name(c), 2**62, 2**62, keypoints[t].tobytes(), confidence[t].tobytes())
                 )
             )
@@ -144,9 +144,9 @@ def camera_name(camera: int) -> str:
     return f"cage {camera:05d}"
 
 
-def _way(context: zmq.Context[Any], side: Side, served: Any, frames: list[list[bytearray]], cameras: int) -> Send:
+def _sender(context: zmq.Context[Any], side: Side, served: Any, frames: list[list[bytearray]], cameras: int) -> Send:
     if side["kind"] == "lsl":
-        return _lsl_way(served, frames)
+        return _lsl_sender(served, frames)
     sockets = [open_socket(context, zmq.DEALER) for _ in range(-(-cameras // CAMERAS_A_SOCKET))]
     for socket in sockets:
         socket.connect(side["frames"])
@@ -162,19 +162,19 @@ def _way(context: zmq.Context[Any], side: Side, served: Any, frames: list[list[b
     second = frames[0][0].index(mark, first + 8)
     number = struct.Struct(">Q")
 
-    def way(camera: int, seq: int) -> None:
+    def send_frame(camera: int, seq: int) -> None:
         own = frames[camera]
         data = own[seq % len(own)]
         number.pack_into(data, first, seq)
         number.pack_into(data, second, time.monotonic_ns())
         sockets[camera // CAMERAS_A_SOCKET].send(bytes(data))
 
-    return way
+    return send_frame
 
 
-def _ear(context: zmq.Context[Any], side: Side, prefix: int) -> Callable[[], tuple[int, int] | None]:
+def _receiver(context: zmq.Context[Any], side: Side, prefix: int) -> Callable[[], tuple[int, int] | None]:
     if side["kind"] == "lsl":
-        return _lsl_ear()
+        return _lsl_receiver()
     sub = open_socket(context, zmq.SUB)
     sub.subscribe(b"cage")
     sub.connect(side["predictions"])
@@ -182,7 +182,7 @@ def _ear(context: zmq.Context[Any], side: Side, prefix: int) -> Callable[[], tup
     clock, milliseconds = time.monotonic_ns, int(SILENCE_S * 1000)
     sub.rcvtimeo = milliseconds
 
-    def ear() -> tuple[int, int] | None:
+    def receive() -> tuple[int, int] | None:
         while True:
             try:
                 sub.recv()
@@ -196,11 +196,11 @@ def _ear(context: zmq.Context[Any], side: Side, prefix: int) -> Callable[[], tup
                 _, source_ns, recv_ns, pub_ns = _TIMES.unpack_from(data, prefix)
                 return now_ns - source_ns, pub_ns - recv_ns
 
-    return ear
+    return receive
 
 
-def _lsl_way(served: Any, frames: list[list[bytearray]]) -> Send:
-    """One outlet of keypoints and their time; no daemon and no model on the way."""
+def _lsl_sender(served: Any, frames: list[list[bytearray]]) -> Send:
+    """An outlet of keypoints and their time, without daemon and model."""
     import pylsl
 
     channels = 1 + 2 * served.skeleton.shape[0] * served.skeleton.shape[1]
@@ -208,18 +208,18 @@ def _lsl_way(served: Any, frames: list[list[bytearray]]) -> Send:
     points = [msgpack.unpackb(bytes(data))["kp"] for data in frames[0]]
     samples = [np.nan_to_num(np.frombuffer(p, "<f4")).astype(float).tolist() for p in points]
 
-    def way(_: int, seq: int) -> None:
+    def send_frame(_: int, seq: int) -> None:
         outlet.push_sample([float(time.monotonic_ns()), *samples[seq % len(samples)]])
 
-    return way
+    return send_frame
 
 
-def _lsl_ear() -> Callable[[], tuple[int, int] | None]:
+def _lsl_receiver() -> Callable[[], tuple[int, int] | None]:
     import pylsl
 
     inlet: Any = None
 
-    def ear() -> tuple[int, int] | None:
+    def receive() -> tuple[int, int] | None:
         nonlocal inlet
         if inlet is None:
             found = pylsl.resolve_byprop("name", "rtseg-bench", 1, 20)
@@ -229,7 +229,7 @@ def _lsl_ear() -> Callable[[], tuple[int, int] | None]:
         sample, _ = inlet.pull_sample(timeout=SILENCE_S)
         return None if sample is None else (time.monotonic_ns() - int(sample[0]), 0)
 
-    return ear
+    return receive
 
 
 if __name__ == "__main__":

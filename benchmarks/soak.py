@@ -1,8 +1,8 @@
-"""Hours of stream time as fast as the machine allows: does memory grow, does the tail?
+"""Hours of stream time as fast as the machine allows: do memory or slow answers grow?
 
 `python benchmarks/soak.py --hours 24 --streams 8 [--bundle engines/rats58]` writes `results/soak.json`. A real daemon
-gets a frame of every stream, and the next ones once all are answered: what is measured inside it is work, not waiting.
-Per hour of stream time: resident memory of the daemon, and p50, p99 and maximum from receipt to publishing.
+gets one frame of every stream, and the next ones once all are answered, so that the time from receipt to publishing is
+work, not waiting. For each hour of stream time: the daemon's resident memory, and percentiles of that time.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ RESULT = Path(__file__).parent / "results" / "soak.json"
 ANSWER_S = 30.0
 PACKAGES = ("rtseg", "numpy", "numba", "pyzmq", "msgpack")
 MARK = 2**62
+"""In place of `seq` and `t_source_ns` in packed frames: as long as any number that is put there."""
 
 
 def memory_kb(pid: int) -> int:
-    """Resident memory (Linux)."""
+    """Resident memory of a process (Linux)."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
-    raise RtsegError(f"process {pid} has no VmRSS: is it over?")
+    raise RtsegError(f"process {pid} has no VmRSS: has it ended?")
 
 
 class Cameras:
-    """All streams, over one connection."""
+    """All streams over one connection, with frames that are packed in advance."""
 
     def __init__(self, bundle: Path, frames: str, predictions: str, n_streams: int) -> None:
         served = load_bundle(bundle)
         self.names = [f"cage {i:03d}" for i in range(n_streams)]
         self.context = zmq.Context()
-        self.sender, self.ear = self.context.socket(zmq.DEALER), self.context.socket(zmq.SUB)
-        self.ear.rcvtimeo = int(ANSWER_S * 1000)
-        self.ear.subscribe(b"cage")
-        self.ear.connect(predictions)
+        self.sender, self.subscriber = self.context.socket(zmq.DEALER), self.context.socket(zmq.SUB)
+        self.subscriber.rcvtimeo = int(ANSWER_S * 1000)
+        self.subscriber.subscribe(b"cage")
+        self.subscriber.connect(predictions)
         self.sender.connect(frames)
         for name in self.names:
             self.sender.send(msgpack.packb(Hello(name, served.skeleton, served.fps).to_message()))
@@ -76,7 +77,7 @@ class Cameras:
         self.number = struct.Struct(">Q")
 
     def step(self, seq: int, took_ns: Any, t_ns: int) -> None:
-        """One frame of every stream, and its answers' times inside the daemon into took_ns."""
+        """Send one frame of every stream and wait for all answers; their times inside the daemon into took_ns."""
         for own in self.frames:
             data = own[seq % N_FRAMES]
             for place, value in zip(self.places, (seq, t_ns), strict=True):
@@ -84,7 +85,7 @@ class Cameras:
             self.sender.send(bytes(data))
         for i in range(len(self.names)):
             while True:
-                message = msgpack.unpackb(self.ear.recv_multipart()[1])
+                message = msgpack.unpackb(self.subscriber.recv_multipart()[1])
                 if "seq" in message and "type" not in message:
                     break
             if message["seq"] != seq:
@@ -93,7 +94,7 @@ class Cameras:
 
 
 def soak(bundle: Path, hours: float, n_streams: int, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Rows, one an hour of stream time; keep: gets what is there after each."""
+    """Results with a row for each hour of stream time. keep: called with the results so far after each row."""
     fps = load_bundle(bundle).fps
     with tempfile.TemporaryDirectory(prefix="rtseg-") as folder:
         settings = {"frames": f"ipc://{folder}/f", "predictions": f"ipc://{folder}/p", "capacity": n_streams}
@@ -149,7 +150,7 @@ def _rows(
 
 
 def _verdict(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """After the first row, which is the warm-up."""
+    """Growth of memory and tail after the first row, which is the warm-up."""
     counted = rows[1:] or rows
     return {
         "memory_growth_kb": counted[-1]["memory_kb"] - rows[0]["memory_kb"],
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULT)
     chosen = parser.parse_args()
     result = {"kind": "soak", **describe_run(PACKAGES), "bundle": chosen.bundle.name}
-    result |= {"hours_asked": chosen.hours, "streams": chosen.streams}  # how far it came stands in the rows
+    result |= {"hours_asked": chosen.hours, "streams": chosen.streams}  # the rows say how far it came
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
 
     def keep(found: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""How long a lab waits after `rtseg serve`: until it is ready, and until the first frame is answered.
+"""How long `rtseg serve` takes to start: until it is ready, and until the first frame is answered.
 
 `python benchmarks/start.py [BUNDLE ...] [--rounds 5] [--json benchmarks/results/start.json]`. The first start compiles
-into an empty cache, the later ones find it there. Beside them the least that any of it could take: Python alone, and
-Python that imports numpy, numba and zmq; they take turns with the later starts. Last `rtseg --help`.
+into an empty cache of compiled code, the later ones load from it. For comparison, in turns with the later starts, it
+measures the least that they could take: Python alone, and Python that imports numpy, numba and zmq. At the end it
+times `rtseg --help`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ FLOORS = {"python": "pass", "python and imports": "import numpy, numba, zmq"}
 PACKAGES = ("rtseg", "numpy", "numba", "llvmlite", "pyzmq")
 
 
-def started(bundle: Path, cache: Path) -> tuple[float, float]:
-    """Seconds from starting a daemon until it is ready, and until it has answered a first frame."""
+def time_start(bundle: Path, cache: Path) -> tuple[float, float]:
+    """Seconds from starting a daemon until it is ready, and until it has answered its first frame."""
     described = load_bundle(bundle)
     points = np.full((*described.skeleton.shape, 2), 100.0, np.float32)
     command = [sys.executable, "-m", "rtseg", "serve", str(bundle), "--engine", "numba"]
@@ -47,10 +48,10 @@ def started(bundle: Path, cache: Path) -> tuple[float, float]:
     try:
         line = process.stdout.readline()
         ready = time.perf_counter() - began
-        told = json.loads(line.removeprefix("ready "))
+        addresses = json.loads(line.removeprefix("ready "))
         with (
-            Subscriber(told["predictions"], "first") as subscriber,
-            Publisher(told["frames"], "first", described.skeleton, described.fps) as publisher,
+            Subscriber(addresses["predictions"], "first") as subscriber,
+            Publisher(addresses["frames"], "first", described.skeleton, described.fps) as publisher,
         ):
             publisher.send(points)
             while not isinstance(subscriber.receive(10), PredictionMessage):
@@ -61,23 +62,23 @@ def started(bundle: Path, cache: Path) -> tuple[float, float]:
         process.wait(30)
 
 
-def timed(*words: str) -> float:
-    """Seconds that Python takes with these words, from start to end."""
+def time_python(*words: str) -> float:
+    """Seconds that Python takes with these arguments, from start to end."""
     began = time.perf_counter()
     subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def run(bundle: Path, rounds: int) -> dict[str, Any]:
-    """First and later starts of one bundle, medians of the later ones."""
+    """Seconds of the first start of a bundle, and medians of later starts and of the floors."""
     with tempfile.TemporaryDirectory() as folder:
-        first = started(bundle, Path(folder))
+        first = time_start(bundle, Path(folder))
         later: list[tuple[float, float]] = []
         floors: dict[str, list[float]] = {name: [] for name in FLOORS}
         for _ in range(rounds):
-            later.append(started(bundle, Path(folder)))
+            later.append(time_start(bundle, Path(folder)))
             for name, code in FLOORS.items():
-                floors[name].append(timed("-c", code))
+                floors[name].append(time_python("-c", code))
     ready, answered = np.median(later, axis=0).tolist()
     return {
         "first_start": {"ready_s": first[0], "first_answer_s": first[1]},
@@ -87,7 +88,7 @@ def run(bundle: Path, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """See above."""
+    """Parse the options, run, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", type=Path, nargs="*", default=[Path("engines/rats58"), Path("engines/mice-sim")])
     parser.add_argument("--rounds", type=int, default=5)
@@ -95,7 +96,7 @@ def main() -> None:
     chosen = parser.parse_args()
     result = {"schema": 1, "kind": "start", **describe_run(PACKAGES)}
     result["bundles"] = {load_bundle(path).name: run(path, chosen.rounds) for path in chosen.bundles}
-    helps = [timed("-m", "rtseg", "--help") for _ in range(chosen.rounds)]
+    helps = [time_python("-m", "rtseg", "--help") for _ in range(chosen.rounds)]
     result |= {"help_s": float(np.median(helps)), "load_average_after": load_average()}
     text = json.dumps(result, indent=1)
     if chosen.json:

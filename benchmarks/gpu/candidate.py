@@ -1,7 +1,7 @@
-"""One candidate of the GPU run, in a process of its own: what crashes here stops nobody else.
+"""One candidate of the GPU run, in a process of its own, so that a crash stops no other candidate.
 
-`python candidate.py JSON`: prints one JSON line per result, the first of which says whether the candidate can run at
-all. Started by run.py.
+`python candidate.py JSON` prints one JSON line for each result; the first says whether the candidate can run at all.
+Started by run.py.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from rtseg.errors import EngineError, RtsegError
 from rtseg.system import nvidia
 
 WARM_UP_S = 0.5
-LOWEST_COUNT = 20
-"""Steps of a batch size that are timed at least."""
+MIN_STEPS = 20
+"""At least so many steps of each batch size are timed."""
 LARGEST_ON_CPU = 1024
-"""Larger batches only take longer there."""
+"""Larger batches only take longer there, and show nothing new."""
 PARITY_STREAMS = 16
 
 
-def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
-    """The engine that a candidate's name stands for. Raises EngineError where it cannot run here."""
+def make_candidate(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
+    """The engine of a candidate. Raises EngineError where it cannot run here."""
     if name.startswith("torch"):
         return _torch(name, bundle, batch, device)
     from rtseg.engine.select import make_engine
@@ -37,16 +37,16 @@ def make(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
     return make_engine(bundle, name, batch)
 
 
-def build(name: str, bundle: Bundle, batches: list[int]) -> None:
-    """Plans for a TensorRT candidate, in the first flavour that makes one here. Raises EngineError where none does."""
-    from rtseg.engine.tensorrt.build import asked, build_plans
-    from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS, installed
+def build_candidate_plans(name: str, bundle: Bundle, batches: list[int]) -> None:
+    """Build plans for a TensorRT candidate in the first flavour that can. Raises EngineError where none can."""
+    from rtseg.engine.tensorrt.build import build_plans, parse_build_options
+    from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS, installed_version
 
     reasons = []
-    for flavour in (flavour for flavour in FLAVOURS if installed(flavour) is not None):
+    for flavour in (flavour for flavour in FLAVOURS if installed_version(flavour) is not None):
         sizes = ",".join(map(str, {PARITY_STREAMS, *batches}))
         try:
-            report = build_plans(bundle, *asked(flavour, name.partition(":")[2], sizes, ""))
+            report = build_plans(bundle, *parse_build_options(flavour, name.partition(":")[2], sizes, ""))
         except RtsegError as error:
             reasons.append(f"{flavour}: {error}")
             continue
@@ -71,8 +71,8 @@ def _torch(name: str, bundle: Bundle, batch: int, device: str) -> Engine:
     return BatchedTorch(bundle.network, bundle.weights, batch, device, graph)
 
 
-def measured(engine: Engine, bundle: Bundle, batch: int, seconds: float) -> dict[str, Any]:
-    """p50, p99 and rate of whole steps: host arrays in, host arrays out."""
+def time_steps(engine: Engine, bundle: Bundle, batch: int, seconds: float) -> dict[str, Any]:
+    """p50, p99 and rate of whole steps, from arrays on the host to arrays on the host."""
     rng = np.random.default_rng(batch)
     scale = bundle.weights["scaler.scale"]
     spread = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
@@ -83,14 +83,14 @@ def measured(engine: Engine, bundle: Bundle, batch: int, seconds: float) -> dict
     slots, out = np.arange(batch, dtype=np.int32), np.empty((batch, bundle.network.n_outputs), np.float32)
     durations: list[int] = []
     began = time.perf_counter()
-    while (now := time.perf_counter() - began) < WARM_UP_S + seconds or len(durations) < LOWEST_COUNT:
+    while (now := time.perf_counter() - began) < WARM_UP_S + seconds or len(durations) < MIN_STEPS:
         features = sets[len(durations) % len(sets)]
         start = time.perf_counter_ns()
         engine.step(features, slots, out)
         if now >= WARM_UP_S:
             durations.append(time.perf_counter_ns() - start)
     if not np.isfinite(out).all():
-        raise EngineError(f"an answer is no number at batch {batch}")
+        raise EngineError(f"an answer is not a finite number at batch {batch}")
     p50, p99 = np.percentile(durations, (50, 99)) / 1e3
     rate = batch * len(durations) / (sum(durations) / 1e9)
     return {"batch": batch, "count": len(durations), "p50_us": p50, "p99_us": p99, "frames_per_s": rate}
@@ -105,8 +105,8 @@ def main(name: str, bundle: str, batches: list[int], seconds: float, device: str
 
     loaded = load_bundle(bundle)
     if name.startswith("tensorrt") and not isinstance(nvidia.gpus(), str):
-        build(name, loaded, batches)
-    engine = make(name, loaded, PARITY_STREAMS, device)
+        build_candidate_plans(name, loaded, batches)
+    engine = make_candidate(name, loaded, PARITY_STREAMS, device)
     worst = largest_difference(engine, loaded)
     tolerance = next((t for precision, t in TOLERANCES.items() if name.endswith(precision)), loaded.tolerance)
     bound = MARGIN * tolerance
@@ -115,9 +115,9 @@ def main(name: str, bundle: str, batches: list[int], seconds: float, device: str
     on_cpu = device == "cpu" or name == "numba"
     for batch in [batch for batch in batches if not on_cpu or batch <= LARGEST_ON_CPU]:
         started = time.perf_counter()
-        engine = make(name, loaded, batch, device)
+        engine = make_candidate(name, loaded, batch, device)
         load_s = time.perf_counter() - started
-        _say({"row": {**measured(engine, loaded, batch, seconds), "load_s": load_s}})
+        _say({"row": {**time_steps(engine, loaded, batch, seconds), "load_s": load_s}})
         del engine
 
 
@@ -139,7 +139,7 @@ if __name__ == "__main__":
     run: Callable[..., None] = main
     try:
         run(**json.loads(sys.argv[1]))
-    except Exception as error:  # whatever a driver, a compiler or a library says is this candidate's result
+    except Exception as error:  # a driver, compiler or library may raise anything: it is the candidate's result
         text = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), repr(error))
         _say({"impossible": text if isinstance(error, RtsegError) else f"{type(error).__name__}: {text}"})
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""The least that a step could take on this GPU, measured: the copies and the launch, the memory, the arithmetic.
+"""The least that a step can take on this GPU, measured: copies and launch, memory, arithmetic.
 
 launch: features in, an empty kernel, probabilities out, as one captured graph with one wait, for every batch size.
-memory: bandwidth of a device-to-device copy. arithmetic: float32 multiply-adds of a large product, without TF32.
+memory: bandwidth of a copy on the device. arithmetic: float32 multiply-adds of a large product, without TF32.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def floors(spec: NetworkSpec, batches: list[int]) -> dict[str, Any]:
 
 
 def least_us(spec: NetworkSpec, batch: int, measured: dict[str, Any]) -> dict[str, float]:
-    """launch, memory and arithmetic of one step of a batch, and the floor: the launch and the larger of the others.
+    """launch, memory and arithmetic of one step of a batch, and the floor: the launch plus the larger of the others.
 
-    Memory: every weight once, every stream's older taps and states read and its newest written, features, answers.
+    Memory: every weight read once; for every stream, older taps and states read, new ones written, features, answers.
     """
     taps = spec.kernel - 1
     row = len(spec.heads) * spec.head_channels
-    kept = len(spec.dilations) * spec.channels + len(spec.head_dilations) * row + sum(c.hidden for c in spec.cells)
+    written = len(spec.dilations) * spec.channels + len(spec.head_dilations) * row + sum(c.hidden for c in spec.cells)
     read = taps * (len(spec.dilations) * spec.channels + len(spec.head_dilations) * row)
     read += sum(cell.hidden for cell in spec.cells)
     weights = sum(int(np.prod(shape)) for shape in spec.shapes().values())
-    floats = weights + batch * (kept + read + spec.n_features + spec.n_outputs)
+    floats = weights + batch * (written + read + spec.n_features + spec.n_outputs)
     launch = float(measured["launch_us"][str(batch)])
     memory = 4 * floats / measured["bandwidth_bytes_s"] * 1e6
     arithmetic = spec.multiply_adds * batch / measured["multiply_adds_s"] * 1e6
@@ -59,7 +59,7 @@ def least_us(spec: NetworkSpec, batch: int, measured: dict[str, Any]) -> dict[st
 
 
 def _device_s(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds between two events around the work."""
+    """Median seconds of the work on the device, between two events."""
     for _ in range(3):
         work()
     times = []
@@ -74,15 +74,15 @@ def _device_s(work: Callable[[], object], repeats: int) -> float:
 
 
 def _launch_us(spec: NetworkSpec, batch: int) -> float:
-    here = torch.zeros((batch, spec.n_features + 1), pin_memory=True)
-    back = torch.zeros((batch, spec.n_outputs), pin_memory=True)
-    there, answers = here.cuda(), back.cuda()
+    host_in = torch.zeros((batch, spec.n_features + 1), pin_memory=True)
+    host_out = torch.zeros((batch, spec.n_outputs), pin_memory=True)
+    device_in, device_out = host_in.cuda(), host_out.cuda()
     touched = torch.zeros(1, device="cuda")
 
     def work() -> None:
-        there.copy_(here, non_blocking=True)
+        device_in.copy_(host_in, non_blocking=True)
         touched.add_(1.0)
-        back.copy_(answers, non_blocking=True)
+        host_out.copy_(device_out, non_blocking=True)
 
     work()
     torch.cuda.synchronize()

@@ -1,7 +1,7 @@
-"""The GPU run: every candidate's answers compared with the CPU engine's, then its steps timed, beside measured floors.
+"""The GPU run: compares every candidate's answers with the CPU engine's, then times its steps and the least possible.
 
-One process per candidate, so that one that is missing, wrong, crashing or stuck is reported and the others go on.
-Writes benchmarks/results/gpu-BUNDLE-DEVICE.json. Ends with 1 where an engine gave wrong answers.
+Each candidate has a process of its own, so that one that is missing, wrong, crashes or hangs is reported and the others
+go on. Writes benchmarks/results/gpu-BUNDLE-DEVICE.json. Ends with 1 where an engine gave wrong answers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from rtseg.system import machine, nvidia
 HERE = Path(__file__).parent
 BATCHES = (1, 16, 64, 1024, 16384)
 CANDIDATES = ("numba", "cuda", "tensorrt:fp32", "tensorrt:fp16", "tensorrt:int8", "torch graph", "torch eager")
-BUILDING = 4
-"""Times longer that a candidate may take whose plans are built first; they stay in the cache for the next run."""
+BUILD_FACTOR = 4
+"""How many times longer a candidate may take whose plans are built first; the next run finds them in the cache."""
 PACKAGES = ("rtseg", "torch", "triton", "tensorrt", "tensorrt-rtx", "cuda-bindings", "onnx", "numba", "numpy")
 
 
@@ -48,21 +48,21 @@ def main() -> int:
 
 
 def run(folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All candidates on one bundle."""
+    """The results of all candidates on one bundle."""
     bundle = load_bundle(folder)
     batches = [int(batch) for batch in arguments.batches.split(",")]
     common = {"bundle": str(Path(folder).absolute()), "batches": batches, "seconds": arguments.seconds}
     common["device"] = arguments.device
-    measured = child({"name": "floors", **common}, arguments.timeout)
+    measured = run_candidate({"name": "floors", **common}, arguments.timeout)
     floors = measured.get("floors")
     candidates = {}
     for name in arguments.only.split(","):
         print(f"{bundle.name}: {name}", file=sys.stderr, flush=True)
-        longer = BUILDING if name.startswith("tensorrt") else 1
-        candidates[name] = child({"name": name, **common}, longer * arguments.timeout)
+        longer = BUILD_FACTOR if name.startswith("tensorrt") else 1
+        candidates[name] = run_candidate({"name": name, **common}, longer * arguments.timeout)
         if floors and name != "numba":
             for row in candidates[name]["rows"]:
-                row |= share(bundle.network, row, floors)
+                row |= share_of_floor(bundle.network, row, floors)
     found = nvidia.gpus()
     return {
         "schema": 1,
@@ -77,18 +77,18 @@ def run(folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def child(job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """What a candidate's process said: rows, parity, or `impossible` with the reason, however it ended."""
+def run_candidate(job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """What a candidate's process printed: rows, parity, or `impossible` with the reason, however the process ended."""
     command = [sys.executable, str(HERE / "candidate.py"), json.dumps(job)]
     found: dict[str, Any] = {"rows": []}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-        code, said, errors = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired as late:
-        said = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
+        code, printed, errors = done.returncode, done.stdout, done.stderr
+    except subprocess.TimeoutExpired as error:
+        printed = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
         code, errors = 0, ""
         found["impossible"] = f"did not end within {timeout_s:g} s"
-    for line in said.splitlines():
+    for line in printed.splitlines():  # libraries print lines of their own
         values = _json(line)
         if "row" in values:
             found["rows"].append(values["row"])
@@ -101,7 +101,8 @@ def child(job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     return found
 
 
-def share(spec: NetworkSpec, row: dict[str, Any], measured: dict[str, Any]) -> dict[str, float]:
+def share_of_floor(spec: NetworkSpec, row: dict[str, Any], measured: dict[str, Any]) -> dict[str, float]:
+    """The floors of a row's batch size, and the largest as a share of its median."""
     from floors import least_us
 
     least = least_us(spec, row["batch"], measured)

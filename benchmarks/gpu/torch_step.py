@@ -1,7 +1,7 @@
-"""What torch alone makes of the step on a GPU: all streams in one batch, eager or as one captured CUDA graph.
+"""The step in plain torch on a GPU: all streams in one batch, eager or as one captured CUDA graph.
 
-The yardstick for the engines, written as one would write it in torch: batched products, gathers and scatters. Runs on
-the CPU as well. It is timed and compared with the CPU engine, and serves nobody.
+For comparison with the engines, written as one would write it in torch: batched products, gathers and scatters. Runs on
+the CPU as well. It is only timed and compared with the CPU engine, and never serves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F32 = NDArray[np.float32]
 
 
 class BatchedTorch(Engine):
-    """One batch of fixed size `capacity`; rows that are missing step a slot that nobody uses."""
+    """One batch of fixed size `capacity`; missing rows step an extra slot that no stream uses."""
 
     exact = False
 
@@ -37,7 +37,7 @@ class BatchedTorch(Engine):
         self._in = torch.zeros((capacity, spec.n_features), pin_memory=pinned)
         self._slots = torch.full((capacity,), capacity, dtype=torch.int64, pin_memory=pinned)
         self._out = torch.zeros((capacity, spec.n_outputs), pin_memory=pinned)
-        self._there = [tensor.to(device, copy=True) for tensor in (self._in, self._slots)]
+        self._on_device = [tensor.to(device, copy=True) for tensor in (self._in, self._slots)]
         self._graph: Any = None
         with torch.inference_mode():
             if graph:
@@ -50,7 +50,7 @@ class BatchedTorch(Engine):
         self._slots.numpy()[n:] = self.capacity
         with torch.inference_mode():
             if self._graph is None:
-                self._work()
+                self._enqueue()
             else:
                 self._graph.replay()
         if self._device == "cuda":
@@ -68,20 +68,20 @@ class BatchedTorch(Engine):
     def restore(self, slot: int, data: bytes) -> None:
         raise EngineError(f"{self.name} is only timed: it has no snapshots")
 
-    def _work(self) -> None:
-        for here, there in zip((self._in, self._slots), self._there, strict=True):
-            there.copy_(here, non_blocking=True)
-        self._out.copy_(self._step(*self._there), non_blocking=True)
+    def _enqueue(self) -> None:
+        for host, device in zip((self._in, self._slots), self._on_device, strict=True):
+            device.copy_(host, non_blocking=True)
+        self._out.copy_(self._step(*self._on_device), non_blocking=True)
 
     def _capture(self) -> None:
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
             for _ in range(3):  # allocations and cuBLAS's workspaces come before the capture
-                self._work()
+                self._enqueue()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._work()
+            self._enqueue()
         self._graph = graph
         self.reset(np.arange(self.capacity, dtype=np.int32))
 
@@ -143,10 +143,10 @@ class _Step:
         mean = codes.mean(1)
         e = torch.cat((mean, codes.amax(1) - mean), 1) if self.spec.views else mean
         before = self.states[i][slots, phase]
-        given = (e @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]).chunk(3, 1)
-        kept = (before @ w[f"{name}.recur.weight"] + w[f"{name}.recur.bias"]).chunk(3, 1)
-        reset, update = (torch.sigmoid(a + b) for a, b in zip(given[:2], kept[:2], strict=True))
-        state = (1 - update) * torch.tanh(given[2] + reset * kept[2]) + update * before
+        from_x = (e @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]).chunk(3, 1)
+        from_h = (before @ w[f"{name}.recur.weight"] + w[f"{name}.recur.bias"]).chunk(3, 1)
+        reset, update = (torch.sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2], strict=True))
+        state = (1 - update) * torch.tanh(from_x[2] + reset * from_h[2]) + update * before
         self.states[i][slots, phase] = state
         return state
 

@@ -42,14 +42,14 @@ def build(
 ) -> None:
     """Build TensorRT plans of a bundle; for a GPU that is elsewhere, too."""
     from rtseg.bundle.bundle import load_bundle
-    from rtseg.engine.tensorrt.build import asked, build_plans
+    from rtseg.engine.tensorrt.build import build_plans, parse_build_options
     from rtseg.terminal.plan_table import print_plans
     from rtseg.terminal.progress import counting
 
-    wanted = asked(engine, precision, batch, target)
+    wanted = parse_build_options(engine, precision, batch, target)
     loaded = load_bundle(bundle)
     with counting("plans") as progress:
-        report = build_plans(loaded, *wanted, out, told=progress)
+        report = build_plans(loaded, *wanted, out, on_progress=progress)
     print_plans(report)
     if report.failed:
         raise typer.Exit(1)

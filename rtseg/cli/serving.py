@@ -161,14 +161,14 @@ def _serve_settings(file: Path | None, overrides: list[str]) -> ServeSettings:
 
 def _serve(bundle: Path, settings: ServeSettings) -> None:
     """Serve until a signal: in this process, or in several."""
-    from rtseg.engine.select import note_unused
+    from rtseg.engine.select import log_unused_library
     from rtseg.inference.classifier import load
     from rtseg.serve.daemon import serve as run
     from rtseg.serve.front import serve_with_workers
     from rtseg.system.log_setup import background
 
     with background(settings.log_format):
-        note_unused(settings.engine)
+        log_unused_library(settings.engine)
         if settings.workers > 1:
             # The workers load the bundle themselves.
             return serve_with_workers(bundle, settings)

@@ -1,4 +1,7 @@
-"""The one place where an engine is chosen; each backend is imported only here and only when asked for."""
+"""The one place where an engine is chosen. A backend is imported here, and only once it is needed.
+
+So serving on the CPU never loads torch, ONNX or a GPU library, and a machine without them can serve.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ log = logging.getLogger(__name__)
 
 ENGINES = ("numba", "onnx", "torch", "tensorrt", "cuda")
 ON_GPU = ("tensorrt", "cuda")
-"""What `auto` tries before the CPU, the fastest first."""
+"""What `auto` tries before the CPU, in this order."""
 TENSORRT = ("tensorrt", "tensorrt_rtx")
-"""`tensorrt` serves with whichever flavour has plans, `tensorrt_rtx` with that one only."""
+"""The engine `tensorrt` serves with whichever flavour has plans, `tensorrt_rtx` with that flavour only."""
 
 
 def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine:
@@ -44,37 +47,40 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
     return (makers | {"cuda": _cuda})[kind](bundle, capacity)
 
 
-def why_not(name: str) -> str | None:
-    """Why an engine cannot run here, in one line; None = it can, as far as can be told without loading its library."""
+def why_unavailable(name: str) -> str | None:
+    """Why an engine cannot run here, in one line; None = nothing speaks against it. Loads none of its libraries."""
     if name == "tensorrt":
         from rtseg.engine.tensorrt import tensorrt_engine
 
-        return tensorrt_engine.available()
+        return tensorrt_engine.why_unavailable()
     if name == "cuda":
         from rtseg.engine.cuda import cuda_engine
 
-        return cuda_engine.available()
+        return cuda_engine.why_unavailable()
     needs = {"onnx": ("onnxruntime",), "torch": ("torch",)}.get(name, ())
     missing = [package for package in needs if importlib.util.find_spec(package) is None]
     return f"the package {missing[0]!r} is not installed" if missing else None
 
 
-def note_unused(name: str) -> None:
-    """One line in the log where a TensorRT library was installed for nothing: `auto`, and no GPU.
+def log_unused_library(name: str) -> None:
+    """Log one line where a TensorRT library is installed and cannot be used: engine `auto` and no GPU.
 
-    For a daemon, whose users wait for its speed; other commands just work. A GPU that is not used is `choose`'s line.
+    Only a daemon calls this: other commands would repeat it at every start. A GPU that is not used is logged by
+    `make_engine`.
     """
     installed = any(importlib.util.find_spec(library) is not None for library in TENSORRT)
     if name == "auto" and installed and isinstance(nvidia.gpus(), str):
-        log.info("engine: numba, on the CPU (%s)", told({name: why_not(name) or "" for name in ON_GPU}))
+        log.info(
+            "engine: numba, on the CPU (%s)", format_reasons({name: why_unavailable(name) or "" for name in ON_GPU})
+        )
 
 
-def choose(bundle: Bundle, capacity: int = 1) -> tuple[Engine, dict[str, str]]:
-    """The engine that `auto` stands for, and why none of the faster ones: name -> reason, in one line."""
+def choose_engine(bundle: Bundle, capacity: int = 1) -> tuple[Engine, dict[str, str]]:
+    """The engine that `auto` stands for, and for each GPU engine that was passed over the reason, in one line."""
     makers: dict[str, Callable[[Bundle, int], Engine]] = {"tensorrt": _tensorrt, "cuda": _cuda}
     reasons: dict[str, str] = {}
     for name in ON_GPU:
-        reason = why_not(name)
+        reason = why_unavailable(name)
         if reason is None:
             try:
                 return makers[name](bundle, capacity), reasons
@@ -84,8 +90,8 @@ def choose(bundle: Bundle, capacity: int = 1) -> tuple[Engine, dict[str, str]]:
     return _numba(bundle, capacity), reasons
 
 
-def told(reasons: Mapping[str, str]) -> str:
-    """All reasons in one line, each once."""
+def format_reasons(reasons: Mapping[str, str]) -> str:
+    """Reasons (engine -> why it cannot run) in one line; engines with the same reason share it."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
@@ -93,11 +99,12 @@ def told(reasons: Mapping[str, str]) -> str:
 
 
 def _fastest(bundle: Bundle, capacity: int) -> Engine:
-    engine, reasons = choose(bundle, capacity)
+    engine, reasons = choose_engine(bundle, capacity)
+    # A GPU that stays unused is worth a warning; a machine without one is not worth a line.
     if engine.name in ON_GPU:
-        log.info("engine: %s%s", engine.name, f" ({told(reasons)})" if reasons else "")
+        log.info("engine: %s%s", engine.name, f" ({format_reasons(reasons)})" if reasons else "")
     elif not isinstance(nvidia.gpus(), str):
-        log.warning("engine: %s, on the CPU (%s)", engine.name, told(reasons))
+        log.warning("engine: %s, on the CPU (%s)", engine.name, format_reasons(reasons))
     return engine
 
 
@@ -110,7 +117,7 @@ def _numba(bundle: Bundle, capacity: int) -> Engine:
 def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
     from rtseg.engine.onnx.onnx_engine import OnnxEngine
     from rtseg.engine.onnx.onnx_nodes import PRECISIONS, Precision
-    from rtseg.engine.onnx.precisions import scales_of
+    from rtseg.engine.onnx.precisions import accepted_scales
     from rtseg.engine.onnx.step_file import step_bytes
 
     chosen = [option for option in options if option not in PRECISIONS]
@@ -120,7 +127,7 @@ def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
             f"onnx takes one precision ({', '.join(PRECISIONS)}) and one provider, got {', '.join(options)}"
         )
     settings = OnnxSettings(provider=chosen[0]) if chosen else OnnxSettings()
-    scales = scales_of(bundle, precision)
+    scales = accepted_scales(bundle, precision)
     model = step_bytes(bundle) if precision == "fp32" else None
     return OnnxEngine(
         bundle.network, bundle.weights, capacity, settings=settings, model=model, precision=precision, scales=scales
@@ -135,12 +142,12 @@ def _torch(bundle: Bundle, capacity: int) -> Engine:
 
 def _cuda(bundle: Bundle, capacity: int) -> Engine:
     from rtseg.engine.cuda.cuda_engine import CudaEngine, interpreted
-    from rtseg.engine.parity import require
+    from rtseg.engine.parity import require_parity
 
     engine = CudaEngine(bundle.network, bundle.weights, capacity)
     # The interpreter takes seconds for a frame: tests compare it themselves.
     if not interpreted():
-        require(engine, bundle)
+        require_parity(engine, bundle)
     return engine
 
 
@@ -153,5 +160,5 @@ def _tensorrt(bundle: Bundle, capacity: int, precision: str = "fp32", flavour: s
     if not chosen:
         raise EngineError(f"unknown precision {precision!r}; {flavour} has {', '.join(PRECISIONS)}")
     flavours = [known for known in FLAVOURS if flavour in ("tensorrt", known)]
-    # Compares itself with the CPU engine at load, with the tolerance of its precision.
+    # It compares itself with the CPU engine at load: only it knows its batch sizes and the tolerance of its precision.
     return TensorRTEngine(bundle, capacity, chosen[0], flavours)

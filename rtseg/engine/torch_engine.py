@@ -19,7 +19,7 @@ F32 = NDArray[np.float32]
 
 
 class TorchEngine(Engine):
-    """torch eager, one stream after the other, one tensor of past inputs per layer."""
+    """torch in eager mode, one stream after the other, with one tensor of past inputs for each layer."""
 
     name = "torch"
 
@@ -94,9 +94,9 @@ class TorchEngine(Engine):
     def _layers(self, name: str, x: Any, dilations: tuple[int, ...], past: list[Any], at: int) -> tuple[Any, int]:
         torch, w = self._torch, self._w
         for layer, dilation in enumerate(dilations):
-            window = torch.cat((past[at], x[None]))  # (depth + 1, C)
+            window = torch.cat((past[at], x[None]))  # (depth + 1, C), oldest first
             past[at] = window[1:]
-            taps = window[::dilation].flatten()
+            taps = window[::dilation].flatten()  # (kernel * C,)
             y = taps @ w[f"{name}.conv.weight"][layer].flatten(0, 1) + w[f"{name}.conv.bias"][layer]
             x = x + torch.relu(y) @ w[f"{name}.mix.weight"][layer] + w[f"{name}.mix.bias"][layer]
             at += 1
@@ -109,10 +109,10 @@ class TorchEngine(Engine):
         mean = codes.mean(0)
         e = torch.cat((mean, codes.amax(0) - mean)) if self._views else mean
         at = len(past) - len(self.spec.cells) + number
-        before = past[at][0]
+        before = past[at][0]  # the state of `period` frames ago
         r, u, n = (e @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]).chunk(3)
-        kept_r, kept_u, kept_n = (before @ w[f"{name}.recur.weight"] + w[f"{name}.recur.bias"]).chunk(3)
-        reset, update = torch.sigmoid(r + kept_r), torch.sigmoid(u + kept_u)
-        state = (1 - update) * torch.tanh(n + reset * kept_n) + update * before
+        past_r, past_u, past_n = (before @ w[f"{name}.recur.weight"] + w[f"{name}.recur.bias"]).chunk(3)
+        reset, update = torch.sigmoid(r + past_r), torch.sigmoid(u + past_u)
+        state = (1 - update) * torch.tanh(n + reset * past_n) + update * before
         past[at] = torch.cat((past[at][1:], state[None]))
         return state

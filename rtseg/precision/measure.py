@@ -72,7 +72,7 @@ def measure_precisions(
         stored = {part: entry[part] for part in STORED if part in entry}
         stored |= {"model": bundle.hash, "dataset": dataset.name, "split": split}
         # One that is not accepted is removed: it may have been accepted with other bounds, or other weights.
-        precisions.store(folder, precision, stored if entry["accepted"] else None)
+        precisions.store_precision(folder, precision, stored if entry["accepted"] else None)
         entries[precision] = entry
     report = {
         "kind": "rtseg calibrate --int8 --fp16",

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.engine.onnx import onnx_graph
-from rtseg.engine.onnx.onnx_nodes import LEVELS
+from rtseg.engine.onnx import onnx_graph, step_interface
+from rtseg.engine.onnx.onnx_nodes import INT8_MAX
 from rtseg.errors import needs_extra
 
 F32 = NDArray[np.float32]
@@ -57,9 +57,9 @@ class Histogram:
         middles = (np.arange(BINS) + 0.5) * self._reach / BINS
         cuts = self.largest * np.arange(1, CANDIDATES + 1) / CANDIDATES
         beyond = np.maximum(middles - cuts[:, None], 0.0)
-        within = np.where(beyond > 0, 0.0, (cuts[:, None] / LEVELS) ** 2 / 12)
+        within = np.where(beyond > 0, 0.0, (cuts[:, None] / INT8_MAX) ** 2 / 12)
         errors = ((beyond**2 + within) * self.counts).sum(1)
-        return float(cuts[errors.argmin()]) / LEVELS
+        return float(cuts[errors.argmin()]) / INT8_MAX
 
 
 def int8_scales(
@@ -85,23 +85,23 @@ def _product_inputs(bundle: Bundle, features: Sequence[F32]) -> Any:
     except ImportError:
         raise needs_extra("onnxruntime", "onnx", "finding the ranges of int8") from None
     spec, batch, n_frames = bundle.network, len(features), max(map(len, features))
-    model, products = onnx_graph.watched_model(spec, bundle.weights, batch)
+    model, products = onnx_graph.instrumented_model(spec, bundle.weights, batch)
     # One thread: the sums' order, and with it the scales, then does not depend on the machine's cores.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     tensors = sorted({tensor for some in products.values() for tensor in some})
-    shapes = onnx_graph.cache_shapes(spec, "in_place", batch)
+    shapes = step_interface.cache_shapes(spec, "in_place", batch)
     caches: list[NDArray[Any]] = [
-        np.zeros(shape, dtype) for shape, dtype in zip(shapes, onnx_graph.cache_dtypes(spec), strict=True)
+        np.zeros(shape, dtype) for shape, dtype in zip(shapes, step_interface.cache_dtypes(spec), strict=True)
     ]
-    names = [*(onnx_graph.present_name(i) for i in range(len(caches))), *tensors]
+    names = [*(step_interface.present_name(i) for i in range(len(caches))), *tensors]
     frame, chunk = np.zeros(batch, np.int64), list[list[F32]]()
     for t in range(n_frames):
         # A shorter recording begins again rather than end: the batch's size is part of the compiled model.
         row = np.stack([recording[t % len(recording)] for recording in features])
-        feeds = {onnx_graph.past_name(i): cache for i, cache in enumerate(caches)}
-        answers = session.run(names, {**feeds, onnx_graph.FEATURES: row, onnx_graph.FRAME: frame})
+        feeds = {step_interface.past_name(i): cache for i, cache in enumerate(caches)}
+        answers = session.run(names, {**feeds, step_interface.FEATURES: row, step_interface.FRAME: frame})
         caches = answers[: len(caches)]
         chunk.append(answers[len(caches) :])
         frame += 1

@@ -108,7 +108,7 @@ def _choice() -> tuple[str, dict[str, str]]:
 
     reasons: dict[str, str] = {}
     for name in select.ON_GPU:
-        reason = select.why_not(name)
+        reason = select.why_unavailable(name)
         if reason is None:
             return name, reasons
         reasons[name] = reason
@@ -118,16 +118,16 @@ def _choice() -> tuple[str, dict[str, str]]:
 def _choice_for(folder: Path | str) -> tuple[str, dict[str, str]]:
     """The engine that really serves this bundle, and why those tried before it do not."""
     from rtseg.bundle.bundle import load_bundle
-    from rtseg.engine.select import choose
+    from rtseg.engine.select import choose_engine
 
-    engine, reasons = choose(load_bundle(folder))
+    engine, reasons = choose_engine(load_bundle(folder))
     return engine.name, reasons
 
 
 def _chosen(engine: str, reasons: Mapping[str, str]) -> Finding:
-    from rtseg.engine.select import told
+    from rtseg.engine.select import format_reasons
 
-    value = engine + (f" ({told(reasons)})" if reasons else "")
+    value = engine + (f" ({format_reasons(reasons)})" if reasons else "")
     if engine == "tensorrt" or isinstance(nvidia.gpus(), str):
         return Finding("choice", "engine auto", value)
     better = "rtseg[cuda]" if engine == "numba" else "rtseg[tensorrt] or rtseg[tensorrt-rtx]"
@@ -188,7 +188,7 @@ def _engines() -> Iterator[Finding]:
     extras = {"cuda": "cuda", "tensorrt": "tensorrt] or rtseg[tensorrt-rtx", "onnx": "onnx", "torch": "train"}
     has_gpu = not isinstance(nvidia.gpus(), str)
     for name in select.ENGINES:
-        reason = select.why_not(name)
+        reason = select.why_unavailable(name)
         # No package helps a GPU's engine where there is no GPU.
         mendable = reason is not None and (has_gpu or name not in select.ON_GPU)
         advice = f"pip install 'rtseg[{extras[name]}]'" if mendable and "install" in str(reason) else ""
@@ -203,7 +203,7 @@ def _plans(folder: Path | str | None) -> Iterator[Finding]:
     where = plans.default_folder()
     bundle = None if folder is None else load_bundle(folder)
     n_found = 0
-    for plan in plans.plans_in(where):
+    for plan in plans.read_plans(where):
         if isinstance(plan, str):
             yield Finding("plans", "damaged", plan, "note", "rtseg build makes plans anew")
         elif bundle is None or plan.wanted.bundle == bundle.name:

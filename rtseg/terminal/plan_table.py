@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from rtseg.engine.tensorrt.build import Outcome, Report
+from rtseg.engine.tensorrt.build import BuildReport, PlanOutcome
 
 
-def print_plans(report: Report) -> None:
+def print_plans(report: BuildReport) -> None:
     """A table of the plans, then a line for each that failed or is stale."""
     table = Table(box=None, pad_edge=False)
     table.add_column("plan")
@@ -29,7 +29,7 @@ def print_plans(report: Report) -> None:
     console.print(f"{done} of {len(report.outcomes)} plans in {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _numbers(outcome: Outcome) -> tuple[str, str, str]:
+def _numbers(outcome: PlanOutcome) -> tuple[str, str, str]:
     plan = outcome.plan
     if outcome.state == "failed":
         return "-", "-", "-"

@@ -1,4 +1,4 @@
-"""benchmarks/engines.py on a tiny bundle: complete, ratios of what it timed, and a reason for whatever is left out."""
+"""benchmarks/engines.py on a tiny bundle: a complete result, its ratios, a reason for every one left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import REPO
 
 
-def test_a_short_run_says_everything(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_short_run_has_a_complete_result(tiny_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / "engines"
     left_out = ("openvino", "torch, compiled", "torch, eager", "torch, window", "pytorch-tcn")

@@ -1,4 +1,4 @@
-"""benchmarks/gpu/run.sh where there is no GPU: it ends well, and says of every candidate why it cannot run."""
+"""benchmarks/gpu/run.sh where there is no GPU: it ends well, and reports for every candidate why it cannot run."""
 
 from __future__ import annotations
 
@@ -65,24 +65,24 @@ def test_a_candidate_that_crashes_or_hangs_is_a_result(monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "HERE", tmp_path)
     script = tmp_path / "candidate.py"
     script.write_text('import os, signal\nprint(\'{"row": {"batch": 1}}\', flush=True)\nos.kill(os.getpid(), 11)\n')
-    found = run.child({}, 30.0)
+    found = run.run_candidate({}, 30.0)
     assert found["rows"] == [{"batch": 1}], "what was measured before is kept"
     assert found["impossible"].startswith("killed by SIGSEGV")
     script.write_text("import sys\nprint('not json')\nsys.exit('no library')\n")
-    assert run.child({}, 30.0)["impossible"] == "ended with 1: no library"
+    assert run.run_candidate({}, 30.0)["impossible"] == "ended with 1: no library"
     script.write_text("import threading\nprint('{\"parity\": 0.0}', flush=True)\nthreading.Event().wait()\n")
-    assert run.child({}, 1.0) == {"rows": [], "parity": 0.0, "impossible": "did not end within 1 s"}
+    assert run.run_candidate({}, 1.0) == {"rows": [], "parity": 0.0, "impossible": "did not end within 1 s"}
 
 
 @pytest.mark.parametrize("name", ["cells beside convolutions", "wide heads", "nothing refined"])
-def test_what_torch_is_timed_with_answers_as_the_engines_do(name: str) -> None:
+def test_the_torch_step_answers_as_the_engines_do(name: str) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     bundle = bundle_of(SPECS[name])
     engine = module("torch_step").BatchedTorch(bundle.network, bundle.weights, 6, "cpu")
     assert largest_difference(engine, bundle) <= 2 * bundle.tolerance
 
 
-def test_the_floor_counts_what_must_move() -> None:
+def test_the_floor_counts_all_memory_that_must_be_read_or_written() -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     spec = SPECS["small"]
     measured = {"bandwidth_bytes_s": 1e12, "multiply_adds_s": 1e13, "launch_us": {"1": 10.0, "1000": 11.0}}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rtseg.bundle.bundle import load_bundle
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.base import Engine
-from rtseg.engine.select import ENGINES, make_engine, why_not
+from rtseg.engine.select import ENGINES, make_engine, why_unavailable
 from rtseg.errors import EngineError
 from rtseg.features.extractor import FeatureExtractor
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
@@ -30,7 +30,7 @@ Make = Callable[..., Engine]
 def make(request: pytest.FixtureRequest) -> Make:
     """make(spec=..., capacity=...): a fresh engine of this kind, with the same weights every time."""
     name = request.param
-    reason = why_not(name)
+    reason = why_unavailable(name)
     if name == "tensorrt" and reason is None:
         reason = "serves built plans only: test_device_engine holds its slots to this, the GPU run its answers"
     if reason is not None:

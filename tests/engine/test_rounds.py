@@ -19,7 +19,7 @@ def test_rounds_hold_every_row_once_and_no_slot_twice() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=20))
-def test_of_any_slots(slots: list[int]) -> None:
+def test_rounds_of_any_slots(slots: list[int]) -> None:
     found = [np.arange(len(slots))[rows].tolist() for rows in rounds(np.array(slots, np.int32))]
     assert sorted(row for part in found for row in part) == list(range(len(slots)))
     order: dict[int, list[int]] = {}

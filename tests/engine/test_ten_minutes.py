@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle, load_bundle
-from rtseg.engine.select import ENGINES, make_engine, why_not
+from rtseg.engine.select import ENGINES, make_engine, why_unavailable
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.inference.decoding import Decoder
 from rtseg.recordings.open import read_recording
@@ -66,7 +66,7 @@ def decoded(bundle: Bundle, probabilities: F32) -> tuple[NDArray[np.int16], NDAr
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_ten_minutes_are_within_the_tolerance_and_decode_alike(name: str) -> None:
-    reason = why_not(name)
+    reason = why_unavailable(name)
     if reason is not None:
         pytest.skip(f"{name}: {reason}")
     bundle, features, expected = real(DATA) if DATA.is_dir() else simulated()

@@ -15,7 +15,7 @@ import pytest
 from rtseg.bundle.bundle import PRECISIONS, load_bundle, save_bundle
 from rtseg.bundle.provenance import content_hash, label_table, poses_hash
 from rtseg.config import PrecisionSettings
-from rtseg.engine.onnx.precisions import read_accepted, scales_of
+from rtseg.engine.onnx.precisions import accepted_scales, read_accepted
 from rtseg.engine.onnx.step_file import write_step
 from rtseg.engine.select import make_engine
 from rtseg.errors import BundleError, EngineError, RtsegError, SettingError
@@ -69,8 +69,8 @@ def test_an_accepted_precision_is_stored_and_served(trained: Path, dataset: Data
     assert bundle.hash == before.hash == report["model"], "the float32 model is the same"
     assert set(read_accepted(bundle)) == {"fp16", "int8"}
     entry = report["precisions"]["int8"]
-    assert scales_of(bundle, "int8") == entry["scales"]
-    assert scales_of(bundle, "fp16") == scales_of(bundle, "fp32") == {}
+    assert accepted_scales(bundle, "int8") == entry["scales"]
+    assert accepted_scales(bundle, "fp16") == accepted_scales(bundle, "fp32") == {}
     assert list(report["videos"]) == ["validation/1", "validation/2"]
     assert list(entry["ranges"]["videos"]) == ["train/5", "train/6"]
     assert entry["ranges"]["frames"] == 300

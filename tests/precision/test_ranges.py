@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rtseg.engine.cpu.numba_engine import NumbaEngine
 from rtseg.engine.onnx.onnx_engine import OnnxEngine
 from rtseg.engine.onnx.onnx_graph import product_names
-from rtseg.engine.onnx.onnx_nodes import LEVELS
+from rtseg.engine.onnx.onnx_nodes import INT8_MAX
 from rtseg.precision.ranges import BINS, Histogram, int8_scales
 from tests.engine.networks import SPECS, bundle_of, features_of
 
@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 
 
 def error_of(values: np.ndarray, scale: float) -> float:
-    rounded = np.clip(np.rint(values / scale), -LEVELS, LEVELS) * scale
+    rounded = np.clip(np.rint(values / scale), -INT8_MAX, INT8_MAX) * scale
     return float(((values - rounded) ** 2).mean())
 
 
@@ -31,9 +31,9 @@ def test_the_clipping_value_is_close_to_the_best(seed: int) -> None:
     for part in np.split(values, 20):
         histogram.count_values(part)
     scale, largest = histogram.scale(), float(np.abs(values).max())
-    best = min(error_of(values, s) for s in np.linspace(largest / 2000, largest / LEVELS, 400))
+    best = min(error_of(values, s) for s in np.linspace(largest / 2000, largest / INT8_MAX, 400))
     assert error_of(values, scale) <= 1.02 * best
-    assert error_of(values, scale) < 0.96 * error_of(values, largest / LEVELS)
+    assert error_of(values, scale) < 0.96 * error_of(values, largest / INT8_MAX)
 
 
 @settings(max_examples=30, deadline=None)

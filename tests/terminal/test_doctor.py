@@ -57,7 +57,7 @@ def test_plans_are_listed_with_those_that_fit_no_more(
     bundle = load_bundle(tiny_bundle)
     for batch, graph in ((1, plans.graph_digest(bundle, 1, "fp32")), (64, "0" * 64)):
         wanted = plans.Wanted("tiny", "tensorrt", "10.14.1", "fp32", "sm_86")
-        plan = plans.planned(wanted, bundle, batch, graph, tmp_path)
+        plan = plans.plan_to_build(wanted, bundle, batch, graph, tmp_path)
         plan.file.write_bytes(b"plan")
         plans.write_sidecar(plan)
     (tmp_path / "alone.plan").write_bytes(b"plan")
@@ -80,7 +80,7 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = nvidia.Gpu("pretended", (9, 0), 80 * 2**30, 132, (13, 0))
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
-    monkeypatch.setattr(cuda_engine, "available", lambda: "the package 'triton' is not installed")
+    monkeypatch.setattr(cuda_engine, "why_unavailable", lambda: "the package 'triton' is not installed")
     monkeypatch.setattr(doctor, "_choice", lambda: ("numba", {"cuda": "the package 'triton' is not installed"}))
     monkeypatch.setattr(doctor, "_engines", lambda: iter(()))
     report = doctor.examine_machine()

@@ -1,9 +1,9 @@
 """The `cuda` engine: a whole step of all streams in one launch of a Triton kernel, on an NVIDIA GPU.
 
-Needs torch with CUDA (device memory, graphs) and Triton, which comes with it: what `available` looks for. For each
-batch size of a fixed row there is one captured CUDA graph: copy in, kernel, copy out; a step replays it and waits once.
-Smaller batches are filled up with rows that are not there. With TRITON_INTERPRET=1 the kernel runs on the CPU instead,
-slowly, and without graphs: that is for tests.
+Needs torch with CUDA (device memory, graphs) and Triton, which comes with it. For each of a few batch sizes there is
+one captured CUDA graph (copy in, kernel, copy out): a step replays the smallest that holds its rows, marks the rest as
+unused, and waits once. With TRITON_INTERPRET=1 the kernel runs on the CPU instead, slowly and without graphs, for
+tests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,11 @@ I32 = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Tiles:
-    """How the kernel is cut: streams per program (1, or 16 and more), places at once, tile of a product, warps."""
+    """How the kernel divides its work.
+
+    streams: of a program, 1 or at least 16 (what a matrix product on a GPU takes). places: numbers that an elementwise
+    operation takes at once. inputs, outputs: of a product's tile. warps: of a program.
+    """
 
     streams: int
     places: int
@@ -41,18 +46,18 @@ class Tiles:
 
 
 TILES = ((64, Tiles(1, 512, 128, 64, 16)), (2048, Tiles(16, 64, 32, 64, 4)), (1 << 31, Tiles(64, 32, 32, 64, 8)))
-"""Up to so many rows: few streams get a program each, so that weights stream in wide; many share what is loaded."""
+"""By rows of a batch, at most: few streams get a program each and read weights in wide loads; many share each load."""
 GROWTH = 4
-"""Batch sizes: 1, 4, 16, ... up to the capacity."""
+"""Batch sizes are 1, 4, 16, ... up to the capacity: more would cost loading time, fewer would fill too many rows."""
 
 
 def interpreted() -> bool:
-    """Whether Triton's interpreter is asked for."""
+    """Whether the environment asks for Triton's interpreter."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
-def available() -> str | None:
-    """Why this engine cannot run here, in one line; None = nothing speaks against it. Loads neither library."""
+def why_unavailable() -> str | None:
+    """Why this engine cannot run here, in one line; None = nothing speaks against it. Loads no library."""
     missing = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]
     if not interpreted():
         found = nvidia.gpus()
@@ -67,7 +72,7 @@ def available() -> str | None:
 
 
 class CudaEngine(Engine):
-    """The fused step. Float32 throughout (no TF32); sums run in another order than in numba: not `exact`.
+    """The step in one kernel. Float32 throughout (no TF32); sums have another order than in numba: not `exact`.
 
     Raises EngineError where it cannot run: no GPU, no torch with CUDA, no Triton, or too little device memory.
     """
@@ -76,7 +81,7 @@ class CudaEngine(Engine):
     exact = False
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
-        reason = available()
+        reason = why_unavailable()
         if reason is not None:
             raise EngineError(f"the cuda engine cannot run here: {reason}")
         import torch
@@ -91,8 +96,8 @@ class CudaEngine(Engine):
         self._torch = torch
         self._program = step_program(spec, weights)
         try:
-            self._device = _Device(torch, self._program, spec, capacity)
-        except RuntimeError as error:  # torch's, for CUDA's errors and for memory that is not there
+            self._device = _DeviceState(torch, self._program, spec, capacity)
+        except RuntimeError as error:  # torch raises it for all errors of CUDA, too little memory included
             raise EngineError(f"the cuda engine cannot run here: {str(error).splitlines()[0]}") from error
 
     def step(self, features: F32, slots: I32, out: F32) -> None:
@@ -100,13 +105,13 @@ class CudaEngine(Engine):
             self._device.step(features, slots, out, rows)
 
     def reset(self, slots: I32) -> None:
-        with self._device.in_order():
+        with self._device.on_stream():
             index = self._torch.from_numpy(np.asarray(slots, np.int64)).to(self._device.memory.device)
             self._device.memory[index] = 0.0
             self._device.frames[index] = 0
 
     def snapshot(self, slot: int) -> bytes:
-        with self._device.in_order():
+        with self._device.on_stream():
             frame = self._device.frames[slot].cpu().numpy()
             rings = self._device.memory[slot].cpu().numpy()
         return bytes(frame.tobytes() + rings.tobytes())
@@ -117,124 +122,122 @@ class CudaEngine(Engine):
             raise EngineError(
                 f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?"
             )
-        with self._device.in_order():
+        with self._device.on_stream():
             self._device.frames[slot] = int(np.frombuffer(data, np.int64, 1)[0])
             rings = self._torch.from_numpy(np.frombuffer(data, np.float32, offset=8).copy())
             self._device.memory[slot].copy_(rings)
 
 
-class _Device:
-    """What lies on the GPU: weights, program, every slot's rings; and a graph for each batch size."""
+class _DeviceState:
+    """Everything on the GPU: weights, program, every slot's rings and frame number, and a graph for each batch size."""
 
     def __init__(self, torch: Any, program: StepProgram, spec: NetworkSpec, capacity: int) -> None:
         self._torch = torch
         where = "cpu" if interpreted() else "cuda"
+        # A stream of its own: torch's default stream cannot be captured.
         self._stream = None if interpreted() else torch.cuda.Stream()
         self.memory = torch.zeros((capacity, max(program.ring_floats, 1)), device=where)
         self.frames = torch.zeros(capacity, dtype=torch.int64, device=where)
         self._code = torch.from_numpy(program.code).to(where)
         self._weights = torch.from_numpy(program.weights).to(where)
         self._program = program
-        with self.in_order():
+        with self.on_stream():
             self._batches = [_Batch(self, torch, spec, rows, where) for rows in batch_sizes(capacity)]
 
     def step(self, features: F32, slots: I32, out: F32, rows: I32 | slice) -> None:
-        """One launch for rows of different slots, or several where they are more than the largest batch."""
+        """Step rows of different slots: one launch, or several where they are more than the largest batch."""
         chosen = slots[rows]
         largest = self._batches[-1].rows
         for first in range(0, len(chosen), largest):
+            # The usual case keeps the slice: views of the rows instead of copies.
             part = rows if len(chosen) <= largest else np.arange(len(slots), dtype=np.int32)[rows][first:][:largest]
             n = min(len(chosen) - first, largest)
             batch = next(batch for batch in self._batches if batch.rows >= n)
             batch.features[:n] = features[part]
             batch.slots[:n] = slots[part]
             batch.slots[n:] = -1
-            batch.go()
+            batch.run()
             out[part] = batch.out[:n]
 
-    def in_order(self) -> Any:
-        """Work in here comes after all steps before it and is done when this is left."""
-        return _InOrder(self._torch, self._stream)
+    @contextmanager
+    def on_stream(self) -> Iterator[None]:
+        """Work inside runs after all steps before it, and is done when the context is left."""
+        if self._stream is None:
+            yield
+            return
+        with self._torch.cuda.stream(self._stream):
+            try:
+                yield
+            finally:
+                self._stream.synchronize()
 
     def launch(self, features: Any, slots: Any, out: Any, scratch: Any, tiles: Tiles) -> None:
+        """Enqueue the kernel for one batch, whose rows are a multiple of the tiles' streams."""
         from rtseg.engine.cuda.cuda_kernel import step_kernel
 
         blocks = len(slots) // tiles.streams
         programs = len(scratch) // tiles.streams
-        widest = max(2, 1 << (self._program.widest - 1).bit_length())
+        widest = max(2, 1 << (self._program.widest - 1).bit_length())  # Triton's ranges are powers of two
         constants = {"BB": tiles.streams, "BI": tiles.places, "BK": tiles.inputs, "BN": tiles.outputs, "NP": widest}
         tensors = (features, slots, self.frames, self.memory, out, self._code, self._weights, scratch)
         step_kernel[(programs,)](*tensors, blocks, **constants, num_warps=tiles.warps, num_stages=1)
 
     def scratch(self, rows: int, tiles: Tiles) -> Any:
-        """A scratch row for every stream that is in work at once: all of a small batch, some of a large one."""
+        """A scratch row for every stream that runs at once: all streams of a small batch, some of a large one."""
         programs = rows // tiles.streams
         if self._stream is not None:
             cores = self._torch.cuda.get_device_properties(self._stream.device).multi_processor_count
-            programs = min(programs, 2 * cores)
+            programs = min(programs, 2 * cores)  # more would wait for a free core anyway
         shape = (programs * tiles.streams, self._program.scratch_floats)
         return self._torch.zeros(shape, device=self.memory.device)
 
 
 class _Batch:
-    """One batch size: host memory that the GPU reads and writes (pinned), its copies there, and the captured graph.
+    """One batch size: its buffers on the host (pinned) and on the GPU, and its captured graph.
 
-    features, slots, out: numpy views of the host memory. Features and slots lie together, so that one copy takes both.
+    features, slots, out: numpy views of the host's buffers.
     """
 
-    def __init__(self, device: _Device, torch: Any, spec: NetworkSpec, rows: int, where: str) -> None:
-        self.rows, self._wait = rows, torch.cuda.synchronize
+    def __init__(self, device: _DeviceState, torch: Any, spec: NetworkSpec, rows: int, where: str) -> None:
+        self.rows, self._synchronize = rows, torch.cuda.synchronize
         tiles = tiles_of(rows)
-        pinned = where == "cuda"
+        on_gpu = where == "cuda"
         n_floats = rows * spec.n_features
-        host_in = torch.zeros(n_floats + rows, dtype=torch.int32, pin_memory=pinned)
-        host_out = torch.zeros((rows, spec.n_outputs), pin_memory=pinned)
-        there_in, there_out = host_in.to(where, copy=True), host_out.to(where, copy=True)
-        features = there_in[:n_floats].view(torch.float32).view(rows, spec.n_features)
+        # Features and slots share one buffer of 32-bit numbers, so that one copy brings both to the GPU.
+        host_in = torch.zeros(n_floats + rows, dtype=torch.int32, pin_memory=on_gpu)
+        host_out = torch.zeros((rows, spec.n_outputs), pin_memory=on_gpu)
+        device_in, device_out = host_in.to(where, copy=True), host_out.to(where, copy=True)
+        features = device_in[:n_floats].view(torch.float32).view(rows, spec.n_features)
         self.features = host_in[:n_floats].view(torch.float32).view(rows, spec.n_features).numpy()
         self.slots, self.out = host_in[n_floats:].numpy(), host_out.numpy()
-        self.slots[:] = -1
+        self.slots[:] = -1  # all rows unused
         scratch = device.scratch(rows, tiles)
 
-        def work() -> None:
-            there_in.copy_(host_in, non_blocking=True)
-            device.launch(features, there_in[n_floats:], there_out, scratch, tiles)
-            host_out.copy_(there_out, non_blocking=True)
+        def enqueue() -> None:
+            device_in.copy_(host_in, non_blocking=True)
+            device.launch(features, device_in[n_floats:], device_out, scratch, tiles)
+            host_out.copy_(device_out, non_blocking=True)
 
-        self._work, self._graph = work, None
-        if pinned:
-            work()  # compiles; no row is there yet, so that nothing is stepped
+        self._enqueue, self._graph = enqueue, None
+        if on_gpu:
+            # Compiling cannot be captured, so the kernel runs once before. All rows are unused: no slot is stepped.
+            enqueue()
             torch.cuda.synchronize()
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph, stream=device._stream):
-                work()
+                enqueue()
 
-    def go(self) -> None:
-        """Step the rows that are there, and wait."""
+    def run(self) -> None:
+        """Step the rows that are in use, and wait."""
         if self._graph is None:
-            self._work()
+            self._enqueue()
             return
         self._graph.replay()
-        self._wait()
-
-
-class _InOrder:
-    def __init__(self, torch: Any, stream: Any) -> None:
-        self._stream = stream
-        self._inside = torch.cuda.stream(stream) if stream is not None else None
-
-    def __enter__(self) -> None:
-        if self._inside is not None:
-            self._inside.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        if self._inside is not None:
-            self._inside.__exit__(*error)
-            self._stream.synchronize()
+        self._synchronize()
 
 
 def batch_sizes(capacity: int) -> list[int]:
-    """Rows of the fixed batches: 1, 4, 16, ... and `capacity`, each rounded up to whole blocks."""
+    """Rows of the fixed batches, ascending: 1, 4, 16, ... and `capacity`, each rounded up to whole blocks."""
     wanted = [1]
     while wanted[-1] * GROWTH < capacity:
         wanted.append(wanted[-1] * GROWTH)
@@ -243,5 +246,5 @@ def batch_sizes(capacity: int) -> list[int]:
 
 
 def tiles_of(rows: int) -> Tiles:
-    """How the kernel is cut for a batch of so many rows."""
+    """How the kernel divides a batch of so many rows."""
     return next(tiles for most, tiles in TILES if rows <= most)

@@ -1,10 +1,11 @@
-"""One step of a network as a short list of operations on places in a row of scratch memory, for the `cuda` engine.
+"""A network's step as a short list of operations that one GPU kernel interprets, for the `cuda` engine.
 
-A GPU kernel that is compiled for one network would have to be compiled again for every other; this list is data, so
-that one kernel (`cuda_kernel`) runs them all. Only arrays are laid out here: no GPU, no torch.
+A kernel written for one network would have to be compiled again for every other. This list is data, so that one kernel
+(`cuda_kernel`) runs every network. Only arrays are made here: no GPU, no torch.
 
-Every operation reads and writes places in a stream's scratch row. Rings lie in the stream's memory as in the numba
-engine: per trunk layer (depth, C), per head layer (depth, H*G), per cell (period, hidden).
+Every operation reads and writes places in a stream's scratch row, which lives for one step only. What a stream
+remembers lies in its ring buffers, as in the numba engine: per trunk layer (depth, C), per head layer (depth, H*G), per
+cell (period, hidden).
 """
 
 from __future__ import annotations
@@ -21,23 +22,38 @@ from rtseg.bundle.network import NetworkSpec
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
-LINEAR, SCALE, RECALL, VIEWS, POOL, GATES, SOFTMAX, OUTPUT, REMEMBER = range(9)
-"""Kinds of operations; their fields, in order, are the arguments of `_Builder.op` below."""
+LINEAR, SCALE, READ_RINGS, VIEWS, POOL, GATES, SOFTMAX, OUTPUT, WRITE_RINGS = range(9)
+"""Kinds of operations. Their fields, in order; places are offsets in the scratch row, `table` one in the tables:
+
+LINEAR       x, n_in, y, n_out, weight, bias, relu, groups, and the steps from one group to the next of
+             x, y, weight and bias, then residual and its step (see `_ProgramWriter.add_linear`)
+SCALE        y, n, fill, shift, scale, clip: raw features to scaled ones
+READ_RINGS   n, table of scratch place, ring offset, depth, shift, width: older taps and states out of the rings
+VIEWS        x, y, n, table of signed columns: the features with the animals in other orders
+POOL         x, n, views, table of two places: a code's mean over the views, and its maximum less the mean
+GATES        from_x, from_h, state, y, hidden, cells: new states of cells of equal size
+SOFTMAX      x, y, heads, n, scale, shift
+OUTPUT       n, table of scratch places: the probabilities
+WRITE_RINGS  n, table of scratch place, ring offset, depth, width: newest taps and states into the rings
+"""
 FIELDS = 16
-"""int32 numbers of one operation, the kind first."""
+"""int32 numbers of one operation: its kind, its fields, zeros."""
 NONE = -1
-"""No residual, no calibration."""
-NEVER = -1e4
-"""The logit of a class that a head does not have, where heads are padded to the widest."""
+"""Instead of a place: no residual, no calibration."""
+ABSENT_LOGIT = -1e4
+"""The logit of a class that a head does not have, where heads are padded to the widest: its probability is 0."""
 ALIGN = 16
+"""Places and weights begin at multiples of so many floats: a cache line of 64 bytes."""
+HEADER = 8
+"""int32 numbers before the first operation."""
 
 
 @dataclass(frozen=True, eq=False)
 class StepProgram:
-    """code (int32): 8 numbers of a header, then FIELDS per operation, then the tables that they name.
+    """code (int32): a header of HEADER numbers, FIELDS numbers for each operation, then the tables that they name.
 
-    The header: number of operations, floats of a stream's memory, of its scratch, F, P, where the tables begin.
-    weights (float32). widest: classes of the head that has the most.
+    The header holds the number of operations, the floats of a stream's rings and of its scratch row, F, P, and where
+    the tables begin. weights (float32): all that operations name, each aligned. widest: classes of the largest head.
     """
 
     code: I32
@@ -47,41 +63,43 @@ class StepProgram:
     widest: int
 
 
-HEADER = 8
+class _ProgramWriter:
+    """Operations, tables and weights of a program, in the order in which they are added."""
 
-
-class _Builder:
     def __init__(self) -> None:
         self._ops: list[list[int]] = []
         self._tables: list[I32] = []
         self._weights: list[F32] = []
         self._table_ints = self._weight_floats = self.scratch_floats = 0
 
-    def room(self, floats: int) -> int:
-        """A place for so many floats in a row's scratch."""
+    def reserve(self, floats: int) -> int:
+        """A place for `floats` numbers in the scratch row."""
         at = self.scratch_floats
         self.scratch_floats += -(-floats // ALIGN) * ALIGN
         return at
 
-    def weight(self, value: F32 | float) -> int:
+    def add_weight(self, value: F32 | float) -> int:
+        """Where the array begins in the weights."""
         flat = np.ravel(np.asarray(value, np.float32))
+        # Padded, so that every array begins on a cache line.
         at = self._weight_floats
         self._weights.append(np.pad(flat, (0, -flat.size % ALIGN)))
         self._weight_floats += self._weights[-1].size
         return at
 
-    def table(self, *columns: Sequence[int] | NDArray[np.integer]) -> int:
-        """Columns of the same length, one after the other."""
+    def add_table(self, *columns: Sequence[int] | NDArray[np.integer]) -> int:
+        """Where a table of columns of the same length begins; they lie one after the other."""
         at = self._table_ints
         self._tables.append(np.concatenate([np.asarray(column, np.int32) for column in columns]))
         self._table_ints += self._tables[-1].size
         return at
 
-    def op(self, kind: int, *fields: int) -> None:
+    def add_op(self, kind: int, *fields: int) -> None:
+        """Add an operation; it runs after all that were added before."""
         assert len(fields) < FIELDS
         self._ops.append([kind, *fields, *[0] * (FIELDS - 1 - len(fields))])
 
-    def linear(
+    def add_linear(
         self,
         x: int,
         y: int,
@@ -95,15 +113,15 @@ class _Builder:
     ) -> None:
         """y[g] = residual[g] + relu(x[g] @ weight[g] + bias[g]) for every group g.
 
-        weight: (I, O) or (groups, I, O); one weight with `groups` given serves them all. steps: from one group's x and
-        y to the next one's. residual: its place and its step.
+        weight: (groups, I, O), or (I, O), which `groups` groups share. steps: from the x and the y of one group to
+        those of the next. residual: its place and its step.
         """
         shared = weight.ndim == 2
         n = max(groups, 1) if shared else len(weight)
         n_in, n_out = weight.shape[-2:]
         w_step, b_step = (0, 0) if shared else (n_in * n_out, n_out)
-        at = (self.weight(weight), self.weight(bias))
-        self.op(LINEAR, x, n_in, y, n_out, *at, int(relu), n, *steps, w_step, b_step, *residual)
+        at = (self.add_weight(weight), self.add_weight(bias))
+        self.add_op(LINEAR, x, n_in, y, n_out, *at, int(relu), n, *steps, w_step, b_step, *residual)
 
     def finish(self, spec: NetworkSpec, ring_floats: int) -> StepProgram:
         ops = np.array(self._ops, np.int32)
@@ -122,46 +140,47 @@ def step_program(spec: NetworkSpec, weights: Mapping[str, F32]) -> StepProgram:
 
 
 class _Layout:
-    """Where everything of one network lies, and the operations in the order of `rtseg.bundle.network`'s formula."""
+    """Where every intermediate result of a network lies, and its operations in the order of `rtseg.bundle.network`."""
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32]) -> None:
-        self.spec, self.w, self.b = spec, weights, _Builder()
+        self.spec, self.weights, self.writer = spec, weights, _ProgramWriter()
         self.n_heads, self.kernel = len(spec.heads), spec.kernel
         self.widest = max(len(head.classes) for head in spec.heads)
         row = self.n_heads * spec.head_channels
-        self.z, self.h = self.b.room(spec.n_features), self.b.room(spec.width)
-        self.windows = [self.b.room(self.kernel * spec.channels) for _ in spec.dilations]
-        self.head_windows = [self.b.room(self.kernel * row) for _ in spec.head_dilations]
-        self.states = self.b.room(sum(cell.hidden for cell in spec.cells))
-        self.hidden = self.b.room(max(spec.channels, row))
+        self.z, self.h = self.writer.reserve(spec.n_features), self.writer.reserve(spec.width)
+        self.windows = [self.writer.reserve(self.kernel * spec.channels) for _ in spec.dilations]
+        self.head_windows = [self.writer.reserve(self.kernel * row) for _ in spec.head_dilations]
+        self.states = self.writer.reserve(sum(cell.hidden for cell in spec.cells))
+        self.hidden = self.writer.reserve(max(spec.channels, row))
         # First logits (H, N) and what enters the refinement (H, G), side by side: one product makes both.
-        self.logits = self.b.room(self.n_heads * self.widest + row)
+        self.logits = self.writer.reserve(self.n_heads * self.widest + row)
         self.entered = self.logits + self.n_heads * self.widest
-        self.guess, self.refined = self.b.room(self.n_heads * self.widest), self.b.room(row)
+        self.probabilities, self.refined = self.writer.reserve(self.n_heads * self.widest), self.writer.reserve(row)
 
     def program(self) -> StepProgram:
-        spec, b, w = self.spec, self.b, self.w
-        scaler = [b.weight(w[f"scaler.{part}"]) for part in ("fill", "shift", "scale", "clip")]
-        b.op(SCALE, self.z, spec.n_features, *scaler)
-        ring_floats = self.rings()
+        spec, b, w = self.spec, self.writer, self.weights
+        scaler = [b.add_weight(w[f"scaler.{part}"]) for part in ("fill", "shift", "scale", "clip")]
+        b.add_op(SCALE, self.z, spec.n_features, *scaler)
+        ring_floats = self.add_ring_reads()
         if spec.channels:
             first = self.newest(self.windows[0], spec.channels) if self.windows else self.h
-            b.linear(self.z, first, w["input.weight"], w["input.bias"])
-            self.block("trunk", self.windows, self.h)
+            b.add_linear(self.z, first, w["input.weight"], w["input.bias"])
+            self.add_block("trunk", self.windows, self.h)
         if spec.cells:
-            self.cells()
-        self.heads()
-        b.op(REMEMBER, *self.kept)
+            self.add_cells()
+        self.add_heads()
+        b.add_op(WRITE_RINGS, *self.ring_writes)
         return b.finish(spec, ring_floats)
 
     def newest(self, window: int, channels: int) -> int:
-        """The last tap's place in the (first head's) window: where a layer's input is put."""
+        """The place of the newest tap in a window (of heads: the first head's): where a layer's input is written."""
         return window + (self.kernel - 1) * channels
 
-    def rings(self) -> int:
-        """All older taps and states out of the rings in one operation; notes what goes back into them at the end.
+    def add_ring_reads(self) -> int:
+        """Read all older taps and states in one operation; the size of a stream's rings in floats.
 
-        Tap j of frame t lies at (t + 1 + j * dilation) modulo the depth, and the newest at t modulo the depth.
+        Tap j of frame t lies at (t + 1 + j * dilation) modulo the depth, the newest at t modulo the depth. What the end
+        of the step writes back is kept in `ring_writes`.
         """
         spec, k = self.spec, self.kernel
         reads: list[tuple[int, int, int, int, int]] = []  # place in scratch, in the ring, depth, shift, width
@@ -174,97 +193,110 @@ class _Layout:
             depth, row = (k - 1) * dilation + 1, n_heads * width
             for lane in range(row):
                 head, channel = divmod(lane, width)
+                # In scratch a head's taps lie together, as its product reads them; in the ring a frame's channels do.
                 place = window + head * k * width + channel
                 reads += [(place + j * width, base + lane, depth, 1 + j * dilation, row) for j in range(k - 1)]
                 writes.append((place + (k - 1) * width, base + lane, depth, row))
             base += depth * row
         state, h = self.states, self.h + spec.channels
         for cell in spec.cells:
+            # A shift of 0: the state of a period ago lies where this frame's will be written.
             reads += [(state + i, base + i, cell.period, 0, cell.hidden) for i in range(cell.hidden)]
             writes += [(h + i, base + i, cell.period, cell.hidden) for i in range(cell.hidden)]
             state, h, base = state + cell.hidden, h + cell.hidden, base + cell.period * cell.hidden
         if reads:
-            self.b.op(RECALL, len(reads), self.b.table(*np.array(reads).T))
-        self.kept = (len(writes), self.b.table(*np.array(writes).reshape(-1, 4).T))
+            self.writer.add_op(READ_RINGS, len(reads), self.writer.add_table(*np.array(reads).T))
+        self.ring_writes = (len(writes), self.writer.add_table(*np.array(writes).reshape(-1, 4).T))
         return base
 
-    def block(self, name: str, windows: list[int], last: int) -> None:
-        """Residual layers of the trunk or, with the weights of all heads stacked, of the heads."""
-        spec, b, k, trunk = self.spec, self.b, self.kernel, name == "trunk"
+    def add_block(self, name: str, windows: list[int], last: int) -> None:
+        """Residual layers of the trunk or, with the weights of all heads stacked, of the heads.
+
+        windows: each layer's taps, oldest first; a layer writes its result as the newest tap of the next. last: where
+        the last layer writes.
+        """
+        spec, b, k, trunk = self.spec, self.writer, self.kernel, name == "trunk"
         channels, n = (spec.channels, 1) if trunk else (spec.head_channels, self.n_heads)
-        get = (lambda part: self.w[f"trunk.{part}"][:, None]) if trunk else self.stacked_layers
+        get = (lambda part: self.weights[f"trunk.{part}"][:, None]) if trunk else self.stacked_layers
         conv, conv_bias, mix, mix_bias = (get(f"{p}.{q}") for p in ("conv", "mix") for q in ("weight", "bias"))
         for layer, window in enumerate(windows):
+            # A window holds its taps side by side, so that the convolution is one product.
             taps = conv[layer].reshape(n, k * channels, channels)
-            b.linear(window, self.hidden, taps, conv_bias[layer], steps=(k * channels, channels), relu=True)
+            b.add_linear(window, self.hidden, taps, conv_bias[layer], steps=(k * channels, channels), relu=True)
             here, end = self.newest(window, channels), layer + 1 == len(windows)
             to = last if end else self.newest(windows[layer + 1], channels)
             steps = (channels, channels if end else k * channels)
-            b.linear(self.hidden, to, mix[layer], mix_bias[layer], steps=steps, residual=(here, k * channels))
+            b.add_linear(self.hidden, to, mix[layer], mix_bias[layer], steps=steps, residual=(here, k * channels))
 
-    def cells(self) -> None:
-        """Codes of all cells and views in one product; then each run of equal cells at once."""
-        spec, b, w = self.spec, self.b, self.w
+    def add_cells(self) -> None:
+        """Codes of all cells and views in one product, then each run of neighbouring cells of equal sizes at once.
+
+        Every operation ends with a barrier, so few large ones are faster than many small ones.
+        """
+        spec, b, w = self.spec, self.writer, self.weights
         numbers, n_views = range(len(spec.cells)), max(len(spec.views), 1)
         encoders = [cell.encoder for cell in spec.cells]
         total = sum(encoders)
         views = self.z
         if spec.views:
-            views = b.room(n_views * spec.n_features)
-            b.op(VIEWS, self.z, views, n_views * spec.n_features, b.table(np.ravel(spec.views)))
+            views = b.reserve(n_views * spec.n_features)
+            b.add_op(VIEWS, self.z, views, n_views * spec.n_features, b.add_table(np.ravel(spec.views)))
+        # The views are the groups of this product: all have the same weights.
         weight = np.concatenate([w[f"cell.{i}.encode.weight"] for i in numbers], axis=1)
         bias = np.concatenate([w[f"cell.{i}.encode.bias"] for i in numbers])
-        codes = b.room(n_views * total)
-        b.linear(views, codes, weight, bias, steps=(spec.n_features, total), relu=True, groups=n_views)
+        codes = b.reserve(n_views * total)
+        b.add_linear(views, codes, weight, bias, steps=(spec.n_features, total), relu=True, groups=n_views)
         entering = codes
-        if spec.views:  # of each cell first the mean over the views, then the maximum less it
-            entering = b.room(2 * total)
+        if spec.views:  # for each cell the mean over the views, then the maximum less the mean
+            entering = b.reserve(2 * total)
             means = [entering + 2 * sum(encoders[:i]) + e for i in numbers for e in range(encoders[i])]
             above = [at + encoders[i] for i, at in zip(np.repeat(numbers, encoders), means, strict=True)]
-            b.op(POOL, codes, total, n_views, b.table(means, above))
+            b.add_op(POOL, codes, total, n_views, b.add_table(means, above))
         state, h = self.states, self.h + spec.channels
         for _, run in groupby(numbers, lambda i: (spec.cells[i].encoder, spec.cells[i].hidden)):
             equal = list(run)
             width, hidden = spec.entering(spec.cells[equal[0]]), spec.cells[equal[0]].hidden
-            given, kept = (b.room(len(equal) * 3 * hidden) for _ in range(2))
-            for part, x, step, y in (("enter", entering, width, given), ("recur", state, hidden, kept)):
+            # Kept apart: the reset gate acts on the state's part of the third gate only.
+            from_x, from_h = (b.reserve(len(equal) * 3 * hidden) for _ in range(2))
+            for part, x, step, y in (("enter", entering, width, from_x), ("recur", state, hidden, from_h)):
                 stacked = [np.stack([w[f"cell.{i}.{part}.{q}"] for i in equal]) for q in ("weight", "bias")]
-                b.linear(x, y, stacked[0], stacked[1], steps=(step, 3 * hidden))
-            b.op(GATES, given, kept, state, h, hidden, len(equal))
+                b.add_linear(x, y, stacked[0], stacked[1], steps=(step, 3 * hidden))
+            b.add_op(GATES, from_x, from_h, state, h, hidden, len(equal))
             state, h = state + len(equal) * hidden, h + len(equal) * hidden
             entering += len(equal) * width
 
-    def heads(self) -> None:
-        """First answers, their refinement, calibration, softmax; heads with fewer classes are padded to N."""
-        spec, b, n, g = self.spec, self.b, self.widest, self.spec.head_channels
+    def add_heads(self) -> None:
+        """First logits, their refinement, calibration and softmax; heads with fewer than N classes are padded."""
+        spec, b, n, g = self.spec, self.writer, self.widest, self.spec.head_channels
         n_classes = [len(head.classes) for head in spec.heads]
         first = self.stacked("first.weight", 1).transpose(1, 0, 2).reshape(spec.width, -1)
-        bias = self.stacked("first.bias", 0, NEVER).ravel()
+        bias = self.stacked("first.bias", 0, ABSENT_LOGIT).ravel()
         logits = self.logits
         if g:
-            enter = [self.w[f"head.{head.name}.enter.weight"] for head in spec.heads]  # (n + D, G)
+            enter = [self.weights[f"head.{head.name}.enter.weight"] for head in spec.heads]  # (n + D, G)
             from_trunk = np.concatenate([e[c:] for e, c in zip(enter, n_classes, strict=True)], axis=1)
             first = np.concatenate((first, from_trunk), axis=1)
             bias = np.concatenate((bias, self.stacked("enter.bias").ravel()))
-        b.linear(self.h, logits, first, bias)
+        b.add_linear(self.h, logits, first, bias)
         if g:
-            b.op(SOFTMAX, logits, self.guess, self.n_heads, n, NONE, NONE)
+            # The refinement reads the first probabilities uncalibrated, as it was trained.
+            b.add_op(SOFTMAX, logits, self.probabilities, self.n_heads, n, NONE, NONE)
             from_first = np.stack([_padded(e[:c], 0, n) for e, c in zip(enter, n_classes, strict=True)])
             windows = self.head_windows
             to, step = (self.newest(windows[0], g), self.kernel * g) if windows else (self.refined, g)
-            zeros = np.zeros((self.n_heads, g), np.float32)
-            b.linear(self.guess, to, from_first, zeros, steps=(n, step), residual=(self.entered, g))
-            self.block("head", windows, self.refined)
+            zeros = np.zeros((self.n_heads, g), np.float32)  # the bias came with the first product
+            b.add_linear(self.probabilities, to, from_first, zeros, steps=(n, step), residual=(self.entered, g))
+            self.add_block("head", windows, self.refined)
             leave, leave_bias = self.stacked("leave.weight", 1), self.stacked("leave.bias", 0)
-            b.linear(self.refined, logits, leave, leave_bias, steps=(g, n), residual=(logits, n))
+            b.add_linear(self.refined, logits, leave, leave_bias, steps=(g, n), residual=(logits, n))
         scale, shift = self.stacked("calibration.scale", 0, 1.0), self.stacked("calibration.shift", 0)
-        b.op(SOFTMAX, logits, self.guess, self.n_heads, n, b.weight(scale), b.weight(shift))
-        places = [self.guess + head * n + c for head, count in enumerate(n_classes) for c in range(count)]
-        b.op(OUTPUT, len(places), b.table(places))
+        b.add_op(SOFTMAX, logits, self.probabilities, self.n_heads, n, b.add_weight(scale), b.add_weight(shift))
+        places = [self.probabilities + head * n + c for head, count in enumerate(n_classes) for c in range(count)]
+        b.add_op(OUTPUT, len(places), b.add_table(places))
 
     def stacked(self, suffix: str, padded: int | None = None, value: float = 0.0) -> F32:
         """One weight of every head, (H, ...); padded: the axis that is filled up to N."""
-        parts = [self.w[f"head.{head.name}.{suffix}"] for head in self.spec.heads]
+        parts = [self.weights[f"head.{head.name}.{suffix}"] for head in self.spec.heads]
         return np.stack([part if padded is None else _padded(part, padded, self.widest, value) for part in parts])
 
     def stacked_layers(self, suffix: str) -> F32:
@@ -273,5 +305,6 @@ class _Layout:
 
 
 def _padded(value: F32, axis: int, size: int, filling: float = 0.0) -> F32:
+    """`value` with `axis` extended to `size`."""
     widths = [(0, size - n if i == axis else 0) for i, n in enumerate(value.shape)]
     return np.pad(value, widths, constant_values=filling)

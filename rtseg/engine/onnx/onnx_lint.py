@@ -1,7 +1,7 @@
-"""What TensorRT would refuse of a step, found before anybody builds: each with the node and the reason, in one line.
+"""What TensorRT would refuse about a step, found before anything is built: one line each, with node and reason.
 
-Looks at a model and changes nothing. The rules are those that its parser was seen to hold a model to (TensorRT-RTX
-1.7.1), and that a cache is updated where it lies only if one linear TensorScatter writes it.
+Looks at a model and changes nothing. The rules were observed with the parser of TensorRT-RTX 1.7.1; one more is that a
+cache is updated in place only if a single linear TensorScatter writes it.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import numpy as np
 
 from rtseg.errors import EngineError, needs_extra
 
-WITHOUT_IMPORTER = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv"}
-"""Integer arithmetic that is not written as QuantizeLinear and DequantizeLinear around a float operator."""
+INTEGER_OPERATORS = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv"}
+"""The parser knows none of them: it takes int8 only as QuantizeLinear and DequantizeLinear around a float operator."""
 CACHE_AXIS, CACHE_RANK = 2, 4
 PAST = "past."
 
 
-def require(model: Any) -> None:
+def require_supported(model: Any) -> None:
     """Raise EngineError naming the first node that TensorRT would refuse, why, and how many more there are.
 
-    model: an onnx.ModelProto, or its bytes. Raises RtsegError where onnx is missing, EngineError where the bytes are no
-    model.
+    model: an onnx.ModelProto, or its bytes. Raises RtsegError where onnx is missing, EngineError also where the bytes
+    are not a model.
     """
-    found = problems(model)
+    found = find_problems(model)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise EngineError(f"TensorRT would refuse this step: {found[0]}{more}")
 
 
-def problems(model: Any) -> list[str]:
-    """All that TensorRT would refuse, a line each, in the order of the nodes; raises as `require`."""
+def find_problems(model: Any) -> list[str]:
+    """All that TensorRT would refuse, a line each, in the order of the nodes. Raises as `require_supported`."""
     try:
         import onnx
     except ImportError:
@@ -42,20 +42,21 @@ def problems(model: Any) -> list[str]:
             model = onnx.load_model_from_string(model)
         except Exception as error:  # protobuf's own, which is no public name
             raise EngineError(f"expected an ONNX model, got {len(model):,} bytes that are none: {error}") from None
-    return list(_Lint(onnx, model.graph).all())
+    return list(_GraphChecker(onnx, model.graph).problems())
 
 
-class _Lint:
-    """One graph and its constants, looked through node by node."""
+class _GraphChecker:
+    """One graph and its constants, checked node by node."""
 
     def __init__(self, onnx: Any, graph: Any) -> None:
         self._onnx, self._graph = onnx, graph
         self._constants: Mapping[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self._kinds: dict[str, int] = {name: tensor.data_type for name, tensor in self._constants.items()}
+        # Of other tensors the type is known only where the model states it.
         for value in (*graph.input, *graph.output, *graph.value_info):
             self._kinds.setdefault(value.name, value.type.tensor_type.elem_type)
 
-    def all(self) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
         for tensor in self._graph.initializer:
             if tensor.data_type == self._onnx.TensorProto.DOUBLE:
                 yield f"constant {tensor.name}: float64, which TensorRT does not have"
@@ -65,7 +66,7 @@ class _Lint:
         yield from self._caches()
 
     def _node(self, node: Any) -> Iterator[str]:
-        if node.op_type in WITHOUT_IMPORTER:
+        if node.op_type in INTEGER_OPERATORS:
             yield "integer arithmetic must be written as QuantizeLinear and DequantizeLinear around a float operator"
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             yield from self._quantisation(node)
@@ -80,7 +81,7 @@ class _Lint:
             yield f"its scale {node.input[1]} must be finite and above 0, got {float(np.min(scale)):g}"
         if node.op_type == "DequantizeLinear" and self._kinds.get(node.input[0]) == self._onnx.TensorProto.INT32:
             yield "it gives back int32 (a quantised bias): TensorRT takes int8 only, leave the bias in float"
-        if len(node.input) < 3:
+        if len(node.input) < 3:  # the zero point may be left out
             if node.op_type == "QuantizeLinear" and not _attribute(self._onnx, node, "output_dtype", 0):
                 yield "without a zero point it quantises to uint8: give it an int8 zero point of 0"
             return
@@ -122,7 +123,7 @@ class _Lint:
                 )
 
     def _value(self, name: str) -> Any:
-        """A constant's value; None where it is none."""
+        """A constant's value; None where the tensor is computed."""
         tensor = self._constants.get(name)
         return None if tensor is None else self._onnx.numpy_helper.to_array(tensor)
 

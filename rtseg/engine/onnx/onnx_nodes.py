@@ -1,7 +1,7 @@
-"""Nodes and constants on their way to an ONNX model, and a product in the precision that was asked for.
+"""Building blocks of an ONNX model: nodes, constants, and products in float32, float16 or int8.
 
-Knows nothing of the network (that is `onnx_graph`). Signals travel as float32 between products; what a product reads is
-rounded to float16 or to int8 on its way in, so that one graph serves all three precisions.
+Knows nothing about the network (that is `onnx_graph`). Values between products are float32 in every precision; only
+what a product reads is rounded to float16 or int8, so that one description of the network serves all precisions.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-LEVELS = 127
-"""int8 is used symmetrically, from -127 to 127 with zero at 0: TensorRT takes nothing else."""
+INT8_MAX = 127
+"""int8 is used symmetrically, from -127 to 127 with zero at 0: TensorRT accepts nothing else."""
 
 
-class Nodes:
-    """A graph under construction.
+class GraphBuilder:
+    """A graph under construction. `nodes` and `constants` are in the order in which they were added.
 
-    scales: for int8, a product's name -> what one int8 step of its input is worth; a product that is not named is made
-    in float16. halves: matrices of float32 that are float16 exactly are kept as such and widened when the model is
-    loaded: the same step from half the bytes. spelled: products in float16 are written as products in float32 of values
-    that were rounded, and rounded again: the same numbers where a backend has no float16 of its own (ONNX Runtime on a
-    CPU computes in float32 then, and leaves the rounding out). products: name -> the tensors that enter it, in order.
+    scales: for int8, a product's name -> what one int8 step of its input is worth; a product without one is made in
+    float16. store_float16: float32 matrices whose numbers are exact in float16 are stored as that and widened at load:
+    the same step from half the bytes. emulate_float16: float16 products are written as float32 products of rounded
+    values, and rounded again, for backends that would leave the rounding out (ONNX Runtime on a CPU computes them in
+    float32). products: name -> the tensors that enter the product, in order.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class Nodes:
         onnx: Any,
         precision: Precision = "fp32",
         scales: Mapping[str, float] | None = None,
-        halves: bool = False,
-        spelled: bool = False,
+        store_float16: bool = False,
+        emulate_float16: bool = False,
     ) -> None:
         self.onnx, self.precision, self._scales = onnx, precision, scales or {}
-        self._halves, self._spelled = halves, spelled
+        self._store_float16, self._emulate_float16 = store_float16, emulate_float16
         self.products: dict[str, list[str]] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -50,7 +50,7 @@ class Nodes:
         return output
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
-        """A tensor that is part of the model."""
+        """Add a constant tensor; its name."""
         name = f"constant.{len(self.constants)}"
         self.constants.append(self.onnx.numpy_helper.from_array(np.asarray(value, dtype, order="C"), name))
         return name
@@ -66,22 +66,22 @@ class Nodes:
         self.nodes.append(self.onnx.helper.make_node("Split", [x, lengths], names, axis=axis))
         return names
 
-    def swap(self, x: str, first: int, second: int, last: int) -> str:
-        """(first * second, last) or flatter, as (first, second, last), to (second, first, last)."""
-        if 1 in (first, second):
+    def swap_axes(self, x: str, first: int, second: int, last: int) -> str:
+        """x, read as (first, second, last), with its first two axes swapped: (second, first, last)."""
+        if 1 in (first, second):  # nothing moves in memory
             return self.reshape(x, second, first, last)
         return self.node("Transpose", self.reshape(x, first, second, last), perm=[1, 0, 2])
 
     def product(self, x: str, weight: F32, name: str) -> str:
-        """x (..., I) @ weight (..., I, O), float32 in and out."""
+        """x (..., I) @ weight (..., I, O), float32 in and out, in this graph's precision."""
         self.products.setdefault(name, []).append(x)
         if self.precision == "int8" and name in self._scales:
             return self.node("MatMul", self._quantized(x, self._scales[name]), self._quantized_weight(weight))
         if self.precision == "fp32":
             return self.node("MatMul", x, self._matrix(weight))
-        if self._spelled:
+        if self._emulate_float16:
             rounded = self.constant(weight.astype(np.float16))
-            return self._rounded(self.node("MatMul", self._rounded(x), rounded))
+            return self._round_to_float16(self.node("MatMul", self._round_to_float16(x), rounded))
         return self.float32(self.node("MatMul", self.float16(x), self.constant(weight, np.float16)))
 
     def linear(self, x: str, weight: F32, bias: F32, name: str) -> str:
@@ -96,29 +96,32 @@ class Nodes:
         """x as float32."""
         return self.node("Cast", x, to=self.onnx.TensorProto.FLOAT)
 
-    def _rounded(self, x: str) -> str:
+    def _round_to_float16(self, x: str) -> str:
+        """x rounded to float16, as float32 again."""
         return self.float32(self.float16(x))
 
     def _matrix(self, weight: F32) -> str:
+        """The weight as a float32 constant, stored in float16 where that is wanted and exact."""
         halved = weight.astype(np.float16)
-        if self._halves and np.array_equal(halved.astype(np.float32), weight):
+        if self._store_float16 and np.array_equal(halved.astype(np.float32), weight):
             return self.float32(self.constant(halved, np.float16))
         return self.constant(weight)
 
     def _quantized(self, x: str, scale: float) -> str:
+        """x rounded to int8 and scaled back, which TensorRT recognises as the input of an int8 product."""
         step, zero = self.constant(scale), self.constant(0, np.int8)
         return self.node("DequantizeLinear", self.node("QuantizeLinear", x, step, zero), step, zero)
 
     def _quantized_weight(self, weight: F32) -> str:
-        """The weight as int8 with a step for each output channel, and what gives it back."""
-        steps = weight_steps(weight)
-        whole = np.clip(np.rint(weight / steps), -LEVELS, LEVELS)
-        zeros = self.constant(np.zeros(len(steps)), np.int8)
+        """The weight as an int8 constant with a scale for each output channel, scaled back."""
+        scales = weight_scales(weight)
+        whole = np.clip(np.rint(weight / scales), -INT8_MAX, INT8_MAX)
+        zeros = self.constant(np.zeros(len(scales)), np.int8)
         axis = weight.ndim - 1
-        return self.node("DequantizeLinear", self.constant(whole, np.int8), self.constant(steps), zeros, axis=axis)
+        return self.node("DequantizeLinear", self.constant(whole, np.int8), self.constant(scales), zeros, axis=axis)
 
 
-def weight_steps(weight: F32) -> F32:
-    """For each output channel (O,) of a weight (..., O) what one int8 step is worth; a channel of zeros gets 1."""
+def weight_scales(weight: F32) -> F32:
+    """What one int8 step is worth for each output channel (O,) of a weight (..., O); 1 for a channel of zeros."""
     largest = np.abs(weight).max(axis=tuple(range(weight.ndim - 1)))
-    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+    return np.where(largest > 0, largest / INT8_MAX, 1.0).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Which precisions beside float32 a bundle was measured in and found good: its `precisions.json`.
+"""The precisions besides float32 in which a bundle was measured and accepted: its `precisions.json`.
 
-Written by `rtseg calibrate --int8 --fp16`, which measures; read by engines, which refuse what was not accepted. It
-holds the scales of int8: a product's name -> what one step of its input is worth.
+`rtseg calibrate --int8 --fp16` measures and writes it; engines read it and refuse a precision that was not accepted.
+It holds the scales of int8: a product's name -> what one int8 step of its input is worth.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from rtseg.errors import BundleError, EngineError
 SCHEMA = 1
 
 
-def scales_of(bundle: Bundle, precision: Precision) -> dict[str, float]:
-    """What `onnx_graph.step_model` needs for this precision: the scales of int8, none for the others.
+def accepted_scales(bundle: Bundle, precision: Precision) -> dict[str, float]:
+    """The scales of int8 for `onnx_graph.step_model`; none for other precisions.
 
-    Raises EngineError for a precision that the bundle was not accepted in, BundleError for a damaged file.
+    Raises EngineError for a precision in which the bundle was not accepted, BundleError for a damaged file.
     """
     if precision == "fp32":
         return {}
@@ -36,7 +36,7 @@ def scales_of(bundle: Bundle, precision: Precision) -> dict[str, float]:
 
 
 def read_accepted(bundle: Bundle) -> dict[str, Any]:
-    """All that `precisions.json` says, by precision; {} for a bundle without it.
+    """The entries of `precisions.json` by precision; {} for a bundle without it.
 
     Raises BundleError where it is damaged.
     """
@@ -50,6 +50,7 @@ def read_accepted(bundle: Bundle) -> dict[str, Any]:
         accepted: dict[str, Any] = plain["accepted"]
         for entry in accepted.values():
             scales = [float(scale) for scale in entry.get("scales", {}).values()]
+            # A scale of 0 or NaN would give an engine that answers nonsense without an error.
             if not all(0 < scale < math.inf for scale in scales):
                 raise BundleError(f"{PRECISIONS}: a scale must be finite and above 0, got {min(scales)}")
         return accepted
@@ -57,8 +58,8 @@ def read_accepted(bundle: Bundle) -> dict[str, Any]:
         raise BundleError(f"{PRECISIONS} of bundle {bundle.name!r} is damaged: {error!r}; calibrate it anew") from None
 
 
-def store(folder: Path, precision: Precision, entry: Mapping[str, Any] | None) -> None:
-    """Note a precision as accepted, or as not (None); others stay as they are. The bundle's hash stays.
+def store_precision(folder: Path, precision: Precision, entry: Mapping[str, Any] | None) -> None:
+    """Write an accepted precision's entry, or remove it (None); others stay as they are. The bundle's hash stays.
 
     Raises BundleError for a folder without a bundle that may be written to.
     """

@@ -1,7 +1,7 @@
-"""Building plans: each in a child process, into the folder where loading engines look for them.
+"""Building plans, each in a child process, into the folder where engines look for them.
 
-The libraries end their process on some networks: such a plan fails with one line, and the others are built. Without any
-GPU the RTX flavour builds for those that are named.
+The libraries end their process on some networks: such a plan fails with one line, and the others are built. The RTX
+flavour builds for named kinds of GPU on a machine without one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.engine.onnx.onnx_graph import cache_shapes, step_model
+from rtseg.engine.onnx.onnx_graph import step_model
 from rtseg.engine.onnx.onnx_nodes import PRECISIONS, Precision
+from rtseg.engine.onnx.step_interface import cache_shapes
 from rtseg.engine.tensorrt import plans, tensorrt_library
 from rtseg.engine.tensorrt.plans import Plan, Wanted
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
@@ -29,14 +30,14 @@ from rtseg.system import nvidia
 from rtseg.system.files import replace_atomically
 
 TIMEOUT_S = 900.0
-"""One plan takes tenths of a second for the RTX flavour, minutes for the other."""
+"""For one plan. The RTX flavour takes tenths of a second, the other takes minutes."""
 BATCHES = (1, 64, 1024)
-"""Streams that a plan steps at once, where nobody says otherwise."""
+"""Default batch sizes: how many streams a plan steps at once."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one plan. caches: that it must update in place. problem: why there is none; '' = there is one."""
+class PlanOutcome:
+    """The result for one plan. caches: how many it must update in place. problem: why it failed; '' = it did not."""
 
     plan: Plan
     state: Literal["built", "there already", "failed"]
@@ -45,10 +46,10 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All outcomes, and the plans of this bundle in the folder that fit it no more, a line each."""
+class BuildReport:
+    """All outcomes, and a line for each plan of this bundle in the folder that no longer fits it."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PlanOutcome, ...]
     stale: tuple[str, ...]
 
     @property
@@ -64,58 +65,60 @@ def build_plans(
     targets: Sequence[str] = (),
     folder: Path | None = None,
     scales: Mapping[str, float] | None = None,
-    told: Callable[[int, int], object] = lambda done, total: None,
-) -> Report:
-    """Plans of a bundle for every precision, batch and target, into a folder (None = where engines look).
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> BuildReport:
+    """Build plans of a bundle for every precision, batch size and target into a folder (None = where engines look).
 
-    targets: as `sm_86`; none = the GPU that is here. scales: of int8 (`onnx_nodes.Nodes`); None = the bundle's own.
-    told: (done, in all) while it works. A plan that is there and fits is kept. Raises EngineError for a target or a
-    batch that cannot be, int8 without scales, or no target and no GPU; RtsegError where the library or `onnx` is
-    missing.
+    targets: as `sm_86`; none = the GPU that is here. scales: of int8 (`onnx_nodes.GraphBuilder`); None = the bundle's
+    own. on_progress: called with the numbers of finished and of all plans. A plan that exists and fits is left as it
+    is. Raises EngineError for a target or a batch size that is not possible, int8 without scales, or no target and no
+    GPU; RtsegError where the library or `onnx` is missing.
     """
     folder = plans.default_folder() if folder is None else folder
-    wishes = wanted_plans(bundle, flavour, precisions, targets)
+    targeted = wanted_plans(bundle, flavour, precisions, targets)
     if not batches or min(batches) < 1:
         raise EngineError(f"a plan steps 1 stream or more at once, got the batches {list(batches)}")
+    # Found for all precisions first: a bundle without int8 scales is refused before the first plan is built.
     given = {"int8": scales} if scales else {}
-    needed = {p: plans.scales_of(bundle, p) if scales is None else given.get(p, {}) for p in precisions}
+    scales_of = {p: plans.int8_scales(bundle, p) if scales is None else given.get(p, {}) for p in precisions}
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes: list[Outcome] = []
-    jobs = [(wanted, batch) for wanted, batch in product(wishes, sorted(set(batches)))]
+    outcomes: list[PlanOutcome] = []
+    jobs = list(product(targeted, sorted(set(batches))))
     with tempfile.TemporaryDirectory(prefix="rtseg-build-") as scratch:
-        models = _Models(bundle, Path(scratch))
+        models = _StepModels(bundle, Path(scratch))
         for number, (wanted, batch) in enumerate(jobs):
-            told(number, len(jobs))
-            graph = plans.graph_digest(bundle, batch, wanted.precision, needed[wanted.precision])
-            plan = plans.planned(wanted, bundle, batch, graph, folder)
-            outcomes.append(_one(plan, models, needed[wanted.precision], Path(scratch)))
-        told(len(jobs), len(jobs))
-    found = [plans.find(folder, bundle, wanted, needed[wanted.precision])[1] for wanted in wishes]
-    return Report(tuple(outcomes), tuple(dict.fromkeys(line for lines in found for line in lines)))
+            on_progress(number, len(jobs))
+            graph = plans.graph_digest(bundle, batch, wanted.precision, scales_of[wanted.precision])
+            plan = plans.plan_to_build(wanted, bundle, batch, graph, folder)
+            outcomes.append(_build_one(plan, models, scales_of[wanted.precision], Path(scratch)))
+        on_progress(len(jobs), len(jobs))
+    # Looked for after building: what was just built again is no longer stale.
+    stale = [plans.find_plans(folder, bundle, wanted, scales_of[wanted.precision])[1] for wanted in targeted]
+    return BuildReport(tuple(outcomes), tuple(dict.fromkeys(line for lines in stale for line in lines)))
 
 
-def asked(
+def parse_build_options(
     engine: str, precisions: str, batches: str, targets: str
 ) -> tuple[Flavour, list[Precision], list[int], list[str]]:
-    """A user's words, lists with commas, as `build_plans` takes them. Raises EngineError for what means nothing."""
+    """The options of `rtseg build`, lists with commas, as `build_plans` takes them. Raises EngineError for bad ones."""
     flavours: dict[str, Flavour] = {name: name for name in tensorrt_library.FLAVOURS}
     if engine not in flavours:
         raise EngineError(f"plans are built by {' or '.join(flavours)}, got {engine!r}")
     known: dict[str, Precision] = {name: name for name in PRECISIONS}
-    strangers = [word for word in _words(precisions) if word not in known]
-    if strangers:
-        raise EngineError(f"unknown precision {strangers[0]!r}; there are: {', '.join(known)}")
+    unknown = [word for word in _split_list(precisions) if word not in known]
+    if unknown:
+        raise EngineError(f"unknown precision {unknown[0]!r}; there are: {', '.join(known)}")
     try:
-        sizes = [int(word) for word in _words(batches)]
+        sizes = [int(word) for word in _split_list(batches)]
     except ValueError:
         raise EngineError(f"--batch takes whole numbers with commas, got {batches!r}") from None
-    return flavours[engine], [known[word] for word in _words(precisions)], sizes, _words(targets)
+    return flavours[engine], [known[word] for word in _split_list(precisions)], sizes, _split_list(targets)
 
 
 def wanted_plans(
     bundle: Bundle, flavour: Flavour, precisions: Sequence[Precision], targets: Sequence[str]
 ) -> list[Wanted]:
-    """What to build, but for the batches: one for each precision and GPU. Raises as `build_plans`."""
+    """What to build for each precision and kind of GPU, whatever the batch size. Raises as `build_plans`."""
     found = nvidia.gpus()
     if flavour == "tensorrt":
         if isinstance(found, str):
@@ -132,17 +135,17 @@ def wanted_plans(
     for target in targets:
         tensorrt_library.check_target(flavour, target)
     chosen = list(targets) or ([nvidia.target(found[0])] if not isinstance(found, str) else [])
-    return [plans.wanted(bundle, flavour, precision, target) for precision, target in product(precisions, chosen)]
+    return [plans.wanted_for(bundle, flavour, precision, target) for precision, target in product(precisions, chosen)]
 
 
-class _Models:
-    """The ONNX files that are built from, each written once."""
+class _StepModels:
+    """The ONNX files that plans are built from; each is written once, whatever the number of targets."""
 
     def __init__(self, bundle: Bundle, scratch: Path) -> None:
         self.bundle, self._scratch = bundle, scratch
 
     def file(self, precision: Precision, batch: int, scales: Mapping[str, float]) -> Path:
-        """The step for this precision and batch."""
+        """The file of the step for this precision and batch size."""
         file = self._scratch / f"{precision}-b{batch}.onnx"
         if not file.is_file():
             spec, weights = self.bundle.network, self.bundle.weights
@@ -150,29 +153,31 @@ class _Models:
         return file
 
 
-def _one(plan: Plan, models: _Models, scales: Mapping[str, float], scratch: Path) -> Outcome:
+def _build_one(plan: Plan, models: _StepModels, scales: Mapping[str, float], scratch: Path) -> PlanOutcome:
     caches = len(cache_shapes(models.bundle.network, "in_place", 1))
-    kept = _kept(plan)
-    if kept is not None:
-        return Outcome(kept, "there already", caches)
+    existing = _existing_plan(plan)
+    if existing is not None:
+        return PlanOutcome(existing, "there already", caches)
     model = models.file(plan.wanted.precision, plan.batch, scales)
     job = {"model": str(model), "flavour": plan.wanted.flavour, "target": plan.wanted.target}
     try:
+        # Renamed into place: an engine that loads meanwhile never finds half a plan.
         with replace_atomically(plan.file) as part:
-            result = in_child({**job, "plan": str(part)}, scratch)
+            result = build_in_child({**job, "plan": str(part)}, scratch)
             if "problem" in result:
                 raise EngineError(str(result["problem"]))
+            # A plan that copies a cache would give right answers, and move all state at every step.
             if result["in_place"] != caches:
                 raise EngineError(f"{result['in_place']} of {caches} caches are updated in place")
     except EngineError as error:
-        return Outcome(plan, "failed", caches, str(error))
-    plan = plans.remembered(plan, result, hashlib.sha256(model.read_bytes()).hexdigest())
+        return PlanOutcome(plan, "failed", caches, str(error))
+    plan = plans.with_build_result(plan, result, hashlib.sha256(model.read_bytes()).hexdigest())
     plans.write_sidecar(plan)
-    return Outcome(plan, "built", caches)
+    return PlanOutcome(plan, "built", caches)
 
 
-def in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """What `tensorrt_library.build` says in a process of its own, or {'problem': in one line}, however that ended."""
+def build_in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """The result of `tensorrt_library.run_build_job` in a child process; {'problem': one line} however that ended."""
     job_file, result_file = scratch / "job.json", scratch / "result.json"
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps({**job, "result": str(result_file)}), encoding="utf-8")
@@ -181,14 +186,15 @@ def in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIMEOUT_S
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return {"problem": f"the builder did not end within {timeout_s:g} s"}
+    # A file, not stdout, where the libraries may print.
     if result_file.is_file():
         result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
         return result
-    return {"problem": f"the builder {_ended(done.returncode)}{_last_line(done.stderr)}"}
+    return {"problem": f"the builder {_describe_exit(done.returncode)}{_last_line(done.stderr)}"}
 
 
-def _ended(code: int) -> str:
-    if code >= 0:
+def _describe_exit(code: int) -> str:
+    if code >= 0:  # below 0 is the number of the signal that ended it
         return f"ended with {code}"
     known = {member.value: member.name for member in signal.Signals}
     return f"was ended by {known.get(-code, f'signal {-code}')}"
@@ -199,15 +205,15 @@ def _last_line(text: str) -> str:
     return f": {lines[-1]}" if lines else " and said nothing"
 
 
-def _kept(plan: Plan) -> Plan | None:
-    """The plan as it lies there already, if it is whole."""
+def _existing_plan(plan: Plan) -> Plan | None:
+    """The plan as it was built before; None where it was not, or is damaged."""
     try:
-        there = plans.read_plan(plan.file)
-        there.data()
+        existing = plans.read_plan(plan.file)
+        existing.read_data()
     except EngineError:
         return None
-    return there if there.graph == plan.graph else None
+    return existing if existing.graph == plan.graph else None
 
 
-def _words(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,9 +1,9 @@
-"""What an engine needs of a GPU: memory there and here, copies between them, work recorded once and repeated.
+"""What an engine needs from a GPU: memory on the device and on the host, copies between them, and captured graphs.
 
-`CudaDevice` is that by the driver's own library, as `system.nvidia`: no toolkit, no torch, no package. It shares the
-GPU's primary context with TensorRT, which uses the runtime library. Steps no network and knows none.
+`CudaDevice` calls the driver's own library by ctypes, as `system.nvidia` does: no toolkit, no torch, no package. It
+shares the GPU's primary context with TensorRT, which uses the runtime library. It knows nothing about networks.
 
-Never run on a GPU so far: its calls were held against cuda.h, and against a stand-in of the driver in tests.
+Never run on a GPU so far: its calls were checked against cuda.h, and against a stand-in for the driver in tests.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from rtseg.errors import EngineError
 
 Bytes = NDArray[np.uint8]
-Work = Callable[[], None]
+Enqueue = Callable[[], None]
+"""Puts work into the device's stream and returns before it is done."""
 
 NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: does not wait for the default stream."""
 THREAD_LOCAL = 1
-"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do meanwhile does not end a recording."""
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: calls from other threads do not invalidate a capture."""
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
     "cuDeviceGet": (POINTER(c_int), c_int),
@@ -55,43 +56,47 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class Device(Protocol):
-    """Memory and an order of work. Addresses are whole numbers; all work comes one after the other, `wait` ends it."""
+    """Memory and one stream of work on a device.
+
+    Addresses on the device are whole numbers. Everything that is enqueued is done in order; `synchronize` waits for it.
+    """
 
     @property
     def stream(self) -> int:
-        """What a library is told to enqueue its work on."""
+        """The handle of the stream, for a library that enqueues its own work."""
 
-    def memory(self, n_bytes: int) -> int:
-        """The address of so many zeroed bytes, aligned to 256."""
+    def allocate(self, n_bytes: int) -> int:
+        """The address of `n_bytes` zeroed bytes on the device, aligned to 256."""
 
-    def pinned(self, n_bytes: int) -> Bytes:
-        """So many zeroed bytes here, for fast copies."""
+    def allocate_pinned(self, n_bytes: int) -> Bytes:
+        """`n_bytes` zeroed bytes of pinned host memory, which the device can copy from and to without staging."""
 
-    def copy_in(self, address: int, source: Bytes) -> None:
-        """Enqueue: bytes from here (pinned) to there."""
+    def copy_to_device(self, address: int, source: Bytes) -> None:
+        """Enqueue a copy from pinned host memory to the device."""
 
-    def copy_out(self, target: Bytes, address: int) -> None:
-        """Enqueue: bytes from there to here (pinned)."""
+    def copy_to_host(self, target: Bytes, address: int) -> None:
+        """Enqueue a copy from the device to pinned host memory."""
 
-    def clear(self, address: int, n_bytes: int) -> None:
-        """Enqueue: zeros."""
+    def zero(self, address: int, n_bytes: int) -> None:
+        """Enqueue filling memory on the device with zeros."""
 
-    def recorded(self, work: Work) -> Work:
-        """Record what `work` enqueues, without doing it; what is returned enqueues all of it in one launch."""
+    def capture(self, enqueue: Enqueue) -> Enqueue:
+        """Record what `enqueue` enqueues into a graph, without doing it; the result launches the whole graph."""
 
-    def enter(self) -> None:
-        """The calling thread will use the device from now on."""
+    def make_current(self) -> None:
+        """The calling thread uses the device from now on."""
 
-    def wait(self) -> None:
-        """Until all that was enqueued is done."""
+    def synchronize(self) -> None:
+        """Wait until everything that was enqueued is done."""
 
 
 class CudaDevice:
     """The first NVIDIA GPU that this process may use. Raises EngineError for whatever the driver refuses."""
 
     def __init__(self) -> None:
-        self._cuda = _driver()
-        self._kept: list[tuple[str, Any]] = []
+        self._cuda = _load_driver()
+        # What `close` must give back: the driver's function that frees it, and its handle.
+        self._allocations: list[tuple[str, Any]] = []
         number, context, stream = c_int(), c_void_p(), c_void_p()
         self._do("cuInit", 0)
         self._do("cuDeviceGet", byref(number), 0)
@@ -106,66 +111,69 @@ class CudaDevice:
     def stream(self) -> int:
         return int(self._stream.value or 0)
 
-    def memory(self, n_bytes: int) -> int:
+    def allocate(self, n_bytes: int) -> int:
         address = c_ulonglong()
-        self._do("cuMemAlloc_v2", byref(address), max(n_bytes, 1))
-        self._kept.append(("cuMemFree_v2", address.value))
-        self.clear(address.value, n_bytes)
-        self.wait()
+        self._do("cuMemAlloc_v2", byref(address), max(n_bytes, 1))  # the driver refuses 0 bytes
+        self._allocations.append(("cuMemFree_v2", address.value))
+        self.zero(address.value, n_bytes)
+        self.synchronize()
         return address.value
 
-    def pinned(self, n_bytes: int) -> Bytes:
+    def allocate_pinned(self, n_bytes: int) -> Bytes:
         address, size = c_void_p(), max(n_bytes, 1)
         self._do("cuMemHostAlloc", byref(address), size, 0)
-        self._kept.append(("cuMemFreeHost", address))
+        self._allocations.append(("cuMemFreeHost", address))
         here = np.ctypeslib.as_array((c_ubyte * size).from_address(int(address.value or 0)))
         here[:] = 0
         return here[:n_bytes]
 
-    def copy_in(self, address: int, source: Bytes) -> None:
+    def copy_to_device(self, address: int, source: Bytes) -> None:
         self._do("cuMemcpyHtoDAsync_v2", address, source.ctypes.data, source.nbytes, self._stream)
 
-    def copy_out(self, target: Bytes, address: int) -> None:
+    def copy_to_host(self, target: Bytes, address: int) -> None:
         self._do("cuMemcpyDtoHAsync_v2", target.ctypes.data, address, target.nbytes, self._stream)
 
-    def clear(self, address: int, n_bytes: int) -> None:
+    def zero(self, address: int, n_bytes: int) -> None:
         if n_bytes:
             self._do("cuMemsetD8Async", address, 0, n_bytes, self._stream)
 
-    def recorded(self, work: Work) -> Work:
-        graph, ready = c_void_p(), c_void_p()
+    def capture(self, enqueue: Enqueue) -> Enqueue:
+        graph, executable = c_void_p(), c_void_p()
         self._do("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
         try:
-            work()
-        except BaseException:  # must not leave the stream recording
+            enqueue()
+        except BaseException:  # a stream that is left capturing refuses all further work
             if self._cuda.cuStreamEndCapture(self._stream, byref(graph)) == 0:
                 self._cuda.cuGraphDestroy(graph)
             raise
         self._do("cuStreamEndCapture", self._stream, byref(graph))
         try:
-            self._do("cuGraphInstantiateWithFlags", byref(ready), graph, 0)
+            self._do("cuGraphInstantiateWithFlags", byref(executable), graph, 0)
         finally:
-            self._cuda.cuGraphDestroy(graph)
-        self._kept.append(("cuGraphExecDestroy", ready))
+            self._cuda.cuGraphDestroy(graph)  # the executable graph is a copy
+        self._allocations.append(("cuGraphExecDestroy", executable))
+        # Looked up once: this is called for every batch of frames.
         launch, stream, check = self._cuda.cuGraphLaunch, self._stream, self._check
-        return lambda: check("cuGraphLaunch", launch(ready, stream))
+        return lambda: check("cuGraphLaunch", launch(executable, stream))
 
-    def enter(self) -> None:
+    def make_current(self) -> None:
+        # The driver keeps a current context per thread: a bundle is loaded on one thread and stepped on another.
         thread = threading.get_ident()
         if thread != self._thread:
             self._do("cuCtxSetCurrent", self._context)
             self._thread = thread
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         self._do("cuStreamSynchronize", self._stream)
 
     def close(self) -> None:
-        """Give everything back. Whatever came from here must not be used after."""
+        """Give everything back. No address, array or launch that came from here may be used afterwards."""
+        # Errors are ignored: this also runs after the GPU has failed, when every call would raise.
         self._cuda.cuCtxSetCurrent(self._context)
         self._cuda.cuStreamSynchronize(self._stream)
-        for free, what in reversed(self._kept):
-            getattr(self._cuda, free)(what)
-        self._kept.clear()
+        for free, handle in reversed(self._allocations):
+            getattr(self._cuda, free)(handle)
+        self._allocations.clear()
         self._cuda.cuStreamDestroy_v2(self._stream)
         self._cuda.cuDevicePrimaryCtxRelease_v2(self._number)
 
@@ -176,11 +184,11 @@ class CudaDevice:
         if code:
             text = c_char_p()
             self._cuda.cuGetErrorString(code, byref(text))
-            said = text.value.decode(errors="replace") if text.value else f"error {code}"
-            raise EngineError(f"the GPU refused {call}: {said}")
+            reason = text.value.decode(errors="replace") if text.value else f"error {code}"
+            raise EngineError(f"the GPU refused {call}: {reason}")
 
 
-def _driver() -> Any:
+def _load_driver() -> Any:
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         cuda = ctypes.CDLL(name)

@@ -1,7 +1,8 @@
-"""Plans on disk: how their files are called, what stands beside each, and which of them fit a bundle on a machine.
+"""Plans on disk: the names of their files, their JSON sidecars, and which of them fit a bundle on a machine.
 
-A plan is a file of TensorRT's with a JSON sidecar. Its name ends with a digest of all that it depends on, so that plans
-of several libraries, drivers and states of a bundle may lie side by side. Loads no TensorRT; never deletes.
+A plan is a network that TensorRT has compiled. Its file's name ends with a digest of all that it depends on, so that
+plans for several libraries, drivers and states of a bundle can be kept in one folder. Loads no TensorRT, deletes
+nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.engine.onnx import onnx_graph, onnx_nodes, precisions
+from rtseg.engine.onnx import onnx_graph, onnx_nodes, precisions, step_interface
 from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.tensorrt import tensorrt_library
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
@@ -30,18 +31,18 @@ from rtseg.system.files import write_json_atomically
 SCHEMA = 1
 KIND = "rtseg plan"
 CONFIGURATION = "no TF32; strongly typed; memory from the user"
-"""How every plan is built; another text means other plans."""
-DIGITS = 10
-"""Of the key, in a file's name."""
+"""How every plan is built. Change the text with the settings: plans of another text are not loaded."""
+KEY_DIGITS = 10
+"""How many digits of the key stand in a file's name."""
 NO_SCALES: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """All that a plan depends on, but for its batch and its graph.
+    """All that a plan depends on, except its batch size and its graph.
 
-    target: the kind of GPU, as `sm_86`. gpu, driver: '' where a plan was built ahead of time for every GPU of its kind.
-    version: of the flavour's library.
+    target: the kind of GPU, as `sm_86`. gpu, driver: their names; '' where a plan is built ahead of time for every GPU
+    of its kind. version: of the flavour's library. The names of the fields are keys of the sidecar.
     """
 
     bundle: str
@@ -55,11 +56,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan and what its sidecar says of it.
+    """A plan and what its sidecar says about it. The names of the fields are keys of the sidecar.
 
-    model: the bundle's hash when it was built; a bundle whose decoding or card changed since still fits. graph: digest
-    of all that the ONNX graph was written from; onnx: of the graph. in_place: caches that are updated where they lie.
-    seconds: that building took.
+    model: the bundle's hash when the plan was built; a bundle of which only decoding or card changed since still fits.
+    graph: digest of all that the ONNX graph was written from. onnx, sha256: digests of the graph and of the plan.
+    in_place: how many caches it updates in place. seconds: how long building took.
     """
 
     file: Path
@@ -73,8 +74,8 @@ class Plan:
     in_place: int = 0
     seconds: float = 0.0
 
-    def data(self) -> bytes:
-        """What TensorRT reads. Raises EngineError where the file is missing, changed or cut."""
+    def read_data(self) -> bytes:
+        """The bytes that TensorRT loads. Raises EngineError where the file is missing, changed or cut."""
         try:
             data = self.file.read_bytes()
         except OSError:
@@ -85,82 +86,94 @@ class Plan:
 
 
 def default_folder() -> Path:
-    """Where plans are kept unless RTSEG_PLANS names another folder."""
+    """The folder of plans: the one that RTSEG_PLANS names, else one in the user's cache."""
     named = os.environ.get("RTSEG_PLANS")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return Path(named).expanduser() if named else cache / "rtseg" / "plans"
 
 
 def graph_digest(bundle: Bundle, batch: int, precision: Precision, scales: Mapping[str, float] = NO_SCALES) -> str:
-    """Digest of all that a step's ONNX is written from: the network, its weights, the files that write it.
+    """Digest of all that a step's ONNX is written from: the network, its weights, the source files that write it.
 
-    So a plan can be told to be stale without the `onnx` package.
+    The graph itself is not hashed: whether a plan is stale must be known where the package `onnx` is missing.
     """
-    digest = hashlib.sha256(_writers().encode())
-    about = [SCHEMA, bundle.network.to_dict(), batch, precision, sorted(scales.items())]
-    digest.update(json.dumps(about).encode())
+    digest = hashlib.sha256(_sources_digest().encode())
+    origin = [SCHEMA, bundle.network.to_dict(), batch, precision, sorted(scales.items())]
+    digest.update(json.dumps(origin).encode())
     for name in sorted(bundle.weights):
         digest.update(name.encode() + np.ascontiguousarray(bundle.weights[name]).tobytes())
     return digest.hexdigest()
 
 
-def wanted(bundle: Bundle, flavour: Flavour, precision: Precision, target: str) -> Wanted:
-    """What a plan for this kind of GPU depends on here. Raises RtsegError where the flavour is missing."""
-    version = tensorrt_library.installed(flavour) or str(tensorrt_library.library(flavour).__version__)
+def wanted_for(bundle: Bundle, flavour: Flavour, precision: Precision, target: str) -> Wanted:
+    """What a plan for this kind of GPU depends on, on this machine. Raises RtsegError where the flavour is missing."""
+    version = tensorrt_library.installed_version(flavour) or str(tensorrt_library.import_library(flavour).__version__)
     found = nvidia.gpus()
+    # RTX plans run on every GPU of their kind; the other flavour's only on the GPU and driver they were built with.
     if flavour == "tensorrt_rtx" or isinstance(found, str):
         return Wanted(bundle.name, flavour, version, precision, target)
     return Wanted(bundle.name, flavour, version, precision, target, found[0].name, nvidia.driver_version() or "")
 
 
-def scales_of(bundle: Bundle, precision: Precision) -> Mapping[str, float]:
-    """The scales of int8 that a bundle was accepted with; none for other precisions. Raises EngineError without."""
-    return precisions.scales_of(bundle, precision) if precision == "int8" else {}
+def int8_scales(bundle: Bundle, precision: Precision) -> Mapping[str, float]:
+    """The scales of int8 that a bundle was accepted with; none for other precisions.
+
+    float16 needs no acceptance here: the loading engine compares every plan with the CPU engine. Raises EngineError
+    where a bundle was not accepted in int8.
+    """
+    return precisions.accepted_scales(bundle, precision) if precision == "int8" else {}
 
 
-def planned(wanted: Wanted, bundle: Bundle, batch: int, graph: str, folder: Path) -> Plan:
-    """The plan that is to be built, with the name of its file."""
-    about = [SCHEMA, CONFIGURATION, asdict(wanted), batch, graph]
-    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:DIGITS]
+def plan_to_build(wanted: Wanted, bundle: Bundle, batch: int, graph: str, folder: Path) -> Plan:
+    """A plan that is not built yet, with the name of its file."""
+    depends_on = [SCHEMA, CONFIGURATION, asdict(wanted), batch, graph]
+    key = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:KEY_DIGITS]
     name = f"{wanted.bundle}-{wanted.flavour}-{wanted.precision}-b{batch}-{wanted.target}-{key}.plan"
     return Plan(folder / name.replace(os.sep, "_"), wanted, batch, graph, bundle.hash)
 
 
 def sidecar(file: Path) -> Path:
-    """Where a plan's description stands."""
+    """The file that describes a plan."""
     return file.with_suffix(".json")
 
 
 def write_sidecar(plan: Plan) -> None:
-    """Describe a plan that lies there; whoever reads meanwhile sees the old text or the new one."""
-    about = {"schema": SCHEMA, "kind": KIND, "configuration": CONFIGURATION, **asdict(plan), "file": plan.file.name}
-    write_json_atomically(sidecar(plan.file), about)
+    """Write the sidecar of a plan, by rename: a concurrent reader sees the old text or the new one."""
+    description = {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "configuration": CONFIGURATION,
+        **asdict(plan),
+        "file": plan.file.name,
+    }
+    write_json_atomically(sidecar(plan.file), description)
 
 
 def read_plan(file: Path) -> Plan:
-    """A plan by its sidecar; the plan itself is not read. Raises EngineError for a sidecar that is none."""
+    """A plan by its sidecar; the plan itself is not read. Raises EngineError where that does not describe a plan."""
     try:
-        about = json.loads(sidecar(file).read_text(encoding="utf-8"))
-        schema, kind = about["schema"], about["kind"]
+        stored = json.loads(sidecar(file).read_text(encoding="utf-8"))
+        schema, kind = stored["schema"], stored["kind"]
         if (schema, kind) != (SCHEMA, KIND):
             raise EngineError(
                 f"{sidecar(file)}: {kind!r} of schema {schema!r}; this rtseg reads {SCHEMA}: build it again"
             )
-        kept = {name: about[name] for name in (f.name for f in fields(Plan)) if name not in ("file", "wanted")}
-        plan = Plan(file, Wanted(**about["wanted"]), **kept)
+        plain = {f.name: stored[f.name] for f in fields(Plan) if f.name not in ("file", "wanted")}
+        # The plan's place is where the sidecar was found: folders of plans are copied to other machines.
+        plan = Plan(file, Wanted(**stored["wanted"]), **plain)
         if plan.wanted.flavour not in tensorrt_library.FLAVOURS or plan.wanted.precision not in onnx_nodes.PRECISIONS:
             raise ValueError(f"{plan.wanted.flavour} {plan.wanted.precision}")
     except OSError:
         raise EngineError(f"{file.name} has no {sidecar(file).name} beside it: rtseg build makes both") from None
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{sidecar(file)} does not describe a plan ({error}): rtseg build writes it anew") from None
-    if about["configuration"] != CONFIGURATION:
-        raise EngineError(f"{file.name} was built with other settings ({about['configuration']}): build it again")
+    if stored["configuration"] != CONFIGURATION:
+        raise EngineError(f"{file.name} was built with other settings ({stored['configuration']}): build it again")
     return plan
 
 
-def plans_in(folder: Path) -> Iterator[Plan | str]:
-    """Every plan of a folder, in the order of names, or what is wrong with it."""
+def read_plans(folder: Path) -> Iterator[Plan | str]:
+    """Every plan of a folder in the order of names; for one that cannot be read, what is wrong with it."""
     for file in sorted(folder.glob("*.plan")):
         try:
             yield read_plan(file)
@@ -168,13 +181,16 @@ def plans_in(folder: Path) -> Iterator[Plan | str]:
             yield str(error)
 
 
-def find(
+def find_plans(
     folder: Path, bundle: Bundle, wanted: Wanted, scales: Mapping[str, float] = NO_SCALES
 ) -> tuple[list[Plan], list[str]]:
-    """The plans that fit, smallest batch first; and for each that was meant for this bundle and GPU why it does not."""
+    """The plans that fit, smallest batch first; and a line for each that is damaged, or meant for this and stale.
+
+    Plans of other bundles, flavours, precisions and kinds of GPU are neither.
+    """
     found: dict[int, Plan] = {}
     stale: list[str] = []
-    for plan in plans_in(folder):
+    for plan in read_plans(folder):
         if isinstance(plan, str):
             stale.append(plan)
             continue
@@ -191,8 +207,9 @@ def find(
 
 
 def why_stale(plan: Plan, wanted: Wanted, bundle: Bundle, graph: str) -> str | None:
-    """The first thing that a plan was built for and is not here; None = it fits."""
+    """Why a plan does not fit this bundle on this machine, in one line; None = it fits."""
     if plan.graph != graph:
+        # The hash alone does not decide: it changes with the card, too, but where both differ it explains more.
         if plan.model != bundle.hash:
             return f"built from model {plan.model[:12] or '?'}, this is {bundle.hash[:12] or '?'}"
         return "built by another rtseg, whose step is written otherwise, or from other int8 ranges"
@@ -200,7 +217,7 @@ def why_stale(plan: Plan, wanted: Wanted, bundle: Bundle, graph: str) -> str | N
 
 
 def why_not_here(plan: Plan, wanted: Wanted) -> str | None:
-    """What of the library and the machine is otherwise than where a plan was built for; None = nothing."""
+    """Which of library, GPU and driver differs from what a plan was built with; None = none of them."""
     for field, name in (("version", wanted.flavour), ("gpu", "GPU"), ("driver", "driver")):
         built, here = getattr(plan.wanted, field), getattr(wanted, field)
         if built != here:
@@ -209,27 +226,30 @@ def why_not_here(plan: Plan, wanted: Wanted) -> str | None:
 
 
 def why_outdated(plan: Plan, bundle: Bundle | None = None) -> str | None:
-    """Why a plan serves nowhere like here any more: another library, or a bundle that is no longer the same."""
-    version = tensorrt_library.installed(plan.wanted.flavour)
+    """Why a plan cannot serve here any more: another version of the library, or a bundle that changed; None = it can.
+
+    Needs no GPU and does not look at the machine's own: `rtseg doctor` also runs where plans are only built.
+    """
+    version = tensorrt_library.installed_version(plan.wanted.flavour)
     if version and version != plan.wanted.version:
         return f"{plan.wanted.flavour} is {version} now"
     if bundle is None:
         return None
     try:
-        graph = graph_digest(bundle, plan.batch, plan.wanted.precision, scales_of(bundle, plan.wanted.precision))
+        graph = graph_digest(bundle, plan.batch, plan.wanted.precision, int8_scales(bundle, plan.wanted.precision))
     except EngineError as error:
         return str(error)
     return why_stale(plan, plan.wanted, bundle, graph)
 
 
-def remembered(plan: Plan, result: Mapping[str, Any], onnx: str) -> Plan:
-    """A plan with what its building brought."""
-    known = {name: result[name] for name in ("sha256", "size_bytes", "in_place", "seconds")}
-    return replace(plan, onnx=onnx, **known)
+def with_build_result(plan: Plan, result: Mapping[str, Any], onnx: str) -> Plan:
+    """A plan with the result of building it (`tensorrt_library.run_build_job`). onnx: digest of its graph."""
+    measured = {name: result[name] for name in ("sha256", "size_bytes", "in_place", "seconds")}
+    return replace(plan, onnx=onnx, **measured)
 
 
 @lru_cache(maxsize=1)
-def _writers() -> str:
-    """Digest of the files that write the graph."""
-    texts = [Path(str(module.__file__)).read_bytes() for module in (onnx_graph, onnx_nodes)]
+def _sources_digest() -> str:
+    """Digest of the source files that write the graph: a change in them makes every plan stale."""
+    texts = [Path(str(module.__file__)).read_bytes() for module in (onnx_graph, onnx_nodes, step_interface)]
     return hashlib.sha256(b"".join(texts)).hexdigest()

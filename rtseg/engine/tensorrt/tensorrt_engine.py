@@ -1,10 +1,10 @@
 """The `tensorrt` engine: plans that `rtseg build` made, stepped on an NVIDIA GPU, in either flavour.
 
-What is loaded is compared with the CPU engine, batch by batch, before it serves. Where slots lie and which batch is
-taken is `device_engine`'s affair; memory, copies and recordings are `device`'s.
+Loads plans and compares them with the CPU engine, batch size by batch size, before they serve. `device_engine` decides
+where slots lie and which batch size is taken; `device` has the memory, copies and captured graphs.
 
-Never run on a GPU so far: everything around TensorRT's own execution is proved with the same graph in ONNX Runtime,
-plans are built ahead of time and parsed, and the calls below were held against the libraries' own signatures.
+Never run on a GPU so far: everything around TensorRT's own execution is tested with the same graph in ONNX Runtime,
+plans are built ahead of time and parsed, and the calls below were checked against the libraries' own signatures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from rtseg.bundle.bundle import Bundle
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine import parity
-from rtseg.engine.onnx.onnx_graph import (
+from rtseg.engine.onnx.onnx_nodes import Precision
+from rtseg.engine.onnx.step_interface import (
     FEATURES,
     FRAME,
     PROBABILITIES,
@@ -28,9 +29,8 @@ from rtseg.engine.onnx.onnx_graph import (
     past_name,
     present_name,
 )
-from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.tensorrt import plans, tensorrt_library
-from rtseg.engine.tensorrt.device import CudaDevice, Device, Work
+from rtseg.engine.tensorrt.device import CudaDevice, Device, Enqueue
 from rtseg.engine.tensorrt.device_engine import DeviceEngine, batches_for
 from rtseg.engine.tensorrt.plans import Plan, Wanted
 from rtseg.engine.tensorrt.tensorrt_library import FLAVOURS, Flavour
@@ -38,17 +38,18 @@ from rtseg.errors import EngineError
 from rtseg.system import nvidia
 
 TOLERANCES: Mapping[Precision, float] = {"fp16": 0.01, "int8": 0.1}
-"""How far a probability may stand from float32's on random frames; fp32 has the bundle's own tolerance."""
+"""How far a probability may be from float32's on random frames; fp32 has the bundle's own tolerance."""
 
-Tensors = Mapping[str, tuple[tuple[int, ...], type]]
+TensorTypes = dict[str, tuple[tuple[int, ...], type]]
+"""Tensor name -> shape and numpy's type."""
 
 
-def available(flavours: Sequence[Flavour] = FLAVOURS) -> str | None:
-    """Why this engine cannot serve here, in one line; None = it can where plans are. Loads no library."""
+def why_unavailable(flavours: Sequence[Flavour] = FLAVOURS) -> str | None:
+    """Why this engine cannot serve here, in one line; None = it can if there are plans. Loads no library."""
     found = nvidia.gpus()
     if isinstance(found, str):
         return found
-    if not any(tensorrt_library.installed(flavour) is not None for flavour in flavours):
+    if not any(tensorrt_library.installed_version(flavour) is not None for flavour in flavours):
         return f"the package {' or '.join(repr(f.replace('_', '-')) for f in flavours)} is not installed"
     return None
 
@@ -56,8 +57,9 @@ def available(flavours: Sequence[Flavour] = FLAVOURS) -> str | None:
 class TensorRTEngine(DeviceEngine):
     """A bundle's plans on the first GPU.
 
-    flavours: in the order in which they are tried. folder: of the plans; None = `plans.default_folder`. flavour: what
-    serves, for people. Raises EngineError, in one line, without a GPU, a library, a plan that fits, or right answers.
+    flavours: in the order in which they are tried. folder: of the plans; None = `plans.default_folder`. The attribute
+    flavour describes what serves, for people to read. Raises EngineError, in one line, where there is no GPU, no
+    library or no plan that fits, and where the answers are wrong.
     """
 
     def __init__(
@@ -68,60 +70,64 @@ class TensorRTEngine(DeviceEngine):
         flavours: Sequence[Flavour] = FLAVOURS,
         folder: Path | None = None,
     ) -> None:
-        reason = available(flavours)
+        reason = why_unavailable(flavours)
         if reason is not None:
-            raise _cannot(reason)
-        found, wanted = fitting(bundle, precision, flavours, plans.default_folder() if folder is None else folder)
+            raise _cannot_run(reason)
+        found, wanted = find_serving_plans(
+            bundle, precision, flavours, plans.default_folder() if folder is None else folder
+        )
         chosen = batches_for(capacity, [plan.batch for plan in found])
         device = CudaDevice()
+        # GPU memory of an engine that a bundle swap replaced must not wait for the process to end.
         self._finalizer = weakref.finalize(self, device.close)
-        self._finalizer.atexit = False  # the process's end gives all back
-        loader = _Loader(tensorrt_library.library(wanted.flavour), device)
-        steps = [loader.step(plan, bundle.network) for plan in found if plan.batch in chosen]
+        self._finalizer.atexit = False  # at the end of the process the driver frees everything itself
+        loader = _PlanLoader(tensorrt_library.import_library(wanted.flavour), device)
+        steps = [loader.load_step(plan, bundle.network) for plan in found if plan.batch in chosen]
         super().__init__("tensorrt", bundle.network, capacity, steps, device, precision)
         self.flavour = f"{wanted.flavour} {wanted.version}, {precision}, batches {', '.join(map(str, self.batches))}"
-        compare(self, bundle, precision)
+        require_parity_of_batches(self, bundle, precision)
 
 
-def fitting(
+def find_serving_plans(
     bundle: Bundle, precision: Precision, flavours: Sequence[Flavour], folder: Path
 ) -> tuple[list[Plan], Wanted]:
-    """The plans to serve with and what they were built for: of the first flavour that is here and has some.
+    """The plans to serve with and what they were built for: those of the first installed flavour that has any.
 
-    Raises EngineError naming, for each flavour, what is missing or stale.
+    Raises EngineError that names, for each flavour, what is missing or stale.
     """
     reasons: list[str] = []
     gpus = nvidia.gpus()
     if isinstance(gpus, str):
-        raise _cannot(gpus)
+        raise _cannot_run(gpus)
     for flavour in flavours:
-        if tensorrt_library.installed(flavour) is None:
+        if tensorrt_library.installed_version(flavour) is None:
             continue
-        wanted = plans.wanted(bundle, flavour, precision, nvidia.target(gpus[0]))
-        found, stale = plans.find(folder, bundle, wanted, plans.scales_of(bundle, precision))
+        wanted = plans.wanted_for(bundle, flavour, precision, nvidia.target(gpus[0]))
+        found, stale = plans.find_plans(folder, bundle, wanted, plans.int8_scales(bundle, precision))
         if found:
             return found, wanted
         none = f"no {precision} plan of {bundle.name} for {wanted.target} in {folder}"
         more = f" (and {len(stale) - 1} more)" if len(stale) > 1 else ""
         reasons.append(f"{flavour}: {stale[0]}{more}" if stale else f"{flavour}: {none}")
-    raise _cannot(f"{'; '.join(reasons)}: rtseg build makes plans")
+    raise _cannot_run(f"{'; '.join(reasons)}: rtseg build makes plans")
 
 
-def compare(engine: DeviceEngine, bundle: Bundle, precision: Precision) -> None:
-    """Hold every batch of an engine against the CPU engine. Raises EngineError where one answers otherwise."""
+def require_parity_of_batches(engine: DeviceEngine, bundle: Bundle, precision: Precision) -> None:
+    """Compare every batch size of an engine with the CPU engine. Raises EngineError that names one that differs."""
     for batch in engine.batches:
-        engine.least = batch
+        # The comparison uses few slots, which the smallest step would always take.
+        engine.smallest_batch = batch
         try:
-            parity.require(engine, bundle, TOLERANCES.get(precision))
+            parity.require_parity(engine, bundle, TOLERANCES.get(precision))
         except EngineError as error:
             raise EngineError(f"batch {batch}: {error}") from None
-    engine.least = 1
+    engine.smallest_batch = 1
 
 
-def tensors(spec: NetworkSpec, precision: Precision, batch: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name -> shape and numpy's type of everything that goes into a step and comes out."""
+def step_tensors(spec: NetworkSpec, precision: Precision, batch: int) -> TensorTypes:
+    """All inputs and outputs of a step in place."""
     caches = zip(cache_shapes(spec, "in_place", batch), cache_dtypes(spec, precision), strict=True)
-    found: dict[str, tuple[tuple[int, ...], type]] = {
+    found: TensorTypes = {
         FEATURES: ((batch, spec.n_features), np.float32),
         FRAME: ((batch,), np.int64),
         PROBABILITIES: ((batch, spec.n_outputs), np.float32),
@@ -131,40 +137,41 @@ def tensors(spec: NetworkSpec, precision: Precision, batch: int) -> dict[str, tu
     return found
 
 
-class _Loader:
-    """Plans onto the GPU; library: the flavour's module."""
+class _PlanLoader:
+    """Loads plans onto the GPU. library: the flavour's module."""
 
     def __init__(self, library: Any, device: Device) -> None:
-        self._trt, self._device = library, device
+        self._library, self._device = library, device
+        # The runtime points at the logger: both must live as long as this.
         self._logger = library.Logger(library.Logger.ERROR)
         self._runtime = library.Runtime(self._logger)
 
-    def step(self, plan: Plan, spec: NetworkSpec) -> _Step:
-        """A plan ready to be bound. Raises EngineError where TensorRT does not take it or it is not this network's."""
-        engine = self._runtime.deserialize_cuda_engine(plan.data())
-        if engine is None:
-            raise _cannot(
+    def load_step(self, plan: Plan, spec: NetworkSpec) -> _LoadedStep:
+        """A plan, ready to be bound. Raises EngineError where TensorRT refuses it or it is not this network's."""
+        engine = self._runtime.deserialize_cuda_engine(plan.read_data())
+        if engine is None:  # TensorRT logs the reason and raises nothing
+            raise _cannot_run(
                 f"{plan.wanted.flavour} does not load {plan.file.name} on this GPU: rtseg build makes it anew"
             )
-        problem = self._strange(engine, tensors(spec, plan.wanted.precision, plan.batch))
+        problem = self._mismatch(engine, step_tensors(spec, plan.wanted.precision, plan.batch))
         if problem:
-            raise _cannot(f"{plan.file.name}: {problem}: rtseg build makes it anew")
-        return _Step(self._trt, engine, plan, self._device)
+            raise _cannot_run(f"{plan.file.name}: {problem}: rtseg build makes it anew")
+        return _LoadedStep(self._library, engine, plan, self._device)
 
-    def _strange(self, engine: Any, expected: Tensors) -> str:
-        """What about a loaded plan is not as the step is written; '' = nothing."""
+    def _mismatch(self, engine: Any, expected: TensorTypes) -> str:
+        """The first thing about a loaded plan that differs from the step; '' = nothing."""
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         if set(names) != set(expected):
             return f"its tensors are {', '.join(names)}"
-        kinds: dict[type, Any] = {np.float32: self._trt.DataType.FLOAT, np.float16: self._trt.DataType.HALF}
+        kinds: dict[type, Any] = {np.float32: self._library.DataType.FLOAT, np.float16: self._library.DataType.HALF}
         for name, (shape, dtype) in expected.items():
-            kind = kinds.get(dtype, self._trt.DataType.INT64)
+            kind = kinds.get(dtype, self._library.DataType.INT64)
             found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
             if found != (shape, kind):
                 return f"{name} is {found[0]} {found[1]}, expected {shape} {kind}"
-            if engine.get_tensor_location(name) != self._trt.TensorLocation.DEVICE:
+            if engine.get_tensor_location(name) != self._library.TensorLocation.DEVICE:
                 return f"{name} is wanted in the host's memory"
-        # Not every version can tell.
+        # Otherwise every step would copy its caches. Not every version can tell.
         aliased: Callable[[str], object] | None = getattr(engine, "get_aliased_input_tensor", None)
         for number in range((len(expected) - 3) // 2):
             if aliased is not None and aliased(present_name(number)) != past_name(number):
@@ -172,30 +179,31 @@ class _Loader:
         return ""
 
 
-class _Step:
+class _LoadedStep:
     """One plan on the GPU; see `device_engine.Step`."""
 
     def __init__(self, library: Any, engine: Any, plan: Plan, device: Device) -> None:
-        self._trt, self._engine, self._plan, self._device = library, engine, plan, device
+        self._library, self._engine, self._plan, self._device = library, engine, plan, device
         self.batch, self.scratch_bytes = plan.batch, int(engine.device_memory_size_v2)
 
-    def bound(self, addresses: Mapping[str, int], scratch: int) -> tuple[Work, bool]:
+    def bind(self, addresses: Mapping[str, int], scratch: int) -> tuple[Enqueue, bool]:
         name, stream = self._plan.file.name, self._device.stream
-        context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        context = self._engine.create_execution_context(self._library.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
-            raise _cannot(f"{name}: no room on the GPU for its context")
+            raise _cannot_run(f"{name}: no room on the GPU for its context")
+        # All contexts share one scratch memory: their steps never run at the same time.
         context.set_device_memory(scratch, self.scratch_bytes)
         for tensor, address in addresses.items():
             if not context.set_tensor_address(tensor, address):
-                raise _cannot(f"{name}: {tensor} is refused at {address:#x}")
+                raise _cannot_run(f"{name}: {tensor} is refused at {address:#x}")
 
         def enqueue() -> None:
             if not context.execute_async_v3(stream):
                 raise EngineError(f"{name}: TensorRT could not enqueue the step")
 
-        capturable = getattr(context, "is_stream_capturable", None)  # the RTX flavour's alone
+        capturable = getattr(context, "is_stream_capturable", None)  # only in the RTX flavour
         return enqueue, capturable is None or bool(capturable(stream))
 
 
-def _cannot(reason: str) -> EngineError:
+def _cannot_run(reason: str) -> EngineError:
     return EngineError(f"the tensorrt engine cannot run here: {reason}")

@@ -1,8 +1,7 @@
-"""TensorRT and TensorRT-RTX, the only file that imports either: the two flavours, and building a plan with one of them.
+"""TensorRT and TensorRT-RTX: the two flavours, and building a plan with one. The only file that imports either.
 
-`python -m rtseg.engine.tensorrt.tensorrt_library JOB.json` builds one plan in a process of its own (`build`): the
-libraries
-end their process on some networks, and that must be one plan's error and nobody else's end.
+`python -m rtseg.engine.tensorrt.tensorrt_library JOB.json` builds one plan in a process of its own (see `build.py`):
+the libraries end their process on some networks, and that must fail one plan only.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from rtseg.system import nvidia
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
-"""In the order in which a loading engine looks for them."""
+"""In the order in which an engine looks for plans."""
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120")
-"""GPUs that the RTX flavour builds for ahead of time; others it is only asked to build for where they are."""
+"""Kinds of GPU that the RTX flavour builds for without having one; for any other it builds only on that GPU."""
 
 
 @dataclass(frozen=True)
-class Built:
-    """A serialized engine. in_place: the caches that it updates where they lie. version: of the library."""
+class BuiltPlan:
+    """A serialized engine. in_place: how many caches it updates in place. version: of the library."""
 
     data: bytes
     in_place: int
     version: str
 
 
-def installed(flavour: Flavour) -> str | None:
-    """The version of a flavour that is installed, without loading it; None = it is not. One without metadata: ''."""
+def installed_version(flavour: Flavour) -> str | None:
+    """The installed version of a flavour, found without loading it; None = not installed, '' = without metadata."""
     if importlib.util.find_spec(flavour) is None:
         return None
     try:
@@ -47,8 +46,11 @@ def installed(flavour: Flavour) -> str | None:
         return ""
 
 
-def library(flavour: Flavour) -> Any:
-    """The module of a flavour. Raises RtsegError with the extra to install where it is missing."""
+def import_library(flavour: Flavour) -> Any:
+    """The module of a flavour.
+
+    Raises RtsegError that names the extra to install where it is missing, EngineError where it does not load.
+    """
     package = flavour.replace("_", "-")
     try:
         return importlib.import_module(flavour)
@@ -59,41 +61,43 @@ def library(flavour: Flavour) -> Any:
 
 
 def check_target(flavour: Flavour, target: str) -> None:
-    """Raise EngineError unless plans for this kind of GPU can be built: ahead of time, or since it is the one here."""
+    """Raise EngineError unless plans for this kind of GPU can be built: ahead of time, or because it is here."""
     if flavour == "tensorrt_rtx" and target not in TARGETS and not _is_here(target):
         raise EngineError(f"unknown GPU {target!r}; plans are built ahead of time for {', '.join(TARGETS)}")
 
 
-def build_plan(model: bytes, target: str, flavour: Flavour = "tensorrt_rtx") -> Built:
+def build_plan(model: bytes, target: str, flavour: Flavour = "tensorrt_rtx") -> BuiltPlan:
     """Build a serialized step model (`onnx_graph.step_model`, in place) for one kind of GPU.
 
     target: one of TARGETS; the flavour `tensorrt` builds for the GPU that is here, whatever the target says.
-    tensorrt-rtx 1.7.1 ends the process on some networks of odd widths. Raises EngineError for another target, or what
-    the parser or the builder has against the model; RtsegError where the library is missing.
+    tensorrt-rtx 1.7.1 ends the process on some networks of odd widths. Raises EngineError for an unknown target and
+    where the parser or the builder refuses the model, RtsegError where the library is missing.
     """
     check_target(flavour, target)
-    trt = library(flavour)
+    trt = import_library(flavour)
     who = f"{flavour.replace('_', '-')} {trt.__version__}"
     # Builder and parser point at the logger, and the network at the parser's weights: all must live until it is built.
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
-    # TensorRT 11 knows nothing but strong types and needs no flag for them.
-    strongly = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if strongly is None else 1 << int(strongly))
+    # TensorRT 11 is always strongly typed and has no flag for it.
+    strongly_typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if strongly_typed is None else 1 << int(strongly_typed))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
         problems = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise EngineError(f"{who} does not take the step: {problems}")
-    update = getattr(trt.LayerType, "KV_CACHE_UPDATE", None)
-    in_place = sum(network.get_layer(i).type == update for i in range(network.num_layers))
+    # The parser turns a linear TensorScatter into this layer where it can update the cache in place.
+    cache_update = getattr(trt.LayerType, "KV_CACHE_UPDATE", None)
+    in_place = sum(network.get_layer(i).type == cache_update for i in range(network.num_layers))
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
-    shapes = [tensor.name for tensor in inputs if tensor.is_shape_tensor]
-    if shapes:
-        raise EngineError(f"{who} wants {', '.join(shapes)} in the host's memory, where no recorded step can read it")
+    on_host = [tensor.name for tensor in inputs if tensor.is_shape_tensor]
+    if on_host:
+        raise EngineError(f"{who} wants {', '.join(on_host)} in the host's memory, where no captured step can read it")
     config = builder.create_builder_config()
     # TF32 would round what float32 products read to ten bits.
     config.clear_flag(trt.BuilderFlag.TF32)
     if flavour == "tensorrt_rtx":
+        # Capturing a step as a CUDA graph needs it: memory that the library allocates itself cannot be captured.
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         config.num_compute_capabilities = 1
         kind = target.replace("_", "").upper() if target in TARGETS else "CURRENT"
@@ -101,7 +105,7 @@ def build_plan(model: bytes, target: str, flavour: Flavour = "tensorrt_rtx") -> 
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{who} could not build the step for {target}")
-    return Built(bytes(plan), in_place, str(trt.__version__))
+    return BuiltPlan(bytes(plan), in_place, str(trt.__version__))
 
 
 def _is_here(target: str) -> bool:
@@ -109,8 +113,8 @@ def _is_here(target: str) -> bool:
     return not isinstance(found, str) and nvidia.target(found[0]) == target
 
 
-def build(job: dict[str, str]) -> dict[str, Any]:
-    """Build what a job names and write the plan: what is known of it.
+def run_build_job(job: dict[str, str]) -> dict[str, Any]:
+    """Build what a job names, write the plan, and describe it (in_place, version, seconds, size_bytes, sha256).
 
     job: model (file of the ONNX), flavour, target, plan (file to write).
     """
@@ -120,16 +124,21 @@ def build(job: dict[str, str]) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     Path(job["plan"]).write_bytes(built.data)
     digest = hashlib.sha256(built.data).hexdigest()
-    about = {"in_place": built.in_place, "version": built.version, "seconds": round(seconds, 3)}
-    return {**about, "size_bytes": len(built.data), "sha256": digest}
+    return {
+        "in_place": built.in_place,
+        "version": built.version,
+        "seconds": round(seconds, 3),
+        "size_bytes": len(built.data),
+        "sha256": digest,
+    }
 
 
 def main(job_file: str) -> int:
-    """The child's part: the result, or `problem` in one line, into the file that the job names as `result`."""
+    """The child process: write the result, or `problem` in one line, to the file that the job names as `result`."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     try:
-        result: dict[str, Any] = build(job)
-    except Exception as error:  # whatever a library says of a plan is that plan's result
+        result: dict[str, Any] = run_build_job(job)
+    except Exception as error:  # a library may raise anything; it is the result of this one plan
         result = {"problem": " ".join(str(error).split()) or type(error).__name__}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
     return int("problem" in result)

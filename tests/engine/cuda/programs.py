@@ -1,4 +1,4 @@
-"""A step program worked through operation by operation in numpy, float64: slow, obvious, one stream."""
+"""A step program interpreted in numpy, float64: slow, obvious, one stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rtseg.engine.cuda import step_program as p
 F64 = NDArray[np.float64]
 
 
-class Walker:
-    """One stream's memory, and what each operation does to it and to the scratch row."""
+class Interpreter:
+    """One stream's rings, and what each operation does to them and to the scratch row."""
 
     def __init__(self, program: p.StepProgram, n_outputs: int) -> None:
         self.weights = program.weights.astype(np.float64)
@@ -26,9 +26,9 @@ class Walker:
         self.s, self.features = np.full(self.scratch_floats, np.nan), features.astype(np.float64)
         self.out = np.full(self.n_outputs, np.nan)
         for kind, *fields in self.ops:
-            names = {p.LINEAR: self.linear, p.SCALE: self.scale, p.RECALL: self.recall, p.VIEWS: self.views}
+            names = {p.LINEAR: self.linear, p.SCALE: self.scale, p.READ_RINGS: self.read_rings, p.VIEWS: self.views}
             names |= {p.POOL: self.pool, p.GATES: self.gates, p.SOFTMAX: self.softmax, p.OUTPUT: self.output}
-            names[p.REMEMBER] = self.remember
+            names[p.WRITE_RINGS] = self.write_rings
             names[kind](*fields)
         self.frame += 1
         return self.out
@@ -53,11 +53,11 @@ class Walker:
         known = np.where(np.isnan(self.features), w[fill : fill + n], self.features)
         self.s[z : z + n] = np.clip((known - w[shift : shift + n]) * w[scale : scale + n], -w[clip], w[clip])
 
-    def recall(self, n: int, table: int, *_: int) -> None:
+    def read_rings(self, n: int, table: int, *_: int) -> None:
         place, at, depth, shift, width = self.columns(table, n, 5)
         self.s[place] = self.rings[at + (self.frame + shift) % depth * width]
 
-    def remember(self, n: int, table: int, *_: int) -> None:
+    def write_rings(self, n: int, table: int, *_: int) -> None:
         place, at, depth, width = self.columns(table, n, 4)
         self.rings[at + self.frame % depth * width] = self.s[place]
 
@@ -71,9 +71,9 @@ class Walker:
         self.s[mean] = codes.mean(axis=0)
         self.s[above] = codes.max(axis=0) - codes.mean(axis=0)
 
-    def gates(self, given: int, kept: int, state: int, y: int, n: int, cells: int, *_: int) -> None:
+    def gates(self, from_x: int, from_h: int, state: int, y: int, n: int, cells: int, *_: int) -> None:
         for c in range(cells):
-            g, k = (self.s[at + c * 3 * n :][: 3 * n].reshape(3, n) for at in (given, kept))
+            g, k = (self.s[at + c * 3 * n :][: 3 * n].reshape(3, n) for at in (from_x, from_h))
             reset, update = 1 / (1 + np.exp(-(g[:2] + k[:2])))
             before = self.s[state + c * n :][:n]
             self.s[y + c * n :][:n] = (1 - update) * np.tanh(g[2] + reset * k[2]) + update * before

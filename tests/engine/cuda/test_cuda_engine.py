@@ -1,4 +1,4 @@
-"""The cuda engine where there is no GPU: its kernel in Triton's interpreter, its batches, and what it says."""
+"""The cuda engine where there is no GPU: its kernel in Triton's interpreter, its batch sizes, and its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import REPO
 from tests.engine.networks import SPECS, bundle_of
 
 
-def said(*command: str, interpreted: bool) -> Any:
+def output_of(*command: str, interpreted: bool) -> Any:
     """What a child process with Triton prints, from JSON."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("triton is not installed: pip install triton (Linux, some 200 MB)")
@@ -39,7 +39,7 @@ def said(*command: str, interpreted: bool) -> Any:
 
 def test_the_kernel_equals_torch_in_double_in_the_interpreter() -> None:
     """A lone stream, and a block of streams that begin, restart, move and come twice in a batch."""
-    found = said("tests.engine.cuda.run_interpreted", "6", interpreted=True)
+    found = output_of("tests.engine.cuda.run_interpreted", "6", interpreted=True)
     assert found["compared"] == 34
     assert found["one"] < 1e-6
     assert found["block"] < 1e-6
@@ -47,7 +47,7 @@ def test_the_kernel_equals_torch_in_double_in_the_interpreter() -> None:
 
 def test_the_kernel_compiles_for_a_gpu_that_is_not_here() -> None:
     """For sm_90, in all its forms. What one thread writes another reads: no load may go around the barriers."""
-    forms = said("tests.engine.cuda.compile_kernel", "90", interpreted=False)
+    forms = output_of("tests.engine.cuda.compile_kernel", "90", interpreted=False)
     assert [form["streams"] for form in forms] == [1, 16, 64]
     for form in forms:
         assert form["machine_code_bytes"] > 1000
@@ -74,13 +74,13 @@ def test_without_a_gpu_the_reason_is_one_line() -> None:
         CudaEngine(spec, bundle_of(spec).weights, 1)
 
 
-def test_libraries_that_cannot_do_it_are_named_without_loading_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsuitable_libraries_are_named_without_loading_them(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = nvidia.Gpu("pretended", (9, 0), 2**36, 132, (13, 0))
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "triton" else object())
-    assert str(cuda_engine.available()).startswith("the package 'triton' is not installed")
+    assert str(cuda_engine.why_unavailable()).startswith("the package 'triton' is not installed")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
-    assert str(cuda_engine.available()) == "torch 2.13.0+cpu is built without CUDA: install PyTorch for CUDA"
+    assert str(cuda_engine.why_unavailable()) == "torch 2.13.0+cpu is built without CUDA: install PyTorch for CUDA"
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.11.0+cu130")
-    assert cuda_engine.available() is None
+    assert cuda_engine.why_unavailable() is None

@@ -1,4 +1,4 @@
-"""A network laid out as operations for a GPU says what torch says, whatever its parts; no GPU and no Triton needed."""
+"""A step program gives the answers of torch for every kind of network; needs neither a GPU nor Triton."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from rtseg.bundle.bundle import load_bundle
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.cuda.step_program import FIELDS, HEADER, step_program
 from tests.conftest import REPO
-from tests.engine.cuda.programs import Walker
+from tests.engine.cuda.programs import Interpreter
 from tests.engine.networks import SPECS, bundle_of, features_of, torch_in_double
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_the_program_equals_torch_in_double(spec: NetworkSpec) -> None:
-    """Rings wrap around several times; both sides are float64, so that only the layout is tried."""
+    """Rings wrap around several times; both sides are float64, so that only the layout is tested."""
     bundle = bundle_of(spec)
     features = features_of(spec, min(3 * spec.receptive_field, 120) + 20)
-    walker = Walker(step_program(spec, bundle.weights), spec.n_outputs)
-    answers = np.stack([walker.step(row) for row in features])
+    interpreter = Interpreter(step_program(spec, bundle.weights), spec.n_outputs)
+    answers = np.stack([interpreter.step(row) for row in features])
     np.testing.assert_allclose(answers, torch_in_double(bundle, features), rtol=0, atol=1e-9)
 
 
@@ -30,9 +30,9 @@ def test_a_shipped_bundle_becomes_a_short_program(name: str) -> None:
     program = step_program(bundle.network, bundle.weights)
     assert program.code[0] == (program.code[5] - HEADER) // FIELDS
     assert program.code[0] <= 2 * (len(bundle.network.dilations) + len(bundle.network.head_dilations)) + 16
-    walker = Walker(program, bundle.network.n_outputs)
+    interpreter = Interpreter(program, bundle.network.n_outputs)
     features = features_of(bundle.network, 40)
-    answers = np.stack([walker.step(row) for row in features])
+    answers = np.stack([interpreter.step(row) for row in features])
     np.testing.assert_allclose(answers, torch_in_double(bundle, features), rtol=0, atol=1e-9)
     size = sum(value.size for value in bundle.weights.values())
     assert size <= program.weights.size <= 1.1 * size

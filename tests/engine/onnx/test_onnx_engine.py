@@ -1,4 +1,4 @@
-"""What is ONNX Runtime's own in its engine: both forms, caches that are written where they lie, batches, providers."""
+"""What is special about the engine on ONNX Runtime: two forms, caches written in place, batch sizes, providers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.engine.onnx.onnx_graph import FORMS, Form
 from rtseg.engine.onnx.step_file import write_step
+from rtseg.engine.onnx.step_interface import FORMS, Form
 from rtseg.engine.select import make_engine
 from rtseg.errors import EngineError
 from tests.conftest import REPO
@@ -30,8 +30,8 @@ def engine_of(form: Form, capacity: int = 1) -> OnnxEngine:
 
 
 def rings(engine: OnnxEngine, slot: int) -> F32:
-    """All that a slot's caches hold, the rows that are dead included."""
-    return np.concatenate([engine._cache(0, layer, slot).ravel() for layer in range(len(engine._copies))])
+    """All caches of a slot, including rows that are not part of its state."""
+    return np.concatenate([engine._cache(0, layer, slot).ravel() for layer in range(len(engine._rows_per_stream))])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -44,7 +44,7 @@ def test_both_forms_equal_torch_in_double(form: Form) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("taken_at", [6, 7])
 def test_snapshots_at_even_and_odd_frames(form: Form, taken_at: int) -> None:
-    """Shifted, two sets of caches trade places: a snapshot must hold the one that is the past."""
+    """Shifted, two sets of caches take turns: a snapshot must hold the one with the state."""
     features, slots = features_of(SPEC, 60), np.zeros(60, np.int32)
     whole, engine, other = engine_of(form).run(features), engine_of(form), engine_of(form)
     out = np.empty_like(whole)
@@ -69,18 +69,18 @@ def test_in_place_a_step_writes_one_row_of_each_ring_and_leaves_the_others() -> 
     assert not np.frombuffer(engine.snapshot(1), np.uint8).any(), "the other slot is still fresh"
 
 
-def test_a_snapshot_does_not_show_with_whom_a_slot_was_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slots 0 and 9 get the same frames; slot 9 is also run along with its neighbours, on whatever lies there."""
+def test_a_snapshot_does_not_depend_on_the_windows_a_slot_was_run_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots 0 and 9 get the same frames; slot 9 is also run without a frame, in windows of its neighbours."""
     engine = engine_of("in_place", capacity=16)
     features = features_of(SPEC, 50)
     sizes = set()
-    run = engine._run
+    run = engine._run_window
 
-    def seen(window: tuple[int, int]) -> None:
+    def record(window: tuple[int, int]) -> None:
         sizes.add(window[1])
         run(window)
 
-    monkeypatch.setattr(engine, "_run", seen)
+    monkeypatch.setattr(engine, "_run_window", record)
     out = np.empty((16, SPEC.n_outputs), np.float32)
     for t in range(50):
         engine.step(np.stack([features[t]] * 2), np.array([0, 9], np.int32), out[:2])
@@ -118,7 +118,7 @@ def test_a_bundle_from_disk_is_served_without_the_onnx_package(tiny_bundle: Path
 
 
 @pytest.mark.parametrize("name", ["onnx:cpu", "onnx:azure"])
-def test_a_provider_that_is_there_serves(name: str) -> None:
+def test_every_available_provider_serves(name: str) -> None:
     bundle = bundle_of(SPEC)
     if name.partition(":")[2] not in providers():
         pytest.skip(f"{name}: this ONNX Runtime offers {', '.join(providers())}")
@@ -127,7 +127,7 @@ def test_a_provider_that_is_there_serves(name: str) -> None:
     np.testing.assert_allclose(answers, engine_of("in_place").run(features), rtol=0, atol=1e-6)
 
 
-def test_wrong_options_are_named_with_those_that_there_are() -> None:
+def test_wrong_options_are_named_with_the_valid_ones() -> None:
     bundle = bundle_of(SPEC)
     with pytest.raises(EngineError, match=r"no provider 'abacus' here; there are: .*cpu"):
         make_engine(bundle, "onnx:abacus")

@@ -1,4 +1,4 @@
-"""The step as ONNX: both forms against torch in double, streams at their own phases, and a lint of the graph."""
+"""The step as ONNX: both forms compared with torch in double, streams at their own phases, and the graph's rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.network import NetworkSpec
-from rtseg.engine.onnx.onnx_graph import FORMS, OPSET, Form, cache_shapes, past_name, present_name, step_model
+from rtseg.engine.onnx.onnx_graph import OPSET, step_model
+from rtseg.engine.onnx.step_interface import FORMS, Form, cache_shapes, past_name, present_name
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'rtseg[dev]'")
@@ -114,7 +115,7 @@ def test_in_place_every_cache_is_written_once_by_a_linear_scatter(spec: NetworkS
 
 
 @every_form
-def test_only_float32_travels(form: Form) -> None:
+def test_every_value_but_an_index_is_float32(form: Form) -> None:
     """Index arithmetic is int64; everything that carries a signal is float32, and no weight is hidden in a double."""
     model = step_model(SPECS["small"], bundle_of(SPECS["small"]).weights, form)
     kinds = {tensor.data_type for tensor in model.graph.initializer}

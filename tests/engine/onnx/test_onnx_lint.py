@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtseg.engine.onnx.onnx_graph import OPEN, product_names, step_model
-from rtseg.engine.onnx.onnx_lint import problems, require
+from rtseg.engine.onnx.onnx_graph import product_names, step_model
+from rtseg.engine.onnx.onnx_lint import find_problems, require_supported
+from rtseg.engine.onnx.step_interface import OPEN
 from rtseg.errors import EngineError
 from tests.engine.networks import SPECS, bundle_of
 
@@ -88,14 +89,14 @@ def doubles() -> Any:
 )
 def test_what_tensorrt_refuses_is_named(model: Any, said: str) -> None:
     with pytest.raises(EngineError, match=said) as caught:
-        require(model)
+        require_supported(model)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("model", [quantised(), scattered(), scattered(axis=-2)])
-def test_what_it_takes_passes(model: Any) -> None:
-    assert problems(model) == []
-    assert problems(model.SerializeToString()) == []
+def test_what_tensorrt_takes_passes(model: Any) -> None:
+    assert find_problems(model) == []
+    assert find_problems(model.SerializeToString()) == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -103,7 +104,7 @@ def test_what_it_takes_passes(model: Any) -> None:
 def test_every_step_that_is_written_passes(name: str, precision: Any) -> None:
     spec = SPECS[name]
     scales = dict.fromkeys(product_names(spec), 0.05) if precision == "int8" else None
-    assert problems(step_model(spec, bundle_of(spec).weights, "in_place", OPEN, precision, scales)) == []
+    assert find_problems(step_model(spec, bundle_of(spec).weights, "in_place", OPEN, precision, scales)) == []
 
 
 def test_a_step_with_a_scale_of_zero_is_never_written() -> None:

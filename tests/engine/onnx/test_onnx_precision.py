@@ -1,4 +1,4 @@
-"""The step in float16 and int8 in ONNX Runtime, and streams that are stepped along without moving on."""
+"""The step in float16 and int8 in ONNX Runtime, and streams without a frame in a batch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtseg.engine.onnx.onnx_graph import cache_dtypes, cache_shapes, past_name, present_name, step_model, watched_model
-from rtseg.engine.onnx.onnx_nodes import F32, Nodes, Precision
+from rtseg.engine.onnx.onnx_graph import instrumented_model, step_model
+from rtseg.engine.onnx.onnx_nodes import F32, GraphBuilder, Precision
+from rtseg.engine.onnx.step_interface import cache_dtypes, cache_shapes, past_name, present_name
 from rtseg.errors import EngineError
 from tests.engine.networks import SPECS, bundle_of, features_of
 
@@ -21,7 +22,7 @@ FRAMES = 120
 
 
 def rolled(model: Any, precision: Precision, features: F32, active: Any = None, watch: tuple[str, ...] = ()) -> Any:
-    """Answers (T, B, P) to features (T, B, F), and what was watched at every frame; active (T, B): who moves on."""
+    """Answers (T, B, P) to features (T, B, F), and the watched tensors; active (T, B): which streams have a frame."""
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 as written, whatever the processor has
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
@@ -55,8 +56,8 @@ def test_float16_is_close(features: F32, plain: F32) -> None:
     assert 1e-6 < np.abs(answers - plain).max() < 0.01, "rounded, and not far off"
 
 
-def test_int8_with_scales_from_what_was_watched_is_close(features: F32, plain: F32) -> None:
-    model, products = watched_model(SPEC, WEIGHTS, 2)
+def test_int8_with_scales_from_observed_ranges_is_close(features: F32, plain: F32) -> None:
+    model, products = instrumented_model(SPEC, WEIGHTS, 2)
     tensors = tuple(sorted({tensor for some in products.values() for tensor in some}))
     _, seen = rolled(model, "fp32", features, watch=tensors)
     largest = {tensor: max(float(np.abs(row[i]).max()) for row in seen) for i, tensor in enumerate(tensors)}
@@ -67,14 +68,14 @@ def test_int8_with_scales_from_what_was_watched_is_close(features: F32, plain: F
     assert difference.mean() < 0.02
 
 
-def test_int8_without_scales_or_with_strange_ones_is_refused() -> None:
+def test_int8_without_scales_or_with_unknown_ones_is_refused() -> None:
     with pytest.raises(EngineError, match="needs the scales"):
         step_model(SPEC, WEIGHTS, precision="int8")
     with pytest.raises(EngineError, match=r"products that the network has not: nobody; it has input"):
         step_model(SPEC, WEIGHTS, precision="int8", scales={"nobody": 1.0})
 
 
-def test_a_stream_that_is_stepped_along_without_moving_on_loses_nothing(features: F32, plain: F32) -> None:
+def test_a_stream_without_a_frame_loses_nothing_in_a_batch(features: F32, plain: F32) -> None:
     """Stream 1 gets a frame of its own at every third step, and another's features in between."""
     active = np.ones((3 * FRAMES, 2), np.int64)
     active[:, 1] = np.arange(3 * FRAMES) % 3 == 0
@@ -84,16 +85,16 @@ def test_a_stream_that_is_stepped_along_without_moving_on_loses_nothing(features
     np.testing.assert_allclose(answers[::3, 1], plain[:, 1], rtol=0, atol=1e-6)
 
 
-def test_float16_spelled_out_rounds_what_a_product_reads_and_gives() -> None:
+def test_emulated_float16_rounds_what_a_product_reads_and_gives() -> None:
     """ONNX Runtime on a CPU leaves the rounding out where it is written as float16: here it must not."""
     import onnx
 
     rng = np.random.default_rng(0)
     x, weight = rng.normal(size=(5, 24)).astype(np.float32), rng.normal(size=(24, 7)).astype(np.float16)
-    graph = Nodes(onnx, "fp16", spelled=True)
-    given = graph.product("x", weight.astype(np.float32), "p")
+    graph = GraphBuilder(onnx, "fp16", emulate_float16=True)
+    product = graph.product("x", weight.astype(np.float32), "p")
     info, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    ends = [info("x", kind, x.shape)], [info(given, kind, (5, 7))]
+    ends = [info("x", kind, x.shape)], [info(product, kind, (5, 7))]
     model = onnx.helper.make_model(
         onnx.helper.make_graph(graph.nodes, "product", *ends, graph.constants),
         opset_imports=[onnx.helper.make_opsetid("", 24)],

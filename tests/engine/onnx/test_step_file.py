@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import MANIFEST, STEP, Bundle, load_bundle, save_bundle
-from rtseg.engine.onnx.onnx_graph import OPEN, step_model
+from rtseg.engine.onnx.onnx_graph import step_model
 from rtseg.engine.onnx.step_file import add_step, step_bytes, write_step
+from rtseg.engine.onnx.step_interface import OPEN
 from rtseg.engine.select import make_engine
 from rtseg.errors import BundleError
 from rtseg.features.extractor import FeatureExtractor
@@ -34,7 +35,7 @@ def folder(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
 
 
-def test_twice_gives_the_same_bytes_and_the_bundle_keeps_its_hash(folder: Path) -> None:
+def test_writing_twice_gives_the_same_bytes_and_the_bundle_keeps_its_hash(folder: Path) -> None:
     before = load_bundle(folder)
     path = write_step(folder)
     first, manifest = path.read_bytes(), (folder / MANIFEST).read_bytes()
@@ -59,7 +60,7 @@ def test_a_changed_file_is_refused_and_a_changed_bundle_has_another_step(folder:
         make_engine(load_bundle(folder), "onnx")
 
 
-def test_another_save_leaves_no_old_step_behind(folder: Path) -> None:
+def test_saving_the_bundle_again_deletes_the_old_step(folder: Path) -> None:
     write_step(folder)
     save_bundle(replace(load_bundle(folder), lookahead_frames=2), folder)
     assert not (folder / STEP).exists()
@@ -79,15 +80,15 @@ def test_without_onnx_a_bundle_is_written_without_it(
 
 
 @pytest.mark.parametrize("name", ["small", "cells beside convolutions", "nothing refined"])
-def test_halves_change_no_bit_and_an_open_batch_is_the_static_one(name: str) -> None:
-    """Matrices that are float16 exactly, as in every bundle that training writes."""
+def test_storing_float16_changes_no_bit_and_an_open_batch_equals_a_static_one(name: str) -> None:
+    """With matrices that are exact in float16, as in every bundle that training writes."""
     spec = SPECS[name]
     bundle = bundle_of(spec)
     weights = {
         n: w.astype(np.float16).astype(np.float32) if n.endswith(".weight") else w for n, w in bundle.weights.items()
     }
     static = step_model(spec, weights, batch=3).SerializeToString()
-    halved = step_model(spec, weights, "in_place", OPEN, halves=True).SerializeToString(deterministic=True)
+    halved = step_model(spec, weights, "in_place", OPEN, store_float16=True).SerializeToString(deterministic=True)
     assert len(halved) < len(static)
     answers = []
     for model, options in ((static, ort.SessionOptions()), (halved, ort.SessionOptions())):

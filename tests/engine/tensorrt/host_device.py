@@ -1,7 +1,7 @@
 """A device of this machine's own memory, and the step of a plan's ONNX in ONNX Runtime on it.
 
-What is enqueued is done when somebody waits, as late as a GPU might do it: an answer that is read too early, or an
-input that is overwritten too early, is wrong here every time.
+Whatever is enqueued is done at the next `synchronize`, as late as a GPU might do it: an answer that is read too early,
+or an input that is overwritten too early, is wrong here every time.
 """
 
 from __future__ import annotations
@@ -16,57 +16,57 @@ import numpy as np
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.onnx.onnx_graph import step_model
 from rtseg.engine.onnx.onnx_nodes import Precision
-from rtseg.engine.tensorrt.device import Bytes, Work
-from rtseg.engine.tensorrt.tensorrt_engine import tensors
+from rtseg.engine.tensorrt.device import Bytes, Enqueue
+from rtseg.engine.tensorrt.tensorrt_engine import step_tensors
 from tests.engine.networks import F32
 
 ALIGNED = 256
 
 
 class HostDevice:
-    """See `rtseg.engine.tensorrt.device.Device`. launches: recordings that were enqueued."""
+    """See `rtseg.engine.tensorrt.device.Device`. launches: how many captured graphs were launched."""
 
     stream = 0
 
     def __init__(self) -> None:
         self.launches = 0
-        self._kept: list[Bytes] = []
-        self._pending: list[Work] = []
+        self._allocations: list[Bytes] = []
+        self._pending: list[Enqueue] = []
 
-    def memory(self, n_bytes: int) -> int:
-        self._kept.append(np.zeros(n_bytes + ALIGNED, np.uint8))
-        return -(-self._kept[-1].ctypes.data // ALIGNED) * ALIGNED
+    def allocate(self, n_bytes: int) -> int:
+        self._allocations.append(np.zeros(n_bytes + ALIGNED, np.uint8))
+        return -(-self._allocations[-1].ctypes.data // ALIGNED) * ALIGNED
 
-    def pinned(self, n_bytes: int) -> Bytes:
+    def allocate_pinned(self, n_bytes: int) -> Bytes:
         return np.zeros(n_bytes, np.uint8)
 
-    def copy_in(self, address: int, source: Bytes) -> None:
+    def copy_to_device(self, address: int, source: Bytes) -> None:
         self.enqueue(partial(ctypes.memmove, address, source.ctypes.data, source.nbytes))
 
-    def copy_out(self, target: Bytes, address: int) -> None:
+    def copy_to_host(self, target: Bytes, address: int) -> None:
         self.enqueue(partial(ctypes.memmove, target.ctypes.data, address, target.nbytes))
 
-    def clear(self, address: int, n_bytes: int) -> None:
+    def zero(self, address: int, n_bytes: int) -> None:
         self.enqueue(partial(ctypes.memset, address, 0, n_bytes))
 
     def enqueue(self, work: Callable[..., object]) -> None:
         self._pending.append(lambda: (work(), None)[1])
 
-    def recorded(self, work: Work) -> Work:
+    def capture(self, enqueue: Enqueue) -> Enqueue:
         before, self._pending = self._pending, []
-        work()
-        recording, self._pending = self._pending, before
+        enqueue()
+        captured, self._pending = self._pending, before
 
         def launch() -> None:
             self.launches += 1
-            self._pending += recording
+            self._pending += captured
 
         return launch
 
-    def enter(self) -> None:
+    def make_current(self) -> None:
         """Any thread may use it."""
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         pending, self._pending = self._pending, []
         for work in pending:
             work()
@@ -89,14 +89,14 @@ class OrtStep:
         import onnxruntime
 
         self.batch, self._device = batch, device
-        self._tensors = tensors(spec, precision, batch)
+        self._tensors = step_tensors(spec, precision, batch)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 3
         options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 as written
         model = step_model(spec, weights, "in_place", batch, precision, scales).SerializeToString()
         self._session: Any = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
 
-    def bound(self, addresses: Mapping[str, int], scratch: int) -> tuple[Work, bool]:
+    def bind(self, addresses: Mapping[str, int], scratch: int) -> tuple[Enqueue, bool]:
         assert set(addresses) == set(self._tensors)
         assert all(address % ALIGNED == 0 for address in (*addresses.values(), scratch))
         binding = self._session.io_binding()

@@ -1,4 +1,5 @@
-/* The part of NVIDIA's driver that rtseg.engine.device calls, on this machine's memory, with cuda.h's own signatures.
+/* The part of NVIDIA's driver that rtseg.engine.tensorrt.device calls, on this machine's memory, with the
+   signatures of cuda.h.
 
    Copies and fills wait in the stream until it is synchronised, or go into the graph that is being captured. An address
    that was cut to 32 bits, or arguments in another order, end in a wrong answer or a crash. */

@@ -1,4 +1,4 @@
-"""The driver's calls against a stand-in in C with cuda.h's signatures: addresses, order, recording, errors.
+"""The driver's calls against a stand-in in C with cuda.h's signatures: addresses, order, capture, errors.
 
 No GPU is here; what this cannot show is that the driver itself does as its manual says.
 """
@@ -44,89 +44,89 @@ def device(library: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaDevice
     assert (library.stand_in_allocations(), library.stand_in_contexts()) == (0, 0), "all is given back"
 
 
-def test_bytes_go_there_and_come_back_once_waited_for(device: CudaDevice) -> None:
-    address, here, back = device.memory(1000), device.pinned(1000), device.pinned(1000)
+def test_copies_are_done_once_the_device_is_synchronized(device: CudaDevice) -> None:
+    address, here, back = device.allocate(1000), device.allocate_pinned(1000), device.allocate_pinned(1000)
     assert address > 2**32, "an address that needs all of its bits"
     assert address % 256 == 0
     assert not here.any()
     here[:] = np.arange(1000) % 251
-    device.copy_in(address, here)
-    device.copy_out(back, address)
-    assert not back.any(), "nothing is done before somebody waits"
-    device.wait()
+    device.copy_to_device(address, here)
+    device.copy_to_host(back, address)
+    assert not back.any(), "nothing is done before the device is synchronized"
+    device.synchronize()
     assert back.tolist() == here.tolist()
-    device.clear(address + 10, 5)
-    device.copy_out(back, address)
-    device.wait()
+    device.zero(address + 10, 5)
+    device.copy_to_host(back, address)
+    device.synchronize()
     assert back[9:16].tolist() == [9, 0, 0, 0, 0, 0, 15]
 
 
 def test_fresh_memory_is_zero(device: CudaDevice) -> None:
-    back = device.pinned(64)
+    back = device.allocate_pinned(64)
     back[:] = 1
-    device.copy_out(back, device.memory(64))
-    device.wait()
+    device.copy_to_host(back, device.allocate(64))
+    device.synchronize()
     assert not back.any()
 
 
-def test_what_was_recorded_is_done_at_every_launch_and_not_before(device: CudaDevice) -> None:
-    address, here, back = device.memory(8), device.pinned(8), device.pinned(8)
+def test_a_captured_graph_runs_at_every_launch_and_not_before(device: CudaDevice) -> None:
+    address, here, back = device.allocate(8), device.allocate_pinned(8), device.allocate_pinned(8)
 
     def work() -> None:
-        device.copy_in(address, here)
-        device.copy_out(back, address)
+        device.copy_to_device(address, here)
+        device.copy_to_host(back, address)
 
-    launch = device.recorded(work)
+    launch = device.capture(work)
     here[:] = 3
-    device.wait()
+    device.synchronize()
     assert not back.any()
     for value in (5, 6):
         here[:] = value
         launch()
-        device.wait()
+        device.synchronize()
         assert back.tolist() == [value] * 8
 
 
-def test_an_error_while_recording_leaves_the_stream_usable(device: CudaDevice) -> None:
-    address, back = device.memory(8), device.pinned(8)
+def test_an_error_while_capturing_leaves_the_stream_usable(device: CudaDevice) -> None:
+    address, back = device.allocate(8), device.allocate_pinned(8)
 
     def work() -> None:
-        device.clear(address, 8)
+        device.zero(address, 8)
         raise EngineError("in between")
 
     with pytest.raises(EngineError, match="in between"):
-        device.recorded(work)
-    device.copy_out(back, address)
-    device.wait()
+        device.capture(work)
+    device.copy_to_host(back, address)
+    device.synchronize()
 
 
 def test_what_the_driver_refuses_is_named_with_its_reason(device: CudaDevice, library: Any) -> None:
     library.stand_in_fail_next(2)
     with pytest.raises(EngineError, match=r"^the GPU refused cuMemAlloc_v2: out of memory$"):
-        device.memory(8)
+        device.allocate(8)
     library.stand_in_fail_next(719)
     with pytest.raises(EngineError, match=r"^the GPU refused cuStreamSynchronize: error 719$"):
-        device.wait()
+        device.synchronize()
 
 
-def test_another_thread_may_take_over(device: CudaDevice) -> None:
-    address, back = device.memory(4), device.pinned(4)
+def test_another_thread_can_use_the_device(device: CudaDevice) -> None:
+    address, back = device.allocate(4), device.allocate_pinned(4)
     done: list[bool] = []
 
     def run() -> None:
-        device.enter()
-        device.copy_out(back, address)
-        device.wait()
+        device.make_current()
+        device.copy_to_host(back, address)
+        device.synchronize()
         done.append(True)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    device.enter()
+    device.make_current()
     assert done == [True]
 
 
-def test_a_machine_without_a_driver_is_told_so() -> None:
+def test_a_missing_driver_is_named() -> None:
     if not isinstance(nvidia.gpus(), str):
         pytest.skip("this machine has a GPU")
     with pytest.raises(EngineError, match=r"no usable NVIDIA driver here: .*libcuda"):

@@ -1,7 +1,7 @@
 """Slots, batches, padding and snapshots of an engine on a device, with the plans' own ONNX in ONNX Runtime.
 
 The contract of all engines (test_contract) is held with real steps of several batches; only TensorRT's execution and
-the GPU's memory are others. What a GPU does later than it was told is done later here, too.
+the GPU's memory are replaced. What a GPU does later than it is told to is done later here, too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.onnx.onnx_graph import product_names
 from rtseg.engine.onnx.onnx_nodes import Precision
 from rtseg.engine.parity import largest_difference
-from rtseg.engine.tensorrt.device_engine import DeviceEngine, _runs, batches_for
-from rtseg.engine.tensorrt.tensorrt_engine import TOLERANCES, compare
+from rtseg.engine.tensorrt.device_engine import DeviceEngine, _consecutive_slots, batches_for
+from rtseg.engine.tensorrt.tensorrt_engine import TOLERANCES, require_parity_of_batches
 from rtseg.errors import EngineError
 from tests.engine.networks import F32, SPECS, bundle_of
 from tests.engine.tensorrt.host_device import HostDevice, OrtStep
@@ -79,12 +79,12 @@ def make() -> Make:
 
 @pytest.mark.parametrize("name", ["one head, odd sizes", "thirteen heads", "cells beside convolutions", "a cell alone"])
 def test_every_batch_agrees_with_the_cpu_engine(name: str) -> None:
-    """Rings of heads, whose rows are several a stream, and states of cells; batches that trade places on the way."""
+    """Rings of heads, whose rows are several a stream, and states of cells; every batch size takes its turn."""
     bundle = bundle_of(SPECS[name])
     engine = engine_of(bundle.network, 5, (1, 2, 4, 8))
     assert engine.batches == [1, 2, 4, 8]
-    compare(engine, bundle, "fp32")
-    assert engine.least == 1
+    require_parity_of_batches(engine, bundle, "fp32")
+    assert engine.smallest_batch == 1
     assert largest_difference(engine_of(bundle.network, 5, (2,)), bundle) <= 2 * bundle.tolerance, "three blocks"
 
 
@@ -99,7 +99,7 @@ def test_rounded_steps_agree_within_their_tolerance(precision: Precision) -> Non
 def test_a_batch_that_answers_wrongly_is_named() -> None:
     engine, other = engine_of(SPEC, 5, (1, 8)), bundle_of(SPEC, seed=1)
     with pytest.raises(EngineError, match=r"^batch 1: the tensorrt engine's answers differ from the CPU engine's by "):
-        compare(engine, other, "fp32")
+        require_parity_of_batches(engine, other, "fp32")
 
 
 def test_one_launch_steps_a_batch_and_the_smallest_that_holds_it() -> None:
@@ -107,9 +107,9 @@ def test_one_launch_steps_a_batch_and_the_smallest_that_holds_it() -> None:
     steps = [OrtStep(SPEC, bundle_of(SPEC).weights, batch, device) for batch in (1, 4, 16)]
     taken: list[int] = []
     engine = DeviceEngine("tensorrt", SPEC, 16, steps, device, "fp32")
-    for window in engine._windows:
-        launch = window._launch
-        window._launch = lambda launch=launch, batch=window.batch: (taken.append(batch), launch())[1]
+    for bound in engine._bound_steps:
+        launch = bound._launch
+        bound._launch = lambda launch=launch, batch=bound.batch: (taken.append(batch), launch())[1]
     for slots in ([0], [1], [3, 0], [4], [15, 2, 7], [0]):
         step(engine, LONG[: len(slots)], slots)
     assert taken == [1, 4, 4, 16, 16, 1]
@@ -131,7 +131,7 @@ def test_slots_beyond_the_largest_batch_are_stepped_in_blocks_with_one_wait() ->
     assert engine._frames.tolist() == [3, 3, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0]
 
 
-def test_whoever_is_stepped_along_remembers_the_same(whole: F32) -> None:
+def test_a_slot_without_a_frame_keeps_its_state(whole: F32) -> None:
     """Slot 1 is left alone while slots 0 and 3 go through 40 frames of the same batch."""
     engine = engine_of(capacity=4, batches=(4,))
     for t in range(25):
@@ -153,12 +153,14 @@ def test_whoever_is_stepped_along_remembers_the_same(whole: F32) -> None:
         (100, (1,), [1]),
     ],
 )
-def test_the_batches_that_are_loaded(capacity: int, batches: tuple[int, ...], chosen: list[int]) -> None:
+def test_no_batch_is_loaded_that_is_larger_than_needed(
+    capacity: int, batches: tuple[int, ...], chosen: list[int]
+) -> None:
     assert batches_for(capacity, batches) == chosen
 
 
-def test_slots_side_by_side_are_cleared_together_but_not_across_blocks() -> None:
+def test_neighbouring_slots_are_cleared_together_but_not_across_blocks() -> None:
     slots = np.array([7, 3, 2, 2, 0, 4, 5, 9], np.int32)
-    assert list(_runs(slots, 4)) == [(0, 1), (2, 2), (4, 2), (7, 1), (9, 1)]
-    assert list(_runs(np.arange(8, dtype=np.int32), 8)) == [(0, 8)]
-    assert list(_runs(np.empty(0, np.int32), 4)) == []
+    assert list(_consecutive_slots(slots, 4)) == [(0, 1), (2, 2), (4, 2), (7, 1), (9, 1)]
+    assert list(_consecutive_slots(np.arange(8, dtype=np.int32), 8)) == [(0, 8)]
+    assert list(_consecutive_slots(np.empty(0, np.int32), 4)) == []

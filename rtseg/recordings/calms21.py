@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader
 from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
 
-DEFAULT_FPS = 30.0
-"""CalMS21's videos; the official files do not say it."""
 _CHUNK_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 20
 _TOKEN = re.compile(rb'\{|\}|"(?:[^"\\]|\\.)*("?)', re.DOTALL)
@@ -129,7 +128,7 @@ def _places(path: Path, file: BinaryIO) -> Iterator[_Place]:
 
 def _tokens(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """(byte offset, token) of every brace and string outside strings."""
-    base, carry = 0, b""
+    base, carry = 0, b""  # the file offset of `data`, and a string that the last chunk cut
     while chunk := file.read(_CHUNK_BYTES):
         data = carry + chunk
         keep = len(data)
@@ -160,7 +159,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
         plain: dict[str, Any] = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise RecordingError(path, f"{where}: is no JSON ({error}); export it again") from error
-    del raw
+    del raw  # text and parsed lists of a long sequence are hundreds of MB each
     for key in ("keypoints", "scores"):
         if key not in plain:
             raise RecordingError(path, f"{where}: has no {key!r}; expected keypoints, scores, annotations, metadata")
@@ -282,3 +281,12 @@ def _write_sequence(out: TextIO, recording: Recording, labels: Labels | None) ->
         plain["annotations"] = labels.frames.tolist()
         metadata["vocab"] = {name: i for i, name in enumerate(labels.classes)}
     out.write(json.dumps(plain))
+
+
+def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iterator[Recording]:
+    wants = None if name is None else lambda _, sequence: sequence == name
+    yield from (sequence.recording for sequence in read_calms21(path, fps=fps, wants=wants))
+
+
+# .npy is listed so that the reader can say why that form, a pickle, is never opened.
+READER = PoseReader("CalMS21 .json", (".json", ".npy"), lambda probe: True, _read_recordings)

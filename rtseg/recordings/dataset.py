@@ -59,6 +59,7 @@ class Dataset:
         Raises, before the first is read, SettingError for an unknown split and RecordingError that lists every
         missing file.
         """
+        # All at once and before hours of work: a lab mends one list of paths, not one path after another.
         context = self._context(split)
         missing = [path for source in self.sources for path in source.missing(split, context)]
         if missing:
@@ -167,9 +168,9 @@ def _rules(table: Table) -> list[HeadRule]:
         raise SettingError(f"{table.where}.missing: expected 'error' or 'mask', got {missing!r}")
     implied = None
     if "implied" in table.plain:
-        said = table.table("implied")
-        said.only("from", "label", "when")
-        implied = Implied(said.text("from"), said.text("label"), said.texts("when"))
+        source = table.table("implied")
+        source.only("from", "label", "when")
+        implied = Implied(source.text("from"), source.text("label"), source.texts("when"))
     rules = []
     for name in each or (own,):
         classes = tuple(c.replace("{each}", name) for c in table.texts("classes"))
@@ -222,11 +223,11 @@ def _pairs(top: Table, root: Path) -> tuple[PairSource, ...]:
 
 
 def _check_ids(known: list[str], lists: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise for an id that comes twice, in two splits, or in a split alone."""
+    """Raise for an id that occurs twice, that is in two splits, or that only a split names."""
     twice = sorted({i for i in known if known.count(i) > 1})
     if twice:
         raise SettingError(f"recordings: these ids come twice: {', '.join(twice)}")
-    home: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for name, some in lists.items():
         unknown = [i for i in some if i not in known]
         if unknown:
@@ -234,9 +235,9 @@ def _check_ids(known: list[str], lists: Mapping[str, tuple[str, ...]]) -> None:
                 f"split.{name}: no recording has the id {', '.join(unknown)}; there are: {', '.join(known)}"
             )
         for i in some:
-            if home.setdefault(i, name) != name:
+            if split_of.setdefault(i, name) != name:
                 raise SettingError(
-                    f"split: {i!r} is in both {home[i]!r} and {name!r}; a recording belongs to one split"
+                    f"split: {i!r} is in both {split_of[i]!r} and {name!r}; a recording belongs to one split"
                 )
 
 

@@ -1,7 +1,7 @@
 """Where a dataset's recordings come from: pairs of pose and label files, or CalMS21's JSON.
 
-Both answer the same three questions about one split: which recordings, which files are missing, and the items
-themselves, one at a time. Nothing of another split is ever opened.
+Both have the same three methods, each about one split: the ids of its recordings, the files that are missing, and the
+items themselves, one at a time. Nothing of another split is ever opened, so that test data cannot leak into training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Context:
-    """What every source needs to know of its dataset."""
+    """The dataset of a source: its root folder, skeleton, frame rate and rules."""
 
     root: Path
     skeleton: Skeleton
@@ -39,7 +39,7 @@ class Context:
 class PairSource:
     """Pose files beside label files: `[[recordings]]`.
 
-    poses, labels: paths under the root, with {id} for the recording's id and * for what does not matter. splits: split
+    poses, labels: paths under the root, with {id} for the recording's id and * for any other part. splits: split
     -> ids. keypoint_names, animal_names: the file's name -> the dataset's.
     """
 
@@ -71,10 +71,10 @@ class PairSource:
             yield Item(recording, apply_rules(context.rules, tracks, len(recording), str(labels)))
 
     def _renamed(self, recording: Recording) -> Recording:
-        there = recording.skeleton
+        own = recording.skeleton
         skeleton = Skeleton(
-            tuple(self.animal_names.get(a, a) for a in there.animals),
-            tuple(self.keypoint_names.get(k, k) for k in there.keypoints),
+            tuple(self.animal_names.get(a, a) for a in own.animals),
+            tuple(self.keypoint_names.get(k, k) for k in own.keypoints),
         )
         return replace(recording, skeleton=skeleton)
 
@@ -122,6 +122,7 @@ class Calms21Source:
         n_items = 0
         for sequence in read_calms21(path, fps=context.fps, wants=lambda _, name: self.wants(name)):
             head = self.heads or sequence.group
+            # A sequence is labelled for one head only; the others are masked there.
             rules = tuple(replace(r, missing_ok=True) for r in context.rules)
             heads = {r.head.name: r for r in rules}
             if head not in heads:

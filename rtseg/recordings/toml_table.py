@@ -14,7 +14,7 @@ from rtseg.errors import SettingError
 
 @dataclass(frozen=True)
 class Table:
-    """A parsed TOML table and where it stands ('' = the top of the file)."""
+    """A parsed TOML table and its full name ('' = the top of the file)."""
 
     where: str
     plain: Mapping[str, Any]

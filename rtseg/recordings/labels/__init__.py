@@ -1,7 +1,7 @@
-"""Readers of frame labels.
+"""Readers of frame labels, one file per format; `rtseg.recordings.open` chooses among them.
 
-boris       BORIS event exports (CSV or TSV)
-caltech     Caltech Behavior Annotator text
-csv         Plain CSV of labels, per frame or as bouts, and CalMS21's label list
-label_file  What every label reader does with the bouts it found
+label_file  LabelReader: the contract of a reader; Track; paint: bouts onto frames, contradictions counted
+boris       read_boris: event exports of BORIS
+caltech     read_caltech: text of the Caltech Behavior Annotator
+csv         read_label_csv: plain CSV, per frame or as bouts; read_calms21_labels: CalMS21's label list
 """

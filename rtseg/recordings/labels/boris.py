@@ -1,6 +1,6 @@
 """BORIS event exports (CSV or TSV): state events in START/STOP pairs and point events, in seconds.
 
-Tabular events and aggregated events are read; the lines above the table are passed over.
+Tabular events and aggregated events are read; the lines above the table are ignored.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
-from rtseg.recordings.text import read_lines
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.labels.label_file import LabelReader, NumberedBout, Track, paint
 
 NO_SUBJECT = "No focal subject"
 """BORIS' own name for events without a subject."""
@@ -29,9 +30,9 @@ class _Event(NamedTuple):
     line: int
 
 
-def is_boris(lines: Sequence[str]) -> bool:
-    """Whether a file's lines hold the header of a BORIS table."""
-    return _header(lines) is not None
+def is_boris(probe: FileProbe) -> bool:
+    """Whether the lines hold the header of a BORIS table."""
+    return _header(probe.lines) is not None
 
 
 def read_boris(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
@@ -156,3 +157,6 @@ def _tracks(path: Path, events: Sequence[_Event], n_frames: int, fps: float, war
             bouts.append(NumberedBout(Bout(start, stop, classes.index(e.behaviour)), e.line))
         tracks[track] = paint(path, track, classes, bouts, n_frames, fps, warnings)
     return tracks
+
+
+READER = LabelReader("BORIS events .csv or .tsv", is_boris, read_boris)

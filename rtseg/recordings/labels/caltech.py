@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
-from rtseg.recordings.text import read_lines
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.labels.label_file import LabelReader, NumberedBout, Track, paint
 
 TITLE = "Caltech Behavior Annotator"
 _TRACK = re.compile(r"^(\S+?):\s*start\s+(?:end|stop)\s+type\s*$", re.IGNORECASE)
@@ -27,7 +28,7 @@ def read_caltech(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
     starts, a longer overrun, or a line that is no bout.
     """
     lines, warnings = read_lines(path)
-    if not is_caltech(lines[0]):
+    if TITLE.lower() not in lines[0].lower():
         problem = f"expected {TITLE!r} in the first line, got {lines[0][:60]!r}; bring the annotator's text file"
         raise RecordingError(path, problem, line=1)
     classes, at = _configuration(path, lines)
@@ -100,6 +101,9 @@ def _bouts(path: Path, lines: Sequence[str], at: int, classes: tuple[str, ...]) 
     return bouts, at
 
 
-def is_caltech(first_line: str) -> bool:
-    """Whether a file's first line is the annotator's."""
-    return TITLE.lower() in first_line.lower()
+def is_caltech(probe: FileProbe) -> bool:
+    """Whether the first line is the annotator's title."""
+    return TITLE.lower() in probe.lines[0].lower()
+
+
+READER = LabelReader("Caltech Behavior Annotator .txt", is_caltech, read_caltech)

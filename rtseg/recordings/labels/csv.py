@@ -1,6 +1,6 @@
 """Plain CSV of labels, per frame or as bouts, and CalMS21's label list.
 
-For labels from anywhere: one header row, commas, and nothing else to know.
+For labels of any origin: one header row, and commas.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import numpy as np
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.labels.boris import is_boris
+from rtseg.recordings.labels.caltech import is_caltech
+from rtseg.recordings.labels.label_file import LabelReader, NumberedBout, Track, paint
 from rtseg.recordings.recording import Labels
-from rtseg.recordings.text import read_lines
 
 TASK1 = ("attack", "investigation", "mount", "other")
 """CalMS21 Task 1's behaviours, in the order of its numbers."""
@@ -44,7 +47,7 @@ def read_label_csv(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
             cut = "; the file was cut here, copy it again" if number == len(rows) else "; mend or remove the line"
             raise RecordingError(path, f"expected {len(header)} columns, got {len(row)}{cut}", line=number)
     if header == _CALMS21:
-        problem = "holds the sequences of CalMS21 without their poses; read it with labels_csv.read_calms21_labels"
+        problem = "holds the sequences of CalMS21 without their poses; read it with labels.csv.read_calms21_labels"
         raise RecordingError(path, problem)
     if any(set(pair) <= set(header) for pair in _BOUTS):
         return _from_bouts(path, header, rows[1:], n_frames, fps, warnings)
@@ -135,3 +138,11 @@ def read_calms21_labels(path: Path) -> list[Labels]:
         before = cells[0]
         found.setdefault(cells[0], []).append(int(cells[1]))
     return [Labels(name, TASK1, np.array(codes, np.int16), tuple(warnings)) for name, codes in found.items()]
+
+
+def _is_label_csv(probe: FileProbe) -> bool:
+    # BORIS exports are CSV as well; every other CSV is taken for this format, whose reader checks its header.
+    return probe.suffix == ".csv" and not is_boris(probe) and not is_caltech(probe)
+
+
+READER = LabelReader("plain .csv (a track per column, or start,stop,behaviour)", _is_label_csv, read_label_csv)

@@ -1,11 +1,11 @@
-"""What every label reader does with the bouts it found: onto frames, with contradictions counted.
+"""What label readers share: the contract of a reader, and bouts put onto frames with contradictions counted.
 
-Between the file formats (labels_*.py) and `Labels`; it reads no file.
+A new format is one file in this room that ends with its `READER`, and one line in `rtseg.recordings.open`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.recording import IGNORE, Labels
 
 MAX_OVERRUN_S = 5.0
@@ -26,6 +27,20 @@ class Track(Labels):
     """One track as a file has it. covered: (T,) bool, where the file gives a label, be it masked or not."""
 
     covered: NDArray[np.bool_] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """One format of frame labels.
+
+    format: its name, as errors list it. recognizes: whether a file is of this format, by what it holds; at most one
+    reader may recognize a file. read(path, n_frames, fps): the tracks of the file by name, over the T = n_frames frames
+    of its video. It raises RecordingError, which names the file and the line, for whatever cannot be read rightly.
+    """
+
+    format: str
+    recognizes: Callable[[FileProbe], bool]
+    read: Callable[[Path, int, float], dict[str, Track]]
 
 
 class NumberedBout(NamedTuple):

@@ -6,16 +6,16 @@ Two layouts with one header row: wide (one row per frame) and long (one row per 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.poses.dlc import SINGLE_ANIMAL, dlc_recording
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, one_recording, recording_from_columns
 from rtseg.recordings.recording import Recording
-from rtseg.recordings.text import read_lines
 
 LAYOUTS = (
     "'frame,animal.keypoint.x,animal.keypoint.y,animal.keypoint.score,...' "
@@ -25,9 +25,9 @@ _FRAME = ("frame", "frame_idx")
 _POINT = re.compile(r"^(?:(?P<animal>[^.]+)\.)?(?P<keypoint>[^.]+)\.(?P<coord>x|y|score|confidence|likelihood)$")
 
 
-def is_poses_csv(lines: Sequence[str]) -> bool:
-    """Whether a file's first line is the header of such a table."""
-    cells = [c.strip() for c in lines[0].split(",")]
+def is_poses_csv(probe: FileProbe) -> bool:
+    """Whether the first line is the header of such a table."""
+    cells = [c.strip() for c in probe.lines[0].split(",")]
     return any(c in _FRAME for c in cells) and any(_POINT.match(c) for c in cells)
 
 
@@ -67,7 +67,7 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
     points = [(m["animal"] or SINGLE_ANIMAL, m["keypoint"], _coord(m["coord"])) for m in matches.values()]
     columns = [(track if long else animal, keypoint, coord) for track in rows for animal, keypoint, coord in points]
     index, table = _join(path, rows, len(points))
-    return dlc_recording(path, columns, index, table, warnings, fps=fps, name=name)
+    return recording_from_columns(path, columns, index, table, warnings, fps=fps, name=name)
 
 
 def _join(
@@ -103,3 +103,11 @@ def _frame(path: Path, cell: str, line: int) -> int:
     if not cell.strip().isdecimal() or len(cell) > 12:
         raise RecordingError(path, f"expected a frame number from 0 on, got {cell[:60]!r}", line=line)
     return int(cell)
+
+
+READER = PoseReader(
+    "plain .csv with the columns frame, animal.keypoint.x, animal.keypoint.y",
+    (".csv",),
+    is_poses_csv,
+    one_recording(read_poses_csv),
+)

@@ -6,7 +6,6 @@ pandas' layouts are read: 'fixed', and 'table', as DeepLabCut itself writes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
-from rtseg.recordings.poses.dlc import HEADER, SINGLE_ANIMAL, Column, dlc_recording
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.poses.dlc import HEADER
+from rtseg.recordings.poses.pose_file import (
+    SINGLE_ANIMAL,
+    Column,
+    PoseReader,
+    one_recording,
+    recording_from_columns,
+)
 from rtseg.recordings.recording import Recording
 
 _MEND = (
@@ -50,7 +57,7 @@ def read_dlc_h5(path: Path, *, fps: float, name: str | None = None) -> Recording
                 raise RecordingError(path, f"expected a pandas frame, got {kind[:40]!r}; {_MEND}")
     except (OSError, RuntimeError) as error:  # h5py's words for cut and damaged files
         raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
-    return dlc_recording(path, columns, index, values, [], fps=fps, name=name)
+    return recording_from_columns(path, columns, index, values, [], fps=fps, name=name)
 
 
 def _fixed(path: Path, group: Any) -> tuple[list[Column], NDArray[np.int64], NDArray[np.float32]]:
@@ -190,14 +197,9 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def table_names(path: Path) -> Sequence[str]:
-    """The names at the top of an HDF5 file, by which its writer can be told."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise needs_extra("h5py", "io", "Reading HDF5 files") from error
-    try:
-        with h5py.File(path, "r") as file:
-            return list(file)
-    except OSError as error:
-        raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
+def _is_dlc_h5(probe: FileProbe) -> bool:
+    # Any HDF5 file that SLEAP did not write: the reader says what a table of DeepLabCut's would look like.
+    return "node_names" not in probe.hdf5_names
+
+
+READER = PoseReader("DeepLabCut .h5", (".h5", ".hdf5", ".hdf"), _is_dlc_h5, one_recording(read_dlc_h5))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.frames.skeleton import Skeleton
-from rtseg.recordings.poses.dlc import SINGLE_ANIMAL
+from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, one_recording
 from rtseg.recordings.recording import Recording, clean
 
 _DIMS = {"tracks": ("track", "xy", "node", "frame"), "point_scores": ("track", "node", "frame")}
@@ -127,3 +127,12 @@ def _ordered(path: Path, file: Any, key: str) -> NDArray[np.float32]:
 
 def _names(node: Any) -> list[str]:
     return [n.decode("utf-8") if isinstance(n, bytes) else str(n) for n in node[:].ravel().tolist()]
+
+
+ANALYSIS_READER = PoseReader(
+    "SLEAP analysis .h5",
+    (".h5", ".hdf5", ".hdf"),
+    lambda probe: "node_names" in probe.hdf5_names,
+    one_recording(read_sleap_analysis),
+)
+SLP_READER = PoseReader("SLEAP .slp", (".slp",), lambda probe: True, one_recording(read_slp))

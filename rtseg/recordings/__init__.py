@@ -13,5 +13,5 @@ labels          readers of label files, one file per format
 calms21         read_calms21, write_calms21: CalMS21's JSON, which holds poses and labels
 calms21_counts  count, differences: whether a copy of CalMS21's files is complete
 toml_table      Table: one table of a dataset file, read strictly
-files           what readers of every format need: encodings, and a first look at a file
+files           what readers of every format need: text, tables, HDF5, and warnings
 """

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SettingError
-from rtseg.recordings.labels.label_file import Track
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.label_file import Track, Tracks, empty_track
 from rtseg.recordings.recording import IGNORE, Labels
 
 
@@ -102,13 +103,17 @@ def apply_rules(
 ) -> dict[str, Labels]:
     """Labels (T,) for every head from the tracks of one file; IGNORE for all of a head that has no track here.
 
-    Raises RecordingError where a track is absent that must be there, or holds a behaviour that the head does not know.
+    Where the file lists events alone and the head has a class for unlabelled frames, a track that it does not name is
+    one without events. Raises RecordingError where another track is absent that must be there, or holds a behaviour
+    that the head does not know.
     """
     labels: dict[str, Labels] = {}
     for rule in rules:
         head = rule.head
         name = rule.track or head.name
         track = tracks.get(name)
+        if track is None and rule.unlabelled is not None and isinstance(tracks, Tracks) and tracks.lists_events:
+            track = empty_track(name, n_frames)
         if track is None and not rule.missing_ok:
             offered = ", ".join(tracks) or "none"
             problem = (
@@ -119,7 +124,7 @@ def apply_rules(
         if track is None:
             frames = np.full(n_frames, IGNORE, np.int16)
             uncovered = np.ones(n_frames, np.bool_)
-            warnings: tuple[str, ...] = ()
+            warnings: tuple[ReadingWarning, ...] = ()
         else:
             frames = rename_frames(rule, track, source)
             uncovered = ~track.covered if isinstance(track, Track) else track.frames == IGNORE

@@ -5,31 +5,33 @@ How a format is recognized and read is its reader's business. What no reader rec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.labels import boris, caltech
+from rtseg.recordings.files.reading_warnings import with_file
+from rtseg.recordings.labels import boris, boris_project, caltech
 from rtseg.recordings.labels import csv as labels_csv
-from rtseg.recordings.labels.label_file import Track
+from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
-from rtseg.recordings.poses import dlc, dlc_h5, mcap, sleap
+from rtseg.recordings.poses import dlc, dlc_h5, mcap, sleap, slp
 from rtseg.recordings.poses.pose_file import PoseReader
 from rtseg.recordings.recording import Recording
 
 POSE_READERS = (
     dlc.READER,
     dlc_h5.READER,
-    sleap.ANALYSIS_READER,
-    sleap.SLP_READER,
+    sleap.READER,
+    slp.READER,
     calms21.READER,
     mcap.READER,
     poses_csv.READER,
 )
-LABEL_READERS = (caltech.READER, boris.READER, labels_csv.READER)
+LABEL_READERS = (caltech.READER, boris.READER, boris_project.READER, labels_csv.READER)
 
 
 def read_recordings(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
@@ -39,7 +41,8 @@ def read_recordings(path: Path | str, *, fps: float | None = None, name: str | N
     the sequence's). Raises RecordingError where the format is unknown or the file is not what it seems.
     """
     path = Path(path)
-    yield from _pose_reader(FileProbe(path)).read(path, fps=fps, name=name)
+    for recording in _pose_reader(FileProbe(path)).read(path, fps=fps, name=name):
+        yield replace(recording, warnings=with_file(recording.warnings, path))
 
 
 def read_recording(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Recording:
@@ -51,13 +54,27 @@ def read_recording(path: Path | str, *, fps: float | None = None, name: str | No
     return found[0]
 
 
-def read_labels(path: Path | str, n_frames: int, fps: float) -> dict[str, Track]:
-    """Every label track of a file, for a video of `n_frames` frames. Raises RecordingError for unknown formats."""
+def read_labels(
+    path: Path | str, n_frames: int, fps: float, *, names: Sequence[str] = (), observation: str = ""
+) -> Tracks:
+    """Every label track of a file, for a video of `n_frames` frames.
+
+    names: what the video may be called, to find it in a file of several: its poses' file name, its id. observation:
+    the one of a BORIS file to read. Raises RecordingError for unknown formats, and for labels of another video.
+    """
+    return read_video_labels(path, Video(n_frames, fps, tuple(names), observation))
+
+
+def read_video_labels(path: Path | str, video: Video) -> Tracks:
+    """Every label track of a file over the frames of a video; as `read_labels`."""
     path = Path(path)
     probe = FileProbe(path)
     for reader in LABEL_READERS:
         if reader.recognizes(probe):
-            return reader.read(path, n_frames, fps)
+            tracks = reader.read(path, video)
+            for name, track in tracks.items():
+                tracks[name] = replace(track, warnings=with_file(track.warnings, path))
+            return tracks
     accepted = ", ".join(reader.format for reader in LABEL_READERS)
     problem = f"its first line {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
     raise RecordingError(path, problem, line=1)

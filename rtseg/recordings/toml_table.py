@@ -45,6 +45,13 @@ class Table:
             raise SettingError(f"{self.key(name)}: expected a number above 0, got {value!r}")
         return float(value)
 
+    def whole(self, name: str, default: int) -> int:
+        """A whole number from 0 on."""
+        value = self._value(name, int, "a whole number from 0 on", default)
+        if isinstance(value, bool) or value < 0:
+            raise SettingError(f"{self.key(name)}: expected a whole number from 0 on, got {value!r}")
+        return int(value)
+
     def texts(self, name: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of different strings."""
         value = self._value(name, (list, tuple), "a list of texts", default)

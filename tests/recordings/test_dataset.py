@@ -172,7 +172,9 @@ def test_the_root_can_be_replaced(lab: Path, tmp_path: Path) -> None:
     away = tmp_path / "elsewhere" / "lab.dataset.toml"
     away.parent.mkdir()
     away.write_text(PAIRS)
-    with pytest.raises(SettingError, match=r"split\.validation: no recording has the id v"):
+    with pytest.raises(
+        SettingError, match=r"no file under .*elsewhere matches '\{id\}\.poses\.csv'; correct the pattern or the root"
+    ):
         load_dataset(away)
     assert load_dataset(away, root=tmp_path).ids("train") == ("t", "u")
     away.write_text('root = ".."\n' + PAIRS)

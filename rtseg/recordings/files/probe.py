@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from rtseg.errors import RecordingError, needs_extra
+from rtseg.recordings.files.hdf5 import open_hdf5
 from rtseg.recordings.files.text import read_lines
 
 
@@ -31,13 +31,5 @@ class FileProbe:
     @cached_property
     def hdf5_names(self) -> tuple[str, ...]:
         """The names at the top of an HDF5 file, by which its writer can be told."""
-        try:
-            import h5py
-        except ImportError as error:
-            raise needs_extra("h5py", "io", "Reading HDF5 files") from error
-        try:
-            with h5py.File(self.path, "r") as file:
-                return tuple(file)
-        except OSError as error:
-            problem = f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again"
-            raise RecordingError(self.path, problem) from error
+        with open_hdf5(self.path, "HDF5 files") as file:
+            return tuple(file)

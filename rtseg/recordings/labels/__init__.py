@@ -1,7 +1,11 @@
 """Readers of frame labels, one file per format; `rtseg.recordings.open` chooses among them.
 
-label_file  LabelReader: the contract of a reader; Track; paint: bouts onto frames, contradictions counted
-boris       read_boris: event exports of BORIS
-caltech     read_caltech: text of the Caltech Behavior Annotator
-csv         read_label_csv: plain CSV, per frame or as bouts; read_calms21_labels: CalMS21's label list
+label_file     LabelReader: the contract of a reader; Video, Track, Tracks; paint: bouts onto frames
+caltech        read_caltech: text of the Caltech Behavior Annotator
+boris          read_boris: event tables that BORIS exported
+boris_project  read_boris_project: BORIS' own .boris
+boris_events   choose_observation, pair_marks: what both have in common
+csv            read_label_csv: plain CSV of any kind; read_calms21_labels: CalMS21's label list
+bout_table     tracks_of_bout_table: a row per bout
+frame_table    tracks_of_frame_table: a row per frame or per step of time
 """

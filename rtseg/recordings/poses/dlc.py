@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,33 +15,35 @@ from typing import Any
 import numpy as np
 
 from rtseg.errors import RecordingError, needs_extra
+from rtseg.recordings.files.delimited import plain_lines
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.files.text import read_lines
 from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, PoseReader, one_recording, recording_from_columns
 from rtseg.recordings.recording import Recording
 
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
-_MISSING = ["", "nan", "NaN", "NA"]
+_MISSING = ["", "nan", "NaN", "NAN", "NA", "N/A", "#N/A", "none", "None", "null", "NULL"]
 _AGAIN = "export the file again (deeplabcut.analyze_videos(..., save_as_csv=True)) or remove the line"
 
 
 def is_dlc_csv(probe: FileProbe) -> bool:
     """Whether the first lines are a DeepLabCut header."""
-    first = [line.split(",", 1)[0].split(";", 1)[0].strip('"') for line in probe.lines[:4]]
+    first = [re.split("[,;\t]", line, maxsplit=1)[0].strip(' "') for line in probe.lines[:5]]
     return "bodyparts" in first and "coords" in first
 
 
 def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recording:
     """A Recording from a DeepLabCut CSV, single animal (three header rows) or multi-animal (four).
 
-    Skipped frame indices become missing frames, with a warning that counts them. Raises RecordingError with the line
-    for wrong column counts, cells that are no numbers, and frame indices that repeat or run backwards.
+    Read as well: semicolons or tabs, decimal commas, quoted cells, rows and columns without anything at the end (all as
+    spreadsheets write them), and further columns beside x, y and likelihood. Frame indices that start late or skip
+    leave missing frames, with a warning that counts them. Raises RecordingError with the line for wrong column counts,
+    cells that are no numbers, and frame indices that repeat or run backwards.
     """
     try:
         import pandas as pd
     except ImportError as error:
         raise needs_extra("pandas", "io", "Reading DeepLabCut CSV files") from error
-    lines, warnings = read_lines(path)
+    lines, warnings = plain_lines(path)
     columns, n_header = _csv_header(path, lines)
     n_commas = len(columns)
     body = lines[n_header:]
@@ -72,16 +75,14 @@ def _csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
     """The columns behind the index column, and how many lines the header takes."""
     rows: dict[str, list[str]] = {}
     for row in csv.reader(lines[:4]):
-        if row and row[0] in HEADER:
-            rows[row[0]] = [cell.strip() for cell in row[1:]]
+        if row and row[0].strip() in HEADER:
+            rows[row[0].strip()] = [cell.strip() for cell in row[1:]]
         else:
             break
     if "bodyparts" not in rows or "coords" not in rows:
         came = lines[0].split(",")[0][:40]
-        mend = "save it with commas, not semicolons" if ";" in lines[0] else "bring the CSV that DeepLabCut wrote"
-        raise RecordingError(
-            path, f"expected the header rows {', '.join(HEADER)}, the first cell is {came!r}; {mend}", line=1
-        )
+        problem = f"expected the header rows {', '.join(HEADER)}, the first cell is {came!r}"
+        raise RecordingError(path, f"{problem}; bring the CSV that DeepLabCut wrote", line=1)
     n_columns = len(rows["coords"])
     for i, (key, cells) in enumerate(rows.items()):
         if len(cells) != n_columns:

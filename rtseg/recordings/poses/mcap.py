@@ -16,6 +16,7 @@ import numpy as np
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recorder.reading import RecordingFile, Told, unpacked
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.poses.pose_file import PoseReader
 from rtseg.recordings.recording import Recording, clean
 
@@ -39,7 +40,7 @@ def read_mcap(path: Path, *, fps: float | None = None, name: str | None = None) 
     with RecordingFile(path) as file:
         fill_frames = int(file.session.get("fill_frames", "0"))
         segments = list(_segments(path, file.messages(), fill_frames))
-        damage = (f"{file.problem}: what is there was read",) if file.problem else ()
+        damage = (ReadingWarning(f"{file.problem}: what is there was read", 1, "file"),) if file.problem else ()
     for segment in segments:
         if segment.frames and name in (None, segment.name):
             yield _recording(path, segment, damage)
@@ -88,7 +89,7 @@ def _named(first: dict[str, Any], used: dict[str, int]) -> str:
     return name if used[name] == 1 else f"{name}#{used[name]}"
 
 
-def _recording(path: Path, segment: _Segment, warnings: tuple[str, ...]) -> Recording:
+def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ...]) -> Recording:
     names = segment.hello.get("names") or {}
     plain = segment.hello["skeleton"]
     skeleton = Skeleton(
@@ -108,9 +109,10 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[str, ...]) -> Reco
             raise RecordingError(path, f"stream {segment.name!r}, seq {frame['seq']}: {error}") from None
     missing = total - len(segment.frames)
     if missing:
-        warnings += (f"{missing} frames that never came are without points",)
+        warnings += (ReadingWarning("frames that never came are without points", missing),)
     if segment.hello.get("arena"):
-        warnings += (f"recorded with the arena {segment.hello['arena']}; a pose file carries none",)
+        kind = f"recorded with the arena {segment.hello['arena']}; a pose file carries none"
+        warnings += (ReadingWarning(kind, 1, "stream"),)
     points, scores = clean(keypoints, confidence, zero_is_missing=False)
     source = f"{path}: {segment.name}"
     return Recording(segment.name, skeleton, points, scores, float(segment.hello["fps"]), source, warnings)

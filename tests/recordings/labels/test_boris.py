@@ -11,6 +11,7 @@ import pytest
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.labels.boris import read_boris
+from rtseg.recordings.labels.label_file import Video
 from rtseg.recordings.recording import IGNORE
 
 HEAD = "Observation id,x,,,\n,,,,\nTime,FPS,Subject,Behavior,Status\n"
@@ -21,12 +22,12 @@ AGGREGATED = "Subject,Behavior,Behavior type,Start (s),Stop (s)\n"
 def read(tmp_path: Path, text: str, n_frames: int = 300, fps: float = 30.0):
     path = tmp_path / "events.csv"
     path.write_text(text)
-    return read_boris(path, n_frames, fps)
+    return read_boris(path, Video(n_frames, fps))
 
 
 def test_the_real_file(data_root: Path) -> None:
     (path,) = (data_root / "mice7").glob("boris*.csv")
-    tracks = read_boris(path, 5700, 30)
+    tracks = read_boris(path, Video(5700, 30))
     assert list(tracks) == ["adult", "adult:interact"]
     with path.open(newline="") as file:
         events = [(row[8], float(row[0])) for row in csv.reader(file) if row[8:9] in (["START"], ["STOP"])]
@@ -71,14 +72,13 @@ def test_another_frame_rate_is_counted(tmp_path: Path) -> None:
     [
         (HEAD + "1,30,a,rear,START\n2,30,a,rear,START\n", 5, "starts again; it runs since line 4"),
         (HEAD + "1,30,a,rear,STOP\n", 4, "stops and was not started"),
-        (HEAD + "1,30,a,rear,START\n", 4, "starts and never stops (1 such events)"),
-        (HEAD + "2,30,a,rear,START\n1,30,a,rear,STOP\n", 5, "before its start"),
+        (HEAD + "1,30,a,rear,START\n", 4, "starts and never stops; add the STOP"),
+        (HEAD + "2,30,a,rear,START\n1,30,a,rear,STOP\n", 5, "stops and was not started"),
         (HEAD + "1,30,a,rear,BEGIN\n", 4, "expected START, STOP or POINT, got 'BEGIN'"),
         (HEAD + "00:01,30,a,rear,POINT\n", 4, "export times as seconds"),
         (HEAD + "nan,30,a,rear,POINT\n", 4, "expected a time in seconds"),
         (HEAD + "1,30,a,rear,START\n2,30,a", 5, "expected 5 columns, got 3; the file was cut here"),
         (HEAD + "16,30,a,rear,POINT\n", 4, "more than 5 s beyond"),
-        (HEAD, 3, "holds no events"),
         (AGGREGATED + "a,rear,STATE,3,2\n", 2, "before its start"),
         ("a,b\n1,2\n", 1, "expected a header row with Time, Behavior and Status"),
     ],

@@ -44,7 +44,10 @@ def test_without_likelihood_zero_is_missing_and_counted(data_root: Path) -> None
     recording = read_dlc_h5(data_root / "formats/dlc_three_mice.h5", fps=30)
     assert recording.skeleton.animals == ("mouse1", "mouse2", "mouse3")
     n_missing = int(np.isnan(recording.keypoints[..., 0]).sum())
-    assert recording.warnings == (f"no likelihood: points at exactly 0, 0 are taken as missing ({n_missing} points)",)
+    assert recording.warnings == (
+        "keypoints without a likelihood have confidence 1 wherever they are seen (36 keypoints)",
+        f"points written as 0, 0 or -1, -1 or with a negative likelihood are taken as missing ({n_missing} points)",
+    )
     assert n_missing == 6744
     assert set(np.unique(recording.confidence)) == {0, 1}
 

@@ -1,4 +1,4 @@
-"""SLEAP analysis .h5 and .slp: the real files, other axis orders, and damage."""
+"""SLEAP analysis .h5: the real files, other axis orders, empty tracks, and damage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.poses.sleap import read_sleap_analysis, read_slp
+from rtseg.recordings.poses.sleap import read_sleap_analysis
 
 
 @pytest.fixture
@@ -45,14 +45,6 @@ def test_point_scores_are_the_confidence(data_root: Path) -> None:
     np.testing.assert_array_equal(recording.confidence, scores.astype(np.float32).clip(0, 1))
 
 
-def test_slp(data_root: Path) -> None:
-    slp = read_slp(data_root / "formats/sleap_single_mouse.slp", fps=30)
-    assert slp.keypoints.shape == (101, 1, 14, 2)
-    assert slp.skeleton.animals == ("track_0",)
-    np.testing.assert_allclose(slp.keypoints[0, 0, 0], [319.14166, 277.00745], rtol=1e-6)
-    np.testing.assert_allclose(slp.confidence[0, 0, 0], 0.98784643, rtol=1e-6)
-
-
 def test_the_axis_order_that_the_file_declares(copy: Path) -> None:
     usual = read_sleap_analysis(copy, fps=30)
     with h5py.File(copy, "r+") as file:
@@ -68,7 +60,7 @@ def test_empty_tracks_are_left_out_and_counted(copy: Path) -> None:
         file["tracks"][0] = np.nan
     recording = read_sleap_analysis(copy, fps=30)
     assert recording.skeleton.animals == ("track_1",)
-    assert recording.warnings == ("left out tracks without points (1): track_0",)
+    assert recording.warnings == ("tracks without points are left out: track_0 (1 tracks)",)
     with h5py.File(copy, "r+") as file:
         file["tracks"][1] = np.nan
     with pytest.raises(RecordingError, match="holds no points at all"):
@@ -89,7 +81,3 @@ def test_damage_names_the_file_and_the_mend(copy: Path, data_root: Path) -> None
     copy.write_bytes(copy.read_bytes()[:5000])
     with pytest.raises(RecordingError, match="cut or damaged"):
         read_sleap_analysis(copy, fps=30)
-    slp = copy.with_suffix(".slp")
-    slp.write_bytes((data_root / "formats/sleap_single_mouse.slp").read_bytes()[:3000])
-    with pytest.raises(RecordingError, match="cut or damaged"):
-        read_slp(slp, fps=30)

@@ -14,11 +14,11 @@ from rtseg.errors import RecordingError
 from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
-from rtseg.recordings.labels import boris, boris_project, caltech
+from rtseg.recordings.labels import bento, boris, boris_project, caltech
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
-from rtseg.recordings.poses import dlc, dlc_h5, mcap, sleap, slp
+from rtseg.recordings.poses import dlc, dlc_h5, jabs, mcap, movement, nwb, sleap, slp
 from rtseg.recordings.poses.pose_file import PoseReader
 from rtseg.recordings.recording import Recording
 
@@ -27,11 +27,14 @@ POSE_READERS = (
     dlc_h5.READER,
     sleap.READER,
     slp.READER,
+    jabs.READER,
+    nwb.READER,
+    movement.READER,
     calms21.READER,
     mcap.READER,
     poses_csv.READER,
 )
-LABEL_READERS = (caltech.READER, boris.READER, boris_project.READER, labels_csv.READER)
+LABEL_READERS = (caltech.READER, bento.READER, boris.READER, boris_project.READER, labels_csv.READER)
 
 
 def read_recordings(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
@@ -90,6 +93,8 @@ def _pose_reader(probe: FileProbe) -> PoseReader:
     for reader in candidates:
         if reader.recognizes(probe):
             return reader
-    # Formats in HDF5 and JSON have a reader each that takes whatever no other one recognizes; only text comes here.
-    problem = f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
-    raise RecordingError(probe.path, problem, line=1)
+    if any(".csv" in reader.suffixes for reader in candidates):
+        problem = f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
+        raise RecordingError(probe.path, problem, line=1)
+    problem = f"its parts {', '.join(probe.hdf5_names) or '(none)'} are of no format that is read; accepted: {accepted}"
+    raise RecordingError(probe.path, problem)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import RecordingError, needs_extra
+from rtseg.recordings.files.text import read_bytes
 
 _COMPRESSIONS = {32001: "blosc", 32026: "blosc2", 32000: "lzf", 32004: "lz4", 32015: "zstd", 307: "bzip2", 305: "lzo"}
 """HDF5's registered numbers of compressions that PyTables and others use."""
@@ -26,6 +27,9 @@ def open_hdf5(path: Path, purpose: str) -> Iterator[Any]:
         import h5py
     except ImportError as error:
         raise needs_extra("h5py", "io", f"Reading {purpose}") from error
+    if read_bytes(path, 3) == b"CDF":
+        problem = "is netCDF 3, which is not read; write it with the engine 'netcdf4' or 'h5netcdf'"
+        raise RecordingError(path, problem)
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -14,10 +14,11 @@ from rtseg.recordings.files.reading_warnings import ReadingWarning
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes; RecordingError where it is missing, a folder, unreadable or empty."""
+def read_bytes(path: Path, n_bytes: int = -1) -> bytes:
+    """The file's first bytes (-1 = all); RecordingError where it is missing, a folder, unreadable or empty."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(n_bytes)
     except OSError as error:
         raise RecordingError(path, f"cannot be read: {error.strerror or error}") from error
     if not raw.strip():

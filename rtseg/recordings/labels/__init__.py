@@ -2,6 +2,7 @@
 
 label_file     LabelReader: the contract of a reader; Video, Track, Tracks; paint: bouts onto frames
 caltech        read_caltech: text of the Caltech Behavior Annotator
+bento          read_bento: .annot of MARS and BENTO
 boris          read_boris: event tables that BORIS exported
 boris_project  read_boris_project: BORIS' own .boris
 boris_events   choose_observation, pair_marks: what both have in common

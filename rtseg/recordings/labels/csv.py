@@ -13,7 +13,9 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.delimited import read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.labels.bento import is_bento
 from rtseg.recordings.labels.boris import is_boris
+from rtseg.recordings.labels.boris_project import is_boris_project
 from rtseg.recordings.labels.bout_table import bout_columns, tracks_of_bout_table
 from rtseg.recordings.labels.caltech import is_caltech
 from rtseg.recordings.labels.frame_table import tracks_of_frame_table
@@ -74,8 +76,9 @@ def read_calms21_labels(path: Path) -> list[Labels]:
 
 
 def _is_label_csv(probe: FileProbe) -> bool:
-    # BORIS exports are CSV as well; any other is taken for this format, whose reader says what it expects of a header.
-    return probe.suffix in (".csv", ".tsv") and not is_boris(probe) and not is_caltech(probe)
+    # Any table that is of no other format; the reader says what it expects of a header.
+    others = (is_boris, is_boris_project, is_caltech, is_bento)
+    return probe.suffix in (".csv", ".tsv") and not any(is_other(probe) for is_other in others)
 
 
 READER = LabelReader(

@@ -186,8 +186,9 @@ def _numbers(path: Path, group: Any, name: str, n_frames: int) -> NDArray[np.flo
 
 
 def _is_dlc_h5(probe: FileProbe) -> bool:
-    # Any HDF5 file that SLEAP did not write: the reader says what a table of DeepLabCut's would look like.
-    return "node_names" not in probe.hdf5_names
+    # Any HDF5 file of which no other reader knows a part: this reader says what a table of DeepLabCut's looks like.
+    others = {"node_names", "poseest", "position", "processing"}
+    return not others & set(probe.hdf5_names)
 
 
 READER = PoseReader("DeepLabCut .h5", (".h5", ".hdf5", ".hdf"), _is_dlc_h5, one_recording(read_dlc_h5))

@@ -197,7 +197,7 @@ def _layout(path: Path, columns: Sequence[Column]) -> _Layout:
                     problem = f"column {animal}/{keypoint}/{coord} is missing; export the file again"
                     raise RecordingError(path, problem)
     n_without = int((where[..., 2] < 0).sum())
-    if n_without:
+    if 0 < n_without < where.shape[0] * where.shape[1]:  # a format without any is no accident
         kind = "keypoints without a likelihood have confidence 1 wherever they are seen"
         warnings.append(ReadingWarning(kind, n_without, "keypoints"))
     return _Layout(Skeleton(tuple(animals), tuple(keypoints)), where, warnings)

@@ -171,3 +171,22 @@ def test_unique_bodyparts_are_left_out_and_unequal_animals_refused(tmp_path: Pat
     path.write_text(names.format("mouse", "rat") + body)
     with pytest.raises(RecordingError, match="'mouse' and 'rat' differ in the keypoints corner, nose"):
         read_dlc_csv(path, fps=30)
+
+
+def test_what_spreadsheets_do_to_a_file_changes_nothing(damaged: Callable[[Damage], Path]) -> None:
+    plain = read_dlc_csv(damaged(lambda lines: lines), fps=30)
+    quoted: Damage = lambda lines: [",".join(f'"{cell}"' for cell in line.split(",")) for line in lines]  # noqa: E731
+    european: Damage = lambda lines: [  # noqa: E731
+        line.replace(",", ";").replace(".", ",") if i > 3 else line.replace(",", ";") for i, line in enumerate(lines)
+    ]
+    rests: Damage = lambda lines: [line + ",," for line in [*lines, "," * 84, "," * 84]]  # noqa: E731
+    tabs: Damage = lambda lines: [line.replace(",", "\t") for line in lines]  # noqa: E731
+    for change in (quoted, european, rests, tabs):
+        other = read_dlc_csv(damaged(change), fps=30)
+        assert other.skeleton == plain.skeleton
+        np.testing.assert_array_equal(other.keypoints, plain.keypoints)
+        np.testing.assert_array_equal(other.confidence, plain.confidence)
+    assert (
+        "rows without anything at the end of the file are left out (2 rows)"
+        in read_dlc_csv(damaged(rests), fps=30).warnings
+    )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.poses.sleap import read_sleap_analysis
 
 
@@ -81,3 +82,44 @@ def test_damage_names_the_file_and_the_mend(copy: Path, data_root: Path) -> None
     copy.write_bytes(copy.read_bytes()[:5000])
     with pytest.raises(RecordingError, match="cut or damaged"):
         read_sleap_analysis(copy, fps=30)
+
+
+def write(path: Path, n_animals: int, tracks: list[str] | None, scores: float = 0.5) -> Path:
+    """An analysis file of 4 frames and one node."""
+    with h5py.File(path, "w") as file:
+        file["tracks"] = np.arange(n_animals * 8, dtype=float).reshape(n_animals, 2, 1, 4) + 1
+        file["node_names"] = ["nose"]
+        file["point_scores"] = np.full((n_animals, 1, 4), scores)
+        if tracks is not None:
+            file.create_dataset("track_names", data=np.array(tracks, dtype="S8"))
+    return path
+
+
+def test_tracks_are_in_the_order_of_the_files_list(tmp_path: Path) -> None:
+    recording = read_sleap_analysis(write(tmp_path / "a.h5", 2, ["zoe", "adam"]), fps=30)
+    assert recording.skeleton.animals == ("zoe", "adam")
+
+
+def test_an_empty_track_is_missing_where_the_model_wants_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", 2, ["track_0", "track_1"])
+    with h5py.File(path, "r+") as file:
+        file["tracks"][0] = np.nan
+    recording = read_sleap_analysis(path, fps=30)
+    for animals in (("track_0", "track_1"), ("resident", "intruder")):  # by name, and by order
+        both = recording.select(Skeleton(animals, ("nose",)))
+        assert np.isnan(both.keypoints[:, 0]).all()
+        assert (both.confidence[:, 0] == 0).all()
+        np.testing.assert_array_equal(both.keypoints[:, 1], recording.keypoints[:, 0])
+    assert recording.select(Skeleton(("mouse",), ("nose",))).keypoints[0, 0, 0].tolist() == [9, 13]
+
+
+def test_several_instances_without_a_track_need_tracking(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"a\.h5: holds 2 instances and no track; run tracking in SLEAP"):
+        read_sleap_analysis(write(tmp_path / "a.h5", 2, []), fps=30)
+    assert read_sleap_analysis(write(tmp_path / "b.h5", 1, []), fps=30).skeleton.animals == ("animal",)
+
+
+def test_scores_above_1_are_1(tmp_path: Path) -> None:
+    recording = read_sleap_analysis(write(tmp_path / "a.h5", 1, ["a"], scores=1.03), fps=30)
+    assert (recording.confidence == 1).all()
+    assert recording.warnings == ("likelihoods above 1 are taken as 1 (4 points)",)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader
-from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, read_points
+from rtseg.recordings.recording import IGNORE, Labels, Recording
 
 _CHUNK_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 20
@@ -173,7 +173,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
     own_fps = metadata.get("fps")
     if own_fps is not None and fps is not None and own_fps != fps:
         raise RecordingError(path, f"{where}: was recorded at {own_fps} fps, not {fps:g}; name the fps of the file")
-    points, confidence = clean(keypoints.transpose(0, 1, 3, 2), scores)
+    points, confidence, warnings = read_points(path, keypoints.transpose(0, 1, 3, 2), scores)
     recording = Recording(
         name=place.name,
         skeleton=MICE7,
@@ -181,6 +181,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
         confidence=confidence,
         fps=float(own_fps or fps or DEFAULT_FPS),
         source=str(path),
+        warnings=tuple(warnings),
         simulated=metadata.get("simulated") is True,
     )
     return Sequence(place.group, recording, _labels(path, where, place.group, plain, metadata, len(recording)))
@@ -189,7 +190,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
 def _floats(path: Path, where: str, what: str, plain: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """(T, *shape) float32; null counts as NaN."""
     try:
-        with np.errstate(over="ignore"):  # infinite is missing
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as too large
             array = np.asarray(plain, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise RecordingError(path, f"{where}: {what} are no array of numbers ({error}); export it again") from error
@@ -289,4 +290,4 @@ def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iter
 
 
 # .npy is listed so that the reader can say why that form, a pickle, is never opened.
-READER = PoseReader("CalMS21 .json", (".json", ".npy"), lambda probe: True, _read_recordings)
+READER = PoseReader("CalMS21 .json", (".json", ".npy"), lambda probe: True, _read_recordings, carries_rate=True)

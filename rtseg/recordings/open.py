@@ -19,7 +19,7 @@ from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
 from rtseg.recordings.poses import dlc, dlc_h5, jabs, mcap, movement, nwb, sleap, slp
-from rtseg.recordings.poses.pose_file import PoseReader
+from rtseg.recordings.poses.pose_file import PoseReader, assumed_rate
 from rtseg.recordings.recording import Recording
 
 POSE_READERS = (
@@ -40,12 +40,16 @@ LABEL_READERS = (caltech.READER, bento.READER, boris.READER, boris_project.READE
 def read_recordings(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
     """The recordings of a file, one in memory at a time: many from CalMS21's JSON or from rtseg's .mcap, else one.
 
-    fps: frames per second, for formats that carry none; None = 30. name: the recording's name; None = the file's (and
-    the sequence's). Raises RecordingError where the format is unknown or the file is not what it seems.
+    fps: frames per second, for formats that carry none; None = 30, with a warning. name: the recording's name; None =
+    the file's (and the sequence's). Raises RecordingError where the format is unknown or the file is not what it seems.
     """
     path = Path(path)
-    for recording in _pose_reader(FileProbe(path)).read(path, fps=fps, name=name):
-        yield replace(recording, warnings=with_file(recording.warnings, path))
+    reader = _pose_reader(FileProbe(path))
+    for recording in reader.read(path, fps=fps, name=name):
+        warnings = list(recording.warnings)
+        if fps is None and not reader.carries_rate:
+            warnings.append(assumed_rate())
+        yield replace(recording, warnings=with_file(warnings, path))
 
 
 def read_recording(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Recording:

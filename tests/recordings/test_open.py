@@ -107,6 +107,13 @@ def test_a_file_of_labels_has_one_reader(tmp_path: Path, text: str, format_: str
     assert reader.format.startswith(format_)
 
 
+def test_an_assumed_rate_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "poses.csv"
+    path.write_text("frame,nose.x,nose.y\n0,2,3\n")
+    assert read_recording(path).warnings == ("the frame rate is not known and taken as 30 fps (1 file)",)
+    assert read_recording(path, fps=30).warnings == ()
+
+
 def test_warnings_name_their_file(tmp_path: Path) -> None:
     path = tmp_path / "poses.csv"
     path.write_text("frame,nose.x,nose.y\n1,2,3\n")

@@ -23,7 +23,10 @@ _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
 _STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
 _LAST_INCLUDED = ("last",)
 _FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx")
-_SECOND_WORDS = ("s", "(s)", "sec", "(sec)", "seconds", "(seconds)", "time", "times", "time(s)", "times(s)")
+_SECOND_WORDS = (
+    *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
+    *("time", "times", "time(s)", "times(s)", "time[s]", "timesec"),
+)
 _BEHAVIOURS = ("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "type", "event", "action")
 _TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel")
 _VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")

@@ -122,7 +122,9 @@ def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberSty
     for t, row in enumerate(rows, start=video.first_frame):
         number = style.parse_number(row.cells[column], row.line, f"frame {t}")
         if number != t:
-            problem = f"expected frame {t}, got {row.cells[column][:40]!r}; frames count from {video.first_frame}"
+            problem = (
+                f"expected frame {t}, got {row.cells[column][:40]!r}; frames count from {video.first_frame} one by one"
+            )
             raise RecordingError(path, problem, line=row.line)
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, confidence_of_points
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, assumed_rate, confidence_of_points
 from rtseg.recordings.poses.timed import Series, recording_from_series
 from rtseg.recordings.recording import Recording
 
@@ -49,7 +50,7 @@ def read_movement(path: Path, *, fps: float | None = None, name: str | None = No
             confidence = _with_axes(path, file, "confidence", _ORDER[:3])
         else:
             confidence = confidence_of_points(position)
-        times = _times(path, file, fps)
+        times, warnings = _times(path, file, fps)
     if (len(times), len(animals), len(keypoints)) != (n_frames, n_animals, n_keypoints):
         raise RecordingError(path, f"names and times do not fit positions of shape {position.shape}; write it again")
     series = [
@@ -57,7 +58,9 @@ def read_movement(path: Path, *, fps: float | None = None, name: str | None = No
         for a, animal in enumerate(animals)
         for k, keypoint in enumerate(keypoints)
     ]
-    return recording_from_series(path, series, animals=animals, keypoints=keypoints, fps=fps, name=name or path.stem)
+    return recording_from_series(
+        path, series, animals=animals, keypoints=keypoints, fps=fps, name=name or path.stem, warnings=warnings
+    )
 
 
 def _with_axes(path: Path, file: Any, name: str, wanted: tuple[str, ...]) -> NDArray[np.float32]:
@@ -75,18 +78,21 @@ def _texts(path: Path, file: Any, name: str) -> list[str]:
     return [text_of(text) for text in readable_array(path, file, name)[:].ravel().tolist()]
 
 
-def _times(path: Path, file: Any, fps: float | None) -> NDArray[np.float64]:
-    """Times (T,) in seconds; of frame numbers by the file's rate, or by `fps` where it has none."""
+def _times(path: Path, file: Any, fps: float | None) -> tuple[NDArray[np.float64], list[ReadingWarning]]:
+    """Times (T,) in seconds; of frame numbers by the file's rate, or by `fps` where it has none; and warnings."""
     times = np.asarray(readable_array(path, file, "time")[:], np.float64)
-    unit = text_of(file.attrs.get("time_unit", "seconds"))
-    if unit != "frames":
-        return times
+    if text_of(file.attrs.get("time_unit", "seconds")) != "frames":
+        return times, []
     rate = file.attrs.get("fps")
-    return times / float(np.ravel(rate)[0] if rate is not None else fps or DEFAULT_FPS)
+    if rate is not None:
+        return times / float(np.ravel(rate)[0]), []
+    if fps is not None:
+        return times / fps, []
+    return times / DEFAULT_FPS, [assumed_rate()]
 
 
 def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iterator[Recording]:
     yield read_movement(path, fps=fps, name=name)
 
 
-READER = PoseReader("movement .nc", (".nc", ".h5"), is_movement, _read_recordings)
+READER = PoseReader("movement .nc", (".nc", ".h5"), is_movement, _read_recordings, carries_rate=True)

@@ -117,4 +117,4 @@ def _times(path: Path, node: Any, n: int) -> NDArray[np.float64]:
     return float(start[()]) + np.arange(n) / float(start.attrs["rate"])
 
 
-READER = PoseReader("NWB with ndx-pose .nwb", (".nwb", ".h5"), is_nwb, read_nwb)
+READER = PoseReader("NWB with ndx-pose .nwb", (".nwb", ".h5"), is_nwb, read_nwb, carries_rate=True)

@@ -52,13 +52,14 @@ class PoseReader:
 
     format: its name, as errors list it. suffixes: ends of file names in lower case; no other file is looked at.
     recognizes: whether a file with such a name is of this format, by what it holds. At most one reader may recognize a
-    file. read: see ReadPoses.
+    file. read: see ReadPoses. carries_rate: whether files say their frame rate, or all have the same.
     """
 
     format: str
     suffixes: tuple[str, ...]
     recognizes: Callable[[FileProbe], bool]
     read: ReadPoses
+    carries_rate: bool = False
 
 
 def one_recording(read: Callable[..., Recording]) -> ReadPoses:
@@ -101,6 +102,11 @@ def recording_from_columns(
         source=str(path),
         warnings=(*warnings, *layout.warnings, *filled, *found),
     )
+
+
+def assumed_rate() -> ReadingWarning:
+    """The warning where neither the file nor the caller says a frame rate."""
+    return ReadingWarning(f"the frame rate is not known and taken as {DEFAULT_FPS:g} fps", 1, "file")
 
 
 def confidence_of_points(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -49,7 +49,7 @@ def test_identities_give_the_mice_and_y_comes_before_x(tmp_path: Path, two: tupl
 
 def test_instances_without_an_identity_are_counted(tmp_path: Path, two: tuple[np.ndarray, np.ndarray]) -> None:
     path = write(tmp_path / "a.h5", *two, instance_embed_id=np.array([[1, 0], [1, 0], [1, 0]]))
-    recording = read_recording(path)
+    recording = read_recording(path, fps=30)
     assert recording.skeleton.animals == ("mouse1",)
     assert recording.warnings == ("instances without an identity are left out (2 instances)",)
 

@@ -58,7 +58,9 @@ def test_old_and_new_names_of_dimensions_in_any_order(
 def test_frames_without_a_rate_take_the_callers(tmp_path: Path, points: np.ndarray) -> None:
     path = write(tmp_path / "a.nc", points, NEW, np.arange(6), time_unit="frames")
     assert read_recording(path, fps=40).fps == 40
-    assert read_recording(path).fps == 30
+    assumed = read_recording(path)
+    assert assumed.fps == 30
+    assert assumed.warnings == ("the frame rate is not known and taken as 30 fps (1 file)",)
 
 
 def test_what_is_no_pose_in_two_dimensions_is_refused(tmp_path: Path, points: np.ndarray) -> None:

@@ -45,7 +45,7 @@ ROOMS = (
 INNER = {
     "engine": ("base", "rounds", "cpu", "onnx", "torch_engine", "parity", "cuda", "tensorrt", "select"),
     "recordings": (
-        *("text", "recording", "bouts", "toml_table", "labels", "poses"),
+        *("files", "recording", "bouts", "toml_table", "labels", "poses"),
         *("calms21", "calms21_counts", "heads", "open", "sources", "dataset"),
     ),
     "serve": (

@@ -22,7 +22,7 @@ def load_settings(path: Path | str, kind: type[T], overrides: Sequence[str] = ()
     """
     path = Path(path)
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+        plain = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingError(f"{path}: no such file") from None
     except OSError as error:

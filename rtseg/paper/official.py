@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.calms21 import DEFAULT_FPS, index_calms21, read_calms21
+from rtseg.recordings.calms21 import index_calms21, read_calms21
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS
 
 TASKS = (1, 2, 3)
 SPLITS = ("train", "test")

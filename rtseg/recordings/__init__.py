@@ -1,15 +1,17 @@
-"""Readers and writers of recordings and labels; a table of contents that imports nothing.
+"""Recordings and their labels: readers, and the dataset file that brings both together.
 
-bouts           Bouts and frames
-calms21         CalMS21's official JSON (Sun et al
-calms21_counts  How many sequences, frames and labels CalMS21's official files hold, so that a copy can be told
-dataset         The dataset file (TOML)
-heads           From the label tracks of a file to the heads of a model
-labels          Readers of frame labels
-open            One door for files of poses and of labels
-poses           Readers of pose files
-recording       A recording in memory
-sources         Where a dataset's recordings come from
-text            Text files as labs have them
-toml_table      One table of a dataset file, read strictly
+A table of contents that imports nothing.
+
+open            read_recordings, read_recording, read_labels: any file of a known format
+dataset         load_dataset: the dataset file (TOML), which recordings and labels belong together (Dataset)
+sources         Item, PairSource, Calms21Source: where a dataset's recordings come from
+heads           Head, HeadRule, apply_rules: from the label tracks of a file to the heads of a model
+recording       Recording, Labels, IGNORE: keypoints of consecutive frames, and frame labels beside them
+bouts           Bout, bouts_of, frames_of: the same labels as stretches and as frames
+poses           readers of pose files, one file per format
+labels          readers of label files, one file per format
+calms21         read_calms21, write_calms21: CalMS21's JSON, which holds poses and labels
+calms21_counts  count, differences: whether a copy of CalMS21's files is complete
+toml_table      Table: one table of a dataset file, read strictly
+files           what readers of every format need: text, tables, HDF5, and warnings
 """

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, read_points
+from rtseg.recordings.recording import IGNORE, Labels, Recording
 from rtseg.system.files import replace_atomically
 
-DEFAULT_FPS = 30.0
-"""CalMS21's videos; the official files do not say it."""
 _CHUNK_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 20
 _TOKEN = re.compile(rb'\{|\}|"(?:[^"\\]|\\.)*("?)', re.DOTALL)
@@ -129,7 +128,7 @@ def _places(path: Path, file: BinaryIO) -> Iterator[_Place]:
 
 def _tokens(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """(byte offset, token) of every brace and string outside strings."""
-    base, carry = 0, b""
+    base, carry = 0, b""  # the file offset of `data`, and a string that the last chunk cut
     while chunk := file.read(_CHUNK_BYTES):
         data = carry + chunk
         keep = len(data)
@@ -160,7 +159,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
         plain: dict[str, Any] = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise RecordingError(path, f"{where}: is no JSON ({error}); export it again") from error
-    del raw
+    del raw  # text and parsed lists of a long sequence are hundreds of MB each
     for key in ("keypoints", "scores"):
         if key not in plain:
             raise RecordingError(path, f"{where}: has no {key!r}; expected keypoints, scores, annotations, metadata")
@@ -174,7 +173,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
     own_fps = metadata.get("fps")
     if own_fps is not None and fps is not None and own_fps != fps:
         raise RecordingError(path, f"{where}: was recorded at {own_fps} fps, not {fps:g}; name the fps of the file")
-    points, confidence = clean(keypoints.transpose(0, 1, 3, 2), scores)
+    points, confidence, warnings = read_points(path, keypoints.transpose(0, 1, 3, 2), scores)
     recording = Recording(
         name=place.name,
         skeleton=MICE7,
@@ -182,6 +181,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
         confidence=confidence,
         fps=float(own_fps or fps or DEFAULT_FPS),
         source=str(path),
+        warnings=tuple(warnings),
         simulated=metadata.get("simulated") is True,
     )
     return Sequence(place.group, recording, _labels(path, where, place.group, plain, metadata, len(recording)))
@@ -190,7 +190,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
 def _floats(path: Path, where: str, what: str, plain: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """(T, *shape) float32; null counts as NaN."""
     try:
-        with np.errstate(over="ignore"):  # infinite is missing
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as too large
             array = np.asarray(plain, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise RecordingError(path, f"{where}: {what} are no array of numbers ({error}); export it again") from error
@@ -274,3 +274,12 @@ def _write_sequence(out: TextIO, recording: Recording, labels: Labels | None) ->
         plain["annotations"] = labels.frames.tolist()
         metadata["vocab"] = {name: i for i, name in enumerate(labels.classes)}
     out.write(json.dumps(plain))
+
+
+def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iterator[Recording]:
+    wants = None if name is None else lambda _, sequence: sequence == name
+    yield from (sequence.recording for sequence in read_calms21(path, fps=fps, wants=wants))
+
+
+# .npy is listed so that the reader can say why that form, a pickle, is never opened.
+READER = PoseReader("CalMS21 .json", (".json", ".npy"), lambda probe: True, _read_recordings, carries_rate=True)

@@ -1,4 +1,4 @@
-"""How many sequences, frames and labels CalMS21's official files hold, so that a copy can be told from the real thing.
+"""How many sequences, frames and labels CalMS21's official files hold, so that an incomplete copy is found.
 
 Counts only; `calms21` reads the files.
 """

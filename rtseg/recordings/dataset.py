@@ -13,6 +13,7 @@ from typing import Any
 
 from rtseg.errors import RecordingError, SettingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.files.reading_warnings import WarningLog
 from rtseg.recordings.heads import Head, HeadRule, Implied, check_rules
 from rtseg.recordings.sources import Calms21Source, Context, Item, PairSource, check_pattern, found_ids
 from rtseg.recordings.toml_table import Table
@@ -21,6 +22,10 @@ REST = "rest"
 """In [split]: every recording that no other split lists."""
 PER_GROUP = "per-group"
 """In [[calms21]]: every group (annotator, behaviour) labels the head of its own name."""
+_PAIR_KEYS = (
+    *("poses", "labels", "ids", "keypoint_names", "animal_names"),
+    *("observation", "first_frame", "last_included"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Dataset:
     """Recordings with labels under one root folder.
 
     skeleton: every item is matched to it. fps: frames per second. heads: in the order of the file. simulated: made by
-    `rtseg simulate`. splits: their names.
+    `rtseg simulate`. splits: their names. warnings: of all items read so far; `warnings.summary()` is what to print.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Dataset:
     splits: tuple[str, ...]
     sources: tuple[PairSource | Calms21Source, ...] = field(repr=False)
     rules: tuple[HeadRule, ...] = field(repr=False)
+    warnings: WarningLog = field(default_factory=WarningLog, repr=False, compare=False)
 
     def head(self, name: str) -> Head:
         """The head of that name."""
@@ -59,6 +65,7 @@ class Dataset:
         Raises, before the first is read, SettingError for an unknown split and RecordingError that lists every
         missing file.
         """
+        # All at once and before hours of work: a lab mends one list of paths, not one path after another.
         context = self._context(split)
         missing = [path for source in self.sources for path in source.missing(split, context)]
         if missing:
@@ -73,6 +80,7 @@ class Dataset:
                 if item.recording.simulated and not self.simulated:
                     problem = f"is simulated and dataset {self.name!r} does not say so; set simulated = true there"
                     raise RecordingError(item.recording.source, problem)
+                self.warnings.add_warnings(item.warnings)
                 yield item
 
     def _context(self, split: str) -> Context:
@@ -89,7 +97,9 @@ def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
 
     [skeleton]      animals, keypoints, axis, pairs, edges: every recording is matched to it by name
     [[recordings]]  poses, labels: paths with {id} and *; ids: a list, else every id that is found; keypoint_names,
-                    animal_names: {the file's name = the dataset's}
+                    animal_names: {the file's name = the dataset's}; observation: of a BORIS file with several, the one
+                    to read, with {id}; first_frame = 1, last_included = true: of tables whose frames count from 1, or
+                    whose bouts include their last frame
     [[calms21]]     file; split; heads: one head, or "per-group"; only, without: patterns of sequence names
     [heads.NAME]    classes; scored (all); track (NAME); rename, ignore, missing = "mask", implied, unlabelled,
                     mask_where_ignored: see HeadRule; group: heads whose scores are averaged; each: a list of names
@@ -100,7 +110,7 @@ def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
     """
     path = Path(path)
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+        plain = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad writes a byte-order mark
     except OSError as error:
         raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -167,9 +177,9 @@ def _rules(table: Table) -> list[HeadRule]:
         raise SettingError(f"{table.where}.missing: expected 'error' or 'mask', got {missing!r}")
     implied = None
     if "implied" in table.plain:
-        said = table.table("implied")
-        said.only("from", "label", "when")
-        implied = Implied(said.text("from"), said.text("label"), said.texts("when"))
+        source = table.table("implied")
+        source.only("from", "label", "when")
+        implied = Implied(source.text("from"), source.text("label"), source.texts("when"))
     rules = []
     for name in each or (own,):
         classes = tuple(c.replace("{each}", name) for c in table.texts("classes"))
@@ -205,10 +215,10 @@ def _pairs(top: Table, root: Path) -> tuple[PairSource, ...]:
         raise SettingError(f"[split]: only one can be {REST!r}, got {', '.join(rest)}")
     ids: list[tuple[str, ...]] = []
     for table in tables:
-        table.only("poses", "labels", "ids", "keypoint_names", "animal_names")
+        table.only(*_PAIR_KEYS)
         for key in ("poses", "labels"):
             check_pattern(f"{table.where}.{key}", table.text(key))
-        ids.append(table.texts("ids", ()) or found_ids(root, table.text("poses")))
+        ids.append(table.texts("ids", ()) or found_ids(root, table.text("poses"), table.text("labels")))
     _check_ids([i for some in ids for i in some], lists)
     listed = {i for some in lists.values() for i in some}
     pairs = []
@@ -216,17 +226,27 @@ def _pairs(top: Table, root: Path) -> tuple[PairSource, ...]:
         splits = {name: tuple(i for i in own if i in some) for name, some in lists.items()}
         splits |= {name: tuple(i for i in own if i not in listed) for name in rest}
         splits = {name: splits[name] for name in split.plain}  # in the order of the file
-        poses, labels = table.text("poses"), table.text("labels")
-        pairs.append(PairSource(poses, labels, splits, table.names("keypoint_names"), table.names("animal_names")))
+        pairs.append(
+            PairSource(
+                poses=table.text("poses"),
+                labels=table.text("labels"),
+                splits=splits,
+                keypoint_names=table.names("keypoint_names"),
+                animal_names=table.names("animal_names"),
+                observation=table.text("observation", ""),
+                first_frame=table.whole("first_frame", 0),
+                last_included=table.flag("last_included", False),
+            )
+        )
     return tuple(pairs)
 
 
 def _check_ids(known: list[str], lists: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise for an id that comes twice, in two splits, or in a split alone."""
+    """Raise for an id that occurs twice, that is in two splits, or that only a split names."""
     twice = sorted({i for i in known if known.count(i) > 1})
     if twice:
         raise SettingError(f"recordings: these ids come twice: {', '.join(twice)}")
-    home: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for name, some in lists.items():
         unknown = [i for i in some if i not in known]
         if unknown:
@@ -234,9 +254,9 @@ def _check_ids(known: list[str], lists: Mapping[str, tuple[str, ...]]) -> None:
                 f"split.{name}: no recording has the id {', '.join(unknown)}; there are: {', '.join(known)}"
             )
         for i in some:
-            if home.setdefault(i, name) != name:
+            if split_of.setdefault(i, name) != name:
                 raise SettingError(
-                    f"split: {i!r} is in both {home[i]!r} and {name!r}; a recording belongs to one split"
+                    f"split: {i!r} is in both {split_of[i]!r} and {name!r}; a recording belongs to one split"
                 )
 
 

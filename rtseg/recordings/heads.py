@@ -1,4 +1,4 @@
-"""From the label tracks of a file to the heads of a model: renaming, masking and what one track says about another.
+"""From the label tracks of a file to the heads of a model: renaming, masking, and labels implied by another head.
 
 The rules are declared in the dataset file; this is the one place that applies them. It reads no file.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SettingError
-from rtseg.recordings.labels.label_file import Track
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.label_file import Track, Tracks, empty_track
 from rtseg.recordings.recording import IGNORE, Labels
 
 
@@ -52,7 +53,7 @@ class HeadRule:
     track: the label track; None = a track of the head's own name. rename: track class -> head class. ignore: track
     classes whose frames are masked. missing_ok: a file without the track masks its frames and is no error. implied: a
     source for frames that no label covers. unlabelled: the class of the other frames that no label of a track covers
-    (None = masked), for annotators who note down bouts alone. mask_where_ignored: a head whose masked frames are
+    (None = masked), for annotators who record bouts only. mask_where_ignored: a head whose masked frames are
     masked here as well.
     """
 
@@ -68,7 +69,8 @@ class HeadRule:
 
 def check_rules(rules: tuple[HeadRule, ...]) -> None:
     """Raise SettingError unless every name that a rule uses exists, and other heads come before those that use them."""
-    before: dict[str, Head] = {}
+    # apply_rules works through the heads in this order, so a rule may only use heads that are labelled already.
+    earlier: dict[str, Head] = {}
     for rule in rules:
         head, where = rule.head, f"heads.{rule.head.name}"
         if len(set(head.classes)) != len(head.classes) or len(head.classes) < 2:
@@ -81,12 +83,12 @@ def check_rules(rules: tuple[HeadRule, ...]) -> None:
         if rule.unlabelled is not None:
             _known(where + ".unlabelled", [rule.unlabelled], head.classes)
         if rule.mask_where_ignored is not None:
-            _known(where + ".mask_where_ignored", [rule.mask_where_ignored], before)
+            _known(where + ".mask_where_ignored", [rule.mask_where_ignored], earlier)
         if rule.implied is not None:
-            _known(where + ".implied.from", [rule.implied.head], before)
+            _known(where + ".implied.from", [rule.implied.head], earlier)
             _known(where + ".implied.label", [rule.implied.label], head.classes)
-            _known(where + ".implied.when", rule.implied.when, before[rule.implied.head].classes)
-        before[head.name] = head
+            _known(where + ".implied.when", rule.implied.when, earlier[rule.implied.head].classes)
+        earlier[head.name] = head
 
 
 def _known(where: str, names: Iterable[str], accepted: Iterable[str]) -> None:
@@ -101,13 +103,17 @@ def apply_rules(
 ) -> dict[str, Labels]:
     """Labels (T,) for every head from the tracks of one file; IGNORE for all of a head that has no track here.
 
-    Raises RecordingError where a track is absent that must be there, or holds a behaviour that the head does not know.
+    Where the file lists events alone and the head has a class for unlabelled frames, a track that it does not name is
+    one without events. Raises RecordingError where another track is absent that must be there, or holds a behaviour
+    that the head does not know.
     """
-    done: dict[str, Labels] = {}
+    labels: dict[str, Labels] = {}
     for rule in rules:
         head = rule.head
         name = rule.track or head.name
         track = tracks.get(name)
+        if track is None and rule.unlabelled is not None and isinstance(tracks, Tracks) and tracks.lists_events:
+            track = empty_track(name, n_frames)
         if track is None and not rule.missing_ok:
             offered = ", ".join(tracks) or "none"
             problem = (
@@ -118,23 +124,25 @@ def apply_rules(
         if track is None:
             frames = np.full(n_frames, IGNORE, np.int16)
             uncovered = np.ones(n_frames, np.bool_)
-            warnings: tuple[str, ...] = ()
+            warnings: tuple[ReadingWarning, ...] = ()
         else:
             frames = rename_frames(rule, track, source)
             uncovered = ~track.covered if isinstance(track, Track) else track.frames == IGNORE
             warnings = track.warnings
         if rule.implied is not None:
-            other = done[rule.implied.head]
-            labels = [other.classes.index(c) for c in rule.implied.when]
-            said = uncovered & np.isin(other.frames, labels)
-            frames[said] = head.classes.index(rule.implied.label)
-            uncovered &= ~said
+            other = labels[rule.implied.head]
+            codes = [other.classes.index(c) for c in rule.implied.when]
+            # Only frames that no label covers: where this head was labelled, its own label counts.
+            implied = uncovered & np.isin(other.frames, codes)
+            frames[implied] = head.classes.index(rule.implied.label)
+            uncovered &= ~implied
+        # A file without the track was not annotated for this head at all; that says nothing about its frames.
         if rule.unlabelled is not None and track is not None:
             frames[uncovered] = head.classes.index(rule.unlabelled)
         if rule.mask_where_ignored is not None:
-            frames[done[rule.mask_where_ignored].frames == IGNORE] = IGNORE
-        done[head.name] = Labels(head.name, head.classes, frames, warnings)
-    return done
+            frames[labels[rule.mask_where_ignored].frames == IGNORE] = IGNORE
+        labels[head.name] = Labels(head.name, head.classes, frames, warnings)
+    return labels
 
 
 def rename_frames(rule: HeadRule, track: Labels, source: str) -> NDArray[np.int16]:

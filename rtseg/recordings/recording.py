@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton, match_names, matches
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 
 IGNORE = -1
 """The label of a frame that is neither trained on nor scored."""
+_NEVER_SEEN = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,8 @@ class Recording:
 
     name: unique in its dataset. keypoints: (T, A, K, 2) float32, px, NaN = missing. confidence: (T, A, K) float32 in
     [0, 1], 0 where missing. fps: frames per second. source: where it came from. warnings: what the reader tolerated,
-    counted. simulated: made by `rtseg simulate`.
+    counted. simulated: made by `rtseg simulate`. listed_animals: all animals that the file names, in its order, also
+    those that it never shows and the skeleton leaves out; () = those of the skeleton.
     """
 
     name: str
@@ -32,8 +35,9 @@ class Recording:
     confidence: NDArray[np.float32]
     fps: float
     source: str = ""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[ReadingWarning, ...] = ()
     simulated: bool = False
+    listed_animals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         a, k = self.skeleton.shape
@@ -54,23 +58,53 @@ class Recording:
         """The same recording with the animals and keypoints of `skeleton`, in its order.
 
         Keypoints are matched by name. Animals are matched by name where the names match, else by order if there are as
-        many. Raises SkeletonError where a point or an animal has no counterpart.
+        many: of the recording, of all that its file lists, or of those that are ever seen. An animal that the file
+        lists and never shows is missing in every frame. A file with one point for each animal may name the animals as
+        keypoints of one. Raises SkeletonError where a point or an animal has no counterpart.
         """
+        if self._has_points_for_animals(skeleton):
+            return self._points_as_animals(skeleton.keypoints[0]).select(skeleton)
+        animals = self._animals_of(skeleton)
         points = match_names(skeleton.keypoints, self.skeleton.keypoints, "keypoints")
-        try:
-            animals = match_names(skeleton.animals, self.skeleton.animals, "animals")
-        except SkeletonError:
-            # Names that have nothing in common say nothing about who is who; a partial match would.
-            common = any(matches(a, b) for a in skeleton.animals for b in self.skeleton.animals)
-            if common or len(skeleton.animals) != len(self.skeleton.animals):
-                raise
-            animals = list(range(len(skeleton.animals)))
+        keypoints = np.ascontiguousarray(self.keypoints[:, animals][:, :, points])
+        confidence = np.ascontiguousarray(self.confidence[:, animals][:, :, points])
+        never_seen = [a for a, source in enumerate(animals) if source == _NEVER_SEEN]
+        keypoints[:, never_seen] = np.nan
+        confidence[:, never_seen] = 0.0
+        return replace(self, skeleton=skeleton, keypoints=keypoints, confidence=confidence, listed_animals=())
+
+    def _has_points_for_animals(self, skeleton: Skeleton) -> bool:
+        """Whether the keypoints of the only animal here are the animals of `skeleton`, which have one point each."""
+        if len(skeleton.keypoints) != 1 or len(self.skeleton.animals) != 1 or len(skeleton.animals) < 2:
+            return False
+        own = self.skeleton.keypoints
+        return all(any(matches(animal, point) for point in own) for animal in skeleton.animals)
+
+    def _points_as_animals(self, keypoint: str) -> Recording:
         return replace(
             self,
-            skeleton=skeleton,
-            keypoints=np.ascontiguousarray(self.keypoints[:, animals][:, :, points]),
-            confidence=np.ascontiguousarray(self.confidence[:, animals][:, :, points]),
+            skeleton=Skeleton(self.skeleton.keypoints, (keypoint,)),
+            keypoints=self.keypoints.transpose(0, 2, 1, 3),
+            confidence=self.confidence.transpose(0, 2, 1),
+            listed_animals=(),
         )
+
+    def _animals_of(self, skeleton: Skeleton) -> list[int]:
+        """For every animal of `skeleton` its index here, or _NEVER_SEEN."""
+        own = self.skeleton.animals
+        listed = self.listed_animals or own
+        index = [own.index(name) if name in own else _NEVER_SEEN for name in listed]
+        try:
+            return [index[i] for i in match_names(skeleton.animals, listed, "animals")]
+        except SkeletonError:
+            # Names that have nothing in common say nothing about which animal is which; a partial match would.
+            if any(matches(a, b) for a in skeleton.animals for b in listed):
+                raise
+            ever_seen = np.flatnonzero(np.isfinite(self.keypoints).any(axis=(0, 2, 3))).tolist()
+            for by_order in (list(range(len(own))), index, ever_seen):
+                if len(by_order) == len(skeleton.animals):
+                    return by_order
+            raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +117,7 @@ class Labels:
     track: str
     classes: tuple[str, ...]
     frames: NDArray[np.int16]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[ReadingWarning, ...] = field(default=())
 
 
 def clean(

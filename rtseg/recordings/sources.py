@@ -1,7 +1,7 @@
 """Where a dataset's recordings come from: pairs of pose and label files, or CalMS21's JSON.
 
-Both answer the same three questions about one split: which recordings, which files are missing, and the items
-themselves, one at a time. Nothing of another split is ever opened.
+Both have the same three methods, each about one split: the ids of its recordings, the files that are missing, and the
+items themselves, one at a time. Nothing of another split is ever opened, so that test data cannot leak into training.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError, SettingError
 from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.files.reading_warnings import ReadingWarning, with_file
 from rtseg.recordings.heads import HeadRule, apply_rules
 from rtseg.recordings.recording import Labels, Recording
 
@@ -24,10 +25,16 @@ class Item:
     recording: Recording
     labels: dict[str, Labels]
 
+    @property
+    def warnings(self) -> tuple[ReadingWarning, ...]:
+        """What the readers of both tolerated, each once."""
+        labels = (warning for track in self.labels.values() for warning in track.warnings)
+        return tuple(dict.fromkeys((*self.recording.warnings, *labels)))
+
 
 @dataclass(frozen=True)
 class Context:
-    """What every source needs to know of its dataset."""
+    """The dataset of a source: its root folder, skeleton, frame rate and rules."""
 
     root: Path
     skeleton: Skeleton
@@ -39,8 +46,10 @@ class Context:
 class PairSource:
     """Pose files beside label files: `[[recordings]]`.
 
-    poses, labels: paths under the root, with {id} for the recording's id and * for what does not matter. splits: split
-    -> ids. keypoint_names, animal_names: the file's name -> the dataset's.
+    poses, labels: paths under the root, with {id} for the recording's id and * for any other part. splits: split
+    -> ids. keypoint_names, animal_names: the file's name -> the dataset's. observation: of a BORIS file with several,
+    the one to read, with {id}; '' = the one that is named like the poses. first_frame, last_included: how label tables
+    count frames.
     """
 
     poses: str
@@ -48,6 +57,9 @@ class PairSource:
     splits: Mapping[str, tuple[str, ...]]
     keypoint_names: Mapping[str, str] = field(default_factory=dict)
     animal_names: Mapping[str, str] = field(default_factory=dict)
+    observation: str = ""
+    first_frame: int = 0
+    last_included: bool = False
 
     def ids(self, split: str, context: Context) -> tuple[str, ...]:
         """The ids of the split's recordings, in order."""
@@ -60,23 +72,30 @@ class PairSource:
 
     def items(self, split: str, context: Context) -> Iterator[Item]:
         """The split's items, each read when asked for."""
-        from rtseg.recordings.open import read_labels, read_recording
+        from rtseg.recordings.labels.label_file import Video
+        from rtseg.recordings.open import read_recording, read_video_labels
 
         for name in self.ids(split, context):
             poses = _one(context.root, self.poses, name)
             labels = _one(context.root, self.labels, name)
             recording = read_recording(poses, fps=context.fps, name=name)
             recording = self._renamed(recording).select(context.skeleton)
-            tracks = read_labels(labels, len(recording), context.fps)
-            yield Item(recording, apply_rules(context.rules, tracks, len(recording), str(labels)))
+            observation = self.observation.replace("{id}", name)
+            names = poses.name, name
+            video = Video(len(recording), context.fps, names, observation, self.first_frame, self.last_included)
+            tracks = read_video_labels(labels, video)
+            heads = apply_rules(context.rules, tracks, len(recording), str(labels))
+            heads = {head: replace(one, warnings=with_file(one.warnings, labels)) for head, one in heads.items()}
+            yield Item(recording, heads)
 
     def _renamed(self, recording: Recording) -> Recording:
-        there = recording.skeleton
+        own = recording.skeleton
         skeleton = Skeleton(
-            tuple(self.animal_names.get(a, a) for a in there.animals),
-            tuple(self.keypoint_names.get(k, k) for k in there.keypoints),
+            tuple(self.animal_names.get(a, a) for a in own.animals),
+            tuple(self.keypoint_names.get(k, k) for k in own.keypoints),
         )
-        return replace(recording, skeleton=skeleton)
+        listed = tuple(self.animal_names.get(a, a) for a in recording.listed_animals)
+        return replace(recording, skeleton=skeleton, listed_animals=listed)
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,7 @@ class Calms21Source:
         n_items = 0
         for sequence in read_calms21(path, fps=context.fps, wants=lambda _, name: self.wants(name)):
             head = self.heads or sequence.group
+            # A sequence is labelled for one head only; the others are masked there.
             rules = tuple(replace(r, missing_ok=True) for r in context.rules)
             heads = {r.head.name: r for r in rules}
             if head not in heads:
@@ -140,12 +160,30 @@ class Calms21Source:
             raise RecordingError(path, problem)
 
 
-def found_ids(root: Path, pattern: str) -> tuple[str, ...]:
-    """The ids of the files that match a pattern with {id}, sorted."""
-    parts = re.split(r"(\{id\}|\*)", pattern)
-    made = "".join(r"(?P<id>[^/]+?)" if p == "{id}" else "[^/]*" if p == "*" else re.escape(p) for p in parts)
+def found_ids(root: Path, poses: str, labels: str) -> tuple[str, ...]:
+    """The ids of the files that match two patterns with {id}, sorted.
+
+    Ids come from the pattern of the poses. Where a * stands beside its {id}, as for DeepLabCut's file names, nothing
+    says where the id ends, and they come from the pattern of the labels. Raises SettingError where that is no better,
+    and where no file matches.
+    """
+    telling = [pattern for pattern in (poses, labels) if "{id}*" not in pattern and "*{id}" not in pattern]
+    if not telling:
+        problem = f"{poses!r} and {labels!r} have a * beside {{id}}, so that nothing says where an id ends"
+        raise SettingError(f"recordings: {problem}; list the ids (ids = [...])")
+    pattern = telling[0]
+    matches = re.compile(_regex(pattern, "(?P<id>[^/]+?)")).fullmatch
     names = (p.relative_to(root).as_posix() for p in root.glob(pattern.replace("{id}", "*")))
-    return tuple(sorted({m["id"] for m in map(re.compile(made).fullmatch, names) if m}))
+    ids = sorted({m["id"] for m in map(matches, names) if m})
+    if not ids:
+        raise SettingError(f"recordings: no file under {root} matches {pattern!r}; correct the pattern or the root")
+    return tuple(ids)
+
+
+def _regex(pattern: str, name: str) -> str:
+    """A path pattern as a regular expression, `name` standing for {id}."""
+    parts = re.split(r"(\{id\}|\*)", pattern)
+    return "".join(name if p == "{id}" else "[^/]*" if p == "*" else re.escape(p) for p in parts)
 
 
 def check_pattern(where: str, pattern: str) -> None:
@@ -159,7 +197,11 @@ def check_pattern(where: str, pattern: str) -> None:
 
 
 def _find(root: Path, pattern: str, name: str) -> list[Path]:
-    return sorted(root.glob(pattern.replace("{id}", re.sub(r"([*?[])", r"[\1]", name))))
+    """The files of a recording. Beside a *, id 'v1' is not taken for the beginning of 'v10'."""
+    start, end = ("(?<![0-9])" if name[:1].isdecimal() else ""), ("(?![0-9])" if name[-1:].isdecimal() else "")
+    matches = re.compile(_regex(pattern, f"{start}{re.escape(name)}{end}")).fullmatch
+    found = root.glob(pattern.replace("{id}", "*").replace("**", "*"))
+    return sorted(path for path in found if matches(path.relative_to(root).as_posix()))
 
 
 def _one(root: Path, pattern: str, name: str) -> Path:

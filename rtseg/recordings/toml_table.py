@@ -14,7 +14,7 @@ from rtseg.errors import SettingError
 
 @dataclass(frozen=True)
 class Table:
-    """A parsed TOML table and where it stands ('' = the top of the file)."""
+    """A parsed TOML table and its full name ('' = the top of the file)."""
 
     where: str
     plain: Mapping[str, Any]
@@ -44,6 +44,13 @@ class Table:
         if isinstance(value, bool) or not 0 < value < float("inf"):
             raise SettingError(f"{self.key(name)}: expected a number above 0, got {value!r}")
         return float(value)
+
+    def whole(self, name: str, default: int) -> int:
+        """A whole number from 0 on."""
+        value = self._value(name, int, "a whole number from 0 on", default)
+        if isinstance(value, bool) or value < 0:
+            raise SettingError(f"{self.key(name)}: expected a whole number from 0 on, got {value!r}")
+        return int(value)
 
     def texts(self, name: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of different strings."""

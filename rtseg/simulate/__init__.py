@@ -1,10 +1,12 @@
-"""Two simulated mice in CalMS21's arena: for the demo, for tests, for load; every output says *simulated*.
+"""Two simulated mice in CalMS21's arena: for the demo, for tests, for load. Every output says *simulated*.
 
-annotators  People who label what was done
-behaviour   Which behaviour when
-body        Two bodies that pursue the goals of a plan
-files       A whole simulated data set on disk
-plan        What each animal does in each frame
-tasks       Simulated sequences with the labels of CalMS21's three tasks, in memory
-tracker     What a pose estimator would make of the true points
+A table of contents that imports nothing; the order is that of the data's way.
+
+behaviour   draw_labels: the behaviour of each frame, a semi-Markov process with CalMS21's statistics
+plan        draw_plan: the action of each animal in each frame (Action, Plan)
+body        simulate_motion: two bodies that act out a plan (Motion: the true keypoints)
+tracker     track_points: what a pose estimator makes of them (Tracks: noise, occlusion, swaps, scores)
+annotators  label_task1, label_task2, label_task3: simulated human annotators with habits of their own
+tasks       simulate_sequence, simulate_group: recordings with the labels of CalMS21's three tasks, in memory
+files       simulate_dataset: JSON files and the dataset file, on disk
 """

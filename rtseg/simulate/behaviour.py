@@ -1,7 +1,7 @@
-"""Which behaviour when: a semi-Markov process whose numbers were measured on CalMS21's true Task 1 test labels.
+"""Sequences of behaviours: a semi-Markov process fitted to CalMS21's true Task 1 test labels.
 
-It knows nothing of bodies. The constants are copied here so that nothing is read at run time; a test measures them anew
-on `calms21_task1_test_labels.csv` (19 sequences, 262,107 frames).
+It knows nothing of bodies. The constants are copied here so that nothing is read at run time; a test measures them
+again on `calms21_task1_test_labels.csv` (19 sequences, 262,107 frames).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TASK1_CLASSES = ("attack", "investigation", "mount", "other")
 ATTACK, INVESTIGATION, MOUNT, OTHER = range(4)
 
 AGGRESSIVE_SHARE = 5 / 19
-"""Attack occurs in 5 of the 19 sequences, and in those mount hardly ever."""
+"""Attack occurs in 5 of the 19 sequences, and mount hardly ever in those: hence two kinds of resident."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class BoutLength:
     longest: int
 
     def draw(self, rng: np.random.Generator) -> int:
-        """One length, at least one frame; lengths beyond the longest seen are drawn again."""
+        """One length, at least one frame; lengths beyond `longest` are drawn again."""
+        # Drawing again keeps the shape of the distribution; clipping would pile up bouts of the longest length.
         while True:
             length = rng.lognormal(self.mu, self.sigma)
             if length <= self.longest:
@@ -69,6 +70,7 @@ def draw_labels(rng: np.random.Generator, n_frames: int, temperament: Temperamen
     """Task 1 labels (T,) int8. As in all 19 true sequences the first bout is `other`, whole and not cut."""
     labels = np.empty(n_frames, np.int8)
     start, label = 0, OTHER
+    # Semi-Markov: the length depends on the behaviour alone, the next behaviour on this one alone.
     while start < n_frames:
         stop = start + temperament.lengths[label].draw(rng)
         labels[start:stop] = label
@@ -79,5 +81,6 @@ def draw_labels(rng: np.random.Generator, n_frames: int, temperament: Temperamen
 
 def temperament_of(index: int) -> Temperament:
     """The temperament of the index-th sequence of a set: spread evenly, so that small sets hold attacks too."""
+    # Rounding the running total spreads the aggressive ones evenly; chance would leave some small sets without attack.
     before, after = (np.floor(i * AGGRESSIVE_SHARE + 0.5) for i in (index, index + 1))
     return AGGRESSIVE if after > before else CALM

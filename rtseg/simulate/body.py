@@ -1,7 +1,7 @@
 """Two bodies that pursue the goals of a plan: inertia, bounded speed, acceleration and turning; bending and stretching.
 
-One compiled loop over frames; all randomness comes in as arrays, so that a seed gives the same mice. It knows no labels
-and no tracker: its points are the true ones.
+One compiled loop over frames. All randomness comes in as arrays, because numba's generator is not numpy's and a seed
+must give the same mice everywhere. It knows no labels and no tracker: its points are the true ones.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ ACTION_LIMITS = np.array(
 )
 
 POSE = ("x", "y", "heading", "velocity_x", "velocity_y", "turning", "bend", "head", "stretch", "rearing")
+# Columns of an animal's state: the pose, which is handed out, and then what only the next step needs.
 X, Y, HEADING, VX, VY, TURN, BEND, HEAD, STRETCH, REARING = range(10)
 WAY_X, WAY_Y, JITTER_X, JITTER_Y, PHASE, SIDE, LAST = range(10, 17)
 N_NORMALS, N_UNIFORMS = 5, 4
+"""Random numbers that one animal uses in one frame."""
 
 # The actions as plain integers, which compiled code can freeze.
 WANDER, WALL, PASS, APPROACH = int(Action.WANDER), int(Action.WALL), int(Action.PASS), int(Action.APPROACH)
@@ -76,23 +78,23 @@ class Motion(NamedTuple):
     poses: Float64
 
 
-def move(rng: np.random.Generator, plan: Plan) -> Motion:
-    """The true motion of both bodies under a plan. Size and temper differ from sequence to sequence."""
+def simulate_motion(rng: np.random.Generator, plan: Plan) -> Motion:
+    """The true motion of both bodies under a plan. Size and pace differ from sequence to sequence."""
     n_frames = len(plan.behaviour)
     traits = np.empty((2, 3))
     traits[:, 0] = rng.uniform(0.92, 1.08, 2) * (1.05, 0.97)  # size; residents are the heavier
     traits[:, 1] = rng.uniform(0.75, 1.25, 2)  # pace
-    traits[:, 2] = rng.uniform(7.0, 16.0, 2)  # how far aims wander, px
+    traits[:, 2] = rng.uniform(7.0, 16.0, 2)  # how far the aimed point drifts, px
     normals = rng.standard_normal((n_frames, 2, N_NORMALS))
     uniforms = rng.random((n_frames, 2, N_UNIFORMS))
     keypoints = np.empty((n_frames, 2, 7, 2))
     poses = np.empty((n_frames, 2, len(POSE)))
-    roll(plan.action, plan.style, normals, uniforms, traits, keypoints, poses)
+    integrate_motion(plan.action, plan.style, normals, uniforms, traits, keypoints, poses)
     return Motion(keypoints, poses)
 
 
 @njit(cache=True)
-def roll(
+def integrate_motion(
     action: NDArray[np.int8],
     style: Float64,
     normals: Float64,
@@ -101,7 +103,7 @@ def roll(
     keypoints: Float64,
     poses: Float64,
 ) -> None:
-    """Fill keypoints (T, 2, 7, 2) and poses (T, 2, 10)."""
+    """Fill keypoints (T, 2, 7, 2) and poses (T, 2, 10) from a plan's action and style and from the random numbers."""
     state = np.zeros((2, 17))
     points = np.zeros((2, 7, 2))
     for i in range(2):
@@ -109,11 +111,12 @@ def roll(
         state[i, Y] = 120 + uniforms[0, i, 1] * (ARENA_PX[1] - 240)
         state[i, HEADING] = (uniforms[0, i, 2] - 0.5) * 2 * math.pi
         state[i, STRETCH], state[i, SIDE], state[i, LAST] = 1.0, 1.0, -1.0
-        _draw_body(state[i], traits[i, 0], points[i])
+        _place_points(state[i], traits[i, 0], points[i])
     for t in range(len(action)):
         for i in range(2):
             _step(i, int(action[t, i]), style[t, i], normals[t, i], uniforms[t, i], traits, state, points)
-            _draw_body(state[i], traits[i, 0], points[i])
+            # At once, so that the second animal aims at where the first is in this frame.
+            _place_points(state[i], traits[i, 0], points[i])
             keypoints[t, i] = points[i]
             poses[t, i] = state[i, :10]
 
@@ -142,7 +145,7 @@ def _step(
         _new_waypoint(me, action, uniforms)
     if uniforms[3] < 0.03 or (uniforms[3] < 0.15 and (action in (ATTACK, STRUGGLE))):
         me[SIDE] = -me[SIDE]
-    for axis in range(2):  # aims wander as an Ornstein-Uhlenbeck process of about a third of a second
+    for axis in range(2):  # the aimed point drifts: an Ornstein-Uhlenbeck process of about a third of a second
         me[JITTER_X + axis] += -0.1 * me[JITTER_X + axis] + 0.44 * traits[i, 2] * normals[axis]
     me[PHASE] += dt
 
@@ -152,18 +155,20 @@ def _step(
     top = limits[0] * pace
     mounted = action in (ATTEMPT, MOUNT, INTROMISSION)
     if mounted:
-        want_vx, want_vy, aim = _ride(action, me, other, normals, top)
+        want_vx, want_vy, aim = _mount_velocity(action, me, other, normals, top)
     else:
         aim = math.atan2(goal_y - me[Y], goal_x - me[X])
         if action in (GROOM, REAR, STILL):
             aim = me[HEADING] + 0.4 * normals[2]
         elif action in (ATTACK, STRUGGLE):
             aim += me[SIDE] * 1.2  # they spin about each other
-        if action == APPROACH:
+        if action == APPROACH:  # arrive when the plan ends the approach, not before
             top = min(top, max(140.0, (reach - standoff) / max(0.15, style[2] * dt)))
-        error = _wrapped(aim - me[HEADING])
+        error = _wrap_angle(aim - me[HEADING])
+        # Proportional control along the heading; a small share stays while the body still turns towards its goal.
         want = max(-60.0, min(top, 4.0 * (reach - standoff))) * max(0.08, math.cos(error))
         want_vx, want_vy = want * math.cos(me[HEADING]), want * math.sin(me[HEADING])
+        # Bodies push each other apart, except where one is on top of the other.
         gap_x, gap_y = me[X] - other[X], me[Y] - other[Y]
         gap = math.hypot(gap_x, gap_y) + 1e-9
         if gap < 52 and not (other[LAST] == MOUNT or other[LAST] == INTROMISSION or other[LAST] == ATTEMPT):
@@ -173,10 +178,10 @@ def _step(
     if action in (ATTACK, STRUGGLE):
         want_vx += 190 * normals[3] * pace
         want_vy += 190 * normals[4] * pace
-    _accelerate(me, want_vx, want_vy, limits[1], dt)
-    _turn(me, _wrapped(aim - me[HEADING]), limits[2], dt)
-    _move(me, dt)
-    _pose(me, action, limits, math.atan2(dy, dx), normals[2])
+    _update_velocity(me, want_vx, want_vy, limits[1], dt)
+    _update_heading(me, _wrap_angle(aim - me[HEADING]), limits[2], dt)
+    _advance_position(me, dt)
+    _update_pose(me, action, limits, math.atan2(dy, dx), normals[2])
 
 
 @njit(cache=True)
@@ -193,7 +198,7 @@ def _new_waypoint(me: Float64, action: int, uniforms: Float64) -> None:
 
 @njit(cache=True)
 def _goal(action: int, me: Float64, other: Float64, points: Float64, standoff: float) -> tuple[float, float, float]:
-    """Where the nose should go (x, y) and how far short of it it stays, px; points: (7, 2) of the other animal."""
+    """The nose's goal (x, y) and the distance at which it stops, px; points: (7, 2) of the other animal."""
     x, y = me[WAY_X], me[WAY_Y]
     if action == SNIFF_FACE:
         x, y = points[0, 0], points[0, 1]
@@ -212,7 +217,7 @@ def _goal(action: int, me: Float64, other: Float64, points: Float64, standoff: f
     elif action in (DISENGAGE, FLEE):
         gap = math.hypot(me[X] - other[X], me[Y] - other[Y]) + 1e-9
         away_x, away_y = (me[X] - other[X]) / gap, (me[Y] - other[Y]) / gap
-        # along a wall rather than into it
+        # The sideways part leads along a wall; straight away would end in a corner.
         x = min(max(me[X] + 220 * away_x - 120 * me[SIDE] * away_y, WALL_PX), ARENA_PX[0] - WALL_PX)
         y = min(max(me[Y] + 220 * away_y + 120 * me[SIDE] * away_x, WALL_PX), ARENA_PX[1] - WALL_PX)
         return x, y, 0.0
@@ -222,8 +227,10 @@ def _goal(action: int, me: Float64, other: Float64, points: Float64, standoff: f
 
 
 @njit(cache=True)
-def _ride(action: int, me: Float64, other: Float64, normals: Float64, top: float) -> tuple[float, float, float]:
-    """Velocity wanted (x, y) and heading wanted of an animal that mounts: behind and above, aligned, thrusting."""
+def _mount_velocity(
+    action: int, me: Float64, other: Float64, normals: Float64, top: float
+) -> tuple[float, float, float]:
+    """Wanted velocity (x, y) and heading of an animal that mounts: behind and above, aligned, thrusting."""
     slack = 2.0 if action == ATTEMPT else 0.5
     aim = other[HEADING] + (0.6 * me[SIDE] if action == ATTEMPT else 0.0) + 0.02 * slack * me[JITTER_X]
     back = 38.0 if action == ATTEMPT else (20.0 if action == INTROMISSION else 28.0)
@@ -237,6 +244,7 @@ def _ride(action: int, me: Float64, other: Float64, normals: Float64, top: float
         thrust = 60 * math.sin(2 * math.pi * 2.2 * me[PHASE])
     vx, vy = 5.0 * (x - me[X]), 5.0 * (y - me[Y])
     speed = math.hypot(vx, vy) + 1e-9
+    # The bound holds for the approach alone: the other animal's velocity is added after it, or the mount would slip.
     scale = min(1.0, max(top, 120.0) / speed)
     vx = vx * scale + other[VX] + thrust * math.cos(me[HEADING])
     vy = vy * scale + other[VY] + thrust * math.sin(me[HEADING])
@@ -244,7 +252,7 @@ def _ride(action: int, me: Float64, other: Float64, normals: Float64, top: float
 
 
 @njit(cache=True)
-def _accelerate(me: Float64, want_vx: float, want_vy: float, limit: float, dt: float) -> None:
+def _update_velocity(me: Float64, want_vx: float, want_vy: float, limit: float, dt: float) -> None:
     dvx, dvy = want_vx - me[VX], want_vy - me[VY]
     change = math.hypot(dvx, dvy) + 1e-9
     scale = min(1.0, limit * dt / change)
@@ -256,29 +264,30 @@ def _accelerate(me: Float64, want_vx: float, want_vy: float, limit: float, dt: f
 
 
 @njit(cache=True)
-def _turn(me: Float64, error: float, limit: float, dt: float) -> None:
+def _update_heading(me: Float64, error: float, limit: float, dt: float) -> None:
     want = max(-limit, min(limit, 6.0 * error))
+    # The turning speed has inertia of its own; without it headings would jump where the goal changes.
     most = MAX_TURN_ACCELERATION_RAD_S2 * dt
     me[TURN] += max(-most, min(most, want - me[TURN]))
     me[TURN] = max(-MAX_TURN_RAD_S, min(MAX_TURN_RAD_S, me[TURN]))
-    me[HEADING] = _wrapped(me[HEADING] + me[TURN] * dt)
+    me[HEADING] = _wrap_angle(me[HEADING] + me[TURN] * dt)
 
 
 @njit(cache=True)
-def _move(me: Float64, dt: float) -> None:
+def _advance_position(me: Float64, dt: float) -> None:
     for axis in range(2):
         high = ARENA_PX[axis] - WALL_PX
         me[X + axis] += me[VX + axis] * dt
-        if me[X + axis] < WALL_PX or me[X + axis] > high:  # a wall takes the speed towards it
+        if me[X + axis] < WALL_PX or me[X + axis] > high:  # a wall stops the motion towards it
             me[X + axis] = min(max(me[X + axis], WALL_PX), high)
             me[VX + axis] = 0.0
 
 
 @njit(cache=True)
-def _pose(me: Float64, action: int, limits: Float64, look: float, noise: float) -> None:
+def _update_pose(me: Float64, action: int, limits: Float64, look: float, noise: float) -> None:
     """Bend, head, stretch and rearing follow what the action asks for within a few frames."""
     bend = 0.10 * me[TURN] + 0.3 * limits[4] * noise
-    head = _wrapped(look - me[HEADING])
+    head = _wrap_angle(look - me[HEADING])
     speed = math.hypot(me[VX], me[VY])
     if action == GROOM:
         bend = me[SIDE] * limits[4]
@@ -296,9 +305,9 @@ def _pose(me: Float64, action: int, limits: Float64, look: float, noise: float) 
 
 
 @njit(cache=True)
-def _draw_body(me: Float64, size: float, points: Float64) -> None:
+def _place_points(me: Float64, size: float, points: Float64) -> None:
     """The seven points (7, 2) of one body, in MICE7's order; y points down, so left is at -90 degrees."""
-    flat = 1.0 - 0.5 * me[REARING]
+    flat = 1.0 - 0.5 * me[REARING]  # seen from above, a rearing animal is shorter
     half = 40.0 * size * me[STRETCH]
     front, rear = me[HEADING] + 0.5 * me[BEND], me[HEADING] - 0.5 * me[BEND]
     neck_x, neck_y = me[X] + half * flat * math.cos(front), me[Y] + half * flat * math.sin(front)
@@ -319,5 +328,5 @@ def _draw_body(me: Float64, size: float, points: Float64) -> None:
 
 
 @njit(cache=True)
-def _wrapped(angle: float) -> float:
+def _wrap_angle(angle: float) -> float:
     return (angle + math.pi) % (2 * math.pi) - math.pi

@@ -1,4 +1,4 @@
-"""A whole simulated data set on disk: CalMS21's JSON files and the dataset file that `rtseg train` reads.
+"""A simulated data set on disk: CalMS21's JSON files and the dataset file that `rtseg train` reads.
 
 The JSON is written by `recordings.calms21`, one sequence in memory at a time.
 """
@@ -22,7 +22,7 @@ from rtseg.simulate.tasks import GROUPS, simulate_group
 DATASET_FILE = "dataset.toml"
 TASKS = (1, 2, 3)
 SPLITS = ("train", "validation", "test")
-"""CalMS21 has no validation file; here training chooses its checkpoint on recordings that are not the test's."""
+"""CalMS21 has no validation file; here training chooses its checkpoint on recordings that are not in the test split."""
 HELD_OUT_SHARE = 0.3
 """Validation and test hold this many sequences for each training sequence, and one for each group at least."""
 MIN_MINUTES = 0.2
@@ -70,13 +70,13 @@ def simulate_dataset(
     for task, split, n in plan:
         groups = {group: counted(task, split, group, n) for group in GROUPS[task]}
         write_calms21(folder / file_name(task, split), groups)
-    path = folder / DATASET_FILE
+    path = folder / DATASET_FILE  # written last: where it exists, every file that it names exists
     path.write_text(dataset_toml(seed), encoding="utf-8")
     return path
 
 
 def n_held_out(task: int, n_train: int) -> int:
-    """How many validation or test sequences belong to so many training sequences."""
+    """The number of validation or test sequences beside `n_train` training sequences."""
     return max(len(GROUPS[task]), math.ceil(HELD_OUT_SHARE * n_train))
 
 

@@ -1,7 +1,7 @@
-"""What each animal does in each frame: the bouts of `behaviour` filled with actions.
+"""The action of each animal in each frame: the bouts of `behaviour` filled with actions.
 
-An action is a goal for a body (`body` pursues it) and the truth that annotators look at. Task 3's behaviours are
-actions here, so that they occur in every sequence. Some are made to be mistaken: a PASS looks like a short sniff.
+An action is a goal for a body (`body` pursues it) and the ground truth that annotators see. Task 3's behaviours are
+actions here, so that they occur in every sequence. Some actions look alike on purpose: a PASS looks like a short sniff.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESIDENT, INTRUDER = 0, 1
 
 
 class Action(IntEnum):
-    """What a body can be asked to do; the row of `body.ACTION_LIMITS`."""
+    """A goal of a body; the value is its row in `body.ACTION_LIMITS`."""
 
     WANDER = 0
     REST = 1
@@ -82,18 +82,19 @@ INVESTIGATING: Mix = (
 
 
 def draw_plan(rng: np.random.Generator, n_frames: int, *temperaments: Temperament) -> Plan:
-    """A plan for T frames of both animals; of several temperaments each rules an equal stretch, one after the other."""
+    """A plan for T frames of both animals; several temperaments share the frames equally, one after the other."""
     edges = np.linspace(0, n_frames, len(temperaments) + 1).astype(int)
     stretches = zip(np.diff(edges), temperaments, strict=True)
     behaviour = np.concatenate([draw_labels(rng, int(n), temper) for n, temper in stretches])
     action = np.empty((n_frames, 2), np.int8)
     style = np.empty((n_frames, 2, 3))
     bouts = bouts_of(behaviour)
-    _fill(rng, action[:, INTRUDER], Bout(0, n_frames, 0), INTRUDER_ALONE)
+    _fill_with_actions(rng, action[:, INTRUDER], Bout(0, n_frames, 0), INTRUDER_ALONE)
+    # The intruder acts on its own first; a social bout then overwrites what it does there.
     for i, bout in enumerate(bouts):
         before = bouts[i - 1].label if i else OTHER
         after = bouts[i + 1].label if i + 1 < len(bouts) else OTHER
-        _FILLERS[bout.label](rng, action, bout, before, after)
+        _FILL_BY_BEHAVIOUR[bout.label](rng, action, bout, before, after)
     for animal in (RESIDENT, INTRUDER):
         for start, stop, code in bouts_of(action[:, animal]):
             style[start:stop, animal, 0] = np.clip(rng.lognormal(0.0, 0.3), 0.4, 1.8)
@@ -110,7 +111,7 @@ def _standoff_px(rng: np.random.Generator, action: Action) -> float:
     return float(rng.gamma(1.2, 9.0))  # most sniffs touch, a few stay an ear's length off
 
 
-def _fill(rng: np.random.Generator, track: NDArray[np.int8], span: Bout, mix: Mix) -> None:
+def _fill_with_actions(rng: np.random.Generator, track: NDArray[np.int8], span: Bout, mix: Mix) -> None:
     """Fill track[start:stop] with actions drawn from a mix."""
     weights = np.array([weight for _, weight, _ in mix])
     weights /= weights.sum()
@@ -124,7 +125,8 @@ def _fill(rng: np.random.Generator, track: NDArray[np.int8], span: Bout, mix: Mi
 
 def _fill_other(rng: np.random.Generator, action: NDArray[np.int8], bout: Bout, before: int, after: int) -> None:
     start, stop, _ = bout
-    _fill(rng, action[:, RESIDENT], bout, ALONE)
+    _fill_with_actions(rng, action[:, RESIDENT], bout, ALONE)
+    # A social bout rarely starts or ends at a distance: the resident comes closer before it and leaves after it.
     if before != OTHER and rng.random() < 0.6:
         action[start : min(stop, start + int(rng.integers(10, 40))), RESIDENT] = Action.DISENGAGE
     if after != OTHER and rng.random() < 0.9:
@@ -136,11 +138,11 @@ def _fill_investigation(
     rng: np.random.Generator, action: NDArray[np.int8], bout: Bout, before: int, after: int
 ) -> None:
     start, stop, _ = bout
-    _fill(rng, action[:, RESIDENT], bout, INVESTIGATING)
-    answer = rng.random()
-    if answer < 0.45:
+    _fill_with_actions(rng, action[:, RESIDENT], bout, INVESTIGATING)
+    reaction = rng.random()
+    if reaction < 0.45:
         action[start : min(stop, start + int(rng.integers(10, 90))), INTRUDER] = Action.STILL
-    elif answer < 0.62:
+    elif reaction < 0.62:
         action[start : min(stop, start + int(rng.integers(8, 40))), INTRUDER] = Action.FLEE
 
 
@@ -172,4 +174,4 @@ def _fill_attack(rng: np.random.Generator, action: NDArray[np.int8], bout: Bout,
         action[stop : stop + int(rng.integers(5, 30)), INTRUDER] = Action.FLEE
 
 
-_FILLERS = {ATTACK: _fill_attack, INVESTIGATION: _fill_investigation, MOUNT: _fill_mount, OTHER: _fill_other}
+_FILL_BY_BEHAVIOUR = {ATTACK: _fill_attack, INVESTIGATION: _fill_investigation, MOUNT: _fill_mount, OTHER: _fill_other}

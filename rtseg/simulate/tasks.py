@@ -1,7 +1,7 @@
 """Simulated sequences with the labels of CalMS21's three tasks, in memory; `files` writes them.
 
-Every recording says `simulated`. A sequence's random numbers hang on the seed and on its own name alone, so that asking
-for more sequences leaves the others as they were.
+Every recording says `simulated`. A sequence's random numbers depend on the seed and on its own name alone, so that
+asking for more sequences leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.recording import Labels, Recording
 from rtseg.simulate.annotators import ANNOTATORS, TASK3_BEHAVIOURS, label_task1, label_task2, label_task3
 from rtseg.simulate.behaviour import AGGRESSIVE, ATTACK, CALM, TASK1_CLASSES, Temperament, temperament_of
-from rtseg.simulate.body import FPS, Motion, move
+from rtseg.simulate.body import FPS, Motion, simulate_motion
 from rtseg.simulate.plan import Plan, draw_plan
-from rtseg.simulate.tracker import Tracks, drop_unsure, track
+from rtseg.simulate.tracker import Tracks, drop_unsure, track_points
 
 TASK1_GROUP = "annotator-id_0"
 TRIES = 60
-"""How often a plan is drawn anew while it lacks the behaviour that its sequence is there for."""
+"""How often a plan is drawn again while it lacks the behaviour that its sequence must show."""
 
 
 class Scene(NamedTuple):
-    """All that is known of one simulated sequence: what was meant, what was done, what was tracked."""
+    """One simulated sequence: the plan, the true motion, and what a tracker makes of it."""
 
     plan: Plan
     motion: Motion
@@ -51,7 +51,7 @@ def simulate_sequence(
     if n_frames < 1:
         raise SettingError(f"a simulated sequence needs at least one frame, got n_frames={n_frames}")
     rng = sequence_rng(seed, name)
-    scene = act(rng, draw_plan(rng, n_frames, AGGRESSIVE if aggressive else CALM))
+    scene = act_out_plan(rng, draw_plan(rng, n_frames, AGGRESSIVE if aggressive else CALM))
     labels = label_task1(rng, scene.plan)
     tracks = drop_unsure(scene.tracks) if missing else scene.tracks
     return _recording(name, seed, tracks), Labels("task1", TASK1_CLASSES, labels.astype(np.int16))
@@ -62,7 +62,7 @@ def simulate_group(
 ) -> Iterator[tuple[Recording, Labels]]:
     """One group's share of the n sequences of a task's file, one after the other.
 
-    Sequences are dealt to the task's groups in turn; `split` only makes names, and so the sequences, differ.
+    Sequences go to the task's groups in turn; `split` is part of the names, so that splits differ.
     """
     groups = GROUPS[task]
     for i in range(groups.index(group), n_sequences, len(groups)):
@@ -73,14 +73,14 @@ def simulate_group(
 
 
 def sequence_rng(seed: int, name: str) -> np.random.Generator:
-    """The random numbers of one sequence."""
+    """The random numbers of one sequence. A checksum of the name, because Python's hash differs between processes."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def act(rng: np.random.Generator, plan: Plan) -> Scene:
-    """A plan acted out and tracked."""
-    motion = move(rng, plan)
-    return Scene(plan, motion, track(rng, motion.keypoints))
+def act_out_plan(rng: np.random.Generator, plan: Plan) -> Scene:
+    """The plan's motion, tracked."""
+    motion = simulate_motion(rng, plan)
+    return Scene(plan, motion, track_points(rng, motion.keypoints))
 
 
 _Labelled = tuple[tuple[str, ...], NDArray[np.int8], Tracks]
@@ -89,31 +89,31 @@ _Labelled = tuple[tuple[str, ...], NDArray[np.int8], Tracks]
 def _task1(rng: np.random.Generator, n_frames: int, group: str, index: int) -> _Labelled:
     temperament = temperament_of(index)
 
-    def telling(plan: Plan) -> bool:
+    def shows_behaviour(plan: Plan) -> bool:
         return temperament is CALM or bool((plan.behaviour == ATTACK).any())
 
-    scene = act(rng, _telling_plan(rng, n_frames, (temperament,), telling))
+    scene = act_out_plan(rng, _draw_plan_that(rng, n_frames, (temperament,), shows_behaviour))
     return TASK1_CLASSES, label_task1(rng, scene.plan), scene.tracks
 
 
 def _task2(rng: np.random.Generator, n_frames: int, group: str, index: int) -> _Labelled:
-    """A calm and an aggressive half: each annotator should meet every class in few sequences."""
-    who = next(annotator for annotator in ANNOTATORS if annotator.name == group)
+    """A calm and an aggressive half, so that few sequences show each annotator every class."""
+    annotator = next(one for one in ANNOTATORS if one.name == group)
 
-    def telling(plan: Plan) -> bool:
+    def shows_behaviour(plan: Plan) -> bool:
         return bool((np.bincount(plan.behaviour, minlength=4) >= 0.02 * n_frames).all())
 
-    scene = act(rng, _telling_plan(rng, n_frames, (CALM, AGGRESSIVE), telling))
-    return TASK1_CLASSES, label_task2(rng, scene.plan, scene.motion, who), scene.tracks
+    scene = act_out_plan(rng, _draw_plan_that(rng, n_frames, (CALM, AGGRESSIVE), shows_behaviour))
+    return TASK1_CLASSES, label_task2(rng, scene.plan, scene.motion, annotator), scene.tracks
 
 
 def _task3(rng: np.random.Generator, n_frames: int, group: str, index: int) -> _Labelled:
     animal, action = TASK3_BEHAVIOURS[group]
 
-    def telling(plan: Plan) -> bool:
+    def shows_behaviour(plan: Plan) -> bool:
         return float((plan.action[:, animal] == action).mean()) >= 0.01
 
-    scene = act(rng, _telling_plan(rng, n_frames, (CALM,), telling))
+    scene = act_out_plan(rng, _draw_plan_that(rng, n_frames, (CALM,), shows_behaviour))
     return ("other", group), label_task3(rng, scene.plan, group), scene.tracks
 
 
@@ -130,15 +130,15 @@ def _recording(name: str, seed: int, tracks: Tracks) -> Recording:
     return Recording(name, MICE7, tracks.keypoints, tracks.scores, FPS, source=source, simulated=True)
 
 
-def _telling_plan(
+def _draw_plan_that(
     rng: np.random.Generator,
     n_frames: int,
     temperaments: tuple[Temperament, ...],
-    telling: Callable[[Plan], bool],
+    shows_behaviour: Callable[[Plan], bool],
 ) -> Plan:
-    """A plan that holds what its sequence is there for; after TRIES, as in very short ones, whatever came last."""
+    """A plan for which `shows_behaviour` holds; after TRIES, as for very short sequences, the last one drawn."""
     for _ in range(TRIES):
         plan = draw_plan(rng, n_frames, *temperaments)
-        if telling(plan):
+        if shows_behaviour(plan):
             break
     return plan

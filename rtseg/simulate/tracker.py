@@ -1,7 +1,7 @@
-"""What a pose estimator would make of the true points: noise, occlusion, lost points, swapped identities, scores.
+"""A simulated pose estimator: noise, occlusion, lost points, swapped identities, scores.
 
-It sees true points only, no plan and no labels. Like CalMS21's tracker it always believes in some position: a point
-that it cannot see gets a wrong place and a low score; `drop_unsure` makes such points missing for those who want that.
+It sees true points only, no plan and no labels. Like CalMS21's tracker it always gives a position: a point that it
+cannot see gets a wrong place and a low score; `drop_unsure` makes such points missing where that is wanted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtseg.simulate.body import ARENA_PX, FPS
 Float64 = NDArray[np.float64]
 
 UNSURE = 0.2
-"""A score below this means that the tracker guessed."""
+"""A score below this marks a guess of the tracker."""
 POINT_NOISE = np.array([1.5, 1.1, 1.1, 1.2, 1.6, 1.6, 1.7])
 """Standard deviation in px of a visible point of a resting animal, in MICE7's order."""
 BODY_RADIUS_PX = 19.0
@@ -37,7 +37,7 @@ class Tracks(NamedTuple):
     swapped: NDArray[np.bool_]
 
 
-def track(rng: np.random.Generator, true_points: Float64) -> Tracks:
+def track_points(rng: np.random.Generator, true_points: Float64) -> Tracks:
     """Tracked points of true points (T, 2, 7, 2). Positions are rounded to 0.01 px, scores to 0.001."""
     n_frames = len(true_points)
     normals = rng.standard_normal((n_frames, 2, 7, 2))
@@ -47,7 +47,7 @@ def track(rng: np.random.Generator, true_points: Float64) -> Tracks:
     seen = np.empty_like(true_points)
     scores = np.empty(true_points.shape[:-1])
     swapped = np.zeros(n_frames, np.bool_)
-    observe(true_points, normals, uniforms, chances, sharpness, seen, scores, swapped)
+    observe_points(true_points, normals, uniforms, chances, sharpness, seen, scores, swapped)
     keypoints = np.clip(np.round(seen, 2), 0.0, np.array(ARENA_PX) - 1.0).astype(np.float32)
     return Tracks(keypoints, np.round(scores, 3).astype(np.float32), swapped)
 
@@ -61,7 +61,7 @@ def drop_unsure(tracks: Tracks) -> Tracks:
 
 
 @njit(cache=True)
-def observe(
+def observe_points(
     true_points: Float64,
     normals: Float64,
     uniforms: Float64,
@@ -71,18 +71,21 @@ def observe(
     scores: Float64,
     swapped: NDArray[np.bool_],
 ) -> None:
-    """Fill seen (T, 2, 7, 2), scores (T, 2, 7) and swapped (T,), frame after frame."""
+    """Fill seen (T, 2, 7, 2), scores (T, 2, 7) and swapped (T,), frame after frame.
+
+    normals (T, 2, 7, 2), uniforms (T, 2, 7), chances (T, 3): the random numbers. sharpness: scales the noise.
+    """
     error = np.zeros((2, 7, 2))
     lost_until = np.zeros((2, 7), np.int64)
     hidden = np.zeros((2, 7), np.bool_)
-    snapped = np.zeros((2, 7), np.bool_)
+    mistaken = np.zeros((2, 7), np.bool_)
     lower, swap_until = 1, 0
     for t in range(len(true_points)):
         now = true_points[t]
         before = true_points[max(0, t - 1)]
         gap = math.hypot(now[0, 3, 0] - now[1, 3, 0], now[0, 3, 1] - now[1, 3, 1])
         gap = min(gap, math.hypot(now[0, 3, 0] - now[1, 6, 0], now[0, 3, 1] - now[1, 6, 1]))
-        if chances[t, 0] < 0.01:  # who lies below: mostly the intruder
+        if chances[t, 0] < 0.01:  # which animal is covered by the other: mostly the intruder
             lower = 1 if chances[t, 1] < 0.7 else 0
         swap_rate = SWAP_PER_S_NEAR if gap < NEAR_PX else SWAP_PER_S_FAR
         if t >= swap_until and chances[t, 2] < swap_rate / FPS:
@@ -98,26 +101,28 @@ def observe(
                     error[i, k, 0] += 45 * normals[t, i, k, 0]
                     error[i, k, 1] += 45 * normals[t, i, k, 1]
                 lost = t < lost_until[i, k]
-                covered = i == lower and _under(now[i, k], now[1 - i])
+                covered = i == lower and _lies_under_body(now[i, k], now[1 - i])
                 if covered != hidden[i, k] and u > 0.4:  # flickers for a frame or two at the edge of a body
                     hidden[i, k] = covered
-                    snapped[i, k] = covered and u > 0.85
+                    mistaken[i, k] = covered and u > 0.85
                 spread = sharpness * POINT_NOISE[k] * (1 + 0.004 * speed)
                 if hidden[i, k]:
                     spread *= 4.0
+                # The error is a first-order autoregression, scaled so that its variance stays spread squared: errors
+                # of real trackers persist over frames, and a filter would remove white noise too easily.
                 keep = 0.97 if lost else (0.85 if hidden[i, k] else 0.55)
                 fresh = spread * math.sqrt(1 - keep * keep)
                 for axis in range(2):
                     error[i, k, axis] = keep * error[i, k, axis] + fresh * normals[t, i, k, axis]
                     place = now[i, k, axis]
-                    if hidden[i, k] and snapped[i, k]:  # it took the other animal's point for this one's
+                    if hidden[i, k] and mistaken[i, k]:  # it took the other animal's point for this one's
                         place = now[1 - i, k, axis]
                     seen[t, out, k, axis] = place + error[i, k, axis]
                 scores[t, out, k] = _score(lost, hidden[i, k], spread, normals[t, i, k, 0], u)
 
 
 @njit(cache=True)
-def _under(point: Float64, body: Float64) -> bool:
+def _lies_under_body(point: Float64, body: Float64) -> bool:
     """Does a point lie under the trunk (neck to tail base) of the other body (7, 2)?"""
     ax, ay = body[6, 0], body[6, 1]
     bx, by = body[3, 0] - ax, body[3, 1] - ay
@@ -128,7 +133,7 @@ def _under(point: Float64, body: Float64) -> bool:
 
 @njit(cache=True)
 def _score(lost: bool, hidden: bool, spread: float, normal: float, u: float) -> float:
-    """A score that knows only partly how wrong a point is."""
+    """A score that reflects only in part how wrong a point is, as those of real estimators do."""
     if lost:
         return 0.02 + 0.25 * u
     if hidden:

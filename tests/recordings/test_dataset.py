@@ -172,7 +172,9 @@ def test_the_root_can_be_replaced(lab: Path, tmp_path: Path) -> None:
     away = tmp_path / "elsewhere" / "lab.dataset.toml"
     away.parent.mkdir()
     away.write_text(PAIRS)
-    with pytest.raises(SettingError, match=r"split\.validation: no recording has the id v"):
+    with pytest.raises(
+        SettingError, match=r"no file under .*elsewhere matches '\{id\}\.poses\.csv'; correct the pattern or the root"
+    ):
         load_dataset(away)
     assert load_dataset(away, root=tmp_path).ids("train") == ("t", "u")
     away.write_text('root = ".."\n' + PAIRS)
@@ -298,3 +300,82 @@ def test_unknown_splits_heads_and_files(lab: Path) -> None:
         dataset.head("S1")
     with pytest.raises(SettingError, match="cannot be read"):
         load_dataset(lab.parent / "absent.toml")
+
+
+def test_a_byte_order_mark_is_no_mistake(lab: Path) -> None:
+    lab.write_bytes(b"\xef\xbb\xbf" + lab.read_bytes())
+    assert load_dataset(lab).name == "lab"
+
+
+def test_ids_beside_a_star_come_from_the_labels(lab: Path) -> None:
+    for name in ("v1", "v10"):
+        (lab.parent / "p").mkdir(exist_ok=True)
+        text = f"frame,nose.x,nose.y,tail.x,tail.y\n0,1,2,3,4\n1,{name[1:]},6,7,8\n"
+        (lab.parent / "p" / f"{name}DLC_resnet50_1000.csv").write_text(text)
+        (lab.parent / f"{name}.labels.csv").write_text("act\nrest\nrun\n")
+    for name in "tuv":
+        (lab.parent / f"{name}.labels.csv").unlink()
+    text = PAIRS.replace("{id}.poses.csv", "p/{id}*.csv").replace('["v"]', '["v1"]')
+    lab.write_text(text)
+    dataset = load_dataset(lab)
+    assert dataset.ids("train") == ("v10",)
+    for split, x in (("train", 10), ("validation", 1)):
+        (item,) = dataset.items(split)
+        assert item.recording.keypoints[1, 0, 0, 0] == x
+    lab.write_text(text.replace("{id}.labels.csv", "{id}*.labels.csv"))
+    with pytest.raises(SettingError, match="nothing says where an id ends; list the ids"):
+        load_dataset(lab)
+
+
+BORIS = "Observation id,Subject,Behavior,Behavior type,Time\n"
+
+
+def test_a_subject_without_events_has_negatives_where_the_head_has_a_class_for_them(lab: Path) -> None:
+    for name, text in (("t", ""), ("u", "u,b,run,POINT,0\n"), ("v", "v,a,run,POINT,0\n")):
+        (lab.parent / f"{name}.labels.csv").write_text(BORIS + text)
+    head = '[heads.act]\ntrack = "a"\nunlabelled = "rest"\n'
+    for missing in ("", 'missing = "mask"\n'):
+        lab.write_text(PAIRS.replace("[heads.act]\n", head + missing))
+        dataset = load_dataset(lab)
+        assert [item.labels["act"].frames.tolist() for item in dataset.items("train")] == [[0, 0], [0, 0]]
+        (item,) = dataset.items("validation")
+        assert item.labels["act"].frames.tolist() == [1, 0]
+        kind = "the file has no event of a head's track: taken as a video in which nothing of it happened"
+        assert any(line.startswith(f"{kind} (2 track in 2 files") for line in dataset.warnings.summary())
+    lab.write_text(PAIRS.replace("[heads.act]\n", '[heads.act]\ntrack = "a"\n'))
+    with pytest.raises(RecordingError, match="needs the track 'a'"):
+        next(load_dataset(lab).items("train"))
+
+
+def test_the_observation_of_a_recording_is_found_by_name_or_named(lab: Path) -> None:
+    rows = "".join(f"{name},a,{'run' if name == 'v' else 'rest'},POINT,0\n" for name in "tuv")
+    for name in "tuv":
+        (lab.parent / f"{name}.labels.csv").write_text(BORIS + rows)
+    text = PAIRS.replace("[heads.act]\n", '[heads.act]\ntrack = "a"\n')
+    lab.write_text(text)
+    (item,) = load_dataset(lab).items("validation")
+    assert item.labels["act"].frames.tolist() == [1, IGNORE]
+    lab.write_text(text.replace("[heads", 'observation = "t"\n[heads'))
+    (item,) = load_dataset(lab).items("validation")
+    assert item.labels["act"].frames.tolist() == [0, IGNORE]
+
+
+def test_how_a_labs_tables_count_is_said_in_the_dataset(lab: Path) -> None:
+    for name in "tuv":
+        (lab.parent / f"{name}.labels.csv").write_text("start,end,label\n1,1,rest\n2,2,run\n")
+    keys = 'first_frame = 1\nlast_included = true\n[heads.act]\ntrack = "labels"\n'
+    lab.write_text(PAIRS.replace("[heads.act]\n", keys))
+    assert next(load_dataset(lab).items("train")).labels["act"].frames.tolist() == [0, 1]
+    for wrong in ("first_frame = -1", "first_frame = true", 'last_included = "yes"'):
+        lab.write_text(PAIRS.replace("[heads", f"{wrong}\n[heads"))
+        with pytest.raises(SettingError, match=r"recordings\.(first_frame|last_included)"):
+            load_dataset(lab)
+
+
+def test_warnings_of_all_files_are_one_line_for_each_kind(lab: Path) -> None:
+    for name in "tu":
+        (lab.parent / f"{name}.labels.csv").write_text("frame,act\n0,rest\n")
+    dataset = load_dataset(lab)
+    for _ in range(2):
+        list(dataset.items("train"))
+    assert dataset.warnings.summary() == ["frames without a label (2 frames in 2 files: t.labels.csv, u.labels.csv)"]

@@ -10,7 +10,7 @@ import pytest
 from rtseg.errors import RecordingError, SettingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.heads import Head, HeadRule, Implied, apply_rules, check_rules
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
+from rtseg.recordings.labels.label_file import NumberedBout, Track, Video, paint
 from rtseg.recordings.recording import IGNORE
 
 S1 = HeadRule(Head("S1", ("social", "fight"), ("social", "fight"), "S1"), ignore=("base",))
@@ -29,7 +29,7 @@ def track(name: str, *labels: str) -> Track:
     bouts = [
         NumberedBout(Bout(t, t + 1, NAMES.index(n)), 1) for t, names in enumerate(labels) for n in names.split("+") if n
     ]
-    return paint(Path("a.txt"), name, NAMES, bouts, len(labels), 30)
+    return paint(Path("a.txt"), name, NAMES, bouts, Video(len(labels), 30))
 
 
 def frames(rules: tuple[HeadRule, ...], *tracks: Track) -> dict[str, list[int]]:

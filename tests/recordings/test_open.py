@@ -1,4 +1,4 @@
-"""The one door: every real file finds its reader, every other file is told what is accepted."""
+"""Every real file finds its one reader, and every other file is refused with what is accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.open import read_labels, read_recording, read_recordings
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.open import LABEL_READERS, POSE_READERS, read_labels, read_recording, read_recordings
 
 SHAPES = {
     "dlc_openfield_missing.csv": (2330, 1, 4),
@@ -74,3 +75,48 @@ def test_unknown_kinds_are_told_what_is_accepted(tmp_path: Path, data_root: Path
         read_recording(tmp_path / "absent.csv")
     with pytest.raises(RecordingError, match="cut or damaged"):
         read_recording(Path(shutil.copy(table, tmp_path / "table.h5")))
+
+
+def test_at_most_one_reader_recognizes_a_file(data_root: Path) -> None:
+    """The order of the readers means nothing: a new one cannot take away another's files."""
+    poses = [*(data_root / "formats").iterdir(), *(data_root / "mice7").glob("e3*.csv")]
+    for path in poses:
+        probe = FileProbe(path)
+        assert len([r for r in POSE_READERS if probe.suffix in r.suffixes and r.recognizes(probe)]) == 1, path
+    labels = [*(data_root / "mice7").glob("boris*.csv"), *(data_root / "rats58/labels").glob("0*_annot.txt")]
+    for path in labels:
+        assert len([r for r in LABEL_READERS if r.recognizes(FileProbe(path))]) == 1, path
+
+
+@pytest.mark.parametrize(
+    ("text", "format_"),
+    [
+        ("frame,S1\n0,a\n", "plain .csv"),
+        ("start,stop,behaviour\n0,1,a\n", "plain .csv"),
+        ("Subject;Behavior;Behavior type;Time\n", "BORIS events"),
+        ("Caltech Behavior Annotator - Annotation File\n", "Caltech"),
+        ("Bento annotation file\n", "MARS and BENTO"),
+        ('{"behaviors_conf": {}, "observations": {}}\n', "BORIS projects"),
+        ("anything at all\n", "plain .csv"),  # which then says what it expects
+    ],
+)
+def test_a_file_of_labels_has_one_reader(tmp_path: Path, text: str, format_: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    (reader,) = [r for r in LABEL_READERS if r.recognizes(FileProbe(path))]
+    assert reader.format.startswith(format_)
+
+
+def test_an_assumed_rate_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "poses.csv"
+    path.write_text("frame,nose.x,nose.y\n0,2,3\n")
+    assert read_recording(path).warnings == ("the frame rate is not known and taken as 30 fps (1 file)",)
+    assert read_recording(path, fps=30).warnings == ()
+
+
+def test_warnings_name_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "poses.csv"
+    path.write_text("frame,nose.x,nose.y\n1,2,3\n")
+    assert {warning.file for warning in read_recording(path).warnings} == {str(path)}
+    path.write_text("frame,S1\n0,a\n")
+    assert {warning.file for warning in read_labels(path, 2, 30)["S1"].warnings} == {str(path)}

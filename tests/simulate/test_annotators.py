@@ -13,14 +13,14 @@ from rtseg.recordings.bouts import bouts_of
 from rtseg.simulate.annotators import (
     ANNOTATORS,
     TASK3_BEHAVIOURS,
-    forget_short,
+    drop_short_bouts,
     label_task1,
     label_task2,
     label_task3,
     shift_boundaries,
 )
 from rtseg.simulate.behaviour import AGGRESSIVE, ATTACK, CALM, INVESTIGATION, MOUNT
-from rtseg.simulate.body import move
+from rtseg.simulate.body import simulate_motion
 from rtseg.simulate.plan import draw_plan
 
 labels_of_some_length = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(lambda x: np.array(x, np.int8))
@@ -43,7 +43,7 @@ def test_a_pure_delay_moves_every_boundary_by_as_much(labels: np.ndarray) -> Non
 
 @given(labels_of_some_length, st.integers(1, 12))
 def test_no_short_bout_remains_but_the_first(labels: np.ndarray, least: int) -> None:
-    kept = forget_short(labels, least)
+    kept = drop_short_bouts(labels, least)
     assert all(stop - start >= least for start, stop, _ in bouts_of(kept)[1:])
 
 
@@ -51,7 +51,7 @@ def test_no_short_bout_remains_but_the_first(labels: np.ndarray, least: int) -> 
 def scene() -> tuple:
     rng = np.random.default_rng(8)
     plan = draw_plan(rng, 20_000, CALM, AGGRESSIVE)
-    return plan, move(rng, plan)
+    return plan, simulate_motion(rng, plan)
 
 
 def test_task1_labels_are_the_plan_but_for_its_boundaries(scene: tuple) -> None:

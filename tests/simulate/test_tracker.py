@@ -7,20 +7,20 @@ import pytest
 
 from rtseg.recordings.bouts import bouts_of
 from rtseg.simulate.behaviour import AGGRESSIVE, CALM
-from rtseg.simulate.body import ARENA_PX, FPS, Motion, move
+from rtseg.simulate.body import ARENA_PX, FPS, Motion, simulate_motion
 from rtseg.simulate.plan import draw_plan
-from rtseg.simulate.tracker import NEAR_PX, UNSURE, Tracks, drop_unsure, track
+from rtseg.simulate.tracker import NEAR_PX, UNSURE, Tracks, drop_unsure, track_points
 
 
 @pytest.fixture(scope="module")
 def motion() -> Motion:
     rng = np.random.default_rng(5)
-    return move(rng, draw_plan(rng, 40_000, CALM, AGGRESSIVE))
+    return simulate_motion(rng, draw_plan(rng, 40_000, CALM, AGGRESSIVE))
 
 
 @pytest.fixture(scope="module")
 def tracks(motion: Motion) -> Tracks:
-    return track(np.random.default_rng(6), motion.keypoints)
+    return track_points(np.random.default_rng(6), motion.keypoints)
 
 
 def errors_px(motion: Motion, tracks: Tracks) -> np.ndarray:

@@ -1,7 +1,12 @@
-"""Readers of frame labels.
+"""Readers of frame labels, one file per format; `rtseg.recordings.open` chooses among them.
 
-boris       BORIS event exports (CSV or TSV)
-caltech     Caltech Behavior Annotator text
-csv         Plain CSV of labels, per frame or as bouts, and CalMS21's label list
-label_file  What every label reader does with the bouts it found
+label_file     LabelReader: the contract of a reader; Video, Track, Tracks; paint: bouts onto frames
+caltech        read_caltech: text of the Caltech Behavior Annotator
+bento          read_bento: .annot of MARS and BENTO
+boris          read_boris: event tables that BORIS exported
+boris_project  read_boris_project: BORIS' own .boris
+boris_events   choose_observation, pair_marks: what both have in common
+csv            read_label_csv: plain CSV of any kind; read_calms21_labels: CalMS21's label list
+bout_table     tracks_of_bout_table: a row per bout
+frame_table    tracks_of_frame_table: a row per frame or per step of time
 """

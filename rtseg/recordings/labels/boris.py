@@ -1,158 +1,214 @@
-"""BORIS event exports (CSV or TSV): state events in START/STOP pairs and point events, in seconds.
+"""BORIS event exports (CSV or TSV): state events in START/STOP pairs and point events.
 
-Tabular events and aggregated events are read; the lines above the table are passed over.
+Tabular events and aggregated events are read, of old and new versions; the lines above the table hold what newer
+versions repeat in columns.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.bouts import Bout
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
-from rtseg.recordings.text import read_lines
+from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, delimiter_of, read_delimited, wrong_width
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.boris_events import (
+    NO_SUBJECT,
+    POINT,
+    START,
+    STOP,
+    Event,
+    Mark,
+    choose_observation,
+    media_differ,
+    pair_marks,
+    tracks_of_events,
+)
+from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, LabelReader, Tracks, Video
 
-NO_SUBJECT = "No focal subject"
-"""BORIS' own name for events without a subject."""
-_STATUS = ("Status", "Behavior type")
-_AGGREGATED = ("Start (s)", "Stop (s)")
+_STATUS = ("status", "behavior type")
+_AGGREGATED = ("start (s)", "stop (s)")
+_MEDIA = ("media file name", "media file path", "media file")
+_DURATION = ("media duration (s)", "total length")
+_OFFSET = "time offset (s)"
+_FPS = ("fps", "fps (frame/s)")
+_NOTHING = ("", "na", "nan", "none")
+_MAX_HEADER_ROWS = 200
+_MAX_SECONDS = 1e7
 
 
-class _Event(NamedTuple):
-    subject: str
-    behaviour: str
-    start_s: float
-    stop_s: float | None  # None: a point event
-    line: int
+@dataclass(frozen=True)
+class _EventTable:
+    """The rows below the header as dictionaries, with column names in lower case."""
+
+    rows: list[tuple[dict[str, str], int]]
+    columns: frozenset[str]
+    above: dict[str, str]
+    header_line: int
 
 
-def is_boris(lines: Sequence[str]) -> bool:
-    """Whether a file's lines hold the header of a BORIS table."""
-    return _header(lines) is not None
+def is_boris(probe: FileProbe) -> bool:
+    """Whether the lines hold the header of a BORIS table."""
+    delimiter = delimiter_of(probe.lines)
+    return any(_is_header(re.split(f"[{delimiter}]", line)) for line in probe.lines[:_MAX_HEADER_ROWS])
 
 
-def read_boris(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
-    """Tracks of frame labels (T,), T = `n_frames`.
+def read_boris(path: Path, video: Video) -> Tracks:
+    """Tracks of frame labels (T,) of the video.
 
     One track per subject with all its behaviours (frames of two at once are masked and counted), and one track
-    'subject:behaviour' for each, which loses nothing. Classes are in the order of their first event. An event covers
-    the frames from round(start * fps) up to round(stop * fps), one at least; a point event covers one frame. Frames
-    without an event are IGNORE: a head says what they mean (`unlabelled`). Raises RecordingError with the line for a
-    START without STOP, or the reverse, and for cells that are no times.
+    'subject:behaviour' for each, which loses nothing. Classes are in the order of their first event. Times count from
+    the observation's time offset, which BORIS adds to every time; observations of images have image numbers instead.
+    One behaviour with several modifiers at once is one behaviour. Of several observations one is read (see
+    `choose_observation`). Frames without an event are IGNORE: a head says what they mean (`unlabelled`), and a file
+    without any event says that nothing happened. Raises RecordingError with the line for a START without STOP, or the
+    reverse, for cells that are no times, and for an observation over several media files one after another.
     """
-    lines, warnings = read_lines(path)
-    at = _header(lines)
+    text = read_delimited(path)
+    table = _event_table(path, text)
+    observation, table = _of_one_observation(path, table, video)
+    style = NumberStyle(path, text.delimiter)
+    warnings = [*text.warnings, *_differences(table, observation, video)]
+    if set(_AGGREGATED) <= table.columns:
+        events = _aggregated_events(path, table, video, style)
+    else:
+        events = pair_marks(path, _marks(path, table, video, style))
+    return tracks_of_events(path, events, video, warnings)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    names = {cell.strip(' "').lower() for cell in cells}
+    return "behavior" in names and (("time" in names and bool(names & set(_STATUS))) or set(_AGGREGATED) <= names)
+
+
+def _event_table(path: Path, text: DelimitedText) -> _EventTable:
+    at = next((i for i, row in enumerate(text.rows[:_MAX_HEADER_ROWS]) if _is_header(row.cells)), None)
     if at is None:
         problem = "expected a header row with Time, Behavior and Status; export tabular or aggregated events from BORIS"
         raise RecordingError(path, problem, line=1)
-    delimiter = "\t" if "\t" in lines[at] else ","
-    header = [c.strip() for c in next(csv.reader([lines[at]], delimiter=delimiter))]
+    header = [cell.lower() for cell in text.rows[at].cells]
+    above = {row.cells[0].lower(): row.cells[1] for row in text.rows[:at] if len(row.cells) > 1}
     rows = []
-    for number, line in enumerate(lines[at + 1 :], start=at + 2):
-        if not line.strip(" ,\t"):
+    for row in text.rows[at + 1 :]:
+        if not any(row.cells):
             continue
-        cells = next(csv.reader([line], delimiter=delimiter))
-        if len(cells) != len(header):
-            cut = "; the file was cut here, copy it again" if number == len(lines) else "; mend or remove the line"
-            raise RecordingError(path, f"expected {len(header)} columns, got {len(cells)}{cut}", line=number)
-        rows.append((dict(zip(header, (c.strip() for c in cells), strict=True)), number))
-    warnings += _other_rate(rows, fps)
-    events = _aggregated(path, rows) if set(_AGGREGATED) <= set(header) else _paired(path, rows)
-    if not events:
-        raise RecordingError(path, "holds no events; export the observation again", line=at + 1)
-    return _tracks(path, events, n_frames, fps, warnings)
+        rows.append((_named_cells(path, row, header, last=row is text.rows[-1]), row.line))
+    return _EventTable(rows, frozenset(header), above, text.rows[at].line)
 
 
-def _header(lines: Sequence[str]) -> int | None:
-    for i, line in enumerate(lines[:200]):
-        cells = {c.strip().strip('"') for c in line.replace("\t", ",").split(",")}
-        if "Behavior" in cells and (("Time" in cells and cells & set(_STATUS)) or set(_AGGREGATED) <= cells):
-            return i
-    return None
+def _named_cells(path: Path, row: Row, header: Sequence[str], *, last: bool) -> dict[str, str]:
+    """The row's cells by column; several columns of modifiers become one."""
+    cells = row.cells
+    if len(cells) != len(header):
+        raise wrong_width(path, row, len(header), last=last)
+    named = dict(zip(header, cells, strict=True))
+    named["modifiers"] = "|".join(cell for name, cell in zip(header, cells, strict=True) if name.startswith("modifier"))
+    return named
 
 
-def _other_rate(rows: Sequence[tuple[dict[str, str], int]], fps: float) -> list[str]:
-    rates = [row.get("FPS", row.get("FPS (frame/s)", "")) for row, _ in rows]
-    other = [r for r in rates if r.replace(".", "", 1).isdecimal() and abs(float(r) - fps) > 0.01]
-    return [f"BORIS saw the video at {other[0]} fps, the recording has {fps:g} ({len(other)} events)"] if other else []
-
-
-def _aggregated(path: Path, rows: Sequence[tuple[dict[str, str], int]]) -> list[_Event]:
-    events = []
-    for row, line in rows:
-        start_s = _seconds(path, row["Start (s)"], line)
-        point = row.get("Behavior type", "").upper() == "POINT" or row["Stop (s)"] in ("", "NA")
-        stop_s = None if point else _seconds(path, row["Stop (s)"], line)
-        if stop_s is not None and stop_s < start_s:
-            raise RecordingError(
-                path, f"stops at {stop_s:g} s, before its start at {start_s:g} s; correct it", line=line
-            )
-        events.append(_Event(row.get("Subject", "") or NO_SUBJECT, row["Behavior"], start_s, stop_s, line))
-    return events
-
-
-def _paired(path: Path, rows: Sequence[tuple[dict[str, str], int]]) -> list[_Event]:
-    events: list[_Event] = []
-    running: dict[tuple[str, str], tuple[float, int]] = {}
-    for row, line in rows:
-        subject, behaviour = row.get("Subject", "") or NO_SUBJECT, row["Behavior"]
-        status = next(row[key] for key in _STATUS if key in row).upper()
-        time_s = _seconds(path, row["Time"], line)
-        key, what = (subject, behaviour), f"{behaviour!r} of {subject!r}"
-        if status == "POINT":
-            events.append(_Event(subject, behaviour, time_s, None, line))
-        elif status == "START":
-            if key in running:
-                problem = f"{what} starts again; it runs since line {running[key][1]}. Add the missing STOP in BORIS"
-                raise RecordingError(path, problem, line=line)
-            running[key] = time_s, line
-        elif status == "STOP":
-            if key not in running:
-                problem = f"{what} stops and was not started; add the missing START in BORIS"
-                raise RecordingError(path, problem, line=line)
-            start_s, _ = running.pop(key)
-            if time_s < start_s:
-                raise RecordingError(
-                    path, f"{what} stops at {time_s:g} s, before its start at {start_s:g} s", line=line
-                )
-            events.append(_Event(subject, behaviour, start_s, time_s, line))
-        else:
-            raise RecordingError(path, f"expected START, STOP or POINT, got {status[:40]!r}", line=line)
-    if running:
-        (subject, behaviour), (_, line) = next(iter(running.items()))
+def _of_one_observation(path: Path, table: _EventTable, video: Video) -> tuple[str, _EventTable]:
+    """The observation of the video and the table with its rows alone."""
+    media: dict[str, dict[str, None]] = {}
+    for row, _ in table.rows:
+        files = media.setdefault(_observation(row, table), {})
+        files.update(dict.fromkeys(row[key] for key in _MEDIA if row.get(key, "").lower() not in _NOTHING))
+    if not media:
+        media = {_observation({}, table): {}}
+    observation = choose_observation(path, media, video)
+    if len(media[observation]) > 1:
         problem = (
-            f"{behaviour!r} of {subject!r} starts and never stops ({len(running)} such events); add the STOP in BORIS"
+            f"the events of observation {observation!r} lie in several media files one after another "
+            f"({', '.join(media[observation])}); observe each video by itself in BORIS"
         )
-        raise RecordingError(path, problem, line=line)
+        raise RecordingError(path, problem)
+    rows = [(row, line) for row, line in table.rows if _observation(row, table) == observation]
+    return observation, _EventTable(rows, table.columns, table.above, table.header_line)
+
+
+def _observation(row: dict[str, str], table: _EventTable) -> str:
+    return row.get("observation id") or table.above.get("observation id", "")
+
+
+def _differences(table: _EventTable, observation: str, video: Video) -> list[ReadingWarning]:
+    """Warnings where BORIS saw another video than the poses are of, as far as the table tells."""
+    warnings = []
+    rates = [rate for row, _ in table.rows for key in _FPS for rate in re.findall(r"\d+(?:[.,]\d+)?", row.get(key, ""))]
+    other = [rate for rate in rates if abs(float(rate.replace(",", ".")) - video.fps) > 0.01]
+    if other:
+        kind = f"BORIS saw the video at {other[0]} fps, the recording has {video.fps:g}"
+        warnings.append(ReadingWarning(kind, len(other), "events"))
+    seconds = video.n_frames / video.fps
+    for row, _ in table.rows[:1]:
+        cell = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
+        duration = float(cell.replace(",", ".")) if re.fullmatch(r"\d+([.,]\d+)?", cell) else seconds
+        if abs(duration - seconds) > MAX_DIFFERENCE_S:
+            kind = "BORIS saw a video of another length than the recording"
+            warnings.append(ReadingWarning(kind, round(abs(duration - seconds)), "seconds"))
+        media = [row[key] for key in _MEDIA if row.get(key, "").lower() not in _NOTHING]
+        if media_differ(media, observation, video):
+            kind = "neither the observation nor its media file is named like the poses"
+            warnings.append(ReadingWarning(kind, 1, "observation"))
+    return warnings
+
+
+def _aggregated_events(path: Path, table: _EventTable, video: Video, style: NumberStyle) -> list[Event]:
+    events = []
+    for row, line in table.rows:
+        times = _Times(path, row, line, video, style, row.get(_OFFSET) or table.above.get(_OFFSET, ""))
+        start = times.frame("start (s)", "image index start")
+        no_stop = all(row.get(key, "").lower() in _NOTHING for key in ("stop (s)", "image index stop"))
+        point = no_stop or row.get("behavior type", "").upper() == POINT
+        stop = None if point else times.frame("stop (s)", "image index stop")
+        if stop is not None and stop < start:
+            problem = f"stops at {row['stop (s)']} s, before its start at {row['start (s)']} s; correct it"
+            raise RecordingError(path, problem, line=line)
+        events.append(Event(row.get("subject", "") or NO_SUBJECT, row["behavior"], start, stop, line))
     return events
 
 
-def _seconds(path: Path, cell: str, line: int) -> float:
-    try:
-        seconds = float(cell)
-    except ValueError:
-        seconds = float("nan")
-    if not 0 <= seconds < 1e7:
-        raise RecordingError(path, f"expected a time in seconds, got {cell[:40]!r}; export times as seconds", line=line)
-    return seconds
+def _marks(path: Path, table: _EventTable, video: Video, style: NumberStyle) -> list[Mark]:
+    marks = []
+    for row, line in table.rows:
+        status = next(row[key] for key in _STATUS if key in row).upper()
+        if status not in (START, STOP, POINT):
+            raise RecordingError(path, f"expected START, STOP or POINT, got {status[:40]!r}", line=line)
+        times = _Times(path, row, line, video, style, row.get(_OFFSET) or table.above.get(_OFFSET, ""))
+        subject = row.get("subject", "") or NO_SUBJECT
+        frame = times.frame("time", "image index")
+        marks.append(Mark(subject, row["behavior"], row["modifiers"], status, frame, line))
+    return marks
 
 
-def _tracks(path: Path, events: Sequence[_Event], n_frames: int, fps: float, warnings: list[str]) -> dict[str, Track]:
-    groups: dict[str, list[_Event]] = {}
-    for event in events:
-        groups.setdefault(event.subject, []).append(event)
-    for event in events:
-        groups.setdefault(f"{event.subject}:{event.behaviour}", []).append(event)
-    tracks = {}
-    for track, some in groups.items():
-        classes = tuple(dict.fromkeys(e.behaviour for e in some))
-        bouts = []
-        for e in some:
-            start = round(e.start_s * fps)
-            stop = start + 1 if e.stop_s is None else max(round(e.stop_s * fps), start + 1)
-            bouts.append(NumberedBout(Bout(start, stop, classes.index(e.behaviour)), e.line))
-        tracks[track] = paint(path, track, classes, bouts, n_frames, fps, warnings)
-    return tracks
+@dataclass(frozen=True)
+class _Times:
+    """The times of one row. offset: the cell with the observation's time offset, '' where it has none."""
+
+    path: Path
+    row: dict[str, str]
+    line: int
+    video: Video
+    style: NumberStyle
+    offset: str
+
+    def frame(self, time_column: str, image_column: str) -> float:
+        """Where a time lies, in frames from 0, not rounded. Observations of images have image numbers instead."""
+        time, image = self.row[time_column], self.row.get(image_column, "")
+        if time.lower() in _NOTHING and image.isdecimal():
+            return float(image)
+        what = "a time in seconds (export times as seconds)"
+        seconds = self.style.parse_number(time, self.line, what)
+        if not 0 <= seconds < _MAX_SECONDS:
+            raise RecordingError(self.path, f"expected {what}, got {time[:40]!r}", line=self.line)
+        no_offset = self.offset.lower() in _NOTHING
+        offset_s = 0.0 if no_offset else self.style.parse_number(self.offset, self.line, "a time offset in seconds")
+        frame = (seconds - offset_s) * self.video.fps
+        if frame < -0.5:
+            problem = f"lies at {seconds:g} s, before the observation's time offset of {offset_s:g} s; correct either"
+            raise RecordingError(self.path, problem, line=self.line)
+        return max(frame, 0.0)
+
+
+READER = LabelReader("BORIS events .csv or .tsv", is_boris, read_boris)

@@ -11,27 +11,31 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
-from rtseg.recordings.text import read_lines
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.labels.label_file import LabelReader, NumberedBout, Tracks, Video, check_reaches_end, paint
 
 TITLE = "Caltech Behavior Annotator"
+_MIN_BOUTS_OF_A_WHOLE_TRACK = 3
+"""Fewer bouts without a gap may be all that happened."""
 _TRACK = re.compile(r"^(\S+?):\s*start\s+(?:end|stop)\s+type\s*$", re.IGNORECASE)
 
 
-def read_caltech(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
-    """Every track of the file as frame labels (T,), T = `n_frames`.
+def read_caltech(path: Path, video: Video) -> Tracks:
+    """Every track of the file as frame labels (T,) of the video.
 
     Classes are those of the 'Configuration file' section, in its order. Frames that no bout covers, or that two bouts
     cover with different behaviours, are IGNORE; both are counted in the warnings, as are bouts that overrun the video
     by up to five seconds. Raises RecordingError with the line for an unknown behaviour, a bout that ends before it
-    starts, a longer overrun, or a line that is no bout.
+    starts, a longer overrun, a track that labels every frame and ends more than five seconds early, or a line that is
+    no bout.
     """
     lines, warnings = read_lines(path)
-    if not is_caltech(lines[0]):
+    if TITLE.lower() not in lines[0].lower():
         problem = f"expected {TITLE!r} in the first line, got {lines[0][:60]!r}; bring the annotator's text file"
         raise RecordingError(path, problem, line=1)
     classes, at = _configuration(path, lines)
-    labels: dict[str, Track] = {}
+    tracks = Tracks()
     while at < len(lines):
         opened = _TRACK.match(lines[at].strip())
         if opened is None:
@@ -41,13 +45,14 @@ def read_caltech(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
             at += 1
             continue
         track = opened[1]
-        if track in labels:
+        if track in tracks:
             raise RecordingError(path, f"track {track!r} comes twice; rename one of them", line=at + 1)
         bouts, at = _bouts(path, lines, at + 1, classes)
-        labels[track] = paint(path, track, classes, bouts, n_frames, fps, warnings)
-    if not labels:
+        _check_whole(path, bouts, video)
+        tracks[track] = paint(path, track, classes, bouts, video, warnings)
+    if not tracks:
         raise RecordingError(path, "holds no track ('S1: start end type'); export the annotation again")
-    return labels
+    return tracks
 
 
 def _configuration(path: Path, lines: Sequence[str]) -> tuple[tuple[str, ...], int]:
@@ -100,6 +105,20 @@ def _bouts(path: Path, lines: Sequence[str], at: int, classes: tuple[str, ...]) 
     return bouts, at
 
 
-def is_caltech(first_line: str) -> bool:
-    """Whether a file's first line is the annotator's."""
-    return TITLE.lower() in first_line.lower()
+def _check_whole(path: Path, bouts: Sequence[NumberedBout], video: Video) -> None:
+    """Where a track labels every frame from the first one on, it must reach the end; one with gaps lists events."""
+    end = 0
+    for (start, stop, _), _ in sorted(bouts):
+        if start > end:
+            return
+        end = max(end, stop)
+    if len(bouts) >= _MIN_BOUTS_OF_A_WHOLE_TRACK:
+        check_reaches_end(path, end, video, line=bouts[-1].line)
+
+
+def is_caltech(probe: FileProbe) -> bool:
+    """Whether the first line is the annotator's title."""
+    return TITLE.lower() in probe.lines[0].lower()
+
+
+READER = LabelReader("Caltech Behavior Annotator .txt", is_caltech, read_caltech)

@@ -1,117 +1,55 @@
-"""Plain CSV of labels, per frame or as bouts, and CalMS21's label list.
+"""Plain CSV of labels, per frame, per time step or as bouts, and CalMS21's label list.
 
-For labels from anywhere: one header row, commas, and nothing else to know.
+The header decides what a table is; `bout_table` and `frame_table` read it. A header that is neither is refused.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.bouts import Bout
-from rtseg.recordings.labels.label_file import NumberedBout, Track, paint
+from rtseg.recordings.files.delimited import read_delimited, wrong_width
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.labels.bento import is_bento
+from rtseg.recordings.labels.boris import is_boris
+from rtseg.recordings.labels.boris_project import is_boris_project
+from rtseg.recordings.labels.bout_table import bout_columns, tracks_of_bout_table
+from rtseg.recordings.labels.caltech import is_caltech
+from rtseg.recordings.labels.frame_table import tracks_of_frame_table
+from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.recording import Labels
-from rtseg.recordings.text import read_lines
 
 TASK1 = ("attack", "investigation", "mount", "other")
 """CalMS21 Task 1's behaviours, in the order of its numbers."""
-OTHER = "other"
-_BOUTS = (("start", "stop"), ("start_s", "stop_s"))
-_BEHAVIOUR = ("behaviour", "behavior")
 _CALMS21 = ["sequence number", "annotation"]
+_PREDICTIONS = ["seq", "quality"]
 
 
-def read_label_csv(path: Path, n_frames: int, fps: float) -> dict[str, Track]:
-    """Tracks of frame labels (T,), T = `n_frames`, from a plain CSV.
+def read_label_csv(path: Path, video: Video) -> Tracks:
+    """Tracks of frame labels (T,) of the video, from a plain CSV with commas, semicolons or tabs.
 
-    Per frame: one row per frame from frame 0 on, a column per track with the behaviour's name, or with 0 and 1 for a
-    behaviour of its own (classes 'other' and the column's name); an empty cell is IGNORE; a first column `frame`, if
-    any, counts 0, 1, 2, ... As bouts: `start,stop,behaviour` in frames, from 0, stop not included; or
-    `start_s,stop_s,behaviour` in seconds; with a column `track` for several tracks (else one, 'labels'). Classes are
-    in the order of their first frame. Frames without a label are IGNORE. Raises RecordingError with the line.
+    See `tracks_of_bout_table` and `tracks_of_frame_table` for the two kinds of tables. Raises RecordingError with the
+    line for rows of another width than the header, and for rtseg's predictions and CalMS21's labels, which are other
+    things.
     """
-    lines, warnings = read_lines(path)
-    rows = list(csv.reader(lines))
-    header = [c.strip() for c in rows[0]]
-    if len(set(header)) != len(header) or "" in header:
-        raise RecordingError(path, f"expected different column names, got {', '.join(header)[:120]!r}", line=1)
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            cut = "; the file was cut here, copy it again" if number == len(rows) else "; mend or remove the line"
-            raise RecordingError(path, f"expected {len(header)} columns, got {len(row)}{cut}", line=number)
-    if header == _CALMS21:
-        problem = "holds the sequences of CalMS21 without their poses; read it with labels_csv.read_calms21_labels"
+    table = read_delimited(path)
+    names, line = table.rows[0].cells, table.rows[0].line
+    for row in table.rows[1:]:
+        if len(row.cells) != len(names):
+            raise wrong_width(path, row, len(names), last=row is table.rows[-1])
+    if names == _CALMS21:
+        problem = "holds the sequences of CalMS21 without their poses; read it with labels.csv.read_calms21_labels"
         raise RecordingError(path, problem)
-    if any(set(pair) <= set(header) for pair in _BOUTS):
-        return _from_bouts(path, header, rows[1:], n_frames, fps, warnings)
-    return _from_frames(path, header, rows[1:], n_frames, fps, warnings)
-
-
-def _from_frames(
-    path: Path, header: list[str], rows: Sequence[list[str]], n_frames: int, fps: float, warnings: list[str]
-) -> dict[str, Track]:
-    if header[0] == "frame":
-        for t, row in enumerate(rows):
-            if row[0].strip() != str(t):
-                raise RecordingError(path, f"expected frame {t}, got {row[0][:40]!r}; frames count from 0", line=t + 2)
-    tracks = {}
-    for column, track in enumerate(header):
-        if column == 0 and track == "frame":
-            continue
-        cells = [row[column].strip() for row in rows]
-        names = dict.fromkeys(c for c in cells if c)
-        if not names:
-            raise RecordingError(path, f"column {track!r} is empty; fill or remove it", line=1)
-        binary = set(names) <= {"0", "1"}
-        classes = (OTHER, track) if binary else tuple(names)
-        code = {"0": 0, "1": 1} if binary else {name: i for i, name in enumerate(classes)}
-        bouts = [NumberedBout(Bout(t, t + 1, code[c]), t + 2) for t, c in enumerate(cells) if c]
-        tracks[track] = paint(path, track, classes, bouts, n_frames, fps, warnings)
-    if not tracks:
-        raise RecordingError(path, "has no column of labels beside 'frame'; expected one per track", line=1)
-    return tracks
-
-
-def _from_bouts(
-    path: Path, header: list[str], rows: Sequence[list[str]], n_frames: int, fps: float, warnings: list[str]
-) -> dict[str, Track]:
-    keys = next(pair for pair in _BOUTS if set(pair) <= set(header))
-    behaviour_key = next((k for k in _BEHAVIOUR if k in header), None)
-    extra = set(header) - {*keys, *_BEHAVIOUR, "track"}
-    if behaviour_key is None or extra:
-        problem = f"expected the columns {', '.join(keys)}, behaviour and, if wanted, track; got {', '.join(header)}"
-        raise RecordingError(path, problem, line=1)
-    scale = fps if keys == _BOUTS[1] else 1.0
-    found: dict[str, list[tuple[int, int, str, int]]] = {}
-    for number, cells in enumerate(rows, start=2):
-        row = dict(zip(header, (c.strip() for c in cells), strict=True))
-        start, stop = (_frame(path, row[key], scale, number) for key in keys)
-        if stop <= start or not row[behaviour_key]:
-            problem = f"expected a bout that ends after it starts, and a behaviour, got {','.join(cells)[:60]!r}"
-            raise RecordingError(path, problem, line=number)
-        found.setdefault(row.get("track", "") or "labels", []).append((start, stop, row[behaviour_key], number))
-    if not found:
-        raise RecordingError(path, "has a header and no bouts; export the labels again", line=1)
-    tracks = {}
-    for track, some in found.items():
-        classes = tuple(dict.fromkeys(name for _, _, name, _ in some))
-        bouts = [NumberedBout(Bout(start, stop, classes.index(name)), line) for start, stop, name, line in some]
-        tracks[track] = paint(path, track, classes, bouts, n_frames, fps, warnings)
-    return tracks
-
-
-def _frame(path: Path, cell: str, scale: float, line: int) -> int:
-    try:
-        value = float(cell) if scale != 1.0 else int(cell)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1e9:
-        raise RecordingError(path, f"expected a frame number or time from 0 on, got {cell[:40]!r}", line=line)
-    return round(value * scale)
+    if names[:2] == _PREDICTIONS:
+        raise RecordingError(
+            path, "holds probabilities of rtseg; its labels are in the .bouts.csv beside it", line=line
+        )
+    if bout_columns(names) is not None:
+        return tracks_of_bout_table(path, table, video)
+    return tracks_of_frame_table(path, table, video)
 
 
 def read_calms21_labels(path: Path) -> list[Labels]:
@@ -135,3 +73,16 @@ def read_calms21_labels(path: Path) -> list[Labels]:
         before = cells[0]
         found.setdefault(cells[0], []).append(int(cells[1]))
     return [Labels(name, TASK1, np.array(codes, np.int16), tuple(warnings)) for name, codes in found.items()]
+
+
+def _is_label_csv(probe: FileProbe) -> bool:
+    # Any table that is of no other format; the reader says what it expects of a header.
+    others = (is_boris, is_boris_project, is_caltech, is_bento)
+    return probe.suffix in (".csv", ".tsv") and not any(is_other(probe) for is_other in others)
+
+
+READER = LabelReader(
+    "plain .csv (a track per column beside a column frame or time, or start,stop,behaviour)",
+    _is_label_csv,
+    read_label_csv,
+)

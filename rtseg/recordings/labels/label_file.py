@@ -1,11 +1,11 @@
-"""What every label reader does with the bouts it found: onto frames, with contradictions counted.
+"""What label readers share: the contract of a reader, and bouts put onto frames with contradictions counted.
 
-Between the file formats (labels_*.py) and `Labels`; it reads no file.
+A new format is one file in this room that ends with its `READER`, and one line in `rtseg.recordings.open`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +15,29 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.recording import IGNORE, Labels
 
-MAX_OVERRUN_S = 5.0
+MAX_DIFFERENCE_S = 5.0
 """Annotators and trackers disagree about a video's last frames by less than this; more is another video."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """The video that labels belong to, as its poses tell it.
+
+    n_frames, fps: of the recording. names: what the video may be called in a file of several videos, best guess first,
+    such as the pose file's name. observation: the observation of a BORIS file to read; '' = found by `names`.
+    first_frame, last_included: how tables of frames count that do not say it themselves.
+    """
+
+    n_frames: int
+    fps: float
+    names: tuple[str, ...] = ()
+    observation: str = ""
+    first_frame: int = 0
+    last_included: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +47,32 @@ class Track(Labels):
     covered: NDArray[np.bool_] = field(kw_only=True)
 
 
+class Tracks(dict[str, Track]):
+    """The tracks of a file by name.
+
+    lists_events: the format lists what happened and nothing else, as BORIS does; a track that the file does not name
+    then stands for a video in which nothing of it happened, and is no mistake.
+    """
+
+    def __init__(self, tracks: Iterable[tuple[str, Track]] = (), *, lists_events: bool = False) -> None:
+        super().__init__(tracks)
+        self.lists_events = lists_events
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """One format of frame labels.
+
+    format: its name, as errors list it. recognizes: whether a file is of this format, by what it holds; at most one
+    reader may recognize a file. read: the tracks of the file over the frames of its video. It raises RecordingError,
+    which names the file and, in text, the line, for whatever cannot be read rightly.
+    """
+
+    format: str
+    recognizes: Callable[[FileProbe], bool]
+    read: Callable[[Path, Video], Tracks]
+
+
 class NumberedBout(NamedTuple):
     """A bout and the line of the file that it came from."""
 
@@ -35,30 +80,38 @@ class NumberedBout(NamedTuple):
     line: int
 
 
+def empty_track(name: str, n_frames: int) -> Track:
+    """A track without any label over T = `n_frames` frames."""
+    kind = "the file has no event of a head's track: taken as a video in which nothing of it happened"
+    warnings = (ReadingWarning(kind, 1, "track", f"track {name!r}"),)
+    frames = np.full(n_frames, IGNORE, np.int16)
+    return Track(name, (), frames, warnings, covered=np.zeros(n_frames, np.bool_))
+
+
 def paint(
     path: Path,
     name: str,
     classes: tuple[str, ...],
     bouts: Iterable[NumberedBout],
-    n_frames: int,
-    fps: float,
-    warnings: Iterable[str] = (),
+    video: Video,
+    warnings: Sequence[ReadingWarning] = (),
 ) -> Track:
-    """The track `name` over T = `n_frames` frames from its bouts.
+    """The track `name` over the T frames of the video from its bouts.
 
     Frames without a bout are IGNORE, and so are frames to which two bouts give different labels; frames beyond the
     video are cut. All are counted in warnings, behind those handed in. Raises RecordingError where the labels overrun
-    the video by more than MAX_OVERRUN_S.
+    the video by more than MAX_DIFFERENCE_S.
     """
+    n_frames, fps = video.n_frames, video.fps
     frames = np.full(n_frames, IGNORE, np.int16)
     covered = np.zeros(n_frames, np.bool_)
     clash = np.zeros(n_frames, np.bool_)
     end = n_frames
     for (start, stop, label), line in bouts:
-        if stop - n_frames > MAX_OVERRUN_S * fps:
+        if stop - n_frames > MAX_DIFFERENCE_S * fps:
             problem = (
                 f"track {name!r}: a bout ends at frame {stop} and the video has {n_frames} at {fps:g} fps, "
-                f"more than {MAX_OVERRUN_S:g} s beyond; check that labels and poses are of one video, and the fps"
+                f"more than {MAX_DIFFERENCE_S:g} s beyond; check that labels and poses are of one video, and the fps"
             )
             raise RecordingError(path, problem, line=line)
         end = max(end, stop)
@@ -68,9 +121,22 @@ def paint(
         covered[here] = True
     frames[clash] = IGNORE
     counts = [
-        (end - n_frames, "labelled beyond the end of the video; cut"),
-        (int(clash.sum()), "labelled twice, with different behaviours; masked"),
-        (int((~covered).sum()), "without a label"),
+        (end - n_frames, "frames labelled beyond the end of the video; cut"),
+        (int(clash.sum()), "frames labelled twice, with different behaviours; masked"),
+        (int((~covered).sum()), "frames without a label"),
     ]
-    found = [f"track {name!r}: frames {what} ({n} frames)" for n, what in counts if n]
+    found = [ReadingWarning(kind, n, where=f"track {name!r}") for n, kind in counts if n]
     return Track(name, classes, frames, (*warnings, *found), covered=covered)
+
+
+def check_reaches_end(path: Path, end: int, video: Video, *, line: int | None = None) -> None:
+    """Raise RecordingError where labels that cover every frame end more than MAX_DIFFERENCE_S before the video.
+
+    end: the number of frames that the file labels. Not for files that list events: there the rest is silence.
+    """
+    if video.n_frames - end > MAX_DIFFERENCE_S * video.fps:
+        problem = (
+            f"labels end after {end} frames and the video has {video.n_frames} at {video.fps:g} fps, more than "
+            f"{MAX_DIFFERENCE_S:g} s short; check that labels and poses are of one video and one frame rate"
+        )
+        raise RecordingError(path, problem, line=line)

@@ -1,4 +1,4 @@
-"""Plain CSV of poses, for trackers whose own format is not read here.
+"""Plain CSV of poses, for trackers whose own format is not read here, and SLEAP's CSV.
 
 Two layouts with one header row: wide (one row per frame) and long (one row per frame and track, as SLEAP exports it).
 """
@@ -7,99 +7,197 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.poses.dlc import SINGLE_ANIMAL, dlc_recording
+from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, delimiter_of, read_delimited, wrong_width
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, PoseReader, one_recording, recording_from_columns
+from rtseg.recordings.poses.sleap import RUN_TRACKING
 from rtseg.recordings.recording import Recording
-from rtseg.recordings.text import read_lines
 
 LAYOUTS = (
     "'frame,animal.keypoint.x,animal.keypoint.y,animal.keypoint.score,...' "
     "or 'track,frame_idx,keypoint.x,keypoint.y,keypoint.score,...'"
 )
-_FRAME = ("frame", "frame_idx")
+_FRAME = ("frame", "frame_idx", "frameindex", "frame_index")
+_TRACK, _INSTANCE_SCORE = "track", "instance.score"
 _POINT = re.compile(r"^(?:(?P<animal>[^.]+)\.)?(?P<keypoint>[^.]+)\.(?P<coord>x|y|score|confidence|likelihood)$")
+_POINT_WITH_UNDERSCORE = re.compile(r"^(?P<keypoint>.+)_(?P<coord>x|y|p|score|confidence|likelihood)$", re.IGNORECASE)
+_MAX_FRAME = 10**9
 
 
-def is_poses_csv(lines: Sequence[str]) -> bool:
-    """Whether a file's first line is the header of such a table."""
-    cells = [c.strip() for c in lines[0].split(",")]
-    return any(c in _FRAME for c in cells) and any(_POINT.match(c) for c in cells)
+@dataclass(frozen=True)
+class _Header:
+    """points: column number -> (animal or '', keypoint, coordinate)."""
+
+    names: list[str]
+    frame: int
+    track: int | None
+    instance_score: int | None
+    points: dict[int, Column]
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The points of one track in one frame. line: of the file. score: the instance's, where SLEAP wrote one."""
+
+    line: int
+    numbers: list[float]
+    score: float
+
+
+def is_poses_csv(probe: FileProbe) -> bool:
+    """Whether the first line is the header of such a table."""
+    delimiter = delimiter_of(probe.lines)
+    cells = [cell.strip(' "') for cell in probe.lines[0].split(delimiter)]
+    return any(c.lower() in _FRAME for c in cells) and bool(_points_of(cells))
 
 
 def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Recording:
     """A Recording from a plain CSV.
 
     wide: `frame` and, for every animal and keypoint, `animal.keypoint.x`, `.y` and, optionally, `.score`; without
-    `animal.` there is one animal. long: `track`, `frame_idx` and `keypoint.x`, `.y`, `.score`; other columns of SLEAP
-    are passed over. Frames count from 0; empty cells are missing points; skipped frames are filled, with a count.
-    Raises RecordingError with the line for wrong column counts, cells that are no numbers and frames out of order.
+    `animal.` there is one animal, as with `keypoint_x`, `keypoint_y`. long: `track`, `frame_idx` and `keypoint.x`,
+    `.y`, `.score`; SLEAP's `instance.score` chooses between two instances on one track. Tracks are in the order of
+    their names, which is that of SLEAP's own list, so that it does not matter which one is seen first. Frames count
+    from 0; empty cells are missing points; skipped frames are filled, with a count. Semicolons, tabs, quotes and
+    decimal commas are read as well. Raises RecordingError with the line for wrong column counts, cells that are no
+    numbers, frames out of order, and several instances in a frame without tracks.
     """
-    lines, warnings = read_lines(path)
-    header = [c.strip() for c in lines[0].split(",")]
-    frame_at = next((i for i, c in enumerate(header) if c in _FRAME), None)
-    track_at = header.index("track") if "track" in header else None
-    matches = {i: m for i, c in enumerate(header) if (m := _POINT.match(c)) and m["keypoint"] != "instance"}
-    if frame_at is None or not matches:
-        raise RecordingError(path, f"expected the header {LAYOUTS}, got {lines[0][:60]!r}", line=1)
-    long = track_at is not None
-    if long and any(m["animal"] for m in matches.values()):
-        raise RecordingError(path, "has a column 'track' and animals in the column names; keep one of them", line=1)
-    unknown = [c for i, c in enumerate(header) if i not in (frame_at, track_at) and i not in matches]
-    unknown = [c for c in unknown if not c.startswith("instance.")]
+    table = read_delimited(path)
+    header = _read_header(path, table)
+    by_track, warnings = _values_by_track(path, table, header)
+    if not by_track:
+        raise RecordingError(path, "has a header and no frames; export it again", line=table.rows[0].line)
+    tracks = sorted(by_track, key=_natural_order)
+    points = list(header.points.values())
+    columns = [
+        (track if header.track is not None else animal or SINGLE_ANIMAL, keypoint, coord)
+        for track in tracks
+        for animal, keypoint, coord in points
+    ]
+    index, values = _join([by_track[track] for track in tracks], len(points))
+    return recording_from_columns(path, columns, index, values, [*table.warnings, *warnings], fps=fps, name=name)
+
+
+def _read_header(path: Path, table: DelimitedText) -> _Header:
+    names, line = table.rows[0].cells, table.rows[0].line
+    lower = [name.lower() for name in names]
+    frame = next((i for i, name in enumerate(lower) if name in _FRAME), None)
+    points = _points_of(names)
+    if frame is None or not points:
+        raise RecordingError(
+            path, f"expected the header {LAYOUTS}, got {table.delimiter.join(names)[:60]!r}", line=line
+        )
+    track = lower.index(_TRACK) if _TRACK in lower else None
+    if track is not None and any(animal for animal, _, _ in points.values()):
+        raise RecordingError(path, "has a column 'track' and animals in the column names; keep one of them", line=line)
+    known = {frame, track, *points}
+    unknown = [n for i, n in enumerate(names) if i not in known and not n.startswith("instance.")]
     if unknown:
-        raise RecordingError(path, f"unknown columns {', '.join(map(repr, unknown))}; expected {LAYOUTS}", line=1)
-    rows: dict[str, list[tuple[int, list[float], int]]] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        cells = line.split(",")
-        if len(cells) != len(header):
-            cut = "; the file was cut here, copy it again" if number == len(lines) else "; mend or remove the line"
-            raise RecordingError(path, f"expected {len(header)} columns, got {len(cells)}{cut}", line=number)
-        track = (cells[track_at].strip() or SINGLE_ANIMAL) if track_at is not None else ""
-        values = [_number(path, cells[i], header[i], number) for i in matches]
-        rows.setdefault(track, []).append((_frame(path, cells[frame_at], number), values, number))
-    if not rows:
-        raise RecordingError(path, "has a header and no frames; export it again", line=1)
-    points = [(m["animal"] or SINGLE_ANIMAL, m["keypoint"], _coord(m["coord"])) for m in matches.values()]
-    columns = [(track if long else animal, keypoint, coord) for track in rows for animal, keypoint, coord in points]
-    index, table = _join(path, rows, len(points))
-    return dlc_recording(path, columns, index, table, warnings, fps=fps, name=name)
+        raise RecordingError(path, f"unknown columns {', '.join(map(repr, unknown))}; expected {LAYOUTS}", line=line)
+    score = names.index(_INSTANCE_SCORE) if _INSTANCE_SCORE in names else None
+    return _Header(names, frame, track, score, points)
 
 
-def _join(
-    path: Path, rows: dict[str, list[tuple[int, list[float], int]]], n_points: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _points_of(names: Sequence[str]) -> dict[int, Column]:
+    """Column number -> (animal or '', keypoint, coordinate) of the columns that hold points."""
+    found = {i: m for i, name in enumerate(names) if (m := _POINT.match(name)) and m["keypoint"] != "instance"}
+    if found:
+        return {i: (m["animal"] or "", m["keypoint"], _coord(m["coord"])) for i, m in found.items()}
+    found = {i: m for i, name in enumerate(names) if (m := _POINT_WITH_UNDERSCORE.match(name))}
+    return {i: ("", m["keypoint"], _coord(m["coord"].lower())) for i, m in found.items()}
+
+
+def _values_by_track(
+    path: Path, table: DelimitedText, header: _Header
+) -> tuple[dict[str, dict[int, _Values]], list[ReadingWarning]]:
+    """Track ('' where there is none) -> frame -> values, and warnings about rows that are left out."""
+    style = NumberStyle(path, table.delimiter)
+    by_track: dict[str, dict[int, _Values]] = {}
+    n_untracked = n_twice = 0
+    before: dict[str, int] = {}
+    has_tracks = header.track is not None and any(_cell(row.cells, header.track) for row in table.rows[1:])
+    for row in table.rows[1:]:
+        if len(row.cells) != len(header.names):
+            raise wrong_width(path, row, len(header.names), last=row is table.rows[-1])
+        track = _cell(row.cells, header.track)
+        if has_tracks and not track:
+            n_untracked += 1
+            continue
+        frame = _frame(path, row.cells[header.frame], style, row.line)
+        numbers = [
+            style.parse_number(row.cells[i], row.line, f"a number in column {header.names[i]!r}") for i in header.points
+        ]
+        score = _cell(row.cells, header.instance_score)
+        values = _Values(row.line, numbers, style.parse_number(score, row.line) if score else 0.0)
+        frames = by_track.setdefault(track or (SINGLE_ANIMAL if header.track is not None else ""), {})
+        if frame in frames and header.track is not None and has_tracks:
+            n_twice += 1
+            if values.score > frames[frame].score:
+                frames[frame] = values
+            continue
+        _check_order(path, frame, before.get(track, -1), row.line, untracked=header.track is not None)
+        frames[frame], before[track] = values, frame
+    kinds = (
+        ("instances without a track are left out; give them a track in SLEAP", n_untracked),
+        ("instances beside another one on the same track are left out; correct the tracks in SLEAP", n_twice),
+    )
+    return by_track, [ReadingWarning(kind, n, "instances") for kind, n in kinds if n]
+
+
+def _check_order(path: Path, frame: int, before: int, line: int, *, untracked: bool) -> None:
+    if frame > before:
+        return
+    if frame < before:
+        problem = f"frame {frame} comes after frame {before}; sort the rows and remove doubles"
+    elif untracked:
+        problem = f"frame {frame} holds several instances without a track; {RUN_TRACKING}"
+    else:
+        problem = f"frame {frame} comes twice; sort the rows and remove doubles"
+    raise RecordingError(path, problem, line=line)
+
+
+def _join(tracks: Sequence[dict[int, _Values]], n_points: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Frame indices (T,) and values (T, tracks * n_points), NaN where a track has no row."""
-    index = np.array(sorted({frame for track in rows.values() for frame, _, _ in track}), np.int64)
+    index = np.array(sorted({frame for track in tracks for frame in track}), np.int64)
     place = {int(frame): t for t, frame in enumerate(index)}
-    table = np.full((len(index), len(rows) * n_points), np.nan, np.float32)
-    for a, track in enumerate(rows.values()):
-        before = -1
-        for frame, values, number in track:
-            if frame <= before:
-                what = "comes twice" if frame == before else f"comes after frame {before}"
-                raise RecordingError(path, f"frame {frame} {what}; sort the rows and remove doubles", line=number)
-            before = frame
-            table[place[frame], a * n_points : (a + 1) * n_points] = values
-    return index, table
+    values = np.full((len(index), len(tracks) * n_points), np.nan, np.float32)
+    for a, track in enumerate(tracks):
+        for frame, found in track.items():
+            values[place[frame], a * n_points : (a + 1) * n_points] = found.numbers
+    return index, values
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts track_2 before track_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _coord(word: str) -> str:
     return word if word in ("x", "y") else "likelihood"
 
 
-def _number(path: Path, cell: str, column: str, line: int) -> float:
-    try:
-        return float(cell.strip() or "nan")
-    except ValueError:
-        raise RecordingError(path, f"expected a number in column {column!r}, got {cell[:60]!r}", line=line) from None
+def _cell(cells: Sequence[str], column: int | None) -> str:
+    return cells[column] if column is not None and column < len(cells) else ""
 
 
-def _frame(path: Path, cell: str, line: int) -> int:
-    if not cell.strip().isdecimal() or len(cell) > 12:
+def _frame(path: Path, cell: str, style: NumberStyle, line: int) -> int:
+    number = style.parse_number(cell, line, "a frame number from 0 on")
+    if not 0 <= number < _MAX_FRAME or number != int(number):
         raise RecordingError(path, f"expected a frame number from 0 on, got {cell[:60]!r}", line=line)
-    return int(cell)
+    return int(number)
+
+
+READER = PoseReader(
+    "plain .csv with the columns frame, animal.keypoint.x, animal.keypoint.y",
+    (".csv", ".tsv"),
+    is_poses_csv,
+    one_recording(read_poses_csv),
+)

@@ -6,15 +6,23 @@ pandas' layouts are read: 'fixed', and 'table', as DeepLabCut itself writes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.errors import RecordingError, needs_extra
-from rtseg.recordings.poses.dlc import HEADER, SINGLE_ANIMAL, Column, dlc_recording
+from rtseg.errors import RecordingError
+from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.poses.dlc import HEADER
+from rtseg.recordings.poses.pose_file import (
+    SINGLE_ANIMAL,
+    Column,
+    PoseReader,
+    one_recording,
+    recording_from_columns,
+)
 from rtseg.recordings.recording import Recording
 
 _MEND = (
@@ -28,29 +36,22 @@ def read_dlc_h5(path: Path, *, fps: float, name: str | None = None) -> Recording
 
     Raises RecordingError for files of another kind, several tables, and columns or names that are stored as objects.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise needs_extra("h5py", "io", "Reading DeepLabCut HDF5 files") from error
-    try:
-        with h5py.File(path, "r") as file:
-            groups = [g for g in file.values() if isinstance(g, h5py.Group) and "pandas_type" in g.attrs]
-            if len(groups) != 1:
-                names = ", ".join(file) or "nothing"
-                problem = (
-                    f"expected one pandas table, found {len(groups)} among {names}; bring the .h5 that DeepLabCut wrote"
-                )
-                raise RecordingError(path, problem)
-            kind = _text(groups[0].attrs["pandas_type"])
-            if kind == "frame":
-                columns, index, values = _fixed(path, groups[0])
-            elif kind == "frame_table":
-                columns, index, values = _table(path, groups[0])
-            else:
-                raise RecordingError(path, f"expected a pandas frame, got {kind[:40]!r}; {_MEND}")
-    except (OSError, RuntimeError) as error:  # h5py's words for cut and damaged files
-        raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
-    return dlc_recording(path, columns, index, values, [], fps=fps, name=name)
+    with open_hdf5(path, "DeepLabCut HDF5 files") as file:
+        groups = [g for g in file.values() if "pandas_type" in g.attrs]
+        if len(groups) != 1:
+            names = ", ".join(file) or "nothing"
+            problem = (
+                f"expected one pandas table, found {len(groups)} among {names}; bring the .h5 that DeepLabCut wrote"
+            )
+            raise RecordingError(path, problem)
+        kind = text_of(groups[0].attrs["pandas_type"])
+        if kind == "frame":
+            columns, index, values = _fixed(path, groups[0])
+        elif kind == "frame_table":
+            columns, index, values = _table(path, groups[0])
+        else:
+            raise RecordingError(path, f"expected a pandas frame, got {kind[:40]!r}; {_MEND}")
+    return recording_from_columns(path, columns, index, values, (), fps=fps, name=name)
 
 
 def _fixed(path: Path, group: Any) -> tuple[list[Column], NDArray[np.int64], NDArray[np.float32]]:
@@ -73,7 +74,7 @@ def _levels(path: Path, group: Any, prefix: str) -> dict[str, list[str]]:
         codes = _integers(path, group, f"{prefix}_label{i}")
         if len(codes) and not 0 <= codes.min() <= codes.max() < len(names):
             raise RecordingError(path, f"column {prefix} points beyond its names; the file is damaged, export it again")
-        levels[_text(node.attrs.get("name", b""))] = [names[c] for c in codes]
+        levels[text_of(node.attrs.get("name", b""))] = [names[c] for c in codes]
     return levels
 
 
@@ -161,10 +162,8 @@ def literal_names(path: Path, raw: bytes) -> list[tuple[str, ...]]:
 
 def _array(path: Path, group: Any, name: str) -> Any:
     """A dataset of plain values; object arrays are pickles."""
-    node = group.get(name)
-    if node is None:
-        raise RecordingError(path, f"holds no array {name!r}; the file is damaged, export it again")
-    if node.dtype.hasobject or _text(node.attrs.get("PSEUDOATOM", b"")) == "object":
+    node = readable_array(path, group, name)
+    if node.dtype.hasobject or text_of(node.attrs.get("PSEUDOATOM", b"")) == "object":
         raise RecordingError(path, f"its array {name!r} holds pickled objects, which are never opened; {_MEND}")
     return node
 
@@ -186,18 +185,10 @@ def _numbers(path: Path, group: Any, name: str, n_frames: int) -> NDArray[np.flo
     return values if node.attrs.get("transposed", 0) else values.T
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _is_dlc_h5(probe: FileProbe) -> bool:
+    # Any HDF5 file of which no other reader knows a part: this reader says what a table of DeepLabCut's looks like.
+    others = {"node_names", "poseest", "position", "processing"}
+    return not others & set(probe.hdf5_names)
 
 
-def table_names(path: Path) -> Sequence[str]:
-    """The names at the top of an HDF5 file, by which its writer can be told."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise needs_extra("h5py", "io", "Reading HDF5 files") from error
-    try:
-        with h5py.File(path, "r") as file:
-            return list(file)
-    except OSError as error:
-        raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
+READER = PoseReader("DeepLabCut .h5", (".h5", ".hdf5", ".hdf"), _is_dlc_h5, one_recording(read_dlc_h5))

@@ -11,6 +11,7 @@ import pytest
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.labels.boris import read_boris
+from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.recording import IGNORE
 
 HEAD = "Observation id,x,,,\n,,,,\nTime,FPS,Subject,Behavior,Status\n"
@@ -21,12 +22,12 @@ AGGREGATED = "Subject,Behavior,Behavior type,Start (s),Stop (s)\n"
 def read(tmp_path: Path, text: str, n_frames: int = 300, fps: float = 30.0):
     path = tmp_path / "events.csv"
     path.write_text(text)
-    return read_boris(path, n_frames, fps)
+    return read_boris(path, Video(n_frames, fps))
 
 
 def test_the_real_file(data_root: Path) -> None:
     (path,) = (data_root / "mice7").glob("boris*.csv")
-    tracks = read_boris(path, 5700, 30)
+    tracks = read_boris(path, Video(5700, 30))
     assert list(tracks) == ["adult", "adult:interact"]
     with path.open(newline="") as file:
         events = [(row[8], float(row[0])) for row in csv.reader(file) if row[8:9] in (["START"], ["STOP"])]
@@ -71,14 +72,13 @@ def test_another_frame_rate_is_counted(tmp_path: Path) -> None:
     [
         (HEAD + "1,30,a,rear,START\n2,30,a,rear,START\n", 5, "starts again; it runs since line 4"),
         (HEAD + "1,30,a,rear,STOP\n", 4, "stops and was not started"),
-        (HEAD + "1,30,a,rear,START\n", 4, "starts and never stops (1 such events)"),
-        (HEAD + "2,30,a,rear,START\n1,30,a,rear,STOP\n", 5, "before its start"),
+        (HEAD + "1,30,a,rear,START\n", 4, "starts and never stops; add the STOP"),
+        (HEAD + "2,30,a,rear,START\n1,30,a,rear,STOP\n", 5, "stops and was not started"),
         (HEAD + "1,30,a,rear,BEGIN\n", 4, "expected START, STOP or POINT, got 'BEGIN'"),
         (HEAD + "00:01,30,a,rear,POINT\n", 4, "export times as seconds"),
         (HEAD + "nan,30,a,rear,POINT\n", 4, "expected a time in seconds"),
         (HEAD + "1,30,a,rear,START\n2,30,a", 5, "expected 5 columns, got 3; the file was cut here"),
         (HEAD + "16,30,a,rear,POINT\n", 4, "more than 5 s beyond"),
-        (HEAD, 3, "holds no events"),
         (AGGREGATED + "a,rear,STATE,3,2\n", 2, "before its start"),
         ("a,b\n1,2\n", 1, "expected a header row with Time, Behavior and Status"),
     ],
@@ -88,3 +88,97 @@ def test_mistakes_name_the_line(tmp_path: Path, text: str, line: int, words: str
         read(tmp_path, text)
     assert error.value.line == line
     assert words in str(error.value)
+
+
+def bouts(tracks: Tracks, track: str) -> list[tuple[int, int]]:
+    return [(b.start, b.stop) for b in bouts_of(tracks[track].frames) if b.label >= 0]
+
+
+def test_a_video_in_which_nothing_happened_has_no_tracks_and_says_so(tmp_path: Path) -> None:
+    tracks = read(tmp_path, HEAD)
+    assert tracks == {}
+    assert tracks.lists_events
+
+
+def test_the_time_offset_is_taken_off_whichever_way_it_is_written(tmp_path: Path) -> None:
+    above = HEAD.replace(",,,,\n", "Time offset (s),2.5,,,\n", 1)
+    beside = "Time offset (s),Subject,Behavior,Behavior type,Time\n2.5,a,rear,START,3.5\n2.5,a,rear,STOP,5.5\n"
+    for text in (above + "3.5,30,a,rear,START\n5.5,30,a,rear,STOP\n", beside):
+        assert bouts(read(tmp_path, text), "a") == [(30, 90)]
+    with pytest.raises(RecordingError, match=r"lies at 1 s, before the observation's time offset of 2\.5 s"):
+        read(tmp_path, above + "1,30,a,rear,POINT\n")
+
+
+def test_images_have_numbers_instead_of_times(tmp_path: Path) -> None:
+    tabular = "Subject,Behavior,Behavior type,Time,Image index\na,rear,START,NA,30\na,rear,STOP,NA,90\n"
+    aggregated = "Subject,Behavior,Behavior type,Start (s),Stop (s),Image index start,Image index stop\n"
+    for text in (tabular, aggregated + "a,rear,STATE,NA,NA,30,90\n"):
+        assert bouts(read(tmp_path, text), "a") == [(30, 90)]
+
+
+MODIFIED = "Subject,Behavior,Modifier #1,Behavior type,Time\n"
+
+
+@pytest.mark.parametrize("stops", [("head", "tail"), ("tail", "head")])
+def test_one_behaviour_with_two_modifiers_at_once_is_one_behaviour(tmp_path: Path, stops: tuple[str, str]) -> None:
+    text = "a,contact,head,START,1\na,contact,tail,START,2\n"
+    text += f"a,contact,{stops[0]},STOP,3\na,contact,{stops[1]},STOP,4\n"
+    assert bouts(read(tmp_path, MODIFIED + text), "a") == [(30, 120)]
+
+
+def test_a_stop_may_leave_out_the_modifier_of_its_start(tmp_path: Path) -> None:
+    assert bouts(read(tmp_path, MODIFIED + "a,contact,head,START,1\na,contact,,STOP,3\n"), "a") == [(30, 90)]
+
+
+@pytest.mark.parametrize("order", [("STOP", "START"), ("START", "STOP")])
+def test_stop_and_start_at_one_time_come_in_any_order(tmp_path: Path, order: tuple[str, str]) -> None:
+    text = "".join(
+        f"{t},30,a,rear,{status}\n" for t, status in ((1, "START"), (2, order[0]), (2, order[1]), (3, "STOP"))
+    )
+    assert bouts(read(tmp_path, HEAD + text), "a") == [(30, 90)]
+    # Where nothing runs, the same two rows are an event of no length, which covers a frame.
+    assert bouts(read(tmp_path, HEAD + f"2,30,a,rear,{order[0]}\n2,30,a,rear,{order[1]}\n"), "a") == [(60, 61)]
+
+
+def test_a_comment_may_have_lines(tmp_path: Path) -> None:
+    text = 'Subject,Behavior,Behavior type,Time,Comment\na,rear,START,1,"one\n\ntwo; ""three"""\na,rear,STOP,3,\n'
+    assert bouts(read(tmp_path, text), "a") == [(30, 90)]
+    with pytest.raises(RecordingError, match="a quote opens here and never closes") as error:
+        read(tmp_path, text.replace('three"""', "three"))
+    assert error.value.line == 2
+
+
+def test_lists_of_frame_rates_are_compared_one_by_one(tmp_path: Path) -> None:
+    text = "FPS,Subject,Behavior,Behavior type,Time\n{},a,rear,POINT,1\n"
+    assert "BORIS saw" not in " ".join(read(tmp_path, text.format("30.000;30.0"))["a"].warnings)
+    assert "BORIS saw the video at 25.000 fps" in " ".join(read(tmp_path, text.format("30.000;25.000"))["a"].warnings)
+
+
+def test_several_observations_are_told_apart_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    text = "Observation id,Subject,Behavior,Behavior type,Time,Media file name\n"
+    text += "day 1,a,rear,POINT,1,m1.mp4\nday 2,a,rear,POINT,2,m10.mp4\n"
+    path.write_text(text)
+    for name, frame in (("m1DLC_resnet50", 30), ("m10DLC_resnet50", 60), ("day 2", 60), ("m10.predictions", 60)):
+        assert bouts(read_boris(path, Video(300, 30, (name,))), "a") == [(frame, frame + 1)]
+    assert bouts(read_boris(path, Video(300, 30, ("m1",), "day 2")), "a") == [(60, 61)]
+    for video in (Video(300, 30), Video(300, 30, ("m100DLC_resnet50",)), Video(300, 30, ("m1",), "day 3")):
+        with pytest.raises(RecordingError, match=r"'day 1' \(m1\); 'day 2' \(m10\)"):
+            read_boris(path, video)
+
+
+def test_an_observation_over_several_media_files_is_refused(tmp_path: Path) -> None:
+    text = "Observation id,Subject,Behavior,Behavior type,Time,Media file name\n"
+    with pytest.raises(RecordingError, match=r"in several media files one after another \(m1\.mp4, m2\.mp4\)"):
+        read(tmp_path, text + "o,a,rear,POINT,1,m1.mp4\no,a,rear,POINT,2,m2.mp4\n")
+
+
+def test_another_video_is_told(tmp_path: Path) -> None:
+    text = "Observation id,Subject,Behavior,Behavior type,Time,Media file name,Media duration (s)\n"
+    (tmp_path / "e.csv").write_text(text + "o,a,rear,POINT,1,m1.mp4,60.0\n")
+    warnings = read_boris(tmp_path / "e.csv", Video(300, 30, ("cageDLC_net",)))["a"].warnings
+    assert "BORIS saw a video of another length than the recording (50 seconds)" in warnings
+    assert "neither the observation nor its media file is named like the poses (1 observation)" in warnings
+    assert not [
+        w for w in read_boris(tmp_path / "e.csv", Video(1800, 30, ("m1DLC_net",)))["a"].warnings if "BORIS" in w
+    ]

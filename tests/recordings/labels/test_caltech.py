@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.labels.caltech import read_caltech
-from rtseg.recordings.labels.label_file import NumberedBout, paint
+from rtseg.recordings.labels.label_file import NumberedBout, Video, paint
 from rtseg.recordings.recording import IGNORE
 
 HEAD = "Caltech Behavior Annotator - Annotation File\n\nConfiguration file:\nbase\tz\nbite\tb\nchase\tc\n\n"
@@ -44,7 +44,7 @@ def test_every_real_file_equals_a_slow_reading(data_root: Path) -> None:
         video = path.name[:2]
         (poses,) = (data_root / "rats58/poses").glob(f"{video}DLC*.csv")
         n_frames = n_rows(poses)
-        labels = read_caltech(path, n_frames, fps=30)
+        labels = read_caltech(path, Video(n_frames, 30))
         expected = slow_read(path, n_frames)
         assert set(labels) == set(expected)
         for track, names in expected.items():
@@ -62,7 +62,7 @@ def test_every_real_file_equals_a_slow_reading(data_root: Path) -> None:
 def test_bouts_are_one_based_and_inclusive(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(HEAD + OPEN + "1 2 base\n4\t4\tbite\n")
-    labels = read_caltech(path, 6, fps=30)["S1"]
+    labels = read_caltech(path, Video(6, 30))["S1"]
     assert labels.classes == ("base", "bite", "chase")
     assert labels.frames.tolist() == [0, 0, IGNORE, 1, IGNORE, IGNORE]
     assert labels.covered.tolist() == [True, True, False, True, False, False]
@@ -75,7 +75,7 @@ def test_line_ends_and_encodings(tmp_path: Path, end: str, encoding: str) -> Non
     path = tmp_path / "a.txt"
     text = HEAD.replace("chase", "jagdgefühl") + OPEN + "   \t1\t3\tjagdgefühl\n"
     path.write_bytes(text.replace("\n", end).encode(encoding))
-    labels = read_caltech(path, 3, fps=30)["S1"]
+    labels = read_caltech(path, Video(3, 30))["S1"]
     assert labels.classes[2] == "jagdgefühl"
     assert labels.frames.tolist() == [2, 2, 2]
     assert len(labels.warnings) == (encoding != "utf-8")
@@ -84,7 +84,7 @@ def test_line_ends_and_encodings(tmp_path: Path, end: str, encoding: str) -> Non
 def test_contradictions_are_masked_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(HEAD + OPEN + "1 4 base\n3 5 bite\n5 6 bite\n")
-    labels = read_caltech(path, 6, fps=30)["S1"]
+    labels = read_caltech(path, Video(6, 30))["S1"]
     assert labels.frames.tolist() == [0, 0, IGNORE, IGNORE, 1, 1]
     assert labels.covered.all()
     assert labels.warnings == ("track 'S1': frames labelled twice, with different behaviours; masked (2 frames)",)
@@ -95,12 +95,12 @@ def test_an_overrun_of_five_seconds_is_another_video(tmp_path: Path, last: int, 
     path = tmp_path / "a.txt"
     path.write_text(HEAD + OPEN + f"1 {last} base\n")
     if allowed:
-        assert read_caltech(path, 10, fps=30)["S1"].warnings == (
+        assert read_caltech(path, Video(10, 30))["S1"].warnings == (
             "track 'S1': frames labelled beyond the end of the video; cut (150 frames)",
         )
         return
     with pytest.raises(RecordingError, match="labels and poses are of one video") as error:
-        read_caltech(path, 10, fps=30)
+        read_caltech(path, Video(10, 30))
     assert error.value.line == 10
 
 
@@ -124,7 +124,7 @@ def test_mistakes_name_file_line_and_mend(tmp_path: Path, text: str, line: int |
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(RecordingError) as error:
-        read_caltech(path, 100, fps=30)
+        read_caltech(path, Video(100, 30))
     assert words in str(error.value)
     assert str(path) in str(error.value)
     assert error.value.line == line
@@ -137,15 +137,15 @@ def test_no_cut_inside_a_track_of_a_real_file_is_silent(data_root: Path, tmp_pat
     for size in range(1, len(raw), 13):
         path.write_bytes(raw[:size])
         try:
-            labels = read_caltech(path, 13500, fps=30)
+            labels = read_caltech(path, Video(13500, 30))
         except RecordingError:
             refused += 1
             continue
         warned = any(track.warnings for track in labels.values())
         assert warned or not raw[size:].strip() or not raw[size:second].strip()
         counted += warned
-    assert refused > 50
-    assert counted > 50
+    assert refused > 100  # by far the most cuts leave a track that ends long before its video
+    assert counted > 5
 
 
 @given(
@@ -155,6 +155,6 @@ def test_no_cut_inside_a_track_of_a_real_file_is_silent(data_root: Path, tmp_pat
 def test_paint_is_the_rule_as_written_down(triples: list[tuple[int, int, int]], n_frames: int) -> None:
     said = [{label for start, n, label in triples if start <= t < start + n} for t in range(n_frames)]
     bouts = [NumberedBout(Bout(start, start + n, label), 1) for start, n, label in triples]
-    track = paint(Path("a.txt"), "S1", ("a", "b", "c"), bouts, n_frames, 30)
+    track = paint(Path("a.txt"), "S1", ("a", "b", "c"), bouts, Video(n_frames, 30))
     assert track.covered.tolist() == [bool(s) for s in said]
     assert track.frames.tolist() == [next(iter(s)) if len(s) == 1 else IGNORE for s in said]

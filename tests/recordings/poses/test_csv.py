@@ -65,3 +65,38 @@ def test_mistakes_name_the_line(tmp_path: Path, text: str, line: int | None, wor
         read_poses_csv(write(tmp_path, text), fps=30)
     assert error.value.line == line
     assert words in str(error.value)
+
+
+HEAD = "track,frame_idx,instance.score,nose.x,nose.y,nose.score\n"
+
+
+def test_tracks_are_in_the_order_of_their_names_whoever_is_seen_first(tmp_path: Path) -> None:
+    text = "track_10,0,.9,1,2,.5\ntrack_2,0,.8,3,4,.5\n"
+    recording = read_poses_csv(write(tmp_path, HEAD + text), fps=30)
+    assert recording.skeleton.animals == ("track_2", "track_10")
+    assert recording.keypoints[0, :, 0].tolist() == [[3, 4], [1, 2]]
+
+
+def test_instances_without_a_track_and_two_on_one_are_counted(tmp_path: Path) -> None:
+    text = "t0,0,.9,1,2,.5\n,0,.9,7,8,.5\nt0,1,.3,3,4,.5\nt0,1,.8,5,6,.5\n"
+    recording = read_poses_csv(write(tmp_path, HEAD + text), fps=30)
+    assert recording.keypoints[:, 0, 0].tolist() == [[1, 2], [5, 6]]
+    assert recording.warnings == (
+        "instances without a track are left out; give them a track in SLEAP (1 instances)",
+        "instances beside another one on the same track are left out; correct the tracks in SLEAP (1 instances)",
+    )
+
+
+def test_untracked_instances_are_one_animal_or_refused(tmp_path: Path) -> None:
+    recording = read_poses_csv(write(tmp_path, HEAD + ",0,.9,1,2,.5\n,1,.9,3,4,.5\n"), fps=30)
+    assert recording.skeleton.animals == ("animal",)
+    with pytest.raises(RecordingError, match="frame 0 holds several instances without a track; run tracking") as error:
+        read_poses_csv(write(tmp_path, HEAD + ",0,.9,1,2,.5\n,0,.9,3,4,.5\n"), fps=30)
+    assert error.value.line == 3
+
+
+def test_columns_with_underscores_are_keypoints_of_one_animal(tmp_path: Path) -> None:
+    recording = read_poses_csv(write(tmp_path, "FrameIndex,Fish0_x,Fish0_y,Fish1_x,Fish1_y\n1,1,2,3,4\n"), fps=30)
+    assert recording.skeleton.keypoints == ("Fish0", "Fish1")
+    assert recording.keypoints[1, 0].tolist() == [[1, 2], [3, 4]]
+    assert "frames before the first tracked one are missing (1 frames)" in recording.warnings

@@ -1,4 +1,4 @@
-"""SLEAP analysis .h5 and .slp: the real files, other axis orders, and damage."""
+"""SLEAP analysis .h5: the real files, other axis orders, empty tracks, and damage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.poses.sleap import read_sleap_analysis, read_slp
+from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.poses.sleap import read_sleap_analysis
 
 
 @pytest.fixture
@@ -45,14 +46,6 @@ def test_point_scores_are_the_confidence(data_root: Path) -> None:
     np.testing.assert_array_equal(recording.confidence, scores.astype(np.float32).clip(0, 1))
 
 
-def test_slp(data_root: Path) -> None:
-    slp = read_slp(data_root / "formats/sleap_single_mouse.slp", fps=30)
-    assert slp.keypoints.shape == (101, 1, 14, 2)
-    assert slp.skeleton.animals == ("track_0",)
-    np.testing.assert_allclose(slp.keypoints[0, 0, 0], [319.14166, 277.00745], rtol=1e-6)
-    np.testing.assert_allclose(slp.confidence[0, 0, 0], 0.98784643, rtol=1e-6)
-
-
 def test_the_axis_order_that_the_file_declares(copy: Path) -> None:
     usual = read_sleap_analysis(copy, fps=30)
     with h5py.File(copy, "r+") as file:
@@ -68,7 +61,7 @@ def test_empty_tracks_are_left_out_and_counted(copy: Path) -> None:
         file["tracks"][0] = np.nan
     recording = read_sleap_analysis(copy, fps=30)
     assert recording.skeleton.animals == ("track_1",)
-    assert recording.warnings == ("left out tracks without points (1): track_0",)
+    assert recording.warnings == ("tracks without points are left out: track_0 (1 tracks)",)
     with h5py.File(copy, "r+") as file:
         file["tracks"][1] = np.nan
     with pytest.raises(RecordingError, match="holds no points at all"):
@@ -89,7 +82,44 @@ def test_damage_names_the_file_and_the_mend(copy: Path, data_root: Path) -> None
     copy.write_bytes(copy.read_bytes()[:5000])
     with pytest.raises(RecordingError, match="cut or damaged"):
         read_sleap_analysis(copy, fps=30)
-    slp = copy.with_suffix(".slp")
-    slp.write_bytes((data_root / "formats/sleap_single_mouse.slp").read_bytes()[:3000])
-    with pytest.raises(RecordingError, match="cut or damaged"):
-        read_slp(slp, fps=30)
+
+
+def write(path: Path, n_animals: int, tracks: list[str] | None, scores: float = 0.5) -> Path:
+    """An analysis file of 4 frames and one node."""
+    with h5py.File(path, "w") as file:
+        file["tracks"] = np.arange(n_animals * 8, dtype=float).reshape(n_animals, 2, 1, 4) + 1
+        file["node_names"] = ["nose"]
+        file["point_scores"] = np.full((n_animals, 1, 4), scores)
+        if tracks is not None:
+            file.create_dataset("track_names", data=np.array(tracks, dtype="S8"))
+    return path
+
+
+def test_tracks_are_in_the_order_of_the_files_list(tmp_path: Path) -> None:
+    recording = read_sleap_analysis(write(tmp_path / "a.h5", 2, ["zoe", "adam"]), fps=30)
+    assert recording.skeleton.animals == ("zoe", "adam")
+
+
+def test_an_empty_track_is_missing_where_the_model_wants_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", 2, ["track_0", "track_1"])
+    with h5py.File(path, "r+") as file:
+        file["tracks"][0] = np.nan
+    recording = read_sleap_analysis(path, fps=30)
+    for animals in (("track_0", "track_1"), ("resident", "intruder")):  # by name, and by order
+        both = recording.select(Skeleton(animals, ("nose",)))
+        assert np.isnan(both.keypoints[:, 0]).all()
+        assert (both.confidence[:, 0] == 0).all()
+        np.testing.assert_array_equal(both.keypoints[:, 1], recording.keypoints[:, 0])
+    assert recording.select(Skeleton(("mouse",), ("nose",))).keypoints[0, 0, 0].tolist() == [9, 13]
+
+
+def test_several_instances_without_a_track_need_tracking(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"a\.h5: holds 2 instances and no track; run tracking in SLEAP"):
+        read_sleap_analysis(write(tmp_path / "a.h5", 2, []), fps=30)
+    assert read_sleap_analysis(write(tmp_path / "b.h5", 1, []), fps=30).skeleton.animals == ("animal",)
+
+
+def test_scores_above_1_are_1(tmp_path: Path) -> None:
+    recording = read_sleap_analysis(write(tmp_path / "a.h5", 1, ["a"], scores=1.03), fps=30)
+    assert (recording.confidence == 1).all()
+    assert recording.warnings == ("likelihoods above 1 are taken as 1 (4 points)",)

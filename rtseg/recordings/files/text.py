@@ -9,14 +9,16 @@ import codecs
 from pathlib import Path
 
 from rtseg.errors import RecordingError
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes; RecordingError where it is missing, a folder, unreadable or empty."""
+def read_bytes(path: Path, n_bytes: int = -1) -> bytes:
+    """The file's first bytes (-1 = all); RecordingError where it is missing, a folder, unreadable or empty."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(n_bytes)
     except OSError as error:
         raise RecordingError(path, f"cannot be read: {error.strerror or error}") from error
     if not raw.strip():
@@ -24,7 +26,7 @@ def read_bytes(path: Path) -> bytes:
     return raw
 
 
-def read_text(path: Path) -> tuple[str, list[str]]:
+def read_text(path: Path) -> tuple[str, list[ReadingWarning]]:
     """The file as text, and warnings about what was tolerated.
 
     UTF-8 (with or without a mark) is expected. UTF-16 with a byte-order mark, and Windows-1252 or Latin-1 where UTF-8
@@ -34,7 +36,7 @@ def read_text(path: Path) -> tuple[str, list[str]]:
     raw = read_bytes(path)
     if raw.startswith(_UTF16):
         try:
-            return raw.decode("utf-16"), ["encoding: read as UTF-16 (1 file)"]
+            return raw.decode("utf-16"), [ReadingWarning("encoding: read as UTF-16", 1, "file")]
         except UnicodeDecodeError as error:
             raise RecordingError(
                 path, f"starts as UTF-16 but is damaged at byte {error.start}; save it as UTF-8"
@@ -52,10 +54,11 @@ def read_text(path: Path) -> tuple[str, list[str]]:
             text = raw.decode("cp1252")
         except UnicodeDecodeError:
             text = raw.decode("latin-1")
-        return text, [f"encoding: not UTF-8 from line {line} on, read as Latin-1 ({high} bytes outside ASCII)"]
+        kind = "encoding: not UTF-8 from here on, read as Latin-1"
+        return text, [ReadingWarning(kind, high, "bytes outside ASCII", f"line {line}")]
 
 
-def read_lines(path: Path) -> tuple[list[str], list[str]]:
+def read_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
     """The file's lines without line ends (LF, CRLF or CR) and trailing blank lines, and warnings.
 
     Only line ends split: a form feed or a Unicode separator inside a name does not. Warns where the last line has no
@@ -64,7 +67,8 @@ def read_lines(path: Path) -> tuple[list[str], list[str]]:
     text, warnings = read_text(path)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if lines[-1].strip():
-        warnings.append(f"the last line ({len(lines)}) has no line end: the file may have been cut (1 line)")
+        kind = "the last line has no line end: the file may have been cut"
+        warnings.append(ReadingWarning(kind, 1, "line", f"line {len(lines)}"))
     while lines and not lines[-1].strip():
         lines.pop()
     return lines, warnings

@@ -1,4 +1,4 @@
-"""Plans that make sense, and bodies that keep within what a body can do."""
+"""Bodies that keep within what a body can do, and show what their plan says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtseg.simulate.body import (
     WALL_PX,
     Motion,
     X,
-    move,
+    simulate_motion,
 )
 from rtseg.simulate.plan import INTRUDER, RESIDENT, Action, Plan, draw_plan
 
@@ -33,26 +33,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def motion(plan: Plan) -> Motion:
-    return move(np.random.default_rng(3), plan)
-
-
-def test_every_action_belongs_to_its_behaviour(plan: Plan) -> None:
-    allowed = {
-        ATTACK: {Action.ATTACK},
-        INVESTIGATION: {Action.SNIFF_FACE, Action.SNIFF_BODY, Action.SNIFF_REAR, Action.FOLLOW},
-        MOUNT: {Action.MOUNT_ATTEMPT, Action.MOUNT, Action.INTROMISSION},
-    }
-    contact = {a for actions in allowed.values() for a in actions} - {Action.FOLLOW}
-    for label, actions in allowed.items():
-        assert set(plan.action[plan.behaviour == label, RESIDENT].tolist()) <= actions
-    assert not set(plan.action[plan.behaviour == OTHER, RESIDENT].tolist()) & contact
-
-
-def test_a_style_counts_down_to_the_end_of_its_action(plan: Plan) -> None:
-    left = plan.style[:, RESIDENT, 2]
-    changes = np.flatnonzero(np.diff(plan.action[:, RESIDENT]))
-    assert (left[changes] == 1).all()
-    assert left.min() == 1
+    return simulate_motion(np.random.default_rng(3), plan)
 
 
 def test_every_action_has_its_limits() -> None:

@@ -1,0 +1,187 @@
+"""Delimited text as labs have it: commas, semicolons or tabs, quotes, decimal commas, and what spreadsheets add.
+
+Beneath every reader of tables; it knows nothing about what a column means.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.files.text import read_lines
+
+DELIMITERS = (",", ";", "\t")
+MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "none", "null"})
+"""Cells without a number, in lower case."""
+_EMPTY_ROWS = "rows without anything at the end of the file are left out"
+_SEPARATOR_LINE = re.compile(r'^"?sep=(.)"?$')
+_DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+([eE][+-]?\d+)?$")
+_DECIMAL_POINT = re.compile(r"^[+-]?\d*\.\d+([eE][+-]?\d+)?$")
+
+
+class Row(NamedTuple):
+    """One row of a table: the line of the file in which it begins, and its cells without surrounding blanks."""
+
+    line: int
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class DelimitedText:
+    """All rows of a file, the header's among them; one row at least. warnings: what was tolerated."""
+
+    delimiter: str
+    rows: list[Row]
+    warnings: list[ReadingWarning]
+
+
+def delimiter_of(lines: Sequence[str]) -> str:
+    """The character that separates columns: that of the first line, or of several there the one with the most columns.
+
+    Decimal commas are why the first line counts: numbers come later, and a header has none.
+    """
+    first = _without_quotes(next((line for line in lines if line.strip()), ""))
+    candidates = [d for d in DELIMITERS if d in first] or list(DELIMITERS)
+    some = [_without_quotes(line) for line in lines[:50]]
+    return max(candidates, key=lambda d: sum(line.count(d) for line in some))
+
+
+def read_delimited(path: Path) -> DelimitedText:
+    """The rows of a delimited text file.
+
+    Quoted cells may hold delimiters and line breaks. Rows without anything at the end of the file, and columns without
+    anything at the end of every row, are left out: spreadsheets write them. Raises RecordingError for a quote that
+    never closes and where nothing is left.
+    """
+    lines, warnings = read_lines(path)
+    declared = _SEPARATOR_LINE.match(lines[0].strip())  # Excel's own first line
+    skipped = 1 if declared else 0
+    delimiter = declared[1] if declared else delimiter_of(lines)
+    rows = list(_rows(path, lines[skipped:], delimiter, skipped + 1))
+    n_rows = len(rows)
+    while rows and not any(rows[-1].cells):
+        rows.pop()
+    if not rows:
+        raise RecordingError(path, "holds nothing but empty cells; export it again")
+    if n_rows > len(rows):
+        warnings.append(ReadingWarning(_EMPTY_ROWS, n_rows - len(rows), "rows"))
+    rows = [row for row in rows if row.cells]  # blank lines
+    n_empty = min(_n_empty_at_end(row.cells) for row in rows)
+    if n_empty and len({len(row.cells) for row in rows}) == 1:
+        rows = [Row(row.line, row.cells[:-n_empty]) for row in rows]
+    return DelimitedText(delimiter, rows, warnings)
+
+
+def plain_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
+    """The lines of a table of numbers, all with commas, decimal points and no quotes around numbers, and warnings.
+
+    Line i + 1 of the file is item i. A file that is plain already, as trackers write them, costs no more than reading
+    it; others are parsed and written anew. Rows and columns without anything at the end are left out as by
+    `read_delimited`. Raises RecordingError where decimal commas and decimal points are mixed.
+    """
+    lines, warnings = read_lines(path)
+    n_lines = len(lines)
+    while lines and not lines[-1].strip(' ,;\t"'):
+        lines.pop()
+    if not lines:
+        raise RecordingError(path, "holds nothing but empty cells; export it again")
+    if n_lines > len(lines):
+        warnings.append(ReadingWarning(_EMPTY_ROWS, n_lines - len(lines), "rows"))
+    delimiter = delimiter_of(lines)
+    if delimiter != "," or any('"' in line for line in lines):
+        lines = _rewritten(path, lines, delimiter)
+    n_empty = min((len(line) - len(line.rstrip(",")) for line in lines), default=0)
+    if n_empty and lines[0].endswith(","):
+        lines = [line[:-n_empty] for line in lines]
+    return lines, warnings
+
+
+def _rewritten(path: Path, lines: Sequence[str], delimiter: str) -> list[str]:
+    """Rows of another delimiter, or with quotes, as rows with commas; cells that are no numbers keep their text."""
+    style = NumberStyle(path, delimiter)
+    rewritten = []
+    for number, line in enumerate(lines, start=1):
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+        plain = [cell.strip() for cell in cells]
+        for i, cell in enumerate(plain):
+            if "," in cell or "." in cell:
+                plain[i] = style.with_point(cell, number)
+        rewritten.append(",".join(plain))
+    return rewritten
+
+
+def _rows(path: Path, lines: Sequence[str], delimiter: str, first_line: int) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter, skipinitialspace=True)
+    begin = line = first_line
+    try:
+        for cells in reader:
+            yield Row(line, [cell.strip() for cell in cells])
+            begin, line = line, first_line + reader.line_num
+    except csv.Error as error:
+        raise RecordingError(path, f"is no table: {error}; export it again", line=line) from error
+    # The csv module takes the rest of the file for one cell where a quote never closes.
+    if line - begin > 1 and "\n".join(lines[begin - first_line :]).count('"') % 2:
+        raise RecordingError(path, "a quote opens here and never closes; the file was cut, copy it again", line=begin)
+
+
+def _n_empty_at_end(cells: Sequence[str]) -> int:
+    return next((n for n, cell in enumerate(reversed(cells)) if cell), len(cells))
+
+
+def _without_quotes(line: str) -> str:
+    """The line without its quoted cells, in which delimiters mean nothing."""
+    return re.sub(r'"[^"]*"', "", line)
+
+
+def wrong_width(path: Path, row: Row, n_expected: int, *, last: bool) -> RecordingError:
+    """The error for a row with another number of cells than its header."""
+    cut = "; the file was cut here, copy it again" if last and len(row.cells) < n_expected else "; mend or remove it"
+    return RecordingError(path, f"expected {n_expected} columns, got {len(row.cells)}{cut}", line=row.line)
+
+
+class NumberStyle:
+    """Reads the numbers of one file, with decimal points or decimal commas; a file that mixes them is refused.
+
+    Where commas separate columns there are no decimal commas. A mix is refused because a point may then stand for
+    thousands: 1.234 beside 1,5 is either of two numbers.
+    """
+
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self._path, self._comma_possible = path, delimiter != ","
+        self._seen: dict[str, int] = {}
+
+    def parse_number(self, cell: str, line: int, what: str = "a number") -> float:
+        """The cell as a number, NaN for MISSING. Raises RecordingError with the line for anything else."""
+        if cell.lower() in MISSING:
+            return float("nan")
+        text = self.with_point(cell, line)
+        try:
+            value = float(text)
+        except ValueError:
+            raise RecordingError(self._path, f"expected {what}, got {cell[:60]!r}", line=line) from None
+        if "_" in text:  # Python's own spelling of thousands
+            raise RecordingError(self._path, f"expected {what}, got {cell[:60]!r}", line=line)
+        return value
+
+    def with_point(self, cell: str, line: int) -> str:
+        """The cell with a decimal point where it is a number with a decimal comma; any other cell as it is."""
+        if self._comma_possible and _DECIMAL_COMMA.match(cell):
+            self._record_mark(",", line)
+            return cell.replace(",", ".")
+        if _DECIMAL_POINT.match(cell):
+            self._record_mark(".", line)
+        return cell
+
+    def _record_mark(self, mark: str, line: int) -> None:
+        self._seen.setdefault(mark, line)
+        if len(self._seen) == 2:
+            other = self._seen["," if mark == "." else "."]
+            problem = f"mixes decimal commas and decimal points (lines {other} and {line}); export it with one of them"
+            raise RecordingError(self._path, problem, line=line)

@@ -1,0 +1,181 @@
+"""BORIS events, whichever file they come from: the observation of a video, starts and stops in pairs, and tracks.
+
+`boris` reads exported tables and `boris_project` project files; both hand marks to this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.label_file import NumberedBout, Tracks, Video, paint
+
+NO_SUBJECT = "No focal subject"
+"""BORIS' own name for events without a subject."""
+START, STOP, POINT = "START", "STOP", "POINT"
+
+
+class Mark(NamedTuple):
+    """One row of a list of events.
+
+    frame: where it lies, in frames from 0, not rounded. modifiers: as text; one behaviour may go on twice at once with
+    different ones. line: of the file, 0 where lines mean nothing.
+    """
+
+    subject: str
+    behaviour: str
+    modifiers: str
+    status: str
+    frame: float
+    line: int
+
+
+class Event(NamedTuple):
+    """What lasted from one frame to another, not rounded; stop = None for a point event."""
+
+    subject: str
+    behaviour: str
+    start: float
+    stop: float | None
+    line: int
+
+
+def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Video) -> str:
+    """The observation of the video, of those that a file holds.
+
+    media: observation id -> its media files. The one that the dataset file asks for; else the only one; else the one
+    whose id or media file is named like the video (`Video.names`). Raises RecordingError where none or several are: to
+    take any would label a video with what happened in another.
+    """
+    listed = "; ".join(f"{name!r} ({', '.join(map(_stem, files)) or 'no media'})" for name, files in media.items())
+    if video.observation:
+        if video.observation not in media:
+            raise RecordingError(path, f"holds no observation {video.observation!r}; there are: {listed}")
+        return video.observation
+    if len(media) == 1:
+        return next(iter(media))
+    for name in video.names:
+        likeness = {
+            observation: max(_likeness(name, called) for called in (observation, *map(_stem, files)))
+            for observation, files in media.items()
+        }
+        best = max(likeness.values())
+        alike = [observation for observation, value in likeness.items() if value == best]
+        if best and len(alike) == 1:
+            return alike[0]
+    names = f"nothing in it is named like {' or '.join(map(repr, video.names))}" if video.names else "none is named"
+    problem = (
+        f"holds {len(media)} observations and {names}; there are: {listed}. "
+        "Export each by itself, or name one in the dataset file (observation = ...)"
+    )
+    raise RecordingError(path, problem)
+
+
+def media_differ(media: Iterable[str], observation: str, video: Video) -> bool:
+    """Whether neither the observation nor its media are named like the video, as far as that has a name."""
+    called = (observation, *map(_stem, media))
+    return bool(video.names) and not any(_likeness(name, other) for name in video.names for other in called)
+
+
+def _stem(media: str) -> str:
+    """The name of a media file without folders and its end, from Windows as well."""
+    return PurePosixPath(media.replace("\\", "/")).stem
+
+
+def _likeness(name: str, other: str) -> int:
+    """How many letters say that two names are of one video; 0 = nothing does.
+
+    Names of pose files go on behind the video's with what the tracker adds: 'm1DLC_resnet50' is of 'm1', and
+    'm10DLC_resnet50' is not.
+    """
+    name, other = name.lower(), other.lower()
+    video = re.split(r"dlc_", name, maxsplit=1)[0]
+    pairs = ((other, name), (video, other))
+    found = [
+        len(part) for part, whole in pairs if part and re.search(rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])", whole)
+    ]
+    if other and re.search(rf"(?<![a-z0-9]){re.escape(other)}dlc", name):
+        found.append(len(other))
+    return max(found, default=0)
+
+
+def pair_marks(path: Path, marks: Sequence[Mark]) -> list[Event]:
+    """Events from marks in any order.
+
+    At one time a STOP comes before a START of the same behaviour where that goes on, and behind it where it does not:
+    BORIS sorts such rows as it likes. Raises RecordingError with the line for a START without STOP, or the reverse.
+    """
+    groups: dict[tuple[str, str, str], list[Mark]] = {}
+    for mark in marks:
+        groups.setdefault(_group(mark, groups), []).append(mark)
+    events: list[Event] = []
+    for group in groups.values():
+        events += _events_of_one(path, group)
+    # In the order of the file, so that classes come in the order of their first event.
+    return sorted(events, key=lambda event: (event.start, event.line))
+
+
+def _group(mark: Mark, groups: Mapping[tuple[str, str, str], Sequence[Mark]]) -> tuple[str, str, str]:
+    """What a mark belongs to: a behaviour with its modifiers, which some exports leave out of the STOP."""
+    own = mark.subject, mark.behaviour, mark.modifiers
+    if mark.status == STOP and not mark.modifiers and own not in groups:
+        running = [key for key, some in groups.items() if key[:2] == own[:2] and some[-1].status == START]
+        if len(running) == 1:
+            return running[0]
+    return own
+
+
+def _events_of_one(path: Path, marks: Sequence[Mark]) -> list[Event]:
+    """The events of one subject, behaviour and modifiers."""
+    events = [Event(m.subject, m.behaviour, m.frame, None, m.line) for m in marks if m.status == POINT]
+    waiting = sorted((m for m in marks if m.status != POINT), key=lambda m: m.frame)
+    running: Mark | None = None
+    while waiting:
+        now = [m for m in waiting if m.frame == waiting[0].frame]
+        wanted = START if running is None else STOP
+        mark = next((m for m in now if m.status == wanted), now[0])
+        waiting.remove(mark)
+        what, line = f"{mark.behaviour!r} of {mark.subject!r}", mark.line or None
+        if mark.status == START and running is not None:
+            since = f"since line {running.line}" if running.line else f"since frame {running.frame:.0f}"
+            raise RecordingError(
+                path, f"{what} starts again; it runs {since}. Add the missing STOP in BORIS", line=line
+            )
+        if mark.status == STOP and running is None:
+            raise RecordingError(path, f"{what} stops and was not started; add the missing START in BORIS", line=line)
+        if running is None:
+            running = mark
+        else:
+            events.append(Event(mark.subject, mark.behaviour, running.frame, mark.frame, running.line))
+            running = None
+    if running is not None:
+        problem = f"{running.behaviour!r} of {running.subject!r} starts and never stops; add the STOP in BORIS"
+        raise RecordingError(path, problem, line=running.line or None)
+    return events
+
+
+def tracks_of_events(path: Path, events: Sequence[Event], video: Video, warnings: Sequence[ReadingWarning]) -> Tracks:
+    """One track per subject with all its behaviours, and one track 'subject:behaviour' for each.
+
+    An event covers the frames from its rounded start up to its rounded stop, one at least.
+    """
+    groups: dict[str, list[Event]] = {}
+    for event in events:
+        groups.setdefault(event.subject, []).append(event)
+    for event in events:
+        groups.setdefault(f"{event.subject}:{event.behaviour}", []).append(event)
+    tracks = Tracks(lists_events=True)
+    for track, some in groups.items():
+        classes = tuple(dict.fromkeys(e.behaviour for e in some))
+        bouts = []
+        for e in some:
+            start = round(e.start)
+            stop = start + 1 if e.stop is None else max(round(e.stop), start + 1)
+            bouts.append(NumberedBout(Bout(start, stop, classes.index(e.behaviour)), e.line))
+        tracks[track] = paint(path, track, classes, bouts, video, warnings)
+    return tracks

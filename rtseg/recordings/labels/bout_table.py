@@ -1,0 +1,176 @@
+"""Tables of bouts: one row per bout with its start, its stop and its behaviour, whatever the columns are called.
+
+rtseg's own `*.bouts.csv` is one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.boris_events import choose_observation
+from rtseg.recordings.labels.label_file import NumberedBout, Tracks, Video, check_reaches_end, paint
+
+DEFAULT_TRACK = "labels"
+_STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
+_STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
+_LAST_INCLUDED = ("last",)
+_FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx")
+_SECOND_WORDS = (
+    *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
+    *("time", "times", "time(s)", "times(s)", "time[s]", "timesec"),
+)
+_BEHAVIOURS = ("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "type", "event", "action")
+_TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel")
+_VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
+_IGNORED = ("", "index", "unnamed:0", "duration", "durations", "duration(s)", "duration(frames)", "comment", "comments")
+_MAX_NUMBER = 1e9
+
+
+@dataclass(frozen=True)
+class BoutColumns:
+    """Which column is which; None where there is none. in_seconds: of start and stop, else frames."""
+
+    start: int
+    stop: int
+    behaviour: int | None
+    track: int | None
+    video: int | None
+    in_seconds: bool
+    last_included: bool
+    own_names: bool
+    """Whether the columns have the documented names, which say what they mean."""
+    unknown: tuple[str, ...]
+
+
+def bout_columns(names: Sequence[str]) -> BoutColumns | None:
+    """The columns of a table of bouts; None where the header has no start and stop of the same unit."""
+    plain = [re.sub(r"[\s_.\-]+", "", name).lower() for name in names]
+    for in_seconds, words in ((False, _FRAME_WORDS), (True, _SECOND_WORDS)):
+        start, stop = _find_edge(plain, _STARTS, words), _find_edge(plain, _STOPS, words)
+        if start is None or stop is None:
+            continue
+        behaviour, track, video = (_find(plain, some) for some in (_BEHAVIOURS, _TRACKS, _VIDEOS))
+        used = {start, stop, behaviour, track, video}
+        # rtseg's own bouts say their start in seconds as well.
+        times = [i for i, name in enumerate(plain) if _is_edge(name, (*_STARTS, *_STOPS), _SECOND_WORDS)]
+        unknown = [n for i, n in enumerate(names) if i not in used and plain[i] not in (*_IGNORED, "durations")]
+        unknown = [name for name in unknown if in_seconds or names.index(name) not in times]
+        return BoutColumns(
+            *(start, stop, behaviour, track, video, in_seconds),
+            last_included=any(plain[stop].startswith(word) for word in _LAST_INCLUDED),
+            own_names=plain[start] in ("start", "firstseq") or in_seconds,
+            unknown=tuple(unknown),
+        )
+    return None
+
+
+def _find_edge(plain: Sequence[str], edges: Sequence[str], words: Sequence[str]) -> int | None:
+    return next((i for i, name in enumerate(plain) if _is_edge(name, edges, words)), None)
+
+
+def _is_edge(name: str, edges: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether a name is such as 'start', 'startframe' or 'timestart': an edge, with a unit or without."""
+    return any(name in (edge + word, word + edge) for edge in edges for word in words)
+
+
+def _find(plain: Sequence[str], accepted: Iterable[str]) -> int | None:
+    return next((plain.index(name) for name in accepted if name in plain), None)
+
+
+def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Tracks:
+    """Tracks of frame labels (T,) of the video from a table of bouts.
+
+    Columns in any order and case: start and stop (or onset and offset, begin and end, ...), in frames or, where their
+    names say so, in seconds; behaviour (or label, class, ...); if wanted, track (or subject, ...; else one track,
+    'labels') and video, of which the video's own is read. Frames count from `Video.first_frame`; the stop is not
+    included unless its name begins with 'last' or `Video.last_included` says so. Classes are in the order of their
+    first bout. Frames without a bout are IGNORE; a table without any is a video in which nothing happened. Raises
+    RecordingError with the line for fractions of frames, and for bouts that end before they start.
+    """
+    columns = bout_columns(table.rows[0].cells)
+    assert columns is not None
+    if columns.behaviour is None or columns.unknown:
+        expected = "start_s, stop_s" if columns.in_seconds else "start, stop"
+        got = ", ".join(table.rows[0].cells)
+        problem = f"expected the columns {expected}, behaviour and, if wanted, track; got {got}"
+        raise RecordingError(path, problem, line=table.rows[0].line)
+    found: dict[str, list[tuple[int, int, str, int]]] = {}
+    style = NumberStyle(path, table.delimiter)
+    for row in _rows_of_video(path, table.rows[1:], columns, video):
+        start, stop = _edges(path, row, columns, style, video)
+        behaviour = row.cells[columns.behaviour]
+        if stop <= start or not behaviour:
+            problem = f"expected a bout that ends after it starts, and a behaviour, got {','.join(row.cells)[:60]!r}"
+            raise RecordingError(path, problem, line=row.line)
+        track = row.cells[columns.track] if columns.track is not None else ""
+        found.setdefault(track or DEFAULT_TRACK, []).append((start, stop, behaviour, row.line))
+    warnings = [*table.warnings, *_doubts(columns, found, video)]
+    # Where tracks have names, one without a bout is not named; a table with one track holds it under DEFAULT_TRACK.
+    tracks = Tracks(lists_events=columns.track is not None or not found)
+    for track, some in found.items():
+        classes = tuple(dict.fromkeys(name for _, _, name, _ in some))
+        bouts = [NumberedBout(Bout(start, stop, classes.index(name)), line) for start, stop, name, line in some]
+        if columns.last_included:  # rtseg's own bouts label every frame
+            check_reaches_end(path, max(stop for _, stop, _, _ in some), video, line=some[-1][3])
+        tracks[track] = paint(path, track, classes, bouts, video, warnings)
+    return tracks
+
+
+def _rows_of_video(path: Path, rows: Sequence[Row], columns: BoutColumns, video: Video) -> Sequence[Row]:
+    if columns.video is None or not rows:
+        return rows
+    chosen = choose_observation(path, {row.cells[columns.video]: [row.cells[columns.video]] for row in rows}, video)
+    return [row for row in rows if row.cells[columns.video] == chosen]
+
+
+def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video: Video) -> tuple[int, int]:
+    """Start and stop as frames from 0, the stop not included."""
+    what = "a frame number or time from 0 on"
+    start, stop = (style.parse_number(row.cells[i], row.line, what) for i in (columns.start, columns.stop))
+    for value, column in ((start, columns.start), (stop, columns.stop)):
+        if not 0 <= value < _MAX_NUMBER:
+            raise RecordingError(path, f"expected {what}, got {row.cells[column][:40]!r}", line=row.line)
+        if not columns.in_seconds and value != int(value):
+            problem = (
+                f"expected whole frames, got {row.cells[column]!r}; call the columns start_s and stop_s if seconds"
+            )
+            raise RecordingError(path, problem, line=row.line)
+    if columns.in_seconds:
+        first = round(start * video.fps)
+        # A bout shorter than a frame still happened; one that ends where it starts is a mistake.
+        return first, max(round(stop * video.fps), first + 1) if stop > start else first
+    included = columns.last_included or video.last_included
+    first, behind = int(start) - video.first_frame, int(stop) - video.first_frame + included
+    if first < 0:
+        problem = f"starts at frame {start:g}, and the dataset file says that frames count from {video.first_frame}"
+        raise RecordingError(path, problem, line=row.line)
+    return first, behind
+
+
+def _doubts(
+    columns: BoutColumns, found: dict[str, list[tuple[int, int, str, int]]], video: Video
+) -> list[ReadingWarning]:
+    """Warnings where a table of frames may mean other frames than it was taken to mean."""
+    if columns.in_seconds or columns.last_included or video.last_included:
+        return []
+    n_touching = n_one_apart = n_bouts = 0
+    for bouts in found.values():
+        ordered = sorted(bouts)
+        gaps = [after[0] - before[1] for before, after in pairwise(ordered)]
+        n_touching, n_one_apart = n_touching + gaps.count(0), n_one_apart + gaps.count(1)
+        n_bouts += len(bouts)
+    if n_one_apart > n_touching:
+        kind = "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
+        return [ReadingWarning(kind, n_one_apart, "bouts")]
+    if n_bouts and not columns.own_names and not n_touching:
+        kind = "bouts are taken as frames from 0 whose last is not included; say first_frame, last_included if not"
+        return [ReadingWarning(kind, n_bouts, "bouts")]
+    return []

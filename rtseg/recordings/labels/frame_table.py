@@ -1,0 +1,220 @@
+"""Tables with a row per frame, or per step of time: a column per track, beside a column that counts.
+
+What no column says is not guessed: a table that counts neither frames nor time must have as many rows as frames, and
+hold names or 0 and 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, check_reaches_end, paint
+
+OTHER = "other"
+"""The class of 0 in a column of 0 and 1."""
+_FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "frameno")
+_INDEX_NAMES = ("", "index", "unnamed:0")
+_TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "(ms)": 1e-3}
+_TIMES = ("time", "times", "timestamp", "timestamps", "t")
+_POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
+_MAX_CODES = 50
+"""More different whole numbers than this are a measurement, no behaviours."""
+_STEP_TOLERANCE = 0.02
+"""By which a step of time may differ from the others, as a share."""
+_ROUNDING_S = 1.1e-3
+"""Times are written with three decimals or more; this is their error."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A label column: the class of every row, or None where the cell is empty."""
+
+    track: str
+    classes: tuple[str, ...]
+    codes: list[int | None]
+
+
+def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tracks:
+    """Tracks of frame labels (T,) of the video, one for each column of labels.
+
+    A column holds the behaviour's name, or 0 and 1 (also 0.0 and 1.0, False and True) for a behaviour of its own, with
+    the classes 'other' and the column's name; an empty cell is IGNORE. Classes are in the order of their first row.
+    Rows are frames 0, 1, 2, ... where a column `frame` (or one without a name, as pandas writes its index) counts
+    them or no column counts anything; where a column `time` counts in equal steps, a frame has the row in whose step it
+    lies. Columns of poses and measurements are left out with a warning. Raises RecordingError with the line where rows
+    do not count so, where there is no label column, and where the rows end more than five seconds before or behind the
+    video.
+    """
+    names, rows = table.rows[0].cells, table.rows[1:]
+    if not rows:
+        raise RecordingError(path, "has a header and no rows; export the labels again", line=table.rows[0].line)
+    style = NumberStyle(path, table.delimiter)
+    frame, time = _counting_columns(names)
+    if frame is not None:
+        _check_frames(path, rows, frame, style, video)
+    _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
+    columns, left_out = [], []
+    for i, name in enumerate(names):
+        if i in (frame, time):
+            continue
+        counted = frame is not None or time is not None
+        column = (
+            None
+            if _POSE_COLUMN.search(name)
+            else _read_column(path, name, [style.with_point(row.cells[i], row.line) for row in rows], counted)
+        )
+        if column is None:
+            left_out.append(name)
+        else:
+            columns.append(column)
+    if not columns:
+        problem = "has no column of labels; expected one per track beside 'frame' or 'time', or start,stop,behaviour"
+        raise RecordingError(path, problem, line=table.rows[0].line)
+    warnings = list(table.warnings)
+    if left_out:
+        kind = "columns of poses and measurements are no labels and are left out"
+        warnings.append(ReadingWarning(kind, len(left_out), "columns"))
+    in_steps = frame is None and time is not None
+    row_of_frame = _rows_by_time(path, names, rows, time, style, video) if in_steps and time is not None else None
+    return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-]+", "", name).lower()
+
+
+def _counting_columns(names: Sequence[str]) -> tuple[int | None, int | None]:
+    """The columns that count frames and time; None where there is none."""
+    plain = [_plain(name) for name in names]
+    frame = next((i for i, name in enumerate(plain) if name in _FRAME_NAMES), None)
+    if frame is None and plain[0] in _INDEX_NAMES:
+        frame = 0
+    time = next((i for i, name in enumerate(plain) if _time_unit(name) is not None), None)
+    return frame, time
+
+
+def _time_unit(plain: str) -> float | None:
+    """The seconds that 1 means in a column of that name; None where it is no time."""
+    for word in _TIMES:
+        unit = plain.removeprefix(word)
+        if plain.startswith(word) and unit in _TIME_UNITS:
+            return _TIME_UNITS[unit]
+    return _TIME_UNITS["s"] if plain in ("seconds", "sec") else None
+
+
+def _check_names(path: Path, names: Sequence[str], counting: Sequence[int], line: int) -> None:
+    own = [name for i, name in enumerate(names) if i not in counting]
+    if len(set(own)) != len(own) or "" in own:
+        raise RecordingError(path, f"expected different column names, got {', '.join(names)[:120]!r}", line=line)
+
+
+def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberStyle, video: Video) -> None:
+    for t, row in enumerate(rows, start=video.first_frame):
+        number = style.parse_number(row.cells[column], row.line, f"frame {t}")
+        if number != t:
+            problem = (
+                f"expected frame {t}, got {row.cells[column][:40]!r}; frames count from {video.first_frame} one by one"
+            )
+            raise RecordingError(path, problem, line=row.line)
+
+
+def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> _Column | None:
+    """A column of labels; None for one of measurements.
+
+    counted: whether the table counts frames or time. Where it does not, numbers that are not 0 and 1 may as well be the
+    starts and stops of bouts under names that nobody knows, so that such a table is refused.
+    """
+    distinct = dict.fromkeys(cell for cell in cells if cell and cell.lower() != "nan")
+    if not distinct:
+        raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=1)
+    values = {cell: _number(cell) for cell in distinct}
+    if all(value in (0.0, 1.0) for value in values.values()):
+        classes: tuple[str, ...] = (OTHER, name)
+        code = {cell: int(value or 0) for cell, value in values.items()}
+    elif all(value is not None for value in values.values()):
+        if any(value != int(value) for value in values.values() if value is not None) or len(distinct) > _MAX_CODES:
+            if counted:
+                return None
+            problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"
+            raise RecordingError(path, f"{problem}, and no column counts frames or time; name one 'frame'", line=1)
+        if not counted:
+            problem = f"column {name!r} holds numbers that are not 0 and 1, and no column counts frames or time"
+            raise RecordingError(path, f"{problem}; name one 'frame', or the columns start,stop,behaviour", line=1)
+        numbers = dict.fromkeys(f"{value:g}" for value in values.values())
+        classes = tuple(numbers)
+        code = {cell: classes.index(f"{value:g}") for cell, value in values.items()}
+    else:
+        classes = tuple(distinct)
+        code = {cell: i for i, cell in enumerate(classes)}
+    return _Column(name, classes, [code.get(cell) for cell in cells])
+
+
+def _number(cell: str) -> float | None:
+    """A finite number, with True and False as 1 and 0; None for any other cell."""
+    truth = {"true": 1.0, "false": 0.0}.get(cell.lower())
+    if truth is not None:
+        return truth
+    return float(cell) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell) else None
+
+
+def _rows_by_time(
+    path: Path, names: Sequence[str], rows: Sequence[Row], column: int, style: NumberStyle, video: Video
+) -> list[int | None]:
+    """For every frame of the video the row in whose step of time it lies, None before the first and behind the last."""
+    unit = _time_unit(_plain(names[column])) or 1.0
+    times = [style.parse_number(row.cells[column], row.line, "a time") * unit for row in rows]
+    if len(times) < 2:
+        raise RecordingError(
+            path, "has a column of times and one row, so that the step is not known", line=rows[0].line
+        )
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    for row, (before, after) in zip(rows[1:], pairwise(times), strict=True):
+        if not abs(after - before - step) <= max(_STEP_TOLERANCE * step, 2 * _ROUNDING_S) or not step > 0:
+            problem = f"expected times in equal steps of {step:.4g} s, got one of {after - before:.4g} s"
+            raise RecordingError(path, f"{problem}; export every step, or bouts", line=row.line)
+    # Compared with the times as they stand, rounded, rather than with multiples of the step, whose error adds up.
+    tolerance = min(_ROUNDING_S, 0.3 * step)
+    frame_times = np.arange(video.n_frames) / video.fps + tolerance
+    places = np.searchsorted(np.asarray(times), frame_times, side="right") - 1
+    behind = frame_times >= times[-1] + step
+    chosen = [int(row) if row >= 0 and not late else None for row, late in zip(places, behind, strict=True)]
+    end = round((times[-1] + step) * video.fps)
+    check_reaches_end(path, end, video, line=rows[-1].line)
+    if end - video.n_frames > MAX_DIFFERENCE_S * video.fps:
+        problem = (
+            f"goes on for {(end - video.n_frames) / video.fps:.1f} s behind the video; check that both belong together"
+        )
+        raise RecordingError(path, problem, line=rows[-1].line)
+    return chosen
+
+
+def _paint_columns(
+    path: Path,
+    columns: Sequence[_Column],
+    rows: Sequence[Row],
+    row_of_frame: list[int | None] | None,
+    video: Video,
+    warnings: Sequence[ReadingWarning],
+) -> Tracks:
+    if row_of_frame is None:
+        check_reaches_end(path, len(rows), video, line=rows[-1].line)
+        row_of_frame = list(range(len(rows)))
+    tracks = Tracks()
+    for column in columns:
+        bouts = [
+            NumberedBout(Bout(t, t + 1, code), rows[row].line)
+            for t, row in enumerate(row_of_frame)
+            if row is not None and (code := column.codes[row]) is not None
+        ]
+        tracks[column.track] = paint(path, column.track, column.classes, bouts, video, warnings)
+    return tracks

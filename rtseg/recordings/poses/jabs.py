@@ -1,0 +1,89 @@
+"""JABS' pose files (*_pose_est_v2.h5 and later): mice of twelve keypoints, one slot per instance and frame.
+
+Coordinates are stored as y, x, and a confidence of 0 means that there is no point. Which instance is which mouse comes
+from the identities of version 4 and later; version 3's tracks are pieces, which are not joined here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.files.hdf5 import open_hdf5, readable_array
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.pose_file import PoseReader, one_recording, read_points
+from rtseg.recordings.recording import Recording
+
+KEYPOINTS = (
+    *("nose", "left_ear", "right_ear", "base_neck", "left_front_paw", "right_front_paw"),
+    *("center_spine", "left_rear_paw", "right_rear_paw", "base_tail", "mid_tail", "tip_tail"),
+)
+_GROUP = "poseest"
+
+
+def is_jabs(probe: FileProbe) -> bool:
+    """Whether an HDF5 file has JABS' group of poses."""
+    return _GROUP in probe.hdf5_names
+
+
+def read_jabs(path: Path, *, fps: float, name: str | None = None) -> Recording:
+    """A Recording from a JABS pose file. Animals are 'mouse1', 'mouse2', ... in the order of their identities.
+
+    Instances without an identity are left out and counted. Raises RecordingError for several animals without
+    identities (version 3) and for arrays of another shape.
+    """
+    with open_hdf5(path, "JABS pose files") as file:
+        group = file[_GROUP]
+        points = np.asarray(readable_array(path, group, "points")[:], np.float32)
+        confidence = np.asarray(readable_array(path, group, "confidence")[:], np.float32)
+        if points.ndim == 3:  # version 2: one mouse
+            points, confidence = points[:, None], confidence[:, None]
+        shape = points.shape[:-1]
+        if points.ndim != 4 or points.shape[2:] != (len(KEYPOINTS), 2) or confidence.shape != shape or not len(points):
+            problem = f"expected points (T, mice, 12, 2) with confidence, got {points.shape} and {confidence.shape}"
+            raise RecordingError(path, problem)
+        identity, warnings = _identities(path, group, confidence)
+    n_mice = int(identity.max()) + 1
+    keypoints = np.full((len(points), n_mice, len(KEYPOINTS), 2), np.nan, np.float32)
+    scores = np.zeros(keypoints.shape[:-1], np.float32)
+    t, slot = np.nonzero(identity >= 0)
+    mouse = identity[t, slot]
+    keypoints[t, mouse] = points[t, slot][..., ::-1]
+    scores[t, mouse] = confidence[t, slot]
+    keypoints[~(scores > 0)] = np.nan
+    keypoints, scores, found = read_points(path, keypoints, np.minimum(scores, 1.0))
+    skeleton = Skeleton(tuple(f"mouse{i + 1}" for i in range(n_mice)), KEYPOINTS)
+    return Recording(name or path.stem, skeleton, keypoints, scores, fps, str(path), (*warnings, *found))
+
+
+def _identities(
+    path: Path, group: Any, confidence: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], list[ReadingWarning]]:
+    """The mouse (T, slots) of every instance from 0, -1 where there is none, and warnings."""
+    seen = (confidence > 0).any(axis=-1)
+    if "instance_embed_id" in group:
+        # From 1; 0 stands for an instance that no identity was given, and masked ones are not valid.
+        identity = np.asarray(readable_array(path, group, "instance_embed_id")[:], np.int64) - 1
+        if "id_mask" in group:
+            identity[np.asarray(readable_array(path, group, "id_mask")[:], bool)] = -1
+        identity[~seen] = -1
+        left_out = int((seen & (identity < 0)).sum())
+        kind = "instances without an identity are left out"
+        warnings = [ReadingWarning(kind, left_out, "instances")] if left_out else []
+    else:
+        if seen.sum(axis=1).max(initial=0) > 1:
+            problem = "holds several mice without identities; bring version 4 or later of the pose file"
+            raise RecordingError(path, problem)
+        identity, warnings = np.where(seen, 0, -1), []
+    if not (identity >= 0).any():
+        raise RecordingError(path, "holds no points of a mouse with an identity; run JABS' pose estimation again")
+    return identity, warnings
+
+
+READER = PoseReader("JABS pose .h5", (".h5", ".hdf5"), is_jabs, one_recording(read_jabs))

@@ -1,0 +1,120 @@
+"""NWB files with poses by the extension ndx-pose, read as plain HDF5.
+
+Every PoseEstimation is an animal; those of one processing module are of one video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.pose_file import PoseReader, confidence_of_points
+from rtseg.recordings.poses.timed import Series, recording_from_series
+from rtseg.recordings.recording import Recording
+
+_ANIMAL, _KEYPOINT, _SKELETON = "PoseEstimation", "PoseEstimationSeries", "Skeleton"
+_PIXELS = ("pixel", "pixels", "px")
+
+
+def is_nwb(probe: FileProbe) -> bool:
+    """Whether an HDF5 file has the parts that every NWB file has."""
+    return {"processing", "file_create_date"} <= set(probe.hdf5_names)
+
+
+def read_nwb(path: Path, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
+    """The recordings of an NWB file: one, named after the file, or one for each processing module with poses.
+
+    The rate comes from the file. name: of several recordings the one to read, else the recording's name. Keypoints are
+    in the order of the skeleton where the file has one. Raises RecordingError for files without poses, for poses in
+    three dimensions, and for times that keep no rate.
+    """
+    with open_hdf5(path, "NWB files") as file:
+        modules = _animals_by_module(file)
+        if not modules:
+            raise RecordingError(path, "holds no poses (PoseEstimation of ndx-pose); write them with ndx-pose")
+        recordings = []
+        for module, animals in modules.items():
+            own_name = name or path.stem if len(modules) == 1 else f"{path.stem}/{module}"
+            if name in (None, own_name):
+                recordings.append(_recording(path, animals, fps, own_name))
+    yield from recordings
+
+
+def _animals_by_module(file: Any) -> dict[str, dict[str, Any]]:
+    """Processing module -> animal -> its PoseEstimation group."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def visit(place: str, node: Any) -> None:
+        if text_of(node.attrs.get("neurodata_type", "")) == _ANIMAL:
+            module, _, animal = place.removeprefix("processing/").rpartition("/")
+            found.setdefault(module, {})[animal.removeprefix("track=")] = node
+
+    file.visititems(visit)
+    return found
+
+
+def _recording(path: Path, animals: dict[str, Any], fps: float | None, name: str) -> Recording:
+    series: list[Series] = []
+    keypoints: list[str] = []
+    warnings: list[ReadingWarning] = []
+    for animal, group in animals.items():
+        points = {k: s for k, s in group.items() if text_of(s.attrs.get("neurodata_type", "")) == _KEYPOINT}
+        order = [node for node in _nodes(group) if node in points]
+        keypoints += [k for k in dict.fromkeys((*order, *points)) if k not in keypoints]
+        for keypoint, node in points.items():
+            series.append(_series(path, animal, keypoint, node))
+            unit = text_of(readable_array(path, node, "data").attrs.get("unit", "pixels"))
+            if unit.lower() not in _PIXELS:
+                warnings.append(ReadingWarning(f"coordinates are in {unit}, and read as px", 1, "keypoint"))
+    if not series:
+        raise RecordingError(path, "holds a PoseEstimation without keypoints; write the file again")
+    return recording_from_series(
+        path,
+        series,
+        animals=list(animals),
+        keypoints=keypoints,
+        fps=fps,
+        name=name,
+        warnings=list(dict.fromkeys(warnings)),
+    )
+
+
+def _nodes(group: Any) -> list[str]:
+    """The skeleton's keypoints in order, of new versions of ndx-pose and of old; none where there is no skeleton."""
+    # The link to a skeleton has the skeleton's own name.
+    skeletons = [child for child in group.values() if text_of(child.attrs.get("neurodata_type", "")) == _SKELETON]
+    nodes = skeletons[0]["nodes"] if skeletons else group.get("nodes")
+    return [text_of(name) for name in nodes[:]] if nodes is not None else []
+
+
+def _series(path: Path, animal: str, keypoint: str, node: Any) -> Series:
+    data = np.asarray(readable_array(path, node, "data")[:], np.float32)
+    if data.ndim != 2 or data.shape[1] != 2:
+        problem = f"{animal}/{keypoint}: expected x and y, got data of shape {data.shape}; only 2-D tracks are read"
+        raise RecordingError(path, problem)
+    confidence = confidence_of_points(data)
+    if "confidence" in node:
+        confidence = np.asarray(readable_array(path, node, "confidence")[:], np.float32)
+    times = _times(path, node, len(data))
+    if confidence.shape != (len(data),) or times.shape != (len(data),):
+        problem = f"{animal}/{keypoint}: {len(data)} points, {len(confidence)} confidences and {len(times)} times"
+        raise RecordingError(path, f"{problem} do not fit; write the file again")
+    return Series(animal, keypoint, times, data, confidence)
+
+
+def _times(path: Path, node: Any, n: int) -> NDArray[np.float64]:
+    if "timestamps" in node:
+        return np.asarray(readable_array(path, node, "timestamps")[:], np.float64)
+    start = readable_array(path, node, "starting_time")
+    return float(start[()]) + np.arange(n) / float(start.attrs["rate"])
+
+
+READER = PoseReader("NWB with ndx-pose .nwb", (".nwb", ".h5"), is_nwb, read_nwb, carries_rate=True)

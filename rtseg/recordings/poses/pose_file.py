@@ -1,0 +1,250 @@
+"""What pose readers share: the contract of a reader, and tables of columns turned into a Recording.
+
+A new format is one file in this room that ends with its `READER`, and one line in `rtseg.recordings.open`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import RecordingError
+from rtseg.frames.frame import MAX_COORDINATE_PX
+from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.recording import Recording, clean
+
+SINGLE_ANIMAL = "animal"
+"""The name of the animal in a file that names none."""
+DEFAULT_FPS = 30.0
+"""For formats that carry no frame rate, where the caller names none."""
+MAX_CONFIDENCE = 2.0
+"""SLEAP's scores pass 1 by a little; beyond this they are percent or something else."""
+MAX_LATE_START = 1_000_000
+"""Frames before the first tracked one: nine hours at 30 fps. A larger index is a damaged one, not a late animal."""
+COORDS = ("x", "y", "likelihood")
+
+Column = tuple[str, str, str]
+"""(animal, keypoint, coordinate)."""
+
+
+class ReadPoses(Protocol):
+    """Reads a file that the reader recognizes."""
+
+    def __call__(self, path: Path, *, fps: float | None, name: str | None) -> Iterator[Recording]:
+        """The file's recordings, one in memory at a time.
+
+        fps: frames per second, for formats that carry none; None = the file's own, else DEFAULT_FPS. name: the
+        recording's name, or of several the one to read; None = the file's own. Raises RecordingError, which names the
+        file and, in text, the line, for whatever the file holds that cannot be read rightly.
+        """
+
+
+@dataclass(frozen=True)
+class PoseReader:
+    """One format of poses.
+
+    format: its name, as errors list it. suffixes: ends of file names in lower case; no other file is looked at.
+    recognizes: whether a file with such a name is of this format, by what it holds. At most one reader may recognize a
+    file. read: see ReadPoses. carries_rate: whether files say their frame rate, or all have the same.
+    """
+
+    format: str
+    suffixes: tuple[str, ...]
+    recognizes: Callable[[FileProbe], bool]
+    read: ReadPoses
+    carries_rate: bool = False
+
+
+def one_recording(read: Callable[..., Recording]) -> ReadPoses:
+    """The contract of a reader whose files hold one recording each, from a function that returns it."""
+
+    def read_all(path: Path, *, fps: float | None, name: str | None) -> Iterator[Recording]:
+        yield read(path, fps=DEFAULT_FPS if fps is None else fps, name=name)
+
+    return read_all
+
+
+def recording_from_columns(
+    path: Path,
+    columns: Sequence[Column],
+    index: NDArray[np.int64],
+    values: NDArray[np.float32],
+    warnings: Sequence[ReadingWarning],
+    *,
+    fps: float,
+    name: str | None,
+    first_line: int | None = None,
+) -> Recording:
+    """Columns (C), frame indices (T,) and values (T, C) as a Recording of max(index) + 1 frames.
+
+    A frame without a row is missing, at the start or in between. first_line: of text, the line of the first row.
+    """
+    layout = _layout(path, columns)
+    values, filled = _every_frame(path, index, values, first_line)
+    keypoints = np.stack([values[:, layout.where[..., 0]], values[:, layout.where[..., 1]]], axis=-1)
+    confidence = values[:, layout.where[..., 2]]
+    without = layout.where[..., 2] < 0  # (A, K); a column number of -1 has taken the last column's values
+    confidence[:, without] = confidence_of_points(keypoints[:, without])
+    points, scores, found = read_points(path, keypoints, confidence)
+    return Recording(
+        name=name or path.stem,
+        skeleton=layout.skeleton,
+        keypoints=points,
+        confidence=scores,
+        fps=fps,
+        source=str(path),
+        warnings=(*warnings, *layout.warnings, *filled, *found),
+    )
+
+
+def assumed_rate() -> ReadingWarning:
+    """The warning where neither the file nor the caller says a frame rate."""
+    return ReadingWarning(f"the frame rate is not known and taken as {DEFAULT_FPS:g} fps", 1, "file")
+
+
+def confidence_of_points(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Confidences (...) of points (..., 2) in a file that has none: 1, and 0 at 0, 0 and -1, -1, which mean missing."""
+    written_as_missing = (keypoints == 0).all(axis=-1) | (keypoints == -1).all(axis=-1)
+    return np.where(written_as_missing, np.float32(0), np.float32(1))
+
+
+def read_points(
+    path: Path, keypoints: NDArray[np.float32], confidence: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[ReadingWarning]]:
+    """Keypoints (T, A, K, 2) and confidence (T, A, K) of a file as a Recording wants them, and warnings.
+
+    The one rule of what a missing point looks like in files: a coordinate that is NaN; 0, 0 or -1, -1 with a confidence
+    that is not above 0; any negative confidence. Confidences above 1, as SLEAP has them, become 1. Raises
+    RecordingError for coordinates that the daemon refuses too, and for confidences that are percent.
+    """
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(keypoints) > MAX_COORDINATE_PX
+        if beyond.any():
+            problem = f"is beyond {MAX_COORDINATE_PX:.0f} px; write an empty cell for a missing point"
+            raise RecordingError(path, f"{_first_place(beyond)}: a coordinate {problem} ({beyond.sum()} such numbers)")
+        percent = confidence > MAX_CONFIDENCE
+        if percent.any():
+            problem = f"{_first_place(percent)}: expected a likelihood from 0 to 1, got {confidence[percent][0]:g}"
+            raise RecordingError(path, f"{problem} ({percent.sum()} such numbers); divide percent by 100")
+        unsure = ~(confidence > 0)
+        written = unsure & ((keypoints == 0).all(axis=-1) | (keypoints == -1).all(axis=-1)) | (confidence < 0)
+        written &= np.isfinite(keypoints).all(axis=-1)
+        above = (confidence > 1) & np.isfinite(keypoints).all(axis=-1)
+    warnings = []
+    if written.any():
+        kind = "points written as 0, 0 or -1, -1 or with a negative likelihood are taken as missing"
+        warnings.append(ReadingWarning(kind, int(written.sum()), "points"))
+    if above.any():
+        warnings.append(ReadingWarning("likelihoods above 1 are taken as 1", int(above.sum()), "points"))
+    points = np.where(written[..., None], np.float32(np.nan), keypoints)
+    return *clean(points, confidence, zero_is_missing=False), warnings
+
+
+def _first_place(wrong: NDArray[np.bool_]) -> str:
+    """The frame, animal and keypoint of the first true value, all from 0."""
+    t, a, k = np.argwhere(wrong)[0][:3]
+    return f"frame {t}, animal {a}, keypoint {k} (from 0)"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """where: (A, K, 3) column numbers of x, y and likelihood, -1 where there is no likelihood."""
+
+    skeleton: Skeleton
+    where: NDArray[np.intp]
+    warnings: list[ReadingWarning]
+
+
+def _layout(path: Path, columns: Sequence[Column]) -> _Layout:
+    """Which column is which.
+
+    Multi-animal projects may carry unique bodyparts (cage corners) under the individual 'single', and smoothers such as
+    EKS add columns of their own: both are left out with a warning.
+    """
+    warnings = []
+    places: dict[str, dict[str, dict[str, int]]] = {}
+    others: dict[str, int] = {}
+    for i, (animal, keypoint, coord) in enumerate(columns):
+        if coord == "z":
+            raise RecordingError(path, "expected the coordinates x, y, likelihood, got 'z'; only 2-D tracks are read")
+        if coord not in COORDS:
+            others[coord] = others.get(coord, 0) + 1
+        elif places.setdefault(animal, {}).setdefault(keypoint, {}).setdefault(coord, i) != i:
+            raise RecordingError(path, f"column {animal}/{keypoint}/{coord} comes twice; rename one of them")
+    if others:
+        kind = f"columns other than x, y and likelihood are left out: {', '.join(others)}"
+        warnings.append(ReadingWarning(kind, sum(others.values()), "columns"))
+    if len(places) > 1 and "single" in places:
+        unique = places.pop("single")
+        kind = f"unique bodyparts that are no animal are left out: {', '.join(unique)}"
+        warnings.append(ReadingWarning(kind, len(unique), "bodyparts"))
+    animals = list(places)
+    keypoints = list(places[animals[0]]) if animals else []
+    if not keypoints:
+        raise RecordingError(path, "holds no keypoints with x and y; export the file again")
+    where = np.full((len(animals), len(keypoints), len(COORDS)), -1, np.intp)
+    for a, animal in enumerate(animals):
+        if set(places[animal]) != set(keypoints):
+            odd = ", ".join(sorted(set(places[animal]) ^ set(keypoints)))
+            problem = f"animals {animals[0]!r} and {animal!r} differ in the keypoints {odd}; remove those columns"
+            raise RecordingError(path, problem)
+        for k, keypoint in enumerate(keypoints):
+            for c, coord in enumerate(COORDS):
+                if coord in places[animal][keypoint]:
+                    where[a, k, c] = places[animal][keypoint][coord]
+                elif coord != "likelihood":
+                    problem = f"column {animal}/{keypoint}/{coord} is missing; export the file again"
+                    raise RecordingError(path, problem)
+    n_without = int((where[..., 2] < 0).sum())
+    if 0 < n_without < where.shape[0] * where.shape[1]:  # a format without any is no accident
+        kind = "keypoints without a likelihood have confidence 1 wherever they are seen"
+        warnings.append(ReadingWarning(kind, n_without, "keypoints"))
+    return _Layout(Skeleton(tuple(animals), tuple(keypoints)), where, warnings)
+
+
+def _every_frame(
+    path: Path, index: NDArray[np.int64], values: NDArray[np.float32], first_line: int | None
+) -> tuple[NDArray[np.float32], list[ReadingWarning]]:
+    """Values (T, C) of every frame from 0 to the last index, NaN where the file has no row, and warnings."""
+    _check_index(path, index, first_line)
+    n_frames, n_late = int(index[-1]) + 1, int(index[0])
+    n_skipped = n_frames - n_late - len(index)
+    if n_late > MAX_LATE_START or n_skipped > len(index):
+        gap = 0 if n_late > MAX_LATE_START else int(np.argmax(np.diff(index, prepend=-1)[1:])) + 1
+        problem = (
+            f"frame indices skip more frames ({n_late if gap == 0 else n_skipped}) than there are rows ({len(index)}), "
+            f"most of them before index {index[gap]}; check the index column, or cut the file there"
+        )
+        raise RecordingError(path, problem, line=None if first_line is None else first_line + gap)
+    if not n_late and not n_skipped:
+        return values, []
+    warnings = []
+    if n_late:
+        warnings.append(ReadingWarning("frames before the first tracked one are missing", n_late))
+    if n_skipped:
+        warnings.append(ReadingWarning("frame indices skip frames; filled as missing", n_skipped))
+    full = np.full((n_frames, values.shape[1]), np.nan, np.float32)
+    full[index] = values
+    return full, warnings
+
+
+def _check_index(path: Path, index: NDArray[np.int64], first_line: int | None) -> None:
+    """Raise unless the frame indices (T,) rise from 0 or later."""
+    if len(index) == 0:
+        raise RecordingError(path, "holds no frames; export the file again")
+    steps = np.diff(index, prepend=-1)
+    wrong = np.flatnonzero(steps <= 0)
+    if len(wrong):
+        t = int(wrong[0])
+        what = "repeats the one before it" if t and steps[t] == 0 else "runs backwards"
+        line = None if first_line is None else first_line + t
+        row = f"row {t + 1}: " if first_line is None else ""
+        problem = f"{row}frame index {index[t]} {what} ({len(wrong)} such rows); sort the rows and remove doubles"
+        raise RecordingError(path, problem, line=line)

@@ -1,0 +1,97 @@
+"""Poses with times rather than frame numbers: which frame a time is, and at what rate.
+
+For NWB and movement's netCDF, whose files carry a rate of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.pose_file import read_points
+from rtseg.recordings.recording import Recording
+
+_RATE_TOLERANCE = 0.01
+"""By which a file's rate may differ from the one asked for, as a share: clocks of cameras are not exact."""
+_MAX_FILLED = 2
+"""Missing frames for each frame that is there; more is no recording at a steady rate."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One keypoint of one animal: times (T,) s, points (T, 2) px and confidence (T,)."""
+
+    animal: str
+    keypoint: str
+    times: NDArray[np.float64]
+    points: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+
+
+def recording_from_series(
+    path: Path,
+    series: Sequence[Series],
+    *,
+    animals: Sequence[str],
+    keypoints: Sequence[str],
+    fps: float | None,
+    name: str,
+    warnings: Sequence[ReadingWarning] = (),
+) -> Recording:
+    """All series of a video as a Recording that begins with the first time of any.
+
+    fps: None = the file's own rate. Times of one frame step apart are consecutive frames; longer steps leave missing
+    frames. Raises RecordingError where times do not rise, where they keep no rate, and where that is not `fps`.
+    """
+    times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
+    index, rate = frames_of_times(path, times)
+    if fps is not None and abs(rate - fps) > _RATE_TOLERANCE * fps:
+        raise RecordingError(path, f"was recorded at {rate:.4g} fps, not {fps:g}; name the fps of the file")
+    n_frames = int(index[-1]) + 1
+    shape = (n_frames, len(animals), len(keypoints))
+    points = np.full((*shape, 2), np.nan, np.float32)
+    confidence = np.zeros(shape, np.float32)
+    for one in series:
+        place = (
+            index[np.searchsorted(times, np.round(one.times, 6))],
+            animals.index(one.animal),
+            keypoints.index(one.keypoint),
+        )
+        points[place], confidence[place] = one.points, one.confidence
+    points, confidence, found = read_points(path, points, confidence)
+    n_filled = n_frames - len(times)
+    if n_filled:
+        found.append(ReadingWarning("frame indices skip frames; filled as missing", n_filled))
+    skeleton = Skeleton(tuple(animals), tuple(keypoints))
+    own_rate = fps if fps is not None else float(rate)
+    return Recording(name, skeleton, points, confidence, own_rate, str(path), (*warnings, *found))
+
+
+def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
+    """The frame (T,) of every time from 0 on, and the rate in frames per second.
+
+    Steps are counted one by one, so that a camera whose rate drifts does not lose a frame. Raises RecordingError for
+    fewer than two times and for steps that are no whole number of frames.
+    """
+    if len(times) < 2 or not np.isfinite(times).all():
+        raise RecordingError(path, "has fewer than two times, so that its frame rate is not known")
+    steps = np.diff(times)
+    step = float(np.median(steps))
+    counts = np.rint(steps / step).astype(np.int64)
+    uneven = np.abs(steps / step - counts) > 0.3
+    if counts.min() < 1 or uneven.any() or counts.sum() > (1 + _MAX_FILLED) * len(times):
+        wrong = int(np.argmax(uneven | (counts < 1)))
+        problem = (
+            f"times keep no steady rate: {steps[wrong]:.4g} s behind time {times[wrong]:.6g} s, mostly {step:.4g} s"
+        )
+        raise RecordingError(path, f"{problem}; resample the recording")
+    index = np.concatenate([[0], np.cumsum(counts)])
+    rate = float(index[-1] / (times[-1] - times[0]))
+    return index, round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate

@@ -1,0 +1,33 @@
+"""Warnings are counted by kind over files, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtseg.recordings.files.reading_warnings import ReadingWarning, WarningLog, with_file
+
+
+def test_a_warning_is_its_text_with_what_it_counts_beside_it() -> None:
+    warning = ReadingWarning("frames without a label", 3, where="track 'S1'")
+    assert warning == "track 'S1': frames without a label (3 frames)"
+    assert (warning.kind, warning.n, warning.unit, warning.file) == ("frames without a label", 3, "frames", "")
+    (found,) = with_file([warning], Path("a.csv"))
+    assert (found, found.file) == (warning, "a.csv")
+    assert with_file([found], Path("b.csv"))[0].file == "a.csv"
+
+
+def test_a_log_has_a_line_for_each_kind_and_every_file_once() -> None:
+    log = WarningLog()
+    for name in "abcde":
+        some = with_file([ReadingWarning("points", 2, "points"), ReadingWarning("gap", 1)], Path(f"x/{name}.csv"))
+        for _ in range(2):  # training reads a file again and again
+            log.add_warnings(some)
+    log.add_warnings(
+        [ReadingWarning("gap", 5, where="track 'S1'", file="a.csv"), ReadingWarning("no file", 1, "video")]
+    )
+    assert log.summary() == [
+        "points (10 points in 5 files: a.csv, b.csv, c.csv, ...)",
+        "gap (10 frames in 5 files: a.csv, b.csv, c.csv, ...)",
+        "no file (1 video)",
+    ]
+    assert len(log.warnings()) == 12

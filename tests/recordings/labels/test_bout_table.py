@@ -1,0 +1,127 @@
+"""Tables of bouts under the names that programs give their columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.bouts import bouts_of
+from rtseg.recordings.labels.bout_table import bout_columns
+from rtseg.recordings.labels.label_file import Tracks, Video
+from rtseg.recordings.open import read_labels, read_video_labels
+
+
+def read(tmp_path: Path, text: str, video: Video | None = None) -> Tracks:
+    path = tmp_path / "bouts.csv"
+    path.write_text(text)
+    return read_video_labels(path, video or Video(300, 30))
+
+
+def bouts(tracks: Tracks, track: str = "labels") -> list[tuple[int, int, str]]:
+    own = tracks[track]
+    return [(b.start, b.stop, own.classes[b.label]) for b in bouts_of(own.frames) if b.label >= 0]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "start,stop,behaviour",
+        "Start,Stop,Behavior",
+        "START,END,LABEL",
+        "start,end,label",
+        "Start Frame,End Frame,Class",
+        "start_frame,stop_frame,behaviour",
+        "onset,offset,event",
+        "Begin,Finish,Action",
+        "from,to,type",
+    ],
+)
+def test_frames_under_any_name_and_case(tmp_path: Path, header: str) -> None:
+    assert bouts(read(tmp_path, f"{header}\n0,30,a\n60,90,b\n")) == [(0, 30, "a"), (60, 90, "b")]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "start_s,stop_s,behaviour",
+        "Start (s),End (s),Label",
+        "start_time,end_time,behavior",
+        "onset_sec,offset_sec,label",
+    ],
+)
+def test_seconds_under_any_name_and_case(tmp_path: Path, header: str) -> None:
+    assert bouts(read(tmp_path, f"{header}\n0.5,1.5,a\n2,2.001,b\n")) == [(15, 45, "a"), (60, 61, "b")]
+
+
+def test_at_one_frame_per_second_seconds_are_seconds(tmp_path: Path) -> None:
+    assert bouts(read(tmp_path, "start_s,stop_s,behaviour\n0.6,3.5,attack\n", Video(6, 1))) == [(1, 4, "attack")]
+
+
+def test_the_columns_may_stand_in_any_order_with_an_index_and_durations(tmp_path: Path) -> None:
+    text = ",Label,Duration (s),Stop (s),Start (s),Subject\n0,a,1,2,1,x\n1,b,1,3,2,y\n"
+    tracks = read(tmp_path, text)
+    assert bouts(tracks, "x") == [(30, 60, "a")]
+    assert bouts(tracks, "y") == [(60, 90, "b")]
+
+
+def test_rtsegs_own_bouts_come_back(tmp_path: Path) -> None:
+    head = "head,behaviour,first_seq,last_seq,start_s,duration_s\n"
+    text = (
+        head + "social,other,0,99,0.000,3.333\nsocial,interact,100,100,3.333,0.033\nsocial,other,101,299,3.367,6.633\n"
+    )
+    tracks = read(tmp_path, text)
+    assert bouts(tracks, "social") == [(0, 100, "other"), (100, 101, "interact"), (101, 300, "other")]
+    assert tracks["social"].warnings == ()
+    with pytest.raises(RecordingError, match="labels end after 300 frames and the video has 600"):
+        read(tmp_path, text, Video(600, 30))
+
+
+def test_frames_from_1_with_the_last_included_are_read_where_the_dataset_says_so(tmp_path: Path) -> None:
+    text = "BehaviorName,StartFrame,EndFrame\nchase,1,16\nbite,17,27\n"
+    video = Video(300, 30, first_frame=1, last_included=True)
+    tracks = read(tmp_path, text, video)
+    assert bouts(tracks) == [(0, 16, "chase"), (16, 27, "bite")]
+    assert not [w for w in tracks["labels"].warnings if "bouts" in w]
+    doubted = read(tmp_path, text)["labels"].warnings
+    assert any("bouts seem to include their last frame" in w for w in doubted)
+    with pytest.raises(RecordingError, match="starts at frame 0, and the dataset file says that frames count from 1"):
+        read(tmp_path, text.replace("chase,1", "chase,0"), video)
+
+
+def test_a_convention_that_nothing_tells_is_a_warning(tmp_path: Path) -> None:
+    kind = "bouts are taken as frames from 0 whose last is not included"
+    assert any(kind in w for w in read(tmp_path, "start_frame,stop_frame,behaviour\n5,9,a\n")["labels"].warnings)
+    assert not any(kind in w for w in read(tmp_path, "start,stop,behaviour\n5,9,a\n")["labels"].warnings)
+
+
+def test_of_several_videos_the_own_is_read(tmp_path: Path) -> None:
+    text = "video,start,stop,behaviour\nm1.mp4,0,30,a\nm2.mp4,60,90,b\n"
+    assert bouts(read(tmp_path, text, Video(300, 30, ("m2DLC_net.csv",)))) == [(60, 90, "b")]
+    with pytest.raises(RecordingError, match="holds 2 observations"):
+        read(tmp_path, text)
+
+
+def test_a_table_without_bouts_is_a_video_in_which_nothing_happened(tmp_path: Path) -> None:
+    tracks = read(tmp_path, "start,stop,behaviour\n")
+    assert tracks == {}
+    assert tracks.lists_events
+
+
+@pytest.mark.parametrize("header", ["frame,S1", "time,start,behaviour", "attack,sniff", "start,behaviour"])
+def test_other_headers_are_no_bouts(header: str) -> None:
+    assert bout_columns(header.split(",")) is None
+
+
+def test_fractions_of_frames_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"call the columns start_s and stop_s if seconds") as error:
+        read(tmp_path, "start,end,label\n0,1,a\n1.5,3.2,a\n")
+    assert error.value.line == 3
+
+
+def test_predictions_are_told_from_labels(tmp_path: Path) -> None:
+    path = tmp_path / "a.predictions.csv"
+    path.write_text("seq,quality,S1,S1.a,unsure\n0,1,a,0.9,\n")
+    with pytest.raises(RecordingError, match=r"its labels are in the \.bouts\.csv beside it"):
+        read_labels(path, 300, 30)

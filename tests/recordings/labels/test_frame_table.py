@@ -1,0 +1,108 @@
+"""Tables with a row per frame or per step of time, and those that are neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.bouts import bouts_of
+from rtseg.recordings.labels.label_file import Tracks
+from rtseg.recordings.open import read_labels
+from rtseg.recordings.recording import IGNORE
+
+
+def read(tmp_path: Path, text: str, n_frames: int = 4, fps: float = 2.0) -> Tracks:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return read_labels(path, n_frames, fps)
+
+
+@pytest.mark.parametrize("index", ["frame", "Frame", "frames", "", "Unnamed: 0", "frame_number"])
+def test_an_index_counts_frames_under_any_name(tmp_path: Path, index: str) -> None:
+    tracks = read(tmp_path, f"{index},attack,who\n0,0,a\n1,1,a\n2,1,b\n3,0,\n")
+    assert list(tracks) == ["attack", "who"]
+    assert tracks["attack"].frames.tolist() == [0, 1, 1, 0]
+    assert tracks["who"].frames.tolist() == [0, 0, 1, IGNORE]
+
+
+@pytest.mark.parametrize("words", [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("FALSE", "TRUE")])
+def test_zero_and_one_are_one_behaviour_however_they_are_written(tmp_path: Path, words: tuple[str, str]) -> None:
+    no, yes = words
+    track = read(tmp_path, f"frame,attack\n0.0,{no}\n1.0,{yes}\n2.0,{yes}\n3.0,\n")["attack"]
+    assert track.classes == ("other", "attack")
+    assert track.frames.tolist() == [0, 1, 1, IGNORE]
+
+
+def test_numbers_beside_an_index_are_names(tmp_path: Path) -> None:
+    for cells in (("0", "3", "3", "2"), ("0.0", "3.0", "3.0", "2.0")):
+        rows = "\n".join(f"{t},{cell}" for t, cell in enumerate(cells))
+        track = read(tmp_path, f"frame,S1\n{rows}\n")["S1"]
+        assert track.classes == ("0", "3", "2")
+        assert track.frames.tolist() == [0, 1, 1, 2]
+
+
+def test_poses_and_measurements_are_no_labels(tmp_path: Path) -> None:
+    text = ",Nose_1_x,Nose_1_y,Nose_1_p,Movement,Attack\n0,1,2,1,0.31,0\n1,1,2,1,0.72,1\n2,1,2,0,1.5,1\n3,1,2,1,9,0\n"
+    tracks = read(tmp_path, text)
+    assert list(tracks) == ["Attack"]
+    assert tracks["Attack"].frames.tolist() == [0, 1, 1, 0]
+    assert tracks["Attack"].warnings == (
+        "columns of poses and measurements are no labels and are left out (4 columns)",
+    )
+
+
+def bouts(tracks: Tracks, track: str) -> list[tuple[int, int]]:
+    return [(b.start, b.stop) for b in bouts_of(tracks[track].frames) if b.label == 1]
+
+
+@pytest.mark.parametrize(("step_s", "fps"), [(0.1, 30), (1.0, 30), (0.5, 25), (0.04, 25), (0.1, 100), (0.1, 12.5)])
+def test_rows_in_steps_of_time_cover_their_time(tmp_path: Path, step_s: float, fps: float) -> None:
+    rows = "".join(f"{i * step_s:.3f},{int(10 <= i < 30)}\n" for i in range(60))
+    n_frames = round(60 * step_s * fps)
+    tracks = read(tmp_path, f"time,sniff\n{rows}", n_frames, fps)
+    first, behind = -(-10 * step_s * fps // 1), -(-30 * step_s * fps // 1)  # the first frames at or after the edges
+    assert bouts(tracks, "sniff") == [(int(round(first, 6)), int(round(behind, 6)))]
+    assert (tracks["sniff"].frames != IGNORE).all()
+
+
+def test_times_may_be_in_milliseconds_and_begin_late(tmp_path: Path) -> None:
+    rows = "".join(f"{1000 + 100 * i},{int(i < 5)}\n" for i in range(20))
+    tracks = read(tmp_path, f"Time (ms),rear\n{rows}", 90, 30)
+    assert bouts(tracks, "rear") == [(30, 45)]
+    assert (tracks["rear"].frames[:30] == IGNORE).all()
+
+
+def test_a_column_of_times_beside_frames_is_no_label(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "frame,time,S1\n0,0.0,a\n1,0.5,b\n2,1.0,b\n3,1.5,a\n")) == ["S1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("time,S1\n0,a\n0.5,a\n0.6,b\n", 3, "expected times in equal steps of 0.3 s, got one of 0.5 s"),
+        ("time,S1\n0,a\n", 2, "so that the step is not known"),
+        ("time,S1\n" + "".join(f"{i},a\n" for i in range(20)), 21, "goes on for 18.0 s behind the video"),
+        ("Onset_code,Offset_code,Code\n0,30,a\n30,60,b\n", 1, "and no column counts frames or time"),
+        ("S1,S2\n0.5,a\n0.7,b\n", 1, "holds numbers, neither names of behaviours nor 0 and 1"),
+        ("frame,nose_x,nose_y\n0,1,2\n1,1,2\n", 1, "has no column of labels"),
+        ("frame,S1\n", 1, "has a header and no rows"),
+        ("frame,S1\n0,a\n2,b\n", 3, "expected frame 1, got '2'"),
+    ],
+)
+def test_what_is_neither_is_refused(tmp_path: Path, text: str, line: int, words: str) -> None:
+    with pytest.raises(RecordingError) as error:
+        read(tmp_path, text)
+    assert words in str(error.value)
+    assert error.value.line == line
+
+
+@pytest.mark.parametrize(("n_rows", "read_it"), [(600, True), (451, True), (449, False), (300, False), (751, False)])
+def test_a_file_of_another_length_is_refused_beyond_five_seconds(tmp_path: Path, n_rows: int, read_it: bool) -> None:
+    text = "frame,S1\n" + "".join(f"{t},a\n" for t in range(n_rows))
+    if read_it:
+        assert (read(tmp_path, text, 600, 30)["S1"].frames == 0).sum() == min(n_rows, 600)
+        return
+    with pytest.raises(RecordingError, match="more than 5 s"):
+        read(tmp_path, text, 600, 30)

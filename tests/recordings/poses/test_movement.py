@@ -1,0 +1,78 @@
+"""movement's netCDF, written as the netCDF 4 library lays it out in HDF5."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.open import read_recording
+
+NEW = ("time", "space", "keypoint", "individual")
+OLD = ("time", "individuals", "keypoints", "space")
+
+
+def write(path: Path, points: np.ndarray, axes: tuple[str, ...], times: np.ndarray, **attributes: object) -> Path:
+    """points: (T, A, K, 2 or 3), written with the axes in that order."""
+    order = ("time", "individual", "keypoint", "space")
+    names = {"space": ["x", "y", "z"][: points.shape[-1]], "keypoint": ["nose", "tail"], "individual": ["a", "b"]}
+    with h5py.File(path, "w") as file:
+        for axis in axes:
+            values = names.get(axis.removesuffix("s"))
+            file[axis] = times if values is None else np.array(values, dtype=h5py.string_dtype())
+            file[axis].make_scale(axis)
+        file["position"] = points.transpose([order.index(axis.removesuffix("s")) for axis in axes])
+        confidence = [axis for axis in axes if axis != "space"]
+        scores = np.full(points.shape[:-1], 0.5)
+        file["confidence"] = scores.transpose([order.index(axis.removesuffix("s")) for axis in confidence])
+        for name, own in (("position", axes), ("confidence", confidence)):
+            for i, axis in enumerate(own):
+                file[name].dims[i].attach_scale(file[axis])
+        for key, value in attributes.items():
+            file.attrs[key] = value
+    return path
+
+
+@pytest.fixture
+def points() -> np.ndarray:
+    found = np.random.default_rng(3).uniform(0, 600, (6, 2, 2, 2)).astype(np.float32)
+    found[2, 1, 0] = np.nan
+    return found
+
+
+@pytest.mark.parametrize("axes", [NEW, OLD])
+def test_old_and_new_names_of_dimensions_in_any_order(
+    tmp_path: Path, points: np.ndarray, axes: tuple[str, ...]
+) -> None:
+    recording = read_recording(write(tmp_path / "a.nc", points, axes, np.arange(6) / 50, time_unit="seconds", fps=50.0))
+    assert recording.skeleton.animals == ("a", "b")
+    assert recording.skeleton.keypoints == ("nose", "tail")
+    assert recording.fps == 50
+    np.testing.assert_array_equal(recording.keypoints, points)
+    assert recording.confidence[2, 1].tolist() == [0, 0.5]
+
+
+def test_frames_without_a_rate_take_the_callers(tmp_path: Path, points: np.ndarray) -> None:
+    path = write(tmp_path / "a.nc", points, NEW, np.arange(6), time_unit="frames")
+    assert read_recording(path, fps=40).fps == 40
+    assumed = read_recording(path)
+    assert assumed.fps == 30
+    assert assumed.warnings == ("the frame rate is not known and taken as 30 fps (1 file)",)
+
+
+def test_what_is_no_pose_in_two_dimensions_is_refused(tmp_path: Path, points: np.ndarray) -> None:
+    deep = np.concatenate([points, points[..., :1]], axis=-1)
+    with pytest.raises(RecordingError, match="only 2-D tracks are read"):
+        read_recording(write(tmp_path / "a.nc", deep, NEW, np.arange(6) / 50))
+    path = write(tmp_path / "b.nc", points, NEW, np.arange(6) / 50)
+    with h5py.File(path, "r+") as file:
+        del file["position"]
+        file["position"] = points[:, :, 0]
+    with pytest.raises(RecordingError, match="expected 'position' with the axes time, individual, keypoint, space"):
+        read_recording(path)
+    (tmp_path / "c.nc").write_bytes(b"CDF\x01" + bytes(100))
+    with pytest.raises(RecordingError, match="is netCDF 3, which is not read; write it with the engine 'netcdf4'"):
+        read_recording(tmp_path / "c.nc")

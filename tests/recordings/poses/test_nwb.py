@@ -1,0 +1,106 @@
+"""NWB with ndx-pose, as pynwb writes it."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.open import read_recording, read_recordings
+
+pynwb = pytest.importorskip("pynwb")
+ndx_pose = pytest.importorskip("ndx_pose")
+pytestmark = pytest.mark.filterwarnings("ignore")  # pynwb's own, about names and time zones
+
+NODES = ["tail", "nose"]  # not in the order of the alphabet, in which HDF5 lists them
+
+
+def write(
+    path: Path, animals: dict[str, np.ndarray], module: str = "behavior", unit: str = "pixels", **time: object
+) -> Path:
+    """animals: name -> points (T, 2, 2 or 3). time: timestamps, or rate and starting_time."""
+    when = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)  # noqa: UP017
+    file = pynwb.NWBFile("d", "id", when)
+    behaviour = file.create_processing_module(module, "poses")
+    edges = np.array([[0, 1]], "uint8")
+    skeletons = [ndx_pose.Skeleton(name=f"{a}_skeleton", nodes=NODES, edges=edges) for a in animals]
+    behaviour.add(ndx_pose.Skeletons(skeletons=skeletons))
+    for (animal, points), skeleton in zip(animals.items(), skeletons, strict=True):
+        series = [
+            ndx_pose.PoseEstimationSeries(
+                name=node,
+                description="a point",
+                data=points[:, k],
+                unit=unit,
+                reference_frame="top left",
+                confidence=np.full(len(points), 0.25 * (k + 1)),
+                confidence_definition="softmax",
+                **time,
+            )
+            for k, node in enumerate(NODES)
+        ]
+        behaviour.add(
+            ndx_pose.PoseEstimation(name=animal, pose_estimation_series=series, description="d", skeleton=skeleton)
+        )
+    with pynwb.NWBHDF5IO(str(path), "w") as io:
+        io.write(file)
+    return path
+
+
+@pytest.fixture
+def points() -> np.ndarray:
+    """(T, 2, 2)."""
+    found = np.random.default_rng(3).uniform(0, 600, (8, 2, 2)).astype(np.float32)
+    found[3, 1] = np.nan
+    return found
+
+
+@pytest.mark.parametrize("time", [{"rate": 25.0, "starting_time": 3.0}, {"timestamps": 7 + np.arange(8) / 25}])
+def test_animals_keypoints_and_rate(tmp_path: Path, points: np.ndarray, time: dict[str, object]) -> None:
+    recording = read_recording(write(tmp_path / "a.nwb", {"adult": points, "pup": points + 9}, **time))
+    assert recording.skeleton.animals == ("adult", "pup")
+    assert recording.skeleton.keypoints == ("tail", "nose")
+    assert recording.fps == 25
+    np.testing.assert_array_equal(recording.keypoints[:, 0], points)
+    np.testing.assert_array_equal(recording.keypoints[:, 1], points + 9)
+    assert recording.confidence[:2, 0].tolist() == [[0.25, 0.5], [0.25, 0.5]]
+    assert recording.confidence[3, 0].tolist() == [0.25, 0]
+
+
+def test_times_that_skip_leave_missing_frames(tmp_path: Path, points: np.ndarray) -> None:
+    times = np.array([0, 1, 2, 5, 6, 7, 8, 9]) / 30 + np.random.default_rng(0).uniform(-2e-3, 2e-3, 8)
+    recording = read_recording(write(tmp_path / "a.nwb", {"a": points}, timestamps=times))
+    assert len(recording) == 10
+    assert np.isnan(recording.keypoints[3:5]).all()
+    np.testing.assert_array_equal(recording.keypoints[5:, 0], points[3:])
+    assert "frame indices skip frames; filled as missing (2 frames)" in recording.warnings
+
+
+def test_another_rate_and_no_rate_are_refused(tmp_path: Path, points: np.ndarray) -> None:
+    path = write(tmp_path / "a.nwb", {"a": points}, rate=25.0, starting_time=0.0)
+    with pytest.raises(RecordingError, match="was recorded at 25 fps, not 30"):
+        read_recording(path, fps=30)
+    uneven = np.array([0, 1, 2.5, 3, 4.4, 5, 6, 7.0])
+    with pytest.raises(RecordingError, match="times keep no steady rate"):
+        read_recording(write(tmp_path / "b.nwb", {"a": points}, timestamps=uneven))
+
+
+def test_three_dimensions_are_refused_and_other_units_told(tmp_path: Path, points: np.ndarray) -> None:
+    deep = np.concatenate([points, points[..., :1]], axis=-1)
+    with pytest.raises(RecordingError, match="only 2-D tracks are read"):
+        read_recording(write(tmp_path / "a.nwb", {"a": deep}, rate=25.0))
+    warnings = read_recording(write(tmp_path / "b.nwb", {"a": points}, unit="cm", rate=25.0)).warnings
+    assert "coordinates are in cm, and read as px (1 keypoint)" in warnings
+
+
+def test_a_file_without_poses_is_refused(tmp_path: Path) -> None:
+    when = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)  # noqa: UP017
+    file = pynwb.NWBFile("d", "id", when)
+    file.create_processing_module("behavior", "nothing")
+    with pynwb.NWBHDF5IO(str(tmp_path / "a.nwb"), "w") as io:
+        io.write(file)
+    with pytest.raises(RecordingError, match="holds no poses"):
+        list(read_recordings(tmp_path / "a.nwb"))

@@ -1,0 +1,106 @@
+"""The rules that every reader of poses shares: what is missing, what is refused, and frames that have no row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.poses.pose_file import read_points, recording_from_columns
+
+NAN = np.nan
+PATH = Path("a.csv")
+
+
+def read(x: float, y: float, likelihood: float) -> tuple[list[float], float, list[str]]:
+    """One point as it is read, its confidence, and the warnings."""
+    points, scores, warnings = read_points(
+        PATH, np.array([[[[x, y]]]], np.float32), np.array([[[likelihood]]], np.float32)
+    )
+    return points[0, 0, 0].tolist(), float(scores[0, 0, 0]), list(map(str, warnings))
+
+
+@pytest.mark.parametrize(
+    "spelling", [(0, 0, 0), (-1, -1, -1), (-1, -1, 0), (-1, -1, NAN), (0, 0, NAN), (50, 60, -1), (50, 60, -0.5)]
+)
+def test_every_spelling_of_missing_is_one_rule_and_counted(spelling: tuple[float, float, float]) -> None:
+    point, confidence, warnings = read(*spelling)
+    assert np.isnan(point).all()
+    assert confidence == 0
+    assert warnings == [
+        "points written as 0, 0 or -1, -1 or with a negative likelihood are taken as missing (1 points)"
+    ]
+
+
+@pytest.mark.parametrize("empty", [(NAN, NAN, NAN), (NAN, NAN, 0), (NAN, 5, 0.9), (NAN, NAN, 0.9)])
+def test_an_empty_cell_is_missing_without_a_word(empty: tuple[float, float, float]) -> None:
+    point, confidence, warnings = read(*empty)
+    assert np.isnan(point).all()
+    assert (confidence, warnings) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("point", "confidence"),
+    [((0, 0, 0.9), 0.9), ((-1, -1, 0.9), 0.9), ((-1, 5, 0), 0), ((5, 7, 0), 0), ((0, 5, 0), 0), ((5, 7, NAN), 0)],
+)
+def test_other_points_are_points(point: tuple[float, float, float], confidence: float) -> None:
+    found, score, warnings = read(*point)
+    assert found == list(point[:2])
+    assert score == pytest.approx(confidence)
+    assert warnings == []
+
+
+def test_scores_a_little_above_1_are_1_and_counted() -> None:
+    assert read(5, 7, 1.05) == ([5, 7], 1, ["likelihoods above 1 are taken as 1 (1 points)"])
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ((5, 7, 98.3), "expected a likelihood from 0 to 1, got 98.3 (1 such numbers); divide percent by 100"),
+        ((1e7, 7, 0.9), "frame 0, animal 0, keypoint 0 (from 0): a coordinate is beyond 1000000 px"),
+        ((5, -np.inf, 0.9), "a coordinate is beyond 1000000 px"),
+    ],
+)
+def test_what_the_daemon_refuses_is_refused_offline(point: tuple[float, float, float], words: str) -> None:
+    with pytest.raises(RecordingError) as error:
+        read(*point)
+    assert words in str(error.value)
+
+
+def columns(*coords: str) -> list[tuple[str, str, str]]:
+    return [("a", "nose", coord) for coord in coords]
+
+
+def test_tracking_that_starts_late_leaves_the_frames_before_it_missing() -> None:
+    index, values = np.arange(300, 390), np.ones((90, 3), np.float32)
+    recording = recording_from_columns(PATH, columns("x", "y", "likelihood"), index, values, (), fps=30, name=None)
+    assert len(recording) == 390
+    assert np.isnan(recording.keypoints[:300]).all()
+    assert (recording.keypoints[300:] == 1).all()
+    assert recording.warnings == ("frames before the first tracked one are missing (300 frames)",)
+    with pytest.raises(RecordingError, match=r"skip more frames \(5000000\) than there are rows \(90\)"):
+        recording_from_columns(PATH, columns("x", "y", "likelihood"), index + 4_999_700, values, (), fps=30, name=None)
+
+
+def test_one_keypoint_without_a_likelihood_leaves_the_others_theirs() -> None:
+    names = [("a", "nose", "x"), ("a", "nose", "y"), *[("a", "tail", c) for c in ("x", "y", "likelihood")]]
+    values = np.array([[1, 2, 3, 4, 0.25], [0, 0, 3, 4, 0.5], [-1, -1, 3, 4, 0.75]], np.float32)
+    recording = recording_from_columns(PATH, names, np.arange(3), values, (), fps=30, name=None)
+    assert recording.confidence[:, 0].tolist() == [[1, 0.25], [0, 0.5], [0, 0.75]]
+    assert np.isnan(recording.keypoints[1:, 0, 0]).all()
+    assert "keypoints without a likelihood have confidence 1 wherever they are seen (1 keypoints)" in recording.warnings
+
+
+def test_columns_of_smoothers_are_left_out_and_a_third_dimension_is_refused() -> None:
+    values = np.array([[1, 2, 0.5, 9, 9]], np.float32)
+    names = columns("x", "y", "likelihood", "x_ens_median", "x_ens_var")
+    recording = recording_from_columns(PATH, names, np.arange(1), values, (), fps=30, name=None)
+    assert recording.keypoints.tolist() == [[[[1, 2]]]]
+    assert recording.warnings == (
+        "columns other than x, y and likelihood are left out: x_ens_median, x_ens_var (2 columns)",
+    )
+    with pytest.raises(RecordingError, match="only 2-D tracks are read"):
+        recording_from_columns(PATH, columns("x", "y", "z"), np.arange(1), values[:, :3], (), fps=30, name=None)

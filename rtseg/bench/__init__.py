@@ -5,7 +5,7 @@ roofline      The least that a step of the network can cost on this machine: `Wo
 run           All parts of the benchmark in one run, with what tells results apart: `bench`
 steps         The parts of the way inside one process: `features_part`, `engine_part`, `session_part`
 table         A benchmark's result on the screen: `print_result`
-timing        Rows of percentiles, ratios with aims, and cases timed in turns: `Part`, `Row`, `Ratio`, `interleaved`
+timing        Rows of percentiles, ratios with aims, cases in turns: `BenchPart`, `TimingRow`, `Ratio`, `interleaved`
 walk          The keypoints that a benchmark feeds: `walk`
 wire          Client to daemon to subscriber, as processes of their own: `wire_part`, `load_part`
 wire_process  The processes around the daemon while it is timed, run as `python -m`

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rtseg.bench.roofline import Work
-from rtseg.bench.timing import Part, Ratio, Role, Row, interleaved
+from rtseg.bench.timing import BenchPart, Ratio, Role, TimingRow, interleaved
 from rtseg.bench.walk import N_FRAMES, walk
 from rtseg.bundle.bundle import Bundle
 from rtseg.engine.base import Engine
@@ -37,7 +37,7 @@ def _dispatched(
     """Does nothing: its call costs what the feature kernel's costs before anything is computed."""
 
 
-def features_part(bundle: Bundle, seconds: float) -> Part:
+def features_part(bundle: Bundle, seconds: float) -> BenchPart:
     """One causal feature step. Floor: an empty compiled call with the same arguments."""
     extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
     keypoints, confidence = walk(bundle)
@@ -57,15 +57,15 @@ def features_part(bundle: Bundle, seconds: float) -> Part:
     }
     timed = interleaved(cases, seconds)
     a, k = bundle.skeleton.shape
-    part = Part(f"features: {extractor.n_features} of {a} animals x {k} keypoints, one frame")
+    part = BenchPart(f"features: {extractor.n_features} of {a} animals x {k} keypoints, one frame")
     part.rows = [
-        Row.of("feature step", "measured", timed["feature step"]),
-        Row.of("empty call", "floor", timed["empty call"]),
+        TimingRow.of("feature step", "measured", timed["feature step"]),
+        TimingRow.of("empty call", "floor", timed["empty call"]),
     ]
     return part
 
 
-def engine_part(bundle: Bundle, seconds: float) -> Part:
+def engine_part(bundle: Bundle, seconds: float) -> BenchPart:
     """One network step for one stream on one thread: numba beside ONNX Runtime's two forms and torch.
 
     Floor: reading the numba engine's weights once, as it keeps them (`roofline`). Aims (issue 2): numba at most 1/4 of
@@ -74,7 +74,7 @@ def engine_part(bundle: Bundle, seconds: float) -> Part:
     spec = bundle.network
     numba = NumbaEngine(spec, bundle.weights, 1)
     size = numba.weight_bytes / 1e3
-    part = Part(f"engine: {spec.multiply_adds / 1e3:,.0f} k multiply-adds, {size:,.0f} kB of weights, one stream")
+    part = BenchPart(f"engine: {spec.multiply_adds / 1e3:,.0f} k multiply-adds, {size:,.0f} kB of weights, one stream")
     keypoints, confidence = walk(bundle)
     features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
     engines: dict[str, Engine] = {"numba": numba}
@@ -87,7 +87,7 @@ def engine_part(bundle: Bundle, seconds: float) -> Part:
     cases["weights read once"] = Work.of(numba).floors(1)["read"]
     timed = interleaved(cases, seconds)
     kinds: dict[str, Role] = {"numba": "measured", "weights read once": "floor"}
-    part.rows = [Row.of(name, kinds.get(name, "comparison"), values) for name, values in timed.items()]
+    part.rows = [TimingRow.of(name, kinds.get(name, "comparison"), values) for name, values in timed.items()]
     # The aim is held against the better of the two: beating the slower one would prove nothing.
     forms = [part.p50(name) for name in engines if name.startswith("onnx")]
     if forms:
@@ -97,7 +97,7 @@ def engine_part(bundle: Bundle, seconds: float) -> Part:
     return part
 
 
-def session_part(bundle: Bundle, seconds: float) -> Part:
+def session_part(bundle: Bundle, seconds: float) -> BenchPart:
     """A frame validated and stepped by its Session. Floor: the feature and engine steps alone, on bare arrays."""
     keypoints, confidence = walk(bundle)
     shape = bundle.skeleton.shape
@@ -120,10 +120,10 @@ def session_part(bundle: Bundle, seconds: float) -> Part:
         engine.step(features, slots, out)
 
     timed = interleaved({"frame and session step": live, "features and engine alone": bare}, seconds)
-    part = Part("session: one frame validated and stepped")
+    part = BenchPart("session: one frame validated and stepped")
     part.rows = [
-        Row.of("frame and session step", "measured", timed["frame and session step"]),
-        Row.of("features and engine alone", "floor", timed["features and engine alone"]),
+        TimingRow.of("frame and session step", "measured", timed["frame and session step"]),
+        TimingRow.of("features and engine alone", "floor", timed["features and engine alone"]),
     ]
     return part
 

@@ -22,7 +22,7 @@ Role = Literal["measured", "floor", "comparison", "share"]
 
 
 @dataclass(frozen=True)
-class Row:
+class TimingRow:
     """Percentiles of one case, in microseconds."""
 
     name: str
@@ -34,7 +34,7 @@ class Row:
     max_us: float
 
     @classmethod
-    def of(cls, name: str, role: Role, values_ns: NDArray[np.int64]) -> Row:
+    def of(cls, name: str, role: Role, values_ns: NDArray[np.int64]) -> TimingRow:
         """From single durations."""
         assert len(values_ns), f"{name}: nothing was timed"
         p50, p99, p999 = np.percentile(values_ns, (50, 99, 99.9)) / 1e3
@@ -57,11 +57,11 @@ class Ratio:
 
 
 @dataclass
-class Part:
+class BenchPart:
     """One part of the benchmark. notes: what was left out, and why. counts: frames sent, answered and lost, by row."""
 
     title: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TimingRow] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)

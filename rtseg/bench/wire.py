@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bench.processes import LINE_S, BenchProcess, start_process
-from rtseg.bench.timing import ROUNDS, Part, Ratio, Role, Row
+from rtseg.bench.timing import ROUNDS, BenchPart, Ratio, Role, TimingRow
 from rtseg.bundle.bundle import load_bundle
 
 Transport = Literal["ipc", "tcp"]
@@ -46,7 +46,7 @@ class WireMeasurement:
     cpu_us: float | None
 
 
-def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
+def wire_part(folder: Path, seconds: float, transport: Transport) -> BenchPart:
     """One stream, client -> daemon -> subscriber. Floor: the echo with the same processes, sockets and messages.
 
     Aim (issue 2): a median of at most 2.5 times the echo's.
@@ -57,7 +57,7 @@ def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
     turns += [(side, each) for _ in range(ROUNDS) for side in ("daemon", "echo")]
     measured = _run_turns(folder, transport, turns, {"bench": 0.0}, FRAMES_PER_S, settle=SETTLE_FRAMES)
     through = f"client -> daemon -> subscriber, {transport}"
-    part = Part(f"wire, {transport}: one stream, {FRAMES_PER_S:.0f} frames per second")
+    part = BenchPart(f"wire, {transport}: one stream, {FRAMES_PER_S:.0f} frames per second")
     part.rows = _rows(measured, through, "", f"bare echo, {transport}")
     part.counts = _counts(measured, through)
     part.ratios = [
@@ -68,7 +68,7 @@ def wire_part(folder: Path, seconds: float, transport: Transport) -> Part:
     return part
 
 
-def load_part(folder: Path, seconds: float, n_streams: int, at_once: bool) -> Part:
+def load_part(folder: Path, seconds: float, n_streams: int, at_once: bool) -> BenchPart:
     """Many streams at the bundle's rate, over tcp, with the daemon on one core. Floor: the echo on the same core.
 
     at_once: all cameras fire at once; else each at a moment of its own. Aims (issue 2): none lost, p99 under 5 ms.
@@ -83,7 +83,7 @@ def load_part(folder: Path, seconds: float, n_streams: int, at_once: bool) -> Pa
     measured = _run_turns(folder, "tcp", turns, streams, fps, settle=0, core=core)
     how = "all at once" if at_once else "each at its own moment"
     name = f"{n_streams} streams, {how}"
-    part = Part(f"load: {n_streams} streams x {fps:g} frames per second for {seconds:g} s, {how}")
+    part = BenchPart(f"load: {n_streams} streams x {fps:g} frames per second for {seconds:g} s, {how}")
     part.rows = _rows(measured, name, f", {how}", f"bare echo, {how}")
     part.counts = _counts(measured, name)
     part.ratios = [
@@ -99,13 +99,13 @@ def load_part(folder: Path, seconds: float, n_streams: int, at_once: bool) -> Pa
     return part
 
 
-def _rows(measured: WireMeasurement, through: str, suffix: str, floor: str) -> list[Row]:
+def _rows(measured: WireMeasurement, through: str, suffix: str, floor: str) -> list[TimingRow]:
     roles: list[tuple[str, Role, NDArray[np.int64]]] = [
         (through, "measured", measured.latency_ns["daemon"]),
         (f"of that inside the daemon{suffix}", "share", measured.inside_ns),
         (floor, "floor", measured.latency_ns["echo"]),
     ]
-    return [Row.of(name, role, values) for name, role, values in roles]
+    return [TimingRow.of(name, role, values) for name, role, values in roles]
 
 
 def _counts(measured: WireMeasurement, through: str) -> dict[str, dict[str, int]]:

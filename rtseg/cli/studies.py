@@ -78,16 +78,9 @@ def ablation(
         from rtseg.study.ablation import study_ablation
 
         study_ablation(
-            recipe,
-            out,
-            seeds=seeds,
-            groups=group or (),
-            sets=sets,
-            root=root,
-            overrides=set_ or (),
-            runs=runs,
+            recipe, out, seeds=seeds, groups=group or (), sets=sets, root=root, overrides=set_ or (), runs=runs,
             **common,
-        )
+        )  # fmt: skip
     _show(out, "ablation")
 
 

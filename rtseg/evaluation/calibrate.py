@@ -87,13 +87,12 @@ def calibrate_bundle(
     logits, hashes = _unseen_logits(bundle, dataset, split, engine, progress)
     # Of heads that are not in `logits`, the bundle's weights stay as they are.
     calibrations = [calibrate_head(h, videos, "vector" if h.name in vector else method) for h, videos in logits.items()]
-    weights = dict(bundle.weights)
-    for calibration in calibrations:
-        weights |= _tensors(calibration.head, calibration.scaling)
+    tensors = {name: values for c in calibrations for name, values in _tensors(c.head, c.scaling).items()}
     source: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
     if vector:
         source["vector"] = list(vector)
     provenance = {**bundle.provenance, "calibration": source}
+    weights = {**bundle.weights, **tensors}
     calibrated = replace(bundle, weights=weights, abstain_below=abstain_below, provenance=provenance)
     heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
     # The whole way once more, with the calibrated weights: what is stored as the bundle's scores is what it serves.

@@ -2,7 +2,7 @@
 
 data      What `--data` names, as recordings in memory with the paper's tasks: `PaperData`, `open_data`
 official  A folder with CalMS21's official files as a dataset: `find_official`, `dataset_toml`
-plan      The rows of the tables and the trainings that they need: `plan`, `Training`, `Row`, `Options`
+plan      The rows of the tables and the trainings that they need: `plan`, `Training`, `TableRow`, `Options`
 report    The figures of every row, from the runs of all seeds: `rows_with_figures`, `compare_claims`
 run       The whole of `rtseg paper`: `run_paper`, `compare_systems`
 run_one   One training in a process of its own, so that its time and memory can be measured: `python -m`

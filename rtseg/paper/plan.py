@@ -42,7 +42,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of a table. training: its key; None = not trained, and absent says why. paper: None = not in the paper.
 
     form: `paper` as the paper had it, `causal`, or `ours`.
@@ -68,13 +68,15 @@ class Options:
     overrides: tuple[str, ...] = ()
 
 
-def plan(data: PaperData, options: Options, systems: Sequence[System] = SYSTEMS) -> tuple[list[Row], list[Training]]:
+def plan(
+    data: PaperData, options: Options, systems: Sequence[System] = SYSTEMS
+) -> tuple[list[TableRow], list[Training]]:
     """The rows of all tables, and what must be trained for them, in the paper's order.
 
     Rows that the data cannot have, and those that `only` leaves out, say so and have no training. Raises SettingError
     for a name in `only` that is no table or row, and for settings that do not exist.
     """
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     trainings: dict[str, Training] = {}
     names: set[str] = set()
     for name, table in TABLES.items():
@@ -88,7 +90,7 @@ def plan(data: PaperData, options: Options, systems: Sequence[System] = SYSTEMS)
                 for place, task in enumerate(table.scored):
                     why = _why_absent(system, table, task, tasks, data, wanted)
                     paper = figures[place] if figures and form == "paper" else None
-                    rows.append(Row(name, system.label, form, task, paper, None if why else key, why))
+                    rows.append(TableRow(name, system.label, form, task, paper, None if why else key, why))
                     if not why:
                         assert system.settings is not None
                         recipe = _recipe(key, merged(system.settings, change), tasks, data, options)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rtseg import config
 from rtseg.evaluation.bootstrap import INTERVAL
 from rtseg.paper.data import PaperData
-from rtseg.paper.plan import Row, Training
+from rtseg.paper.plan import TableRow, Training
 from rtseg.paper.runs import Run
 from rtseg.paper.sight import future_frames
 from rtseg.paper.systems import TABLES
@@ -36,7 +36,7 @@ METHOD = {
 
 
 def rows_with_figures(
-    rows: Sequence[Row], runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
+    rows: Sequence[TableRow], runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, Any]]:
     """The figures of every row. timing: training key -> what `time_systems` measured."""
     by_key: dict[str, list[Run]] = {}
@@ -74,7 +74,9 @@ def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data
     return claims
 
 
-def _line(row: Row, runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _line(
+    row: TableRow, runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
     several = len(TABLES[row.table].scored) > 1
     line: dict[str, Any] = {
         "table": row.table,

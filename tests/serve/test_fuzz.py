@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzz import Fuzz, Mutator, Quiet, is_stop, packed, parse_anything
+from benchmarks.fuzz import Fuzz, Quiet, parse_anything
+from benchmarks.fuzz_inputs import Mutator, is_stop, packed
 from rtseg.client import ask_status
 from rtseg.frames.skeleton import MICE7
 from rtseg.wire.messages import MessageError, parse_frame, unpack

@@ -1,5 +1,4 @@
-"""ARCHITECTURE.md is true: its map is the import table, and a real frame and a real recording pass the functions that it
-lists, in that order."""
+"""ARCHITECTURE.md is true: its map is the import table; a real frame and a real recording pass the functions it lists."""
 
 from __future__ import annotations
 

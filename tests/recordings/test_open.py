@@ -120,3 +120,11 @@ def test_warnings_name_their_file(tmp_path: Path) -> None:
     assert {warning.file for warning in read_recording(path).warnings} == {str(path)}
     path.write_text("frame,S1\n0,a\n")
     assert {warning.file for warning in read_labels(path, 2, 30)["S1"].warnings} == {str(path)}
+
+
+def test_the_page_of_formats_names_all_of_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    formats = page.split("## What is done with trouble")[0]
+    assert all(reader.format.split()[0] in formats for reader in (*POSE_READERS, *LABEL_READERS))
+    assert all(f"`{suffix}`" in formats for reader in POSE_READERS for suffix in reader.suffixes[:1])
+    assert all(word in formats for word in ("Caltech", "BORIS project", "BORIS tabular", "MARS and BENTO", "bouts:"))

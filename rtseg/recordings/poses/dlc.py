@@ -116,4 +116,4 @@ def _refuse_cells(path: Path, body: Sequence[str], n_header: int) -> None:
                 raise RecordingError(path, problem, line=n_header + i + 1) from None
 
 
-READER = PoseReader("DeepLabCut .csv", (".csv",), is_dlc_csv, one_recording(read_dlc_csv))
+READER = PoseReader("DeepLabCut .csv", (".csv", ".tsv"), is_dlc_csv, one_recording(read_dlc_csv))

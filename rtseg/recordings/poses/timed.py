@@ -50,6 +50,11 @@ def recording_from_series(
     fps: None = the file's own rate. Times of one frame step apart are consecutive frames; longer steps leave missing
     frames. Raises RecordingError where times do not rise, where they keep no rate, and where that is not `fps`.
     """
+    for one in series:
+        if len(one.times) and not (np.diff(one.times) > 0).all():
+            t = int(np.argmin(np.diff(one.times) > 0))
+            problem = f"{one.animal}/{one.keypoint}: time {one.times[t + 1]:.6g} s comes after {one.times[t]:.6g} s"
+            raise RecordingError(path, f"{problem}; sort the frames and remove doubles")
     times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
     index, rate = frames_of_times(path, times)
     if fps is not None and abs(rate - fps) > _RATE_TOLERANCE * fps:

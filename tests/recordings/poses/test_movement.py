@@ -73,6 +73,8 @@ def test_what_is_no_pose_in_two_dimensions_is_refused(tmp_path: Path, points: np
         file["position"] = points[:, :, 0]
     with pytest.raises(RecordingError, match="expected 'position' with the axes time, individual, keypoint, space"):
         read_recording(path)
+    with pytest.raises(RecordingError, match=r"time 0\.02 s comes after 0\.02 s; sort the frames and remove doubles"):
+        read_recording(write(tmp_path / "d.nc", points, NEW, np.array([0, 1, 1, 2, 3, 4]) / 50))
     (tmp_path / "c.nc").write_bytes(b"CDF\x01" + bytes(100))
     with pytest.raises(RecordingError, match="is netCDF 3, which is not read; write it with the engine 'netcdf4'"):
         read_recording(tmp_path / "c.nc")

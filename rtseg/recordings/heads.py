@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SettingError
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.labels.label_file import Track, Tracks, empty_track
+from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Track, Tracks, empty_track
 from rtseg.recordings.recording import IGNORE, Labels
 
 
@@ -110,17 +110,7 @@ def apply_rules(
     labels: dict[str, Labels] = {}
     for rule in rules:
         head = rule.head
-        name = rule.track or head.name
-        track = tracks.get(name)
-        if track is None and rule.unlabelled is not None and isinstance(tracks, Tracks) and tracks.lists_events:
-            track = empty_track(name, n_frames)
-        if track is None and not rule.missing_ok:
-            offered = ", ".join(tracks) or "none"
-            problem = (
-                f"head {head.name!r} needs the track {name!r}; the file has: {offered}. "
-                "Correct 'track', or set missing = 'mask'"
-            )
-            raise RecordingError(source, problem)
+        track = _track_of(rule, tracks, n_frames, source)
         if track is None:
             frames = np.full(n_frames, IGNORE, np.int16)
             uncovered = np.ones(n_frames, np.bool_)
@@ -139,10 +129,25 @@ def apply_rules(
         # A file without the track was not annotated for this head at all; that says nothing about its frames.
         if rule.unlabelled is not None and track is not None:
             frames[uncovered] = head.classes.index(rule.unlabelled)
+            warnings = tuple(w for w in warnings if w.kind != WITHOUT_LABEL)  # they have one now
         if rule.mask_where_ignored is not None:
             frames[labels[rule.mask_where_ignored].frames == IGNORE] = IGNORE
         labels[head.name] = Labels(head.name, head.classes, frames, warnings)
     return labels
+
+
+def _track_of(rule: HeadRule, tracks: Mapping[str, Labels], n_frames: int, source: str) -> Labels | None:
+    """The track of a head; None where its frames are masked, RecordingError where it must be there and is not."""
+    name = rule.track or rule.head.name
+    if name in tracks:
+        return tracks[name]
+    # Before missing_ok: what a list of events does not mention did not happen, and is no missing annotation.
+    if rule.unlabelled is not None and isinstance(tracks, Tracks) and tracks.lists_events:
+        return empty_track(name, n_frames)
+    if rule.missing_ok:
+        return None
+    problem = f"head {rule.head.name!r} needs the track {name!r}; the file has: {', '.join(tracks) or 'none'}"
+    raise RecordingError(source, f"{problem}. Correct 'track', or set missing = 'mask'")
 
 
 def rename_frames(rule: HeadRule, track: Labels, source: str) -> NDArray[np.int16]:

@@ -27,10 +27,26 @@ _SECOND_WORDS = (
     *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
     *("time", "times", "time(s)", "times(s)", "time[s]", "timesec"),
 )
-_BEHAVIOURS = ("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "type", "event", "action")
+_BEHAVIOURS = (
+    *("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "annotation"),
+    *("type", "event", "action", "code", "name"),
+)
 _TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel")
 _VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
-_IGNORED = ("", "index", "unnamed:0", "duration", "durations", "duration(s)", "duration(frames)", "comment", "comments")
+_IGNORED = (
+    "",
+    "index",
+    "unnamed:0",
+    "duration",
+    "durations",
+    "duration(s)",
+    "duration(frames)",
+    "id",
+    "comment",
+    "comments",
+    "note",
+    "notes",
+)
 _MAX_NUMBER = 1e9
 
 
@@ -61,7 +77,7 @@ def bout_columns(names: Sequence[str]) -> BoutColumns | None:
         used = {start, stop, behaviour, track, video}
         # rtseg's own bouts say their start in seconds as well.
         times = [i for i, name in enumerate(plain) if _is_edge(name, (*_STARTS, *_STOPS), _SECOND_WORDS)]
-        unknown = [n for i, n in enumerate(names) if i not in used and plain[i] not in (*_IGNORED, "durations")]
+        unknown = [n for i, n in enumerate(names) if i not in used and plain[i] not in _IGNORED]
         unknown = [name for name in unknown if in_seconds or names.index(name) not in times]
         return BoutColumns(
             *(start, stop, behaviour, track, video, in_seconds),

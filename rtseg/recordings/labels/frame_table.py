@@ -122,9 +122,9 @@ def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberSty
     for t, row in enumerate(rows, start=video.first_frame):
         number = style.parse_number(row.cells[column], row.line, f"frame {t}")
         if number != t:
-            problem = (
-                f"expected frame {t}, got {row.cells[column][:40]!r}; frames count from {video.first_frame} one by one"
-            )
+            problem = f"expected frame {t}, got {row.cells[column][:40]!r}; frames count from {video.first_frame}"
+            if number == t + 1:
+                problem += "; say first_frame = 1 in the dataset file where they count from 1"
             raise RecordingError(path, problem, line=row.line)
 
 

@@ -19,6 +19,8 @@ from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.recording import IGNORE, Labels
 
+WITHOUT_LABEL = "frames without a label"
+"""The kind of warning about frames that no label covers."""
 MAX_DIFFERENCE_S = 5.0
 """Annotators and trackers disagree about a video's last frames by less than this; more is another video."""
 
@@ -123,7 +125,7 @@ def paint(
     counts = [
         (end - n_frames, "frames labelled beyond the end of the video; cut"),
         (int(clash.sum()), "frames labelled twice, with different behaviours; masked"),
-        (int((~covered).sum()), "frames without a label"),
+        (int((~covered).sum()), WITHOUT_LABEL),
     ]
     found = [ReadingWarning(kind, n, where=f"track {name!r}") for n, kind in counts if n]
     return Track(name, classes, frames, (*warnings, *found), covered=covered)

@@ -61,6 +61,7 @@ def read_calms21(
     RecordingError naming the sequence for anything but the official layout, and for the .npy form, a pickle.
     """
     path = Path(path)
+    # Two handles: the scan goes on where it stopped while a sequence is read.
     with _open(path) as file, _open(path) as again:
         for place in _places(path, file):
             if wants is None or wants(place.group, place.name):

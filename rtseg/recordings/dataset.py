@@ -80,6 +80,7 @@ class Dataset:
                 if item.recording.simulated and not self.simulated:
                     problem = f"is simulated and dataset {self.name!r} does not say so; set simulated = true there"
                     raise RecordingError(item.recording.source, problem)
+                # A split may be read several times; the log counts a file once.
                 self.warnings.add_warnings(item.warnings)
                 yield item
 
@@ -124,6 +125,7 @@ def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
 def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> Dataset:
     top = Table("", plain)
     top.only("name", "root", "fps", "simulated", "skeleton", "recordings", "calms21", "heads", "split")
+    # Relative to the file, not to where the command runs: datasets are moved as folders.
     folder = Path(root) if root is not None else path.parent / top.text("root", ".")
     rules = tuple(rule for table in top.tables("heads") for rule in _rules(table))
     names = [rule.head.name for rule in rules]

@@ -90,6 +90,7 @@ def read_video_labels(path: Path | str, video: Video) -> Tracks:
 def _pose_reader(probe: FileProbe) -> PoseReader:
     """The reader that recognizes a file; RecordingError where none does."""
     accepted = ", ".join(reader.format for reader in POSE_READERS)
+    # By the name first, which needs no look into files of gigabytes.
     candidates = [reader for reader in POSE_READERS if probe.suffix in reader.suffixes]
     if not candidates:
         kind = probe.suffix or "no suffix"

@@ -69,6 +69,7 @@ class Recording:
         keypoints = np.ascontiguousarray(self.keypoints[:, animals][:, :, points])
         confidence = np.ascontiguousarray(self.confidence[:, animals][:, :, points])
         never_seen = [a for a, source in enumerate(animals) if source == _NEVER_SEEN]
+        # Index -1 has copied the last animal; these columns are to be empty.
         keypoints[:, never_seen] = np.nan
         confidence[:, never_seen] = 0.0
         return replace(self, skeleton=skeleton, keypoints=keypoints, confidence=confidence, listed_animals=())
@@ -101,6 +102,7 @@ class Recording:
             if any(matches(a, b) for a in skeleton.animals for b in listed):
                 raise
             ever_seen = np.flatnonzero(np.isfinite(self.keypoints).any(axis=(0, 2, 3))).tolist()
+            # An animal that never appears counts only where the number does not fit without it.
             for by_order in (list(range(len(own))), index, ever_seen):
                 if len(by_order) == len(skeleton.animals):
                     return by_order

@@ -78,6 +78,7 @@ class PairSource:
         for name in self.ids(split, context):
             poses = _one(context.root, self.poses, name)
             labels = _one(context.root, self.labels, name)
+            # The poses first: their length and name are what the labels must fit.
             recording = read_recording(poses, fps=context.fps, name=name)
             recording = self._renamed(recording).select(context.skeleton)
             observation = self.observation.replace("{id}", name)
@@ -198,6 +199,7 @@ def check_pattern(where: str, pattern: str) -> None:
 
 def _find(root: Path, pattern: str, name: str) -> list[Path]:
     """The files of a recording. Beside a *, id 'v1' is not taken for the beginning of 'v10'."""
+    # Ids that end in a digit are numbers: 1 is not the beginning of 10, while "a" may well be that of "a_left".
     start, end = ("(?<![0-9])" if name[:1].isdecimal() else ""), ("(?![0-9])" if name[-1:].isdecimal() else "")
     matches = re.compile(_regex(pattern, f"{start}{re.escape(name)}{end}")).fullmatch
     found = root.glob(pattern.replace("{id}", "*").replace("**", "*"))

@@ -49,6 +49,7 @@ def delimiter_of(lines: Sequence[str]) -> str:
     """
     first = _without_quotes(next((line for line in lines if line.strip()), ""))
     candidates = [d for d in DELIMITERS if d in first] or list(DELIMITERS)
+    # The total over some lines, because titles above a table may hold any of the characters.
     some = [_without_quotes(line) for line in lines[:50]]
     return max(candidates, key=lambda d: sum(line.count(d) for line in some))
 
@@ -74,6 +75,7 @@ def read_delimited(path: Path) -> DelimitedText:
         warnings.append(ReadingWarning(_EMPTY_ROWS, n_rows - len(rows), "rows"))
     rows = [row for row in rows if row.cells]  # blank lines
     n_empty = min(_n_empty_at_end(row.cells) for row in rows)
+    # Only where every row has them: in ragged rows an empty cell at the end may be a value that is missing.
     if n_empty and len({len(row.cells) for row in rows}) == 1:
         rows = [Row(row.line, row.cells[:-n_empty]) for row in rows]
     return DelimitedText(delimiter, rows, warnings)
@@ -88,6 +90,7 @@ def plain_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
     """
     lines, warnings = read_lines(path)
     n_lines = len(lines)
+    # From the end only: an empty row in the middle would shift every frame behind it.
     while lines and not lines[-1].strip(' ,;\t"'):
         lines.pop()
     if not lines:
@@ -108,6 +111,7 @@ def _rewritten(path: Path, lines: Sequence[str], delimiter: str) -> list[str]:
     style = NumberStyle(path, delimiter)
     rewritten = []
     for number, line in enumerate(lines, start=1):
+        # Line by line, so that line numbers stay: numbers have no line breaks.
         cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
         plain = [cell.strip() for cell in cells]
         for i, cell in enumerate(plain):

@@ -48,6 +48,7 @@ def readable_array(path: Path, group: Any, name: str) -> Any:
     node = group.get(name)
     if not isinstance(node, h5py.Dataset):
         raise RecordingError(path, f"holds no array {name!r}; the file is damaged, export it again")
+    # Asked before reading, because h5py's own error is the same as for a damaged file.
     settings = node.id.get_create_plist()
     for i in range(settings.get_nfilters()):
         code, _, _, label = settings.get_filter(i)

@@ -26,6 +26,7 @@ class FileProbe:
     @cached_property
     def lines(self) -> list[str]:
         """The lines of a text file, one at least."""
+        # Its warnings are dropped: the reader that takes the file meets them again.
         return read_lines(self.path)[0]
 
     @cached_property

@@ -41,6 +41,7 @@ def read_text(path: Path) -> tuple[str, list[ReadingWarning]]:
             raise RecordingError(
                 path, f"starts as UTF-16 but is damaged at byte {error.start}; save it as UTF-8"
             ) from error
+    # UTF-16 without its mark, or no text at all; decoding either as Latin-1 would give nonsense without an error.
     nul = raw.find(b"\0")
     if nul >= 0:
         line = raw.count(b"\n", 0, nul) + 1
@@ -51,6 +52,7 @@ def read_text(path: Path) -> tuple[str, list[ReadingWarning]]:
         high = sum(byte > 0x7F for byte in raw)
         line = raw.count(b"\n", 0, error.start) + 1
         try:
+            # What Excel on Windows writes; bytes that it does not know are Latin-1.
             text = raw.decode("cp1252")
         except UnicodeDecodeError:
             text = raw.decode("latin-1")

@@ -55,8 +55,10 @@ def read_bento(path: Path, video: Video) -> Tracks:
     lines, warnings = read_lines(path)
     annotation = _parse(path, lines)
     rows = [row for channel in annotation.channels.values() for row in channel]
+    # MARS writes whole frames, BENTO seconds with a fraction; one bout with a fraction decides for the file.
     in_seconds = any("." in cell for _, start, stop, _ in rows for cell in (start, stop))
     rate = annotation.settings.get("annotation framerate", video.fps)
+    # Seconds mean the same at any rate, frames do not.
     if rate != video.fps:
         if not in_seconds and rows:
             problem = f"counts frames at {rate:g} fps, and the recording has {video.fps:g}; name the fps of the video"
@@ -65,6 +67,7 @@ def read_bento(path: Path, video: Video) -> Tracks:
         warnings.append(ReadingWarning(kind, len(rows), "bouts"))
     first = annotation.settings.get("annotation start frame", 1.0)
     last = annotation.settings.get("annotation stop frame")
+    # An annotation covers its stop frame, whether or not something happened there.
     if last is not None:
         check_reaches_end(path, round((last - first + 1) * video.fps / rate), video)
     tracks = Tracks()
@@ -72,6 +75,7 @@ def read_bento(path: Path, video: Video) -> Tracks:
         bouts = [
             (b, *_edges(path, start, stop, in_seconds, first, video, line), line) for b, start, stop, line in found
         ]
+        # Of all that is listed, so that classes are the same in every video of a project.
         classes = tuple(annotation.behaviours)
         numbered = [NumberedBout(Bout(start, stop, classes.index(b)), line) for b, start, stop, line in bouts]
         tracks[channel] = paint(path, channel, classes, numbered, video, warnings)
@@ -97,6 +101,7 @@ def _parse(path: Path, lines: Sequence[str]) -> _Annotation:
             found.channels[channel] = []
         elif named := _BEHAVIOUR.match(line):
             behaviour, listing = named[1].strip(), False
+            # Hand-edited files may have a behaviour that the list above lacks.
             if behaviour not in found.behaviours:
                 found.behaviours.append(behaviour)
         elif line.lower().startswith("list of annotations"):

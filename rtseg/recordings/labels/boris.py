@@ -53,6 +53,7 @@ class _EventTable:
 def is_boris(probe: FileProbe) -> bool:
     """Whether the lines hold the header of a BORIS table."""
     delimiter = delimiter_of(probe.lines)
+    # Old versions have some twenty lines of metadata above the table, so the first line tells nothing.
     return any(_is_header(re.split(f"[{delimiter}]", line)) for line in probe.lines[:_MAX_HEADER_ROWS])
 
 
@@ -90,6 +91,7 @@ def _event_table(path: Path, text: DelimitedText) -> _EventTable:
         problem = "expected a header row with Time, Behavior and Status; export tabular or aggregated events from BORIS"
         raise RecordingError(path, problem, line=1)
     header = [cell.lower() for cell in text.rows[at].cells]
+    # Old versions say once above the table what newer ones repeat in every row; rows win where both are there.
     above = {row.cells[0].lower(): row.cells[1] for row in text.rows[:at] if len(row.cells) > 1}
     rows = []
     for row in text.rows[at + 1 :]:
@@ -105,6 +107,7 @@ def _named_cells(path: Path, row: Row, header: Sequence[str], *, last: bool) -> 
     if len(cells) != len(header):
         raise wrong_width(path, row, len(header), last=last)
     named = dict(zip(header, cells, strict=True))
+    # BORIS writes a column for each set of modifiers; together they tell apart what goes on at once.
     named["modifiers"] = "|".join(cell for name, cell in zip(header, cells, strict=True) if name.startswith("modifier"))
     return named
 
@@ -115,9 +118,11 @@ def _of_one_observation(path: Path, table: _EventTable, video: Video) -> tuple[s
     for row, _ in table.rows:
         files = media.setdefault(_observation(row, table), {})
         files.update(dict.fromkeys(row[key] for key in _MEDIA if row.get(key, "").lower() not in _NOTHING))
+    # An export without events has no rows to name its observation; old versions name it above the table.
     if not media:
         media = {_observation({}, table): {}}
     observation = choose_observation(path, media, video)
+    # Times run on over the observation's files, and nothing here says how long the first ones are.
     if len(media[observation]) > 1:
         problem = (
             f"the events of observation {observation!r} lie in several media files one after another "
@@ -135,6 +140,7 @@ def _observation(row: dict[str, str], table: _EventTable) -> str:
 def _differences(table: _EventTable, observation: str, video: Video) -> list[ReadingWarning]:
     """Warnings where BORIS saw another video than the poses are of, as far as the table tells."""
     warnings = []
+    # A cell may hold the rates of several players, as in 30.000;25.000.
     rates = [rate for row, _ in table.rows for key in _FPS for rate in re.findall(r"\d+(?:[.,]\d+)?", row.get(key, ""))]
     other = [rate for rate in rates if abs(float(rate.replace(",", ".")) - video.fps) > 0.01]
     if other:
@@ -143,6 +149,7 @@ def _differences(table: _EventTable, observation: str, video: Video) -> list[Rea
     seconds = video.n_frames / video.fps
     for row, _ in table.rows[:1]:
         cell = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
+        # Not by the style: durations have their own format in some versions, which must not decide that of the times.
         duration = float(cell.replace(",", ".")) if re.fullmatch(r"\d+([.,]\d+)?", cell) else seconds
         if abs(duration - seconds) > MAX_DIFFERENCE_S:
             kind = "BORIS saw a video of another length than the recording"
@@ -196,6 +203,7 @@ class _Times:
     def frame(self, time_column: str, image_column: str) -> float:
         """Where a time lies, in frames from 0, not rounded. Observations of images have image numbers instead."""
         time, image = self.row[time_column], self.row.get(image_column, "")
+        # BORIS numbers images as the video's frames are numbered, and writes NA for their times.
         if time.lower() in _NOTHING and image.isdecimal():
             return float(image)
         what = "a time in seconds (export times as seconds)"
@@ -204,7 +212,9 @@ class _Times:
             raise RecordingError(self.path, f"expected {what}, got {time[:40]!r}", line=self.line)
         no_offset = self.offset.lower() in _NOTHING
         offset_s = 0.0 if no_offset else self.style.parse_number(self.offset, self.line, "a time offset in seconds")
+        # BORIS adds the offset to every time that it writes; poses count from the first frame of the video.
         frame = (seconds - offset_s) * self.video.fps
+        # Half a frame is rounding; more means that the offset belongs to another observation.
         if frame < -0.5:
             problem = f"lies at {seconds:g} s, before the observation's time offset of {offset_s:g} s; correct either"
             raise RecordingError(self.path, problem, line=self.line)

@@ -57,6 +57,7 @@ def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Vi
         if video.observation not in media:
             raise RecordingError(path, f"holds no observation {video.observation!r}; there are: {listed}")
         return video.observation
+    # A file with one observation is the usual case, and labs name it as they like: no name is compared.
     if len(media) == 1:
         return next(iter(media))
     for name in video.names:
@@ -66,6 +67,7 @@ def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Vi
         }
         best = max(likeness.values())
         alike = [observation for observation, value in likeness.items() if value == best]
+        # Two equally good names are no choice; the next name of the video, such as its id, may be better.
         if best and len(alike) == 1:
             return alike[0]
     names = f"nothing in it is named like {' or '.join(map(repr, video.names))}" if video.names else "none is named"
@@ -94,11 +96,13 @@ def _likeness(name: str, other: str) -> int:
     'm10DLC_resnet50' is not.
     """
     name, other = name.lower(), other.lower()
+    # What stands before DLC_ is the name of the video that DeepLabCut analysed.
     video = re.split(r"dlc_", name, maxsplit=1)[0]
     pairs = ((other, name), (video, other))
     found = [
         len(part) for part, whole in pairs if part and re.search(rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])", whole)
     ]
+    # DeepLabCut puts its name behind the video's without anything between.
     if other and re.search(rf"(?<![a-z0-9]){re.escape(other)}dlc", name):
         found.append(len(other))
     return max(found, default=0)
@@ -138,6 +142,7 @@ def _events_of_one(path: Path, marks: Sequence[Mark]) -> list[Event]:
     while waiting:
         now = [m for m in waiting if m.frame == waiting[0].frame]
         wanted = START if running is None else STOP
+        # Of marks at one time the one that fits is taken; if none fits, the first is the mistake to report.
         mark = next((m for m in now if m.status == wanted), now[0])
         waiting.remove(mark)
         what, line = f"{mark.behaviour!r} of {mark.subject!r}", mark.line or None
@@ -151,6 +156,7 @@ def _events_of_one(path: Path, marks: Sequence[Mark]) -> list[Event]:
         if running is None:
             running = mark
         else:
+            # The start's line, because a bout beyond the video is a mistake that one looks for at its start.
             events.append(Event(mark.subject, mark.behaviour, running.frame, mark.frame, running.line))
             running = None
     if running is not None:
@@ -171,10 +177,12 @@ def tracks_of_events(path: Path, events: Sequence[Event], video: Video, warnings
         groups.setdefault(f"{event.subject}:{event.behaviour}", []).append(event)
     tracks = Tracks(lists_events=True)
     for track, some in groups.items():
+        # In the order of the first event, which does not depend on a project's list of behaviours.
         classes = tuple(dict.fromkeys(e.behaviour for e in some))
         bouts = []
         for e in some:
             start = round(e.start)
+            # What happened has a frame, however short it was: a lick of 10 ms is a lick.
             stop = start + 1 if e.stop is None else max(round(e.stop), start + 1)
             bouts.append(NumberedBout(Bout(start, stop, classes.index(e.behaviour)), e.line))
         tracks[track] = paint(path, track, classes, bouts, video, warnings)

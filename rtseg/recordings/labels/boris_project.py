@@ -34,6 +34,7 @@ _IMAGES = "IMAGES"
 
 def is_boris_project(probe: FileProbe) -> bool:
     """Whether the file is JSON with the two parts of a BORIS project that are read here."""
+    # Only JSON is searched as a whole; other label files may be long.
     if not probe.lines[0].lstrip().startswith("{"):
         return False
     text = "\n".join(probe.lines)
@@ -68,6 +69,7 @@ def read_boris_project(path: Path, video: Video) -> Tracks:
 
 def _media(observation: dict[str, Any]) -> list[str]:
     players = observation.get("file") or {}
+    # Live observations have a list, or nothing, where others have players.
     players = players.values() if isinstance(players, dict) else [players]
     return [str(file) for files in players for file in files]
 
@@ -75,12 +77,14 @@ def _media(observation: dict[str, Any]) -> list[str]:
 def _marks(path: Path, observation: dict[str, Any], kinds: dict[str, str], fps: float) -> Iterator[Mark]:
     """The observation's events as marks, in the order of their times."""
     players = observation.get("file") or {}
+    # Several players at once are one time, several files of one player are one after another.
     for files in players.values() if isinstance(players, dict) else []:
         if len(files) > 1:
             problem = f"an observation plays {len(files)} media files one after another; observe each video by itself"
             raise RecordingError(path, problem)
     images = str(observation.get("type", "")).upper() == _IMAGES
     offset_s = float(observation.get("time offset") or 0.0)
+    # The project stores no START and STOP: BORIS derives them from the order of events, and so does this.
     running: set[tuple[str, str, str]] = set()
     placed = sorted(((_place(e, images, offset_s, fps), e) for e in observation["events"]), key=lambda pair: pair[0])
     for frame, event in placed:

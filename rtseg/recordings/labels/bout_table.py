@@ -69,6 +69,7 @@ class BoutColumns:
 def bout_columns(names: Sequence[str]) -> BoutColumns | None:
     """The columns of a table of bouts; None where the header has no start and stop of the same unit."""
     plain = [re.sub(r"[\s_.\-]+", "", name).lower() for name in names]
+    # Frames first: rtseg's own bouts have both, and frames are exact.
     for in_seconds, words in ((False, _FRAME_WORDS), (True, _SECOND_WORDS)):
         start, stop = _find_edge(plain, _STARTS, words), _find_edge(plain, _STOPS, words)
         if start is None or stop is None:
@@ -82,6 +83,7 @@ def bout_columns(names: Sequence[str]) -> BoutColumns | None:
         return BoutColumns(
             *(start, stop, behaviour, track, video, in_seconds),
             last_included=any(plain[stop].startswith(word) for word in _LAST_INCLUDED),
+            # start and stop are documented here; what another program means by its names is not known.
             own_names=plain[start] in ("start", "firstseq") or in_seconds,
             unknown=tuple(unknown),
         )
@@ -175,10 +177,12 @@ def _doubts(
     columns: BoutColumns, found: dict[str, list[tuple[int, int, str, int]]], video: Video
 ) -> list[ReadingWarning]:
     """Warnings where a table of frames may mean other frames than it was taken to mean."""
+    # Seconds have no last frame, and a column called last_... says itself what it is.
     if columns.in_seconds or columns.last_included or video.last_included:
         return []
     n_touching = n_one_apart = n_bouts = 0
     for bouts in found.values():
+        # Bouts that follow each other tell: where one ends at 16 and the next begins at 17, the 16 is included.
         ordered = sorted(bouts)
         gaps = [after[0] - before[1] for before, after in pairwise(ordered)]
         n_touching, n_one_apart = n_touching + gaps.count(0), n_one_apart + gaps.count(1)

@@ -48,6 +48,7 @@ def read_caltech(path: Path, video: Video) -> Tracks:
         if track in tracks:
             raise RecordingError(path, f"track {track!r} comes twice; rename one of them", line=at + 1)
         bouts, at = _bouts(path, lines, at + 1, classes)
+        # Before painting, whose errors are about single bouts: this one explains many of them.
         _check_whole(path, bouts, video)
         tracks[track] = paint(path, track, classes, bouts, video, warnings)
     if not tracks:
@@ -85,6 +86,7 @@ def _bouts(path: Path, lines: Sequence[str], at: int, classes: tuple[str, ...]) 
         if _TRACK.match(text):
             break
         at += 1
+        # The line of dashes below a track's header.
         if not text or not text.strip("-"):
             continue
         words = text.split()

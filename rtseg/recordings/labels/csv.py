@@ -40,6 +40,7 @@ def read_label_csv(path: Path, video: Video) -> Tracks:
     for row in table.rows[1:]:
         if len(row.cells) != len(names):
             raise wrong_width(path, row, len(names), last=row is table.rows[-1])
+    # Without this it would be a table of 19 sequences, read as frames of one video.
     if names == _CALMS21:
         problem = "holds the sequences of CalMS21 without their poses; read it with labels.csv.read_calms21_labels"
         raise RecordingError(path, problem)

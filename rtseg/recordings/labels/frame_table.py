@@ -96,6 +96,7 @@ def _plain(name: str) -> str:
 def _counting_columns(names: Sequence[str]) -> tuple[int | None, int | None]:
     """The columns that count frames and time; None where there is none."""
     plain = [_plain(name) for name in names]
+    # A column of frames wins over one of times: it is exact, and both are there in many exports.
     frame = next((i for i, name in enumerate(plain) if name in _FRAME_NAMES), None)
     if frame is None and plain[0] in _INDEX_NAMES:
         frame = 0
@@ -186,6 +187,7 @@ def _rows_by_time(
     tolerance = min(_ROUNDING_S, 0.3 * step)
     frame_times = np.arange(video.n_frames) / video.fps + tolerance
     places = np.searchsorted(np.asarray(times), frame_times, side="right") - 1
+    # The last row lasts one step, too.
     behind = frame_times >= times[-1] + step
     chosen = [int(row) if row >= 0 and not late else None for row, late in zip(places, behind, strict=True)]
     end = round((times[-1] + step) * video.fps)

@@ -116,8 +116,10 @@ def paint(
                 f"more than {MAX_DIFFERENCE_S:g} s beyond; check that labels and poses are of one video, and the fps"
             )
             raise RecordingError(path, problem, line=line)
+        # Slices cut what lies behind the video by themselves; only the count needs the end.
         end = max(end, stop)
         here = slice(start, stop)
+        # Two bouts of the same behaviour may overlap; of different ones, neither is the truth.
         clash[here] |= covered[here] & (frames[here] != label)
         frames[here] = label
         covered[here] = True

@@ -75,6 +75,7 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
     by_track, warnings = _values_by_track(path, table, header)
     if not by_track:
         raise RecordingError(path, "has a header and no frames; export it again", line=table.rows[0].line)
+    # In the order of appearance, whoever is seen first would be the resident.
     tracks = sorted(by_track, key=_natural_order)
     points = list(header.points.values())
     columns = [
@@ -123,6 +124,7 @@ def _values_by_track(
     by_track: dict[str, dict[int, _Values]] = {}
     n_untracked = n_twice = 0
     before: dict[str, int] = {}
+    # Without any track the file may hold one animal, which needs none; SLEAP leaves the column empty then.
     has_tracks = header.track is not None and any(_cell(row.cells, header.track) for row in table.rows[1:])
     for row in table.rows[1:]:
         if len(row.cells) != len(header.names):
@@ -138,6 +140,7 @@ def _values_by_track(
         score = _cell(row.cells, header.instance_score)
         values = _Values(row.line, numbers, style.parse_number(score, row.line) if score else 0.0)
         frames = by_track.setdefault(track or (SINGLE_ANIMAL if header.track is not None else ""), {})
+        # The tracker put two instances on one track; the more certain one is the better guess, and is counted.
         if frame in frames and header.track is not None and has_tracks:
             n_twice += 1
             if values.score > frames[frame].score:

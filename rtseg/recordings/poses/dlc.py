@@ -45,6 +45,7 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
         raise needs_extra("pandas", "io", "Reading DeepLabCut CSV files") from error
     lines, warnings = plain_lines(path)
     columns, n_header = _csv_header(path, lines)
+    # Counted before parsing: pandas fills short rows, and a file that was cut would be read as missing points.
     n_commas = len(columns)
     body = lines[n_header:]
     if not body:
@@ -64,6 +65,7 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
             na_values=_MISSING,
         )
     except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
+        # Only now, because looking at every cell takes longer than reading them.
         _refuse_cells(path, body, n_header)
         raise RecordingError(path, f"is no table of numbers: {error}") from error
     index = table[0].to_numpy(np.int64)

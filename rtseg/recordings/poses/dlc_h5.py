@@ -60,6 +60,7 @@ def _fixed(path: Path, group: Any) -> tuple[list[Column], NDArray[np.int64], NDA
     blocks = []
     index = _integers(path, group, "axis1")
     for b in range(int(group.attrs["nblocks"])):
+        # Blocks are sorted by dtype, not by column: names travel with them and put each where it belongs.
         columns += _columns(path, _levels(path, group, f"block{b}_items"))
         blocks.append(_numbers(path, group, f"block{b}_values", len(index)))
     return columns, index, np.concatenate(blocks, axis=1)
@@ -118,6 +119,7 @@ def literal_names(path: Path, raw: bytes) -> list[tuple[str, ...]]:
     That protocol is lines of text. Only its words for list, tuple, text and reference are understood; a file that
     holds anything else, such as a name to import and call, is refused with RecordingError.
     """
+    # A machine of eight words in place of pickle's hundred, none of which can import or call anything.
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[bytes, Any] = {}
@@ -182,6 +184,7 @@ def _numbers(path: Path, group: Any, name: str, n_frames: int) -> NDArray[np.flo
     if not np.issubdtype(node.dtype, np.number) or node.ndim != 2 or n_frames not in node.shape:
         raise RecordingError(path, f"expected numbers for {n_frames} frames in {name!r}, got {node.dtype} {node.shape}")
     values = np.asarray(node[:], np.float32)
+    # PyTables stores blocks column by column and says so where it does.
     return values if node.attrs.get("transposed", 0) else values.T
 
 

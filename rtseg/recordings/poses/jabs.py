@@ -54,8 +54,10 @@ def read_jabs(path: Path, *, fps: float, name: str | None = None) -> Recording:
     scores = np.zeros(keypoints.shape[:-1], np.float32)
     t, slot = np.nonzero(identity >= 0)
     mouse = identity[t, slot]
+    # y, x in the file.
     keypoints[t, mouse] = points[t, slot][..., ::-1]
     scores[t, mouse] = confidence[t, slot]
+    # 0, 0 is padding only where the confidence says so; the corner of the image is a place.
     keypoints[~(scores > 0)] = np.nan
     keypoints, scores, found = read_points(path, keypoints, np.minimum(scores, 1.0))
     skeleton = Skeleton(tuple(f"mouse{i + 1}" for i in range(n_mice)), KEYPOINTS)

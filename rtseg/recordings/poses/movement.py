@@ -66,6 +66,7 @@ def read_movement(path: Path, *, fps: float | None = None, name: str | None = No
 def _with_axes(path: Path, file: Any, name: str, wanted: tuple[str, ...]) -> NDArray[np.float32]:
     """The array with its axes in the wanted order, by the names of its dimensions."""
     node = readable_array(path, file, name)
+    # netCDF 4 keeps the names of axes as HDF5 dimension scales.
     names = [text_of(dim[0].name).lstrip("/") if len(dim) else "" for dim in node.dims]
     axes = [_AXES.get(axis, axis) for axis in names]
     if sorted(axes) != sorted(wanted):

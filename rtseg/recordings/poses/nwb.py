@@ -55,6 +55,7 @@ def _animals_by_module(file: Any) -> dict[str, dict[str, Any]]:
     def visit(place: str, node: Any) -> None:
         if text_of(node.attrs.get("neurodata_type", "")) == _ANIMAL:
             module, _, animal = place.removeprefix("processing/").rpartition("/")
+            # SLEAP names the container of a track track=NAME.
             found.setdefault(module, {})[animal.removeprefix("track=")] = node
 
     file.visititems(visit)
@@ -67,6 +68,7 @@ def _recording(path: Path, animals: dict[str, Any], fps: float | None, name: str
     warnings: list[ReadingWarning] = []
     for animal, group in animals.items():
         points = {k: s for k, s in group.items() if text_of(s.attrs.get("neurodata_type", "")) == _KEYPOINT}
+        # HDF5 lists groups by the alphabet; the skeleton has the order that the lab gave its keypoints.
         order = [node for node in _nodes(group) if node in points]
         keypoints += [k for k in dict.fromkeys((*order, *points)) if k not in keypoints]
         for keypoint, node in points.items():

@@ -91,6 +91,7 @@ def recording_from_columns(
     keypoints = np.stack([values[:, layout.where[..., 0]], values[:, layout.where[..., 1]]], axis=-1)
     confidence = values[:, layout.where[..., 2]]
     without = layout.where[..., 2] < 0  # (A, K); a column number of -1 has taken the last column's values
+    # Only for these keypoints: one column that is missing takes no likelihood away from the others.
     confidence[:, without] = confidence_of_points(keypoints[:, without])
     points, scores, found = read_points(path, keypoints, confidence)
     return Recording(
@@ -125,6 +126,7 @@ def read_points(
     RecordingError for coordinates that the daemon refuses too, and for confidences that are percent.
     """
     with np.errstate(invalid="ignore"):
+        # The limit of the daemon's own check, so that a file is refused offline as its frames are live.
         beyond = np.abs(keypoints) > MAX_COORDINATE_PX
         if beyond.any():
             problem = f"is beyond {MAX_COORDINATE_PX:.0f} px; write an empty cell for a missing point"
@@ -133,6 +135,7 @@ def read_points(
         if percent.any():
             problem = f"{_first_place(percent)}: expected a likelihood from 0 to 1, got {confidence[percent][0]:g}"
             raise RecordingError(path, f"{problem} ({percent.sum()} such numbers); divide percent by 100")
+        # Not `<= 0`: a likelihood that is NaN is no evidence either.
         unsure = ~(confidence > 0)
         written = unsure & ((keypoints == 0).all(axis=-1) | (keypoints == -1).all(axis=-1)) | (confidence < 0)
         written &= np.isfinite(keypoints).all(axis=-1)
@@ -172,6 +175,7 @@ def _layout(path: Path, columns: Sequence[Column]) -> _Layout:
     places: dict[str, dict[str, dict[str, int]]] = {}
     others: dict[str, int] = {}
     for i, (animal, keypoint, coord) in enumerate(columns):
+        # Leaving z out would be a projection that nobody asked for.
         if coord == "z":
             raise RecordingError(path, "expected the coordinates x, y, likelihood, got 'z'; only 2-D tracks are read")
         if coord not in COORDS:
@@ -217,6 +221,7 @@ def _every_frame(
     n_frames, n_late = int(index[-1]) + 1, int(index[0])
     n_skipped = n_frames - n_late - len(index)
     if n_late > MAX_LATE_START or n_skipped > len(index):
+        # Where the longest gap is, so that the error names the line at which to look.
         gap = 0 if n_late > MAX_LATE_START else int(np.argmax(np.diff(index, prepend=-1)[1:])) + 1
         problem = (
             f"frame indices skip more frames ({n_late if gap == 0 else n_skipped}) than there are rows ({len(index)}), "

@@ -55,6 +55,7 @@ def recording_from_series(
             t = int(np.argmin(np.diff(one.times) > 0))
             problem = f"{one.animal}/{one.keypoint}: time {one.times[t + 1]:.6g} s comes after {one.times[t]:.6g} s"
             raise RecordingError(path, f"{problem}; sort the frames and remove doubles")
+    # A microsecond is far below any camera's step, and float errors of exporters are far below a microsecond.
     times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
     index, rate = frames_of_times(path, times)
     if fps is not None and abs(rate - fps) > _RATE_TOLERANCE * fps:
@@ -88,6 +89,7 @@ def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.
     if len(times) < 2 or not np.isfinite(times).all():
         raise RecordingError(path, "has fewer than two times, so that its frame rate is not known")
     steps = np.diff(times)
+    # The median: most steps are one frame, whatever was dropped.
     step = float(np.median(steps))
     counts = np.rint(steps / step).astype(np.int64)
     uneven = np.abs(steps / step - counts) > 0.3
@@ -98,5 +100,6 @@ def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.
         )
         raise RecordingError(path, f"{problem}; resample the recording")
     index = np.concatenate([[0], np.cumsum(counts)])
+    # Over the whole recording, because one step has the jitter of two times.
     rate = float(index[-1] / (times[-1] - times[0]))
     return index, round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, read_points
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, float32_of, read_points
 from rtseg.recordings.recording import IGNORE, Labels, Recording
 from rtseg.system.files import replace_atomically
 
@@ -191,8 +191,7 @@ def _read(path: Path, file: BinaryIO, place: _Place, fps: float | None) -> Seque
 def _floats(path: Path, where: str, what: str, plain: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """(T, *shape) float32; null counts as NaN."""
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as too large
-            array = np.asarray(plain, dtype=np.float32)
+        array = float32_of(plain)
     except (TypeError, ValueError) as error:
         raise RecordingError(path, f"{where}: {what} are no array of numbers ({error}); export it again") from error
     if array.shape[1:] != shape or len(array) == 0:

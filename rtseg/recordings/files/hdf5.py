@@ -33,7 +33,8 @@ def open_hdf5(path: Path, purpose: str) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError) as error:  # h5py's words for cut and damaged files
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        # All that h5py says of cut and damaged files; what a reader misses itself is a RecordingError already.
         raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
 
 

@@ -58,6 +58,8 @@ def read_bento(path: Path, video: Video) -> Tracks:
     # MARS writes whole frames, BENTO seconds with a fraction; one bout with a fraction decides for the file.
     in_seconds = any("." in cell for _, start, stop, _ in rows for cell in (start, stop))
     rate = annotation.settings.get("annotation framerate", video.fps)
+    if not rate > 0:
+        raise RecordingError(path, f"has a framerate of {rate:g}; correct it")
     # Seconds mean the same at any rate, frames do not.
     if rate != video.fps:
         if not in_seconds and rows:

@@ -143,7 +143,7 @@ def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> 
         classes: tuple[str, ...] = (OTHER, name)
         code = {cell: int(value or 0) for cell, value in values.items()}
     elif all(value is not None for value in values.values()):
-        if any(value != int(value) for value in values.values() if value is not None) or len(distinct) > _MAX_CODES:
+        if len(distinct) > _MAX_CODES or not all(value.is_integer() for value in values.values() if value is not None):
             if counted:
                 return None
             problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"

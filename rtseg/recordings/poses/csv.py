@@ -17,7 +17,14 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, PoseReader, one_recording, recording_from_columns
+from rtseg.recordings.poses.pose_file import (
+    SINGLE_ANIMAL,
+    Column,
+    PoseReader,
+    float32_of,
+    one_recording,
+    recording_from_columns,
+)
 from rtseg.recordings.poses.sleap import RUN_TRACKING
 from rtseg.recordings.recording import Recording
 
@@ -174,7 +181,7 @@ def _join(tracks: Sequence[dict[int, _Values]], n_points: int) -> tuple[NDArray[
     values = np.full((len(index), len(tracks) * n_points), np.nan, np.float32)
     for a, track in enumerate(tracks):
         for frame, found in track.items():
-            values[place[frame], a * n_points : (a + 1) * n_points] = found.numbers
+            values[place[frame], a * n_points : (a + 1) * n_points] = float32_of(found.numbers)
     return index, values
 
 

@@ -55,15 +55,16 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
             _refuse_row(path, line, n_header + i + 1, n_commas + 1, last=i == len(body) - 1)
     dtype: dict[int, Any] = {0: np.int64} | dict.fromkeys(range(1, n_commas + 1), np.float32)
     try:
-        table = pd.read_csv(
-            io.StringIO("\n".join(body)),
-            header=None,
-            dtype=dtype,
-            skip_blank_lines=False,
-            quoting=csv.QUOTE_NONE,
-            keep_default_na=False,
-            na_values=_MISSING,
-        )
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as too large
+            table = pd.read_csv(
+                io.StringIO("\n".join(body)),
+                header=None,
+                dtype=dtype,
+                skip_blank_lines=False,
+                quoting=csv.QUOTE_NONE,
+                keep_default_na=False,
+                na_values=_MISSING,
+            )
     except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
         # Only now, because looking at every cell takes longer than reading them.
         _refuse_cells(path, body, n_header)

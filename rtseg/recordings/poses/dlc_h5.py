@@ -20,6 +20,7 @@ from rtseg.recordings.poses.pose_file import (
     SINGLE_ANIMAL,
     Column,
     PoseReader,
+    float32_of,
     one_recording,
     recording_from_columns,
 )
@@ -107,7 +108,7 @@ def _table(path: Path, group: Any) -> tuple[list[Column], NDArray[np.int64], NDA
             if len(row) not in (3, 4):
                 raise RecordingError(path, f"expected the column levels {', '.join(HEADER)}, got {row}")
             columns.append((row[1] if len(row) == 4 else SINGLE_ANIMAL, row[-2], row[-1]))
-        blocks.append(values.astype(np.float32))
+        blocks.append(float32_of(values))
     if not blocks:
         raise RecordingError(path, f"its table has no columns of numbers; {_MEND}")
     return columns, index.astype(np.int64), np.concatenate(blocks, axis=1)
@@ -183,7 +184,7 @@ def _numbers(path: Path, group: Any, name: str, n_frames: int) -> NDArray[np.flo
     node = _array(path, group, name)
     if not np.issubdtype(node.dtype, np.number) or node.ndim != 2 or n_frames not in node.shape:
         raise RecordingError(path, f"expected numbers for {n_frames} frames in {name!r}, got {node.dtype} {node.shape}")
-    values = np.asarray(node[:], np.float32)
+    values = float32_of(node[:])
     # PyTables stores blocks column by column and says so where it does.
     return values if node.attrs.get("transposed", 0) else values.T
 

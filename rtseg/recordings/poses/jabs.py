@@ -17,7 +17,7 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import PoseReader, one_recording, read_points
+from rtseg.recordings.poses.pose_file import PoseReader, float32_of, one_recording, read_points
 from rtseg.recordings.recording import Recording
 
 KEYPOINTS = (
@@ -40,8 +40,8 @@ def read_jabs(path: Path, *, fps: float, name: str | None = None) -> Recording:
     """
     with open_hdf5(path, "JABS pose files") as file:
         group = file[_GROUP]
-        points = np.asarray(readable_array(path, group, "points")[:], np.float32)
-        confidence = np.asarray(readable_array(path, group, "confidence")[:], np.float32)
+        points = float32_of(readable_array(path, group, "points")[:])
+        confidence = float32_of(readable_array(path, group, "confidence")[:])
         if points.ndim == 3:  # version 2: one mouse
             points, confidence = points[:, None], confidence[:, None]
         shape = points.shape[:-1]

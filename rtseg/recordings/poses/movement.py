@@ -17,7 +17,7 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, assumed_rate, confidence_of_points
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, assumed_rate, confidence_of_points, float32_of
 from rtseg.recordings.poses.timed import Series, recording_from_series
 from rtseg.recordings.recording import Recording
 
@@ -72,7 +72,7 @@ def _with_axes(path: Path, file: Any, name: str, wanted: tuple[str, ...]) -> NDA
     if sorted(axes) != sorted(wanted):
         problem = f"expected {name!r} with the axes {', '.join(wanted)}, got {', '.join(names) or 'none'}"
         raise RecordingError(path, f"{problem}; only poses are read, as movement writes them")
-    return np.asarray(node[:], np.float32).transpose([axes.index(axis) for axis in wanted])
+    return float32_of(node[:]).transpose([axes.index(axis) for axis in wanted])
 
 
 def _texts(path: Path, file: Any, name: str) -> list[str]:

@@ -16,7 +16,7 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import PoseReader, confidence_of_points
+from rtseg.recordings.poses.pose_file import PoseReader, confidence_of_points, float32_of
 from rtseg.recordings.poses.timed import Series, recording_from_series
 from rtseg.recordings.recording import Recording
 
@@ -98,13 +98,13 @@ def _nodes(group: Any) -> list[str]:
 
 
 def _series(path: Path, animal: str, keypoint: str, node: Any) -> Series:
-    data = np.asarray(readable_array(path, node, "data")[:], np.float32)
+    data = float32_of(readable_array(path, node, "data")[:])
     if data.ndim != 2 or data.shape[1] != 2:
         problem = f"{animal}/{keypoint}: expected x and y, got data of shape {data.shape}; only 2-D tracks are read"
         raise RecordingError(path, problem)
     confidence = confidence_of_points(data)
     if "confidence" in node:
-        confidence = np.asarray(readable_array(path, node, "confidence")[:], np.float32)
+        confidence = float32_of(readable_array(path, node, "confidence")[:])
     times = _times(path, node, len(data))
     if confidence.shape != (len(data),) or times.shape != (len(data),):
         problem = f"{animal}/{keypoint}: {len(data)} points, {len(confidence)} confidences and {len(times)} times"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,12 @@ def confidence_of_points(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
     """Confidences (...) of points (..., 2) in a file that has none: 1, and 0 at 0, 0 and -1, -1, which mean missing."""
     written_as_missing = (keypoints == 0).all(axis=-1) | (keypoints == -1).all(axis=-1)
     return np.where(written_as_missing, np.float32(0), np.float32(1))
+
+
+def float32_of(values: Any) -> NDArray[np.float32]:
+    """Numbers as float32. What float32 cannot hold becomes infinite, and is refused where points are checked."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32)
 
 
 def read_points(

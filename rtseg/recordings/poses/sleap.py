@@ -21,6 +21,7 @@ from rtseg.recordings.poses.pose_file import (
     SINGLE_ANIMAL,
     PoseReader,
     confidence_of_points,
+    float32_of,
     one_recording,
     read_points,
 )
@@ -104,7 +105,7 @@ def _ordered(path: Path, file: Any, key: str) -> NDArray[np.float32]:
     dims = node.attrs.get("dims")
     try:
         order = [list(json.loads(dims)).index(d) for d in wanted] if dims is not None else list(range(len(wanted)))
-        return np.asarray(node[:], np.float32).transpose(order)
+        return float32_of(node[:]).transpose(order)
     except (ValueError, TypeError) as error:
         problem = f"expected {key!r} with the axes {', '.join(wanted)}, got {node.shape} {dims or ''}; {_MEND}"
         raise RecordingError(path, problem) from error

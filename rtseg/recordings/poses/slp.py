@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, one_recording
+from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, float32_of, one_recording
 from rtseg.recordings.poses.sleap import RUN_TRACKING, recording_from_tracks
 from rtseg.recordings.recording import Recording
 
@@ -114,8 +114,8 @@ def _rank(instance: Any) -> float:
 def _points(instance: Any) -> NDArray[np.float32]:
     """(K, 3): x, y and confidence."""
     if _is_predicted(instance):
-        return np.asarray(instance.numpy(scores=True), np.float32)
-    points = np.asarray(instance.numpy(), np.float32)
+        return float32_of(instance.numpy(scores=True))
+    points = float32_of(instance.numpy())
     return np.column_stack([points, np.ones(len(points), np.float32)])
 
 

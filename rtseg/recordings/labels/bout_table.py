@@ -21,7 +21,8 @@ from rtseg.recordings.labels.label_file import NumberedBout, Tracks, Video, chec
 DEFAULT_TRACK = "labels"
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
 _STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
-_LAST_INCLUDED = ("last",)
+_EDGES = (*_STARTS, *_STOPS)
+_LAST_INCLUDED = "last"
 _FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx")
 _SECOND_WORDS = (
     *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
@@ -34,25 +35,22 @@ _BEHAVIOURS = (
 _TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel")
 _VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
 _IGNORED = (
-    "",
-    "index",
-    "unnamed:0",
-    "duration",
-    "durations",
-    "duration(s)",
-    "duration(frames)",
-    "id",
-    "comment",
-    "comments",
-    "note",
-    "notes",
+    *("", "index", "unnamed:0", "id", "comment", "comments", "note", "notes"),
+    *("duration", "durations", "duration(s)", "duration(frames)"),
 )
+_OWN_NAMES = (("start", "stop"), ("firstseq", "lastseq"))
+"""What `start,stop` and rtseg's own bouts mean is documented; what other programs mean by their names is not known."""
 _MAX_NUMBER = 1e9
+_MIN_BOUTS_TO_DOUBT = 3
 
 
 @dataclass(frozen=True)
 class BoutColumns:
-    """Which column is which; None where there is none. in_seconds: of start and stop, else frames."""
+    """Which column is which; None where there is none.
+
+    in_seconds: the unit of start and stop, else frames. last_included: whether the stop is the last frame, by its
+    name. documented: whether the names say what the numbers mean. unknown: columns of another kind.
+    """
 
     start: int
     stop: int
@@ -61,8 +59,7 @@ class BoutColumns:
     video: int | None
     in_seconds: bool
     last_included: bool
-    own_names: bool
-    """Whether the columns have the documented names, which say what they mean."""
+    documented: bool
     unknown: tuple[str, ...]
 
 
@@ -76,16 +73,15 @@ def bout_columns(names: Sequence[str]) -> BoutColumns | None:
             continue
         behaviour, track, video = (_find(plain, some) for some in (_BEHAVIOURS, _TRACKS, _VIDEOS))
         used = {start, stop, behaviour, track, video}
-        # rtseg's own bouts say their start in seconds as well.
-        times = [i for i, name in enumerate(plain) if _is_edge(name, (*_STARTS, *_STOPS), _SECOND_WORDS)]
-        unknown = [n for i, n in enumerate(names) if i not in used and plain[i] not in _IGNORED]
-        unknown = [name for name in unknown if in_seconds or names.index(name) not in times]
+        # Beside frames, as in rtseg's own bouts, the same edges in seconds say nothing new.
+        known = [
+            i in used or plain[i] in _IGNORED or _is_edge(plain[i], _EDGES, _SECOND_WORDS) for i in range(len(plain))
+        ]
         return BoutColumns(
             *(start, stop, behaviour, track, video, in_seconds),
-            last_included=any(plain[stop].startswith(word) for word in _LAST_INCLUDED),
-            # start and stop are documented here; what another program means by its names is not known.
-            own_names=plain[start] in ("start", "firstseq") or in_seconds,
-            unknown=tuple(unknown),
+            last_included=plain[stop].startswith(_LAST_INCLUDED),
+            documented=in_seconds or (plain[start], plain[stop]) in _OWN_NAMES,
+            unknown=tuple(name for name, is_known in zip(names, known, strict=True) if not is_known),
         )
     return None
 
@@ -178,19 +174,23 @@ def _doubts(
 ) -> list[ReadingWarning]:
     """Warnings where a table of frames may mean other frames than it was taken to mean."""
     # Seconds have no last frame, and a column called last_... says itself what it is.
-    if columns.in_seconds or columns.last_included or video.last_included:
+    if columns.in_seconds or columns.last_included or not found:
         return []
-    n_touching = n_one_apart = n_bouts = 0
-    for bouts in found.values():
-        # Bouts that follow each other tell: where one ends at 16 and the next begins at 17, the 16 is included.
-        ordered = sorted(bouts)
-        gaps = [after[0] - before[1] for before, after in pairwise(ordered)]
-        n_touching, n_one_apart = n_touching + gaps.count(0), n_one_apart + gaps.count(1)
-        n_bouts += len(bouts)
-    if n_one_apart > n_touching:
+    bouts = sorted(bout for some in found.values() for bout in some)
+    warnings = []
+    if len(bouts) >= _MIN_BOUTS_TO_DOUBT and max(stop for _, stop, _, _ in bouts) <= video.n_frames / video.fps:
+        kind = (
+            "bouts in frames end before as many frames as the video has seconds; call them start_s, stop_s if seconds"
+        )
+        warnings.append(ReadingWarning(kind, len(bouts), "bouts"))
+    # Bouts that follow each other tell: where one ends at 16 and the next begins at 17, the 16 is included.
+    gaps = [after[0] - before[1] for some in found.values() for before, after in pairwise(sorted(some))]
+    if video.last_included:
+        return warnings
+    if gaps.count(1) > gaps.count(0):
         kind = "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
-        return [ReadingWarning(kind, n_one_apart, "bouts")]
-    if n_bouts and not columns.own_names and not n_touching:
+        warnings.append(ReadingWarning(kind, gaps.count(1), "bouts"))
+    elif not columns.documented and not gaps.count(0):
         kind = "bouts are taken as frames from 0 whose last is not included; say first_frame, last_included if not"
-        return [ReadingWarning(kind, n_bouts, "bouts")]
-    return []
+        warnings.append(ReadingWarning(kind, len(bouts), "bouts"))
+    return warnings

@@ -63,29 +63,31 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     if frame is not None:
         _check_frames(path, rows, frame, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
-    columns, left_out = [], []
+    counted = frame is not None or time is not None
+    columns = []
+    n_left_out = 0
     for i, name in enumerate(names):
         if i in (frame, time):
             continue
-        counted = frame is not None or time is not None
-        column = (
-            None
-            if _POSE_COLUMN.search(name)
-            else _read_column(path, name, [style.with_point(row.cells[i], row.line) for row in rows], counted)
-        )
+        cells = [style.with_point(row.cells[i], row.line) for row in rows]
+        # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
+        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted)
         if column is None:
-            left_out.append(name)
+            n_left_out += 1
         else:
             columns.append(column)
     if not columns:
         problem = "has no column of labels; expected one per track beside 'frame' or 'time', or start,stop,behaviour"
         raise RecordingError(path, problem, line=table.rows[0].line)
     warnings = list(table.warnings)
-    if left_out:
+    if n_left_out:
         kind = "columns of poses and measurements are no labels and are left out"
-        warnings.append(ReadingWarning(kind, len(left_out), "columns"))
-    in_steps = frame is None and time is not None
-    row_of_frame = _rows_by_time(path, names, rows, time, style, video) if in_steps and time is not None else None
+        warnings.append(ReadingWarning(kind, n_left_out, "columns"))
+    if frame is None and time is not None:
+        row_of_frame = _rows_by_time(path, names, rows, time, style, video)
+    else:
+        check_reaches_end(path, len(rows), video, line=rows[-1].line)
+        row_of_frame = list(range(len(rows)))
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
 
 
@@ -204,13 +206,10 @@ def _paint_columns(
     path: Path,
     columns: Sequence[_Column],
     rows: Sequence[Row],
-    row_of_frame: list[int | None] | None,
+    row_of_frame: Sequence[int | None],
     video: Video,
     warnings: Sequence[ReadingWarning],
 ) -> Tracks:
-    if row_of_frame is None:
-        check_reaches_end(path, len(rows), video, line=rows[-1].line)
-        row_of_frame = list(range(len(rows)))
     tracks = Tracks()
     for column in columns:
         bouts = [

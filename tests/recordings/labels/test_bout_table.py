@@ -125,3 +125,10 @@ def test_predictions_are_told_from_labels(tmp_path: Path) -> None:
     path.write_text("seq,quality,S1,S1.a,unsure\n0,1,a,0.9,\n")
     with pytest.raises(RecordingError, match=r"its labels are in the \.bouts\.csv beside it"):
         read_labels(path, 300, 30)
+
+
+def test_whole_seconds_that_look_like_frames_are_told(tmp_path: Path) -> None:
+    text = "start,stop,behaviour\n0,3,a\n3,5,b\n6,9,a\n"
+    kind = "bouts in frames end before as many frames as the video has seconds"
+    assert any(w.startswith(kind) for w in read(tmp_path, text)["labels"].warnings)
+    assert not any(w.startswith(kind) for w in read(tmp_path, text.replace("6,9,a", "60,90,a"))["labels"].warnings)

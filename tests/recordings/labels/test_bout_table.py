@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
+from rtseg.inference.predictions import Predictions, write_bouts
 from rtseg.recordings.bouts import bouts_of
+from rtseg.recordings.heads import Head
 from rtseg.recordings.labels.bout_table import bout_columns
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.open import read_labels, read_video_labels
+from rtseg.recordings.recording import IGNORE
 
 
 def read(tmp_path: Path, text: str, video: Video | None = None) -> Tracks:
@@ -132,3 +136,25 @@ def test_whole_seconds_that_look_like_frames_are_told(tmp_path: Path) -> None:
     kind = "bouts in frames end before as many frames as the video has seconds"
     assert any(w.startswith(kind) for w in read(tmp_path, text)["labels"].warnings)
     assert not any(w.startswith(kind) for w in read(tmp_path, text.replace("6,9,a", "60,90,a"))["labels"].warnings)
+
+
+@pytest.mark.parametrize("first_seq", [0, 7])
+def test_what_annotate_writes_is_what_is_read(tmp_path: Path, first_seq: int) -> None:
+    rng = np.random.default_rng(4)
+    heads = (Head("social", ("other", "interact"), ("interact",), "g"), Head("S2", ("a", "b", "c"), ("a",), "g"))
+    labels = np.stack([rng.integers(0, 2, 90), rng.integers(0, 3, 90)], axis=1).astype(np.int16)
+    answers = Predictions(
+        heads,
+        np.arange(first_seq, first_seq + 90),
+        rng.random((90, 5)).astype(np.float32),
+        labels,
+        np.zeros(90, np.int32),
+        np.zeros((90, 2), bool),
+    )
+    path = tmp_path / "a.bouts.csv"
+    write_bouts(answers, path, 30.0)
+    tracks = read_labels(path, first_seq + 90, 30)
+    for h, head in enumerate(heads):
+        track = tracks[head.name]
+        assert (track.frames[:first_seq] == IGNORE).all()
+        assert [track.classes[code] for code in track.frames[first_seq:]] == [head.classes[i] for i in labels[:, h]]

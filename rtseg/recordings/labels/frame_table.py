@@ -29,6 +29,8 @@ _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
 _MAX_CODES = 50
 """More different whole numbers than this are a measurement, no behaviours."""
+_UNCOUNTED_DIFFERENCE = 0.1
+"""Share of frames by which a table that counts nothing may differ from its video."""
 _STEP_TOLERANCE = 0.02
 """By which a step of time may differ from the others, as a share."""
 _ROUNDING_S = 1.1e-3
@@ -87,6 +89,8 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         row_of_frame = _rows_by_time(path, names, rows, time, style, video)
     else:
         check_reaches_end(path, len(rows), video, line=rows[-1].line)
+        if frame is None:
+            _check_row_per_frame(path, len(rows), video)
         row_of_frame = list(range(len(rows)))
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
 
@@ -129,6 +133,15 @@ def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberSty
             if number == t + 1:
                 problem += "; say first_frame = 1 in the dataset file where they count from 1"
             raise RecordingError(path, problem, line=row.line)
+
+
+def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> None:
+    """Raise unless a table that counts nothing has about a row per frame: that number is all that says what it is."""
+    difference = abs(n_rows - video.n_frames)
+    beyond = n_rows - video.n_frames > MAX_DIFFERENCE_S * video.fps  # which painting refuses, with the line
+    if difference > max(1, _UNCOUNTED_DIFFERENCE * video.n_frames) and not beyond:
+        problem = f"no column counts frames or time, and {n_rows} rows are not the {video.n_frames} frames of the video"
+        raise RecordingError(path, f"{problem}; name a column 'frame' or 'time', or the columns start,stop,behaviour")
 
 
 def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> _Column | None:

@@ -87,11 +87,12 @@ def test_a_column_of_times_beside_frames_is_no_label(tmp_path: Path) -> None:
         ("Onset_code,Offset_code,Code\n0,30,a\n30,60,b\n", 1, "and no column counts frames or time"),
         ("S1,S2\n0.5,a\n0.7,b\n", 1, "holds numbers, neither names of behaviours nor 0 and 1"),
         ("frame,nose_x,nose_y\n0,1,2\n1,1,2\n", 1, "has no column of labels"),
+        ("animal,doing\na,run\nb,bite\n", None, "and 2 rows are not the 4 frames of the video"),
         ("frame,S1\n", 1, "has a header and no rows"),
         ("frame,S1\n0,a\n2,b\n", 3, "expected frame 1, got '2'"),
     ],
 )
-def test_what_is_neither_is_refused(tmp_path: Path, text: str, line: int, words: str) -> None:
+def test_what_is_neither_is_refused(tmp_path: Path, text: str, line: int | None, words: str) -> None:
     with pytest.raises(RecordingError) as error:
         read(tmp_path, text)
     assert words in str(error.value)

@@ -118,11 +118,14 @@ def check_ranges(
             else:
                 continue
             out += 1
+            # In widths of the range, so that one rule serves px, px/s and angles. With one end open it is 0: out, never
+            # far.
             distance = beyond / (high[f] - low[f])
             state.outside[slot, f] += 1
             if abs(distance) > abs(state.farthest[slot, f]):
                 state.farthest[slot, f] = distance
             far = far or abs(distance) > rule[FAR]
+        # Of the known features: a frame with few points would else pass however odd these are.
         if far or out > rule[SHARE] * known:
             state.flagged[slot] += 1
             quality[n] |= flag

@@ -60,6 +60,7 @@ def load_slot(state: IdentityState, data: object) -> IdentityState:
 @njit(cache=False)
 def _rename(points: F32, scores: F32, links: NDArray[np.int32]) -> None:
     """Points (A, K, 2) and scores (A, K) in the order of the links (A,), in place."""
+    # A copy of all animals, since names may move in a cycle (a gets b's, b gets c's, c gets a's).
     points_now, scores_now = points.copy(), scores.copy()
     for a in range(len(links)):
         points[a], scores[a] = points_now[links[a]], scores_now[links[a]]
@@ -89,6 +90,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
             # After the renaming: where an animal was seen is remembered under the name that it has here.
             for a in range(keypoints.shape[1]):
                 for k in range(keypoints.shape[2]):
+                    # A missing point stays where it was last seen, however long ago.
                     if not math.isnan(keypoints[n, a, k, 0]):
                         held[a, k] = keypoints[n, a, k]
 

@@ -33,8 +33,10 @@ def relink(points: F32, held: F32, links: NDArray[np.int32], margin: float, cap:
         for b in range(a + 1, points.shape[0]):
             as_is = _mean_distance(points, links[a], links[b], held, a, b, cap)
             swapped = _mean_distance(points, links[b], links[a], held, a, b, cap)
+            # Without the margin noise alone would swap two animals that lie side by side.
             if swapped + margin < as_is:
                 found = True
+                # The pairs that follow are compared with these new links.
                 if swap:
                     links[a], links[b] = links[b], links[a]
     return found

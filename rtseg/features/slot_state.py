@@ -30,6 +30,7 @@ def load_slot(state: Iterable[NDArray[Any]], data: object, what: str) -> list[ND
     values, at = [], 0
     for part in parts:
         size = part[0].nbytes
+        # A read-only view of the bytes; `set_slot` copies it.
         values.append(np.frombuffer(data[at : at + size], part.dtype).reshape(part.shape[1:]))
         at += size
     return values

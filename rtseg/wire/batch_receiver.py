@@ -171,6 +171,7 @@ def _receive_parts(
     parts, more = 0, True
     while more:
         call(functions[INIT], message, 0, 0, 0)
+        # Only the lower 32 bits of a returned `int` are valid (`libzmq.call`).
         if np.int32(call(functions[RECV], message, socket, DONTWAIT, 0)) < 0:
             call(functions[CLOSE], message, 0, 0, 0)
             break
@@ -178,10 +179,12 @@ def _receive_parts(
             # MAXMSGSIZE sees to it that a part fits; it is cut all the same, for what follows data is not ours.
             size = min(call(functions[SIZE], message, 0, 0, 0), len(data) - used)
             source = array_tables.uint8s_at(call(functions[DATA], message, 0, 0, 0), size)
+            # _ID, _ID_END, _START and _STOP are neighbours: part 0 has the first pair, part 1 the second.
             row[_ID + 2 * parts] = used
             used = row[_ID_END + 2 * parts] = _copy(data, used, source)
         parts += 1
         more = np.int32(call(functions[MORE], message, 0, 0, 0)) != 0
+        # Before the message is closed: its properties lie in it.
         if user_id and not more:
             used = _copy_sender(functions, message, data, used, user_id, row)
         call(functions[CLOSE], message, 0, 0, 0)
@@ -231,6 +234,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 break
             # After receiving, and for each message: a frame is not to have come before it was there.
             call(functions[CLOCK], MONOTONIC, time_at, 0, 0)
+            # The routing id, which ROUTER puts first, is not counted. _IS_FRAME is cleared, since rows are reused.
             row[_PARTS], row[_RECEIVED_NS], row[_IS_FRAME] = parts - 1, time[0] * 1_000_000_000 + time[1], 0
             if parts == 2:
                 _parse_one(data, row, keypoints[n], confidence[n])

@@ -43,10 +43,12 @@ def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bo
     entries, at, seen = int(data[start]) & 0x0F, start + 1, 0
     fields[CONF] = fields[CONF_BYTES] = 0
     for _ in range(entries):
+        # msgpack's first bytes: 0x80-0x8F fixmap, 0xA0-0xBF fixstr, each with its length in the lower bits.
         if at >= stop or data[at] & 0xE0 != 0xA0:
             return False
         length = int(data[at]) & 0x1F
         at += 1
+        # Refused: a length that no field's name has, no byte left for the value, or a field that comes twice.
         if length > _SOURCE_NS or at + length >= stop or not (_ALL >> length) & 1 or (seen >> length) & 1:
             return False
         seen |= 1 << length
@@ -114,6 +116,7 @@ def _number(data: Bytes, at: int, stop: int) -> Any:
     kind = data[at]
     if kind < 0x80:
         return np.int64(kind), at + 1
+    # uint8 to uint64; each is twice as long as the one before.
     if kind < 0xCC or kind > 0xCF:
         return np.int64(0), -1
     return _big_endian(data, at + 1, 1 << (kind - 0xCC), stop)
@@ -125,6 +128,7 @@ def _text_head(data: Bytes, at: int, stop: int) -> Any:
     kind = data[at]
     if kind & 0xE0 == 0xA0:
         return np.int64(kind & 0x1F), at + 1
+    # str8 to str32.
     if kind < 0xD9 or kind > 0xDB:
         return np.int64(0), -1
     return _big_endian(data, at + 1, 1 << (kind - 0xD9), stop)
@@ -134,6 +138,7 @@ def _text_head(data: Bytes, at: int, stop: int) -> Any:
 def _bin_head(data: Bytes, at: int, stop: int) -> Any:
     """The same of bytes."""
     kind = data[at]
+    # bin8 to bin32.
     if kind < 0xC4 or kind > 0xC6:
         return np.int64(0), -1
     return _big_endian(data, at + 1, 1 << (kind - 0xC4), stop)
@@ -145,6 +150,7 @@ def _big_endian(data: Bytes, at: int, length: int, stop: int) -> Any:
         return np.int64(0), -1
     value = np.int64(0)
     for i in range(length):
+        # msgpack's numbers are big-endian; the points within `kp` are little-endian (docs/wire.md).
         value = (value << 8) | np.int64(data[at + i])
     if value < 0:  # beyond 2^63-1
         return np.int64(0), -1

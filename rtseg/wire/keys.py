@@ -95,6 +95,7 @@ class KeyStore:
 
     def grants(self) -> tuple[dict[str, Grant], list[str]]:
         """Public half -> what it may do, and a line for every file that could not be read (and lets nobody in)."""
+        # A damaged file shuts out its own key only, not all of them.
         found: dict[str, Grant] = {}
         problems = []
         for path in sorted((self.folder / ALLOWED).glob("*.toml")):
@@ -103,6 +104,7 @@ class KeyStore:
             except KeyFileError as error:
                 problems.append(str(error))
                 continue
+            # By the public half, for that is what a connection shows.
             found[grant.public] = grant
         return found, problems
 
@@ -125,6 +127,7 @@ class KeyStore:
                 stats = [(entry.name, entry.stat()) for entry in entries]
         except OSError:
             return ()
+        # The inode as well: a file that was replaced within the clock's resolution has the same time.
         return tuple(sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
 
 
@@ -140,6 +143,7 @@ def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) 
     try:
         _write(path, plain)
     except (KeyFileError, FileExistsError):
+        # Otherwise a key would stay allowed whose secret half nobody has.
         store.revoke(name)
         raise KeyFileError(f"{path} cannot be written: choose another file with --out") from None
     return key

@@ -1,7 +1,7 @@
 """The messages on the wire, version 1 (docs/wire.md): packing them, and turning any bytes into one or into an error.
 
-Used by the daemon and by its clients, so it knows neither sockets nor models. Coordinates are not judged here: that is
-`rtseg.frames.frame.frame`'s one job. Nothing here runs what a message says, and no byte string can make it crash.
+Used by the daemon and by its clients, so it knows neither sockets nor models. Coordinates are not judged here, but
+in `rtseg.frames.frame` alone. Nothing here runs what a message says, and no byte string can make it crash.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MAX_POINTS = 4096
 MAX_INTEGER = 2**63 - 1
 POLICIES = ("all", "newest")
 """Where frames of a stream wait: every answer is published, or the newest one and those with an event."""
+# The largest hello stays well below both: MAX_POINTS names of MAX_NAME_CHARACTERS each.
 _MAX_ITEMS = 65_536
 _MAX_BYTES = 16_000_000
 
@@ -60,6 +61,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     if type(message) is not dict:
         raise MessageError(f"expected a msgpack map, got {type(message).__name__}")
     version = message.get("v")
+    # `type ... is`, here and below: True is an int to isinstance, and 1.0 == 1.
     if type(version) is not int or version != VERSION:
         raise MessageError(f"field 'v': expected protocol version {VERSION}, got {_shown(version)}")
     return message
@@ -122,6 +124,7 @@ class Hello:
             "clock": self.clock,
             "arena": None if self.arena is None else list(self.arena),
             "names": self.names,
+            # Left out where they are not used: a daemon that does not know a field refuses the hello.
             **({} if self.resume is None else {"resume": self.resume}),
             **({} if self.policy == "all" else {"policy": self.policy}),
             **({"resample": True} if self.resample else {}),
@@ -186,6 +189,7 @@ _FRAME_FIELDS = frozenset(("v", "stream", "seq", "t_source_ns", "kp", "conf"))
 
 def parse_frame(message: dict[str, Any]) -> FrameMessage:
     """The frame in an unpacked map; its sizes are checked by the stream. Raises MessageError naming the field."""
+    # Nearly never: the sentence that names unknown fields is only made where there are some.
     if not _FRAME_FIELDS.issuperset(message):
         _check_fields(message, (), tuple(_FRAME_FIELDS))
     get = message.get

@@ -21,6 +21,7 @@ from rtseg.wire.messages import MAX_NAME_CHARACTERS, VERSION
 
 Bytes = NDArray[np.uint8]
 MAX_PREFIX_BYTES = 4 * MAX_NAME_CHARACTERS + 32
+# Always these widths, where msgpack would take the shortest that fits: no value changes a message's length.
 _UINT64, _UINT16, _BIN16 = b"\xcf", b"\xcd", b"\xc5"
 _TIMES = ("seq", "t_source_ns", "t_recv_ns", "t_pub_ns")
 _FIXED = field_indices(*_TIMES, "probs", "label", "event", "unsure", "quality", "model")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 TableRows = NDArray[np.int64]
 """(arrays, WORDS)."""
+# The deepest array has five dimensions (`float32s_5d`): rows of one width make the table itself an array.
 WORDS = 6
 """Of a row: an address, and up to five lengths."""
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition

@@ -40,6 +40,7 @@ def addresses() -> NDArray[np.int64] | None:
         functions = [getattr(library, name) for name in _NAMES] + [system.clock_gettime]
     except (OSError, AttributeError, TypeError):
         return None
+    # Handed to kernels as arguments: a compiled-in address would be wrong in the next process.
     return np.array([ctypes.cast(function, ctypes.c_void_p).value for function in functions], np.int64)
 
 

@@ -67,6 +67,7 @@ class Classifier:
         Keypoints are matched by name. Raises SkeletonError where one has no counterpart, RateError for another frame
         rate than the model's; resample: it is resampled instead, and `seq` is that of the recording's frames.
         """
+        # At the model's own rate nothing is resampled, and the recording goes through in chunks.
         is_resampled = resample and not self.bundle.has_rate(recording.fps)
         if not is_resampled:
             self.bundle.check_rate(recording.fps, recording.source or recording.name)
@@ -74,6 +75,7 @@ class Classifier:
         try:
             return session.run(recording.select(self.bundle.skeleton))
         finally:
+            # Whatever happens: a recording that is refused must not cost a slot.
             session.close()
 
 

@@ -51,6 +51,7 @@ class Decoder:
         rule = np.zeros(5)
         rule[MARGIN], rule[MIN_BOUT_FRAMES] = settings.margin, settings.min_bout_frames
         rule[MERGE_GAP_FRAMES], rule[SETTLE_FRAMES] = settings.merge_gap_frames, settings.settle_frames
+        # Divided once, so that each frame costs a multiplication only.
         rule[FADE_PER_FRAME] = settings.settle_margin / max(settings.settle_frames, 1)
         self.plan = np.array(offsets, np.int64), rule
 
@@ -112,6 +113,7 @@ def advance(
     for n in range(len(slots)):
         slot = slots[n]
         for head in range(len(offsets) - 1):
+            # Heads are decoded apart: behaviours of two heads may overlap in time.
             lo = offsets[head]
             best = 0
             for c in range(1, offsets[head + 1] - lo):
@@ -120,7 +122,6 @@ def advance(
             # The first of equals wins, and NaN never does: the same label whatever the compiler makes of it.
             current = state.label[slot, head]
             events[n, head] = False
-            # Counted down first: the frame after a change is one frame into its settling.
             # Counted down first: the frame after a change is one frame into its settling.
             state.fresh[slot, head] = max(state.fresh[slot, head] - 1, 0)
             margin = rule[MARGIN] + rule[FADE_PER_FRAME] * state.fresh[slot, head]

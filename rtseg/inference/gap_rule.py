@@ -82,6 +82,7 @@ class GapRule:
             return []
         self.last = (frame.seq, frame.t_source_ns)
         self.counters.gaps += 1
+        # By numbers, not by times: a source's clock may jump, and its frame numbers tell how many did not come.
         missing = frame.seq - last[0] - 1
         if missing > self._fill_frames:
             self.restart()

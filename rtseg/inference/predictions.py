@@ -131,6 +131,7 @@ class Predictions:
     @classmethod
     def collect(cls, heads: tuple[Head, ...], answers: Iterable[Prediction]) -> Predictions:
         """Single answers as one table, in the order given."""
+        # Reshaped explicitly: from an empty list numpy would make arrays of one dimension.
         rows: Sequence[Prediction] = list(answers)
         n_outputs = sum(len(h.classes) for h in heads)
         return cls(
@@ -185,6 +186,7 @@ def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
     lines = ["head,behaviour,first_seq,last_seq,start_s,duration_s"]
     for h, head in enumerate(predictions.heads):
         for bout in bouts_of(predictions.labels[:, h]):
+            # By the frames' numbers, not by rows: with frames left out (a resampled camera) they differ.
             first, last = predictions.seq[bout.start], predictions.seq[bout.stop - 1]
             seconds = f"{first / fps:.3f},{(last - first + 1) / fps:.3f}"
             lines.append(f"{head.name},{head.classes[bout.label]},{first},{last},{seconds}")

@@ -78,9 +78,11 @@ class SessionPool:
         Returns for each row its answers: normally exactly one. None for a duplicate or late frame, or while a
         lookahead fills; after a short gap one more for each missing frame.
         """
+        # Rows are gathered over all sessions and stepped at the end, in one batch wherever no stream restarts.
         answers: list[list[Prediction]] = [[] for _ in frames]
         rows: list[_Row] = []
         for place, session, frame in zip(range(len(frames)), sessions, frames, strict=True):
+            # Nearly every frame: no list of frames to step, and no flags.
             if session.takes_any_next and session.gap_rule.takes_next(frame):
                 rows.append((place, session, frame, 0))
                 continue
@@ -195,6 +197,7 @@ class Session:
         The recording must have the bundle's skeleton (`Recording.select`). Leaves the session finished.
         """
         bundle = self.pool.bundle
+        # Only the shape is checked: `Recording.select` has matched the names.
         if recording.skeleton.shape != bundle.skeleton.shape:
             raise FrameError(
                 f"{recording.name}: expected (animals, keypoints) {bundle.skeleton.shape}, got "
@@ -205,6 +208,7 @@ class Session:
             # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
         parts = []
+        # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
         for start in range(0, len(recording), chunk_frames):
             here = slice(start, start + chunk_frames)
             parts.append(self._run_chunk(recording.keypoints[here], recording.confidence[here], start))
@@ -226,6 +230,7 @@ class Session:
         batch, flags, unsure_flags = slots.compute_rows(
             keypoints, confidence, np.full(n, self.slot, np.int32), features
         )
+        # Frame numbers have no gaps here: every frame is one step.
         flags[: self.gap_rule.count_steps(n)] |= WARMING_UP
         exchanged = (self.pending.exchange_frame((start + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
         due = [frame for frame in exchanged if frame is not None]
@@ -360,6 +365,7 @@ class Session:
 
     def _owed_answers(self) -> list[Prediction]:
         owed = len(self.pending.frames)
+        # As many blanks as the lookahead, however few answers are owed: the newest frame's comes with the last one.
         answers = self.pool.step_blanks(self, self.pending.lookahead if owed else 0)
         self.pending.frames.clear()
         return answers[:owed]

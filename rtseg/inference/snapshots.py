@@ -56,6 +56,7 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     _check(_is_count(plain.get("since_reset")), "frames since the reset")
     if not isinstance(pending, list) or not isinstance(counters, dict):
         raise SnapshotError("the snapshot is damaged: it has no frames or no counters")
+    # Flags beyond 16 bits would be cut when an answer is packed, and then say something else.
     _check(all(_are_counts(p, 3) and p[2] <= _MAX_FLAGS for p in pending), "frames")
     # Fewer counters are allowed: a recording may be older than one of them.
     names = {field.name for field in fields(Counters)}

@@ -59,6 +59,7 @@ def scale_features(
     wide, first = padded(n), row * n
     shift = wide
     scale = shift + shift
+    # Vectors lie as `packed_weights` puts them: fill, shift, scale, clip, each padded.
     clip = vectors[scale + shift]
     low, high = lanes.spread(-clip), lanes.spread(clip)
     whole = n // N * N
@@ -79,6 +80,7 @@ def scale_features(
         for f in range(n):
             s[to + f] = s[z + columns[at + f]]
         at += n
+    # After all copies: the view itself was taken with the sign as it was.
     for i in range(at, np.uintp(len(columns))):
         s[z + columns[i]] = -s[z + columns[i]]
 

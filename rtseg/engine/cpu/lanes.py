@@ -194,7 +194,9 @@ _P3, _P4, _P5 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)
 @njit(cache=False, error_model="numpy")
 def exponential(x: Any) -> Any:
     """e**x after Cody and Waite (polynomial: Cephes' expf), within 2e-7 of it as a share; x is held in -87 .. 88."""
+    # Within these limits n stays in -126 .. 127, as `power_of_two` needs it.
     x = larger(smaller(x, spread(HIGHEST)), spread(LOWEST))
+    # e**x = 2**n * e**r with |r| <= ln 2 / 2, the range that the polynomial was made for.
     n = whole(muladd(x, spread(_LOG2E), spread(f32(0.5))))
     r = muladd(n, spread(-_LN2_HIGH), x)
     r = muladd(n, spread(-_LN2_LOW), r)
@@ -218,4 +220,5 @@ def sigmoid(x: Any) -> Any:
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent, within 3e-7."""
     one = spread(f32(1.0))
+    # 1 - 2 / (1 + e**2x): the exponential is limited, so this goes to 1 and -1 without an overflow.
     return subtract(one, divide(spread(f32(2.0)), add(one, exponential(add(x, x)))))

@@ -71,6 +71,7 @@ def _taps(
     for head in range(n_heads):
         for c in range(width):
             rings[at + back * row + head * width + c] = s[x + head * x_step + c]
+    # The newest was written first, so all taps come out of the ring by the same rule.
     for tap in range(kernel):
         back += one if tap == 0 else dilation  # the oldest lies one past the newest
         if back >= depth:
@@ -106,6 +107,7 @@ def _residual(
         relu(s, inner + row * y_row, groups * wide)
     at = product(weights, at, s, (inner, y_row, wide), (outer, y_row), (rows, groups, width, width))
     for row in range(rows):
+        # Added here, not within the product: a product's outputs may not overlap its inputs.
         here, there = x[0] + row * x[1], outer + row * y_row
         for i in range(np.uintp(0), groups * wide, N):
             store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
@@ -126,6 +128,8 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
     ring = NOTHING
     if sizes.channels > NOTHING:
         at, ring = _trunk(weights, at, step, slots, n_features)
+    # In a slot's memory the heads' rings lie before the cells', but the cells are computed first: heads read their
+    # states.
     heads_ring = ring
     for layer in range(sizes.n_head_layers):
         dilation = np.uintp(step.dilations[sizes.n_layers + layer])
@@ -133,6 +137,7 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
     # Trunk and cells lie side by side in one hidden vector, from which all heads are computed.
     hidden = sizes.channels
     if sizes.n_cells > 0:
+        # `hidden` counts on from the trunk's channels.
         at, hidden = _cells(weights, at, step, slots, (n_features, ring))
     # One product for all heads: what is a head's is next to one another in its outputs.
     first = padded(n_outputs) + sizes.n_heads * padded(sizes.head_channels)
@@ -214,6 +219,7 @@ def _recur(weights: Weights, at: Cursor, step: Step, slots: I32, cell: Any) -> C
     while begin < rows:
         end = begin
         while end < rows:
+            # Counted anew for every row: a block has no more than 24 of them.
             earlier = 0
             for row in range(begin, end):
                 earlier += slots[row] == slots[end]
@@ -262,6 +268,8 @@ def _refine(weights: Weights, at: Cursor, step: Step, slots: I32, ring: Any) -> 
             lo = np.uintp(offsets[head])
             n = np.uintp(offsets[head + ONE]) - lo
             to = probabilities[0] + row * probabilities[1] + head * room_n
+            # Uncalibrated, as the refinement was trained; calibration comes last (`_answer`). Classes that a smaller
+            # head does not have get zeros.
             softmax(s, logits[0] + row * logits[1] + lo, n, to, room_n)
     shape = rows, n_heads, classes, width
     at = product(weights, at, s, (probabilities[0], probabilities[1], room_n), inner, shape)
@@ -313,6 +321,7 @@ def _compiled(stamp: int) -> Callable[[F32, I32, NDArray[Any], TableRows, F32], 
         _ = stamp
         weights, step = (array_tables.float32s(rows, STEP.vectors), matrices), open_step(rows)
         for start in range(0, len(slots), BLOCK):
+            # A recording of many frames and a single live frame go through the same block.
             stop = min(start + BLOCK, len(slots))
             _block(features[start:stop], slots[start:stop], weights, step, out[start:stop])
 

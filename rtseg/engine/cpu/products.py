@@ -66,6 +66,7 @@ def _panels(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     bias, panel = at
     one, two, four = np.uintp(1), np.uintp(2), np.uintp(4)
     x0, x_row, x_step = x
+    # y: where a row's first panel goes, and how far rows lie apart.
     y0, y_row = y
     p = np.uintp(0)
     while p < panels:

@@ -111,6 +111,7 @@ class Step(NamedTuple):
 
 @njit(cache=False, error_model="numpy")
 def open_step(rows: TableRows) -> Step:
+    # Unsigned where they go into places: of a signed index numba checks at every access whether it counts from the end.
     sizes = array_tables.int64s(rows, STEP.sizes)
     return Step(
         sizes=Sizes(

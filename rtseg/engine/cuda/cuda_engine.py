@@ -155,6 +155,7 @@ class _DeviceState:
             batch = next(batch for batch in self._batches if batch.rows >= n)
             batch.features[:n] = features[part]
             batch.slots[:n] = slots[part]
+            # The buffers still hold the slots of the batch before.
             batch.slots[n:] = -1
             batch.run()
             out[part] = batch.out[:n]

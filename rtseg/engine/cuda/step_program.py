@@ -163,12 +163,14 @@ class _Layout:
         b.add_op(SCALE, self.z, spec.n_features, *scaler)
         ring_floats = self.add_ring_reads()
         if spec.channels:
+            # Every layer's input is written straight into its window, so nothing is copied between layers.
             first = self.newest(self.windows[0], spec.channels) if self.windows else self.h
             b.add_linear(self.z, first, w["input.weight"], w["input.bias"])
             self.add_block("trunk", self.windows, self.h)
         if spec.cells:
             self.add_cells()
         self.add_heads()
+        # At the end, so that no operation of this frame can read what this frame writes.
         b.add_op(WRITE_RINGS, *self.ring_writes)
         return b.finish(spec, ring_floats)
 

@@ -179,8 +179,10 @@ def _build_one(plan: Plan, models: _StepModels, scales: Mapping[str, float], scr
 def build_in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """The result of `tensorrt_library.run_build_job` in a child process; {'problem': one line} however that ended."""
     job_file, result_file = scratch / "job.json", scratch / "result.json"
+    # A crash leaves no result: the one of the plan before must not be taken for this one's.
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps({**job, "result": str(result_file)}), encoding="utf-8")
+    # A fresh interpreter: no library is loaded there yet, and a crash ends this one plan only.
     command = [sys.executable, "-m", "rtseg.engine.tensorrt.tensorrt_library", str(job_file)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)

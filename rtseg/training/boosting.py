@@ -147,6 +147,7 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
         trees.history.append(entry)
         report({"epoch": column + 1, "step": column + 1, "steps": len(task.heads), "loss": entry["loss"]})
     trees.seconds = time.monotonic() - started
+    # On all frames of the validation recordings, as networks are scored, not on the sampled rows.
     scores = score_groups(task.heads, task.validation, [trees.predict(e) for e in task.validation], task.fps)
     trees.score = selection_score(scores, recipe.train)
     return trees

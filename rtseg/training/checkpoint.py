@@ -55,6 +55,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str,
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An AdamW's moments and step counts as flat tensors."""
     state = optimizer.state_dict()["state"]
+    # Flat, because safetensors holds tensors by name and nothing nested.
     return {f"{i}.{key}": value for i, moments in state.items() for key, value in moments.items()}
 
 

@@ -57,6 +57,7 @@ class LocalAttention(nn.Module):
 
     def _blocks(self, x: Tensor, size: int) -> Tensor:
         """(B, T, inner) to (B, heads, blocks, size, D), the last block padded."""
+        # Padded frames are masked in `_bias` and cut off at the end.
         x = F.pad(x, (0, 0, 0, -x.shape[1] % size))
         return x.reshape(len(x), -1, size, self.heads, x.shape[2] // self.heads).permute(0, 3, 1, 2, 4)
 

@@ -100,6 +100,7 @@ class MultitaskTCN(SequenceModel):
             weight, bias = self.weight(f"{name}.first.weight"), self.weight(f"{name}.first.bias")
             for part, width, end in zip(parts, widths, ends, strict=bool(parts)):
                 own = slice(end - width, end)
+                # Times the number of parts, so that the mean over the parts is the whole's logit.
                 part[head.name] = F.linear(hidden[..., own] * len(parts), weight[own].t(), bias)
             first[head.name] = q
             if not self.spec.head_channels:
@@ -162,6 +163,7 @@ class MultitaskTCN(SequenceModel):
         kernel, t = conv.shape[1], x.shape[1]
         for layer, frames in enumerate(dilations):
             dilation = self._strided(frames)
+            # Zeros before the first frame are what a fresh stream's rings hold.
             after = 0 if self.causal else (kernel - 1) * dilation // 2
             padded = F.pad(x, (0, 0, (kernel - 1) * dilation - after, after))
             # All taps side by side and one product: the sum that a streaming step makes, and on a CPU no slower than

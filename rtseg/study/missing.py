@@ -80,6 +80,7 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
     finally:
         session.close()
     known = ~np.isnan(probs[:, 0])
+    # For every frame the last one up to it that was answered; -1 before the first.
     last = np.maximum.accumulate(np.where(known, np.arange(len(probs)), -1))
     held: Probs = np.where((last >= 0)[:, None], probs[last], np.nan)
     return held

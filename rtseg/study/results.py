@@ -52,6 +52,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """`0.776`; a dash for what does not exist."""
+    # Only NaN differs from itself.
     return "-" if value is None or value != value else f"{value:.{digits}f}"
 
 

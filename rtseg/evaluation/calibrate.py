@@ -78,6 +78,7 @@ def calibrate_bundle(
     """
     if method not in METHODS:
         raise SettingError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    # Before the recordings are run, which takes long.
     check_writable(folder)
     bundle = load_bundle(folder)
     abstain_below = {**bundle.abstain_below, **(abstain or {})}
@@ -180,8 +181,9 @@ def read_logits(
 ) -> dict[Head, list[Logits]]:
     """The logits behind a bundle's answers to a split's labelled frames, per head that both have, video by video.
 
-    Probabilities tell logits but for what all classes of a frame share. A second run, in which all but the first
-    class's logit are 0, tells that one, and with it the others. check: called before a recording is run, may raise.
+    Probabilities give a frame's logits up to a constant that all its classes share. A second run, with the logits of
+    all classes but the first set to 0, gives the first one's logit, and so the constant. check: called before a
+    recording is run, may raise.
     """
     soft = predict_split(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
     alone = predict_split(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
@@ -206,6 +208,7 @@ def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCal
         scaling = _fit([video for i, video in enumerate(videos) if i % folds != fold], method)
         # The scaling has not seen these videos: their scores are what it does on new ones.
         after += [(scaling.probabilities(z), y) for i, (z, y) in enumerate(videos) if i % folds == fold]
+    # What is stored is fitted on all videos; the folds only measure what such a fit does.
     return HeadCalibration(head, _fit(videos, method), before, after)
 
 

@@ -22,6 +22,7 @@ def load_settings(path: Path | str, kind: type[T], overrides: Sequence[str] = ()
     """
     path = Path(path)
     try:
+        # utf-8-sig skips a byte-order mark, which some editors write.
         plain = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingError(f"{path}: no such file") from None
@@ -85,6 +86,7 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         ]
         if needed:
             raise SettingError(f"{where}: missing key {', '.join(needed)}")
+        # Only what is given: the dataclass itself knows its defaults.
         values = {k: _build(v, hints[k], f"{where}: {k}") for k, v in value.items()}
         return typing.cast(type, kind)(**values)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

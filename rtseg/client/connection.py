@@ -82,6 +82,7 @@ def reachable(served: Served, address: str) -> Served:
 def connect(kind: int, address: str, key: ClientKey | None = None) -> zmq.Socket[bytes]:
     """A socket to a daemon, which need not be there yet. Raises ServeError for what is no address."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    # Closing must never wait for a daemon that is gone.
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
     if key is not None:

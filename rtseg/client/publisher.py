@@ -79,6 +79,7 @@ class Publisher:
         hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
         self.address, self.stream = address, stream
         self._shape, self._timeout_s = skeleton.shape, timeout_s
+        # After a loss the stream always wants to go on where it was.
         self._hello_again = replace(hello, resume=True)
         self._reconnection = Reconnection(reconnect_s, keep_frames)
         self.resumed: int | None = None
@@ -122,6 +123,7 @@ class Publisher:
         self._next_seq = number + 1
         # Before it is sent: a daemon that takes it may die before it is stepped.
         self._reconnection.keep_frame(number, data)
+        # While the daemon is lost a frame is only kept; `_reconnect` sends it once the daemon knows the stream again.
         if not self._reconnection.lost:
             self._send(data, number)
             self._read_complaint(number)
@@ -173,6 +175,7 @@ class Publisher:
 
     def _say_hello(self, hello: Hello) -> Served:
         """Open the stream. Raises ServeError where nobody answers, or with the reason of a refusal."""
+        # The socket can be written to only once the daemon is connected (IMMEDIATE, see `connect`).
         if not self._socket.poll(milliseconds(self._timeout_s), zmq.POLLOUT):
             raise no_daemon(self.address, self._timeout_s, self._key)
         self._send_message(hello.to_message())
@@ -222,6 +225,7 @@ class Publisher:
             message = unpack(socket.recv())
             if message.get("type") == "refused":
                 raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {message['reason']}")
+            # Sent before the daemon read this hello: it did not know the stream then.
             if message.get("type") == "error" and type(message.get("seq")) is int:
                 reconnection.mark_frame_lost(message["seq"])
             if message.get("type") == "accepted":

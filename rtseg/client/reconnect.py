@@ -49,6 +49,7 @@ class Reconnection:
         """
         if self.patience_s <= 0:
             return False
+        # The first loss counts: patience runs from there, and so do the frames that were not taken.
         if self._lost_s is None:
             self._lost_s, self._unseen_from = now_s, seq
         # A daemon that has been lost again has not read the last hello.
@@ -56,7 +57,7 @@ class Reconnection:
         return True
 
     def probe(self, now_s: float, seq: int) -> None:
-        """Have a hello said though nothing is wrong: the answer tells what has arrived. seq: of the newest frame."""
+        """Ask for a hello although nothing is wrong: its answer tells what has arrived. seq: of the newest frame."""
         if self._lost_s is None:
             self._lost_s, self._unseen_from, self._probing = now_s, seq, True
 
@@ -81,6 +82,7 @@ class Reconnection:
         resumed: the last that it knows. None: the stream began afresh there, and frames from before the loss would only
         be old.
         """
+        # A probe is not counted: the stream was never lost.
         self.count += not self._probing
         self._lost_s = self._hello_s = None
         self._probing = False

@@ -86,6 +86,7 @@ class Subscriber:
 
     def _subscribe(self, timeout_s: float) -> Served:
         """Subscribe and wait for the daemon's confirmation of every topic. Raises ServeError where one stays out."""
+        # The daemon confirms topic by topic; the empty one stands for all streams.
         missing = set(self.streams) or {""}
         for topic in missing:
             self._socket.subscribe(topic)

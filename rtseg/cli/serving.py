@@ -168,6 +168,7 @@ def _serve(bundle: Path, settings: ServeSettings) -> None:
     from rtseg.system.log_setup import background
 
     with background(settings.log_format):
+        # Within the log's set-up, and once: the workers do not repeat it.
         log_unused_library(settings.engine)
         if settings.workers > 1:
             # The workers load the bundle themselves.

@@ -177,6 +177,7 @@ def card(bundle: BundlePath) -> None:
 
 
 def _threshold(text: str) -> tuple[str, float]:
+    # From the right, since a head's name may hold an equals sign.
     head, _, value = text.rpartition("=")
     try:
         threshold = float(value)

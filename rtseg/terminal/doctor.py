@@ -242,6 +242,7 @@ def _real_time() -> Iterator[Finding]:
         return
     import resource
 
+    # Limits do not bind root.
     free = os.geteuid() == 0
     priority = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     allowed = free or priority != 0

@@ -191,7 +191,7 @@ def _shown(newest: list[PredictionMessage]) -> RenderableType:
 
 
 def _print_bout(prediction: PredictionMessage) -> None:
-    """A line where a bout of the first head begins; for logs, whose readers are not to be flooded."""
+    """A line where a bout of the first head begins: a log would otherwise get a line for every frame."""
     head = next(iter(prediction.probs))
     if head in prediction.event:
         line = f"{prediction.stream}, frame {prediction.seq}: {head} {prediction.label[head]}"

@@ -30,6 +30,7 @@ NEAR_BYTES = 192 * 1024
 def _multiply(s: F32, rounds: Any) -> None:
     """`rounds` times SUMS * LANES multiply-adds, on values that stay in registers."""
     w, x = load(s, np.uintp(0)), load(s, N)
+    # Each sum depends on its own last value only, so the chains run side by side.
     a0 = a1 = a2 = a3 = a4 = a5 = w
     for _ in range(rounds):
         a0 = muladd(w, a0, x)

@@ -339,7 +339,7 @@ class Session:
         return [flagged for made in self.resampler.push(frame) for flagged in self._frames_to_step(made)]
 
     def restart(self) -> list[Prediction]:
-        """Give what is owed about the frames before, then forget them."""
+        """Return the answers that are still due about the frames before the restart, then forget those frames."""
         answers = self._owed_answers()
         self.pool.slots.reset_slot(self.slot)
         return answers

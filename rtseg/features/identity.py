@@ -35,7 +35,7 @@ class IdentityState(NamedTuple):
 
 
 def init_state(slots: int, shape: tuple[int, int]) -> IdentityState:
-    """Nobody seen yet. shape: (A, K)."""
+    """A fresh state: no animal has been seen. shape: (A, K)."""
     state = IdentityState(np.empty((slots, *shape, 2), np.float32), np.empty((slots, shape[0]), np.int32))
     for slot in range(slots):
         reset(state, slot)

@@ -85,7 +85,7 @@ def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bo
 def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> bool:
     """A frame's points into (A, K, 2) and (A, K), cleaned by `frames.frame.clean`; False where they are wrong.
 
-    Wrong are those of another number, and those that `clean` refuses.
+    Wrong means another number of points than (A, K), or points that `clean` refuses.
     """
     n = confidence.size
     if fields[KP_BYTES] != 8 * n or (fields[CONF] and fields[CONF_BYTES] != 4 * n):

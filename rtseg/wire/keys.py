@@ -109,7 +109,7 @@ class KeyStore:
         return found, problems
 
     def revoke(self, name: str) -> Grant:
-        """Let a key in no more; a running daemon follows within a second. Raises KeyFileError where there is none."""
+        """Stop accepting a key; a running daemon follows within a second. Raises KeyFileError where there is none."""
         path = self.folder / ALLOWED / f"{name}.toml"
         if not _NAME.fullmatch(name) or not path.exists():
             names = ", ".join(p.stem for p in sorted((self.folder / ALLOWED).glob("*.toml")))

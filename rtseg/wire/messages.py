@@ -73,7 +73,7 @@ def _no_ext(code: int, data: bytes) -> NoReturn:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a stream says of itself before its first frame.
+    """What a stream declares before its first frame.
 
     stream: its name. skeleton: animals and keypoints in the order of the frames that follow. fps: camera frames per
     second. clock: what its t_source_ns are counted in. arena: box x0, y0, x1, y1 in px, static. names: the source's

@@ -52,6 +52,7 @@ def ipc_path(address: str) -> Path | None:
     scheme, _, rest = address.partition("://")
     if scheme != "ipc":
         return None
+    # `@` is ZeroMQ's abstract namespace and `*` a temporary name: neither names a file.
     if not rest or rest[0] in "@*":
         raise ServeError(f"address {address!r}: {_EXPECTED}")
     return Path(rest)

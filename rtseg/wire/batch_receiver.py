@@ -96,6 +96,7 @@ class BatchReceiver:
         self._user_id = address_of(_USER_ID) if keyed else 0
         self.shape, self._points_shape = shape, (most, *shape, 2)
         self._largest = cast(int, socket.getsockopt(zmq.MAXMSGSIZE)) + _ROUTING_ID_AND_KEY_BYTES
+        # A socket without a limit says -1: then no room would be large enough.
         assert self._largest > _ROUTING_ID_AND_KEY_BYTES
         # Twice the largest: a call ends where a message of that size might not fit any more.
         self._data = np.empty(2 * self._largest, np.uint8)
@@ -195,6 +196,7 @@ def _receive_parts(
 def _copy_sender(functions: I64, message: int, data: Bytes, used: int, user_id: int, row: I64) -> int:
     """The sender's key into data, which is used up to the number that is given back, and its descriptor into row."""
     row[_FD] = np.int32(call(functions[GET], message, SOURCE_FD, 0, 0))
+    # After the message's own bytes, in the same array.
     row[_KEY] = used
     key = call(functions[GETS], message, user_id, 0, 0)
     if key:  # libzmq made it of the handshake's 32 bytes, so it always has this length
@@ -236,6 +238,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
             call(functions[CLOCK], MONOTONIC, time_at, 0, 0)
             # The routing id, which ROUTER puts first, is not counted. _IS_FRAME is cleared, since rows are reused.
             row[_PARTS], row[_RECEIVED_NS], row[_IS_FRAME] = parts - 1, time[0] * 1_000_000_000 + time[1], 0
+            # A message of any other number of parts is left to Python, which refuses it and says why.
             if parts == 2:
                 _parse_one(data, row, keypoints[n], confidence[n])
             n += 1

@@ -41,6 +41,7 @@ def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bo
         return False
     # Names are fixstr, the map a fixmap: that is how every packer writes so few and so short ones.
     entries, at, seen = int(data[start]) & 0x0F, start + 1, 0
+    # The only field that may be missing; a message that lacks another one is refused at the end.
     fields[CONF] = fields[CONF_BYTES] = 0
     for _ in range(entries):
         # msgpack's first bytes: 0x80-0x8F fixmap, 0xA0-0xBF fixstr, each with its length in the lower bits.
@@ -90,11 +91,13 @@ def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Flo
     n = confidence.size
     if fields[KP_BYTES] != 8 * n or (fields[CONF] and fields[CONF_BYTES] != 4 * n):
         return False
+    # Copied as bytes, since the message may have them at any address and floats must be aligned.
     _copy(data, fields[KP], uint8s_at(keypoints.ctypes.data, 8 * n))
     if fields[CONF]:
         _copy(data, fields[CONF], uint8s_at(confidence.ctypes.data, 4 * n))
     else:
         confidence[:] = 1.0
+    # The same rule as for every other frame; which problem it is, the general way finds out and says.
     return clean(keypoints, confidence) == 0
 
 
@@ -126,6 +129,7 @@ def _number(data: Bytes, at: int, stop: int) -> Any:
 def _text_head(data: Bytes, at: int, stop: int) -> Any:
     """(bytes, where they begin) of a text; -1 for anything else."""
     kind = data[at]
+    # Whether the bytes are UTF-8 is not looked at: a name that is no text is no open stream's.
     if kind & 0xE0 == 0xA0:
         return np.int64(kind & 0x1F), at + 1
     # str8 to str32.

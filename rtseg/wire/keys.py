@@ -25,6 +25,7 @@ ROLES = ("publish", "subscribe", "control")
 """publish: streams of frames. subscribe: predictions. control: status, load, stop."""
 SERVER_FILE = "server.toml"
 ALLOWED, REVOKED = "allowed", "revoked"
+# It becomes part of a file's name, so it may hold no slash and not begin with a dot.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
@@ -91,6 +92,7 @@ class KeyStore:
             _write(self.folder / ALLOWED / f"{name}.toml", grant)
         except FileExistsError:
             raise KeyFileError(f"key {name!r} exists: revoke it first, or choose another name") from None
+        # Only the owner gets the secret half; the daemon's folder never holds it.
         return ClientKey(name, public, secret, server)
 
     def grants(self) -> tuple[dict[str, Grant], list[str]]:

@@ -95,6 +95,7 @@ class Hello:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise MessageError(f"field 'policy': expected one of {', '.join(POLICIES)}, got {_shown(self.policy)}")
+        # Checked here, not only where a hello arrives: a client learns of a mistake before anything is sent.
         for where, name in (("stream", self.stream), ("clock", self.clock)):
             _check_name(name, where)
         for name in (*self.skeleton.animals, *self.skeleton.keypoints, *self.names, *self.names.values()):
@@ -119,6 +120,7 @@ class Hello:
             "v": VERSION,
             "type": "hello",
             "stream": self.stream,
+            # Names only, in the order of the frames: axis and pairs are the model's.
             "skeleton": {"animals": list(self.skeleton.animals), "keypoints": list(self.skeleton.keypoints)},
             "fps": self.fps,
             "clock": self.clock,
@@ -204,6 +206,7 @@ def parse_frame(message: dict[str, Any]) -> FrameMessage:
         raise MessageError(f"field 'kp': expected bytes of little-endian float32, got {_shown(kp)}")
     if conf is not None and type(conf) is not bytes:
         raise MessageError(f"field 'conf': expected bytes of little-endian float32, got {_shown(conf)}")
+    # Sizes are not checked: only the stream knows its number of points.
     return FrameMessage(stream, seq, t_source_ns, kp, conf)
 
 
@@ -350,6 +353,7 @@ def _check_fields(
     message: dict[str, Any], required: tuple[str, ...], optional: tuple[str, ...], what: str = ""
 ) -> None:
     where = f"{what or message.get('type', 'frame')!s}"[:50]
+    # Unknown fields are errors: a misspelt optional one would otherwise be ignored without a word.
     missing = [f for f in required if f not in message]
     unknown = [_shown(f) for f in message if f not in required and f not in optional]
     if missing or unknown:

@@ -83,6 +83,7 @@ class PredictionPacker:
 
     def stream_prefix(self, stream: str) -> bytes:
         """What every prediction of a stream begins with; it ends with the stream's name."""
+        # Twelve fields: v, stream, and the ten of _FIXED.
         return b"".join((_map_head(12), _packed("v"), _packed(VERSION), _packed("stream"), _packed(stream)))
 
     def _add_piece(self, piece: bytes) -> tuple[int, int]:
@@ -112,6 +113,7 @@ def pack_prediction(
     """
     data, fixed = array_tables.uint8s(pieces, _PIECES.data), array_tables.int64s_2d(pieces, _PIECES.fixed)
     heads, named = array_tables.int64s_2d(pieces, _PIECES.heads), array_tables.int64s_2d(pieces, _PIECES.labels)
+    # Labels lie in rows of the largest head's length.
     n_heads, n_classes = len(heads), len(named) // len(heads)
     at = _copy(out, at, prefix, 0, len(prefix))
     for i in range(4):
@@ -123,11 +125,13 @@ def pack_prediction(
     for head in range(n_heads):
         at = _copy_piece(out, at, data, named[head * n_classes + labels[head]])
     at = _copy_piece(out, at, data, fixed[_FIXED.event])
+    # A map of those heads only that have an event, so its size varies: fixmap (0x80) or map16 (0xDE).
     at = _put_count(out, at, int(np.sum(events)), 0x80, 0xDE)
     for head in range(n_heads):
         if events[head]:
             at = _copy_piece(out, at, data, named[head * n_classes + labels[head]])
     at = _copy_piece(out, at, data, fixed[_FIXED.unsure])
+    # An array: fixarray (0x90) or array16 (0xDC).
     at = _put_count(out, at, int(np.sum(unsure)), 0x90, 0xDC)
     for head in range(n_heads):
         if unsure[head]:

@@ -205,6 +205,7 @@ class Publisher:
     def _read_complaint(self, seq: int | None = None) -> None:
         """Read a message from the daemon, if there is one, and raise it unless it is a loss. seq: of the last frame."""
         # The socket's own flag, since poll() takes twice as long, at every frame.
+        # One message a frame is enough: the daemon complains once a second at most of each kind.
         if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             message = unpack(self._socket.recv())
             # A daemon that was restarted in the meantime knows no stream of this connection.

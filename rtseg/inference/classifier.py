@@ -32,6 +32,7 @@ class Classifier:
     ) -> None:
         """engine: a name (`rtseg.load`), or an engine, which has its own capacity."""
         self.bundle = bundle
+        # An engine may be handed in: for precisions and settings that have no name here (`precision.measure`).
         engine = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
         self.pool = SessionPool(bundle, engine, identity)
 

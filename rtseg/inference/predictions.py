@@ -31,6 +31,7 @@ class Quality(enum.IntFlag):
     threshold for it. OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
     """
 
+    # These numbers travel on the wire and stand in recordings (docs/wire.md): they may not change.
     WARMING_UP = 1
     GAP_FILLED = 2
     RESET = 4

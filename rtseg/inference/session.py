@@ -116,6 +116,7 @@ class SessionPool:
         flagged = zip(range(n), rows, seen.tolist(), unsure.tolist(), strict=True)
         for i, (place, session, frame, flags), seen_flags, unsure_flags in flagged:
             seq, t_source_ns, flags = frame.seq, frame.t_source_ns, flags | seen_flags
+            # Without a lookahead the answer is about the frame that was stepped, and nothing has to be held.
             if lookahead:
                 due = session.pending.exchange_frame((seq, t_source_ns, flags))
                 if due is None:
@@ -125,6 +126,7 @@ class SessionPool:
             flags |= unsure_flags
             if flags & COUNTED:
                 session.count_flags(flags)
+            # The gap rule counts model frames, but whoever reads the answer knows the camera's numbers.
             if session.resampler is not None:
                 seq = session.resampler.camera_seq(seq)
             answers[place].append(Prediction(session.stream, seq, t_source_ns, flags, batch, i))
@@ -249,6 +251,7 @@ class Session:
         for seq in range(len(recording)):
             t_ns = round(seq * 1e9 / recording.fps)
             frame = Frame(self.stream, seq, t_ns, recording.keypoints[seq], recording.confidence[seq])
+            # Frame after frame through the live path itself.
             answers += self.step(frame)
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 

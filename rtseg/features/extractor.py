@@ -58,6 +58,7 @@ class FeatureExtractor:
             relink_cap_px=spec.relink_cap_px,
         )
         plan = FeaturePlan(
+            # In the order of GROUPS, which is the order in which kernels compute them.
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
             # Computed in float64 and rounded once.

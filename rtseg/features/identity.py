@@ -82,6 +82,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
     ) -> None:
         _ = stamp
         for n in range(len(slots)):
+            # Views, so that both change in place.
             held, links = state.held[slots[n]], state.links[slots[n]]
             if relink(keypoints[n], held, links, rule[MARGIN_PX], rule[CAP_PX], swap):
                 quality[n] |= flag

@@ -26,6 +26,7 @@ _NAMES = (
     *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
     *("zmq_send", "zmq_msg_get", "zmq_msg_gets"),
 )
+# On both the first four integer arguments are passed in registers, which `_call` relies on.
 _MACHINES = "x86_64", "aarch64"
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
 

@@ -66,6 +66,7 @@ def load(_: Any, array: Any, at: Any) -> Any:
 
     float32, or the bits of float16 stored as uint16, widened exactly.
     """
+    # None tells numba that there is no such function for these types: an error when it compiles.
     if array.layout != "C":
         return None
     half = array.dtype == types.uint16
@@ -174,6 +175,7 @@ def power_of_two(_: Any, n: Any) -> Any:
     """2**n for whole n in -126 .. 127: n goes into a float's exponent bits."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # float32: the exponent, plus 127, stands above the 23 bits of the mantissa.
         bits = builder.fptosi(arguments[0], _WHOLES)
         bits = builder.add(bits, _spread(builder, ir.Constant(ir.IntType(32), 127), _WHOLES))
         bits = builder.shl(bits, _spread(builder, ir.Constant(ir.IntType(32), 23), _WHOLES))

@@ -274,6 +274,7 @@ def _refine(weights: Weights, at: Cursor, step: Step, slots: I32, ring: Any) -> 
     shape = rows, n_heads, classes, width
     at = product(weights, at, s, (probabilities[0], probabilities[1], room_n), inner, shape)
     for row in range(rows):
+        # The trunk's part was computed together with the logits; this adds the part of the first probabilities.
         here, there = entered + row * logits[1], inner[0] + row * inner[1]
         for i in range(np.uintp(0), n_heads * wide, N):
             store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
@@ -306,6 +307,7 @@ def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
                 value = s[logits + c]
                 if is_refined:
                     value += s[place_of(step, REGION.leaving, row) + np.uintp(head) * classes + c - lo]
+                # In place: nothing reads the logits after this.
                 s[logits + c] = value * vectors[at + c] + vectors[shift + c]
             to = place_of(step, REGION.probabilities, row) + np.uintp(head) * classes
             softmax(s, logits + lo, hi - lo, to, hi - lo)

@@ -56,6 +56,7 @@ def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
         here = bias + group * wide, panel + group * wide * n_in
         inputs = x[0] + group * x[2], x[1], x_step
         _panels(weights, here, s, inputs, (y[0] + group * wide, y[1]), (rows, panels, n_in))
+    # The same whatever the number of rows, so a step's cursor meets every product's weights.
     return bias + groups * wide, panel + groups * wide * n_in
 
 

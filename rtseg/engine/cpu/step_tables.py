@@ -93,6 +93,7 @@ ENCODER_SIZE, CELL_SIZE, PERIOD = range(3)
 """Of a cell."""
 
 
+# Without the vectors: those go with the matrices (`products.Weights`).
 class Step(NamedTuple):
     """The arrays of a `StepArrays`, opened, and the sizes as unsigned numbers."""
 

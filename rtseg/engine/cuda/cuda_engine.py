@@ -101,6 +101,7 @@ class CudaEngine(Engine):
             raise EngineError(f"the cuda engine cannot run here: {str(error).splitlines()[0]}") from error
 
     def step(self, features: F32, slots: I32, out: F32) -> None:
+        # A launch steps a slot once: its programs run in any order.
         for rows in rounds(slots):
             self._device.step(features, slots, out, rows)
 

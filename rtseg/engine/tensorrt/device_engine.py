@@ -100,6 +100,7 @@ class DeviceEngine(Engine):
     def snapshot(self, slot: int) -> bytes:
         self._device.make_current()
         for staged, address in self._slot_memory(slot):
+            # One copy a layer, and one wait for all of them.
             self._device.copy_to_host(staged, address)
         self._device.synchronize()
         return bytes(self._frames[slot].tobytes() + self._staging.tobytes())

@@ -98,6 +98,7 @@ def graph_digest(bundle: Bundle, batch: int, precision: Precision, scales: Mappi
 
     The graph itself is not hashed: whether a plan is stale must be known where the package `onnx` is missing.
     """
+    # Any change of those files counts, a comment too: rather one build too many than a plan that steps another graph.
     digest = hashlib.sha256(_sources_digest().encode())
     origin = [SCHEMA, bundle.network.to_dict(), batch, precision, sorted(scales.items())]
     digest.update(json.dumps(origin).encode())

@@ -76,6 +76,7 @@ class TensorRTEngine(DeviceEngine):
         found, wanted = find_serving_plans(
             bundle, precision, flavours, plans.default_folder() if folder is None else folder
         )
+        # Only those are loaded: each takes memory on the GPU.
         chosen = batches_for(capacity, [plan.batch for plan in found])
         device = CudaDevice()
         # GPU memory of an engine that a bundle swap replaced must not wait for the process to end.

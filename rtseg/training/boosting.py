@@ -75,6 +75,7 @@ def window_statistics(
     columns = [features]
     for window in windows:
         length = window if causal else window + 1 - window % 2
+        # min_periods = 1: a window at the beginning has the frames that there are.
         rolling = table.rolling(length, min_periods=1, center=not causal)
         statistics = (rolling.mean(), rolling.std(ddof=0), rolling.min(), rolling.max())
         columns += [s.to_numpy(np.float32) for s in statistics]

@@ -128,6 +128,7 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -
             "description": task.recipe.description,
             "recipe": config.to_plain(task.recipe),
             "training": videos(task.training),
+            # By poses alone as well, so that a recording is known again under other names and labels.
             "training_poses": [poses_hash(e.keypoints) for e in task.training],
             "validation": videos(task.validation),
             "training_seconds": round(trained.seconds, 1),

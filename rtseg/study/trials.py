@@ -96,6 +96,7 @@ def run_trial(
     seen = tuple(dict.fromkeys(example.name for example in (*task.training, *task.validation)))
     probabilities = {}
     for example in predicted:
+        # Each file is written as soon as it can be; trial.json, written last, says that all are there.
         probs = probabilities[example.name] = fitted.predict(example)
         save_probabilities(
             SavedProbabilities(example.name, output_columns(task.heads), probs, seen), folder / "answers"

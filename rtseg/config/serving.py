@@ -145,4 +145,5 @@ class WorkerPlace:
 
     def may_resume_from(self, metadata: Mapping[str, str]) -> bool:
         """Whether a recording of these metadata holds no stream of another worker of the same front."""
+        # Within a run each worker resumes its own streams only; recordings of other runs are open to all.
         return metadata.get("run") != self.run_id or self.wrote(metadata)

@@ -70,6 +70,7 @@ def serve(
     resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
+    # Options that were not given are None or empty, and leave the file's settings as they are.
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
     given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
     # After --set: an option of its own name wins. As JSON, which is TOML for texts, numbers and lists.

@@ -227,6 +227,7 @@ def _numba_cache() -> Iterator[Finding]:
     folder = Path(chosen) if chosen else Path(rtseg.__file__).parent / "engine" / "cpu" / "__pycache__"
     there = folder if folder.exists() else folder.parent
     if os.access(there, os.W_OK):
+        # Below NUMBA_CACHE_DIR numba makes a folder for every source folder.
         n_files = len(list(folder.glob("*.nbc"))) if not chosen else len(list(folder.rglob("*.nbc")))
         state = f"{n_files} kernels compiled" if n_files else "nothing compiled yet: the first start takes longer"
         yield Finding("start", "compiled kernels", f"{folder}: writable, {state}")

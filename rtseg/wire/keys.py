@@ -1,7 +1,7 @@
 """Keys: who may connect from beyond loopback, and what for. Files in a folder; no sockets here.
 
 A key is a CURVE25519 pair (ZeroMQ's CURVE). The daemon's folder holds its own pair and the public half of every client
-that is let in; the secret half is in the client's key file alone. docs/security.md says against what that protects.
+that is accepted; the secret half is in the client's key file alone. docs/security.md says what this protects against.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class ClientKey:
 class KeyStore:
     """The daemon's folder of keys.
 
-    folder/server.toml: its own pair. folder/allowed/NAME.toml: a key that is let in. folder/revoked/: those that were.
-    All files have mode 0600, the folders 0700.
+    folder/server.toml: its own pair. folder/allowed/NAME.toml: an accepted key. folder/revoked/: keys that
+    were accepted once. All files have mode 0600, the folders 0700.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -136,7 +136,7 @@ class KeyStore:
 def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) -> ClientKey:
     """Let a new key in and write the file that its owner gets (mode 0600).
 
-    Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: nobody is let in then.
+    Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: no key is accepted then.
     """
     if path.exists():
         raise KeyFileError(f"{path} exists: move it away, or write to another file")
@@ -179,6 +179,7 @@ def _grant(path: Path) -> Grant:
 def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[str, Any]:
     try:
         # Refused, not mended: it may have been read already.
+        # 0o077: any right of the group or of others.
         if secret and path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} holds a secret that others can read: chmod 600 {path}")
         plain = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -36,7 +36,7 @@ class MessageError(ServeError):
 
 
 def clip_name(name: str) -> str:
-    """A name that a stranger sent, no longer than a stream's may be: for errors, logs and the keys of tables."""
+    """A name from an unchecked message, no longer than a stream's may be: for errors, logs and the keys of tables."""
     return name[:MAX_NAME_CHARACTERS]
 
 
@@ -77,8 +77,8 @@ class Hello:
 
     stream: its name. skeleton: animals and keypoints in the order of the frames that follow. fps: camera frames per
     second. clock: what its t_source_ns are counted in. arena: box x0, y0, x1, y1 in px, static. names: the source's
-    animal or keypoint names -> the model's, where they differ. resume: whether it goes on where it was broken off; None
-    = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
+    animal or keypoint names -> the model's, where they differ. resume: whether it continues where it was interrupted;
+    None = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
     another rate than the model's is to be resampled.
     """
 

@@ -25,7 +25,7 @@ QUEUE_MESSAGES = 100_000
 """High-water mark of a client's sockets; a publisher that reaches it gets an error, for then the daemon is stuck."""
 
 CONNECT_S = 5.0
-"""How long a daemon may take to accept the connection over which it is asked something."""
+"""How long a daemon may take to accept the connection for a request."""
 
 
 def ask_status(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _ask(address: str, message: dict[str, Any], timeout_s: float, key: Key) -> d
     own = key_of(key)
     deadline = time.monotonic() + timeout_s
     with connect(zmq.DEALER, address, own) as socket:
-        # Loading a bundle may take minutes; that no daemon is there is known within seconds.
+        # Loading a bundle may take minutes, but a missing daemon is noticed within seconds.
         connect_s = min(timeout_s, CONNECT_S)
         if not socket.poll(milliseconds(connect_s), zmq.POLLOUT):
             raise no_daemon(address, connect_s, own)

@@ -1,4 +1,4 @@
-"""What a publisher does when its daemon is lost: which frames are sent again, and when hello is said again.
+"""What a publisher does when its daemon is lost: which frames are sent again, and when another hello is sent.
 
 Holds no socket and never waits: `rtseg.client.publisher.Publisher` asks it what to do with every frame.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 HELLO_AGAIN_S = 3.0
-"""A hello that stays without an answer is said again after this long; said too soon, its answer comes twice."""
+"""A hello without an answer is sent again after this long; sent too soon, its answer comes twice."""
 
 
 class Reconnection:

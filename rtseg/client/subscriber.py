@@ -69,6 +69,7 @@ class Subscriber:
             if isinstance(message, PredictionMessage):
                 yield message
                 continue
+            # A stream that is reopened continues under the same name.
             if message.type == "closed" and message.fields.get("reason") != "reopened":
                 running.discard(message.stream)
             if message.type == "stopping" or (self.streams and not running):

@@ -126,7 +126,7 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
 
 
 def matches(one: str, other: str) -> bool:
-    """Whether two names are the same but for case, blanks, dots, dashes and underscores."""
+    """Whether two names are the same except for case, blanks, dots, dashes and underscores."""
     return _fold(one) == _fold(other)
 
 

@@ -4,10 +4,9 @@ Written once, the same live and offline.
 
 Per head: the label changes to a better one when that leads by `margin`, has led for `min_bout_frames` consecutive
 frames, and the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of
-its bout). A new label must be beaten by more: by `settle_margin` on top of the margin, which fades linearly over
-`settle_frames`, so that a bout does not flicker where it begins, and an old one is left as early as without it. The
-first label of a stream has no such margin, since its bout began before. A label is never changed afterwards: what was
-published stays.
+its bout). Right after a change the margin is larger by `settle_margin`, which fades linearly over `settle_frames`:
+a bout does not flicker where it begins, and a settled one ends as early as without it. The first label of a stream has
+no such margin, since its bout began before. A label is never changed afterwards: what was published stays.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def advance(
                 state.lead[slot, head] = 0
                 state.absent[slot, head] = 0
             else:
-                # A lead counts for one candidate only; time out of the lead counts whoever leads.
+                # A lead counts for one candidate only; frames out of the lead count whichever label leads.
                 if best == state.candidate[slot, head] and state.lead[slot, head] > 0:
                     state.lead[slot, head] += 1
                 else:

@@ -19,7 +19,7 @@ from rtseg.inference.stages import Arena, Stages, StagesSnapshot
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 MAX_CACHED_ROWS = 256
-"""Buffers of larger batches are made anew each time: there is one of every size that has come."""
+"""Buffers for larger batches are allocated each time; the others are kept, one set for each size seen so far."""
 
 
 class RowBuffers(NamedTuple):

@@ -24,7 +24,7 @@ class Quality(enum.IntFlag):
     """What a prediction's reader should know about it.
 
     WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was
-    stepped as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS:
+    stepped as one without any point. RESET: the stream restarted at this frame after a long gap. MISSING_POINTS:
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
     point was seen. IDENTITY_JUMP: the tracker seems to have mixed up animals (`rtseg.features.identity`). LATE: the
     daemon was slower than the stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's

@@ -189,7 +189,7 @@ class Session:
 
         Must come before the first step: the frames that follow are warming up.
         """
-        # The counters are shared, not copied: they are the stream's, which goes on.
+        # The counters are shared, not copied: the stream continues, and they count for it.
         self.gap_rule.last, self.gap_rule.counters = before.gap_rule.last, before.counters
         self._resample_with(copy(before.resampler))
 
@@ -256,7 +256,7 @@ class Session:
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:
-        """The answers that the lookahead still owes, as if nothing more were seen; the stream is fresh afterwards."""
+        """The answers that the lookahead still holds back, as if nothing more were seen; then the stream is fresh."""
         answers = self._owed_answers()
         self.reset()
         return answers

@@ -284,6 +284,6 @@ def _check_ranges(features: F32, slots: I32, rows: TableRows, quality: I32) -> N
     drift.check_ranges(features, slots, low, high, rule, state, OUT_OF_RANGE, quality)
 
 
-# Every file of which something is compiled into the two calls, but for this one, which numba looks at itself.
+# Every file whose code is compiled into the two calls, except this one, which numba checks itself.
 _RULES = (frame, array_tables, identity, relink, kernels, groups, tables, spec, drift, decoding, abstention)
 _preprocess, _postprocess = _compiled(cache_stamps.source_stamp(*_RULES))

@@ -94,6 +94,7 @@ def check_ranges(
 
     rule: `FeatureRanges` has it. NaN is never out of range.
     """
+    # Each row has a slot, as in every kernel: one frame of many streams live, many frames of one offline.
     for n in range(len(slots)):
         slot = slots[n]
         state.frames[slot] += 1
@@ -103,6 +104,7 @@ def check_ranges(
             beyond_any += (features[n, f] < low[f]) | (features[n, f] > high[f])
         if beyond_any == 0:
             continue
+        # Only now feature by feature: which one was out, and how far, is wanted of few frames.
         known, out, far = 0, 0, False
         for f in range(len(low)):
             value = features[n, f]
@@ -122,6 +124,7 @@ def check_ranges(
             # far.
             distance = beyond / (high[f] - low[f])
             state.outside[slot, f] += 1
+            # The sign stays: negative is below the range.
             if abs(distance) > abs(state.farthest[slot, f]):
                 state.farthest[slot, f] = distance
             far = far or abs(distance) > rule[FAR]

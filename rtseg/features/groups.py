@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from rtseg.features.relink import F32, distance
 from rtseg.features.tables import GROUP, RULE, FeaturePlan, Memory
 
+# cache=False here and below: these functions are compiled into kernels of other files, whose stamps name this file
+# (`compiled.cache_stamps`).
 X, Y, COS, SIN, EXTENSION, SPEED = range(6)
 """An animal's body: its center, its heading, its extension, and its speed at the first lag."""
 

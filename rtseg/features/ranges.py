@@ -1,6 +1,6 @@
 """What training's features reached: ranges that are fitted here, stored in a bundle and checked live (`drift`).
 
-Compiles nothing: whoever only reads a bundle needs no numba.
+Compiles nothing: code that only reads a bundle needs no numba.
 """
 
 from __future__ import annotations

@@ -69,8 +69,9 @@ def _pointer(kind: Any) -> Any:
     return pointer
 
 
-# None of the readers has a cache of its own: numba's cache of a function looks at that function's file only, so whoever
-# caches a kernel that uses them names this file in its stamp (`cache_stamps`).
+# None of the readers has a cache of its own: numba's cache of a function looks at that function's file only, so a
+# kernel that uses them and is cached names this file in its stamp (`cache_stamps`). Their arguments are Any: numba
+# finds the types when it compiles.
 _uint8s, _bools, _uintps = _pointer(types.uint8), _pointer(types.boolean), _pointer(types.uintp)
 _int32s, _int64s = _pointer(types.int32), _pointer(types.int64)
 _float32s, _float64s = _pointer(types.float32), _pointer(types.float64)

@@ -20,7 +20,7 @@ STREAMS = 5
 FRAMES_AFTER_WRAP = 24
 """Frames beyond the deepest ring, so that every ring has wrapped around."""
 STAGGER = 7
-"""Stream s starts so many batches after stream s - 1, so that all streams are at different phases of their rings."""
+"""Stream s starts this many batches after stream s - 1, so that all streams are at different phases of their rings."""
 NAN_SHARE = 0.1
 """Share of the features that are NaN."""
 MARGIN = 2.0

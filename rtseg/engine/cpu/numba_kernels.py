@@ -44,7 +44,10 @@ from rtseg.engine.cpu.step_tables import (
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
+# Unsigned, since mixing signed and unsigned numbers gives floats in numba.
 NOTHING, ONE, THREE = np.uintp(0), np.uintp(1), np.uintp(3)
+# error_model="numpy" in this room: a division by zero gives infinity, and no exception is compiled in. cache=False: all
+# is compiled into `advance`, which alone is cached (`compiled.cache_stamps`).
 
 
 @njit(cache=False, error_model="numpy")
@@ -230,6 +233,8 @@ def _recur(weights: Weights, at: Cursor, step: Step, slots: I32, cell: Any) -> C
             end += 1
         for row in range(begin, end):
             slot, phase = slots[row], ring + frame[row] % np.uintp(period) * size
+            # Copied side by side, as a product needs the rows of a wave. A cell with p states takes the state of p
+            # frames ago, and the new one goes to the same place.
             state = place_of(step, REGION.states, np.uintp(row))
             for i in range(size):
                 s[state + i] = memory[slot, phase + i]

@@ -175,6 +175,7 @@ class _DeviceState:
 
     def launch(self, features: Any, slots: Any, out: Any, scratch: Any, tiles: Tiles) -> None:
         """Enqueue the kernel for one batch, whose rows are a multiple of the tiles' streams."""
+        # Here, not at the top: whether this engine can run is asked where Triton is not installed.
         from rtseg.engine.cuda.cuda_kernel import step_kernel
 
         blocks = len(slots) // tiles.streams
@@ -248,5 +249,5 @@ def batch_sizes(capacity: int) -> list[int]:
 
 
 def tiles_of(rows: int) -> Tiles:
-    """How the kernel divides a batch of so many rows."""
+    """How the kernel divides a batch of this many rows."""
     return next(tiles for most, tiles in TILES if rows <= most)

@@ -147,6 +147,7 @@ class _StepModels:
     def file(self, precision: Precision, batch: int, scales: Mapping[str, float]) -> Path:
         """The file of the step for this precision and batch size."""
         file = self._scratch / f"{precision}-b{batch}.onnx"
+        # A file, not bytes: the child reads it.
         if not file.is_file():
             spec, weights = self.bundle.network, self.bundle.weights
             file.write_bytes(step_model(spec, weights, "in_place", batch, precision, scales).SerializeToString())

@@ -37,7 +37,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 ALIGNED = 256
-"""Every tensor's address is a multiple of so many bytes, as TensorRT requires."""
+"""Every tensor's address is a multiple of this many bytes, as TensorRT requires."""
 
 
 class Step(Protocol):

@@ -63,7 +63,7 @@ class WindowTable:
 def window_statistics(
     features: NDArray[np.float32], windows: Sequence[int], causal: bool
 ) -> NDArray[np.float32]:  # (T, F * (1 + 4 * windows))
-    """Features (T, F) and beside them their mean, deviation, minimum and maximum over windows of so many frames.
+    """Features (T, F) and beside them their mean, deviation, minimum and maximum over windows of these lengths.
 
     Causal: a window ends at its frame. Otherwise it is centred on it, an even length made odd by one frame more. NaN is
     left out; a window without a value gives NaN. Windows are shorter where the recording begins or ends.

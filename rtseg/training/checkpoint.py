@@ -1,6 +1,6 @@
 """Checkpoints of a training run: safetensors and JSON, written aside and renamed, so a kill leaves the last one whole.
 
-Random draws depend on the seed and the epoch alone; a run that resumes from here goes on bit for bit.
+Random draws depend on the seed and the epoch alone; a run that resumes from here continues bit for bit.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from rtseg.training.augment import augment, augment_settings_of_copies, interpol
 from rtseg.training.task import F32, Example, TrainingTask
 
 LEAD_HORIZONS = 3
-"""After so many time constants an average has forgotten all but 5 % of its past."""
+"""After this many time constants an average has forgotten all but 5 % of its past."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class _Recurrence(torch.autograd.Function):
         gates, states, from_state_new, recur = ctx.saved_tensors
         (gradient,), n = gradients, recur.shape[0]
         reset, update, new = gates.split(n, 2)
-        # What a change of the state does to the gates' sums, but for the state's own gradient: all frames at once.
+        # How the gates' sums change with the state, without the state's own gradient: computed for all frames at once.
         by_new = (1 - update) * (1 - new * new)
         by_update = (states[:-1] - new) * update * (1 - update)
         by_reset = by_new * from_state_new * reset * (1 - reset)

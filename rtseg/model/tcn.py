@@ -146,7 +146,7 @@ class MultitaskTCN(SequenceModel):
         padded = F.pad(e, (0, 0, 0, -t % phases))
         # A cell with a period of p has p states; each phase becomes a sequence of its own, as if of another recording.
         by_phase = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
-        # bfloat16 would round the state anew at every frame.
+        # bfloat16 would round the state again at every frame.
         with torch.autocast("cpu", enabled=False):
             parts = ("enter.weight", "recur.weight", "enter.bias", "recur.bias")
             enter, recur, *biases = (self.weight(f"{name}.{part}") for part in parts)

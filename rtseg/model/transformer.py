@@ -55,7 +55,7 @@ class Transformer(SequenceModel):
             assert isinstance(decoder, Iterable)
             h = self.reenter[number](self.head_probabilities(logits))
             for layer in decoder:
-                # ASFormer's weights: the later the decoder, the less is borrowed from frames elsewhere.
+                # ASFormer's weights: the later the decoder, the less attention to other frames counts.
                 h = h + self.drop_channels(layer(h, hidden, math.exp(-3.0 * number)), self.dropout)
             logits, hidden = self.outputs[number + 1](h), h
             stages.append(self.split_heads(logits))

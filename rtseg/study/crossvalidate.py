@@ -60,7 +60,7 @@ def crossvalidate(
     """Cross-validate a recipe, and another system on the same folds; written as OUT/crossvalidate.json, .md and .png.
 
     root: replaces the dataset's own folder. overrides: of the recipe, as `--set` takes them. runs: where trials and
-    predictions are kept (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
+    predictions are kept (OUT/crossvalidate.runs); a killed run continues there. Raises SettingError.
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     systems = {recipe_file.stem: recipe}

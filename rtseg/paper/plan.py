@@ -33,7 +33,7 @@ QUOTED = "quoted by the paper; not a system of its own"
 
 @dataclass(frozen=True)
 class Training:
-    """One training run but for its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
+    """One training run, without its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
 
     key: str
     label: str

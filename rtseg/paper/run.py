@@ -1,4 +1,4 @@
-"""The whole of `rtseg paper`: data, plan, trainings, timing, report. A killed one goes on where it was.
+"""The whole of `rtseg paper`: data, plan, trainings, timing, report. A killed run continues where it was.
 
 Under --out: data/ (the recordings as they were read), runs/ (a folder a training and seed), timing.json, and the report
 as paper.json and paper.md.

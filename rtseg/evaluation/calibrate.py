@@ -96,7 +96,7 @@ def calibrate_bundle(
     weights = {**bundle.weights, **tensors}
     calibrated = replace(bundle, weights=weights, abstain_below=abstain_below, provenance=provenance)
     heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
-    # The whole way once more, with the calibrated weights: what is stored as the bundle's scores is what it serves.
+    # Run once more with the calibrated weights: the stored scores are those of what is served.
     progress("scoring through Session")
     model = save_bundle(replace(calibrated, scores={split: _scores(calibrated, engine, dataset, split, heads)}), folder)
     # The weights have changed, and `save_bundle` has removed the ONNX step that was made from the old ones.
@@ -151,7 +151,7 @@ def _unseen_logits(
 def _scores(calibrated: Bundle, engine: str, dataset: Dataset, split: str, heads: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's scores on this split, with the calibration's own out of fold. heads: `_measure` of each."""
     scores = manifest_scores(evaluate(Classifier(calibrated, engine), dataset, split))
-    # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
+    # Scores on the split that the calibration was fitted on are too good: the ones out of fold count.
     scores["calibration"] = {
         name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
         for name, head in heads.items()

@@ -118,7 +118,7 @@ class ServeSettings:
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """What a worker is told of its place behind a front.
+    """What a front tells a worker about its place.
 
     predictions: the address at which clients subscribe, which is the front's. snapshot_s: how often the front gets a
     stream's state. front_pid: the front's process. number: this worker's, from 0. run_id: the front's, a random name;

@@ -64,7 +64,7 @@ class BenchProcess:
 
 @contextlib.contextmanager
 def start_process(name: str, arguments: Sequence[str], core: int | None) -> Iterator[BenchProcess]:
-    """A Python process, on one core if asked; terminated in the end, and killed where that does not help."""
+    """A Python process, on one core if asked; terminated at the end, and killed if that fails."""
     # The child imports this very package, installed or not.
     home = str(Path(rtseg.__file__).parent.parent)
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))

@@ -63,7 +63,7 @@ class Work:
 
     @classmethod
     def of(cls, engine: NumbaEngine) -> Work:
-        """Of a loaded engine: float16 counts as two bytes where it is kept so."""
+        """Of a loaded engine: weights that it stores as float16 count two bytes each."""
         return cls(engine.weight_bytes, engine.spec.multiply_adds)
 
     def floors(self, batch: int) -> dict[str, Callable[[], None]]:

@@ -71,7 +71,7 @@ def examine_machine(bundle: Path | str | None = None) -> MachineReport:
 
     Raises BundleError for a folder that is no bundle.
     """
-    # Without a bundle there is no plan and no parity to check: what is told is what the machine could do.
+    # Without a bundle there is no plan and no parity to check: the report then says what the machine could do.
     engine, reasons = _choice() if bundle is None else _choice_for(bundle)
     parts = (_cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock())
     findings = [finding for part in parts for finding in part]

@@ -167,6 +167,7 @@ def _other_system(against: str, recipe: Recipe, dataset: Dataset, root: Path | N
 
 
 def _joined(trials: Sequence[Trial]) -> ProbabilitiesByName:
+    # Folds share no video, so no name comes twice.
     return {name: probs for trial in trials for name, probs in trial.probabilities.items()}
 
 

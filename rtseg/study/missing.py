@@ -73,6 +73,7 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
     try:
         for seq in np.flatnonzero(arrived).tolist():
             frame = classifier.frame(matched.keypoints[seq], matched.confidence[seq], seq=seq)
+            # Answers about filled frames come with the next frame that arrives, each with its own number.
             for prediction in session.step(frame):
                 probs[prediction.seq] = prediction.probs
         for prediction in session.finish():

@@ -30,6 +30,7 @@ def confusion(head: Head, videos: Sequence[Video]) -> dict[str, Any]:
     n = len(head.classes)
     counts = np.zeros((n, n), np.int64)
     for probs, truth in answered(videos):
+        # One number for each pair of classes, so that all pairs are counted at once.
         counts += np.bincount(truth.astype(np.int64) * n + probs.argmax(-1), minlength=n * n).reshape(n, n)
     return {"classes": list(head.classes), "counts": counts.tolist()}
 

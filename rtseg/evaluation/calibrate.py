@@ -232,6 +232,7 @@ def _tensors(head: Head, scaling: Scaling) -> dict[str, NDArray[np.float32]]:
 
 
 def _log(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    # A probability may have become 0 in float32, whose logarithm is infinite.
     return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 

@@ -91,12 +91,14 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         return typing.cast(type, kind)(**values)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
+        # A union here is always one type or None.
         return None if value is None else _build(value, next(a for a in arguments if a is not type(None)), where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise SettingError(f"{where}: expected a list, got {value!r}")
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise SettingError(f"{where}: expected {len(arguments)} values, got {len(value)}")
+        # The first type stands for all: no setting's tuple mixes types.
         return tuple(_build(v, arguments[0], where) for v in value)
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):

@@ -167,6 +167,7 @@ def watch(quiet: bool) -> Iterator[Callable[[PredictionMessage], None] | None]:
         newest: list[PredictionMessage] = []
         # Drawn when the screen is due, and by another thread: showing an answer must not delay the next.
         with Live(get_renderable=lambda: _shown(newest), console=console, refresh_per_second=10, transient=True):
+            # In place, since the drawing thread looks at this very list.
             yield lambda prediction: newest.__setitem__(slice(None), [prediction])
 
 

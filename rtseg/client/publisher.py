@@ -199,6 +199,7 @@ class Publisher:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
             self._read_complaint()
+            # Only after a complaint was read, which would say why nothing is taken.
             if seq is None or not self._reconnection.mark_lost(time.monotonic(), seq):
                 raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
 

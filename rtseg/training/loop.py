@@ -237,6 +237,7 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     """Linear warm-up to 1, then half a cosine down to a tenth."""
     if step < warmup:
         return (step + 1) / warmup
+    # From 1 at the end of the warm-up to 0.1 at the last step.
     return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
 
 

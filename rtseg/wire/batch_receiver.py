@@ -49,7 +49,7 @@ HEADERS_ONLY = 0, 0
 """In place of (A, K): names and numbers of all frames are read, and no points."""
 _PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _IS_FRAME = range(7)
 _NAME, _NAME_END, _SEQ, _SOURCE_NS, _KEY, _KEY_END, _FD, _USED = range(7, 15)
-"""Of a message: where its two parts lie among the bytes, a parsed frame's name and numbers, and its sender."""
+"""Columns of a message's row: where its two parts lie among the bytes, a parsed frame's name, numbers and sender."""
 _WORDS = _USED + N_FIELDS
 """After them comes what `frame_parser.parse_frame_fields` writes."""
 _USER_ID = b"User-Id\0"
@@ -107,7 +107,7 @@ class BatchReceiver:
         self._socket, self._handle = socket, socket.underlying  # the handle is the socket's as long as that lives
 
     def receive_messages(self) -> list[ReceivedMessage]:
-        """What waits, in order; nothing where nothing does."""
+        """All waiting messages, in order; an empty list where none waits."""
         # Fresh each time, for frames refer to them.
         keypoints, confidence = np.empty(self._points_shape, np.float32), np.empty(self._points_shape[:-1], np.float32)
         n, used = _receive(self._handle, self._array_rows, self._largest, self._user_id, keypoints, confidence)
@@ -124,7 +124,7 @@ class BatchReceiver:
 
 
 def parse_messages(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[ReceivedMessage]:
-    """The same of messages that came some other way: routing id, when it came, bytes."""
+    """Parse messages that were received in another way: routing id, time of receipt, bytes."""
     n = len(clients)
     # One call for all messages: what a call costs is more than what a message does.
     data = b"".join([each for _, _, each in clients])
@@ -177,7 +177,7 @@ def _receive_parts(
             call(functions[CLOSE], message, 0, 0, 0)
             break
         if parts < 2:  # a message with more parts is refused, whatever they are
-            # MAXMSGSIZE sees to it that a part fits; it is cut all the same, for what follows data is not ours.
+            # MAXMSGSIZE ensures that a part fits; it is cut all the same, since the memory after `data` is not ours.
             size = min(call(functions[SIZE], message, 0, 0, 0), len(data) - used)
             source = array_tables.uint8s_at(call(functions[DATA], message, 0, 0, 0), size)
             # _ID, _ID_END, _START and _STOP are neighbours: part 0 has the first pair, part 1 the second.
@@ -210,7 +210,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     @njit(cache=True)
     def parse(data: Bytes, ends: I64, rows: I64, keypoints: Float32, confidence: Float32) -> None:
-        """All messages of which one begins where another ends."""
+        """Parse messages that lie one after the other; ends: where each of them ends."""
         _ = stamp
         start = 0
         for n in range(len(ends)):

@@ -127,7 +127,7 @@ def _number(data: Bytes, at: int, stop: int) -> Any:
 
 @njit(cache=False)
 def _text_head(data: Bytes, at: int, stop: int) -> Any:
-    """(bytes, where they begin) of a text; -1 for anything else."""
+    """(length in bytes, where it begins) of a text; -1 for anything else."""
     kind = data[at]
     # Whether the bytes are UTF-8 is not looked at: a name that is no text is no open stream's.
     if kind & 0xE0 == 0xA0:
@@ -140,7 +140,7 @@ def _text_head(data: Bytes, at: int, stop: int) -> Any:
 
 @njit(cache=False)
 def _bin_head(data: Bytes, at: int, stop: int) -> Any:
-    """The same of bytes."""
+    """(length, where they begin) of bytes; -1 for anything else."""
     kind = data[at]
     # bin8 to bin32.
     if kind < 0xC4 or kind > 0xC6:

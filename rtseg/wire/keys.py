@@ -76,7 +76,7 @@ class KeyStore:
         return plain["public"], plain["secret"]
 
     def new(self, name: str, roles: Sequence[str]) -> ClientKey:
-        """Let a new key in. Raises KeyFileError for a name that is taken or none, or for unknown roles."""
+        """Accept a new key. Raises KeyFileError for a name that is taken or none, or for unknown roles."""
         if not _NAME.fullmatch(name):
             raise KeyFileError(f"key name {name!r}: expected 1 to 64 letters, digits, dots, dashes or underscores")
         unknown = [role for role in roles if role not in ROLES]
@@ -106,7 +106,7 @@ class KeyStore:
             except KeyFileError as error:
                 problems.append(str(error))
                 continue
-            # By the public half, for that is what a connection shows.
+            # By the public half, because that is what a connection shows.
             found[grant.public] = grant
         return found, problems
 
@@ -134,7 +134,7 @@ class KeyStore:
 
 
 def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) -> ClientKey:
-    """Let a new key in and write the file that its owner gets (mode 0600).
+    """Accept a new key and write the file that its owner gets (mode 0600).
 
     Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: no key is accepted then.
     """
@@ -152,7 +152,7 @@ def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) 
 
 
 def read_client_key(path: Path | str) -> ClientKey:
-    """Raises KeyFileError for a file that is none, or that others can read."""
+    """Read a client's key file. Raises KeyFileError for another kind of file, or one that others can read."""
     path = Path(path).expanduser()
     plain = _read(path, ("name", "public", "secret", "server"), secret=True)
     return ClientKey(plain["name"], plain["public"], plain["secret"], plain["server"])

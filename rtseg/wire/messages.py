@@ -179,7 +179,7 @@ class FrameMessage(NamedTuple):
 def frame_message(
     stream: str, seq: int, t_source_ns: int, keypoints: bytes, confidence: bytes | None
 ) -> dict[str, Any]:
-    """A frame as it travels: the one message without `type`, for it is nearly all there is."""
+    """A frame as it travels: the only message without `type`, since nearly all messages are frames."""
     message = {"v": VERSION, "stream": stream, "seq": seq, "t_source_ns": t_source_ns, "kp": keypoints}
     if confidence is not None:
         message["conf"] = confidence
@@ -235,7 +235,7 @@ class PredictionMessage:
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """What else is published: `subscribed`, `opened`, `closed`, `stale`, ..., with the fields of docs/wire.md."""
+    """All that is published besides predictions: `subscribed`, `opened`, `closed` ...; docs/wire.md has the fields."""
 
     type: str
     stream: str

@@ -75,7 +75,7 @@ def key_of(key: Key) -> ClientKey | None:
 
 
 def reachable(served: Served, address: str) -> Served:
-    """The same with the predictions' address as it looks from here: the host by which the daemon was found."""
+    """`served` with an address for predictions that works from here: the host by which the daemon was found."""
     return replace(served, predictions=seen_from(served.predictions, address))
 
 

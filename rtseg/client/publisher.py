@@ -137,7 +137,7 @@ class Publisher:
         self._read_complaint()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until the daemon is known to have taken the newest frame; whether it has.
+        """Wait until the daemon is known to have taken the newest frame; returns whether it has.
 
         A daemon that was lost meanwhile is waited for, and gets what it has not seen. Raises as `send` does.
         """
@@ -218,7 +218,7 @@ class Publisher:
             self._raise_complaint(message)
 
     def _reconnect(self) -> None:
-        """Say hello again once a daemon is there, and send the frames that it missed once it accepts. Never waits."""
+        """Send another hello once a daemon is there, and the frames that it missed once it accepts. Never waits."""
         now_s, reconnection, socket = time.monotonic(), self._reconnection, self._socket
         if reconnection.patience_over(now_s):
             away = f"has been away for {reconnection.patience_s:g} s"

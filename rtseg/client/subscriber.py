@@ -86,7 +86,7 @@ class Subscriber:
         self.close()
 
     def _subscribe(self, timeout_s: float) -> Served:
-        """Subscribe and wait for the daemon's confirmation of every topic. Raises ServeError where one stays out."""
+        """Subscribe and wait for the daemon's confirmation of every topic. Raises ServeError where one is missing."""
         # The daemon confirms topic by topic; the empty one stands for all streams.
         missing = set(self.streams) or {""}
         for topic in missing:

@@ -24,7 +24,7 @@ MAX_SEQ = 2**63 - 1
 """Sequence numbers and nanoseconds travel as unsigned 64-bit integers and are kept signed here."""
 
 
-# A named tuple, for one is made of every frame: a frozen dataclass takes twice as long.
+# A named tuple, because one is made for every frame: a frozen dataclass takes twice as long.
 class Frame(NamedTuple):
     """One camera frame of one stream.
 

@@ -22,7 +22,7 @@ from rtseg.frames.frame import MAX_SEQ, Frame
 LOWEST, HIGHEST = 0.5, 20.0
 """Camera rates that are accepted, as multiples of the model's. Below them most frames would be invented."""
 MAX_DENOMINATOR = 1001
-"""Of the ratio of rates: 29.97 is 30000 / 1001."""
+"""Largest denominator of the ratio of rates: 29.97 is 30000 / 1001."""
 
 
 class Resampler:

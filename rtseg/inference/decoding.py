@@ -22,7 +22,7 @@ from rtseg.errors import SnapshotError
 
 NOT_STARTED = -1
 MARGIN, MIN_BOUT_FRAMES, MERGE_GAP_FRAMES, SETTLE_FRAMES, FADE_PER_FRAME = range(5)
-"""Of the rule, as float64."""
+"""Places in the rule's array (float64)."""
 
 
 class DecoderState(NamedTuple):

@@ -44,7 +44,7 @@ class Quality(enum.IntFlag):
 
 
 class PredictionBatch:
-    """What a batch of N frames was answered, a row a frame; predictions look into it.
+    """The answers to a batch of N frames, a row a frame; each `Prediction` is a view of one row.
 
     probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class index per head. events: (N, H)
     whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is there all the same.

@@ -181,11 +181,11 @@ class Session:
 
     @property
     def delay_s(self) -> float:
-        """How much later answers come for a camera that is resampled, at most; 0 for one that is not."""
+        """By how much resampling delays answers at most; 0 without resampling."""
         return 0.0 if self.resampler is None else self.resampler.delay_s
 
     def follow(self, before: Session) -> None:
-        """Go on with another session's numbering and counters, whatever its model; the state stays fresh.
+        """Continue another session's numbering and counters, whatever its model; the state stays fresh.
 
         Must come before the first step: the frames that follow are warming up.
         """
@@ -246,7 +246,7 @@ class Session:
         )
 
     def _run_frames(self, recording: Recording) -> Predictions:
-        """The same where frames are not simply stepped one after the other."""
+        """`run` for sessions that resample or may restart: frame by frame."""
         answers: list[Prediction] = []
         for seq in range(len(recording)):
             t_ns = round(seq * 1e9 / recording.fps)
@@ -300,7 +300,7 @@ class Session:
         return pack_snapshot(session, pool.slots.snapshot(self.slot))
 
     def restore(self, data: bytes) -> None:
-        """Go on where a snapshot was taken, bit for bit.
+        """Continue where a snapshot was taken, bit for bit.
 
         Raises RtsegError for another model's or engine's snapshot, SnapshotError for a damaged one; the session then
         stays as it was.

@@ -161,7 +161,7 @@ class Stages:
         _postprocess(probs, slots, self._answer_rows, labels, events, unsure, unsure_flags)
 
     def sees_identity_jump(self, keypoints: F32, confidence: F32, slot: int, *, afresh: bool) -> bool:
-        """Whether animals seem to have been mixed up in one frame (A, K, 2). afresh: nothing before it counts."""
+        """Whether animals seem to have been mixed up in one frame (A, K, 2). afresh: forget earlier frames first."""
         if afresh:
             self.forget_identities(slot)
         # A call of its own, with a state that this changes: where a jump restarts the stream, it must be known before

@@ -21,7 +21,7 @@ F32 = NDArray[np.float32]
 LISTED = 5
 """Features that a report names."""
 SHARE, FAR = range(2)
-"""Of the rule: see `FeatureRanges`."""
+"""Places in the rule's array; `FeatureRanges` says what they mean."""
 
 
 class DriftState(NamedTuple):
@@ -38,7 +38,7 @@ class DriftState(NamedTuple):
 
 
 class RangeCheck:
-    """One bundle's ranges as `check_ranges` wants them, and what has left them in words.
+    """One bundle's ranges in the form that `check_ranges` takes, and a report of what has left them.
 
     plan: low and high (F,), and the rule's share and distance.
     """
@@ -48,7 +48,7 @@ class RangeCheck:
         self._names = [f"{f.group}: {f.name} [{f.unit}]" for f in features]
 
     def init_state(self, slots: int) -> DriftState:
-        """Nothing seen yet, for S slots."""
+        """A fresh record for S slots."""
         shape = (slots, len(self.plan[0]))
         frames, flagged = np.zeros((2, slots), np.int64)
         return DriftState(frames, flagged, np.zeros(shape, np.int64), np.zeros(shape, np.float32))

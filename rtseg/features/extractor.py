@@ -23,7 +23,7 @@ from rtseg.frames.skeleton import Skeleton
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeatureState:
-    """What was seen by all slots. Iterating gives its arrays; rows: of the table of them (`compiled.array_tables`)."""
+    """The memory of all slots. Iterating gives its arrays. rows: of their table (`compiled.array_tables`)."""
 
     memory: Memory
     rows: TableRows

@@ -265,7 +265,7 @@ def motion_groups(
 
 @njit(cache=False)
 def _average(value: float, m: int, plan: FeaturePlan, state: Memory, slot: int) -> None:
-    """Move one signal's exponential averages on; a NaN leaves them as they are.
+    """Update one signal's exponential averages; a NaN changes nothing.
 
     The first frames are averaged plainly (weight 1/n) until n passes the time constant, so no start-up bias decays
     through the recording.
@@ -290,7 +290,7 @@ def average_groups(
     out: F32,
     at: int,
 ) -> int:
-    """averages: exponential ones of what says most about a pair.
+    """The group `averages`: exponential averages of the signals that say most about a pair.
 
     Speed and extension of each animal, distance and overlap of each pair, approach of each ordered pair.
     """
@@ -316,7 +316,7 @@ def average_groups(
     return at + m
 
 
-# Inlined, for LLVM leaves this one as a call: to hand over a plan and a memory by value takes 0.1 µs a frame.
+# Inlined, because LLVM leaves this one as a call: passing a plan and a memory by value takes 0.1 µs a frame.
 @njit(cache=False, inline="always")
 def visibility_groups(confidence: F32, plan: FeaturePlan, state: Memory, slot: int, out: F32, at: int) -> None:
     """confidence, missing, absence: of every point of a frame (A, K), by the animals' links."""

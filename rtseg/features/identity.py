@@ -24,7 +24,7 @@ MARGIN_PX, CAP_PX = range(2)
 
 
 class IdentityState(NamedTuple):
-    """For S slots.
+    """What is remembered of the animals, for S slots.
 
     held: (S, A, K, 2) where each point was last seen. links: (S, A) which of the source's animals each is; they change
     only where animals are swapped back.
@@ -67,7 +67,7 @@ def _rename(points: F32, scores: F32, links: NDArray[np.int32]) -> None:
 
 
 def _compiled(stamp: int) -> Callable[..., None]:
-    """`advance`. stamp: of the file of the rule (`cache_stamps`)."""
+    """`advance`. stamp: of the file that holds the rule (`cache_stamps`)."""
 
     @njit(cache=True)
     def advance(

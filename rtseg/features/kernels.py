@@ -82,7 +82,7 @@ def _sort_orbits(plan: FeaturePlan, out: F32) -> None:
 
 
 def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, TableRows, F32], None]:
-    """`advance`. stamp: of the files of what is compiled into it beside this one (`cache_stamps`)."""
+    """`advance`. stamp: of the other files whose code is compiled into it (`cache_stamps`)."""
 
     @njit(cache=True)
     def advance(
@@ -98,11 +98,11 @@ def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, T
         rule, n_animals = plan.rule, confidence.shape[1]
         # Once a call, not once a frame: the only memory that is allocated here.
         body = np.empty((n_animals, 6), np.float32)
-        # float64, for accelerations are small differences of these.
+        # float64, because accelerations are small differences of these.
         moved = np.empty((n_animals, len(plan.lags), 2), np.float64)
         for n in range(len(slots)):
             slot = slots[n]
-            # First of all, for what is remembered of an animal must be of that animal.
+            # First of all: what is remembered of an animal must be that animal's.
             if rule[RULE.is_relinked] > 0:
                 margin, cap = rule[RULE.relink_margin_px], rule[RULE.relink_cap_px]
                 relink(keypoints[n], state.held[slot], state.links[slot], margin, cap, True)

@@ -43,6 +43,6 @@ def set_slot(state: Iterable[NDArray[Any]], slot: int, values: Iterable[NDArray[
 
 
 def check_values(valid: bool, what: str) -> None:
-    """Raises SnapshotError where a snapshot's values cannot be a state's: a kernel would look up what is not there."""
+    """Raise SnapshotError for values that no state can have: with them a kernel would read outside its arrays."""
     if not valid:
         raise SnapshotError(f"the snapshot is damaged: its {what} cannot be")

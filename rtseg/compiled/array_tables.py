@@ -19,12 +19,12 @@ TableRows = NDArray[np.int64]
 """(arrays, WORDS)."""
 # The deepest array has five dimensions (`float32s_5d`): rows of one width make the table itself an array.
 WORDS = 6
-"""Of a row: an address, and up to five lengths."""
+"""Numbers in a row: an address, and up to five lengths."""
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
 
 
 class ArrayTable:
-    """The addresses and shapes of some arrays, for kernels; keeps the arrays, for an address keeps nothing alive.
+    """The addresses and shapes of some arrays, for kernels; keeps the arrays, since an address keeps nothing alive.
 
     arrays: a named tuple of contiguous arrays; AssertionError for others. rows: what a kernel is handed. Small numbers
     stand in an array of their own beside the others, since a row holds no values.

@@ -14,7 +14,7 @@ from types import ModuleType
 
 
 def source_stamp(*modules: ModuleType) -> int:
-    """Changes whenever one of the modules' files does.
+    """A number that changes whenever one of the modules' files does.
 
     From times and sizes, as numba's own stamps; a module without a file adds nothing, 0 where none has one.
     """

@@ -21,7 +21,7 @@ INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, GET, GETS, CLOCK = range(10)
 DONTWAIT, SNDMORE, MONOTONIC, SOURCE_FD = 1, 2, 1, 2
 """ZMQ_DONTWAIT, ZMQ_SNDMORE, Linux' CLOCK_MONOTONIC, and ZMQ_SRCFD."""
 MESSAGE_WORDS = 8
-"""Of a zmq_msg_t, which is 64 bytes on every 64-bit machine."""
+"""64-bit words of a zmq_msg_t, which has 64 bytes on every 64-bit machine."""
 _NAMES = (
     *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
     *("zmq_send", "zmq_msg_get", "zmq_msg_gets"),
@@ -32,7 +32,7 @@ intrinsic: Any = extending.intrinsic  # calls of what it makes take other argume
 
 
 def addresses() -> NDArray[np.int64] | None:
-    """Of the functions INIT to CLOCK; None where compiled code can't call them."""
+    """Addresses of the functions INIT to CLOCK; None where compiled code can't call them."""
     if platform.machine() not in _MACHINES or sys.platform != "linux" or sys.byteorder != "little":
         return None
     try:

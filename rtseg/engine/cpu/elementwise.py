@@ -116,7 +116,8 @@ def enter_cell(s: F32, codes: Any, view_stride: Any, views: Any, width: Any, to:
 def update_state(s: F32, gates_in: Any, gates_back: Any, opened: Any, state: Any, n: Any) -> None:
     """s[state:] (R,), what a cell was a period ago, to what it is now; gates (3R,) in the order reset, update, new.
 
-    opened: room for two gates. In two passes, for each keeps a processor's pipes fuller than both at once.
+    opened: room for two gates. Two passes, because each keeps the processor's pipelines fuller than one loop over
+    both would.
     """
     both = n + n
     for i in range(np.uintp(0), both, N):

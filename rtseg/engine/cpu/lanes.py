@@ -24,7 +24,7 @@ _WHOLES = ir.VectorType(ir.IntType(32), LANES)
 
 
 class LanesType(types.Type):
-    """numba's type of such a value."""
+    """numba's type for LANES float32 side by side."""
 
     def __init__(self) -> None:
         super().__init__("float32x16")
@@ -151,7 +151,7 @@ def smaller(_: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def known(_: Any, a: Any, b: Any) -> Any:
-    """A in each lane; b where a is NaN."""
+    """In each lane a, or b where a is NaN."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = arguments

@@ -86,7 +86,7 @@ class NumbaEngine(Engine):
 
     @property
     def weight_bytes(self) -> int:
-        """Of everything that a step reads and never writes."""
+        """Bytes of everything that a step reads and never writes."""
         return int(self._matrices.nbytes + self._vector_bytes)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:

@@ -153,7 +153,7 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
 
 @njit(cache=False, error_model="numpy", inline="always")
 def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any) -> tuple[Cursor, Any]:
-    """The convolutions of all rows of a block, layer by layer; where the weights go on, and where the rings do."""
+    """The convolutions of all rows of a block, layer by layer; where the next weights and rings begin."""
     sizes, s, memory = step.sizes, step.scratch, step.memory
     rows, channels = np.uintp(len(slots)), sizes.channels
     h, taps = region_of(step, REGION.hidden), region_of(step, REGION.taps)
@@ -178,7 +178,7 @@ def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any
 def _cells(
     weights: Weights, at: Cursor, step: Step, slots: I32, features_and_ring: tuple[Any, Any]
 ) -> tuple[Cursor, Any]:
-    """The recurrent cells of all rows of a block; where the weights go on, and how many hidden values there are."""
+    """The recurrent cells of all rows of a block; where the next weights begin, and the number of hidden values."""
     n_features, ring = features_and_ring
     sizes, s, cells = step.sizes, step.scratch, step.cells
     rows, n_views, hidden = np.uintp(len(slots)), sizes.n_views, sizes.channels
@@ -321,7 +321,7 @@ def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
 
 
 def _compiled(stamp: int) -> Callable[[F32, I32, NDArray[Any], TableRows, F32], None]:
-    """`advance`. stamp: of the files of what is compiled into it beside this one (`cache_stamps`)."""
+    """`advance`. stamp: of the other files whose code is compiled into it (`cache_stamps`)."""
 
     @njit(cache=True, error_model="numpy")
     def advance(features: F32, slots: I32, matrices: NDArray[Any], rows: TableRows, out: F32) -> None:

@@ -38,7 +38,7 @@ def padded(n: Any) -> Any:
 
 @njit(cache=False, error_model="numpy")
 def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], shape: Any) -> Cursor:
-    """s[y] = s[x] @ weight + bias for some rows; where the weights go on.
+    """s[y] = s[x] @ weight + bias for some rows; returns where the next product's weights begin.
 
     x: where the first row begins, how far the rows and how far the groups lie apart. y: where the first row goes, how
     far the rows lie apart; a group's outputs take whole LANES there. shape: rows, groups, inputs, outputs. x and y
@@ -194,7 +194,7 @@ def _two_by_two(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y
 
 @njit(cache=False, error_model="numpy")
 def _one_by_four(weights: Weights, at: Cursor, s: F32, x: Any, to: Any, n_in: Any) -> None:
-    """One row, four panels that have it in common."""
+    """One row, four panels that share its inputs."""
     vectors, matrices = weights
     bias, panel = at
     size = N * n_in

@@ -144,7 +144,7 @@ class _TrainingRun:
         self.best: dict[str, Tensor] = {}
 
     def initialize_weights(self) -> None:
-        """Begin anew: the scaler from the training recordings, the other weights as they were drawn."""
+        """Start a new run: the scaler from the training recordings, the other weights as they were drawn."""
         scaler = self.task.recipe.scaler
         features = [features_of(e, self.extractor, self.task.recipe) for e in self.task.training]
         for name, value in fit_scaler(features, scaler.kind, scaler.clip).items():
@@ -209,7 +209,7 @@ class _TrainingRun:
         return score_groups(task.heads, task.validation, predictions, task.fps)
 
     def load_checkpoint(self, folder: Path) -> bool:
-        """Go on where a checkpoint of the same task was written; False where there is none."""
+        """Continue from a checkpoint of the same task; False where there is none."""
         found = checkpoint.load_checkpoint(folder, self.progress.fingerprint)
         if found is None:
             return False
@@ -222,7 +222,7 @@ class _TrainingRun:
         return True
 
     def save_checkpoint(self, folder: Path) -> None:
-        """Write everything that `load_checkpoint` needs to go on bit for bit."""
+        """Write everything that `load_checkpoint` needs to continue bit for bit."""
         tensors = {
             "model": self.model.state_dict(),
             "extras": self.extras.state_dict(),

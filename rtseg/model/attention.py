@@ -39,7 +39,7 @@ class LocalAttention(nn.Module):
 
     @property
     def multiply_adds(self) -> int:
-        """Of one frame: a product with each key and each value that it may see."""
+        """Multiply-adds of one frame: a product with each key and each value that it may see."""
         seen = self.reach + 1 if self.causal else 2 * self.reach + 1
         return 2 * seen * self.query.out_features
 

@@ -37,7 +37,7 @@ class Transformer(SequenceModel):
 
     @property
     def context_multiply_adds(self) -> int:
-        """Of all layers of encoder and decoders."""
+        """Multiply-adds of the attention of all layers of encoder and decoders."""
         return sum(m.multiply_adds for m in self.modules() if isinstance(m, LocalAttention))
 
     def trunk(self, features: Tensor) -> Tensor:

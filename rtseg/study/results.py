@@ -57,7 +57,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def spread(score: dict[str, float]) -> str:
-    """Mean and, over several seeds, standard deviation."""
+    """The mean, and with several seeds the standard deviation."""
     deviation = score["sd"]
     return number(score["mean"]) + ("" if deviation is None or deviation != deviation else f" ± {deviation:.3f}")
 

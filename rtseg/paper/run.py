@@ -30,7 +30,7 @@ from rtseg.system.files import write_atomically, write_json_atomically
 SCHEMA = 1
 PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
 SECTION = "paper."
-"""Of a --set that changes PaperSettings."""
+"""Prefix of a --set that changes PaperSettings."""
 REPORT_JSON, REPORT_MD, TIMING = "paper.json", "paper.md", "timing.json"
 
 

@@ -117,7 +117,7 @@ def calibrate_bundle(
 
 
 def _check_heads(bundle: Bundle, option: str, names: Iterable[str]) -> None:
-    """Raise SettingError where an option names a head that the bundle has not."""
+    """Raise SettingError where an option names a head that the bundle does not have."""
     unknown = set(names) - {h.name for h in bundle.heads}
     if unknown:
         known = ", ".join(h.name for h in bundle.heads)

@@ -85,7 +85,7 @@ class ServeSettings:
 
     @property
     def slots(self) -> int:
-        """Of the engine: one more than there may be streams, where the loop rehearses."""
+        """Slots of the engine: one more than there may be streams where the loop rehearses."""
         return self.capacity + self.rehearses
 
     @property

@@ -56,7 +56,7 @@ def target(gpu: Gpu) -> str:
 
 
 def driver_version() -> str | None:
-    """Of the NVIDIA kernel driver (Linux); None where the system does not say."""
+    """Version of the NVIDIA kernel driver (Linux); None where the system does not say."""
     try:
         words = DRIVER_FILE.read_text(encoding="utf-8").split()
     except OSError:

@@ -27,8 +27,8 @@ _TIMES = ("seq", "t_source_ns", "t_recv_ns", "t_pub_ns")
 _FIXED = field_indices(*_TIMES, "probs", "label", "event", "unsure", "quality", "model")
 """The pieces that every prediction of a model has, each the key of a field and what of its value never changes."""
 _NAME_AND_SIZE, _NAME_AND_SIZE_BYTES, _OUTPUT, _OUTPUTS, _NAME, _NAME_BYTES = range(6)
-"""Columns of a head's row: the piece of its name and its probabilities' size, its first output, how many outputs, and the
-piece of its name alone."""
+"""Columns of a head's row: the piece of its name and its probabilities' size, its first output, how many outputs, and
+the piece of its name alone."""
 
 
 class PackedPieces(NamedTuple):

@@ -80,7 +80,7 @@ def scale_features(
         for f in range(n):
             s[to + f] = s[z + columns[at + f]]
         at += n
-    # After all copies: the view itself was taken with the sign as it was.
+    # After all views are filled, since they are copied from the features with their own signs.
     for i in range(at, np.uintp(len(columns))):
         s[z + columns[i]] = -s[z + columns[i]]
 

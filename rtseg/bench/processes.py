@@ -37,6 +37,7 @@ class BenchProcess:
         """The values of the next line, which must be this word. Raises RtsegError with what it said instead."""
         out = self._process.stdout
         assert out is not None
+        # With a limit: a process that hangs must not hang the benchmark.
         line = out.readline() if select.select([out], [], [], timeout_s)[0] else ""
         if not line.startswith(word + " "):
             self._process.kill()
@@ -51,6 +52,7 @@ class BenchProcess:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             return None
+        # utime and stime, counted after the command's name, which may hold blanks and brackets.
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def go(self) -> None:
@@ -62,7 +64,8 @@ class BenchProcess:
 
 @contextlib.contextmanager
 def start_process(name: str, arguments: Sequence[str], core: int | None) -> Iterator[BenchProcess]:
-    """A Python process, on one core if asked; terminated in the end, and killed where that does not help."""
+    """A Python process, on one core if asked; terminated at the end, and killed if that fails."""
+    # The child imports this very package, installed or not.
     home = str(Path(rtseg.__file__).parent.parent)
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     before = os.sched_getaffinity(0) if core is not None else None

@@ -30,6 +30,7 @@ NEAR_BYTES = 192 * 1024
 def _multiply(s: F32, rounds: Any) -> None:
     """`rounds` times SUMS * LANES multiply-adds, on values that stay in registers."""
     w, x = load(s, np.uintp(0)), load(s, N)
+    # Each sum depends on its own last value only, so the chains run side by side.
     a0 = a1 = a2 = a3 = a4 = a5 = w
     for _ in range(rounds):
         a0 = muladd(w, a0, x)
@@ -62,7 +63,7 @@ class Work:
 
     @classmethod
     def of(cls, engine: NumbaEngine) -> Work:
-        """Of a loaded engine: float16 counts as two bytes where it is kept so."""
+        """Of a loaded engine: weights that it stores as float16 count two bytes each."""
         return cls(engine.weight_bytes, engine.spec.multiply_adds)
 
     def floors(self, batch: int) -> dict[str, Callable[[], None]]:

@@ -44,6 +44,7 @@ def bench(
     loaded = load_bundle(folder)
     settings = {"only": list(only), "seconds": seconds, "load_seconds": load_seconds, "load_streams": load_streams}
     result = {"schema": SCHEMA, "kind": "rtseg bench", **_origin(loaded), "settings": settings}
+    # As functions, so that a part that is not wanted starts nothing.
     todo: list[tuple[str, str, Callable[[], Any]]] = [
         ("features", "features", lambda: steps.features_part(loaded, seconds)),
         ("engine", "engine", lambda: steps.engine_part(loaded, seconds)),

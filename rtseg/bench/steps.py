@@ -44,6 +44,7 @@ def features_part(bundle: Bundle, seconds: float) -> BenchPart:
     rows = [(keypoints[t : t + 1], confidence[t : t + 1]) for t in range(N_FRAMES)]
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
     out = np.empty((1, extractor.n_features), np.float32)
+    # Each case has frames of its own to go through, however often the other one is called.
     turns = {"step": cycle(rows), "floor": cycle(rows)}
     plan_rows = extractor.plan_rows
 

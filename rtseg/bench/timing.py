@@ -93,7 +93,7 @@ def interleaved(cases: Mapping[str, Callable[[], object]], seconds: float) -> di
         for name, case in cases.items():
             for _ in range(SETTLE_CALLS):
                 case()
-            # Bound here, so that the timed loop does as little as can be beside the case.
+            # Looked up here, so that the timed loop does little beside the case.
             append = times_ns[name].append
             end = clock() + turn_ns
             started = 0

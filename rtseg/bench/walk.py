@@ -18,6 +18,7 @@ def walk(bundle: Bundle, n_frames: int = N_FRAMES, seed: int = 0) -> tuple[F32, 
     a, k = bundle.skeleton.shape
     x0, y0, x1, y1 = bundle.arena
     low, size = np.array([x0, y0]), np.array([x1 - x0, y1 - y0])
+    # Sine curves: the animals move at all times and come back.
     turn = 2 * np.pi * (np.arange(n_frames)[:, None, None] * rng.uniform(0.5, 2.0, (a, 2)) / 300 + rng.random((a, 2)))
     body = low + size * (0.5 + 0.4 * np.sin(turn))  # (T, A, 2)
     shape = rng.normal(0, 0.03, (a, k, 2)) * size

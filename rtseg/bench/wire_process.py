@@ -37,6 +37,7 @@ def echo(frames: str, predictions: str, bundle: str) -> None:
     """Receive, unpack, pack, publish: the daemon's sockets and messages of its sizes, and nothing in between."""
     served = load_bundle(bundle)
     answer: dict[str, Any] = {"v": VERSION, "stream": "", "seq": 0, "t_source_ns": 0, "t_recv_ns": 0, "t_pub_ns": 0}
+    # The values do not matter, only that the message is about as large as the daemon's.
     answer["probs"] = {head.name: bytes(4 * len(head.classes)) for head in served.heads}
     answer["label"] = {head.name: head.classes[0] for head in served.heads}
     answer |= {"event": {}, "quality": 0, "model": served.hash}
@@ -87,6 +88,7 @@ def send(
                 at = (seq[side] + t) % N_FRAMES
                 for name, way in zip(order, ways[side], strict=True):
                     planned_s = start_s + (t + streams[name]) / frames_per_s
+                    # At planned times, not after pauses: a late frame does not delay all that follow.
                     while (wait_s := planned_s - time.monotonic()) > 0:
                         time.sleep(wait_s)
                     late_ns.append(int(-wait_s * 1e9))

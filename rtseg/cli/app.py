@@ -81,7 +81,7 @@ def main() -> None:
     # Plain for the short commands; `serve` logs by a thread of its own (`rtseg.system.log_setup`).
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("rtseg").setLevel(logging.INFO)
-    # No traceback for what a user can remove; one of ours, from anything else, is wanted in full.
+    # A user can mend these errors: one line says what is wrong. Any other exception is a bug and shows its traceback.
     try:
         app()
     except RtsegError as error:

@@ -38,5 +38,6 @@ def paper(
     with comparing() as (event, say):
         report = run_paper(given, out, options, seeds=seeds, say=say, event=event)
     print_report(report)
+    # After the report: what was trained is shown all the same.
     if report["failed"]:
         raise RtsegError(f"{len(report['failed'])} trainings failed, see above; the same command tries them again")

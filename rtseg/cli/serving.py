@@ -70,6 +70,7 @@ def serve(
     resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
+    # Options that were not given are None or empty, and leave the file's settings as they are.
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
     given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
     # After --set: an option of its own name wins. As JSON, which is TOML for texts, numbers and lists.
@@ -168,6 +169,7 @@ def _serve(bundle: Path, settings: ServeSettings) -> None:
     from rtseg.system.log_setup import background
 
     with background(settings.log_format):
+        # Within the log's set-up, and once: the workers do not repeat it.
         log_unused_library(settings.engine)
         if settings.workers > 1:
             # The workers load the bundle themselves.

@@ -133,6 +133,7 @@ def _measure_precisions(subject: _Subject, ranges: str, changes: list[str], *, i
         progress=print_progress,
     )
     print_precisions(report)
+    # After the table, which is wanted in either case: this makes the exit code 1.
     require_accepted(report)
 
 
@@ -177,6 +178,7 @@ def card(bundle: BundlePath) -> None:
 
 
 def _threshold(text: str) -> tuple[str, float]:
+    # From the right, since a head's name may hold an equals sign.
     head, _, value = text.rpartition("=")
     try:
         threshold = float(value)

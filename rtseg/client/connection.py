@@ -25,7 +25,7 @@ QUEUE_MESSAGES = 100_000
 """High-water mark of a client's sockets; a publisher that reaches it gets an error, for then the daemon is stuck."""
 
 CONNECT_S = 5.0
-"""How long a daemon may take to accept the connection over which it is asked something."""
+"""How long a daemon may take to accept the connection for a request."""
 
 
 def ask_status(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _ask(address: str, message: dict[str, Any], timeout_s: float, key: Key) -> d
     own = key_of(key)
     deadline = time.monotonic() + timeout_s
     with connect(zmq.DEALER, address, own) as socket:
-        # Loading a bundle may take minutes; that no daemon is there is known within seconds.
+        # Loading a bundle may take minutes, but a missing daemon is noticed within seconds.
         connect_s = min(timeout_s, CONNECT_S)
         if not socket.poll(milliseconds(connect_s), zmq.POLLOUT):
             raise no_daemon(address, connect_s, own)
@@ -75,13 +75,14 @@ def key_of(key: Key) -> ClientKey | None:
 
 
 def reachable(served: Served, address: str) -> Served:
-    """The same with the predictions' address as it looks from here: the host by which the daemon was found."""
+    """`served` with an address for predictions that works from here: the host by which the daemon was found."""
     return replace(served, predictions=seen_from(served.predictions, address))
 
 
 def connect(kind: int, address: str, key: ClientKey | None = None) -> zmq.Socket[bytes]:
     """A socket to a daemon, which need not be there yet. Raises ServeError for what is no address."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    # Closing must never wait for a daemon that is gone.
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
     if key is not None:

@@ -79,6 +79,7 @@ class Publisher:
         hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
         self.address, self.stream = address, stream
         self._shape, self._timeout_s = skeleton.shape, timeout_s
+        # After a loss the stream always wants to go on where it was.
         self._hello_again = replace(hello, resume=True)
         self._reconnection = Reconnection(reconnect_s, keep_frames)
         self.resumed: int | None = None
@@ -122,6 +123,7 @@ class Publisher:
         self._next_seq = number + 1
         # Before it is sent: a daemon that takes it may die before it is stepped.
         self._reconnection.keep_frame(number, data)
+        # While the daemon is lost a frame is only kept; `_reconnect` sends it once the daemon knows the stream again.
         if not self._reconnection.lost:
             self._send(data, number)
             self._read_complaint(number)
@@ -135,7 +137,7 @@ class Publisher:
         self._read_complaint()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until the daemon is known to have taken the newest frame; whether it has.
+        """Wait until the daemon is known to have taken the newest frame; returns whether it has.
 
         A daemon that was lost meanwhile is waited for, and gets what it has not seen. Raises as `send` does.
         """
@@ -173,6 +175,7 @@ class Publisher:
 
     def _say_hello(self, hello: Hello) -> Served:
         """Open the stream. Raises ServeError where nobody answers, or with the reason of a refusal."""
+        # The socket can be written to only once the daemon is connected (IMMEDIATE, see `connect`).
         if not self._socket.poll(milliseconds(self._timeout_s), zmq.POLLOUT):
             raise no_daemon(self.address, self._timeout_s, self._key)
         self._send_message(hello.to_message())
@@ -196,12 +199,14 @@ class Publisher:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
             self._read_complaint()
+            # Only after a complaint was read, which would say why nothing is taken.
             if seq is None or not self._reconnection.mark_lost(time.monotonic(), seq):
                 raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
 
     def _read_complaint(self, seq: int | None = None) -> None:
         """Read a message from the daemon, if there is one, and raise it unless it is a loss. seq: of the last frame."""
         # The socket's own flag, since poll() takes twice as long, at every frame.
+        # One message a frame is enough: the daemon complains once a second at most of each kind.
         if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             message = unpack(self._socket.recv())
             # A daemon that was restarted in the meantime knows no stream of this connection.
@@ -213,7 +218,7 @@ class Publisher:
             self._raise_complaint(message)
 
     def _reconnect(self) -> None:
-        """Say hello again once a daemon is there, and send the frames that it missed once it accepts. Never waits."""
+        """Send another hello once a daemon is there, and the frames that it missed once it accepts. Never waits."""
         now_s, reconnection, socket = time.monotonic(), self._reconnection, self._socket
         if reconnection.patience_over(now_s):
             away = f"has been away for {reconnection.patience_s:g} s"
@@ -222,6 +227,7 @@ class Publisher:
             message = unpack(socket.recv())
             if message.get("type") == "refused":
                 raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {message['reason']}")
+            # Sent before the daemon read this hello: it did not know the stream then.
             if message.get("type") == "error" and type(message.get("seq")) is int:
                 reconnection.mark_frame_lost(message["seq"])
             if message.get("type") == "accepted":

@@ -1,4 +1,4 @@
-"""What a publisher does when its daemon is lost: which frames are sent again, and when hello is said again.
+"""What a publisher does when its daemon is lost: which frames are sent again, and when another hello is sent.
 
 Holds no socket and never waits: `rtseg.client.publisher.Publisher` asks it what to do with every frame.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 HELLO_AGAIN_S = 3.0
-"""A hello that stays without an answer is said again after this long; said too soon, its answer comes twice."""
+"""A hello without an answer is sent again after this long; sent too soon, its answer comes twice."""
 
 
 class Reconnection:
@@ -49,6 +49,7 @@ class Reconnection:
         """
         if self.patience_s <= 0:
             return False
+        # The first loss counts: patience runs from there, and so do the frames that were not taken.
         if self._lost_s is None:
             self._lost_s, self._unseen_from = now_s, seq
         # A daemon that has been lost again has not read the last hello.
@@ -56,7 +57,7 @@ class Reconnection:
         return True
 
     def probe(self, now_s: float, seq: int) -> None:
-        """Have a hello said though nothing is wrong: the answer tells what has arrived. seq: of the newest frame."""
+        """Ask for a hello although nothing is wrong: its answer tells what has arrived. seq: of the newest frame."""
         if self._lost_s is None:
             self._lost_s, self._unseen_from, self._probing = now_s, seq, True
 
@@ -81,6 +82,7 @@ class Reconnection:
         resumed: the last that it knows. None: the stream began afresh there, and frames from before the loss would only
         be old.
         """
+        # A probe is not counted: the stream was never lost.
         self.count += not self._probing
         self._lost_s = self._hello_s = None
         self._probing = False

@@ -69,6 +69,7 @@ class Subscriber:
             if isinstance(message, PredictionMessage):
                 yield message
                 continue
+            # A stream that is reopened continues under the same name.
             if message.type == "closed" and message.fields.get("reason") != "reopened":
                 running.discard(message.stream)
             if message.type == "stopping" or (self.streams and not running):
@@ -85,7 +86,8 @@ class Subscriber:
         self.close()
 
     def _subscribe(self, timeout_s: float) -> Served:
-        """Subscribe and wait for the daemon's confirmation of every topic. Raises ServeError where one stays out."""
+        """Subscribe and wait for the daemon's confirmation of every topic. Raises ServeError where one is missing."""
+        # The daemon confirms topic by topic; the empty one stands for all streams.
         missing = set(self.streams) or {""}
         for topic in missing:
             self._socket.subscribe(topic)

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 TableRows = NDArray[np.int64]
 """(arrays, WORDS)."""
+# The deepest array has five dimensions (`float32s_5d`): rows of one width make the table itself an array.
 WORDS = 6
-"""Of a row: an address, and up to five lengths."""
+"""Numbers in a row: an address, and up to five lengths."""
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
 
 
 class ArrayTable:
-    """The addresses and shapes of some arrays, for kernels; keeps the arrays, for an address keeps nothing alive.
+    """The addresses and shapes of some arrays, for kernels; keeps the arrays, since an address keeps nothing alive.
 
     arrays: a named tuple of contiguous arrays; AssertionError for others. rows: what a kernel is handed. Small numbers
     stand in an array of their own beside the others, since a row holds no values.
@@ -68,8 +69,9 @@ def _pointer(kind: Any) -> Any:
     return pointer
 
 
-# None of the readers has a cache of its own: numba's cache of a function looks at that function's file only, so whoever
-# caches a kernel that uses them names this file in its stamp (`cache_stamps`).
+# None of the readers has a cache of its own: numba's cache of a function looks at that function's file only, so a
+# kernel that uses them and is cached names this file in its stamp (`cache_stamps`). Their arguments are Any: numba
+# finds the types when it compiles.
 _uint8s, _bools, _uintps = _pointer(types.uint8), _pointer(types.boolean), _pointer(types.uintp)
 _int32s, _int64s = _pointer(types.int32), _pointer(types.int64)
 _float32s, _float64s = _pointer(types.float32), _pointer(types.float64)

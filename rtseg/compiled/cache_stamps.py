@@ -14,7 +14,7 @@ from types import ModuleType
 
 
 def source_stamp(*modules: ModuleType) -> int:
-    """Changes whenever one of the modules' files does.
+    """A number that changes whenever one of the modules' files does.
 
     From times and sizes, as numba's own stamps; a module without a file adds nothing, 0 where none has one.
     """
@@ -24,5 +24,6 @@ def source_stamp(*modules: ModuleType) -> int:
         if path.is_file():
             # Not the contents, which would have to be read at every start.
             about = path.stat()
+            # crc32, because Python's own hash of a text differs from process to process and the cache stays.
             number = zlib.crc32(f"{about.st_mtime_ns} {about.st_size}".encode(), number)
     return number

@@ -21,17 +21,18 @@ INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, GET, GETS, CLOCK = range(10)
 DONTWAIT, SNDMORE, MONOTONIC, SOURCE_FD = 1, 2, 1, 2
 """ZMQ_DONTWAIT, ZMQ_SNDMORE, Linux' CLOCK_MONOTONIC, and ZMQ_SRCFD."""
 MESSAGE_WORDS = 8
-"""Of a zmq_msg_t, which is 64 bytes on every 64-bit machine."""
+"""64-bit words of a zmq_msg_t, which has 64 bytes on every 64-bit machine."""
 _NAMES = (
     *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
     *("zmq_send", "zmq_msg_get", "zmq_msg_gets"),
 )
+# On both the first four integer arguments are passed in registers, which `_call` relies on.
 _MACHINES = "x86_64", "aarch64"
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
 
 
 def addresses() -> NDArray[np.int64] | None:
-    """Of the functions INIT to CLOCK; None where compiled code can't call them."""
+    """Addresses of the functions INIT to CLOCK; None where compiled code can't call them."""
     if platform.machine() not in _MACHINES or sys.platform != "linux" or sys.byteorder != "little":
         return None
     try:
@@ -40,6 +41,7 @@ def addresses() -> NDArray[np.int64] | None:
         functions = [getattr(library, name) for name in _NAMES] + [system.clock_gettime]
     except (OSError, AttributeError, TypeError):
         return None
+    # Handed to kernels as arguments: a compiled-in address would be wrong in the next process.
     return np.array([ctypes.cast(function, ctypes.c_void_p).value for function in functions], np.int64)
 
 

@@ -23,6 +23,7 @@ class DecodingSettings:
     settle_frames: int = 0
 
     def __post_init__(self) -> None:
+        # Margins are differences of probabilities.
         for name in ("margin", "settle_margin"):
             require(0 <= getattr(self, name) <= 1, f"decoding.{name} must lie in [0, 1], got {getattr(self, name)}")
         require(
@@ -62,6 +63,7 @@ class RangeSettings:
     far: float = 2.0
 
     def __post_init__(self) -> None:
+        # From 50 on the lower end would not lie below the upper one.
         require(0 <= self.percentile < 50, f"ranges.percentile must lie in [0, 50), got {self.percentile}")
         require(0 <= self.share <= 1, f"ranges.share is a share in [0, 1], got {self.share}")
         require(min(self.margin, self.far) >= 0, f"ranges: margin and far must be 0 or more, got {self}")

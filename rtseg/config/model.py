@@ -43,6 +43,7 @@ class FeatureSettings:
             all(h > 0 for h in self.horizons_s) and self.hold_frames >= 0 and self.absence_cap_s > 0,
             "features.horizons_s and absence_cap_s must be positive, hold_frames not negative",
         )
+        # Names of groups are checked by `FeatureSpec`, since this room may not import `features`, which defines them.
         for name, accepted in (("animal_order", ("kept", "sorted")), ("identities", ("tracker", "relinked"))):
             one, other = accepted
             require(

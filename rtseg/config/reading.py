@@ -22,6 +22,7 @@ def load_settings(path: Path | str, kind: type[T], overrides: Sequence[str] = ()
     """
     path = Path(path)
     try:
+        # utf-8-sig skips a byte-order mark, which some editors write.
         plain = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingError(f"{path}: no such file") from None
@@ -85,16 +86,19 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         ]
         if needed:
             raise SettingError(f"{where}: missing key {', '.join(needed)}")
+        # Only what is given: the dataclass itself knows its defaults.
         values = {k: _build(v, hints[k], f"{where}: {k}") for k, v in value.items()}
         return typing.cast(type, kind)(**values)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
+        # A union here is always one type or None.
         return None if value is None else _build(value, next(a for a in arguments if a is not type(None)), where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise SettingError(f"{where}: expected a list, got {value!r}")
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise SettingError(f"{where}: expected {len(arguments)} values, got {len(value)}")
+        # The first type stands for all: no setting's tuple mixes types.
         return tuple(_build(v, arguments[0], where) for v in value)
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):

@@ -90,6 +90,7 @@ class CrossValidationSettings:
     inside_every: int = 5
 
     def __post_init__(self) -> None:
+        # The number of folds is checked where the number of videos is known (`study.crossvalidate.folds_of`).
         for name, least in (("seeds", 1), ("inside_every", 1)):
             require(getattr(self, name) >= least, f"{name} must be {least} or more, got {getattr(self, name)}")
 

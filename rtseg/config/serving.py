@@ -85,7 +85,7 @@ class ServeSettings:
 
     @property
     def slots(self) -> int:
-        """Of the engine: one more than there may be streams, where the loop rehearses."""
+        """Slots of the engine: one more than there may be streams where the loop rehearses."""
         return self.capacity + self.rehearses
 
     @property
@@ -118,7 +118,7 @@ class ServeSettings:
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """What a worker is told of its place behind a front.
+    """What a front tells a worker about its place.
 
     predictions: the address at which clients subscribe, which is the front's. snapshot_s: how often the front gets a
     stream's state. front_pid: the front's process. number: this worker's, from 0. run_id: the front's, a random name;
@@ -145,4 +145,5 @@ class WorkerPlace:
 
     def may_resume_from(self, metadata: Mapping[str, str]) -> bool:
         """Whether a recording of these metadata holds no stream of another worker of the same front."""
+        # Within a run each worker resumes its own streams only; recordings of other runs are open to all.
         return metadata.get("run") != self.run_id or self.wrote(metadata)

@@ -108,6 +108,7 @@ class TrainSettings:
         for name in ("epochs", "batch", "frame_stride", "crop_frames", "evaluate_every", "patience", "threads"):
             require(getattr(self, name) >= 1, f"train.{name} must be 1 or more, got {getattr(self, name)}")
         require(
+            # A crop that is all warm-up would carry no loss.
             0 <= self.warmup_frames < self.crop_frames,
             f"train.warmup_frames must lie in 0 .. crop_frames - 1, got {self.warmup_frames} of {self.crop_frames}",
         )

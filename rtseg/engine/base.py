@@ -46,7 +46,7 @@ class Engine(ABC):
 
     @abstractmethod
     def restore(self, slot: int, data: bytes) -> None:
-        """Put a snapshot into a slot; what follows is bit for bit what would have followed it.
+        """Put a snapshot into a slot; the outputs that follow have the bits of an uninterrupted stream.
 
         Raises EngineError for a snapshot of another size, and the slot stays as it was.
         """

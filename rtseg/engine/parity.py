@@ -20,7 +20,7 @@ STREAMS = 5
 FRAMES_AFTER_WRAP = 24
 """Frames beyond the deepest ring, so that every ring has wrapped around."""
 STAGGER = 7
-"""Stream s starts so many batches after stream s - 1, so that all streams are at different phases of their rings."""
+"""Stream s starts this many batches after stream s - 1, so that all streams are at different phases of their rings."""
 NAN_SHARE = 0.1
 """Share of the features that are NaN."""
 MARGIN = 2.0
@@ -62,10 +62,13 @@ def largest_difference(engine: Engine, bundle: Bundle, n_batches: int | None = N
     for batch in range(n_batches):
         started = all_slots[all_slots * STAGGER <= batch]
         if batch == n_batches // 2:
+            # The stream that began last: the others go on, and must not be touched by its reset.
             for each in (engine, reference):
                 each.reset(started[-1:])
+        # Shuffled, so that an engine that takes rows for slots is found out.
         slots = rng.permutation(started).astype(np.int32)
         features = _random_features(bundle, len(slots), rng)
+        # NaN beforehand: an answer that an engine does not write is then seen as a difference.
         answers = np.full((2, len(slots), bundle.network.n_outputs), np.nan, np.float32)
         engine.step(features, slots, answers[0])
         reference.step(features, slots, answers[1])

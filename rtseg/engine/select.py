@@ -69,6 +69,7 @@ def log_unused_library(name: str) -> None:
     `make_engine`.
     """
     installed = any(importlib.util.find_spec(library) is not None for library in TENSORRT)
+    # `nvidia.gpus()` gives the reason as a text where there is no GPU.
     if name == "auto" and installed and isinstance(nvidia.gpus(), str):
         log.info(
             "engine: numba, on the CPU (%s)", format_reasons({name: why_unavailable(name) or "" for name in ON_GPU})
@@ -82,6 +83,7 @@ def choose_engine(bundle: Bundle, capacity: int = 1) -> tuple[Engine, dict[str, 
     for name in ON_GPU:
         reason = why_unavailable(name)
         if reason is None:
+            # Whatever a GPU engine refuses, a plan that is missing or wrong answers, `auto` goes on with the next one.
             try:
                 return makers[name](bundle, capacity), reasons
             except RtsegError as error:
@@ -120,6 +122,7 @@ def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
     from rtseg.engine.onnx.precisions import accepted_scales
     from rtseg.engine.onnx.step_file import step_bytes
 
+    # Precision and provider come in any order: no provider has the name of a precision.
     chosen = [option for option in options if option not in PRECISIONS]
     precision: Precision = next((p for p in PRECISIONS if p in options), "fp32")
     if len(chosen) > 1 or len(options) - len(chosen) > 1:
@@ -128,6 +131,7 @@ def _onnx(bundle: Bundle, capacity: int, options: Sequence[str]) -> Engine:
         )
     settings = OnnxSettings(provider=chosen[0]) if chosen else OnnxSettings()
     scales = accepted_scales(bundle, precision)
+    # A bundle's file holds the float32 step only; other precisions are made from the weights.
     model = step_bytes(bundle) if precision == "fp32" else None
     return OnnxEngine(
         bundle.network, bundle.weights, capacity, settings=settings, model=model, precision=precision, scales=scales

@@ -66,6 +66,7 @@ class TorchEngine(Engine):
         `period` states, (period, R): zeros.
         """
         depth, zeros = self.spec.kernel - 1, self._torch.zeros
+        # Shifted by one frame at each step, which is slow and plain; other engines have rings in its place.
         past = [zeros(depth * d, c) for _, c, dilations in self._blocks for d in dilations]
         return past + [zeros(cell.period, cell.hidden) for cell in self.spec.cells]
 
@@ -87,6 +88,7 @@ class TorchEngine(Engine):
                 r = torch.cat((torch.softmax(q, -1), h)) @ w[f"{name}.enter.weight"] + w[f"{name}.enter.bias"]
                 r, at = self._layers(name, r, self.spec.head_dilations, past, at)
                 q = q + r @ w[f"{name}.leave.weight"] + w[f"{name}.leave.bias"]
+            # Last of all: the refinement reads the first probabilities uncalibrated, as it was trained.
             q = q * w[f"{name}.calibration.scale"] + w[f"{name}.calibration.shift"]
             answers.append(torch.softmax(q, -1))
         return torch.cat(answers)
@@ -107,6 +109,7 @@ class TorchEngine(Engine):
         views = [z[columns] * signs for columns, signs in self._views] or [z]
         codes = torch.relu(torch.stack(views) @ w[f"{name}.encode.weight"] + w[f"{name}.encode.bias"])
         mean = codes.mean(0)
+        # Mean and maximum do not depend on the order of the views, so neither does the answer.
         e = torch.cat((mean, codes.amax(0) - mean)) if self._views else mean
         at = len(past) - len(self.spec.cells) + number
         before = past[at][0]  # the state of `period` frames ago

@@ -99,6 +99,7 @@ def _draw(n_videos: int, n: int, seed: int) -> F64:
     """How often each video was drawn, (n, videos)."""
     if not n_videos:
         return np.zeros((n, 0))
+    # How often each video comes is all that sums of counts need; the order of the draws does not matter.
     drawn = np.random.default_rng(seed).multinomial(n_videos, np.full(n_videos, 1 / n_videos), size=n)
     return drawn.astype(np.float64)
 

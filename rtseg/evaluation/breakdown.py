@@ -20,7 +20,7 @@ BOUNDARY_S = 0.5
 MISSING_EDGES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Shares of missing points: none, up to a tenth, up to a quarter, up to half, more."""
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of the curve from which a threshold of abstention can be chosen."""
+"""Points of the curve from which a threshold of abstention can be chosen."""
 
 Mask = NDArray[np.bool_]
 
@@ -30,6 +30,7 @@ def confusion(head: Head, videos: Sequence[Video]) -> dict[str, Any]:
     n = len(head.classes)
     counts = np.zeros((n, n), np.int64)
     for probs, truth in answered(videos):
+        # One number for each pair of classes, so that all pairs are counted at once.
         counts += np.bincount(truth.astype(np.int64) * n + probs.argmax(-1), minlength=n * n).reshape(n, n)
     return {"classes": list(head.classes), "counts": counts.tolist()}
 

@@ -78,6 +78,7 @@ def calibrate_bundle(
     """
     if method not in METHODS:
         raise SettingError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    # Before the recordings are run, which takes long.
     check_writable(folder)
     bundle = load_bundle(folder)
     abstain_below = {**bundle.abstain_below, **(abstain or {})}
@@ -95,7 +96,7 @@ def calibrate_bundle(
     weights = {**bundle.weights, **tensors}
     calibrated = replace(bundle, weights=weights, abstain_below=abstain_below, provenance=provenance)
     heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
-    # The whole way once more, with the calibrated weights: what is stored as the bundle's scores is what it serves.
+    # Run once more with the calibrated weights: the stored scores are those of what is served.
     progress("scoring through Session")
     model = save_bundle(replace(calibrated, scores={split: _scores(calibrated, engine, dataset, split, heads)}), folder)
     # The weights have changed, and `save_bundle` has removed the ONNX step that was made from the old ones.
@@ -116,7 +117,7 @@ def calibrate_bundle(
 
 
 def _check_heads(bundle: Bundle, option: str, names: Iterable[str]) -> None:
-    """Raise SettingError where an option names a head that the bundle has not."""
+    """Raise SettingError where an option names a head that the bundle does not have."""
     unknown = set(names) - {h.name for h in bundle.heads}
     if unknown:
         known = ", ".join(h.name for h in bundle.heads)
@@ -150,7 +151,7 @@ def _unseen_logits(
 def _scores(calibrated: Bundle, engine: str, dataset: Dataset, split: str, heads: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's scores on this split, with the calibration's own out of fold. heads: `_measure` of each."""
     scores = manifest_scores(evaluate(Classifier(calibrated, engine), dataset, split))
-    # What this split says of a calibration that was fitted on it is too kind: out of fold is what counts.
+    # Scores on the split that the calibration was fitted on are too good: the ones out of fold count.
     scores["calibration"] = {
         name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
         for name, head in heads.items()
@@ -180,8 +181,9 @@ def read_logits(
 ) -> dict[Head, list[Logits]]:
     """The logits behind a bundle's answers to a split's labelled frames, per head that both have, video by video.
 
-    Probabilities tell logits but for what all classes of a frame share. A second run, in which all but the first
-    class's logit are 0, tells that one, and with it the others. check: called before a recording is run, may raise.
+    Probabilities give a frame's logits up to a constant that all its classes share. A second run, with the logits of
+    all classes but the first set to 0, gives the first one's logit, and so the constant. check: called before a
+    recording is run, may raise.
     """
     soft = predict_split(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
     alone = predict_split(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
@@ -206,6 +208,7 @@ def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCal
         scaling = _fit([video for i, video in enumerate(videos) if i % folds != fold], method)
         # The scaling has not seen these videos: their scores are what it does on new ones.
         after += [(scaling.probabilities(z), y) for i, (z, y) in enumerate(videos) if i % folds == fold]
+    # What is stored is fitted on all videos; the folds only measure what such a fit does.
     return HeadCalibration(head, _fit(videos, method), before, after)
 
 
@@ -229,6 +232,7 @@ def _tensors(head: Head, scaling: Scaling) -> dict[str, NDArray[np.float32]]:
 
 
 def _log(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    # A probability may have become 0 in float32, whose logarithm is infinite.
     return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 

@@ -69,6 +69,7 @@ def predict_split(
         check(item)
         progress(item.recording.name)
         predictions = classifier.run(item.recording)
+        # Of the recording as it is read, before the gap rule or features hold any point.
         missing = np.isnan(item.recording.keypoints[..., 0]).mean(axis=(1, 2))
         for head in known:
             if head.name not in item.labels:

@@ -164,6 +164,7 @@ def segmental_f1(
 def segmental_f1_of(counts: NDArray[np.integer | np.floating]) -> float:
     """Segmental F1 in percent of summed `segmental_counts` (3,)."""
     hits, wrong, missed = (float(n) for n in counts)
+    # In percent, as Lea et al. report it; frame scores go from 0 to 1.
     return 100.0 * 2 * hits / max(2 * hits + wrong + missed, 1)
 
 

@@ -16,7 +16,7 @@ from rtseg.evaluation.metrics import Video, answered, macro_mean
 from rtseg.recordings.heads import Head
 
 BINS = 15
-"""Of equal width over [0, 1], as in Guo et al. 2017."""
+"""Bins have equal width over [0, 1], as in Guo et al. 2017."""
 LEAST = 1e-12
 """A probability of 0 counts as this in the log loss."""
 

@@ -21,7 +21,7 @@ F32 = NDArray[np.float32]
 LISTED = 5
 """Features that a report names."""
 SHARE, FAR = range(2)
-"""Of the rule: see `FeatureRanges`."""
+"""Places in the rule's array; `FeatureRanges` says what they mean."""
 
 
 class DriftState(NamedTuple):
@@ -38,7 +38,7 @@ class DriftState(NamedTuple):
 
 
 class RangeCheck:
-    """One bundle's ranges as `check_ranges` wants them, and what has left them in words.
+    """One bundle's ranges in the form that `check_ranges` takes, and a report of what has left them.
 
     plan: low and high (F,), and the rule's share and distance.
     """
@@ -48,7 +48,7 @@ class RangeCheck:
         self._names = [f"{f.group}: {f.name} [{f.unit}]" for f in features]
 
     def init_state(self, slots: int) -> DriftState:
-        """Nothing seen yet, for S slots."""
+        """A fresh record for S slots."""
         shape = (slots, len(self.plan[0]))
         frames, flagged = np.zeros((2, slots), np.int64)
         return DriftState(frames, flagged, np.zeros(shape, np.int64), np.zeros(shape, np.float32))
@@ -94,6 +94,7 @@ def check_ranges(
 
     rule: `FeatureRanges` has it. NaN is never out of range.
     """
+    # Each row has a slot, as in every kernel: one frame of many streams live, many frames of one offline.
     for n in range(len(slots)):
         slot = slots[n]
         state.frames[slot] += 1
@@ -103,6 +104,7 @@ def check_ranges(
             beyond_any += (features[n, f] < low[f]) | (features[n, f] > high[f])
         if beyond_any == 0:
             continue
+        # Only now feature by feature: which one was out, and how far, is wanted of few frames.
         known, out, far = 0, 0, False
         for f in range(len(low)):
             value = features[n, f]
@@ -118,11 +120,15 @@ def check_ranges(
             else:
                 continue
             out += 1
+            # In widths of the range, so that one rule serves px, px/s and angles. With one end open it is 0: out, never
+            # far.
             distance = beyond / (high[f] - low[f])
             state.outside[slot, f] += 1
+            # The sign stays: negative is below the range.
             if abs(distance) > abs(state.farthest[slot, f]):
                 state.farthest[slot, f] = distance
             far = far or abs(distance) > rule[FAR]
+        # Of the known features: a frame with few points would else pass however odd these are.
         if far or out > rule[SHARE] * known:
             state.flagged[slot] += 1
             quality[n] |= flag

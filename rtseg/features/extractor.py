@@ -23,7 +23,7 @@ from rtseg.frames.skeleton import Skeleton
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeatureState:
-    """What was seen by all slots. Iterating gives its arrays; rows: of the table of them (`compiled.array_tables`)."""
+    """The memory of all slots. Iterating gives its arrays. rows: of their table (`compiled.array_tables`)."""
 
     memory: Memory
     rows: TableRows
@@ -58,10 +58,12 @@ class FeatureExtractor:
             relink_cap_px=spec.relink_cap_px,
         )
         plan = FeaturePlan(
+            # In the order of GROUPS, which is the order in which kernels compute them.
             enabled=np.array([g in spec.groups for g in GROUPS]),
             lags=np.array(spec.lags, np.int64),
             # Computed in float64 and rounded once.
             decay=np.exp(-1.0 / (fps * np.array(spec.horizons_s))).astype(np.float32),
+            # Indices and switches are exact in float64, so all eight numbers share one array and one address.
             rule=np.array(rule, np.float64),
             orbits=np.array([column for orbit in orbits for column in orbit], np.int64),
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
@@ -85,6 +87,7 @@ class FeatureExtractor:
             arena=np.tile(np.array(arena, np.float32), (slots, 1)),
             links=np.empty((slots, a), np.int32),
         )
+        # `reset` alone says what a fresh slot is; the arrays above are not initialised.
         for slot in range(slots):
             tables.reset(memory, slot)
         return FeatureState(memory, ArrayTable(memory).rows)
@@ -99,6 +102,7 @@ class FeatureExtractor:
         # Numbers that a kernel divides by or looks up something with; of the others any value can be computed with.
         counts = (memory.frames, memory.age, memory.averaged)
         check_values(min(int(np.min(count)) for count in counts) >= 0, "counts of frames")
+        # A permutation: each of the source's animals belongs to exactly one.
         check_values(sorted(memory.links.tolist()) == list(range(len(memory.links))), "links of animals")
         return memory
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from rtseg.features.relink import F32, distance
 from rtseg.features.tables import GROUP, RULE, FeaturePlan, Memory
 
+# cache=False here and below: these functions are compiled into kernels of other files, whose stamps name this file
+# (`compiled.cache_stamps`).
 X, Y, COS, SIN, EXTENSION, SPEED = range(6)
 """An animal's body: its center, its heading, its extension, and its speed at the first lag."""
 
@@ -29,10 +31,14 @@ def _back(state: Memory, slot: int, frames: int) -> int:
 
 @njit(cache=False)
 def describe_body(points: F32, plan: FeaturePlan, body: F32) -> None:
-    """Center, heading and extension of one animal from its points (K, 2)."""
+    """Center, heading and extension of one animal from its points (K, 2); paper, section III.G.
+
+    body: (6,), see X; its speed is left as it is.
+    """
     x = y = 0.0
     seen = 0
     for k in range(points.shape[0]):
+        # Looking at x is enough: validation makes both coordinates NaN or neither (`frames.frame.clean`).
         if not math.isnan(points[k, 0]):
             x += points[k, 0]
             y += points[k, 1]
@@ -64,7 +70,11 @@ def describe_body(points: F32, plan: FeaturePlan, body: F32) -> None:
 
 @njit(cache=False)
 def velocity(state: Memory, slot: int, a: int, back: int, lag: int, fps: float) -> tuple[float, float]:
-    """Mean displacement over `lag` frames, ending `back` frames ago, of the points known at both ends; px/s."""
+    """Mean displacement over `lag` frames, ending `back` frames ago, of the points known at both ends; px/s.
+
+    NaN for a stream's first `back` + `lag` frames. Causal: a central difference would look at the frame that follows.
+    """
+    # `frames` counts the frames before this one: no step further back than that is within the stream.
     if state.frames[slot] < back + lag:
         return np.nan, np.nan
     late, early = _back(state, slot, back), _back(state, slot, back + lag)
@@ -87,7 +97,10 @@ def velocity(state: Memory, slot: int, a: int, back: int, lag: int, fps: float) 
 
 @njit(cache=False)
 def _overlap(one: F32, two: F32) -> float:
-    """Area in which two animals' bounding boxes (of their known points) intersect; NaN where one has no point."""
+    """Area in which two animals' bounding boxes (of their known points) intersect, px^2; NaN where one has no point.
+
+    Paper, section III.F.
+    """
     x0 = y0 = -np.inf
     x1 = y1 = np.inf
     for points in (one, two):
@@ -120,12 +133,14 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
                 out[at] = points[a, k, 0] - mid_x
                 out[at + 1] = points[a, k, 1] - mid_y
                 at += 2
+    # Every pair once: a distance has no direction.
     if on[GROUP.within_distance]:
         for a in range(n_animals):
             for i in range(n_points):
                 for j in range(i + 1, n_points):
                     out[at] = distance(points[a, i], points[a, j])
                     at += 1
+    # All K x K: from one's nose to the other's tail is not from that one's nose to this one's tail.
     if on[GROUP.between_distance]:
         for a in range(n_animals):
             for b in range(a + 1, n_animals):
@@ -137,7 +152,7 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
         n_lags = len(plan.lags)
         for i in range(n_lags):
             lag = plan.lags[i]
-            # In a stream's first frames this place of the ring holds values of the stream before: looked up, not used.
+            # In a stream's first frames there is no frame so far back: what lies here is looked up and not used.
             before = state.past[slot, _back(state, slot, lag)]
             for a in range(n_animals):
                 for k in range(n_points):
@@ -180,6 +195,7 @@ def frame_groups(points: F32, body: F32, plan: FeaturePlan, out: F32, at: int) -
                     continue
                 for k in range(n_points):
                     dx, dy = points[b, k, 0] - body[a, X], points[b, k, 1] - body[a, Y]
+                    # Turned back by the animal's heading; NaN where it has none, and so is what follows from it.
                     out[at] = dx * body[a, COS] + dy * body[a, SIN]
                     out[at + 1] = dy * body[a, COS] - dx * body[a, SIN]
                     at += 2
@@ -207,7 +223,7 @@ def frame_groups(points: F32, body: F32, plan: FeaturePlan, out: F32, at: int) -
 
 @njit(cache=False)
 def _approach(body: F32, a: int, b: int, vx: float, vy: float) -> float:
-    """The part of a velocity of animal a that leads towards animal b; px/s."""
+    """The part of a velocity of animal a that leads towards animal b; px/s, negative where it leads away."""
     dx, dy = body[b, X] - body[a, X], body[b, Y] - body[a, Y]
     return float((vx * dx + vy * dy) / (math.sqrt(dx * dx + dy * dy) + 1e-3))
 
@@ -239,6 +255,7 @@ def motion_groups(
                 lag = plan.lags[i]
                 # The velocity one lag ago reaches two lags back, which is why the ring is twice as deep as a lag.
                 wx, wy = velocity(state, slot, a, lag, lag, fps)
+                # The two velocities are one lag apart, each over one lag.
                 ax, ay = (moved[a, i, 0] - wx) * fps / lag, (moved[a, i, 1] - wy) * fps / lag
                 out[at] = ax * body[a, COS] + ay * body[a, SIN]
                 out[at + 1] = ay * body[a, COS] - ax * body[a, SIN]
@@ -248,7 +265,7 @@ def motion_groups(
 
 @njit(cache=False)
 def _average(value: float, m: int, plan: FeaturePlan, state: Memory, slot: int) -> None:
-    """Move one signal's exponential averages on; a NaN leaves them as they are.
+    """Update one signal's exponential averages; a NaN changes nothing.
 
     The first frames are averaged plainly (weight 1/n) until n passes the time constant, so no start-up bias decays
     through the recording.
@@ -273,7 +290,7 @@ def average_groups(
     out: F32,
     at: int,
 ) -> int:
-    """averages: exponential ones of what says most about a pair.
+    """The group `averages`: exponential averages of the signals that say most about a pair.
 
     Speed and extension of each animal, distance and overlap of each pair, approach of each ordered pair.
     """
@@ -299,7 +316,7 @@ def average_groups(
     return at + m
 
 
-# Inlined, for LLVM leaves this one as a call: to hand over a plan and a memory by value takes 0.1 µs a frame.
+# Inlined, because LLVM leaves this one as a call: passing a plan and a memory by value takes 0.1 µs a frame.
 @njit(cache=False, inline="always")
 def visibility_groups(confidence: F32, plan: FeaturePlan, state: Memory, slot: int, out: F32, at: int) -> None:
     """confidence, missing, absence: of every point of a frame (A, K), by the animals' links."""
@@ -313,10 +330,12 @@ def visibility_groups(confidence: F32, plan: FeaturePlan, state: Memory, slot: i
     if on[GROUP.missing]:
         for a in range(n_animals):
             for k in range(n_points):
+                # By age, not by the ring: a point that is held there is missing all the same.
                 out[at + k] = 1.0 if state.age[slot, a, k] > 0 else 0.0
             at += n_points
     if on[GROUP.absence]:
         for a in range(n_animals):
             for k in range(n_points):
+                # Capped, for the age of a point that was never seen is NEVER.
                 out[at + k] = min(state.age[slot, a, k] / plan.rule[RULE.fps], plan.rule[RULE.absence_cap_s])
             at += n_points

@@ -24,7 +24,7 @@ MARGIN_PX, CAP_PX = range(2)
 
 
 class IdentityState(NamedTuple):
-    """For S slots.
+    """What is remembered of the animals, for S slots.
 
     held: (S, A, K, 2) where each point was last seen. links: (S, A) which of the source's animals each is; they change
     only where animals are swapped back.
@@ -35,7 +35,7 @@ class IdentityState(NamedTuple):
 
 
 def init_state(slots: int, shape: tuple[int, int]) -> IdentityState:
-    """Nobody seen yet. shape: (A, K)."""
+    """A fresh state: no animal has been seen. shape: (A, K)."""
     state = IdentityState(np.empty((slots, *shape, 2), np.float32), np.empty((slots, shape[0]), np.int32))
     for slot in range(slots):
         reset(state, slot)
@@ -60,13 +60,14 @@ def load_slot(state: IdentityState, data: object) -> IdentityState:
 @njit(cache=False)
 def _rename(points: F32, scores: F32, links: NDArray[np.int32]) -> None:
     """Points (A, K, 2) and scores (A, K) in the order of the links (A,), in place."""
+    # A copy of all animals, since names may move in a cycle (a gets b's, b gets c's, c gets a's).
     points_now, scores_now = points.copy(), scores.copy()
     for a in range(len(links)):
         points[a], scores[a] = points_now[links[a]], scores_now[links[a]]
 
 
 def _compiled(stamp: int) -> Callable[..., None]:
-    """`advance`. stamp: of the file of the rule (`cache_stamps`)."""
+    """`advance`. stamp: of the file that holds the rule (`cache_stamps`)."""
 
     @njit(cache=True)
     def advance(
@@ -81,6 +82,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
     ) -> None:
         _ = stamp
         for n in range(len(slots)):
+            # Views, so that both change in place.
             held, links = state.held[slots[n]], state.links[slots[n]]
             if relink(keypoints[n], held, links, rule[MARGIN_PX], rule[CAP_PX], swap):
                 quality[n] |= flag
@@ -89,6 +91,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
             # After the renaming: where an animal was seen is remembered under the name that it has here.
             for a in range(keypoints.shape[1]):
                 for k in range(keypoints.shape[2]):
+                    # A missing point stays where it was last seen, however long ago.
                     if not math.isnan(keypoints[n, a, k, 0]):
                         held[a, k] = keypoints[n, a, k]
 

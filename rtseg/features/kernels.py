@@ -34,6 +34,7 @@ from rtseg.features.tables import NEVER, RULE, FeaturePlan, Memory, open_memory,
 @njit(cache=False)
 def _remember(points: F32, slot: int, plan: FeaturePlan, state: Memory) -> int:
     """Put a frame's points into the ring, held where they are missing; its place in the ring."""
+    # A ring, so that nothing is shifted: a frame overwrites the one that no lag reaches any more.
     now = state.frames[slot] % state.past.shape[1]
     hold_frames = plan.rule[RULE.hold_frames]
     for a in range(points.shape[0]):
@@ -61,6 +62,7 @@ def _sort_orbits(plan: FeaturePlan, out: F32) -> None:
     What is left does not depend on which animal is called the first. Insertion sort: orbits are a few columns long, and
     it allocates nothing.
     """
+    # `turn_sin` changes its sign with the animals' order (`spec._relative_angle`).
     for column in plan.unsigned:
         out[column] = abs(out[column])
     start = 0
@@ -68,6 +70,8 @@ def _sort_orbits(plan: FeaturePlan, out: F32) -> None:
         for i in range(start + 1, end):
             value, j = out[plan.orbits[i]], i
             while j > start:
+                # Every comparison with NaN is false: a NaN that is being sorted in stays last, and a value moves past a
+                # NaN.
                 before = out[plan.orbits[j - 1]]
                 if math.isnan(value) or before >= value:
                     break
@@ -78,7 +82,7 @@ def _sort_orbits(plan: FeaturePlan, out: F32) -> None:
 
 
 def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, TableRows, F32], None]:
-    """`advance`. stamp: of the files of what is compiled into it beside this one (`cache_stamps`)."""
+    """`advance`. stamp: of the other files whose code is compiled into it (`cache_stamps`)."""
 
     @njit(cache=True)
     def advance(
@@ -94,17 +98,20 @@ def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, T
         rule, n_animals = plan.rule, confidence.shape[1]
         # Once a call, not once a frame: the only memory that is allocated here.
         body = np.empty((n_animals, 6), np.float32)
+        # float64, because accelerations are small differences of these.
         moved = np.empty((n_animals, len(plan.lags), 2), np.float64)
         for n in range(len(slots)):
             slot = slots[n]
-            # First of all, for what is remembered of an animal must be of that animal.
+            # First of all: what is remembered of an animal must be that animal's.
             if rule[RULE.is_relinked] > 0:
                 margin, cap = rule[RULE.relink_margin_px], rule[RULE.relink_cap_px]
                 relink(keypoints[n], state.held[slot], state.links[slot], margin, cap, True)
             now = _remember(keypoints[n], slot, plan, state)
+            # From the ring, not from the frame: a point that is held counts as seen for the groups.
             points = state.past[slot, now]
             for a in range(n_animals):
                 describe_body(points[a], plan, body[a])
+                # Computed once, for all groups that need velocities.
                 for i in range(len(plan.lags)):
                     moved[a, i, 0], moved[a, i, 1] = velocity(state, slot, a, 0, plan.lags[i], rule[RULE.fps])
                 body[a, SPEED] = math.sqrt(moved[a, 0, 0] * moved[a, 0, 0] + moved[a, 0, 1] * moved[a, 0, 1])

@@ -1,6 +1,6 @@
 """What training's features reached: ranges that are fitted here, stored in a bundle and checked live (`drift`).
 
-Compiles nothing: whoever only reads a bundle needs no numba.
+Compiles nothing: code that only reads a bundle needs no numba.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def fit_ranges(examples: Sequence[F32], features: Sequence[Feature], settings: R
     margin = settings.margin * (ends[1] - ends[0])
     # A range of no width would flag any change of a feature that the model does not see anyway.
     varied = ends[1] - ends[0] > 1e-6
+    # Infinite ends, not a list of the watched features: the kernel then needs no extra case.
     low[watched] = np.where(varied, ends[0] - margin, -np.inf)
     high[watched] = np.where(varied, ends[1] + margin, np.inf)
     return FeatureRanges(low.astype(np.float32), high.astype(np.float32), settings.share, settings.far)

@@ -24,7 +24,7 @@ def distance(one: F32, two: F32) -> float:
 def relink(points: F32, held: F32, links: NDArray[np.int32], margin: float, cap: float, swap: bool) -> bool:
     """Whether the points (A, K, 2) lie nearer to where the animals were last seen, held (A, K, 2), if two are swapped.
 
-    links: (A,) which of the source's animals each is. margin: nearer by so many px in the mean. cap: what a single
+    links: (A,) which of the source's animals each is. margin: by how many px nearer, in the mean. cap: what a single
     point counts at most. swap: such a pair swaps its links, in place.
     """
     found = False
@@ -33,8 +33,10 @@ def relink(points: F32, held: F32, links: NDArray[np.int32], margin: float, cap:
         for b in range(a + 1, points.shape[0]):
             as_is = _mean_distance(points, links[a], links[b], held, a, b, cap)
             swapped = _mean_distance(points, links[b], links[a], held, a, b, cap)
+            # Without the margin noise alone would swap two animals that lie side by side.
             if swapped + margin < as_is:
                 found = True
+                # The pairs that follow are compared with these new links.
                 if swap:
                     links[a], links[b] = links[b], links[a]
     return found

@@ -30,6 +30,7 @@ def load_slot(state: Iterable[NDArray[Any]], data: object, what: str) -> list[ND
     values, at = [], 0
     for part in parts:
         size = part[0].nbytes
+        # A read-only view of the bytes; `set_slot` copies it.
         values.append(np.frombuffer(data[at : at + size], part.dtype).reshape(part.shape[1:]))
         at += size
     return values
@@ -42,6 +43,6 @@ def set_slot(state: Iterable[NDArray[Any]], slot: int, values: Iterable[NDArray[
 
 
 def check_values(valid: bool, what: str) -> None:
-    """Raises SnapshotError where a snapshot's values cannot be a state's: a kernel would look up what is not there."""
+    """Raise SnapshotError for values that no state can have: with them a kernel would read outside its arrays."""
     if not valid:
         raise SnapshotError(f"the snapshot is damaged: its {what} cannot be")

@@ -80,8 +80,10 @@ class FeatureSpec(FeatureSettings):
                 "set features.animal_order = 'sorted' instead"
             )
         features = self.features(skeleton)
+        # From 1, since column 0 could not carry a sign.
         place = {(f.group, f.orbit, f.about): column for column, f in enumerate(features, 1)}
         views = []
+        # The identity comes first in `permutations`, which engines rely on (`NumbaEngine`).
         for animals in permutations(skeleton.animals):
             view = []
             for f in self.features(replace(skeleton, animals=animals)):
@@ -94,6 +96,7 @@ class FeatureSpec(FeatureSettings):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest: every field in the order of `FeatureSettings`, groups in that of `GROUPS`."""
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        # Not in the recipe's order: the columns always come in the order of GROUPS.
         plain["groups"] = [g for g in GROUPS if g in self.groups]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
@@ -101,6 +104,7 @@ class FeatureSpec(FeatureSettings):
     def from_dict(cls, plain: dict[str, Any]) -> FeatureSpec:
         """The inverse of `to_dict`; unknown fields are refused."""
         known = {f.name for f in fields(cls)}
+        # If it were ignored, the features would not be those that the bundle was trained on.
         if set(plain) - known:
             raise SettingError(
                 f"unknown feature setting {', '.join(sorted(set(plain) - known))}; known: {sorted(known)}"

@@ -78,9 +78,11 @@ RULE, PLAN, MEMORY = (field_indices(*kind._fields) for kind in (FeatureRule, Fea
 @njit(cache=True)
 def reset(state: Memory, slot: int) -> None:
     """Start a slot again; its arena box stays."""
+    # `frames` alone would tell how much of the ring belongs to the stream. But a snapshot holds the whole ring, and
+    # must hold nothing of the stream that had this slot before.
     state.past[slot] = np.nan
-    # `past` stays as it is: `frames` says how much of it belongs to the stream.
     state.held[slot] = np.nan
+    # Not 0, which would say that every point was seen just now.
     state.age[slot] = NEVER
     state.averages[slot] = 0.0
     state.averaged[slot] = 0

@@ -24,12 +24,13 @@ MAX_SEQ = 2**63 - 1
 """Sequence numbers and nanoseconds travel as unsigned 64-bit integers and are kept signed here."""
 
 
+# A named tuple, because one is made for every frame: a frozen dataclass takes twice as long.
 class Frame(NamedTuple):
     """One camera frame of one stream.
 
     stream: its name. seq: +1 per camera frame. t_source_ns: the source's own clock, in nanoseconds.
     keypoints: (A, K, 2) float32, px, NaN = missing. confidence: (A, K) float32 in [0, 1], 0 where missing.
-    Build it with `frame`, which validates.
+    Build it with `checked_frame`, which validates.
     """
 
     stream: str
@@ -85,6 +86,7 @@ def own_frame(points: Float32, scores: Float32, *, seq: int, t_source_ns: int, s
 def _float32(values: ArrayLike) -> Float32:
     """A copy as float32; TypeError for what numpy would turn into numbers though it is none, such as text and dates."""
     raw = np.asarray(values)
+    # Always a copy: validation cleans in place, and the caller's array must not change.
     if raw.dtype == np.float32:
         return np.array(raw, order="C")
     # Text and dates would be parsed as numbers; O is a list with None in it, which becomes NaN.
@@ -128,6 +130,7 @@ def point_quality(
     missing_flag where a point is missing; low_flag where the mean confidence of the seen points is under `low`, or no
     point was seen.
     """
+    # These are the frame's own points, before any is held: the flags tell what the tracker missed.
     for n in range(len(out)):
         seen, total, points = 0, 0.0, 0
         for a in range(confidence.shape[1]):

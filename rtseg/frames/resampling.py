@@ -22,7 +22,7 @@ from rtseg.frames.frame import MAX_SEQ, Frame
 LOWEST, HIGHEST = 0.5, 20.0
 """Camera rates that are accepted, as multiples of the model's. Below them most frames would be invented."""
 MAX_DENOMINATOR = 1001
-"""Of the ratio of rates: 29.97 is 30000 / 1001."""
+"""Largest denominator of the ratio of rates: 29.97 is 30000 / 1001."""
 
 
 class Resampler:
@@ -41,6 +41,8 @@ class Resampler:
                 f"must run at {LOWEST * model_fps:g} to {HIGHEST * model_fps:g}"
             )
         self._num, self._den = ratio.numerator, ratio.denominator
+        # A model frame waits for the next camera frame, and lies at least 1 / den of a camera frame beyond the last
+        # one.
         self.delay_s = (self._den - 1) / self._den / camera_fps
         self.reset()
 
@@ -56,6 +58,7 @@ class Resampler:
         Camera frames must come in order of their numbers; a duplicate or late one gives none.
         """
         last = self._last
+        # Model frame 0 is the stream's first camera frame, whatever its number.
         if self._origin is None or last is None:
             self._origin, self._last, self._next = frame.seq, frame, 1
             return [_numbered(frame, 0)]
@@ -142,10 +145,12 @@ def _numbered(frame: Frame, n: int) -> Frame:
 
 def _interpolated(early: Frame, late: Frame, past: int, den: int, n: int) -> Frame:
     """Between two consecutive camera frames, past / den of the way from the early one to the late one."""
+    # One division of whole numbers, rounded once: the weight does not depend on how long the stream has run.
     weight = np.float32(past / den)
     # NaN in either frame gives NaN; those points are filled in below.
     points = early.keypoints + (late.keypoints - early.keypoints) * weight
     scores = early.confidence + (late.confidence - early.confidence) * weight
+    # Exactly half way the later frame counts as the nearer one, as in `push`.
     nearer = late if 2 * past >= den else early
     alone = np.isnan(points[..., 0])
     if alone.any():

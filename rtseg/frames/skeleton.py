@@ -38,6 +38,7 @@ class Skeleton:
         for name in used:
             if name not in self.keypoints:
                 raise SkeletonError(f"keypoint {name!r} is not one of {', '.join(self.keypoints)}")
+        # Otherwise a mirrored animal would get one point twice and another not at all.
         sides = [n for pair in self.pairs for n in pair]
         if len(set(sides)) != len(sides):
             raise SkeletonError(f"a keypoint has one mirror image: each stands in one pair, got {self.pairs}")
@@ -109,6 +110,7 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
     found, missing = [], []
     for name in wanted:
         near = folded.get(_fold(name), [])
+        # Exact names come first: `Nose` and `nose` may be two points of one source.
         if name in exact:
             found.append(exact[name])
         elif len(near) == 1:
@@ -124,7 +126,7 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
 
 
 def matches(one: str, other: str) -> bool:
-    """Whether two names are the same but for case, blanks, dots, dashes and underscores."""
+    """Whether two names are the same except for case, blanks, dots, dashes and underscores."""
     return _fold(one) == _fold(other)
 
 

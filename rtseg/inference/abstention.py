@@ -1,6 +1,6 @@
 """Which heads abstain from a frame: those whose highest probability lies below a threshold.
 
-Thresholds come with the bundle. A head that abstains still has a label; whoever reads it decides what to do with it.
+Thresholds come with the bundle. A head that abstains still has a label; its reader decides what to do with it.
 """
 
 from __future__ import annotations

@@ -62,4 +62,5 @@ def annotate(
             write_predictions(predictions, frames_file)
             write_bouts(predictions, bouts_file, recording.fps)
             written[frames_file] = recording.source
+            # One by one: the answers of many recordings need not lie in memory together.
             yield Annotated(recording.name, predictions, frames_file, bouts_file, recording.warnings)

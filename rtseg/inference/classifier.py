@@ -32,6 +32,7 @@ class Classifier:
     ) -> None:
         """engine: a name (`rtseg.load`), or an engine, which has its own capacity."""
         self.bundle = bundle
+        # An engine may be handed in: for precisions and settings that have no name here (`precision.measure`).
         engine = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
         self.pool = SessionPool(bundle, engine, identity)
 
@@ -67,6 +68,7 @@ class Classifier:
         Keypoints are matched by name. Raises SkeletonError where one has no counterpart, RateError for another frame
         rate than the model's; resample: it is resampled instead, and `seq` is that of the recording's frames.
         """
+        # At the model's own rate nothing is resampled, and the recording goes through in chunks.
         is_resampled = resample and not self.bundle.has_rate(recording.fps)
         if not is_resampled:
             self.bundle.check_rate(recording.fps, recording.source or recording.name)
@@ -74,6 +76,7 @@ class Classifier:
         try:
             return session.run(recording.select(self.bundle.skeleton))
         finally:
+            # Whatever happens: a recording that is refused must not cost a slot.
             session.close()
 
 

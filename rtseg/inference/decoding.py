@@ -4,10 +4,9 @@ Written once, the same live and offline.
 
 Per head: the label changes to a better one when that leads by `margin`, has led for `min_bout_frames` consecutive
 frames, and the old label has been out of the lead for more than `merge_gap_frames` (a shorter interruption is part of
-its bout). A new label must be beaten by more: by `settle_margin` on top of the margin, which fades linearly over
-`settle_frames`, so that a bout does not flicker where it begins, and an old one is left as early as without it. The
-first label of a stream has no such margin, since its bout began before. A label is never changed afterwards: what was
-published stays.
+its bout). Right after a change the margin is larger by `settle_margin`, which fades linearly over `settle_frames`:
+a bout does not flicker where it begins, and a settled one ends as early as without it. The first label of a stream has
+no such margin, since its bout began before. A label is never changed afterwards: what was published stays.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from rtseg.errors import SnapshotError
 
 NOT_STARTED = -1
 MARGIN, MIN_BOUT_FRAMES, MERGE_GAP_FRAMES, SETTLE_FRAMES, FADE_PER_FRAME = range(5)
-"""Of the rule, as float64."""
+"""Places in the rule's array (float64)."""
 
 
 class DecoderState(NamedTuple):
@@ -51,6 +50,7 @@ class Decoder:
         rule = np.zeros(5)
         rule[MARGIN], rule[MIN_BOUT_FRAMES] = settings.margin, settings.min_bout_frames
         rule[MERGE_GAP_FRAMES], rule[SETTLE_FRAMES] = settings.merge_gap_frames, settings.settle_frames
+        # Divided once, so that each frame costs a multiplication only.
         rule[FADE_PER_FRAME] = settings.settle_margin / max(settings.settle_frames, 1)
         self.plan = np.array(offsets, np.int64), rule
 
@@ -112,6 +112,7 @@ def advance(
     for n in range(len(slots)):
         slot = slots[n]
         for head in range(len(offsets) - 1):
+            # Heads are decoded apart: behaviours of two heads may overlap in time.
             lo = offsets[head]
             best = 0
             for c in range(1, offsets[head + 1] - lo):
@@ -120,7 +121,6 @@ def advance(
             # The first of equals wins, and NaN never does: the same label whatever the compiler makes of it.
             current = state.label[slot, head]
             events[n, head] = False
-            # Counted down first: the frame after a change is one frame into its settling.
             # Counted down first: the frame after a change is one frame into its settling.
             state.fresh[slot, head] = max(state.fresh[slot, head] - 1, 0)
             margin = rule[MARGIN] + rule[FADE_PER_FRAME] * state.fresh[slot, head]
@@ -133,7 +133,7 @@ def advance(
                 state.lead[slot, head] = 0
                 state.absent[slot, head] = 0
             else:
-                # A lead counts for one candidate only; time out of the lead counts whoever leads.
+                # A lead counts for one candidate only; frames out of the lead count whichever label leads.
                 if best == state.candidate[slot, head] and state.lead[slot, head] > 0:
                     state.lead[slot, head] += 1
                 else:

@@ -59,6 +59,7 @@ class GapRule:
         flag. Where not, nothing has changed, and `frames_to_step` decides.
         """
         last = self.last
+        # The short way of nearly every frame: three comparisons, and no list.
         if last is None or frame.seq != last[0] + 1 or self.since_reset < self._warmup_frames:
             return False
         self.counters.frames += 1
@@ -81,7 +82,9 @@ class GapRule:
             self.count_old(frame.seq, last[0])
             return []
         self.last = (frame.seq, frame.t_source_ns)
+        # One gap, however many frames it lacks; those are counted as filled, or the stream restarts.
         self.counters.gaps += 1
+        # By numbers, not by times: a source's clock may jump, and its frame numbers tell how many did not come.
         missing = frame.seq - last[0] - 1
         if missing > self._fill_frames:
             self.restart()

@@ -19,7 +19,7 @@ from rtseg.inference.stages import Arena, Stages, StagesSnapshot
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 MAX_CACHED_ROWS = 256
-"""Buffers of larger batches are made anew each time: there is one of every size that has come."""
+"""Buffers for larger batches are allocated each time; the others are kept, one set for each size seen so far."""
 
 
 class RowBuffers(NamedTuple):
@@ -68,6 +68,7 @@ class ModelSlots:
         self.stages.preprocess(keypoints, confidence, slots, features, flags)
         self.engine.step(features, slots, probs)
         self.stages.postprocess(probs, slots, labels, events, unsure, unsure_flags)
+        # Two kinds of flags, apart: with a lookahead this step's answer is about an earlier frame than the one it saw.
         return PredictionBatch(probs, labels, events, unsure), flags, unsure_flags
 
     def row_buffers(self, n: int) -> RowBuffers:

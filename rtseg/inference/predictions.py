@@ -24,13 +24,14 @@ class Quality(enum.IntFlag):
     """What a prediction's reader should know about it.
 
     WARMING_UP: fewer frames than the context that training always had. GAP_FILLED: the frame never came and was
-    stepped as one without any point. RESET: the stream began anew at this frame after a long gap. MISSING_POINTS:
+    stepped as one without any point. RESET: the stream restarted at this frame after a long gap. MISSING_POINTS:
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
     point was seen. IDENTITY_JUMP: the tracker seems to have mixed up animals (`rtseg.features.identity`). LATE: the
     daemon was slower than the stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's
     threshold for it. OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
     """
 
+    # These numbers travel on the wire and stand in recordings (docs/wire.md): they may not change.
     WARMING_UP = 1
     GAP_FILLED = 2
     RESET = 4
@@ -43,7 +44,7 @@ class Quality(enum.IntFlag):
 
 
 class PredictionBatch:
-    """What a batch of N frames was answered, a row a frame; predictions look into it.
+    """The answers to a batch of N frames, a row a frame; each `Prediction` is a view of one row.
 
     probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class index per head. events: (N, H)
     whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is there all the same.
@@ -131,6 +132,7 @@ class Predictions:
     @classmethod
     def collect(cls, heads: tuple[Head, ...], answers: Iterable[Prediction]) -> Predictions:
         """Single answers as one table, in the order given."""
+        # Reshaped explicitly: from an empty list numpy would make arrays of one dimension.
         rows: Sequence[Prediction] = list(answers)
         n_outputs = sum(len(h.classes) for h in heads)
         return cls(
@@ -185,6 +187,7 @@ def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
     lines = ["head,behaviour,first_seq,last_seq,start_s,duration_s"]
     for h, head in enumerate(predictions.heads):
         for bout in bouts_of(predictions.labels[:, h]):
+            # By the frames' numbers, not by rows: with frames left out (a resampled camera) they differ.
             first, last = predictions.seq[bout.start], predictions.seq[bout.stop - 1]
             seconds = f"{first / fps:.3f},{(last - first + 1) / fps:.3f}"
             lines.append(f"{head.name},{head.classes[bout.label]},{first},{last},{seconds}")

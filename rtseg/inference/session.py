@@ -78,9 +78,11 @@ class SessionPool:
         Returns for each row its answers: normally exactly one. None for a duplicate or late frame, or while a
         lookahead fills; after a short gap one more for each missing frame.
         """
+        # Rows are gathered over all sessions and stepped at the end, in one batch wherever no stream restarts.
         answers: list[list[Prediction]] = [[] for _ in frames]
         rows: list[_Row] = []
         for place, session, frame in zip(range(len(frames)), sessions, frames, strict=True):
+            # Nearly every frame: no list of frames to step, and no flags.
             if session.takes_any_next and session.gap_rule.takes_next(frame):
                 rows.append((place, session, frame, 0))
                 continue
@@ -114,6 +116,7 @@ class SessionPool:
         flagged = zip(range(n), rows, seen.tolist(), unsure.tolist(), strict=True)
         for i, (place, session, frame, flags), seen_flags, unsure_flags in flagged:
             seq, t_source_ns, flags = frame.seq, frame.t_source_ns, flags | seen_flags
+            # Without a lookahead the answer is about the frame that was stepped, and nothing has to be held.
             if lookahead:
                 due = session.pending.exchange_frame((seq, t_source_ns, flags))
                 if due is None:
@@ -123,6 +126,7 @@ class SessionPool:
             flags |= unsure_flags
             if flags & COUNTED:
                 session.count_flags(flags)
+            # The gap rule counts model frames, but whoever reads the answer knows the camera's numbers.
             if session.resampler is not None:
                 seq = session.resampler.camera_seq(seq)
             answers[place].append(Prediction(session.stream, seq, t_source_ns, flags, batch, i))
@@ -177,15 +181,15 @@ class Session:
 
     @property
     def delay_s(self) -> float:
-        """How much later answers come for a camera that is resampled, at most; 0 for one that is not."""
+        """By how much resampling delays answers at most; 0 without resampling."""
         return 0.0 if self.resampler is None else self.resampler.delay_s
 
     def follow(self, before: Session) -> None:
-        """Go on with another session's numbering and counters, whatever its model; the state stays fresh.
+        """Continue another session's numbering and counters, whatever its model; the state stays fresh.
 
         Must come before the first step: the frames that follow are warming up.
         """
-        # The counters are shared, not copied: they are the stream's, which goes on.
+        # The counters are shared, not copied: the stream continues, and they count for it.
         self.gap_rule.last, self.gap_rule.counters = before.gap_rule.last, before.counters
         self._resample_with(copy(before.resampler))
 
@@ -195,6 +199,7 @@ class Session:
         The recording must have the bundle's skeleton (`Recording.select`). Leaves the session finished.
         """
         bundle = self.pool.bundle
+        # Only the shape is checked: `Recording.select` has matched the names.
         if recording.skeleton.shape != bundle.skeleton.shape:
             raise FrameError(
                 f"{recording.name}: expected (animals, keypoints) {bundle.skeleton.shape}, got "
@@ -205,6 +210,7 @@ class Session:
             # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
         parts = []
+        # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
         for start in range(0, len(recording), chunk_frames):
             here = slice(start, start + chunk_frames)
             parts.append(self._run_chunk(recording.keypoints[here], recording.confidence[here], start))
@@ -226,6 +232,7 @@ class Session:
         batch, flags, unsure_flags = slots.compute_rows(
             keypoints, confidence, np.full(n, self.slot, np.int32), features
         )
+        # Frame numbers have no gaps here: every frame is one step.
         flags[: self.gap_rule.count_steps(n)] |= WARMING_UP
         exchanged = (self.pending.exchange_frame((start + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
         due = [frame for frame in exchanged if frame is not None]
@@ -239,16 +246,17 @@ class Session:
         )
 
     def _run_frames(self, recording: Recording) -> Predictions:
-        """The same where frames are not simply stepped one after the other."""
+        """`run` for sessions that resample or may restart: frame by frame."""
         answers: list[Prediction] = []
         for seq in range(len(recording)):
             t_ns = round(seq * 1e9 / recording.fps)
             frame = Frame(self.stream, seq, t_ns, recording.keypoints[seq], recording.confidence[seq])
+            # Frame after frame through the live path itself.
             answers += self.step(frame)
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:
-        """The answers that the lookahead still owes, as if nothing more were seen; the stream is fresh afterwards."""
+        """The answers that the lookahead still holds back, as if nothing more were seen; then the stream is fresh."""
         answers = self._owed_answers()
         self.reset()
         return answers
@@ -292,7 +300,7 @@ class Session:
         return pack_snapshot(session, pool.slots.snapshot(self.slot))
 
     def restore(self, data: bytes) -> None:
-        """Go on where a snapshot was taken, bit for bit.
+        """Continue where a snapshot was taken, bit for bit.
 
         Raises RtsegError for another model's or engine's snapshot, SnapshotError for a damaged one; the session then
         stays as it was.
@@ -334,7 +342,7 @@ class Session:
         return [flagged for made in self.resampler.push(frame) for flagged in self._frames_to_step(made)]
 
     def restart(self) -> list[Prediction]:
-        """Give what is owed about the frames before, then forget them."""
+        """Return the answers that are still due about the frames before the restart, then forget those frames."""
         answers = self._owed_answers()
         self.pool.slots.reset_slot(self.slot)
         return answers
@@ -360,6 +368,7 @@ class Session:
 
     def _owed_answers(self) -> list[Prediction]:
         owed = len(self.pending.frames)
+        # As many blanks as the lookahead, however few answers are owed: the newest frame's comes with the last one.
         answers = self.pool.step_blanks(self, self.pending.lookahead if owed else 0)
         self.pending.frames.clear()
         return answers[:owed]

@@ -1,4 +1,4 @@
-"""A session's snapshot as bytes, and back: read as carefully as a message from outside, for it comes from a file.
+"""A session's snapshot as bytes, and back: read as carefully as a message from outside, since it comes from a file.
 
 The bytes are a msgpack map of plain values without a checksum. What is checked is that they can be a session's, so that
 no kernel looks up what is not there and no loop runs without end.
@@ -33,7 +33,7 @@ class SessionSnapshot(NamedTuple):
 
 
 def pack_snapshot(session: SessionSnapshot, slot: dict[str, Any]) -> bytes:
-    """Both in one map. slot: `ModelSlots.snapshot`. The order of the keys is that of all recordings."""
+    """Session and slot in one map. slot: `ModelSlots.snapshot`. The keys have the same order in all recordings."""
     plain = session._asdict()
     # `replay --verify` compares snapshots byte by byte, so their order may not change.
     named = {"model": plain.pop("model"), "engine": plain.pop("engine"), **slot, **plain}
@@ -42,7 +42,7 @@ def pack_snapshot(session: SessionSnapshot, slot: dict[str, Any]) -> bytes:
 
 
 def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
-    """What `pack_snapshot` was given; of the slot's part nothing is checked yet. Raises SnapshotError."""
+    """The inverse of `pack_snapshot`; the slot's part is not checked yet. Raises SnapshotError."""
     try:
         plain = msgpack.unpackb(data, strict_map_key=True)
     # No limits on sizes: msgpack allows no container larger than the data that it is given.
@@ -56,6 +56,7 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     _check(_is_count(plain.get("since_reset")), "frames since the reset")
     if not isinstance(pending, list) or not isinstance(counters, dict):
         raise SnapshotError("the snapshot is damaged: it has no frames or no counters")
+    # Flags beyond 16 bits would be cut when an answer is packed, and then say something else.
     _check(all(_are_counts(p, 3) and p[2] <= _MAX_FLAGS for p in pending), "frames")
     # Fewer counters are allowed: a recording may be older than one of them.
     names = {field.name for field in fields(Counters)}

@@ -115,6 +115,7 @@ class Stages:
         self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
         self._decoding = self._decoder.init_state(slots)
+        # Older bundles have none.
         self._ranges = None if bundle.ranges is None else RangeCheck(bundle.ranges, self._extractor.features)
         self._drift = None if self._ranges is None else self._ranges.init_state(slots)
         # Arrays of nothing where there are no ranges, so that the table has the same rows for every bundle.
@@ -160,7 +161,7 @@ class Stages:
         _postprocess(probs, slots, self._answer_rows, labels, events, unsure, unsure_flags)
 
     def sees_identity_jump(self, keypoints: F32, confidence: F32, slot: int, *, afresh: bool) -> bool:
-        """Whether animals seem to have been mixed up in one frame (A, K, 2). afresh: nothing before it counts."""
+        """Whether animals seem to have been mixed up in one frame (A, K, 2). afresh: forget earlier frames first."""
         if afresh:
             self.forget_identities(slot)
         # A call of its own, with a state that this changes: where a jump restarts the stream, it must be known before
@@ -176,6 +177,7 @@ class Stages:
         """A slot gets another stream, whose box is the arena (px)."""
         # Not by `reset_slot`: the box belongs to the stream, and stays when it restarts.
         self._features.memory.arena[slot] = arena
+        # Only here, not at a restart: the record covers the stream since it was opened.
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)
 
@@ -236,8 +238,10 @@ def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
             rule, swap = array_tables.float64s(rows, _FRAME.identity_rule), switches[_SWITCH.swaps_identities] > 0
             state = IdentityState(held, links)
             identity.advance(keypoints, confidence, slots, state, rule, swap, IDENTITY_JUMP, quality)
+        # Tables within the table: the features' kernel opens its own.
         plan, memory = array_tables.int64s_2d(rows, _FRAME.plan), array_tables.int64s_2d(rows, _FRAME.memory)
         kernels.advance(keypoints, confidence, slots, plan, memory, features)
+        # Last, since it looks at what was computed; it changes no feature.
         if switches[_SWITCH.checks_ranges] > 0:
             _check_ranges(features, slots, rows, quality)
 
@@ -260,6 +264,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
             absent=array_tables.int32s_2d(rows, _ANSWER.absent),
             fresh=array_tables.int32s_2d(rows, _ANSWER.fresh),
         )
+        # Both from the same probabilities; neither changes them.
         decoding.advance(probs, slots, offsets, rule, state, labels, events)
         judge(probs, offsets, array_tables.float32s(rows, _ANSWER.below), UNSURE, unsure, unsure_flags)
 
@@ -279,6 +284,6 @@ def _check_ranges(features: F32, slots: I32, rows: TableRows, quality: I32) -> N
     drift.check_ranges(features, slots, low, high, rule, state, OUT_OF_RANGE, quality)
 
 
-# Every file of which something is compiled into the two calls, but for this one, which numba looks at itself.
+# Every file whose code is compiled into the two calls, except this one, which numba checks itself.
 _RULES = (frame, array_tables, identity, relink, kernels, groups, tables, spec, drift, decoding, abstention)
 _preprocess, _postprocess = _compiled(cache_stamps.source_stamp(*_RULES))

@@ -39,7 +39,7 @@ class LocalAttention(nn.Module):
 
     @property
     def multiply_adds(self) -> int:
-        """Of one frame: a product with each key and each value that it may see."""
+        """Multiply-adds of one frame: a product with each key and each value that it may see."""
         seen = self.reach + 1 if self.causal else 2 * self.reach + 1
         return 2 * seen * self.query.out_features
 
@@ -57,6 +57,7 @@ class LocalAttention(nn.Module):
 
     def _blocks(self, x: Tensor, size: int) -> Tensor:
         """(B, T, inner) to (B, heads, blocks, size, D), the last block padded."""
+        # Padded frames are masked in `_bias` and cut off at the end.
         x = F.pad(x, (0, 0, 0, -x.shape[1] % size))
         return x.reshape(len(x), -1, size, self.heads, x.shape[2] // self.heads).permute(0, 3, 1, 2, 4)
 

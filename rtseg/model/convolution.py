@@ -26,6 +26,7 @@ class DilatedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, n_in) to (B, T, n_out)."""
+        # All padding before the first frame is what makes a convolution causal.
         padded = F.pad(x, (0, 0, (self.kernel - 1) * self.dilation - self.after, self.after))
         # All taps side by side and one product: on a CPU no slower than conv1d, and what a streaming step sums up.
         mixed: Tensor = self.mix(taps_side_by_side(padded, self.kernel, self.dilation))

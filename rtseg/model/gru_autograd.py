@@ -40,6 +40,7 @@ class _Recurrence(torch.autograd.Function):
             both.add_(own[:, : 2 * n]).sigmoid_()
             new.addcmul_(both[:, :n], own[:, 2 * n :]).tanh_()
             torch.lerp(new, state, both[:, n:], out=after)
+        # Of the sums from the state only the new gate's part is needed again: the reset gate multiplies it.
         ctx.save_for_backward(gates, states, from_state[:, :, 2 * n :], recur)
         return states[1:]
 
@@ -48,7 +49,7 @@ class _Recurrence(torch.autograd.Function):
         gates, states, from_state_new, recur = ctx.saved_tensors
         (gradient,), n = gradients, recur.shape[0]
         reset, update, new = gates.split(n, 2)
-        # What a change of the state does to the gates' sums, but for the state's own gradient: all frames at once.
+        # How the gates' sums change with the state, without the state's own gradient: computed for all frames at once.
         by_new = (1 - update) * (1 - new * new)
         by_update = (states[:-1] - new) * update * (1 - update)
         by_reset = by_new * from_state_new * reset * (1 - reset)
@@ -58,9 +59,11 @@ class _Recurrence(torch.autograd.Function):
         later = torch.zeros_like(states[0])
         frames, batch = gradient.shape[:2]
         after = torch.empty_like(gradient)  # the whole gradient of every state
+        # Only what depends on the following frame's gradient is left for the loop.
         for t in range(frames - 1, -1, -1):
             here = torch.add(gradient[t], later, out=after[t])
             torch.mul(factors[t], here[:, None], out=grad_from_state[t])
+            # To the state before: through the share of it that is kept, and through the gates.
             torch.mul(here, update[t], out=later)
             later.addmm_(grad_from_state[t].view(batch, 3 * n), back)
         grad_from_input = torch.cat((grad_from_state[:, :, 0], grad_from_state[:, :, 1], after * by_new), 2)

@@ -24,6 +24,7 @@ class MultiStageTCN(SequenceModel):
         super().__init__(n_features, heads, c, settings.causal, settings.dropout)
         self.enter = nn.Linear(n_features, c)
         self.generator = _layers(settings)
+        # A stage each, since every stage's logits are trained (`MultitaskLoss`).
         self.outputs = nn.ModuleList(nn.Linear(c, p) for _ in range(settings.stages))
         self.reenter = nn.ModuleList(nn.Linear(p, c) for _ in range(settings.stages - 1))
         self.refinements = nn.ModuleList(_layers(settings) for _ in range(settings.stages - 1))

@@ -29,7 +29,7 @@ class Recurrent(LinearHeadsModel):
 
     def trunk(self, features: Tensor) -> Tensor:
         """The last layer's outputs."""
-        # bfloat16 would round the state anew at every frame.
+        # bfloat16 would round the state again at every frame.
         with torch.autocast("cpu", enabled=False):
             hidden: Tensor = self.cells(self.drop_channels(self.scale(features), self.dropout / 2))[0]
         return self.drop_channels(hidden, self.dropout)

@@ -53,6 +53,7 @@ def make_model(
                 "raise first_dilation, head_first_dilation or the cells' period"
             )
         return MultitaskTCN(spec, settings.dropout, settings.causal)
+    # A kind that is accepted in recipes and missing here is no network: gradient-boosting.
     make = NETWORKS.get(settings.kind)
     if make is None:
         raise SettingError(f"model.kind = {settings.kind!r} is no network; networks are: {', '.join(NETWORKS)}")

@@ -43,7 +43,7 @@ class SelfAttention(LinearHeadsModel):
 
     @property
     def context_multiply_adds(self) -> int:
-        """Of all blocks."""
+        """Multiply-adds of the attention of all blocks."""
         return sum(a.multiply_adds for a in self.attend if isinstance(a, LocalAttention))
 
     def trunk(self, features: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class MultitaskTCN(SequenceModel):
             weight, bias = self.weight(f"{name}.first.weight"), self.weight(f"{name}.first.bias")
             for part, width, end in zip(parts, widths, ends, strict=bool(parts)):
                 own = slice(end - width, end)
+                # Times the number of parts, so that the mean over the parts is the whole's logit.
                 part[head.name] = F.linear(hidden[..., own] * len(parts), weight[own].t(), bias)
             first[head.name] = q
             if not self.spec.head_channels:
@@ -145,7 +146,7 @@ class MultitaskTCN(SequenceModel):
         padded = F.pad(e, (0, 0, 0, -t % phases))
         # A cell with a period of p has p states; each phase becomes a sequence of its own, as if of another recording.
         by_phase = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
-        # bfloat16 would round the state anew at every frame.
+        # bfloat16 would round the state again at every frame.
         with torch.autocast("cpu", enabled=False):
             parts = ("enter.weight", "recur.weight", "enter.bias", "recur.bias")
             enter, recur, *biases = (self.weight(f"{name}.{part}") for part in parts)
@@ -162,6 +163,7 @@ class MultitaskTCN(SequenceModel):
         kernel, t = conv.shape[1], x.shape[1]
         for layer, frames in enumerate(dilations):
             dilation = self._strided(frames)
+            # Zeros before the first frame are what a fresh stream's rings hold.
             after = 0 if self.causal else (kernel - 1) * dilation // 2
             padded = F.pad(x, (0, 0, (kernel - 1) * dilation - after, after))
             # All taps side by side and one product: the sum that a streaming step makes, and on a CPU no slower than

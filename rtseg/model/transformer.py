@@ -37,7 +37,7 @@ class Transformer(SequenceModel):
 
     @property
     def context_multiply_adds(self) -> int:
-        """Of all layers of encoder and decoders."""
+        """Multiply-adds of the attention of all layers of encoder and decoders."""
         return sum(m.multiply_adds for m in self.modules() if isinstance(m, LocalAttention))
 
     def trunk(self, features: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Transformer(SequenceModel):
             assert isinstance(decoder, Iterable)
             h = self.reenter[number](self.head_probabilities(logits))
             for layer in decoder:
-                # ASFormer's weights: the later the decoder, the less is borrowed from frames elsewhere.
+                # ASFormer's weights: the later the decoder, the less attention to other frames counts.
                 h = h + self.drop_channels(layer(h, hidden, math.exp(-3.0 * number)), self.dropout)
             logits, hidden = self.outputs[number + 1](h), h
             stages.append(self.split_heads(logits))

@@ -196,6 +196,7 @@ def save_data(data: PaperData, folder: Path) -> None:
         "skeleton": data.skeleton.to_dict(),
         "heads": heads,
     }
+    # Last: where this file exists, the arrays beside it are whole.
     write_json_atomically(summary_file, plain)
 
 

@@ -33,7 +33,7 @@ QUOTED = "quoted by the paper; not a system of its own"
 
 @dataclass(frozen=True)
 class Training:
-    """One training run but for its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
+    """One training run, without its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
 
     key: str
     label: str
@@ -102,7 +102,7 @@ def plan(
 
 
 def sections(recipe: Recipe) -> Plain:
-    """What of a user's recipe `rtseg`'s own systems take over."""
+    """The sections of a user's recipe that rtseg's own systems use."""
     plain = config.to_plain(recipe)
     return {name: plain[name] for name in ("features", "scaler", "model", "augment", "train", "boosting")}
 
@@ -147,6 +147,7 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
         plain = merged(plain, quick)
     top = {"name": key, "dataset": data.name, "arena": list(data.arena)}
     recipe = config.from_plain({**plain, **top}, Recipe, options.overrides, where=f"recipe of {key}")
+    # A cap: it never lengthens a training.
     if options.epochs is None or recipe.train.epochs <= options.epochs:
         return recipe
     capped = {**config.to_plain(recipe), "train": {**config.to_plain(recipe)["train"], "epochs": options.epochs}}

@@ -1,4 +1,4 @@
-"""The whole of `rtseg paper`: data, plan, trainings, timing, report. A killed one goes on where it was.
+"""The whole of `rtseg paper`: data, plan, trainings, timing, report. A killed run continues where it was.
 
 Under --out: data/ (the recordings as they were read), runs/ (a folder a training and seed), timing.json, and the report
 as paper.json and paper.md.
@@ -30,7 +30,7 @@ from rtseg.system.files import write_atomically, write_json_atomically
 SCHEMA = 1
 PACKAGES = ("rtseg", "numpy", "numba", "torch", "scikit-learn", "xgboost-cpu")
 SECTION = "paper."
-"""Of a --set that changes PaperSettings."""
+"""Prefix of a --set that changes PaperSettings."""
 REPORT_JSON, REPORT_MD, TIMING = "paper.json", "paper.md", "timing.json"
 
 

@@ -71,6 +71,7 @@ def main(folder: Path) -> None:
     resampled = _resampled(heads, test, probs, job["resamples"])
     with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
         np.savez(file, **resampled)  # type: ignore[arg-type]
+    # Last: a folder with this file is done.
     write_json_atomically(folder / RESULT, without_nan(result))
 
 

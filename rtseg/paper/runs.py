@@ -68,6 +68,7 @@ def find_runs(
     for seed in seeds:
         for training in trainings:
             recipe = recipe_of(training, seed)
+            # With the version: another one may train or score in another way.
             what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, config.to_plain(recipe)]
             fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
             folder = out / "runs" / training.key.replace("/", "-") / f"seed{seed}"

@@ -14,6 +14,7 @@ def future_frames(recipe: Recipe, fps: float) -> int | None:
     m = recipe.model
     if m.causal:
         return m.lookahead_frames
+    # Layers in a row add up what each of them sees; half of a symmetric kernel lies in the future.
     half = (m.kernel - 1) // 2
     layers, reach = range(m.layers), None
     match m.kind:

@@ -68,6 +68,7 @@ def report_tables(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]
     shown = []
     for name, table in TABLES.items():
         lines = [line for line in report["rows"] if line["table"] == name and line["absent"] != LEFT_OUT]
+        # A table whose only rows are quoted from the paper holds no result of these recordings.
         if not any(line["training"] or line["absent"] != QUOTED for line in lines):
             continue
         named = [(task, tasks[str(task)]) for task in table.scored if str(task) in tasks]

@@ -22,6 +22,7 @@ from rtseg.training.task import Example
 if TYPE_CHECKING:
     from rtseg.model.base import SequenceModel
 
+# However long a round takes: a median needs some.
 MIN_ROUNDS = 3
 Case = Callable[[], object]
 

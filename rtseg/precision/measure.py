@@ -131,6 +131,7 @@ def _predict(
 ) -> SplitPredictions:
     from rtseg.engine.onnx.onnx_engine import OnnxEngine
 
+    # One slot is enough: recordings are run one after the other.
     engine = OnnxEngine(bundle.network, bundle.weights, 1, precision=precision, scales=scales)
     return predict_split(Classifier(bundle, engine), dataset, split, _prefixed(progress, precision))
 

@@ -39,6 +39,7 @@ class Histogram:
         if not sizes.size:
             return
         self.largest = max(self.largest, float(sizes.max()))
+        # The first values set the width of the bins.
         self._reach = self._reach or self.largest
         # Bins are merged in pairs: what was counted stays right, and no value has to be seen again.
         while self.largest > self._reach:

@@ -127,6 +127,7 @@ def _check(sequences: tuple[int, int, int], minutes: float, seed: int) -> None:
             f"sequences: expected numbers for Tasks 1, 2 and 3 of at least {', '.join(map(str, needed))} "
             f"(one for each annotator and behaviour), got {', '.join(map(str, sequences))}"
         )
+    # `not >=` refuses NaN as well.
     if not minutes >= MIN_MINUTES:
         raise SettingError(f"minutes: expected at least {MIN_MINUTES}, got {minutes}; bouts need time")
     if seed < 0:

@@ -170,6 +170,7 @@ def _fill_attack(rng: np.random.Generator, action: NDArray[np.int8], bout: Bout,
         until = min(stop, where + int(rng.integers(8, 30)))
         action[where:until, INTRUDER] = Action.FLEE if rng.random() < 0.4 else Action.STRUGGLE
         where = until
+    # It flees beyond the bout's end; the bouts that follow are filled later and may overwrite this.
     if stop < len(action):
         action[stop : stop + int(rng.integers(5, 30)), INTRUDER] = Action.FLEE
 

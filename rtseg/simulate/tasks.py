@@ -127,6 +127,7 @@ _LABELLERS = {1: _task1, 2: _task2, 3: _task3}
 
 def _recording(name: str, seed: int, tracks: Tracks) -> Recording:
     source = f"simulated with seed {seed}"
+    # `simulated` travels with the recording, so that every score of it says so.
     return Recording(name, MICE7, tracks.keypoints, tracks.scores, FPS, source=source, simulated=True)
 
 

@@ -82,6 +82,7 @@ def observe_points(
     lower, swap_until = 1, 0
     for t in range(len(true_points)):
         now = true_points[t]
+        # The first frame has no frame before it: its speeds are 0.
         before = true_points[max(0, t - 1)]
         gap = math.hypot(now[0, 3, 0] - now[1, 3, 0], now[0, 3, 1] - now[1, 3, 1])
         gap = min(gap, math.hypot(now[0, 3, 0] - now[1, 6, 0], now[0, 3, 1] - now[1, 6, 1]))

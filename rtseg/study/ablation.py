@@ -67,6 +67,7 @@ def variants_of(recipe: Recipe, groups: Sequence[str] = (), sets: bool = False) 
     unknown = [group for group in groups if group not in used]
     if unknown:
         raise SettingError(f"the recipe uses no group {', '.join(unknown)}; it uses {', '.join(used)}")
+    # A model without any feature cannot be trained.
     if len(used) < 2:
         raise SettingError(f"nothing to leave out: the recipe uses the group {', '.join(used)} alone")
     chosen = {FULL: used} | {f"without {g}": tuple(u for u in used if u != g) for g in groups or used}

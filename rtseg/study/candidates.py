@@ -86,8 +86,10 @@ def choose_setting(tables: Sequence[CandidateTable], videos: Sequence[int], max_
 
     The first of equals; where every one costs more, the cheapest.
     """
+    # A head without a scored frame in these videos has no F1 and loses nothing.
     losses = np.max([np.nan_to_num(table.f1_lost(videos)) for table in tables], axis=0)
     scores = np.mean([table.segmental_f1(videos) for table in tables], axis=0)
+    # A loss equal to the bound is allowed, whatever rounding makes of it.
     allowed = losses <= max_loss + 1e-12
     return int(np.where(allowed, scores, -1.0).argmax()) if allowed.any() else int(losses.argmin())
 

@@ -64,6 +64,7 @@ def paired_differences(
     n: int = RESAMPLES,
 ) -> dict[str, Any]:
     """By how much ours scores higher than theirs, per head, paired over videos and the seeds that both have."""
+    # Seed i of one is compared with seed i of the other; seeds without a counterpart are left out.
     both = min(len(ours), len(theirs))
     return {
         head.name: paired_bootstrap(

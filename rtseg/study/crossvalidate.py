@@ -60,7 +60,7 @@ def crossvalidate(
     """Cross-validate a recipe, and another system on the same folds; written as OUT/crossvalidate.json, .md and .png.
 
     root: replaces the dataset's own folder. overrides: of the recipe, as `--set` takes them. runs: where trials and
-    predictions are kept (OUT/crossvalidate.runs); a killed run goes on there. Raises SettingError.
+    predictions are kept (OUT/crossvalidate.runs); a killed run continues there. Raises SettingError.
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     systems = {recipe_file.stem: recipe}
@@ -167,6 +167,7 @@ def _other_system(against: str, recipe: Recipe, dataset: Dataset, root: Path | N
 
 
 def _joined(trials: Sequence[Trial]) -> ProbabilitiesByName:
+    # Folds share no video, so no name comes twice.
     return {name: probs for trial in trials for name, probs in trial.probabilities.items()}
 
 

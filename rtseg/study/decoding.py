@@ -65,6 +65,7 @@ def study_decoding(
     names = []
     for item in dataset.items(split):
         progress(item.recording.name)
+        # Run once: every candidate decodes these probabilities.
         answers = classifier.run(item.recording)
         names.append(item.recording.name)
         for name in known:
@@ -94,6 +95,7 @@ def study_decoding(
 
 def _labels(item: Item, head: str) -> NDArray[np.int16]:
     """Labels (T,) of a head; a file that says nothing about it masks all its frames."""
+    # Masked, not left out: all heads then have the same videos under the same numbers.
     return item.labels[head].frames if head in item.labels else np.full(len(item.recording), IGNORE, np.int16)
 
 

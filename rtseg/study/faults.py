@@ -29,6 +29,7 @@ def stretches(rng: np.random.Generator, n_frames: int, share: float, mean_frames
     if not 0 < share < 1:
         return np.full(n_frames, share >= 1)
     on = max(mean_frames, share / (1 - share), 1.0)
+    # The share of the time that the mask is on is on / (on + off).
     off = max(on * (1 - share) / share, 1.0)  # 1 or more anyhow, but for rounding
     mask = np.zeros(n_frames, np.bool_)
     at, state = 0, bool(rng.random() < share)

@@ -44,6 +44,7 @@ def study_lookahead(
     if len(frames) < 1 or list(frames) != sorted(set(frames)) or frames[0] < 0:
         raise SettingError(f"frames: expected rising numbers from 0 on, got {', '.join(map(str, frames))}")
     recipe, dataset = read_recipe(recipe_file, root, overrides)
+    # A training each: a network that was trained for one delay has not learnt to use another.
     variants = {f"{k} frames": replace(recipe, model=replace(recipe.model, lookahead_frames=k)) for k in frames}
     found = compare_variants(
         variants,

@@ -73,6 +73,7 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
     try:
         for seq in np.flatnonzero(arrived).tolist():
             frame = classifier.frame(matched.keypoints[seq], matched.confidence[seq], seq=seq)
+            # Answers about filled frames come with the next frame that arrives, each with its own number.
             for prediction in session.step(frame):
                 probs[prediction.seq] = prediction.probs
         for prediction in session.finish():
@@ -80,6 +81,7 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
     finally:
         session.close()
     known = ~np.isnan(probs[:, 0])
+    # For every frame the last one up to it that was answered; -1 before the first.
     last = np.maximum.accumulate(np.where(known, np.arange(len(probs)), -1))
     held: Probs = np.where((last >= 0)[:, None], probs[last], np.nan)
     return held

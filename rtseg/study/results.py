@@ -52,11 +52,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """`0.776`; a dash for what does not exist."""
+    # Only NaN differs from itself.
     return "-" if value is None or value != value else f"{value:.{digits}f}"
 
 
 def spread(score: dict[str, float]) -> str:
-    """Mean and, over several seeds, standard deviation."""
+    """The mean, and with several seeds the standard deviation."""
     deviation = score["sd"]
     return number(score["mean"]) + ("" if deviation is None or deviation != deviation else f" ± {deviation:.3f}")
 

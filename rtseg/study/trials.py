@@ -84,7 +84,7 @@ def run_trial(
 ) -> Trial:
     """Train what the task says, and predict the recordings in `predicted`.
 
-    A finished trial in `folder` is read, a killed one goes on. Raises SettingError where the folder holds a trial of
+    A finished trial in `folder` is read, a killed one continues. Raises SettingError where the folder holds a trial of
     another recipe or other recordings.
     """
     # The fingerprint is of the data too: a recording that was relabelled since must not be taken for the old one.
@@ -96,6 +96,7 @@ def run_trial(
     seen = tuple(dict.fromkeys(example.name for example in (*task.training, *task.validation)))
     probabilities = {}
     for example in predicted:
+        # Each file is written as soon as it can be; trial.json, written last, says that all are there.
         probs = probabilities[example.name] = fitted.predict(example)
         save_probabilities(
             SavedProbabilities(example.name, output_columns(task.heads), probs, seen), folder / "answers"

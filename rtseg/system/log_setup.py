@@ -40,6 +40,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         elif record.exc_text:
             line["exception"] = record.exc_text
+        # `extra` may hold anything: what JSON does not know is written as text.
         return json.dumps(line, default=str)
 
 

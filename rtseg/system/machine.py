@@ -65,6 +65,7 @@ def cpu_flags() -> frozenset[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return frozenset()
+    # `flags` on x86-64, `Features` on Arm.
     flags = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
     return frozenset(flags[0].split()) if flags else frozenset()
 

@@ -56,7 +56,7 @@ def target(gpu: Gpu) -> str:
 
 
 def driver_version() -> str | None:
-    """Of the NVIDIA kernel driver (Linux); None where the system does not say."""
+    """Version of the NVIDIA kernel driver (Linux); None where the system does not say."""
     try:
         words = DRIVER_FILE.read_text(encoding="utf-8").split()
     except OSError:
@@ -78,6 +78,7 @@ def _gpu(cuda: ctypes.CDLL, number: int) -> Gpu:
     capability = attribute(CAPABILITY_MAJOR), attribute(CAPABILITY_MINOR)
     multiprocessors = attribute(MULTIPROCESSORS)
     cuda.cuDriverGetVersion(ctypes.byref(value))
+    # The driver gives 1000 * major + 10 * minor.
     newest = value.value // 1000, value.value % 1000 // 10
     return Gpu(name.value.decode(errors="replace"), capability, size.value, multiprocessors, newest)
 

@@ -35,6 +35,7 @@ def print_status(address: str, status: dict[str, Any]) -> None:
     models = status.get("models", {})
     for name, counters in status["streams"].items():
         model = models.get(name, status["model"])
+        # Names are cut, so that the table keeps to 80 columns.
         streams.add_row(name[:24], model[:8], *(str(counters.get(field, "-")) for field in fields))
     console.print(streams)
     if recording := status.get("recording"):

@@ -71,7 +71,7 @@ def examine_machine(bundle: Path | str | None = None) -> MachineReport:
 
     Raises BundleError for a folder that is no bundle.
     """
-    # Without a bundle there is no plan and no parity to check: what is told is what the machine could do.
+    # Without a bundle there is no plan and no parity to check: the report then says what the machine could do.
     engine, reasons = _choice() if bundle is None else _choice_for(bundle)
     parts = (_cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock())
     findings = [finding for part in parts for finding in part]
@@ -227,6 +227,7 @@ def _numba_cache() -> Iterator[Finding]:
     folder = Path(chosen) if chosen else Path(rtseg.__file__).parent / "engine" / "cpu" / "__pycache__"
     there = folder if folder.exists() else folder.parent
     if os.access(there, os.W_OK):
+        # Below NUMBA_CACHE_DIR numba makes a folder for every source folder.
         n_files = len(list(folder.glob("*.nbc"))) if not chosen else len(list(folder.rglob("*.nbc")))
         state = f"{n_files} kernels compiled" if n_files else "nothing compiled yet: the first start takes longer"
         yield Finding("start", "compiled kernels", f"{folder}: writable, {state}")
@@ -242,6 +243,7 @@ def _real_time() -> Iterator[Finding]:
         return
     import resource
 
+    # Limits do not bind root.
     free = os.geteuid() == 0
     priority = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     allowed = free or priority != 0

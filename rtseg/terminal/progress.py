@@ -31,6 +31,7 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
         task = bar.add_task("preparing", total=None)
 
         def report(event: dict[str, Any]) -> None:
+            # Only evaluations have scores of head groups; every other event is a batch.
             if "groups" not in event:
                 text = f"epoch {event['epoch'] + 1}, loss {event['loss']:.3f}"
                 bar.update(task, completed=event["step"], total=event["steps"], description=text)

@@ -167,6 +167,7 @@ def watch(quiet: bool) -> Iterator[Callable[[PredictionMessage], None] | None]:
         newest: list[PredictionMessage] = []
         # Drawn when the screen is due, and by another thread: showing an answer must not delay the next.
         with Live(get_renderable=lambda: _shown(newest), console=console, refresh_per_second=10, transient=True):
+            # In place, since the drawing thread looks at this very list.
             yield lambda prediction: newest.__setitem__(slice(None), [prediction])
 
 
@@ -191,7 +192,7 @@ def _shown(newest: list[PredictionMessage]) -> RenderableType:
 
 
 def _print_bout(prediction: PredictionMessage) -> None:
-    """A line where a bout of the first head begins; for logs, whose readers are not to be flooded."""
+    """A line where a bout of the first head begins: a log would otherwise get a line for every frame."""
     head = next(iter(prediction.probs))
     if head in prediction.event:
         line = f"{prediction.stream}, frame {prediction.seq}: {head} {prediction.label[head]}"

@@ -47,6 +47,7 @@ def augment(
     points += center
     if settings.shift_px:
         points += rng.normal(0, settings.shift_px, 2).astype(np.float32)
+    # Independent for every point and frame, unlike the shift, which moves the whole crop.
     if settings.noise_px:
         points += rng.normal(0, settings.noise_px, points.shape).astype(np.float32)
     if settings.drop_points:
@@ -109,6 +110,7 @@ def interpolate(keypoints: F32, confidence: F32, factor: int) -> tuple[F32, F32]
     for step in range(1, factor):
         x = np.float32(step / factor)
         points[step::factor] = left + (right - left) * x + bend * (x * (1 - x) / 2)
+        # A new frame is no more certain than the less certain of its two neighbours.
         scores[step::factor] = np.minimum(confidence[:-1], confidence[1:])
     scores[np.isnan(points).any(-1)] = 0.0
     return points, scores

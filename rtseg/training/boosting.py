@@ -63,7 +63,7 @@ class WindowTable:
 def window_statistics(
     features: NDArray[np.float32], windows: Sequence[int], causal: bool
 ) -> NDArray[np.float32]:  # (T, F * (1 + 4 * windows))
-    """Features (T, F) and beside them their mean, deviation, minimum and maximum over windows of so many frames.
+    """Features (T, F) and beside them their mean, deviation, minimum and maximum over windows of these lengths.
 
     Causal: a window ends at its frame. Otherwise it is centred on it, an even length made odd by one frame more. NaN is
     left out; a window without a value gives NaN. Windows are shorter where the recording begins or ends.
@@ -75,6 +75,7 @@ def window_statistics(
     columns = [features]
     for window in windows:
         length = window if causal else window + 1 - window % 2
+        # min_periods = 1: a window at the beginning has the frames that there are.
         rolling = table.rolling(length, min_periods=1, center=not causal)
         statistics = (rolling.mean(), rolling.std(ddof=0), rolling.min(), rolling.max())
         columns += [s.to_numpy(np.float32) for s in statistics]
@@ -147,6 +148,7 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
         trees.history.append(entry)
         report({"epoch": column + 1, "step": column + 1, "steps": len(task.heads), "loss": entry["loss"]})
     trees.seconds = time.monotonic() - started
+    # On all frames of the validation recordings, as networks are scored, not on the sampled rows.
     scores = score_groups(task.heads, task.validation, [trees.predict(e) for e in task.validation], task.fps)
     trees.score = selection_score(scores, recipe.train)
     return trees

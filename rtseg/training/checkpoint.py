@@ -1,6 +1,6 @@
 """Checkpoints of a training run: safetensors and JSON, written aside and renamed, so a kill leaves the last one whole.
 
-Random draws depend on the seed and the epoch alone; a run that resumes from here goes on bit for bit.
+Random draws depend on the seed and the epoch alone; a run that resumes from here continues bit for bit.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str,
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An AdamW's moments and step counts as flat tensors."""
     state = optimizer.state_dict()["state"]
+    # Flat, because safetensors holds tensors by name and nothing nested.
     return {f"{i}.{key}": value for i, moments in state.items() for key, value in moments.items()}
 
 

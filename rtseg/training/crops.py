@@ -21,7 +21,7 @@ from rtseg.training.augment import augment, augment_settings_of_copies, interpol
 from rtseg.training.task import F32, Example, TrainingTask
 
 LEAD_HORIZONS = 3
-"""After so many time constants an average has forgotten all but 5 % of its past."""
+"""After this many time constants an average has forgotten all but 5 % of its past."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,7 @@ def balanced_copies(examples: Sequence[Example], heads: Sequence[Head]) -> list[
     for group, own in sequences.items():
         for number in range(wanted - len(own) if own else 0):
             original = own[number % len(own)]
+            # Labels of other groups are taken out, or balancing one task would weigh the others anew.
             labels = np.full_like(original.labels, IGNORE)
             labels[:, columns[group]] = original.labels[:, columns[group]]
             copies.append(replace(original, labels=labels))
@@ -72,6 +73,7 @@ class CropSampler:
         # Where crops differ by a mirror at most, the features of whole recordings are computed once: with random
         # augmentation every crop has other keypoints, and nothing could be reused.
         fixed = replace(recipe.augment, mirror=False, interpolate=1) == AugmentSettings()
+        # Float32; with mirroring each recording may be cached in both forms.
         size = sum(map(len, self._examples)) * self._extractor.n_features * 4 * (2 if recipe.augment.mirror else 1)
         cached = fixed and size <= recipe.train.cache_mb * 2**20
         self._cache: dict[tuple[int, bool], NDArray[np.float32]] | None = {} if cached else None
@@ -94,6 +96,7 @@ class CropSampler:
     def _draw(self, rng: np.random.Generator) -> Batch:
         train = self._recipe.train
         shape = (train.batch, train.crop_frames)
+        # A recording shorter than a crop is filled up with unknown features and without labels.
         features = np.full((*shape, self._extractor.n_features), np.nan, np.float32)
         labels = np.full((*shape, self._examples[0].labels.shape[1]), IGNORE, np.int16)
         for row, which in enumerate(rng.choice(len(self._examples), train.batch, p=self._share)):
@@ -158,6 +161,7 @@ def delay_labels(labels: NDArray[np.int16], lookahead: int) -> NDArray[np.int16]
     if lookahead == 0:
         return labels
     late = np.full_like(labels, IGNORE)
+    # The network's input stays in place: at t + k it has seen frames up to t + k, and answers about t.
     late[:, lookahead:] = labels[:, :-lookahead]
     return late
 

@@ -55,6 +55,7 @@ def train_network(
     cells = _train_cells(_cell_jobs(task, folder), task.recipe.train.threads)
     model = combine_cells([_model_of(cell) for cell in cells])
     history = [{**entry, "member": number} for number, cell in enumerate(cells) for entry in cell.history]
+    # Cells cannot report while they train in other processes; their histories are reported here.
     for entry in history:
         report(entry)
     recipe, extractor = task.recipe, task.feature_extractor()
@@ -134,4 +135,5 @@ def combine_cells(models: Sequence[MultitaskTCN]) -> MultitaskTCN:
             tensors[f"{name}.calibration.{kind}"] = parts[0][f"{name}.calibration.{kind}"]
     whole = MultitaskTCN(spec)
     whole.load_weights(tensors)
+    # No dropout in what is scored and exported.
     return whole.eval()

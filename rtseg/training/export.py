@@ -106,6 +106,7 @@ def read_examples(dataset: Dataset, split: str, progress: Callable[[str], None] 
 
 def _feature_ranges(task: TrainingTask) -> FeatureRanges:
     """What the features of the training recordings reach, so that live ones that do not look like them are noticed."""
+    # Of the recordings as they are, without augmentation: live ones are not augmented either.
     extractor = task.feature_extractor()
     step = max(1, sum(map(len, task.training)) // RANGE_FRAMES)
     # Copied, because a slice would keep every frame's features in memory.
@@ -128,6 +129,7 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -
             "description": task.recipe.description,
             "recipe": config.to_plain(task.recipe),
             "training": videos(task.training),
+            # By poses alone as well, so that a recording is known again under other names and labels.
             "training_poses": [poses_hash(e.keypoints) for e in task.training],
             "validation": videos(task.validation),
             "training_seconds": round(trained.seconds, 1),

@@ -77,6 +77,7 @@ def _fit_network(task: TrainingTask, folder: Path | None, report: EventCallback)
 
 
 def _fit_trees(task: TrainingTask, report: EventCallback) -> FittedSystem:
+    # `fit` measures the memory of both kinds and fills it in; NaN until then.
     trees = train_trees(task, report)
     return FittedSystem(
         predict=trees.predict,

@@ -51,6 +51,7 @@ class FuturePose(nn.Module):
 
     def forward(self, hidden: Tensor, scaled: Tensor, features: Tensor) -> Tensor:
         """The weighted loss (Huber) of hidden (B, T, C) on scaled features (B, T, F), where the raw ones are known."""
+        # The last frames of a crop have no later pose within it to be compared with.
         guess = self.output(hidden[:, : -self.frames]).float()
         truth = scaled[:, self.frames :, self.columns]
         # Unknown features were filled with the training mean when scaled; predicting that teaches nothing.

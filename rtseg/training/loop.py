@@ -76,8 +76,10 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
         loss = run.train_epoch(report)
         if progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs:
             run.evaluate(loss, report)
+        # After every epoch, evaluated or not: a killed run loses one epoch at most.
         if folder:
             run.save_checkpoint(folder)
+    # Not the last weights: those of the best evaluation.
     run.model.load_state_dict(run.best)
     run.model.eval()
     return TrainedNetwork(run.model, progress.best_score, progress.best_epoch, progress.seconds, progress.history)
@@ -142,11 +144,12 @@ class _TrainingRun:
         self.best: dict[str, Tensor] = {}
 
     def initialize_weights(self) -> None:
-        """Begin anew: the scaler from the training recordings, the other weights as they were drawn."""
+        """Start a new run: the scaler from the training recordings, the other weights as they were drawn."""
         scaler = self.task.recipe.scaler
         features = [features_of(e, self.extractor, self.task.recipe) for e in self.task.training]
         for name, value in fit_scaler(features, scaler.kind, scaler.clip).items():
             self.model.weight(name).copy_(torch.from_numpy(value))
+        # After the scaler was put in, or the averaged weights would hold another one.
         self.average, self.best = _copied(self.model.state_dict()), _copied(self.model.state_dict())
 
     def train_epoch(self, report: EventCallback) -> float:
@@ -180,6 +183,7 @@ class _TrainingRun:
         # A young average would remember the random start; its memory grows with the run.
         keep = min(settings.ema, (1 + self.progress.step) / (10 + self.progress.step))
         with torch.no_grad():
+            # Buffers are averaged as well; they do not change, so they stay as they are.
             for name, value in self.model.state_dict().items():
                 self.average[name].lerp_(value, 1 - keep)
         return loss.item()
@@ -196,6 +200,7 @@ class _TrainingRun:
         report(entry)
 
     def _validation_scores(self) -> GroupScores:
+        # The averaged weights are scored; training goes on with the weights themselves.
         task, raw = self.task, _copied(self.model.state_dict())
         self.model.load_state_dict(self.average)
         lookahead = task.recipe.model.lookahead_frames
@@ -204,7 +209,7 @@ class _TrainingRun:
         return score_groups(task.heads, task.validation, predictions, task.fps)
 
     def load_checkpoint(self, folder: Path) -> bool:
-        """Go on where a checkpoint of the same task was written; False where there is none."""
+        """Continue from a checkpoint of the same task; False where there is none."""
         found = checkpoint.load_checkpoint(folder, self.progress.fingerprint)
         if found is None:
             return False
@@ -217,7 +222,7 @@ class _TrainingRun:
         return True
 
     def save_checkpoint(self, folder: Path) -> None:
-        """Write everything that `load_checkpoint` needs to go on bit for bit."""
+        """Write everything that `load_checkpoint` needs to continue bit for bit."""
         tensors = {
             "model": self.model.state_dict(),
             "extras": self.extras.state_dict(),
@@ -232,6 +237,7 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     """Linear warm-up to 1, then half a cosine down to a tenth."""
     if step < warmup:
         return (step + 1) / warmup
+    # From 1 at the end of the warm-up to 0.1 at the last step.
     return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
 
 
@@ -267,6 +273,7 @@ def _extras(model: SequenceModel, task: TrainingTask, extractor: FeatureExtracto
 
 
 def _batch_loss(model: SequenceModel, extras: nn.ModuleDict, batch: Batch) -> Tensor:
+    # The trunk is computed once for both losses.
     features = torch.from_numpy(batch.features)
     hidden = model.trunk(features)
     loss: Tensor = extras["loss"](model.stage_logits(hidden), torch.from_numpy(batch.labels))

@@ -22,7 +22,7 @@ from rtseg.recordings.recording import IGNORE
 SMOOTHING_TAU = 4.0
 """Where Li et al. 2020 cut a step of log-probability, so that true boundaries cost little."""
 EARLIER_STAGE_WEIGHT = 0.5
-"""Of every stage but the last, whose answer is the one that counts."""
+"""Weight of every stage but the last, which gives the answer."""
 
 
 class MultitaskLoss(nn.Module):

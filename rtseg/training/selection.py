@@ -40,6 +40,7 @@ def score_groups(
     for column, head in enumerate(heads):
         videos = []
         for probs, example in zip(predictions, examples, strict=True):
+            # One column tells: a row is answered whole or not at all.
             answered = ~np.isnan(probs[:, 0])
             of_head = probs[answered, offsets[column] : offsets[column + 1]]
             videos.append((of_head, example.labels[answered, column]))

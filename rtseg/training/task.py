@@ -76,6 +76,7 @@ class TrainingTask:
         digest = hashlib.sha256(json.dumps(config.to_plain(self.recipe), sort_keys=True).encode())
         # These are frozen dataclasses and numbers, whose repr says everything.
         digest.update(repr((self.skeleton, self.fps, self.heads)).encode())
+        # The recordings themselves, not their names: one that was labelled anew makes another training.
         for example in (*self.training, *self.validation):
             digest.update(example.name.encode())
             for array in (example.keypoints, example.confidence, example.labels):

@@ -35,6 +35,7 @@ def bind(socket: zmq.Socket[bytes], address: str, *, keyed: bool = False) -> str
         if error.errno == zmq.EADDRINUSE:
             raise _in_use(address) from None
         raise ServeError(f"cannot listen at {address!r}: {error}; {_EXPECTED}") from None
+    # The address as bound: `*` has become a port.
     return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
 
@@ -51,6 +52,7 @@ def ipc_path(address: str) -> Path | None:
     scheme, _, rest = address.partition("://")
     if scheme != "ipc":
         return None
+    # `@` is ZeroMQ's abstract namespace and `*` a temporary name: neither names a file.
     if not rest or rest[0] in "@*":
         raise ServeError(f"address {address!r}: {_EXPECTED}")
     return Path(rest)
@@ -105,6 +107,7 @@ def _check_free(path: Path, address: str) -> None:
         raise ServeError(f"address {address!r}: there is a file that is no socket: choose another path")
     with plain_socket.socket(plain_socket.AF_UNIX) as probe:
         try:
+            # Only connecting tells a living daemon's socket from one that a killed daemon left behind.
             probe.connect(str(path))
         except OSError:
             return  # left behind by a daemon that was killed

@@ -49,7 +49,7 @@ HEADERS_ONLY = 0, 0
 """In place of (A, K): names and numbers of all frames are read, and no points."""
 _PARTS, _ID, _ID_END, _START, _STOP, _RECEIVED_NS, _IS_FRAME = range(7)
 _NAME, _NAME_END, _SEQ, _SOURCE_NS, _KEY, _KEY_END, _FD, _USED = range(7, 15)
-"""Of a message: where its two parts lie among the bytes, a parsed frame's name and numbers, and its sender."""
+"""Columns of a message's row: where its two parts lie among the bytes, a parsed frame's name, numbers and sender."""
 _WORDS = _USED + N_FIELDS
 """After them comes what `frame_parser.parse_frame_fields` writes."""
 _USER_ID = b"User-Id\0"
@@ -96,6 +96,7 @@ class BatchReceiver:
         self._user_id = address_of(_USER_ID) if keyed else 0
         self.shape, self._points_shape = shape, (most, *shape, 2)
         self._largest = cast(int, socket.getsockopt(zmq.MAXMSGSIZE)) + _ROUTING_ID_AND_KEY_BYTES
+        # A socket without a limit says -1: then no room would be large enough.
         assert self._largest > _ROUTING_ID_AND_KEY_BYTES
         # Twice the largest: a call ends where a message of that size might not fit any more.
         self._data = np.empty(2 * self._largest, np.uint8)
@@ -106,7 +107,7 @@ class BatchReceiver:
         self._socket, self._handle = socket, socket.underlying  # the handle is the socket's as long as that lives
 
     def receive_messages(self) -> list[ReceivedMessage]:
-        """What waits, in order; nothing where nothing does."""
+        """All waiting messages, in order; an empty list where none waits."""
         # Fresh each time, for frames refer to them.
         keypoints, confidence = np.empty(self._points_shape, np.float32), np.empty(self._points_shape[:-1], np.float32)
         n, used = _receive(self._handle, self._array_rows, self._largest, self._user_id, keypoints, confidence)
@@ -123,7 +124,7 @@ class BatchReceiver:
 
 
 def parse_messages(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int, int]) -> list[ReceivedMessage]:
-    """The same of messages that came some other way: routing id, when it came, bytes."""
+    """Parse messages that were received in another way: routing id, time of receipt, bytes."""
     n = len(clients)
     # One call for all messages: what a call costs is more than what a message does.
     data = b"".join([each for _, _, each in clients])
@@ -171,17 +172,20 @@ def _receive_parts(
     parts, more = 0, True
     while more:
         call(functions[INIT], message, 0, 0, 0)
+        # Only the lower 32 bits of a returned `int` are valid (`libzmq.call`).
         if np.int32(call(functions[RECV], message, socket, DONTWAIT, 0)) < 0:
             call(functions[CLOSE], message, 0, 0, 0)
             break
         if parts < 2:  # a message with more parts is refused, whatever they are
-            # MAXMSGSIZE sees to it that a part fits; it is cut all the same, for what follows data is not ours.
+            # MAXMSGSIZE ensures that a part fits; it is cut all the same, since the memory after `data` is not ours.
             size = min(call(functions[SIZE], message, 0, 0, 0), len(data) - used)
             source = array_tables.uint8s_at(call(functions[DATA], message, 0, 0, 0), size)
+            # _ID, _ID_END, _START and _STOP are neighbours: part 0 has the first pair, part 1 the second.
             row[_ID + 2 * parts] = used
             used = row[_ID_END + 2 * parts] = _copy(data, used, source)
         parts += 1
         more = np.int32(call(functions[MORE], message, 0, 0, 0)) != 0
+        # Before the message is closed: its properties lie in it.
         if user_id and not more:
             used = _copy_sender(functions, message, data, used, user_id, row)
         call(functions[CLOSE], message, 0, 0, 0)
@@ -192,6 +196,7 @@ def _receive_parts(
 def _copy_sender(functions: I64, message: int, data: Bytes, used: int, user_id: int, row: I64) -> int:
     """The sender's key into data, which is used up to the number that is given back, and its descriptor into row."""
     row[_FD] = np.int32(call(functions[GET], message, SOURCE_FD, 0, 0))
+    # After the message's own bytes, in the same array.
     row[_KEY] = used
     key = call(functions[GETS], message, user_id, 0, 0)
     if key:  # libzmq made it of the handshake's 32 bytes, so it always has this length
@@ -205,7 +210,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     @njit(cache=True)
     def parse(data: Bytes, ends: I64, rows: I64, keypoints: Float32, confidence: Float32) -> None:
-        """All messages of which one begins where another ends."""
+        """Parse messages that lie one after the other; ends: where each of them ends."""
         _ = stamp
         start = 0
         for n in range(len(ends)):
@@ -231,7 +236,9 @@ def _compiled(stamp: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 break
             # After receiving, and for each message: a frame is not to have come before it was there.
             call(functions[CLOCK], MONOTONIC, time_at, 0, 0)
+            # The routing id, which ROUTER puts first, is not counted. _IS_FRAME is cleared, since rows are reused.
             row[_PARTS], row[_RECEIVED_NS], row[_IS_FRAME] = parts - 1, time[0] * 1_000_000_000 + time[1], 0
+            # A message of any other number of parts is left to Python, which refuses it and says why.
             if parts == 2:
                 _parse_one(data, row, keypoints[n], confidence[n])
             n += 1

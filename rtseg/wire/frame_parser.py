@@ -41,12 +41,15 @@ def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bo
         return False
     # Names are fixstr, the map a fixmap: that is how every packer writes so few and so short ones.
     entries, at, seen = int(data[start]) & 0x0F, start + 1, 0
+    # The only field that may be missing; a message that lacks another one is refused at the end.
     fields[CONF] = fields[CONF_BYTES] = 0
     for _ in range(entries):
+        # msgpack's first bytes: 0x80-0x8F fixmap, 0xA0-0xBF fixstr, each with its length in the lower bits.
         if at >= stop or data[at] & 0xE0 != 0xA0:
             return False
         length = int(data[at]) & 0x1F
         at += 1
+        # Refused: a length that no field's name has, no byte left for the value, or a field that comes twice.
         if length > _SOURCE_NS or at + length >= stop or not (_ALL >> length) & 1 or (seen >> length) & 1:
             return False
         seen |= 1 << length
@@ -83,16 +86,18 @@ def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bo
 def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> bool:
     """A frame's points into (A, K, 2) and (A, K), cleaned by `frames.frame.clean`; False where they are wrong.
 
-    Wrong are those of another number, and those that `clean` refuses.
+    Wrong means another number of points than (A, K), or points that `clean` refuses.
     """
     n = confidence.size
     if fields[KP_BYTES] != 8 * n or (fields[CONF] and fields[CONF_BYTES] != 4 * n):
         return False
+    # Copied as bytes, since the message may have them at any address and floats must be aligned.
     _copy(data, fields[KP], uint8s_at(keypoints.ctypes.data, 8 * n))
     if fields[CONF]:
         _copy(data, fields[CONF], uint8s_at(confidence.ctypes.data, 4 * n))
     else:
         confidence[:] = 1.0
+    # The same rule as for every other frame; which problem it is, the general way finds out and says.
     return clean(keypoints, confidence) == 0
 
 
@@ -114,6 +119,7 @@ def _number(data: Bytes, at: int, stop: int) -> Any:
     kind = data[at]
     if kind < 0x80:
         return np.int64(kind), at + 1
+    # uint8 to uint64; each is twice as long as the one before.
     if kind < 0xCC or kind > 0xCF:
         return np.int64(0), -1
     return _big_endian(data, at + 1, 1 << (kind - 0xCC), stop)
@@ -121,10 +127,12 @@ def _number(data: Bytes, at: int, stop: int) -> Any:
 
 @njit(cache=False)
 def _text_head(data: Bytes, at: int, stop: int) -> Any:
-    """(bytes, where they begin) of a text; -1 for anything else."""
+    """(length in bytes, where it begins) of a text; -1 for anything else."""
     kind = data[at]
+    # Whether the bytes are UTF-8 is not looked at: a name that is no text is no open stream's.
     if kind & 0xE0 == 0xA0:
         return np.int64(kind & 0x1F), at + 1
+    # str8 to str32.
     if kind < 0xD9 or kind > 0xDB:
         return np.int64(0), -1
     return _big_endian(data, at + 1, 1 << (kind - 0xD9), stop)
@@ -132,8 +140,9 @@ def _text_head(data: Bytes, at: int, stop: int) -> Any:
 
 @njit(cache=False)
 def _bin_head(data: Bytes, at: int, stop: int) -> Any:
-    """The same of bytes."""
+    """(length, where they begin) of bytes; -1 for anything else."""
     kind = data[at]
+    # bin8 to bin32.
     if kind < 0xC4 or kind > 0xC6:
         return np.int64(0), -1
     return _big_endian(data, at + 1, 1 << (kind - 0xC4), stop)
@@ -145,6 +154,7 @@ def _big_endian(data: Bytes, at: int, length: int, stop: int) -> Any:
         return np.int64(0), -1
     value = np.int64(0)
     for i in range(length):
+        # msgpack's numbers are big-endian; the points within `kp` are little-endian (docs/wire.md).
         value = (value << 8) | np.int64(data[at + i])
     if value < 0:  # beyond 2^63-1
         return np.int64(0), -1

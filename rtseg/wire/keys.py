@@ -1,7 +1,7 @@
 """Keys: who may connect from beyond loopback, and what for. Files in a folder; no sockets here.
 
 A key is a CURVE25519 pair (ZeroMQ's CURVE). The daemon's folder holds its own pair and the public half of every client
-that is let in; the secret half is in the client's key file alone. docs/security.md says against what that protects.
+that is accepted; the secret half is in the client's key file alone. docs/security.md says what this protects against.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ ROLES = ("publish", "subscribe", "control")
 """publish: streams of frames. subscribe: predictions. control: status, load, stop."""
 SERVER_FILE = "server.toml"
 ALLOWED, REVOKED = "allowed", "revoked"
+# It becomes part of a file's name, so it may hold no slash and not begin with a dot.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
@@ -56,8 +57,8 @@ class ClientKey:
 class KeyStore:
     """The daemon's folder of keys.
 
-    folder/server.toml: its own pair. folder/allowed/NAME.toml: a key that is let in. folder/revoked/: those that were.
-    All files have mode 0600, the folders 0700.
+    folder/server.toml: its own pair. folder/allowed/NAME.toml: an accepted key. folder/revoked/: keys that
+    were accepted once. All files have mode 0600, the folders 0700.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -75,7 +76,7 @@ class KeyStore:
         return plain["public"], plain["secret"]
 
     def new(self, name: str, roles: Sequence[str]) -> ClientKey:
-        """Let a new key in. Raises KeyFileError for a name that is taken or none, or for unknown roles."""
+        """Accept a new key. Raises KeyFileError for a name that is taken or none, or for unknown roles."""
         if not _NAME.fullmatch(name):
             raise KeyFileError(f"key name {name!r}: expected 1 to 64 letters, digits, dots, dashes or underscores")
         unknown = [role for role in roles if role not in ROLES]
@@ -91,10 +92,12 @@ class KeyStore:
             _write(self.folder / ALLOWED / f"{name}.toml", grant)
         except FileExistsError:
             raise KeyFileError(f"key {name!r} exists: revoke it first, or choose another name") from None
+        # Only the owner gets the secret half; the daemon's folder never holds it.
         return ClientKey(name, public, secret, server)
 
     def grants(self) -> tuple[dict[str, Grant], list[str]]:
         """Public half -> what it may do, and a line for every file that could not be read (and lets nobody in)."""
+        # A damaged file shuts out its own key only, not all of them.
         found: dict[str, Grant] = {}
         problems = []
         for path in sorted((self.folder / ALLOWED).glob("*.toml")):
@@ -103,11 +106,12 @@ class KeyStore:
             except KeyFileError as error:
                 problems.append(str(error))
                 continue
+            # By the public half, because that is what a connection shows.
             found[grant.public] = grant
         return found, problems
 
     def revoke(self, name: str) -> Grant:
-        """Let a key in no more; a running daemon follows within a second. Raises KeyFileError where there is none."""
+        """Stop accepting a key; a running daemon follows within a second. Raises KeyFileError where there is none."""
         path = self.folder / ALLOWED / f"{name}.toml"
         if not _NAME.fullmatch(name) or not path.exists():
             names = ", ".join(p.stem for p in sorted((self.folder / ALLOWED).glob("*.toml")))
@@ -125,13 +129,14 @@ class KeyStore:
                 stats = [(entry.name, entry.stat()) for entry in entries]
         except OSError:
             return ()
+        # The inode as well: a file that was replaced within the clock's resolution has the same time.
         return tuple(sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
 
 
 def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) -> ClientKey:
-    """Let a new key in and write the file that its owner gets (mode 0600).
+    """Accept a new key and write the file that its owner gets (mode 0600).
 
-    Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: nobody is let in then.
+    Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: no key is accepted then.
     """
     if path.exists():
         raise KeyFileError(f"{path} exists: move it away, or write to another file")
@@ -140,13 +145,14 @@ def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) 
     try:
         _write(path, plain)
     except (KeyFileError, FileExistsError):
+        # Otherwise a key would stay allowed whose secret half nobody has.
         store.revoke(name)
         raise KeyFileError(f"{path} cannot be written: choose another file with --out") from None
     return key
 
 
 def read_client_key(path: Path | str) -> ClientKey:
-    """Raises KeyFileError for a file that is none, or that others can read."""
+    """Read a client's key file. Raises KeyFileError for another kind of file, or one that others can read."""
     path = Path(path).expanduser()
     plain = _read(path, ("name", "public", "secret", "server"), secret=True)
     return ClientKey(plain["name"], plain["public"], plain["secret"], plain["server"])
@@ -173,6 +179,7 @@ def _grant(path: Path) -> Grant:
 def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[str, Any]:
     try:
         # Refused, not mended: it may have been read already.
+        # 0o077: any right of the group or of others.
         if secret and path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} holds a secret that others can read: chmod 600 {path}")
         plain = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The messages on the wire, version 1 (docs/wire.md): packing them, and turning any bytes into one or into an error.
 
-Used by the daemon and by its clients, so it knows neither sockets nor models. Coordinates are not judged here: that is
-`rtseg.frames.frame.frame`'s one job. Nothing here runs what a message says, and no byte string can make it crash.
+Used by the daemon and by its clients, so it knows neither sockets nor models. Coordinates are not judged here, but
+in `rtseg.frames.frame` alone. Nothing here runs what a message says, and no byte string can make it crash.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MAX_POINTS = 4096
 MAX_INTEGER = 2**63 - 1
 POLICIES = ("all", "newest")
 """Where frames of a stream wait: every answer is published, or the newest one and those with an event."""
+# The largest hello stays well below both: MAX_POINTS names of MAX_NAME_CHARACTERS each.
 _MAX_ITEMS = 65_536
 _MAX_BYTES = 16_000_000
 
@@ -35,7 +36,7 @@ class MessageError(ServeError):
 
 
 def clip_name(name: str) -> str:
-    """A name that a stranger sent, no longer than a stream's may be: for errors, logs and the keys of tables."""
+    """A name from an unchecked message, no longer than a stream's may be: for errors, logs and the keys of tables."""
     return name[:MAX_NAME_CHARACTERS]
 
 
@@ -60,6 +61,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     if type(message) is not dict:
         raise MessageError(f"expected a msgpack map, got {type(message).__name__}")
     version = message.get("v")
+    # `type ... is`, here and below: True is an int to isinstance, and 1.0 == 1.
     if type(version) is not int or version != VERSION:
         raise MessageError(f"field 'v': expected protocol version {VERSION}, got {_shown(version)}")
     return message
@@ -71,12 +73,12 @@ def _no_ext(code: int, data: bytes) -> NoReturn:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a stream says of itself before its first frame.
+    """What a stream declares before its first frame.
 
     stream: its name. skeleton: animals and keypoints in the order of the frames that follow. fps: camera frames per
     second. clock: what its t_source_ns are counted in. arena: box x0, y0, x1, y1 in px, static. names: the source's
-    animal or keypoint names -> the model's, where they differ. resume: whether it goes on where it was broken off; None
-    = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
+    animal or keypoint names -> the model's, where they differ. resume: whether it continues where it was interrupted;
+    None = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
     another rate than the model's is to be resampled.
     """
 
@@ -93,6 +95,7 @@ class Hello:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise MessageError(f"field 'policy': expected one of {', '.join(POLICIES)}, got {_shown(self.policy)}")
+        # Checked here, not only where a hello arrives: a client learns of a mistake before anything is sent.
         for where, name in (("stream", self.stream), ("clock", self.clock)):
             _check_name(name, where)
         for name in (*self.skeleton.animals, *self.skeleton.keypoints, *self.names, *self.names.values()):
@@ -117,11 +120,13 @@ class Hello:
             "v": VERSION,
             "type": "hello",
             "stream": self.stream,
+            # Names only, in the order of the frames: axis and pairs are the model's.
             "skeleton": {"animals": list(self.skeleton.animals), "keypoints": list(self.skeleton.keypoints)},
             "fps": self.fps,
             "clock": self.clock,
             "arena": None if self.arena is None else list(self.arena),
             "names": self.names,
+            # Left out where they are not used: a daemon that does not know a field refuses the hello.
             **({} if self.resume is None else {"resume": self.resume}),
             **({} if self.policy == "all" else {"policy": self.policy}),
             **({"resample": True} if self.resample else {}),
@@ -174,7 +179,7 @@ class FrameMessage(NamedTuple):
 def frame_message(
     stream: str, seq: int, t_source_ns: int, keypoints: bytes, confidence: bytes | None
 ) -> dict[str, Any]:
-    """A frame as it travels: the one message without `type`, for it is nearly all there is."""
+    """A frame as it travels: the only message without `type`, since nearly all messages are frames."""
     message = {"v": VERSION, "stream": stream, "seq": seq, "t_source_ns": t_source_ns, "kp": keypoints}
     if confidence is not None:
         message["conf"] = confidence
@@ -186,6 +191,7 @@ _FRAME_FIELDS = frozenset(("v", "stream", "seq", "t_source_ns", "kp", "conf"))
 
 def parse_frame(message: dict[str, Any]) -> FrameMessage:
     """The frame in an unpacked map; its sizes are checked by the stream. Raises MessageError naming the field."""
+    # Nearly never: the sentence that names unknown fields is only made where there are some.
     if not _FRAME_FIELDS.issuperset(message):
         _check_fields(message, (), tuple(_FRAME_FIELDS))
     get = message.get
@@ -200,6 +206,7 @@ def parse_frame(message: dict[str, Any]) -> FrameMessage:
         raise MessageError(f"field 'kp': expected bytes of little-endian float32, got {_shown(kp)}")
     if conf is not None and type(conf) is not bytes:
         raise MessageError(f"field 'conf': expected bytes of little-endian float32, got {_shown(conf)}")
+    # Sizes are not checked: only the stream knows its number of points.
     return FrameMessage(stream, seq, t_source_ns, kp, conf)
 
 
@@ -228,7 +235,7 @@ class PredictionMessage:
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """What else is published: `subscribed`, `opened`, `closed`, `stale`, ..., with the fields of docs/wire.md."""
+    """All that is published besides predictions: `subscribed`, `opened`, `closed` ...; docs/wire.md has the fields."""
 
     type: str
     stream: str
@@ -346,6 +353,7 @@ def _check_fields(
     message: dict[str, Any], required: tuple[str, ...], optional: tuple[str, ...], what: str = ""
 ) -> None:
     where = f"{what or message.get('type', 'frame')!s}"[:50]
+    # Unknown fields are errors: a misspelt optional one would otherwise be ignored without a word.
     missing = [f for f in required if f not in message]
     unknown = [_shown(f) for f in message if f not in required and f not in optional]
     if missing or unknown:

@@ -21,12 +21,14 @@ from rtseg.wire.messages import MAX_NAME_CHARACTERS, VERSION
 
 Bytes = NDArray[np.uint8]
 MAX_PREFIX_BYTES = 4 * MAX_NAME_CHARACTERS + 32
+# Always these widths, where msgpack would take the shortest that fits: no value changes a message's length.
 _UINT64, _UINT16, _BIN16 = b"\xcf", b"\xcd", b"\xc5"
 _TIMES = ("seq", "t_source_ns", "t_recv_ns", "t_pub_ns")
 _FIXED = field_indices(*_TIMES, "probs", "label", "event", "unsure", "quality", "model")
 """The pieces that every prediction of a model has, each the key of a field and what of its value never changes."""
 _NAME_AND_SIZE, _NAME_AND_SIZE_BYTES, _OUTPUT, _OUTPUTS, _NAME, _NAME_BYTES = range(6)
-"""Of a head: its name with the head of its probabilities' bytes, its first output and how many, and its name alone."""
+"""Columns of a head's row: the piece of its name and its probabilities' size, its first output, how many outputs, and
+the piece of its name alone."""
 
 
 class PackedPieces(NamedTuple):
@@ -82,6 +84,7 @@ class PredictionPacker:
 
     def stream_prefix(self, stream: str) -> bytes:
         """What every prediction of a stream begins with; it ends with the stream's name."""
+        # Twelve fields: v, stream, and the ten of _FIXED.
         return b"".join((_map_head(12), _packed("v"), _packed(VERSION), _packed("stream"), _packed(stream)))
 
     def _add_piece(self, piece: bytes) -> tuple[int, int]:
@@ -111,6 +114,7 @@ def pack_prediction(
     """
     data, fixed = array_tables.uint8s(pieces, _PIECES.data), array_tables.int64s_2d(pieces, _PIECES.fixed)
     heads, named = array_tables.int64s_2d(pieces, _PIECES.heads), array_tables.int64s_2d(pieces, _PIECES.labels)
+    # Labels lie in rows of the largest head's length.
     n_heads, n_classes = len(heads), len(named) // len(heads)
     at = _copy(out, at, prefix, 0, len(prefix))
     for i in range(4):
@@ -122,11 +126,13 @@ def pack_prediction(
     for head in range(n_heads):
         at = _copy_piece(out, at, data, named[head * n_classes + labels[head]])
     at = _copy_piece(out, at, data, fixed[_FIXED.event])
+    # A map of those heads only that have an event, so its size varies: fixmap (0x80) or map16 (0xDE).
     at = _put_count(out, at, int(np.sum(events)), 0x80, 0xDE)
     for head in range(n_heads):
         if events[head]:
             at = _copy_piece(out, at, data, named[head * n_classes + labels[head]])
     at = _copy_piece(out, at, data, fixed[_FIXED.unsure])
+    # An array: fixarray (0x90) or array16 (0xDC).
     at = _put_count(out, at, int(np.sum(unsure)), 0x90, 0xDC)
     for head in range(n_heads):
         if unsure[head]:

@@ -59,6 +59,7 @@ def scale_features(
     wide, first = padded(n), row * n
     shift = wide
     scale = shift + shift
+    # Vectors lie as `packed_weights` puts them: fill, shift, scale, clip, each padded.
     clip = vectors[scale + shift]
     low, high = lanes.spread(-clip), lanes.spread(clip)
     whole = n // N * N
@@ -79,6 +80,7 @@ def scale_features(
         for f in range(n):
             s[to + f] = s[z + columns[at + f]]
         at += n
+    # After all views are filled, since they are copied from the features with their own signs.
     for i in range(at, np.uintp(len(columns))):
         s[z + columns[i]] = -s[z + columns[i]]
 
@@ -114,7 +116,8 @@ def enter_cell(s: F32, codes: Any, view_stride: Any, views: Any, width: Any, to:
 def update_state(s: F32, gates_in: Any, gates_back: Any, opened: Any, state: Any, n: Any) -> None:
     """s[state:] (R,), what a cell was a period ago, to what it is now; gates (3R,) in the order reset, update, new.
 
-    opened: room for two gates. In two passes, for each keeps a processor's pipes fuller than both at once.
+    opened: room for two gates. Two passes, because each keeps the processor's pipelines fuller than one loop over
+    both would.
     """
     both = n + n
     for i in range(np.uintp(0), both, N):

@@ -24,7 +24,7 @@ _WHOLES = ir.VectorType(ir.IntType(32), LANES)
 
 
 class LanesType(types.Type):
-    """numba's type of such a value."""
+    """numba's type for LANES float32 side by side."""
 
     def __init__(self) -> None:
         super().__init__("float32x16")
@@ -66,6 +66,7 @@ def load(_: Any, array: Any, at: Any) -> Any:
 
     float32, or the bits of float16 stored as uint16, widened exactly.
     """
+    # None tells numba that there is no such function for these types: an error when it compiles.
     if array.layout != "C":
         return None
     half = array.dtype == types.uint16
@@ -150,7 +151,7 @@ def smaller(_: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def known(_: Any, a: Any, b: Any) -> Any:
-    """A in each lane; b where a is NaN."""
+    """In each lane a, or b where a is NaN."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = arguments
@@ -174,6 +175,7 @@ def power_of_two(_: Any, n: Any) -> Any:
     """2**n for whole n in -126 .. 127: n goes into a float's exponent bits."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # float32: the exponent, plus 127, stands above the 23 bits of the mantissa.
         bits = builder.fptosi(arguments[0], _WHOLES)
         bits = builder.add(bits, _spread(builder, ir.Constant(ir.IntType(32), 127), _WHOLES))
         bits = builder.shl(bits, _spread(builder, ir.Constant(ir.IntType(32), 23), _WHOLES))
@@ -194,7 +196,9 @@ _P3, _P4, _P5 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)
 @njit(cache=False, error_model="numpy")
 def exponential(x: Any) -> Any:
     """e**x after Cody and Waite (polynomial: Cephes' expf), within 2e-7 of it as a share; x is held in -87 .. 88."""
+    # Within these limits n stays in -126 .. 127, as `power_of_two` needs it.
     x = larger(smaller(x, spread(HIGHEST)), spread(LOWEST))
+    # e**x = 2**n * e**r with |r| <= ln 2 / 2, the range that the polynomial was made for.
     n = whole(muladd(x, spread(_LOG2E), spread(f32(0.5))))
     r = muladd(n, spread(-_LN2_HIGH), x)
     r = muladd(n, spread(-_LN2_LOW), r)
@@ -218,4 +222,5 @@ def sigmoid(x: Any) -> Any:
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent, within 3e-7."""
     one = spread(f32(1.0))
+    # 1 - 2 / (1 + e**2x): the exponential is limited, so this goes to 1 and -1 without an overflow.
     return subtract(one, divide(spread(f32(2.0)), add(one, exponential(add(x, x)))))

@@ -23,6 +23,7 @@ from rtseg.errors import EngineError
 
 F32 = NDArray[np.float32]
 LINE_BYTES, HUGE_BYTES = 64, 2 << 20
+# From this size on an array lies in huge pages (`_aligned`).
 MUCH_BYTES = 256 << 10
 
 
@@ -53,8 +54,9 @@ class NumbaEngine(Engine):
             n_views=len(spec.views),
             max_classes=max(len(h.classes) for h in spec.heads),
         )
+        # Regions lie one after the other in one scratch: one address, and no allocation in the kernel.
         regions = np.array(_regions(spec, sizes.max_classes), np.uintp)
-        # In the order in which the kernel goes through them: trunk, heads, cells.
+        # A slot's rings, in the order in which they lie in its memory: trunk, heads, cells.
         self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
         self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
         self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
@@ -69,6 +71,7 @@ class NumbaEngine(Engine):
                 dilations=np.array([*spec.dilations, *spec.head_dilations], np.int64),
                 offsets=np.array(spec.offsets, np.int64),
                 cells=np.array(cells, np.int64).reshape(-1, 3),
+                # Each region has room for BLOCK rows before the next one begins.
                 starts=step_tables.BLOCK * (np.cumsum(regions, dtype=np.uintp) - regions),
                 strides=regions,
                 row_frames=np.zeros(step_tables.BLOCK, np.uintp),
@@ -78,11 +81,12 @@ class NumbaEngine(Engine):
                 scratch=_aligned((step_tables.BLOCK * int(regions.sum()) + LANES,), np.float32),
             )
         )
+        # Matrices are no part of the table: they may have two types, which a kernel must see as its argument's.
         self._vector_bytes, self._rows = vectors.nbytes, self._table.rows
 
     @property
     def weight_bytes(self) -> int:
-        """Of everything that a step reads and never writes."""
+        """Bytes of everything that a step reads and never writes."""
         return int(self._matrices.nbytes + self._vector_bytes)
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
@@ -93,6 +97,7 @@ class NumbaEngine(Engine):
         self._frames[slots] = 0
 
     def snapshot(self, slot: int) -> bytes:
+        # Without the padding up to a cache line. The frame count says at which phase the rings are.
         data: bytes = self._frames[slot].tobytes() + self._memory[slot, : self._ring_floats].tobytes()
         return data
 
@@ -161,6 +166,8 @@ def packed_weights(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, 
     flat = np.concatenate(matrices).astype(np.float32)
     with np.errstate(over="ignore"):  # too large for float16 becomes infinite, which is not equal below
         halves = flat.astype(np.float16)
+    # All or none: one kernel reads all matrices. Training rounds them to float16 before it scores a bundle, so nearly
+    # every bundle is stored in half the bytes.
     if np.array_equal(halves.astype(np.float32), flat):
         # As bits: numba has no float16, and `lanes.load` widens them itself.
         flat = halves.view(np.uint16)
@@ -176,6 +183,7 @@ def _products(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[tuple[F32, F3
             yield from _residual([w[f"trunk.{part}"][layer][None] for part in _RESIDUAL])
     if spec.cells:
         cells = [f"cell.{number}" for number in range(len(spec.cells))]
+        # Encoders of all cells read the same features, so they are one product.
         bias = np.concatenate([w[f"{cell}.encode.bias"] for cell in cells])
         yield bias[None], np.concatenate([w[f"{cell}.encode.weight"] for cell in cells], axis=1)[None]
         for cell in cells:
@@ -247,10 +255,12 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     if size < MUCH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
         room, border = np.zeros(size + LINE_BYTES, np.uint8), LINE_BYTES
     else:
+        # One page more than needed, so that an aligned start can be found; untouched pages take no memory.
         whole = -(-size // HUGE_BYTES) * HUGE_BYTES + HUGE_BYTES
         pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(OSError):  # a system that was built without them
             pages.madvise(mmap.MADV_HUGEPAGE)
+        # The array keeps the mapping alive.
         room, border = np.frombuffer(pages, np.uint8), HUGE_BYTES
     start = -room.ctypes.data % border
     values: NDArray[Any] = room[start : start + size].view(dtype).reshape(shape)

@@ -44,7 +44,10 @@ from rtseg.engine.cpu.step_tables import (
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
+# Unsigned, since mixing signed and unsigned numbers gives floats in numba.
 NOTHING, ONE, THREE = np.uintp(0), np.uintp(1), np.uintp(3)
+# error_model="numpy" in this room: a division by zero gives infinity, and no exception is compiled in. cache=False: all
+# is compiled into `advance`, which alone is cached (`compiled.cache_stamps`).
 
 
 @njit(cache=False, error_model="numpy")
@@ -71,6 +74,7 @@ def _taps(
     for head in range(n_heads):
         for c in range(width):
             rings[at + back * row + head * width + c] = s[x + head * x_step + c]
+    # The newest was written first, so all taps come out of the ring by the same rule.
     for tap in range(kernel):
         back += one if tap == 0 else dilation  # the oldest lies one past the newest
         if back >= depth:
@@ -106,6 +110,7 @@ def _residual(
         relu(s, inner + row * y_row, groups * wide)
     at = product(weights, at, s, (inner, y_row, wide), (outer, y_row), (rows, groups, width, width))
     for row in range(rows):
+        # Added here, not within the product: a product's outputs may not overlap its inputs.
         here, there = x[0] + row * x[1], outer + row * y_row
         for i in range(np.uintp(0), groups * wide, N):
             store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
@@ -126,6 +131,8 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
     ring = NOTHING
     if sizes.channels > NOTHING:
         at, ring = _trunk(weights, at, step, slots, n_features)
+    # In a slot's memory the heads' rings lie before the cells', but the cells are computed first: heads read their
+    # states.
     heads_ring = ring
     for layer in range(sizes.n_head_layers):
         dilation = np.uintp(step.dilations[sizes.n_layers + layer])
@@ -133,6 +140,7 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
     # Trunk and cells lie side by side in one hidden vector, from which all heads are computed.
     hidden = sizes.channels
     if sizes.n_cells > 0:
+        # `hidden` counts on from the trunk's channels.
         at, hidden = _cells(weights, at, step, slots, (n_features, ring))
     # One product for all heads: what is a head's is next to one another in its outputs.
     first = padded(n_outputs) + sizes.n_heads * padded(sizes.head_channels)
@@ -145,7 +153,7 @@ def _block(features: F32, slots: I32, weights: Weights, step: Step, out: F32) ->
 
 @njit(cache=False, error_model="numpy", inline="always")
 def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any) -> tuple[Cursor, Any]:
-    """The convolutions of all rows of a block, layer by layer; where the weights go on, and where the rings do."""
+    """The convolutions of all rows of a block, layer by layer; where the next weights and rings begin."""
     sizes, s, memory = step.sizes, step.scratch, step.memory
     rows, channels = np.uintp(len(slots)), sizes.channels
     h, taps = region_of(step, REGION.hidden), region_of(step, REGION.taps)
@@ -170,7 +178,7 @@ def _trunk(weights: Weights, at: Cursor, step: Step, slots: I32, n_features: Any
 def _cells(
     weights: Weights, at: Cursor, step: Step, slots: I32, features_and_ring: tuple[Any, Any]
 ) -> tuple[Cursor, Any]:
-    """The recurrent cells of all rows of a block; where the weights go on, and how many hidden values there are."""
+    """The recurrent cells of all rows of a block; where the next weights begin, and the number of hidden values."""
     n_features, ring = features_and_ring
     sizes, s, cells = step.sizes, step.scratch, step.cells
     rows, n_views, hidden = np.uintp(len(slots)), sizes.n_views, sizes.channels
@@ -214,6 +222,7 @@ def _recur(weights: Weights, at: Cursor, step: Step, slots: I32, cell: Any) -> C
     while begin < rows:
         end = begin
         while end < rows:
+            # Counted anew for every row: a block has no more than 24 of them.
             earlier = 0
             for row in range(begin, end):
                 earlier += slots[row] == slots[end]
@@ -224,6 +233,8 @@ def _recur(weights: Weights, at: Cursor, step: Step, slots: I32, cell: Any) -> C
             end += 1
         for row in range(begin, end):
             slot, phase = slots[row], ring + frame[row] % np.uintp(period) * size
+            # Copied side by side, as a product needs the rows of a wave. A cell with p states takes the state of p
+            # frames ago, and the new one goes to the same place.
             state = place_of(step, REGION.states, np.uintp(row))
             for i in range(size):
                 s[state + i] = memory[slot, phase + i]
@@ -262,10 +273,13 @@ def _refine(weights: Weights, at: Cursor, step: Step, slots: I32, ring: Any) -> 
             lo = np.uintp(offsets[head])
             n = np.uintp(offsets[head + ONE]) - lo
             to = probabilities[0] + row * probabilities[1] + head * room_n
+            # Uncalibrated, as the refinement was trained; calibration comes last (`_answer`). Classes that a smaller
+            # head does not have get zeros.
             softmax(s, logits[0] + row * logits[1] + lo, n, to, room_n)
     shape = rows, n_heads, classes, width
     at = product(weights, at, s, (probabilities[0], probabilities[1], room_n), inner, shape)
     for row in range(rows):
+        # The trunk's part was computed together with the logits; this adds the part of the first probabilities.
         here, there = entered + row * logits[1], inner[0] + row * inner[1]
         for i in range(np.uintp(0), n_heads * wide, N):
             store(s, here + i, lanes.add(load(s, here + i), load(s, there + i)))
@@ -298,6 +312,7 @@ def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
                 value = s[logits + c]
                 if is_refined:
                     value += s[place_of(step, REGION.leaving, row) + np.uintp(head) * classes + c - lo]
+                # In place: nothing reads the logits after this.
                 s[logits + c] = value * vectors[at + c] + vectors[shift + c]
             to = place_of(step, REGION.probabilities, row) + np.uintp(head) * classes
             softmax(s, logits + lo, hi - lo, to, hi - lo)
@@ -306,13 +321,14 @@ def _answer(vectors: F32, at: Any, step: Step, out: F32) -> None:
 
 
 def _compiled(stamp: int) -> Callable[[F32, I32, NDArray[Any], TableRows, F32], None]:
-    """`advance`. stamp: of the files of what is compiled into it beside this one (`cache_stamps`)."""
+    """`advance`. stamp: of the other files whose code is compiled into it (`cache_stamps`)."""
 
     @njit(cache=True, error_model="numpy")
     def advance(features: F32, slots: I32, matrices: NDArray[Any], rows: TableRows, out: F32) -> None:
         _ = stamp
         weights, step = (array_tables.float32s(rows, STEP.vectors), matrices), open_step(rows)
         for start in range(0, len(slots), BLOCK):
+            # A recording of many frames and a single live frame go through the same block.
             stop = min(start + BLOCK, len(slots))
             _block(features[start:stop], slots[start:stop], weights, step, out[start:stop])
 

@@ -38,7 +38,7 @@ def padded(n: Any) -> Any:
 
 @njit(cache=False, error_model="numpy")
 def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tuple[Any, Any], shape: Any) -> Cursor:
-    """s[y] = s[x] @ weight + bias for some rows; where the weights go on.
+    """s[y] = s[x] @ weight + bias for some rows; returns where the next product's weights begin.
 
     x: where the first row begins, how far the rows and how far the groups lie apart. y: where the first row goes, how
     far the rows lie apart; a group's outputs take whole LANES there. shape: rows, groups, inputs, outputs. x and y
@@ -56,6 +56,7 @@ def product(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
         here = bias + group * wide, panel + group * wide * n_in
         inputs = x[0] + group * x[2], x[1], x_step
         _panels(weights, here, s, inputs, (y[0] + group * wide, y[1]), (rows, panels, n_in))
+    # The same whatever the number of rows, so a step's cursor meets every product's weights.
     return bias + groups * wide, panel + groups * wide * n_in
 
 
@@ -66,6 +67,7 @@ def _panels(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y: tu
     bias, panel = at
     one, two, four = np.uintp(1), np.uintp(2), np.uintp(4)
     x0, x_row, x_step = x
+    # y: where a row's first panel goes, and how far rows lie apart.
     y0, y_row = y
     p = np.uintp(0)
     while p < panels:
@@ -192,7 +194,7 @@ def _two_by_two(weights: Weights, at: Cursor, s: F32, x: tuple[Any, Any, Any], y
 
 @njit(cache=False, error_model="numpy")
 def _one_by_four(weights: Weights, at: Cursor, s: F32, x: Any, to: Any, n_in: Any) -> None:
-    """One row, four panels that have it in common."""
+    """One row, four panels that share its inputs."""
     vectors, matrices = weights
     bias, panel = at
     size = N * n_in

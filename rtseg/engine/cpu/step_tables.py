@@ -93,6 +93,7 @@ ENCODER_SIZE, CELL_SIZE, PERIOD = range(3)
 """Of a cell."""
 
 
+# Without the vectors: those go with the matrices (`products.Weights`).
 class Step(NamedTuple):
     """The arrays of a `StepArrays`, opened, and the sizes as unsigned numbers."""
 
@@ -111,6 +112,7 @@ class Step(NamedTuple):
 
 @njit(cache=False, error_model="numpy")
 def open_step(rows: TableRows) -> Step:
+    # Unsigned where they go into places: of a signed index numba checks at every access whether it counts from the end.
     sizes = array_tables.int64s(rows, STEP.sizes)
     return Step(
         sizes=Sizes(

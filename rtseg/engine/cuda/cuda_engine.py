@@ -101,6 +101,7 @@ class CudaEngine(Engine):
             raise EngineError(f"the cuda engine cannot run here: {str(error).splitlines()[0]}") from error
 
     def step(self, features: F32, slots: I32, out: F32) -> None:
+        # A launch steps a slot once: its programs run in any order.
         for rows in rounds(slots):
             self._device.step(features, slots, out, rows)
 
@@ -155,6 +156,7 @@ class _DeviceState:
             batch = next(batch for batch in self._batches if batch.rows >= n)
             batch.features[:n] = features[part]
             batch.slots[:n] = slots[part]
+            # The buffers still hold the slots of the batch before.
             batch.slots[n:] = -1
             batch.run()
             out[part] = batch.out[:n]
@@ -173,6 +175,7 @@ class _DeviceState:
 
     def launch(self, features: Any, slots: Any, out: Any, scratch: Any, tiles: Tiles) -> None:
         """Enqueue the kernel for one batch, whose rows are a multiple of the tiles' streams."""
+        # Here, not at the top: whether this engine can run is asked where Triton is not installed.
         from rtseg.engine.cuda.cuda_kernel import step_kernel
 
         blocks = len(slots) // tiles.streams
@@ -246,5 +249,5 @@ def batch_sizes(capacity: int) -> list[int]:
 
 
 def tiles_of(rows: int) -> Tiles:
-    """How the kernel divides a batch of so many rows."""
+    """How the kernel divides a batch of this many rows."""
     return next(tiles for most, tiles in TILES if rows <= most)

@@ -68,6 +68,7 @@ def step_kernel(
             op = code + HEADER + number * FIELDS
             kind = tl.load(op)
             if kind == LINEAR:
+                # BB is known when the kernel is compiled, so only one of the two forms is in it.
                 if BB == 1:
                     _linear_one(op, weights, base, BK, BN)
                 else:
@@ -163,6 +164,7 @@ def _scale(op, weights, features, s, BI: tl.constexpr):
     for start in range(0, n, BI):
         i = (start + tl.arange(0, BI))[None, :]
         value = tl.load(features + i, mask=i < n, other=0.0)
+        # Only NaN differs from itself.
         value = tl.where(value != value, tl.load(weights + fill + i, mask=i < n, other=0.0), value)
         value -= tl.load(weights + shift + i, mask=i < n, other=0.0)
         value *= tl.load(weights + scale + i, mask=i < n, other=0.0)
@@ -214,6 +216,7 @@ def _views(op, tables, s, BI: tl.constexpr):
 def _pool(op, tables, s, BB: tl.constexpr, BI: tl.constexpr):
     """The mean of every code over the views, and its maximum less the mean."""
     x, n, views, table = tl.load(op + 1), tl.load(op + 2), tl.load(op + 3), tables + tl.load(op + 4)
+    # Multiplied into every code, as the CPU engine does it.
     share = 1.0 / views.to(tl.float32)
     for start in range(0, n, BI):
         i = (start + tl.arange(0, BI))[None, :]
@@ -233,6 +236,7 @@ def _gates(op, s, BI: tl.constexpr):
     for start in range(0, n * cells, BI):
         i = (start + tl.arange(0, BI))[None, :]
         valid = i < n * cells
+        # A cell's three gates lie side by side, n values each, and cells follow one another.
         at = i // n * 3 * n + i % n
         reset = tl.load(s + from_x + at, mask=valid, other=0.0) + tl.load(s + from_h + at, mask=valid, other=0.0)
         update = tl.load(s + from_x + n + at, mask=valid, other=0.0) + tl.load(

@@ -43,7 +43,7 @@ NONE = -1
 ABSENT_LOGIT = -1e4
 """The logit of a class that a head does not have, where heads are padded to the widest: its probability is 0."""
 ALIGN = 16
-"""Places and weights begin at multiples of so many floats: a cache line of 64 bytes."""
+"""Places and weights begin at multiples of this many floats: a cache line of 64 bytes."""
 HEADER = 8
 """int32 numbers before the first operation."""
 
@@ -119,6 +119,7 @@ class _ProgramWriter:
         shared = weight.ndim == 2
         n = max(groups, 1) if shared else len(weight)
         n_in, n_out = weight.shape[-2:]
+        # A step of 0: every group reads the same weights.
         w_step, b_step = (0, 0) if shared else (n_in * n_out, n_out)
         at = (self.add_weight(weight), self.add_weight(bias))
         self.add_op(LINEAR, x, n_in, y, n_out, *at, int(relu), n, *steps, w_step, b_step, *residual)
@@ -163,12 +164,14 @@ class _Layout:
         b.add_op(SCALE, self.z, spec.n_features, *scaler)
         ring_floats = self.add_ring_reads()
         if spec.channels:
+            # Every layer's input is written straight into its window, so nothing is copied between layers.
             first = self.newest(self.windows[0], spec.channels) if self.windows else self.h
             b.add_linear(self.z, first, w["input.weight"], w["input.bias"])
             self.add_block("trunk", self.windows, self.h)
         if spec.cells:
             self.add_cells()
         self.add_heads()
+        # At the end, so that no operation of this frame can read what this frame writes.
         b.add_op(WRITE_RINGS, *self.ring_writes)
         return b.finish(spec, ring_floats)
 
@@ -223,6 +226,7 @@ class _Layout:
             # A window holds its taps side by side, so that the convolution is one product.
             taps = conv[layer].reshape(n, k * channels, channels)
             b.add_linear(window, self.hidden, taps, conv_bias[layer], steps=(k * channels, channels), relu=True)
+            # The residual: a layer's own input is the newest tap of its window.
             here, end = self.newest(window, channels), layer + 1 == len(windows)
             to = last if end else self.newest(windows[layer + 1], channels)
             steps = (channels, channels if end else k * channels)
@@ -270,6 +274,7 @@ class _Layout:
         spec, b, n, g = self.spec, self.writer, self.widest, self.spec.head_channels
         n_classes = [len(head.classes) for head in spec.heads]
         first = self.stacked("first.weight", 1).transpose(1, 0, 2).reshape(spec.width, -1)
+        # Classes that a head does not have get a logit whose exponential is 0.
         bias = self.stacked("first.bias", 0, ABSENT_LOGIT).ravel()
         logits = self.logits
         if g:

@@ -63,6 +63,7 @@ class OnnxEngine(Engine):
             made = onnx_graph.step_model(spec, weights, form, open_batch, precision, scales, emulate_float16=on_cpu)
             model = made.SerializeToString()
         self._rows_per_stream = [shape[0] for shape in step_interface.cache_shapes(spec, form, 1)]
+        # With its batch size fixed a session gives the same bits as a graph that was written for that size.
         self._sessions = {
             size: _load_session(model, size, set(self._rows_per_stream) | {1}, settings)
             for size in self._sizes
@@ -98,6 +99,7 @@ class OnnxEngine(Engine):
         self._frames[slots] = 0
         for layer in range(len(self._rows_per_stream)):
             for slot in slots:
+                # Frame 0 reads the first set.
                 self._cache(0, layer, int(slot))[:] = 0
 
     def snapshot(self, slot: int) -> bytes:
@@ -166,6 +168,7 @@ class OnnxEngine(Engine):
         bind_output(step_interface.PROBABILITIES, self._probabilities[here])
         for layer in range(len(self._rows_per_stream)):
             bind_input(step_interface.past_name(layer), self._cache(now, layer, first, size))
+            # now - 1: of two sets the other one, of one set the same, which is then written in place.
             bind_output(step_interface.present_name(layer), self._cache(now - 1, layer, first, size))
         return binding
 
@@ -203,6 +206,7 @@ def _load_session(model: bytes, batch: int, rows_per_stream: set[int], settings:
         session = onnxruntime.InferenceSession(model, options, list(dict.fromkeys((chosen, known["cpu"]))))
     except Exception as error:  # its exceptions have no common base class
         raise EngineError(f"ONNX Runtime {onnxruntime.__version__} does not take the step: {error}") from None
+    # Where a provider cannot start, ONNX Runtime goes on with the CPU's: the user asked for this one.
     if chosen not in session.get_providers():
         raise EngineError(f"ONNX Runtime's provider {settings.provider!r} cannot start here")
     return session

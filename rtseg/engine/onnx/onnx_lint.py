@@ -79,6 +79,7 @@ class _GraphChecker:
             yield f"its scale {node.input[1]} must be a constant"
         elif not (np.isfinite(scale).all() and (scale > 0).all()):
             yield f"its scale {node.input[1]} must be finite and above 0, got {float(np.min(scale)):g}"
+        # ONNX Runtime's `quantize_static` writes biases like this unless it is told not to.
         if node.op_type == "DequantizeLinear" and self._kinds.get(node.input[0]) == self._onnx.TensorProto.INT32:
             yield "it gives back int32 (a quantised bias): TensorRT takes int8 only, leave the bias in float"
         if len(node.input) < 3:  # the zero point may be left out
@@ -115,6 +116,7 @@ class _GraphChecker:
             rank = len(value.type.tensor_type.shape.dim)
             if rank != CACHE_RANK:
                 yield f"input {value.name}: a cache has {CACHE_RANK} dimensions, got {rank}"
+            # TensorRT makes an in-place update of this pattern and of no other.
             writers = [n for n in self._graph.node if n.op_type == "TensorScatter" and n.input[0] == value.name]
             if len(writers) != 1 or writers[0].output[0] not in outputs:
                 yield (

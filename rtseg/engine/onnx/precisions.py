@@ -64,6 +64,7 @@ def store_precision(folder: Path, precision: Precision, entry: Mapping[str, Any]
     Raises BundleError for a folder without a bundle that may be written to.
     """
     accepted = read_accepted(load_bundle(folder))
+    # Also where it is now refused: an earlier acceptance must not outlive its measurement.
     accepted.pop(precision, None)
     if entry is not None:
         accepted[precision] = dict(entry)

@@ -35,9 +35,11 @@ def _cheapest(slots: Sequence[int], sizes: tuple[int, ...], rows: int, call_rows
     if len(sizes) == 1:
         return len(slots) * (call_rows + 1), [(slot, 1) for slot in slots]
     size, cost, windows = sizes[-1], 0.0, list[Window]()
+    # Windows begin at multiples of their size only, so the same windows come again and stay bound.
     for block, members in groupby(slots, lambda slot: slot // size):
         cheapest, smaller = _cheapest(list(members), sizes[:-1], rows, call_rows)
         as_one = call_rows + size
+        # A call costs as much as several rows, so rows without a frame may well be cheaper than another call.
         if as_one < cheapest and (block + 1) * size <= rows:
             cheapest, smaller = as_one, [(block * size, size)]
         cost += cheapest

@@ -40,6 +40,7 @@ def add_step(folder: Path) -> None:
     """`write_step` if the package onnx is installed; else a line in the log, and the bundle serves without the file."""
     try:
         write_step(folder)
+    # Training must not fail over a file that serving can do without.
     except RtsegError as error:
         log.info("%s is left out of %s: %s", STEP, folder, error)
 

@@ -147,6 +147,7 @@ class _StepModels:
     def file(self, precision: Precision, batch: int, scales: Mapping[str, float]) -> Path:
         """The file of the step for this precision and batch size."""
         file = self._scratch / f"{precision}-b{batch}.onnx"
+        # A file, not bytes: the child reads it.
         if not file.is_file():
             spec, weights = self.bundle.network, self.bundle.weights
             file.write_bytes(step_model(spec, weights, "in_place", batch, precision, scales).SerializeToString())
@@ -179,8 +180,10 @@ def _build_one(plan: Plan, models: _StepModels, scales: Mapping[str, float], scr
 def build_in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """The result of `tensorrt_library.run_build_job` in a child process; {'problem': one line} however that ended."""
     job_file, result_file = scratch / "job.json", scratch / "result.json"
+    # A crash leaves no result: the one of the plan before must not be taken for this one's.
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps({**job, "result": str(result_file)}), encoding="utf-8")
+    # A fresh interpreter: no library is loaded there yet, and a crash ends this one plan only.
     command = [sys.executable, "-m", "rtseg.engine.tensorrt.tensorrt_library", str(job_file)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)

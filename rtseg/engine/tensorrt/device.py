@@ -28,6 +28,7 @@ NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: does not wait for the default stream."""
 THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: calls from other threads do not invalidate a capture."""
+# Declared, since ctypes passes a whole number without a declared type in 32 bits.
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
     "cuDeviceGet": (POINTER(c_int), c_int),
@@ -115,6 +116,7 @@ class CudaDevice:
         address = c_ulonglong()
         self._do("cuMemAlloc_v2", byref(address), max(n_bytes, 1))  # the driver refuses 0 bytes
         self._allocations.append(("cuMemFree_v2", address.value))
+        # Zeros are the state of a fresh stream, and the driver does not promise any.
         self.zero(address.value, n_bytes)
         self.synchronize()
         return address.value
@@ -171,6 +173,7 @@ class CudaDevice:
         # Errors are ignored: this also runs after the GPU has failed, when every call would raise.
         self._cuda.cuCtxSetCurrent(self._context)
         self._cuda.cuStreamSynchronize(self._stream)
+        # Newest first: graphs are given back before the memory that they use.
         for free, handle in reversed(self._allocations):
             getattr(self._cuda, free)(handle)
         self._allocations.clear()

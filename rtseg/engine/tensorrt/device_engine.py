@@ -37,7 +37,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 ALIGNED = 256
-"""Every tensor's address is a multiple of so many bytes, as TensorRT requires."""
+"""Every tensor's address is a multiple of this many bytes, as TensorRT requires."""
 
 
 class Step(Protocol):
@@ -71,6 +71,7 @@ class DeviceEngine(Engine):
         self._largest = self.batches[-1]
         # Frame numbers stay on the host: a step copies them in with the features, and only slots with a frame count on.
         self._frames = np.zeros(-(-capacity // self._largest) * self._largest, np.int64)
+        # Whole blocks: the last one has places beyond the capacity, which are never used.
         self._rings = [
             _Rings(device, spec, self._largest, precision) for _ in range(len(self._frames) // self._largest)
         ]
@@ -90,6 +91,7 @@ class DeviceEngine(Engine):
 
     def reset(self, slots: I32) -> None:
         self._device.make_current()
+        # Neighbouring slots lie side by side in every ring, so one fill a layer clears a run of them.
         for first, n in _consecutive_slots(slots, self._largest):
             self._rings[first // self._largest].clear(self._device, first % self._largest, n)
         self._device.synchronize()
@@ -98,6 +100,7 @@ class DeviceEngine(Engine):
     def snapshot(self, slot: int) -> bytes:
         self._device.make_current()
         for staged, address in self._slot_memory(slot):
+            # One copy a layer, and one wait for all of them.
             self._device.copy_to_host(staged, address)
         self._device.synchronize()
         return bytes(self._frames[slot].tobytes() + self._staging.tobytes())
@@ -209,6 +212,7 @@ class _BoundStep:
 
     def launch(self, features: F32, slots: I32, frames: NDArray[np.int64]) -> None:
         """Enqueue the step of all its places, with `features` for the slots that have a frame."""
+        # Other places keep the features of an earlier frame: they are stepped too, and their answers are not read.
         self._features[slots - self.first_slot] = features
         self._frames[:] = frames[self.first_slot : self.first_slot + self.batch]
         self._launch()

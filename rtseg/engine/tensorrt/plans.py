@@ -87,6 +87,7 @@ class Plan:
 
 def default_folder() -> Path:
     """The folder of plans: the one that RTSEG_PLANS names, else one in the user's cache."""
+    # In the user's cache, not in the bundle: plans belong to a machine, and a bundle is copied to others.
     named = os.environ.get("RTSEG_PLANS")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return Path(named).expanduser() if named else cache / "rtseg" / "plans"
@@ -97,9 +98,11 @@ def graph_digest(bundle: Bundle, batch: int, precision: Precision, scales: Mappi
 
     The graph itself is not hashed: whether a plan is stale must be known where the package `onnx` is missing.
     """
+    # Any change of those files counts, a comment too: rather one build too many than a plan that steps another graph.
     digest = hashlib.sha256(_sources_digest().encode())
     origin = [SCHEMA, bundle.network.to_dict(), batch, precision, sorted(scales.items())]
     digest.update(json.dumps(origin).encode())
+    # By name, so that the order in which a file lists its weights does not matter.
     for name in sorted(bundle.weights):
         digest.update(name.encode() + np.ascontiguousarray(bundle.weights[name]).tobytes())
     return digest.hexdigest()

@@ -76,6 +76,7 @@ class TensorRTEngine(DeviceEngine):
         found, wanted = find_serving_plans(
             bundle, precision, flavours, plans.default_folder() if folder is None else folder
         )
+        # Only those are loaded: each takes memory on the GPU.
         chosen = batches_for(capacity, [plan.batch for plan in found])
         device = CudaDevice()
         # GPU memory of an engine that a bundle swap replaced must not wait for the process to end.
@@ -173,6 +174,7 @@ class _PlanLoader:
                 return f"{name} is wanted in the host's memory"
         # Otherwise every step would copy its caches. Not every version can tell.
         aliased: Callable[[str], object] | None = getattr(engine, "get_aliased_input_tensor", None)
+        # Three tensors are no caches (features, frame numbers, probabilities); every cache has two.
         for number in range((len(expected) - 3) // 2):
             if aliased is not None and aliased(present_name(number)) != past_name(number):
                 return f"{present_name(number)} does not lie where {past_name(number)} does"

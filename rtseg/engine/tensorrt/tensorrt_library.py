@@ -123,6 +123,7 @@ def run_build_job(job: dict[str, str]) -> dict[str, Any]:
     built = build_plan(Path(job["model"]).read_bytes(), job["target"], flavour)
     seconds = time.perf_counter() - began
     Path(job["plan"]).write_bytes(built.data)
+    # Of the bytes in memory: a file that was cut while it was written does not fit this digest.
     digest = hashlib.sha256(built.data).hexdigest()
     return {
         "in_place": built.in_place,

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md is true: its map is the import table; a real frame and a real recording pass the functions it lists."""
+"""ARCHITECTURE.md is true: its map is the import table; a real frame and recording pass the functions that it lists."""
 
 from __future__ import annotations
 

@@ -111,9 +111,9 @@ def test_a_daemon_under_fire_serves_the_others_bit_for_bit(tiny_bundle: Path) ->
         quiet = Quiet(child.frames, tiny_bundle, 100)
         fuzz = Fuzz(child.frames, Mutator(MICE7, 30.0, seed=1), quiet)
         for _ in range(20):
-            fuzz.batch(200)
+            fuzz.send_batch(200)
         for _ in range(10):
-            fuzz.junk()
+            fuzz.send_junk()
         with Raw(child.frames) as raw:
             under_fire(raw, quiet, child.frames)
         while quiet.sent < len(quiet.walk):

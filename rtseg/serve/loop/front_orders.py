@@ -41,7 +41,7 @@ class FrontOrders:
     """Obeys a worker's front.
 
     take: enqueues or answers one client's message; its routing id, the bytes, when it was received. stop: makes the
-    daemon drain and end.
+    daemon drain, for so many seconds at most, and end.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FrontOrders:
         admission: Admission,
         swap: WorkerBundleSwap,
         take: Callable[[bytes, bytes, int], None],
-        stop: Callable[[], None],
+        stop: Callable[[float], None],
     ) -> None:
         self._link, self._outlet, self._streams = link, outlet, streams
         self._stepper, self._admission, self._swap = stepper, admission, swap
@@ -87,7 +87,7 @@ class FrontOrders:
             case AbandonBundle():
                 self._swap.abandon(order)
             case Stop():
-                self._stop()
+                self._stop(order.drain_s)
             case _:
                 raise ServeError(f"{type(order).__name__} is no order of a front's")
 

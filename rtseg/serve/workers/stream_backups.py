@@ -36,6 +36,11 @@ class StreamBackup:
         self.owner, self.state = state.owner, replace(state, waiting=())
         self._frames: deque[HeldFrame] = deque(state.waiting)
 
+    @property
+    def n_frames(self) -> int:
+        """How many frames are kept, which its last state does not cover."""
+        return len(self._frames)
+
     def keep_frame(self, seq: int, t_recv_ns: int, data: bytes) -> bool:
         """Keep a frame before it is handed on; whether the oldest one was left out for it."""
         self._frames.append((seq, t_recv_ns, data))

@@ -159,7 +159,12 @@ class AbandonBundle:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Drain and end. A message and no signal, for a signal would overtake the frames that are still on their way."""
+    """Drain and end. A message and no signal, for a signal would overtake the frames that are still on their way.
+
+    drain_s: how long frames that have arrived may be answered at most.
+    """
+
+    drain_s: float
 
 
 FromWorker = Answers | StreamState | StreamEnded | Alive | BundlePrepared

@@ -151,6 +151,7 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
             for pid in child.about["workers"]:  # ^C and service managers reach all processes
                 os.kill(pid, signal.SIGINT)
                 os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGHUP)
             child.signal(signal.SIGTERM)
             heard = []
             while not (heard and isinstance(heard[-1], StreamEvent) and heard[-1].type == "stopping"):

@@ -96,7 +96,7 @@ class FrameQueue:
             queued = frames.popleft()
             stream = queued.stream
             if stream.queued.dropping:
-                self._drop_frame(stream, queued.frame.seq)
+                self._drop_frame(stream, queued.frame.seq, queued.t_recv_ns)
             elif stream.is_closed:
                 self.frame_done(stream)
             else:
@@ -115,10 +115,10 @@ class FrameQueue:
             self._crowded_streams -= 1
         stream.queued.waiting -= 1
 
-    def _drop_frame(self, stream: Stream, seq: int) -> None:
+    def _drop_frame(self, stream: Stream, seq: int, t_recv_ns: int) -> None:
         self.frame_done(stream)
         stream.queued.dropping -= 1
-        stream.queued.dropped += 1
+        stream.count_left_out(t_recv_ns)
         self._outlet.counters["dropped frames"] += 1
         if stream.queued.overload.restart_if_due(time.monotonic_ns()):
             self._announce_overload(stream, seq)

@@ -52,9 +52,9 @@ class StreamBackup:
     def update_state(self, state: StreamState) -> None:
         """A newer state, maybe of another owner; the frames that it covers need not be kept."""
         self.owner, self.state = state.owner, state
-        last_seq = -1 if state.last_seq is None else state.last_seq
-        # From the front only: frames keep the order in which they came, for the worker must take them in that order.
-        while self._frames and self._frames[0][0] <= last_seq:
+        # By when they came and not by their seq, which is the source's: one that was refused may have any. Frames keep
+        # the order in which they came, for the worker must take them in that order.
+        while self._frames and self._frames[0][1] <= state.handled_ns:
             self._frames.popleft()
 
     def restore_message(self, published: int) -> RestoreStream:

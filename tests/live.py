@@ -72,6 +72,18 @@ class Child:
         out, err = self.process.communicate(timeout=TIMEOUT_S)
         return out, err, self.process.returncode
 
+    def error_line(self) -> str:
+        """The next line on stderr."""
+        assert self.process.stderr is not None
+        readable, _, _ = select.select([self.process.stderr], [], [], TIMEOUT_S)
+        assert readable, "the daemon logged nothing"
+        return self.process.stderr.readline()
+
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        self.process.kill()
+        self.process.communicate()
+
 
 @contextmanager
 def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
@@ -84,16 +96,16 @@ def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
             _, err, code = child.rest()
             assert code == 0, err
     finally:
-        child.process.kill()
-        child.process.communicate()
+        child.close()
 
 
 class Raw:
     """A connection that sends whatever it is told to."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, queue_messages: int = 1000) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
+        self.socket.sndhwm = queue_messages  # 0 = any number
         self.socket.connect(address)
 
     def send(self, message: dict[str, Any] | bytes) -> None:

@@ -76,10 +76,12 @@ def serve(
     # After --set: an option of its own name wins. As JSON, which is TOML for texts, numbers and lists.
     overrides = [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
     try:
-        _serve(bundle, _serve_settings(config_file, overrides))
+        is_whole = _serve(bundle, _serve_settings(config_file, overrides))
     except RtsegError as error:
         # Whatever kept it from serving: exit code 3, which supervisors tell from a crash.
         raise ServeError(str(error)) from error
+    if not is_whole:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -160,8 +162,8 @@ def _serve_settings(file: Path | None, overrides: list[str]) -> ServeSettings:
     return config.from_plain({}, config.ServeSettings, overrides)
 
 
-def _serve(bundle: Path, settings: ServeSettings) -> None:
-    """Serve until a signal: in this process, or in several."""
+def _serve(bundle: Path, settings: ServeSettings) -> bool:
+    """Serve until a signal: in this process, or in several. False where streams were lost at the end."""
     from rtseg.engine.select import log_unused_library
     from rtseg.inference.classifier import load
     from rtseg.serve.daemon import serve as run
@@ -175,6 +177,7 @@ def _serve(bundle: Path, settings: ServeSettings) -> None:
             # The workers load the bundle themselves.
             return serve_with_workers(bundle, settings)
         run(load(bundle, settings.engine, settings.slots, settings.identity, settings.heads), settings)
+        return True
 
 
 def _verify(recording: Path, bundle: Path | None) -> None:

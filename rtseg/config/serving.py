@@ -22,8 +22,9 @@ class ServeSettings:
 
     backlog_frames: of one stream at most this many frames wait to be stepped; beyond that they are dropped, oldest
     first, and counted. burst_s: while half of that waits, frames that come all at once are left in the socket for this
-    long, and none is dropped. max_load: a hello is refused where the daemon would be busy for more than this share of
-    the time (0 = any).
+    long, and none is dropped. drain_s: when the daemon is stopped, it answers what has arrived for so long at most;
+    what is left then is counted and told. max_load: a hello is refused where the daemon would be busy for more than
+    this share of the time (0 = any).
 
     workers: processes that share the streams, each with `capacity` places. worker_snapshot_s: how often the front gets
     each stream's state, in case that its worker dies. worker_silence_s: a worker that gives no sign of life for this
@@ -59,6 +60,7 @@ class ServeSettings:
     max_message_bytes: int = 1_000_000
     backlog_frames: int = 256
     burst_s: float = 2.0
+    drain_s: float = 10.0
     max_load: float = 0.0
     workers: int = 1
     worker_snapshot_s: float = 2.0
@@ -102,7 +104,7 @@ class ServeSettings:
             self.worker_silence_s >= 1,
             f"worker_silence_s must be 1 or more (signs of life come five a second), got {self.worker_silence_s}",
         )
-        for name in ("max_load", "burst_s", "rehearse_us"):
+        for name in ("max_load", "burst_s", "drain_s", "rehearse_us"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
         require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
         require(0 <= self.priority <= 99, f"priority must lie in 0 .. 99, got {self.priority}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -38,7 +39,7 @@ from rtseg.serve.streams.stream import Streams
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.timing.realtime import GarbageCollector, LoopPrivileges
 from rtseg.serve.workers.front_link import FrontLink
-from rtseg.system.shutdown import DRAIN_S, LINGER_MS, QUIET_MS, print_line, stopped_by_signals
+from rtseg.system.shutdown import COUNT_S, LINGER_MS, QUIET_MS, print_line, quiet_ms, stopped_by_signals
 from rtseg.wire.messages import Served
 
 LOG = logging.getLogger("rtseg.serve")
@@ -59,6 +60,7 @@ class Daemon:
 
     def __init__(self, classifier: Classifier, settings: ServeSettings) -> None:
         self._settings, self._stopping, self._worked_ns = settings, False, 0
+        self._drain_s = settings.drain_s
         # Whatever was opened is closed in the reverse order: at once where something fails here, otherwise by `close`.
         with contextlib.ExitStack() as opened:
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -200,10 +202,8 @@ class Daemon:
         return min(POLL_MS, max(0, -(-(next_ns - time.monotonic_ns()) // 1_000_000)))
 
     def _drain(self) -> None:
-        deadline = time.monotonic() + DRAIN_S
-        while self._turn(QUIET_MS) and time.monotonic() < deadline:
-            pass
-        self._stepper.step_all()
+        if not self._answer_arrived():
+            self._count_unanswered()
         # Each owner hears of it once, however many streams it has; a subscriber's last message is `stopping`, so the
         # streams end before it.
         owners = {stream.owner for stream in self._streams}
@@ -215,9 +215,41 @@ class Daemon:
         if self._outlet.recording is not None:
             self._outlet.recording.close()  # here and not in `close`: the last status says what became of it
 
-    def stop(self) -> None:
-        """Make `run` drain and return. May be called from a signal handler."""
+    def _answer_arrived(self) -> bool:
+        """Serve on until nothing waits any more; False where that takes longer than `drain_s`."""
+        self._receiver.hold_bursts(math.inf)  # nothing is dropped that there is time for
+        passed_s, started_s = 0.0, time.monotonic()
+        while passed_s < self._drain_s:
+            if not self._turn(quiet_ms(passed_s, self._drain_s)):
+                return True
+            # Signs of life, snapshots, revoked keys: as long as frames are answered, all of these stay due.
+            self._housekeeping.run_due_tasks(time.monotonic_ns())
+            passed_s = time.monotonic() - started_s
+        return False
+
+    def _count_unanswered(self) -> None:
+        """Leave out what still waits: count it, and tell its senders."""
+        counters = self._outlet.counters
+        before = counters["dropped frames"]
+        reason = f"the daemon stops, and {self._drain_s:g} s (drain_s) were not enough for all that had arrived"
+        self._queue.leave_out_all(self._streams, reason)
+        self._receiver.hold_bursts(0.0)
+        deadline_s = time.monotonic() + COUNT_S
+        while self._turn(QUIET_MS) and time.monotonic() < deadline_s:
+            pass
+        self._stepper.step_all()  # streams that were opened just now
+        unanswered = counters["dropped frames"] - before
+        if unanswered:
+            LOG.warning("%s: %d frames are not answered", reason, unanswered)
+
+    def stop(self, drain_s: float | None = None) -> None:
+        """Make `run` drain and return. May be called from a signal handler.
+
+        drain_s: how long frames that have arrived are answered at most; None = as set.
+        """
         self._stopping = True
+        if drain_s is not None:
+            self._drain_s = drain_s
         self._poller.stop()  # with busy_poll a wait would otherwise go on to its end
 
     def close(self) -> None:
@@ -296,7 +328,7 @@ def run_daemon(daemon: Daemon, announce: Callable[[str], None]) -> dict[str, Any
 def serve(
     classifier: Classifier, settings: ServeSettings, announce: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """Run a daemon until SIGINT or SIGTERM; returns its last status.
+    """Run a daemon until SIGINT, SIGTERM or SIGHUP; returns its last status.
 
     announce: as of `run_daemon`; the lines go to stdout where it is None. Raises ServeError where an address cannot be
     had. A second signal ends the process at once, with status 1.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,13 @@ from typing import Any
 import msgpack
 import zmq
 
-import rtseg
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.serve.monitoring.merge import StatusTotals
 from rtseg.serve.monitoring.monitor import Monitor
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import finish_recordings
-from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.workers.bundle_rollout import BundleRollout
 from rtseg.serve.workers.front_sockets import FrontSockets, receive_waiting
@@ -38,18 +38,17 @@ from rtseg.serve.workers.request_router import RequestRouter
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import REVOKED, StreamOwners
 from rtseg.serve.workers.subscriptions import Subscriptions
-from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool
+from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool, worker_fields
 from rtseg.serve.workers.worker_protocol import (
     NO_CLIENT,
     Answers,
     BundlePrepared,
     EndStream,
-    Stop,
     StreamEnded,
     StreamState,
     decode,
 )
-from rtseg.system.shutdown import DRAIN_S, QUIET_MS, print_line, stopped_by_signals
+from rtseg.system.shutdown import COUNT_S, QUIET_MS, print_line, quiet_ms, stopped_by_signals
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -62,11 +61,12 @@ RETRY_S = 1.0
 class Front:
     """Binds the clients' addresses and starts the workers. Raises ServeError where it can't.
 
-    frames, predictions: the addresses. workers: by their numbers.
+    frames, predictions: the addresses. workers: by their numbers. lost: streams that had no worker when the time to end
+    was over, so that some of their frames are not answered.
     """
 
     def __init__(self, bundle: Path, settings: ServeSettings) -> None:
-        self._settings, self._is_stopping = settings, False
+        self._settings, self._is_stopping, self._stop_by_s = settings, False, math.inf
         with contextlib.ExitStack() as started:  # what has been started ends where a later part cannot be had
             self._sockets = sockets = started.enter_context(contextlib.closing(FrontSockets(settings)))
             self._monitor = started.enter_context(contextlib.closing(Monitor(settings, self._status_pieces)))
@@ -76,6 +76,7 @@ class Front:
             pool = started.enter_context(contextlib.closing(WorkerPool(bundle, settings, sockets.predictions)))
             self._started = started.pop_all()
         self.frames, self.predictions, self.workers = sockets.frames, sockets.predictions, pool.workers
+        self.lost: list[str] = []
         self._router, self._xpub = sockets.router, sockets.xpub
         self._load, self._ended_totals = LoopLoad(settings.max_load), StatusTotals()
         self._outlet = Outlet(self._router, self._xpub)
@@ -126,22 +127,14 @@ class Front:
         self._monitor.announce_ready(self._started_ns, f"serving with {len(self.workers)} workers at {self.frames}")
         while not self._is_stopping:
             self._turn(POLL_MS)
-            now_ns = time.monotonic_ns()
-            if self._look.is_due(now_ns):
-                self._look_around(now_ns)
+            self._look_if_due()
         self._monitor.announce_stopping(time.monotonic_ns())
+        started_s = time.monotonic()
         # Frames that have arrived are handed on before `Stop`, so workers answer them before they end.
-        deadline = time.monotonic() + DRAIN_S
-        while self._turn(QUIET_MS) and time.monotonic() < deadline:
-            pass
-        for worker in self.workers:
-            if not worker.tell(Stop()):
-                worker.process.kill()  # it has not begun to serve, or hangs
-        deadline = time.monotonic() + STOP_S
-        while not all(worker.has_ended for worker in self.workers) and time.monotonic() < deadline:
-            self._turn(QUIET_MS)
-        while self._turn(QUIET_MS):  # workers that have ended may have sent more than is read so far
-            pass
+        if not self._hand_on_arrived(started_s):
+            self._count_unanswered()
+        self._stop_workers(started_s)
+        self._give_up_lost()
         self._subscriptions.announce_stopping()
 
     @property
@@ -157,8 +150,71 @@ class Front:
         """End the workers and close the sockets."""
         self._started.close()
 
-    def _turn(self, timeout_ms: int) -> bool:
-        """Wait for messages and hand on those that have come; whether there were any."""
+    def _hand_on_arrived(self, started_s: float) -> bool:
+        """Serve on until nothing of clients waits any more; False where that takes longer than `drain_s`."""
+        drain_s, now_s, came_s = self._settings.drain_s, started_s, started_s
+        while now_s - started_s < drain_s:
+            quiet = quiet_ms(now_s - started_s, drain_s)
+            came = self._router in self._turn(quiet)
+            now_s = time.monotonic()
+            if came:
+                came_s = now_s
+            elif now_s - came_s >= quiet / 1000:  # a turn also ends with a worker's message
+                return True
+            self._look_if_due()
+        return False
+
+    def _count_unanswered(self) -> None:
+        """Count the frames that still wait in the socket, and tell their senders."""
+        reason = f"the front stops, and {self._settings.drain_s:g} s (drain_s) were not enough for all that had arrived"
+        refuse_frame = partial(self._request_router.refuse_frame, CapacityError(reason))
+        before, deadline_s = self._outlet.counters["dropped frames"], time.monotonic() + COUNT_S
+        while self._router.poll(QUIET_MS) and time.monotonic() < deadline_s:
+            self._sockets.receive_messages(lambda client, data, t_recv_ns, parts: None, refuse_frame)
+        if unanswered := self._outlet.counters["dropped frames"] - before:
+            LOG.warning("%s: %d frames are not answered", reason, unanswered)
+
+    def _stop_workers(self, started_s: float) -> None:
+        """Let the workers drain and end. One that ends before it has answered its streams is still replaced.
+
+        All have until `drain_s` and STOP_S after the end was asked for.
+        """
+        self._stop_by_s = started_s + self._settings.drain_s
+        deadline_s = self._stop_by_s + STOP_S
+        while not all(map(self._has_finished, self.workers)) and time.monotonic() < deadline_s:
+            self._turn(QUIET_MS)
+            self._look_if_due()
+        for worker in self.workers:  # those that have ended may have sent more than is read so far
+            self._read_rest(worker)
+
+    def _has_finished(self, worker: Worker) -> bool:
+        """Whether a worker that is to stop has ended, and no other one is needed in its place."""
+        if not worker.has_ended:
+            return False
+        return (worker.is_told_to_stop and worker.process.returncode == 0) or not self._is_needed(worker)
+
+    def _is_needed(self, worker: Worker) -> bool:
+        """Whether it has streams, or clients that wait for its answer."""
+        names = [*self._backups.stream_names(), *(request.stream for request in self._requests.unanswered())]
+        return any(self._request_router.worker_of(name) is worker for name in names)
+
+    def _give_up_lost(self) -> None:
+        """Say which streams no worker has ended, and how many of their frames may be without an answer."""
+        self.lost = self._backups.stream_names()
+        reason = "the daemon stops, and the stream's worker had died or did not end in time"
+        for name in self.lost:
+            backup = self._backups.find(name)
+            assert backup is not None
+            number = self._request_router.worker_of(name).number
+            LOG.error("stream %r: worker %d has not ended it: up to %d frames lost", name, number, backup.n_frames)
+            self._outlet.announce(name.encode(), {"type": "closed", "reason": reason})
+        waiting = {backup.owner for name in self.lost if (backup := self._backups.find(name)) is not None}
+        waiting |= {request.client for request in self._requests.unanswered()}
+        for client in waiting:
+            self._outlet.answer(client, {"type": "stopping"})
+
+    def _turn(self, timeout_ms: int) -> dict[Any, int]:
+        """Wait for messages and hand on those that have come; the sockets at which there were any."""
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
@@ -173,10 +229,13 @@ class Front:
                 worker.reset_silence()  # answers count as signs of life, too
         now_ns = time.monotonic_ns()
         self._load.count_turn(now_ns - started_ns, taken, now_ns)
-        return bool(ready)
+        return ready
 
-    def _look_around(self, now_ns: int) -> None:
+    def _look_if_due(self) -> None:
         """Whatever is due besides messages: workers that have ended, serve or hang; keys that were revoked."""
+        now_ns = time.monotonic_ns()
+        if not self._look.is_due(now_ns):
+            return
         passed_s = (now_ns - self._look.last_ns) / 1e9
         self._look.restart(now_ns)
         self._monitor.run_due(now_ns, self._router)
@@ -184,28 +243,43 @@ class Front:
         for name in self._owners.revoked_streams():
             self._request_router.worker_of(name).tell(EndStream(name, REVOKED))
         for worker in self.workers:
-            if worker.has_ended:
-                if worker.ready or time.monotonic() - worker.started_s >= RETRY_S:
-                    self._replace_worker(worker)
-            elif worker.check_ready():
-                self._connect_worker(worker)
-            elif worker.add_silence(passed_s):
-                worker.process.kill()  # replaced at the next look
+            self._look_after(worker, passed_s)
+
+    def _look_after(self, worker: Worker, passed_s: float) -> None:
+        """A worker that has ended is replaced, one that hangs is killed. passed_s: since the last look."""
+        is_stopping = self._stop_by_s < math.inf
+        if worker.has_ended:
+            if is_stopping and self._has_finished(worker):
+                return
+            if worker.ready or time.monotonic() - worker.started_s >= RETRY_S:
+                self._replace_worker(worker)
+        elif worker.check_ready():
+            self._connect_worker(worker)
+        elif worker.add_silence(passed_s) or (is_stopping and not worker.ready and not self._is_needed(worker)):
+            worker.process.kill()  # replaced at the next look, where it has streams
+        if is_stopping and worker.ready and not worker.is_told_to_stop:
+            worker.tell_to_stop(self._stop_by_s - time.monotonic())
+
+    def _read_rest(self, worker: Worker) -> None:
+        """What a worker that has ended had sent."""
+        while worker.dealer is not None and worker.dealer.poll(QUIET_MS):
+            receive_waiting(worker.dealer, partial(self._take_from_worker, worker))
 
     def _replace_worker(self, worker: Worker) -> None:
-        """Read what a dead worker had sent, then start another process in its place."""
-        LOG.error("worker %d ended with status %s: started again", worker.number, worker.process.returncode)
+        """Read what a dead worker had sent, then start another process in its place, or fail to until the next try."""
+        if worker.has_process:  # otherwise it has been said, and starting another one has failed since
+            LOG.error("worker %d ended with status %s: started again", worker.number, worker.process.returncode)
         if worker.dealer is not None:
             # States and answers that it had sent must not be lost: the next process begins where they end.
-            while worker.dealer.poll(QUIET_MS):
-                receive_waiting(worker.dealer, partial(self._take_from_worker, worker))
+            self._read_rest(worker)
             self._poller.unregister(worker.dealer)
+            worker.disconnect()
         self._subscriptions.worker_ended(worker)
         self._rollout.worker_ended(worker)
         for client in self._pending_status.abandon_questions():
             error = ServeError("a worker ended before it answered: ask again")
             self._request_router.refuse_message(client, None, error, limited=False)
-        worker.start()
+        worker.start()  # a front without file descriptors goes on with its other workers until it has some
 
     def _connect_worker(self, worker: Worker) -> None:
         """A worker serves, or serves again: it gets its streams back, and what its clients asked meanwhile.
@@ -281,7 +355,7 @@ class Front:
             "fresh_s": self._settings.fresh_s,
             "stopping": self._is_stopping,
         }
-        yield own | self._ended_totals.to_fields(self._own_counters()) | _workers_fields(self.workers)
+        yield own | self._ended_totals.to_fields(self._own_counters()) | worker_fields(self.workers)
 
     def _status_fields(self, answer: dict[str, Any]) -> dict[str, Any]:
         """What the front adds to a status that its workers gave."""
@@ -295,8 +369,10 @@ class Front:
         return {**self._outlet.counters, **self._sockets.refusals()}
 
 
-def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> None:
-    """Run a front and its workers until SIGINT or SIGTERM, or until somebody asks it to stop.
+def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> bool:
+    """Run a front and its workers until SIGINT, SIGTERM or SIGHUP, or until somebody asks it to stop.
+
+    False where streams were lost with their worker at the very end, which the log names.
 
     announce gets two lines, `ready {json}` and `stopped {json}`; stdout where it is None. Raises ServeError where an
     address or a worker cannot be had.
@@ -313,20 +389,7 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
             ready |= {"http": front.url} if front.url else {}
             say(f"ready {json.dumps(ready)}")
             front.run()
-            say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers]})}")
+            say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers], 'lost': front.lost})}")
+            return not front.lost
     finally:
         front.close()
-
-
-def _workers_fields(workers: Sequence[Worker]) -> dict[str, Any]:
-    """For the shared status: which workers there are, and what is the same of all."""
-    served = next((worker.announced for worker in workers if worker.announced), {})
-    return {
-        "model": served.get("model", ""),
-        "engine": served.get("engine", ""),
-        "version": rtseg.__version__,
-        "capacity": 0,
-        "ready": True,
-        "streams": {},
-        "workers": [{"ready": w.ready, "starts": w.starts, "status_file": w.status_file} for w in workers],
-    }

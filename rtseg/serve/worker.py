@@ -28,7 +28,7 @@ from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.workers.front_link import FrontLink, WorkerOutlet
 from rtseg.system.log_setup import background
-from rtseg.system.shutdown import print_line
+from rtseg.system.shutdown import ignore_stop_signals, print_line
 
 _PR_SET_PDEATHSIG = 1
 
@@ -99,8 +99,7 @@ def main(text: str) -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != place.front_pid:
         return 1  # it ended while this one began
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # ^C and service managers reach all; the front tells its workers itself
+    ignore_stop_signals()
     settings = config.from_plain(about["settings"], ServeSettings)
     try:
         with background(settings.log_format):

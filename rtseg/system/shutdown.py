@@ -10,10 +10,14 @@ from types import FrameType
 from typing import Protocol
 
 QUIET_MS = 10
-DRAIN_S = 0.5
-"""Stopping: the sockets are read until they are quiet for QUIET_MS, for DRAIN_S at most."""
+"""Stopping: the sockets are read until nothing comes for this long."""
+CAUGHT_UP_S = 0.5
+"""After so long a shorter silence is enough, see `quiet_ms`."""
+COUNT_S = 1.0
+"""What still waits when the time to drain is over is counted for this long at most."""
 LINGER_MS = 1000
 """How long unsent messages may hold up the end."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stoppable(Protocol):
@@ -25,7 +29,11 @@ class Stoppable(Protocol):
 
 @contextlib.contextmanager
 def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the daemon; a second one raises SystemExit. Outside the main thread: nothing."""
+    """SIGINT, SIGTERM and SIGHUP stop the daemon; a second one raises SystemExit. Outside the main thread: nothing.
+
+    SIGHUP is never a second one: a terminal that is closed may send it twice. A process that was started to ignore it
+    (`nohup`) goes on to.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -33,12 +41,13 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
 
     def handle(number: int, _: FrameType | None) -> None:
         nonlocal signals
-        signals += 1
+        signals += number != signal.SIGHUP
         if signals > 1:
             raise SystemExit(1)
         daemon.stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield
     finally:
@@ -46,6 +55,23 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
             signal.signal(number, handler)
         if signals > 1:  # a SystemExit raised while garbage was collected is swallowed there
             raise SystemExit(1)
+
+
+def quiet_ms(passed_s: float, drain_s: float) -> int:
+    """How long nothing must come, so that all that had arrived counts as read. passed_s: since the end was asked for.
+
+    Sources may go on sending, and many of them leave no pause. What they send now came after the end was asked for, so
+    in the end a look that finds nothing is enough. Not from the start: the network thread may be about to bring more.
+    """
+    if passed_s < CAUGHT_UP_S:
+        return QUIET_MS
+    return 1 if passed_s < drain_s / 2 else 0
+
+
+def ignore_stop_signals() -> None:
+    """For a daemon's own children: terminals and service managers signal all, and the daemon ends them when it ends."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def print_line(line: str) -> None:

@@ -74,11 +74,17 @@ STRANGERS = "frame,a.nose.x,a.nose.y,b.nose.x,b.nose.y\n0,1,2,3,4\n1,1,2,3,4\n"
 
 
 def start(*words: object, cwd: Path = REPO) -> subprocess.Popen[str]:
-    """`rtseg WORDS` in a process of its own; 80 columns, no colours."""
+    """`rtseg WORDS` in a process of its own; 80 columns, no colours; ^C stops it whatever started the tests."""
     environment = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "COLUMNS": "80", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "rtseg", *map(str, words)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+    # A child inherits that SIGINT is ignored (as in the background of a shell), but not a handler: with one set here
+    # while it is started, it has the default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(process: subprocess.Popen[str]) -> Done:

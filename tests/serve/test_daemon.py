@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from pathlib import Path
 
 import pytest
+import zmq
 
 from rtseg.client import Subscriber
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly_and_removes_its_files(tiny_bundle: Path, tmp_path: Path, number: int) -> None:
     frames, predictions = f"ipc://{tmp_path}/f", f"ipc://{tmp_path}/p"
     with daemon(tiny_bundle, frames=frames, predictions=predictions) as child:
@@ -54,6 +56,68 @@ def test_what_has_arrived_is_answered_before_the_end(tiny_bundle: Path, tmp_path
         assert list(idle) == []  # ended by the daemon's last word
         assert bystander.receive()["type"] == "stopping"
         assert child.rest()[2] == 0
+
+
+@pytest.mark.parametrize("drain_s", [60.0, 0.3])
+def test_a_backlog_is_answered_before_the_end_or_counted(tiny_bundle: Path, tmp_path: Path, drain_s: float) -> None:
+    n = 12_000  # more than a second's work, one by one
+    walk = random_walk(100, 4)
+    addresses = {"frames": f"ipc://{tmp_path}/f", "predictions": f"ipc://{tmp_path}/p"}
+    with (
+        daemon(tiny_bundle, **addresses, max_batch=1, drain_s=drain_s) as child,
+        Subscriber(child.predictions, "cage1", timeout_s=60) as subscriber,
+        Raw(child.frames, queue_messages=0) as raw,
+    ):
+        assert raw.ask(HELLO)["type"] == "accepted"
+        child.signal(signal.SIGSTOP)
+        for seq in range(n):
+            raw.send(frame_of(walk, seq % 100, seq=seq))
+        child.signal(signal.SIGTERM, signal.SIGCONT)
+        heard: list[PredictionMessage | StreamEvent | None] = [None]
+        while (message := heard[-1]) is None or not (isinstance(message, StreamEvent) and message.type == "closed"):
+            heard.append(subscriber.receive(60))
+        counters = message.fields["counters"]
+        out, err, code = child.rest()
+        assert code == 0
+        answers = [m.seq for m in heard if isinstance(m, PredictionMessage)]
+        assert answers == list(range(counters["frames"]))
+        if drain_s > 1:
+            assert (counters["frames"], counters["dropped"]) == (n, 0)
+            return
+        assert 0 < counters["dropped"] <= n - counters["frames"]
+        assert json.loads(out.removeprefix("stopped "))["counters"]["dropped frames"] == counters["dropped"]
+        reason = "the daemon stops, and 0.3 s (drain_s) were not enough for all that had arrived"
+        assert f"{reason}: {counters['dropped']} frames are not answered" in err
+        assert reason in raw.receive()["reason"]
+
+
+def test_sources_that_go_on_sending_do_not_hold_up_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
+    walk = random_walk(100, 5)
+    with daemon(tiny_bundle, drain_s=1.0) as child, Raw(child.frames) as raw:
+        assert raw.ask(HELLO)["type"] == "accepted"
+        raw.socket.sndtimeo = 1000
+        child.signal(signal.SIGTERM)
+        seq = 0
+        while child.process.poll() is None:
+            with contextlib.suppress(zmq.Again):  # the last ones find nobody
+                raw.send(frame_of(walk, seq % 100, seq=seq))
+            seq += 1
+
+
+def test_a_closed_terminal_says_so_twice_and_is_ignored_under_nohup(tiny_bundle: Path) -> None:
+    with daemon(tiny_bundle) as child:
+        child.signal(signal.SIGSTOP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT)
+        out, _, code = child.rest()
+        assert (code, out[:8]) == (0, "stopped ")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        child = Child(tiny_bundle)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with contextlib.closing(child):
+        child.wait_ready().signal(signal.SIGHUP)
+        with Raw(child.frames) as raw:
+            assert raw.ask(HELLO)["type"] == "accepted"
 
 
 def test_a_second_signal_ends_it_at_once(tiny_bundle: Path) -> None:

@@ -48,8 +48,8 @@ class Admission:
             self._load.check_new_stream(hello.stream, hello.fps, declared_fps)
             stream = self._streams.open_stream(owner, hello, points, now_ns)
             last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
-            # Each gets a time of its own: a front tells frames apart by them.
-            waiting = [(now_ns + i, data) for i, data in enumerate(frames)]
+            # Each gets a time of its own, before whatever follows the hello: a front tells frames apart by them.
+            waiting = [(now_ns - len(frames) + i, data) for i, data in enumerate(frames)]
         except RtsegError as error:
             counters["refused hellos"] += 1
             LOG.info("hello refused: %s", error)

@@ -78,7 +78,8 @@ class Dispatcher:
         except Exception as error:
             # Somebody waits for the answer to a bye; nobody wants thirty complaints a second about frames.
             name, seq, limited = message.get("stream"), message.get("seq"), kind == "frame"
-            reject_message(self._streams, self._outlet, owner, name, seq, error, limited=limited)
+            came_ns = t_recv_ns if kind == "frame" else None
+            reject_message(self._streams, self._outlet, owner, name, seq, error, limited=limited, t_recv_ns=came_ns)
 
     def _handle_hello(self, owner: bytes, message: dict[str, Any], t_recv_ns: int) -> None:
         # Frames of a stream that goes on from a recording and were not answered there are answered first.

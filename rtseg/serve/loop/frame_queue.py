@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -17,6 +17,9 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.timing.silence import SilenceWatch
+
+NEVER_STEPPED = 1 << 62
+"""More frames than ever wait: all of a stream are left out."""
 
 
 class QueuedFrame(NamedTuple):
@@ -48,6 +51,7 @@ class FrameQueue:
         self._crowded_from, self._crowded_streams = max(1, settings.backlog_frames // 2), 0
         self._outlet, self._load = outlet, load
         self._frames: deque[QueuedFrame] = deque()
+        self._left_out_reason = ""  # why no frame is stepped any more, "" = they are
         self.silence_watch: SilenceWatch[Stream] = SilenceWatch()
 
     def __len__(self) -> int:
@@ -92,12 +96,18 @@ class FrameQueue:
             queued = frames.popleft()
             stream = queued.stream
             if stream.queued.dropping:
-                self._drop_frame(stream, queued.frame.seq)
+                self._drop_frame(stream, queued.frame.seq, queued.t_recv_ns)
             elif stream.is_closed:
                 self.frame_done(stream)
             else:
                 batch.append(queued)
         return batch
+
+    def leave_out_all(self, streams: Iterable[Stream], reason: str) -> None:
+        """Step no more frames of these streams, but count those that wait and come. reason: for their senders."""
+        self._left_out_reason = reason
+        for stream in streams:
+            stream.queued.dropping = NEVER_STEPPED
 
     def frame_done(self, stream: Stream) -> None:
         """A frame that was taken out of the queue is answered, or left out."""
@@ -105,10 +115,10 @@ class FrameQueue:
             self._crowded_streams -= 1
         stream.queued.waiting -= 1
 
-    def _drop_frame(self, stream: Stream, seq: int) -> None:
+    def _drop_frame(self, stream: Stream, seq: int, t_recv_ns: int) -> None:
         self.frame_done(stream)
         stream.queued.dropping -= 1
-        stream.queued.dropped += 1
+        stream.count_left_out(t_recv_ns)
         self._outlet.counters["dropped frames"] += 1
         if stream.queued.overload.restart_if_due(time.monotonic_ns()):
             self._announce_overload(stream, seq)
@@ -117,8 +127,9 @@ class FrameQueue:
         share, _ = self._load.measured()
         event = {"type": "overload", "seq": seq, "dropped": stream.queued.dropped, "load": round(share, 3)}
         self._outlet.announce(stream.topic, event)
-        error = CapacityError(
+        reason = (
             f"more than {self._backlog_frames} frames of stream {stream.name!r} wait (backlog_frames): the oldest is "
-            f"left out; {stream.queued.dropped} so far"
         )
+        reason = self._left_out_reason or f"{reason}left out"
+        error = CapacityError(f"{reason}; {stream.queued.dropped} so far")
         self._outlet.complain(stream.owner, stream.name, seq, error)

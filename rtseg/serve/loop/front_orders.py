@@ -6,7 +6,7 @@ Obeyed between two frames, in the order in which the front sent them: it stands 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from rtseg.errors import RtsegError, ServeError
 from rtseg.serve.loop.admission import Admission
@@ -30,7 +30,7 @@ from rtseg.serve.workers.worker_protocol import (
     Stop,
     decode,
 )
-from rtseg.wire.messages import Hello, unpack
+from rtseg.wire.messages import Hello, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 TimedFrame = tuple[int, bytes]
@@ -41,7 +41,7 @@ class FrontOrders:
     """Obeys a worker's front.
 
     take: enqueues or answers one client's message; its routing id, the bytes, when it was received. stop: makes the
-    daemon drain and end.
+    daemon drain, for so many seconds at most, and end.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FrontOrders:
         admission: Admission,
         swap: WorkerBundleSwap,
         take: Callable[[bytes, bytes, int], None],
-        stop: Callable[[], None],
+        stop: Callable[[float], None],
     ) -> None:
         self._link, self._outlet, self._streams = link, outlet, streams
         self._stepper, self._admission, self._swap = stepper, admission, swap
@@ -87,7 +87,7 @@ class FrontOrders:
             case AbandonBundle():
                 self._swap.abandon(order)
             case Stop():
-                self._stop()
+                self._stop(order.drain_s)
             case _:
                 raise ServeError(f"{type(order).__name__} is no order of a front's")
 
@@ -124,6 +124,7 @@ class FrontOrders:
         stream = self._reopen_stream(order, now_ns)
         frames = [(t_recv_ns, data) for _, t_recv_ns, data in order.frames]
         recording, answered, unpublished = self._outlet.recording, 0, list[tuple[int, bytes]]()
+        recorded: dict[int, bytes] = {}
         past = None if recording is None else recording.take_replaced(stream.name, stream.opened_ns)
         if order.state.model != stream.model.served.model:
             # Its worker ended at the very swap, at which the state begins afresh as well. The recording's is the other
@@ -132,8 +133,9 @@ class FrontOrders:
         elif past is not None:
             answered = rewind_stream(stream, past)
             stream.number_answers_from(past.number)
-            frames = past.frames + list(_newer_frames(frames, past, stream.session.last_seq))
+            frames = past.frames + self._newer_frames(frames, past, stream)
             unpublished = past.answers_after(order.published)
+            recorded = dict(past.answers_after(0))
         elif order.state.snapshot is not None:
             stream.session.restore(order.state.snapshot)
         stream.continue_after_state()
@@ -143,7 +145,8 @@ class FrontOrders:
             self._outlet.send_predictions([(stream.topic, number, answer) for number, answer in unpublished])
         if recording is not None:
             recording.continue_stream(stream, now_ns)
-        self._step_frames(stream, frames[answered:])
+        with self._outlet.repeating(recorded):
+            self._step_frames(stream, frames[answered:])
         stream.expect_frames_from(now_ns)
         LOG.info("stream %r is restored, %d frames were stepped again", stream.name, len(frames))
 
@@ -152,25 +155,37 @@ class FrontOrders:
         state = order.state
         hello = Hello.from_message(unpack(state.hello))
         stream = self._streams.open_stream(state.owner, hello, self._streams.match_hello(hello), now_ns)
-        stream.continue_as(state.opened_ns, state.last_answer, state.refused, state.dropped, state.superseded)
+        stream.continue_as(
+            state.opened_ns, state.last_answer, state.handled_ns, state.refused, state.dropped, state.superseded
+        )
         return stream
+
+    def _newer_frames(self, frames: Sequence[TimedFrame], past: ResumableStream, stream: Stream) -> list[TimedFrame]:
+        """Of the frames that the front handed on, those that came after the recording's last one.
+
+        An older one that is not in the recording was refused or left out by the worker before: it is counted again, for
+        the front's last state came before it. stream: rewound to `past`.
+        """
+        last_ns, last_seq = max(past.received_ns, default=None), stream.session.last_seq
+        newer: list[TimedFrame] = []
+        for t_recv_ns, data in frames:
+            if last_ns is None:
+                is_newer = last_seq is None or unpack(data)["seq"] > last_seq
+            else:
+                is_newer = t_recv_ns > last_ns
+            if is_newer:
+                newer.append((t_recv_ns, data))
+            elif last_ns is not None and t_recv_ns not in past.received_ns:
+                try:
+                    stream.to_frame(parse_frame(unpack(data)))
+                except RtsegError:
+                    stream.count_refused(t_recv_ns)
+                else:
+                    stream.count_left_out(t_recv_ns)
+        stream.mark_handled(last_ns or 0)
+        return newer
 
     def _step_frames(self, stream: Stream, frames: Sequence[TimedFrame]) -> None:
         for t_recv_ns, data in frames:
             self._take(stream.owner, data, t_recv_ns)
             self._stepper.step_all()  # one by one: none is left out because too many wait
-
-
-def _newer_frames(frames: Sequence[TimedFrame], past: ResumableStream, last_seq: int | None) -> Iterator[TimedFrame]:
-    """Of the frames that the front handed on, those that came after the recording's last one.
-
-    An older one that is not in the recording was refused or left out by the worker before, and must be again. last_seq:
-    of the state that `past` has.
-    """
-    for t_recv_ns, data in frames:
-        if past.frames:
-            is_newer = t_recv_ns > past.frames[-1][0]
-        else:
-            is_newer = last_seq is None or unpack(data)["seq"] > last_seq
-        if is_newer:
-            yield t_recv_ns, data

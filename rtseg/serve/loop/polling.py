@@ -56,7 +56,8 @@ class LoopPoller:
         worked_ns: when the loop last did something, on the monotonic clock.
         """
         # A time of 0 means that frames are queued already: the sockets are only looked at.
-        if not timeout_ms or not self._busy_poll:
+        # Once stopped, the loop sleeps: the network threads may need its core for what they still have to bring.
+        if not timeout_ms or not self._busy_poll or self._stopped:
             return dict(self._poller.poll(timeout_ms))
         return self._spin(time.monotonic_ns() + timeout_ms * 1_000_000, worked_ns)
 

@@ -129,7 +129,7 @@ class Receiver:
         self._source, self._by_topic, self._queue, self._guard = source, streams.by_topic, queue, guard
         self._shape = streams.model.bundle.skeleton.shape
         self._most = MAX_BATCHES * settings.max_batch
-        self._burst_ns = int(settings.burst_s * 1e9)
+        self._burst_ns = settings.burst_s * 1e9
         self._emptied_ns = 0
 
     def warm_up(self) -> None:
@@ -139,6 +139,10 @@ class Receiver:
     def socket_is_empty(self, now_ns: int) -> None:
         """Nothing waits at the socket: no burst lasts any longer."""
         self._emptied_ns = now_ns
+
+    def hold_bursts(self, burst_s: float) -> None:
+        """From now on leave a burst in the socket for this long at most."""
+        self._burst_ns = burst_s * 1e9
 
     def receive(self) -> Iterator[QueuedFrame | OtherMessage]:
         """What has arrived, in order, up to MAX_BATCHES, or a little more from a front.

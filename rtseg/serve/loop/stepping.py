@@ -51,7 +51,10 @@ class Stepper:
             for queued in batch:
                 stream = queued.stream
                 self._queue.frame_done(stream)
-                reject_message(self._streams, outlet, stream.owner, stream.name, queued.frame.seq, error)
+                came = queued.t_recv_ns
+                reject_message(
+                    self._streams, outlet, stream.owner, stream.name, queued.frame.seq, error, t_recv_ns=came
+                )
             return len(batch)
         stepped_ns = time.monotonic_ns()
         publish, frame_done = outlet.publish_prediction, self._queue.frame_done

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from rtseg.errors import ServeError
 from rtseg.serve.monitoring.merge import merge_worker_status
 from rtseg.serve.monitoring.prometheus import Metrics, check_installed, exposition, health, readiness
 from rtseg.serve.monitoring.shared_status import SharedStatusReader
+from rtseg.system.shutdown import ignore_stop_signals
 from rtseg.wire.addresses import is_loopback
 
 START_S = 20.0
@@ -124,8 +124,7 @@ def _parse(address: str) -> tuple[str, int]:
 def main() -> None:
     """The child: serve until stdin ends, which it does when the daemon does."""
     status_file, host, port = sys.argv[1:]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the daemon drains first
+    ignore_stop_signals()  # the daemon drains first
     os.nice(NICENESS)
     try:
         server = _Server((host, int(port)), _Handler)

@@ -5,9 +5,10 @@ Owns no session and decides nothing about streams. Never waits for a peer that d
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,12 +18,12 @@ import zmq
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.publish.batch_sender import ROWS, BatchSender
+from rtseg.serve.publish.batch_sender import ROWS, BatchSender, SentPrediction
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
 from rtseg.serve.timing.periodic import Periodic
-from rtseg.wire.messages import VERSION, Served
+from rtseg.wire.messages import VERSION, Served, unpack
 
 COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
@@ -61,6 +62,7 @@ class Outlet:
         self._subscriptions = 0  # how often the topics have changed
         self._topics: set[bytes] = set()
         self._complaints: dict[tuple[bytes, str, str], _Complaint] = {}  # by connection, stream and kind of error
+        self._recorded: Mapping[int, bytes] = {}
         self.counters: Counter[str] = Counter()
         self.total = Histogram()
 
@@ -90,15 +92,37 @@ class Outlet:
             return
         recording = self.recording
         packed, took_ns, late = self._batch_sender.send_batch(pack_all=recording is not None)
+        if self._recorded:  # only while a worker brings a stream back
+            packed = [self._as_recorded(each) for each in packed]
+        if recording is not None:
+            # Before what follows: a worker that is killed in between must not have said what it has not recorded. The
+            # one in its place would record it again, with another time.
+            for each in packed:
+                recording.record_prediction(each.packed, each.t_pub_ns)
         unsent = [(each.stream.topic, each.number, each.packed) for each in packed if not each.is_sent]
         if unsent:
             self.send_predictions(unsent)
-        if recording is not None:
-            for each in packed:
-                recording.record_prediction(each.packed, each.t_pub_ns)
         self.total.count_latencies(took_ns)
         if late:
             self.counters["late answers"] += late
+
+    @contextlib.contextmanager
+    def repeating(self, recorded: Mapping[int, bytes]) -> Iterator[None]:
+        """Meanwhile predictions of these numbers are recorded as they were recorded before, and not sent.
+
+        For a frame with several predictions of which some were recorded when the process was killed.
+        """
+        self._recorded = recorded
+        try:
+            yield
+        finally:
+            self._recorded = {}
+
+    def _as_recorded(self, sent: SentPrediction) -> SentPrediction:
+        before = self._recorded.get(sent.number)
+        return (
+            sent if before is None else sent._replace(is_sent=True, packed=before, t_pub_ns=unpack(before)["t_pub_ns"])
+        )
 
     def _make_sender(self) -> BatchSender:
         return BatchSender(self._xpub)

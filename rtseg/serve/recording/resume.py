@@ -35,7 +35,8 @@ class ResumableStream:
     state: its last snapshot, None for one that began with `frames`. opened_ns: when it was opened. number: of its last
     prediction before `frames` (`OutletRecord.answers`). frames: what came after the snapshot: when, on the daemon's
     monotonic clock, and the message. answers: the predictions after the snapshot, as they were published; earlier: some
-    of those before. last_ns: when its last frame came, ns since 1970.
+    of those before. received_ns: when the frames came that were recorded lately, on the monotonic clock. last_ns: when
+    the last one came, ns since 1970.
     """
 
     hello: Hello
@@ -45,6 +46,7 @@ class ResumableStream:
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     earlier: list[bytes] = field(default_factory=list)
+    received_ns: set[int] = field(default_factory=set)
     last_ns: int = 0
 
     def answers_after(self, number: int) -> list[tuple[int, bytes]]:
@@ -151,6 +153,7 @@ def _collect_message(streams: dict[str, ResumableStream], path: Path, message: R
         resumable = streams.get(_stream_of(path, message))
         if resumable is not None:
             resumable.frames.append((message.log_ns - offset_ns, message.data))
+            resumable.received_ns.add(message.log_ns - offset_ns)
             resumable.last_ns = message.log_ns
     elif message.topic == "predictions":
         resumable = streams.get(_stream_of(path, message))
@@ -168,7 +171,7 @@ def _collect_message(streams: dict[str, ResumableStream], path: Path, message: R
             last_ns=message.log_ns if before is None else before.last_ns,
         )
         if before is not None and before.opened_ns == resumable.opened_ns:
-            resumable.earlier = before.earlier + before.answers
+            resumable.earlier, resumable.received_ns = before.earlier + before.answers, before.received_ns
     elif message.topic == "events":
         _collect_event(streams, unpacked(path, message.data), message.log_ns, offset_ns)
 

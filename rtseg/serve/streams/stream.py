@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from rtseg.serve.streams.stream_records import OutletRecord, QueueRecord, Silenc
 from rtseg.serve.timing.source_clock import SourceClock
 from rtseg.wire.messages import FLOAT32, FrameMessage, Hello, Served
 
+MAX_REFUSED = 4096
+"""Of so many refused frames it is remembered when they came."""
 _IS_LITTLE_ENDIAN = sys.byteorder == "little"
 
 
@@ -45,7 +48,8 @@ class Stream:
 
     queued, silence, output: the records of the frame queue, the silence watch and the outlet, which they alone write.
     clock: its source's, as the frame queue compares it. beat_ns: when its source last sent a sign of life. refused: its
-    messages that were in error. is_closed: whether it has ended; frames of it that still wait are left out.
+    messages that were in error. handled_ns: when the last frame came that was stepped or left out. is_closed: whether
+    it has ended; frames of it that still wait are left out.
     """
 
     name: str
@@ -67,8 +71,10 @@ class Stream:
     clock: SourceClock = field(default_factory=SourceClock)
     beat_ns: int = 0
     refused: int = 0
+    handled_ns: int = 0
     is_closed: bool = False
     _recv_ns: deque[tuple[int, int]] = field(default_factory=deque)  # of frames that a lookahead has not answered yet
+    _refused_ns: deque[int] = field(default_factory=partial(deque, maxlen=MAX_REFUSED))  # of frames, see `covered`
 
     def set_model(self, model: ServedModel) -> None:
         """Let this model answer it from the next frame on."""
@@ -102,17 +108,41 @@ class Stream:
         """Its source has sent a sign of life instead of a frame."""
         self.beat_ns = now_ns
 
-    def count_refused(self) -> None:
-        """A message of its owner was in error."""
+    def count_refused(self, t_recv_ns: int | None = None) -> None:
+        """A message of its owner was in error. t_recv_ns: when it came, where it was a frame."""
         self.refused += 1
+        if t_recv_ns is not None:
+            self._refused_ns.append(t_recv_ns)
+
+    def covered(self) -> tuple[int, int]:
+        """Until when all frames that came were stepped, left out or refused; how many messages were refused until then.
+
+        A frame in error is refused while others that came before it wait to be stepped. Until they are it does not
+        count here: whoever goes on with the stream is handed all frames after that time, and refuses it again.
+        """
+        ahead = self._refused_ns
+        while ahead and (not self.queued.waiting or ahead[0] <= self.handled_ns):
+            self.handled_ns = max(self.handled_ns, ahead.popleft())
+        return self.handled_ns, self.refused - len(ahead)
 
     def silent_ns(self, now_ns: int) -> int:
         """How long its source has sent neither a frame nor a sign of life."""
         return now_ns - max(self.queued.last_ns, self.beat_ns)
 
-    def continue_as(self, opened_ns: int, answers: int, refused: int, dropped: int, superseded: int) -> None:
+    def count_left_out(self, t_recv_ns: int) -> None:
+        """A frame of it will not be stepped."""
+        self.queued.dropped += 1
+        self.mark_handled(t_recv_ns)
+
+    def mark_handled(self, t_recv_ns: int) -> None:
+        """Frames that came until then need no more to be done."""
+        self.handled_ns = max(self.handled_ns, t_recv_ns)
+
+    def continue_as(
+        self, opened_ns: int, answers: int, handled_ns: int, refused: int, dropped: int, superseded: int
+    ) -> None:
         """Go on with the numbers and counters that the stream had in another process."""
-        self.opened_ns, self.output.answers = opened_ns, answers
+        self.opened_ns, self.output.answers, self.handled_ns = opened_ns, answers, handled_ns
         self.refused, self.queued.dropped, self.output.superseded = refused, dropped, superseded
 
     def number_answers_from(self, number: int) -> None:
@@ -129,7 +159,8 @@ class Stream:
         self.queued.last_ns = now_ns
 
     def remember_receipt(self, seq: int, t_recv_ns: int) -> None:
-        """Keep when a frame came, where its prediction is given only with a later frame (lookahead)."""
+        """Keep when a frame came: for `covered`, and for a prediction that only a later frame brings (lookahead)."""
+        self.handled_ns = t_recv_ns
         if self.lookahead_frames:
             self._recv_ns.append((seq, t_recv_ns))
 

@@ -2,8 +2,9 @@
 
 First every worker loads the bundle and says so (`PrepareBundle`, `BundlePrepared`). Once all have, the front sends
 `CommitBundle` over the sockets that carry the frames, so that it stands between the same two frames for every stream:
-those that the front handed on before are answered by the old bundle, those after it by the new one. A worker that ends
-before the commit ends the load for all; one that ends afterwards is started with the new bundle.
+those that the front handed on before are answered by the old bundle, those after it by the new one. Where a worker
+cannot load it, or ends before the commit, none takes it. The client hears of that once the last worker has answered:
+only then can another bundle be loaded. A worker that ends after the commit is started with the new bundle.
 """
 
 from __future__ import annotations
@@ -25,12 +26,18 @@ LOG = logging.getLogger("rtseg.serve")
 
 @dataclass(eq=False)
 class _Load:
-    """One that is under way. client: who asked for it. served: worker -> what it would serve, once it has loaded."""
+    """One that is under way.
+
+    client: who asked for it. awaited: the workers that have not answered yet. served: what each of the others would
+    serve. problem: why it cannot be taken, as the first worker that could not said; "" = none so far.
+    """
 
     number: int
     client: bytes
     bundle: str
-    served: dict[int, dict[str, Any]] = field(default_factory=dict)
+    awaited: set[int]
+    served: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
 
 
 class BundleRollout:
@@ -59,7 +66,7 @@ class BundleRollout:
                 raise ServeError(f"worker {worker.number} is being started: ask again")
         LOG.info("asked to load %s%s", bundle, sender_note)
         self._count += 1
-        self._load = _Load(self._count, client, bundle)
+        self._load = _Load(self._count, client, bundle, {worker.number for worker in self._workers})
         self._tell_workers(PrepareBundle(self._count, bundle))
 
     def worker_prepared(self, prepared: BundlePrepared) -> None:
@@ -67,19 +74,28 @@ class BundleRollout:
         load = self._load
         if load is None or prepared.load != load.number:
             return  # of a load that was given up meanwhile
-        load.served[prepared.worker] = prepared.served
-        if prepared.error:
-            self._give_up(load, prepared.error)
-        elif len(load.served) == len(self._workers):
-            self._commit(load)
+        load.served.append(prepared.served)
+        self._worker_answered(load, prepared.worker, prepared.error)
 
     def worker_ended(self, worker: Worker) -> None:
         """A worker has ended, so not all can take the bundle: none does."""
         if self._load is not None:
-            self._give_up(self._load, f"worker {worker.number} ended before all had loaded the bundle: ask again")
+            reason = f"worker {worker.number} ended before all had loaded the bundle: ask again"
+            self._worker_answered(self._load, worker.number, reason)
+
+    def _worker_answered(self, load: _Load, worker: int, problem: str) -> None:
+        load.awaited.discard(worker)
+        load.problem = load.problem or problem
+        # A refusal waits for the last worker as well: one that still loads this bundle could not load the next.
+        if load.awaited:
+            return
+        if load.problem:
+            self._give_up(load, load.problem)
+        else:
+            self._commit(load)
 
     def _commit(self, load: _Load) -> None:
-        first, *others = load.served.values()
+        first, *others = load.served
         if any(served["model"] != first["model"] for served in others):
             self._give_up(load, f"{load.bundle} was changed while it was loaded: ask again")
             return

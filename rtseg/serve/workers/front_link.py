@@ -146,7 +146,7 @@ class FrontLink:
 
 def state_of(stream: Stream, waiting: Sequence[HeldFrame] = ()) -> StreamState:
     """A stream as it stands between two frames. waiting: see `StreamState`."""
-    session = stream.session
+    session, (handled_ns, refused) = stream.session, stream.covered()
     return StreamState(
         stream=stream.name,
         owner=stream.owner,
@@ -155,9 +155,9 @@ def state_of(stream: Stream, waiting: Sequence[HeldFrame] = ()) -> StreamState:
         model=stream.model.served.model,
         opened_ns=stream.opened_ns,
         snapshot=None if session.last_seq is None else session.snapshot(),
-        last_seq=session.last_seq,
+        handled_ns=handled_ns,
         last_answer=stream.output.answers,
-        refused=stream.refused,
+        refused=refused,
         dropped=stream.queued.dropped,
         superseded=stream.output.superseded,
         waiting=waiting,

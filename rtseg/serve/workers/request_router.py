@@ -121,6 +121,11 @@ class RequestRouter:
         """Tell a client what was wrong; whether it was told. limited: see `Outlet.complain`."""
         return self._outlet.complain(client, None if stream is None else clip_name(stream), seq, error, limited=limited)
 
+    def refuse_frame(self, error: Exception, client: bytes, stream: str, seq: int, data: bytes, t_recv_ns: int) -> None:
+        """Count a frame as dropped, and tell its sender why."""
+        self._outlet.counters["dropped frames"] += 1
+        self.refuse_message(client, stream, error, seq)
+
     def send_hello(self, client: bytes, stream: str, worker: Worker, t_recv_ns: int, data: bytes) -> None:
         """Hand a hello to a worker, once it knows whether the stream's present owner still lives.
 

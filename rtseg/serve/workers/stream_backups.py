@@ -36,6 +36,11 @@ class StreamBackup:
         self.owner, self.state = state.owner, replace(state, waiting=())
         self._frames: deque[HeldFrame] = deque(state.waiting)
 
+    @property
+    def n_frames(self) -> int:
+        """How many frames are kept, which its last state does not cover."""
+        return len(self._frames)
+
     def keep_frame(self, seq: int, t_recv_ns: int, data: bytes) -> bool:
         """Keep a frame before it is handed on; whether the oldest one was left out for it."""
         self._frames.append((seq, t_recv_ns, data))
@@ -47,9 +52,9 @@ class StreamBackup:
     def update_state(self, state: StreamState) -> None:
         """A newer state, maybe of another owner; the frames that it covers need not be kept."""
         self.owner, self.state = state.owner, state
-        last_seq = -1 if state.last_seq is None else state.last_seq
-        # From the front only: frames keep the order in which they came, for the worker must take them in that order.
-        while self._frames and self._frames[0][0] <= last_seq:
+        # By when they came and not by their seq, which is the source's: one that was refused may have any. Frames keep
+        # the order in which they came, for the worker must take them in that order.
+        while self._frames and self._frames[0][1] <= state.handled_ns:
             self._frames.popleft()
 
     def restore_message(self, published: int) -> RestoreStream:

@@ -14,20 +14,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import zmq
 
+import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import ServeError
+from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.workers.worker_protocol import (
     FRONT_ID,
     NO_CLIENT,
     ClientMessage,
     ClientMessages,
     FromFront,
+    Stop,
     encode,
 )
 
@@ -38,8 +42,10 @@ AWAKE_S = 0.25
 """Of the time between two looks at a worker, at most so much counts as its silence."""
 AT_ONCE = 64
 """Clients' messages in one to a worker, at most."""
+TROUBLE_EVERY_NS = 10_000_000_000
+"""That a worker cannot be started or connected to is logged this often."""
 STOP_S = 10.0
-"""How long workers may take to drain."""
+"""How long workers may take to end after the time to drain."""
 
 
 class Undelivered(NamedTuple):
@@ -52,9 +58,10 @@ class Undelivered(NamedTuple):
 class Worker:
     """The front's end of one worker, whose process may be started several times.
 
-    ready: whether it serves. announced: the fields of its `ready` line, {} before. starts: how often it was started.
-    dealer, xsub: the sockets for messages and for topics, None while it does not serve. status_file: where the process
-    that served last shares its status, "" = nowhere; ended_status_file: the same of the process before.
+    ready: whether it serves. is_told_to_stop: whether this process is to drain and end. announced: the fields of its
+    `ready` line, {} before. starts: how often it was started. started_s: when that was tried last; has_process: whether
+    it could be. dealer, xsub: the sockets for messages and for topics, None while it does not serve. status_file: where
+    the process that served last shares its status, "" = nowhere; ended_status_file: the same of the process before.
     """
 
     def __init__(self, place: WorkerPlace, bundle: Path, settings: ServeSettings, folder: Path) -> None:
@@ -67,19 +74,25 @@ class Worker:
         self._held: list[ClientMessage] = []
         self._held_streams: list[str] = []  # of each held message
         self._undelivered: list[Undelivered] = []
+        self._trouble = Periodic(TROUBLE_EVERY_NS)
         self.start()
+        if not self.has_process:
+            raise ServeError(self.problem)
 
     def start(self) -> None:
-        """Start a fresh process; it serves once `check_ready` says so."""
+        """Start a fresh process; it serves once `check_ready` says so.
+
+        Where the system grants none (file descriptors, memory), that is logged, and `has_process` is False: to be
+        called again after a while.
+        """
         if self.starts:
             self._out.close()
         self.disconnect()
-        self.ready, self._silent_s = False, 0.0
-        self.starts += 1
+        self.ready, self.is_told_to_stop, self._silent_s = False, False, 0.0
         self.started_s = time.monotonic()
         self.announced: dict[str, Any] = {}
         # The number of starts is part of the addresses: see above.
-        address = f"ipc://{self._folder}/{self.number}.{self.starts}"
+        address = f"ipc://{self._folder}/{self.number}.{self.starts + 1}"
         cores = self._settings.cpus
         settings = replace(
             self._settings,
@@ -90,16 +103,20 @@ class Worker:
             keys="",  # the front has checked them
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
-        place = replace(self._place, is_replacement=self.starts > 1, status_file=self._new_status_file())
+        place = replace(self._place, is_replacement=self.starts > 0, status_file=self._new_status_file(self.starts + 1))
         argument = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
         self._addresses = settings.frames, settings.predictions
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            # The service manager hears from the front alone.
-            env={name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")},
-        )
+        command = [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)]
+        # The service manager hears from the front alone.
+        env = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+        try:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
+        except OSError as error:
+            self.has_process, self.problem = False, f"worker {self.number} cannot be started: {error}"
+            if self._trouble.restart_if_due(time.monotonic_ns()):
+                LOG.error("%s; tried again until it can", self.problem)
+            return
+        self.has_process, self.starts = True, self.starts + 1
         os.set_blocking(self._out.fileno(), False)  # the front looks for the `ready` line between two messages
         self._output = b""
 
@@ -112,14 +129,20 @@ class Worker:
             return False
         if not self._output.startswith(b"ready "):
             raise ServeError(f"worker {self.number} said {self._output[:200]!r} where `ready` was expected")
+        try:
+            self.dealer = self._connect(zmq.DEALER, self._addresses[0])
+            self.xsub = self._connect(zmq.XSUB, self._addresses[1])
+        except zmq.ZMQError as error:
+            self.disconnect()
+            if self._trouble.restart_if_due(time.monotonic_ns()):
+                LOG.error("worker %d cannot be connected to: %s; tried again until it can", self.number, error)
+            return False
         self.announced = json.loads(self._output.partition(b"\n")[0].removeprefix(b"ready "))
-        self.dealer = self._connect(zmq.DEALER, self._addresses[0])
-        self.xsub = self._connect(zmq.XSUB, self._addresses[1])
         self.ready, self._silent_s = True, 0.0
         # The status of the process that ended last stays until here: it is read by whoever has not seen the new one.
         if self.ended_status_file:
             Path(self.ended_status_file).unlink(missing_ok=True)
-        self.ended_status_file, self.status_file = self.status_file, self._new_status_file()
+        self.ended_status_file, self.status_file = self.status_file, self._new_status_file(self.starts)
         return True
 
     def hold_message(self, stream: str, client: bytes, t_recv_ns: int, data: bytes) -> None:
@@ -148,6 +171,10 @@ class Worker:
         # Held messages first: what the front says stands among the frames in the order in which they came.
         self.send_held()
         return self._send(encode(message), 0 if wait else zmq.NOBLOCK)
+
+    def tell_to_stop(self, drain_s: float) -> None:
+        """Let it drain, for so long at most, and end; to be called again where it has no room for the message."""
+        self.is_told_to_stop = self.tell(Stop(max(0.0, drain_s)))
 
     def send_subscription(self, message: bytes) -> None:
         """Subscribe to a topic, or no longer; nothing while it does not serve. message: as an XSUB socket wants it."""
@@ -208,9 +235,9 @@ class Worker:
             return False
         return True
 
-    def _new_status_file(self) -> str:
-        """Of the process started last."""
-        return f"{self._folder}/{self.number}.{self.starts}.board" if self._settings.http else ""
+    def _new_status_file(self, start: int) -> str:
+        """Of its process of this number, counted from 1."""
+        return f"{self._folder}/{self.number}.{start}.board" if self._settings.http else ""
 
     @property
     def _out(self) -> IO[bytes]:
@@ -255,3 +282,17 @@ class WorkerPool:
         for worker in self.workers:
             worker.end()
         self._folder.cleanup()
+
+
+def worker_fields(workers: Sequence[Worker]) -> dict[str, Any]:
+    """For the shared status: which workers there are, and what is the same of all."""
+    served = next((worker.announced for worker in workers if worker.announced), {})
+    return {
+        "model": served.get("model", ""),
+        "engine": served.get("engine", ""),
+        "version": rtseg.__version__,
+        "capacity": 0,
+        "ready": True,
+        "streams": {},
+        "workers": [{"ready": w.ready, "starts": w.starts, "status_file": w.status_file} for w in workers],
+    }

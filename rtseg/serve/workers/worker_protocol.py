@@ -54,10 +54,10 @@ class StreamState:
     """All that another worker must know to go on with a stream: sent by the worker that has it.
 
     hello: the stream's, as its client sent it. fps: of its camera, as the hello says. model: hash of the bundle that
-    answers it. opened_ns: when it was opened, on the monotonic clock. snapshot: the session's after frame `last_seq`;
-    both are None before the first frame. last_answer: number of the last answer up to there. refused, dropped,
-    superseded: the stream's counters outside its session. waiting: frames that come next and that the front has not
-    seen, because they were read from a recording.
+    answers it. opened_ns: when it was opened, on the monotonic clock. snapshot: the session's, None before the first
+    frame. handled_ns: when the last frame came that snapshot and counters cover, 0 = none. last_answer: number of the
+    last answer up to there. refused, dropped, superseded: the stream's counters outside its session. waiting: frames
+    that come next and that the front has not seen, because they were read from a recording.
     """
 
     stream: str
@@ -67,7 +67,7 @@ class StreamState:
     model: str
     opened_ns: int
     snapshot: bytes | None
-    last_seq: int | None
+    handled_ns: int
     last_answer: int
     refused: int
     dropped: int
@@ -159,7 +159,12 @@ class AbandonBundle:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Drain and end. A message and no signal, for a signal would overtake the frames that are still on their way."""
+    """Drain and end. A message and no signal, for a signal would overtake the frames that are still on their way.
+
+    drain_s: how long frames that have arrived may be answered at most.
+    """
+
+    drain_s: float
 
 
 FromWorker = Answers | StreamState | StreamEnded | Alive | BundlePrepared

@@ -111,6 +111,18 @@ def test_one_that_cannot_be_taken_changes_nothing(
         with pytest.raises(ServeError, match="for all streams, not for one alone"):
             ask_load(child.frames, other_bundle, stream=NAMES[0])
 
+        # A refusal waits for the last worker, so that the next load can begin.
+        slow = child.about["workers"][1]
+        os.kill(slow, signal.SIGSTOP)
+        with Raw(child.frames) as raw:
+            raw.send(order | {"bundle": str(tmp_path / "nothing")})
+            assert not raw.socket.poll(500)
+            assert "nothing is being loaded: ask again" in raw.ask(order)["reason"]
+            os.kill(slow, signal.SIGCONT)
+            assert "no bundle here" in raw.receive()["reason"]
+            with pytest.raises(ServeError, match=r"refused load: .* the model was trained at 25"):
+                ask_load(child.frames, slower)
+
         hung = child.about["workers"][1]
         os.kill(hung, signal.SIGSTOP)
         with Raw(child.frames) as raw:

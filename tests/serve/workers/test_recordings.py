@@ -6,14 +6,19 @@ import contextlib
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
+import msgpack
 import pytest
+import zmq
 from typer.testing import CliRunner
 
 from rtseg.cli import app
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
+from rtseg.frames.frame import own_frame
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.annotate import annotate
 from rtseg.inference.classifier import Classifier, load
@@ -22,8 +27,11 @@ from rtseg.playback.verify import verify_recording
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recover import recover_recording
 from rtseg.recordings.recording import Recording
-from rtseg.serve.workers.worker_protocol import worker_of
-from rtseg.wire.messages import PredictionMessage, StreamEvent, parse_published
+from rtseg.serve.streams.served_model import ServedModel
+from rtseg.serve.streams.stream import Streams
+from rtseg.serve.workers.front_link import WorkerOutlet
+from rtseg.serve.workers.worker_protocol import FRONT_ID, worker_of
+from rtseg.wire.messages import Hello, PredictionMessage, StreamEvent, parse_published
 from tests.live import TIMEOUT_S, Child, daemon, random_walk
 
 NAMES = ["cage2", "cage3", "cage4", "cage5"]
@@ -44,15 +52,21 @@ def recorded(folder: Path) -> tuple[Counter[Key], dict[Key, bytes]]:
     """How often each prediction stands in the folder's files, and the bits of its probabilities."""
     counts: Counter[Key] = Counter()
     bits: dict[Key, bytes] = {}
+    for answer in recorded_answers(folder):
+        counts[answer.stream, answer.seq] += 1
+        bits[answer.stream, answer.seq] = b"".join(p.tobytes() for p in answer.probs.values())
+    return counts, bits
+
+
+def recorded_answers(folder: Path) -> Iterator[PredictionMessage]:
+    """The predictions in the folder's files, oldest file first."""
     for path in files_of(folder):
         with RecordingFile(path) as file:
             for told in file.messages():
                 if told.topic == "predictions":
                     answer = parse_published(unpacked(path, told.data))
                     assert isinstance(answer, PredictionMessage)
-                    counts[answer.stream, answer.seq] += 1
-                    bits[answer.stream, answer.seq] = b"".join(p.tobytes() for p in answer.probs.values())
-    return counts, bits
+                    yield answer
 
 
 def check_files(folder: Path, bundle: Path, *, unanswered: int = 0) -> None:
@@ -143,12 +157,52 @@ def test_killed_workers_leave_nothing_out_and_nothing_twice(
     assert len(files_of(tmp_path)) >= 6
     check_files(tmp_path, tiny_bundle, unanswered=1000)
     counts, bits = recorded(tmp_path)
+    said = {(a.stream, a.seq): (a.t_pub_ns, a.quality) for a in recorded_answers(tmp_path)}
     for name, walk in walks.items():
         assert [p.seq for p in cameras.heard[name]] == list(range(200))
         assert counters[name]["frames"] == 200
         offline = classifier.run(walk).probs
         assert [counts[name, t] for t in range(200)] == [1] * 200
         assert all(bits[name, t] == offline[t].tobytes() for t in range(200))
+        # What was recorded is what was said.
+        assert [said[name, t] for t in range(200)] == [(p.t_pub_ns, p.quality) for p in cameras.heard[name]]
+
+
+def test_what_a_worker_says_is_recorded_first(tiny_bundle: Path) -> None:
+    class KilledError(Exception):
+        """The worker has ended here."""
+
+    recording = Mock()
+    recording.record_prediction.side_effect = KilledError
+    streams = Streams(ServedModel(load(tiny_bundle), "tcp://nowhere"))
+    hello, walk = Hello("cage1", MICE7, 30.0), random_walk(1, 0)
+    stream = streams.open_stream(b"owner", hello, streams.match_hello(hello), 0)
+    frame = own_frame(walk.keypoints[0], walk.confidence[0], seq=0, t_source_ns=0, stream="cage1")
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router, context.socket(zmq.DEALER) as front:
+        router.bind("inproc://worker")
+        front.setsockopt(zmq.ROUTING_ID, FRONT_ID)
+        front.connect("inproc://worker")
+        front.send(b"")
+        router.recv_multipart()
+        outlet = WorkerOutlet(router, router, recording)
+        outlet.add_topic(b"cage1")
+        for prediction in stream.session.step(frame):
+            outlet.publish_prediction(stream, prediction, 0)
+        with pytest.raises(KilledError):
+            outlet.flush()
+        assert not front.poll(100)
+        recording.record_prediction.side_effect = None
+        for prediction in stream.session.step(frame._replace(seq=1)):
+            outlet.publish_prediction(stream, prediction, 0)
+        first = {stream.output.answers: msgpack.packb({"v": 1, "t_pub_ns": 77})}
+        with outlet.repeating(first):  # recorded and said by the worker before
+            outlet.flush()
+        recording.record_prediction.assert_called_with(first[stream.output.answers], 77)
+        assert not front.poll(100)
+        for prediction in stream.session.step(frame._replace(seq=2)):
+            outlet.publish_prediction(stream, prediction, 0)
+        outlet.flush()
+        assert front.poll(1000)
 
 
 def test_streams_go_on_after_all_was_killed(tiny_bundle: Path, classifier: Classifier, tmp_path: Path) -> None:

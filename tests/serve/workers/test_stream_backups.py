@@ -9,7 +9,7 @@ from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_protocol import StreamState
 
 OPENED_NS = 1_000_000
-OPENED = StreamState("cage1", b"one", b"hello", 30.0, "model", OPENED_NS, None, None, OPENED_NS, 0, 0, 0)
+OPENED = StreamState("cage1", b"one", b"hello", 30.0, "model", OPENED_NS, None, 0, OPENED_NS, 0, 0, 0)
 
 
 def frames_of(backups: StreamBackups) -> list[bytes]:
@@ -28,7 +28,7 @@ def test_frames_are_kept_from_one_state_to_the_next() -> None:
     for seq in range(10):
         assert not backup.keep_frame(seq, seq, b"%d" % seq)
     assert frames_of(backups) == [b"%d" % seq for seq in range(10)]
-    later = replace(OPENED, snapshot=b"after 6", last_seq=6, last_answer=OPENED_NS + 7, owner=b"two")
+    later = replace(OPENED, snapshot=b"after 6", handled_ns=6, last_answer=OPENED_NS + 7, owner=b"two")
     backups.record_state(later)
     assert frames_of(backups) == [b"7", b"8", b"9"]
     assert backups.find("cage1", b"two") is backup  # the same stream, over another connection
@@ -43,7 +43,7 @@ def test_frames_that_a_worker_has_from_a_recording_are_kept_like_others() -> Non
     backups.record_state(replace(OPENED, waiting=((3, 30, b"3"), (4, 40, b"4"))))
     assert frames_of(backups) == [b"3", b"4"]
     assert [restore.state for restore in backups.restore_messages()] == [OPENED]  # they are not sent twice
-    backups.record_state(replace(OPENED, last_seq=3))
+    backups.record_state(replace(OPENED, handled_ns=30))
     assert frames_of(backups) == [b"4"]
 
 

@@ -48,7 +48,7 @@ STATE = StreamState("cage1", b"one", b"hello", 30.0, "model", 5, b"snapshot", 6,
         PrepareBundle(1, "/bundle"),
         CommitBundle(1),
         AbandonBundle(1),
-        Stop(),
+        Stop(9.5),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -151,6 +151,7 @@ def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None
             for pid in child.about["workers"]:  # ^C and service managers reach all processes
                 os.kill(pid, signal.SIGINT)
                 os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGHUP)
             child.signal(signal.SIGTERM)
             heard = []
             while not (heard and isinstance(heard[-1], StreamEvent) and heard[-1].type == "stopping"):
@@ -184,6 +185,41 @@ def test_what_was_asked_of_a_dead_worker_is_asked_again(child: Child, classifier
         assert raw.ask(BYE | {"stream": "late"})["counters"]["frames"] == 40
         subscriber.timeout_s = 60
         assert table(list(subscriber)).probs.tobytes() == classifier.run(walk).probs.tobytes()
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_what_was_refused_counts_once_over_all_workers(tiny_bundle: Path, tmp_path: Path, record: bool) -> None:
+    walk, settings = random_walk(80, 96), {"record": str(tmp_path)} if record else {}
+    with (
+        daemon(tiny_bundle, workers=2, worker_snapshot_s=0.2, **settings) as child,
+        Subscriber(child.predictions, "cage1") as subscriber,
+        Raw(child.frames) as raw,
+    ):
+        assert raw.ask(HELLO)["type"] == "accepted"
+        pids = child.about["workers"]
+        for t in range(80):
+            raw.send(frame_of(walk, t))
+            if t % 4 == 0:  # refused: a seq beyond all others, and points that are too few
+                raw.send(frame_of(walk, t, seq=2**64 - 1))
+                raw.send(frame_of(walk, t, seq=2**62) | {"kp": b"few"})
+            if t % 8 == 0:
+                raw.send(frame_of(walk, t))  # a second time
+            if t in (20, 50):
+                while not (isinstance(message := subscriber.receive(60), PredictionMessage) and message.seq == t):
+                    assert message is not None
+                if t == 20:  # states are kept by now
+                    while subscriber.receive(0.5) is not None:
+                        pass
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                while set(pids) & set(pids := [worker["pid"] for worker in status_of(child)["workers"]]):
+                    pass
+        raw.send(BYE | {"stream": "cage1"})
+        while (answer := raw.receive())["type"] != "goodbye":
+            pass
+    counters = answer["counters"]
+    assert (counters["frames"], counters["refused"], counters["dropped"]) == (90, 40, 0)
+    assert (counters["late"], counters["duplicates"]) == (0, 10)
 
 
 def test_workers_end_with_their_front(tiny_bundle: Path) -> None:

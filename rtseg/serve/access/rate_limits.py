@@ -13,13 +13,24 @@ class LimitError(ServeError):
     """More than a key or a stream may have."""
 
 
+Bucket = tuple[float, int]
+"""Frames that are left in it, and when that was (ns)."""
+
+
 class RateLimits:
-    """Streams per key, and frames per second and stream."""
+    """Streams per key, and frames per second and stream.
+
+    A stream's bucket outlives it: neither a hello nor another name gives a key more frames. A key has as many buckets
+    as it may have streams; once it has them all, a new stream gets that of the stream which ended longest ago.
+    """
 
     def __init__(self, settings: ServeSettings) -> None:
         self._max_streams, self._rate = settings.max_streams_per_key, settings.max_frames_per_s
         self._streams: dict[str, set[str]] = {}  # key -> its open streams
-        self._buckets: dict[str, tuple[float, int]] = {}  # stream -> frames left in its bucket, and when that was
+        self._buckets: dict[str, Bucket] = {}  # open stream -> its bucket
+        self._left_buckets: dict[
+            str, dict[str, Bucket]
+        ] = {}  # key -> ended stream -> its bucket, in order of their ends
 
     def check_new_stream(self, key: str, stream: str) -> None:
         """Raises LimitError where `key` has as many streams as it may have."""
@@ -31,14 +42,23 @@ class RateLimits:
             )
 
     def stream_opened(self, key: str, stream: str) -> None:
-        """Count a stream of `key`."""
-        self._streams.setdefault(key, set()).add(stream)
-        self._buckets.pop(stream, None)
+        """Count a stream of `key`. One that is open already keeps its bucket."""
+        streams, left = self._streams.setdefault(key, set()), self._left_buckets.get(key, {})
+        if stream in streams:
+            return
+        streams.add(stream)
+        stream_before = stream
+        if stream not in left and len(streams) + len(left) > self._max_streams:
+            stream_before = next(iter(left), stream)
+        if stream_before in left:
+            self._buckets[stream] = left.pop(stream_before)
 
     def stream_closed(self, key: str, stream: str) -> None:
         """Count it no more."""
         self._streams.get(key, set()).discard(stream)
-        self._buckets.pop(stream, None)
+        bucket = self._buckets.pop(stream, None)
+        if bucket is not None:
+            self._left_buckets.setdefault(key, {})[stream] = bucket
 
     def count_frame(self, stream: str, now_ns: int) -> None:
         """Raises LimitError for a frame beyond the rate (a token bucket of BURST_S, full at first)."""

@@ -102,8 +102,7 @@ class Admission:
 
         A living owner is told; a dead one cannot be reached, and has lost its stream.
         """
-        contested = {"type": "contested", "stream": before.name}
-        if before.owner != owner and self._outlet.answer(before.owner, contested):
+        if before.owner != owner and self._outlet.contest_stream(before.owner, before.name, before.output.contested):
             raise StreamError(f"stream {before.name!r} is open from another connection: choose another name")
         self.end_stream(before, "reopened" if before.owner == owner else "taken over")
 
@@ -112,7 +111,7 @@ class Admission:
         # Another skeleton, rate or arena makes other answers: that is a new stream, which begins afresh.
         if not hello.resume or not same_source(stream.hello, hello):
             return False
-        if stream.owner != owner and self._outlet.answer(stream.owner, {"type": "contested", "stream": stream.name}):
+        if stream.owner != owner and self._outlet.contest_stream(stream.owner, stream.name, stream.output.contested):
             return False
         stream.move_to(owner)
         if self._guard is not None:

@@ -187,6 +187,27 @@ class Outlet:
             return False
         return True
 
+    def contest_stream(self, owner: bytes, stream: str, contested: Periodic) -> bool:
+        """Tell the owner of a stream that another connection asks for its name; whether the owner is still there.
+
+        Only a connection that has ended is not. One that is there and does not read keeps its stream for as long as
+        frames or beats come (a silent stream is closed after `idle_timeout_s`): otherwise whoever asked often enough to
+        fill its queue would get the stream. contested: the stream's own. Between two messages the owner is taken to be
+        there, so that whoever asks in a loop fills no queue.
+        """
+        now_ns = time.monotonic_ns()
+        if not contested.is_due(now_ns):
+            return True
+        parts = [owner, self._packer.pack({"v": VERSION, "type": "contested", "stream": stream})]
+        try:
+            self._router.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            self.counters["unheard"] += 1
+        except zmq.ZMQError:
+            return False  # and is asked again at the next hello: the one in hand may be refused for another reason
+        contested.restart(now_ns)
+        return True
+
     def complain(
         self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True
     ) -> bool:

@@ -23,7 +23,7 @@ from rtseg.serve.workers.pending_status import PendingStatus
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
-from rtseg.serve.workers.worker_protocol import ClientGone, MessageRefused, worker_of
+from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
 from rtseg.wire.messages import MessageError, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
@@ -122,26 +122,30 @@ class RequestRouter:
         return self._outlet.complain(client, None if stream is None else clip_name(stream), seq, error, limited=limited)
 
     def send_hello(self, client: bytes, stream: str, worker: Worker, t_recv_ns: int, data: bytes) -> None:
-        """Hand a hello to a worker, once it knows whether the stream's present owner still lives.
+        """Hand a hello to a worker, and with it whether the connection of the stream's present owner has ended.
 
-        A worker settles who has a stream by whether its owner can be reached, and it reaches clients through the front
-        alone, which does not answer: so the front asks the owner itself, before the worker does.
+        A worker reaches clients through the front alone, which does not answer: so the front asks the owner itself. It
+        says so of this one hello only, for a client that chooses its routing id may come back with the same one.
         """
         backup = self._backups.find(stream)
         if (
-            backup is not None
-            and backup.owner != client
-            and not self._outlet.answer(backup.owner, {"type": "contested", "stream": stream})
+            backup is None
+            or backup.owner == client
+            or self._outlet.contest_stream(backup.owner, stream, backup.contested)
         ):
-            worker.tell(ClientGone(backup.owner))
-        worker.hold_message(stream, client, t_recv_ns, data)
+            worker.hold_message(stream, client, t_recv_ns, data)
+        elif not worker.tell(TakeoverHello(backup.owner, client, t_recv_ns, data)):
+            self._refuse_undelivered(worker, stream, client)
 
     def send_held(self, worker: Worker) -> None:
         """What is held for a worker leaves; the senders of what it does not take are told."""
         worker.send_held()
         for stream, client in worker.take_undelivered():
-            reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
-            self.refuse_message(client, stream, CapacityError(reason))
+            self._refuse_undelivered(worker, stream, client)
+
+    def _refuse_undelivered(self, worker: Worker, stream: str, client: bytes) -> None:
+        reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
+        self.refuse_message(client, stream, CapacityError(reason))
 
     def _check_access(self, client: bytes, kind: str, stream: str | None, t_recv_ns: int) -> None:
         try:

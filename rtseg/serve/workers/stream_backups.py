@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rtseg.config import ServeSettings
+from rtseg.serve.streams.stream_records import CONTESTED_EVERY_NS
+from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.workers.worker_protocol import HeldFrame, RestoreStream, StreamState
 
 
@@ -26,7 +28,7 @@ class StreamBackup:
     """One open stream.
 
     owner: routing id of the client that has it. state: the last one that its worker sent. max_frames: how many frames
-    are kept at most.
+    are kept at most. contested: when the owner is told again that another client asks for the stream; the outlet's.
     """
 
     def __init__(self, state: StreamState, settings: ServeSettings) -> None:
@@ -35,6 +37,7 @@ class StreamBackup:
         self.max_frames = settings.backlog_frames + math.ceil(held_s * state.fps)
         self.owner, self.state = state.owner, replace(state, waiting=())
         self._frames: deque[HeldFrame] = deque(state.waiting)
+        self.contested = Periodic(CONTESTED_EVERY_NS)
 
     def keep_frame(self, seq: int, t_recv_ns: int, data: bytes) -> bool:
         """Keep a frame before it is handed on; whether the oldest one was left out for it."""

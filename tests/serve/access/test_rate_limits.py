@@ -25,3 +25,25 @@ def test_a_rate_is_a_bucket_that_fills_again() -> None:
         limits.check_new_stream("k", "another")
     limits.stream_closed("k", "s")
     limits.check_new_stream("k", "another")
+
+
+def test_neither_a_hello_nor_another_name_fills_a_bucket() -> None:
+    limits = RateLimits(ServeSettings(max_frames_per_s=10.0, max_streams_per_key=2))
+    sent = 0
+    for name in ("a", "a", "b", "a", "c", "d", "a", "b", "e"):
+        limits.check_new_stream("k", name)
+        limits.stream_opened("k", name)
+        limits.stream_opened("k", name)  # its source says hello again
+        for _ in range(20):
+            try:
+                limits.count_frame(name, 0)
+            except LimitError:
+                continue
+            sent += 1
+        limits.stream_closed("k", name)
+    assert sent == 20  # two streams are what the key may have, with ten frames at once each
+    limits.stream_opened("k", "f")
+    limits.count_frame("f", 100_000_000)
+    limits.stream_opened("another key", "g")
+    for _ in range(10):
+        limits.count_frame("g", 0)

@@ -89,11 +89,13 @@ def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
 
 
 class Raw:
-    """A connection that sends whatever it is told to."""
+    """A connection that sends whatever it is told to. routing_id: its own, where it has one."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, routing_id: bytes = b"") -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
+        if routing_id:
+            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.socket.connect(address)
 
     def send(self, message: dict[str, Any] | bytes) -> None:

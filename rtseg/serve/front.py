@@ -55,6 +55,7 @@ LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
 LOOK_NS = 5_000_000
 """How often workers are looked after, and whatever else is due."""
+QUEUE_CHECK_NS = 1_000_000_000
 RETRY_S = 1.0
 """A worker that ends before it serves is started again after so long."""
 
@@ -101,7 +102,7 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._look = Periodic(LOOK_NS)
+        self._look, self._queue_check = Periodic(LOOK_NS), Periodic(QUEUE_CHECK_NS)
         self._started_ns = time.monotonic_ns()
 
     def wait_ready(self) -> None:
@@ -180,6 +181,8 @@ class Front:
         passed_s = (now_ns - self._look.last_ns) / 1e9
         self._look.restart(now_ns)
         self._monitor.run_due(now_ns, self._router)
+        if self._queue_check.restart_if_due(now_ns):
+            self._outlet.limit_queues(self._settings.queue_messages, self._settings.queue_mb * 1e6)
         self._subscriptions.forget_unwanted()
         for name in self._owners.revoked_streams():
             self._request_router.worker_of(name).tell(EndStream(name, REVOKED))
@@ -265,7 +268,7 @@ class Front:
             whole = self._pending_status.add_answer(client, answer)
             if whole is not None:
                 own = self._status_fields(whole.message) if whole.message["type"] == "status" else {}
-                self._outlet.answer(whole.client, whole.message | own)
+                self._answer_status(whole.client, whole.message | own)
             return
         if answer.get("type") == "contested":
             return  # the front has told the owner, before it handed the hello on
@@ -273,6 +276,12 @@ class Front:
         is_open = self._backups.find(str(answer.get("stream"))) is not None
         self._owners.record_answer(client, answer, is_open=is_open)
         self._outlet.answer(client, answer)
+
+    def _answer_status(self, client: bytes, message: dict[str, Any]) -> None:
+        try:
+            self._outlet.answer_status(client, message)
+        except ServeError as error:
+            self._request_router.refuse_message(client, None, error)
 
     def _status_pieces(self) -> Iterator[dict[str, Any]]:
         """For the shared status: the front's own part, and where its workers' are."""

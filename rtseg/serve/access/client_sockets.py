@@ -14,6 +14,9 @@ from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.keys import KeyStore
 
+ANSWER_MESSAGES = 1000
+"""A client that does not read gets no more answers beyond this many. Each frame has its answer on the other socket."""
+
 
 class ClientSockets:
     """Binds the clients' addresses at once. Raises ServeError where it can't.
@@ -63,6 +66,8 @@ class ClientSockets:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
         if self._limit_message_bytes:
+            if kind == zmq.ROUTER:
+                socket.sndhwm = min(self._settings.queue_messages, ANSWER_MESSAGES)
             socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence

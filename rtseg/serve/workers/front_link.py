@@ -69,6 +69,10 @@ class WorkerOutlet(Outlet):
         """To a client, by way of the front. Whether the client takes it only the front knows."""
         return self._send_to_front([FRONT_ID, owner, self._packer.pack({"v": VERSION, **message})])
 
+    def answer_status(self, owner: bytes, message: dict[str, Any]) -> None:
+        """A share of the status, for the front, which limits what clients get of it."""
+        self.answer(owner, message)
+
     def tell_front(self, message: FromWorker) -> None:
         """A message to the front itself."""
         self._send_to_front([FRONT_ID, NO_CLIENT, encode(message)])

@@ -24,7 +24,7 @@ from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
-from rtseg.wire.messages import MessageError, clip_name, parse_to_daemon
+from rtseg.wire.messages import MessageError, clip_name, clip_reason, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 
@@ -188,7 +188,8 @@ class RequestRouter:
             self._load.check_new_stream(clip_name(stream), float(fps), self._backups.declared_fps)
         except CapacityError as error:
             self._outlet.counters["refused hellos"] += 1
-            self._outlet.answer(client, {"type": "refused", "stream": stream, "reason": f"front: {error}"})
+            about = {"stream": clip_name(stream), "reason": f"front: {clip_reason(error)}"}
+            self._outlet.answer(client, {"type": "refused", **about})
             return False
         return True
 

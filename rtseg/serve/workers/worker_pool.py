@@ -91,7 +91,8 @@ class Worker:
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
         place = replace(self._place, is_replacement=self.starts > 1, status_file=self._new_status_file())
-        argument = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
+        argument: dict[str, Any] = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
+        argument["log_level"] = LOG.getEffectiveLevel()
         self._addresses = settings.frames, settings.predictions
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)],

@@ -18,7 +18,6 @@ class ServeSettings:
     frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once. max_batch:
     frames stepped together; what came together is published in parts of this size. idle_timeout_s: after this long
     without a frame or a sign of life a stream is closed. queue_messages: high-water mark of both sockets.
-    queue_mb: about so much waits at most for a subscriber that does not read, in fewer messages where these are large.
     max_message_bytes: larger messages are refused unread.
 
     backlog_frames: of one stream at most this many frames wait to be stepped; beyond that they are dropped, oldest
@@ -57,7 +56,6 @@ class ServeSettings:
     max_batch: int = 16
     idle_timeout_s: float = 60.0
     queue_messages: int = 100_000
-    queue_mb: float = 64.0
     max_message_bytes: int = 1_000_000
     backlog_frames: int = 256
     burst_s: float = 2.0
@@ -96,7 +94,7 @@ class ServeSettings:
         return self.busy_poll and self.rehearse_us > 0
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "max_batch", "idle_timeout_s", "queue_messages", "queue_mb", "max_message_bytes"):
+        for name in ("capacity", "max_batch", "idle_timeout_s", "queue_messages", "max_message_bytes"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
         for name in ("backlog_frames", "heartbeat_s", "workers", "worker_snapshot_s"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")

@@ -55,7 +55,6 @@ LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
 LOOK_NS = 5_000_000
 """How often workers are looked after, and whatever else is due."""
-QUEUE_CHECK_NS = 1_000_000_000
 RETRY_S = 1.0
 """A worker that ends before it serves is started again after so long."""
 
@@ -102,7 +101,7 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._look, self._queue_check = Periodic(LOOK_NS), Periodic(QUEUE_CHECK_NS)
+        self._look = Periodic(LOOK_NS)
         self._started_ns = time.monotonic_ns()
 
     def wait_ready(self) -> None:
@@ -181,8 +180,6 @@ class Front:
         passed_s = (now_ns - self._look.last_ns) / 1e9
         self._look.restart(now_ns)
         self._monitor.run_due(now_ns, self._router)
-        if self._queue_check.restart_if_due(now_ns):
-            self._outlet.limit_queues(self._settings.queue_messages, self._settings.queue_mb * 1e6)
         self._subscriptions.forget_unwanted()
         for name in self._owners.revoked_streams():
             self._request_router.worker_of(name).tell(EndStream(name, REVOKED))

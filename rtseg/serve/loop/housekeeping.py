@@ -24,7 +24,6 @@ from rtseg.serve.timing.realtime import GarbageCollector
 from rtseg.serve.workers.front_link import FrontLink
 
 IDLE_CHECK_NS = 1_000_000_000
-QUEUE_CHECK_NS = 1_000_000_000
 RECORDING_CHECK_NS = 2_000_000
 
 
@@ -55,8 +54,6 @@ class Housekeeping:
         # Looked at each second, or more often where a stream may be idle for less than that.
         self._idle_check = Periodic(min(self._idle_ns, IDLE_CHECK_NS), now_ns)
         self._recording_check = Periodic(RECORDING_CHECK_NS)
-        self._queue_check = Periodic(QUEUE_CHECK_NS)
-        self._queue_messages, self._queue_bytes = settings.queue_messages, settings.queue_mb * 1e6
         self._heartbeat = Periodic(int(settings.heartbeat_s * 1e9))
 
     def run_due_tasks(self, now_ns: int) -> None:
@@ -75,8 +72,6 @@ class Housekeeping:
         quiet = not self._queue
         if self._front_link is not None:
             self._front_link.report_due(now_ns, quiet=quiet)
-        if self._queue_check.restart_if_due(now_ns):
-            self._outlet.limit_queues(self._queue_messages, self._queue_bytes)
         if self._heartbeat.restart_if_due(now_ns):
             self._outlet.publish_heartbeats(self._status.beat_fields)
         if self._garbage.is_due(now_ns, quiet=quiet):

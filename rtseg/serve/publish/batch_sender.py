@@ -77,7 +77,6 @@ class BatchSender:
         self._fields, self._sent_words = self._rows.data.cast("B"), self._sent.reshape(-1).data
         self._time = np.zeros(2, np.int64)
         self._collected: list[tuple[Stream, PredictionBatch, int]] = []
-        self._sent_messages = self._sent_bytes = 0
         self._make_room(1)
 
     def __len__(self) -> int:
@@ -119,12 +118,6 @@ class BatchSender:
             start = stop
         return packed, took, late
 
-    def take_sent(self) -> tuple[int, int]:
-        """How many predictions were packed since the last call, and their bytes."""
-        sent = self._sent_messages, self._sent_bytes
-        self._sent_messages = self._sent_bytes = 0
-        return sent
-
     def _send(self, start: int, stop: int, answers: PredictionBatch, model: ServedModel) -> tuple[int, int, bool]:
         self._make_room((stop - start) * (model.packing.max_bytes + MAX_PREFIX_BYTES))
         n_late, used, all_sent = _dispatch(
@@ -134,8 +127,6 @@ class BatchSender:
             *(answers.probs, answers.labels, answers.events, answers.unsure),
             *(start, stop, model.late_ns, time.monotonic_ns()),
         )
-        self._sent_messages += stop - start
-        self._sent_bytes += used
         return n_late, used, all_sent
 
     def _make_room(self, n_bytes: int) -> None:

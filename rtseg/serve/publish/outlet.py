@@ -30,10 +30,6 @@ COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
 STATUS_BYTES, STATUS_BYTES_PER_S = 10e6, 1e6
 """A connection gets this much of statuses at once, and then so much a second: it may not read them."""
-MESSAGE_OVERHEAD = 128
-"""What ZeroMQ and the allocator need for a message of two parts besides its bytes."""
-LEAST_QUEUE_MESSAGES = 1000
-"""A subscriber's queue holds as many, however large they are: a batch and its events."""
 # As plain numbers: an IntFlag takes a microsecond.
 BROKEN = int(Quality.RESET | Quality.IDENTITY_JUMP)
 POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
@@ -62,8 +58,6 @@ class Outlet:
         guard: Guard | None = None,
         recording: StreamRecording | None = None,
     ) -> None:
-        self._published = self._published_bytes = 0  # one by one, since the last look at the queues
-        self._mean_bytes = 0.0  # of what is published
         self._statuses = Buckets(STATUS_BYTES_PER_S, STATUS_BYTES)
         self._router, self._xpub, self._guard = router, xpub, guard
         self.recording = recording
@@ -177,8 +171,6 @@ class Outlet:
         # XPUB_NODROP makes ZeroMQ say that some queue is full. Then the message is sent again without it: whoever has
         # room gets it, and nobody waits for the one who reads too slowly.
         xpub = self._xpub
-        self._published += 1
-        self._published_bytes += len(topic) + len(packed)
         try:
             xpub.send(topic, MORE_AT_ONCE)
         except zmq.Again:
@@ -210,22 +202,6 @@ class Outlet:
             raise LimitError("more questions for the status than are answered: ask again in a moment")
         with contextlib.suppress(zmq.ZMQError):
             self._router.send_multipart([owner, packed], zmq.NOBLOCK)
-
-    def limit_queues(self, queue_messages: int, queue_bytes: float) -> None:
-        """Let the queue of a subscriber that does not read hold so many messages or bytes, whichever is less.
-
-        ZeroMQ counts messages alone. So from time to time the count is set by the size of what was published since the
-        last call, which holds for all connections, those that came meanwhile included.
-        """
-        sent, sent_bytes = self._batch_sender.take_sent()
-        published, n_bytes = self._published + sent, self._published_bytes + sent_bytes
-        self._published = self._published_bytes = 0
-        if published:
-            # The mean over some calls; more at once where messages grow, so that nobody waits for that.
-            mean = n_bytes / published + MESSAGE_OVERHEAD
-            self._mean_bytes = max(mean, 0.9 * self._mean_bytes + 0.1 * mean)
-        wanted = int(queue_bytes / self._mean_bytes) if self._mean_bytes else queue_messages
-        self._xpub.sndhwm = min(queue_messages, max(LEAST_QUEUE_MESSAGES, wanted))
 
     def contest_stream(self, owner: bytes, stream: str, contested: Periodic) -> bool:
         """Tell the owner of a stream that another connection asks for its name; whether the owner is still there.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.serve.access.guard import AccessError
+from rtseg.serve.access.rate_limits import Buckets, LimitError
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import StreamError
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
@@ -24,9 +25,14 @@ from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
-from rtseg.wire.messages import MessageError, clip_name, clip_reason, parse_to_daemon
+from rtseg.wire.messages import MAX_POINTS, MessageError, clip_name, clip_reason, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
+
+MAX_FRAME_BYTES = 12 * MAX_POINTS + 2048
+"""All points with their confidence, and more than everything else in a frame's message takes."""
+REQUEST_BYTES, REQUEST_BYTES_PER_S = 10e6, 1e6
+"""Of hellos, byes and beats of one client, at once and each second."""
 
 
 class ClientRequest(NamedTuple):
@@ -59,6 +65,7 @@ class RequestRouter:
         self._settings, self._workers, self._outlet, self._backups = settings, workers, outlet, backups
         self._requests, self._pending_status, self._owners = requests, pending_status, owners
         self._load, self._rollout, self._stop = load, rollout, stop
+        self._request_bytes = Buckets(REQUEST_BYTES_PER_S, REQUEST_BYTES)
 
     def worker_of(self, stream: str) -> Worker:
         """The one that serves the stream of this name."""
@@ -100,8 +107,13 @@ class RequestRouter:
             name = stream or ""
             backup = self._backups.find(name, client)
             worker = self.worker_of(name)
-            # Kept first. A frame without a seq is no frame: the worker refuses it, and so would another one.
-            left_out = False if backup is None or seq is None else backup.keep_frame(seq, t_recv_ns, data)
+            if len(data) > MAX_FRAME_BYTES:
+                raise MessageError(f"a frame has at most {MAX_FRAME_BYTES} bytes, got {len(data)}")
+            # Kept first. One without a seq, or too large, is no frame: the worker refuses it, and so would another one.
+            if backup is None or seq is None or len(data) > backup.max_frame_bytes:
+                left_out = False
+            else:
+                left_out = backup.keep_frame(seq, t_recv_ns, data)
             if worker.ready:
                 worker.hold_message(name, client, t_recv_ns, data)
             elif backup is None:
@@ -165,6 +177,10 @@ class RequestRouter:
     def _route_request(self, request: ClientRequest) -> None:
         """A hello, a bye or a beat."""
         client, kind, name, data = request.client, request.kind, request.stream or "", request.data
+        # Frames are bounded in size and number. Requests may be large, and a worker handles them more slowly than the
+        # front takes them.
+        if not self._request_bytes.take_one(client, request.t_recv_ns, len(data)):
+            raise LimitError("more hellos, byes and beats than are handed to workers: wait a moment")
         worker = self.worker_of(name)
         if kind == "hello":
             if not self._has_room(client, name, request.message.get("fps")):

@@ -14,8 +14,8 @@ from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.keys import KeyStore
 
-# ZeroMQ bounds a queue by messages, not by bytes: what may be large must be few. The bounds hold for each connection, and
-# are set before the socket is bound: a queue whose bound is changed later may wait for its other end for ever.
+# ZeroMQ bounds a queue by messages, not by bytes: what may be large must be few. The bounds hold for each connection.
+# They are set before the socket is bound: a queue whose bound is changed later may wait for its other end for ever.
 ANSWER_MESSAGES = 1000
 """A client that does not read gets no more answers beyond this many. Each frame has its answer on the other socket."""
 RECEIVED_MESSAGES = 1000

@@ -11,7 +11,8 @@ HELLOS_PER_S = 10.0
 """Of one key, and openings of one name; each opening writes a line to the log and some kilobytes to a recording."""
 HELLO_BURST = 100.0
 OPENINGS_PER_S = 50.0
-"""Of all streams together. All places may be taken, given up and taken again at once."""
+OPENING_BURST = 1000.0
+"""Of all streams together; all places may be taken, given up and taken again some times at once."""
 MAX_BUCKETS = 4096
 
 
@@ -42,6 +43,10 @@ class Buckets:
         self._buckets[name] = left - amount if is_enough else left, now_ns
         return is_enough
 
+    def has_one(self, name: str | bytes, now_ns: int) -> bool:
+        """Whether there is one to take."""
+        return self._level(self._buckets.get(name, (self._full, now_ns)), now_ns) >= 1.0
+
     def _level(self, bucket: Bucket, now_ns: int) -> float:
         return min(self._full, bucket[0] + max(0, now_ns - bucket[1]) * 1e-9 * self._rate)
 
@@ -51,13 +56,18 @@ class OpeningLimits:
 
     def __init__(self, capacity: int) -> None:
         self._of_name = Buckets(HELLOS_PER_S, HELLO_BURST)
-        self._of_all = Buckets(OPENINGS_PER_S, max(4.0 * capacity, HELLO_BURST))
+        self._of_all = Buckets(OPENINGS_PER_S, max(8.0 * capacity, OPENING_BURST))
 
     def count_opening(self, stream: str, now_ns: int) -> None:
+        """A stream was opened."""
+        self._of_name.take_one(stream, now_ns)
+        self._of_all.take_one("", now_ns)
+
+    def check_opening(self, stream: str, now_ns: int) -> None:
         """Raises LimitError where a stream of this name, or any, has been opened too often of late."""
-        if not self._of_name.take_one(stream, now_ns):
+        if not self._of_name.has_one(stream, now_ns):
             raise LimitError(f"stream {stream!r} was opened more than {HELLOS_PER_S:g} times a second: wait a moment")
-        if not self._of_all.take_one("", now_ns):
+        if not self._of_all.has_one("", now_ns):
             raise LimitError(f"more than {OPENINGS_PER_S:g} streams a second were opened: wait a moment")
 
 

@@ -46,13 +46,15 @@ class Admission:
             # Only after the hello was found good: a bad one must not end anybody's stream.
             if before is not None:
                 self._check_owner(before, owner)
-            # After that: whoever asks for somebody else's stream must not use up what its owner may open.
-            self._openings.count_opening(hello.stream, now_ns)
+            # Before anything is ended: a stream whose source asks too often goes on as it is.
+            self._openings.check_opening(hello.stream, now_ns)
             if before is not None:
                 self.end_stream(before, "reopened" if before.owner == owner else "taken over")
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
             self._load.check_new_stream(hello.stream, hello.fps, declared_fps)
             stream = self._streams.open_stream(owner, hello, points, now_ns)
+            # Only now: hellos that are refused must not use up what others may open.
+            self._openings.count_opening(hello.stream, now_ns)
             last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
             # Each gets a time of its own: a front tells frames apart by them.
             waiting = [(now_ns + i, data) for i, data in enumerate(frames)]

@@ -59,13 +59,16 @@ def test_hellos_of_a_key_and_openings_are_limited() -> None:
     limits.count_hello("k", 100_000_000)
     openings = OpeningLimits(capacity=50)
     for _ in range(100):
+        openings.check_opening("cage1", 0)
         openings.count_opening("cage1", 0)
     with pytest.raises(LimitError, match="'cage1' was opened more than 10 times a second"):
-        openings.count_opening("cage1", 0)
-    for i in range(100):
+        openings.check_opening("cage1", 0)
+    for i in range(900):
+        openings.check_opening(f"s{i}", 0)
         openings.count_opening(f"s{i}", 0)
     with pytest.raises(LimitError, match="more than 50 streams a second"):
-        openings.count_opening("one more", 0)
+        openings.check_opening("one more", 0)
+    openings.check_opening("one more", 10**9)
 
 
 def test_names_without_end_fill_no_table() -> None:

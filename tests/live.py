@@ -100,12 +100,14 @@ def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
 
 
 class Raw:
-    """A connection that sends whatever it is told to."""
+    """A connection that sends whatever it is told to. routing_id: its own, where it has one."""
 
-    def __init__(self, address: str, queue_messages: int = 1000) -> None:
+    def __init__(self, address: str, routing_id: bytes = b"", queue_messages: int = 1000) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.sndhwm = queue_messages  # 0 = any number
+        if routing_id:
+            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.socket.connect(address)
 
     def send(self, message: dict[str, Any] | bytes) -> None:

@@ -339,7 +339,7 @@ class Front:
             whole = self._pending_status.add_answer(client, answer)
             if whole is not None:
                 own = self._status_fields(whole.message) if whole.message["type"] == "status" else {}
-                self._outlet.answer(whole.client, whole.message | own)
+                self._answer_status(whole.client, whole.message | own)
             return
         if answer.get("type") == "contested":
             return  # the front has told the owner, before it handed the hello on
@@ -347,6 +347,12 @@ class Front:
         is_open = self._backups.find(str(answer.get("stream"))) is not None
         self._owners.record_answer(client, answer, is_open=is_open)
         self._outlet.answer(client, answer)
+
+    def _answer_status(self, client: bytes, message: dict[str, Any]) -> None:
+        try:
+            self._outlet.answer_status(client, message)
+        except ServeError as error:
+            self._request_router.refuse_message(client, None, error)
 
     def _status_pieces(self) -> Iterator[dict[str, Any]]:
         """For the shared status: the front's own part, and where its workers' are."""

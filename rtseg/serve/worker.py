@@ -1,6 +1,6 @@
 """A worker: `python -m rtseg.serve.worker JSON`, a daemon behind a front (`front`), started by it and for it only.
 
-JSON: bundle, settings, place (`config.WorkerPlace`). Ends with its front.
+JSON: bundle, settings, place (`config.WorkerPlace`), log_level. Ends with its front.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -101,8 +102,9 @@ def main(text: str) -> int:
         return 1  # it ended while this one began
     ignore_stop_signals()
     settings = config.from_plain(about["settings"], ServeSettings)
+    logging.getLogger("rtseg").setLevel(about["log_level"])
     try:
-        with background(settings.log_format):
+        with background(settings.log_format, worker=place.number):
             classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads)
             with contextlib.closing(WorkerDaemon(classifier, settings, place)) as daemon:
                 run_daemon(daemon, print_line)

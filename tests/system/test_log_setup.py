@@ -40,7 +40,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up() -> None:
     level = logging.getLogger("rtseg").level
     logging.getLogger("rtseg").setLevel(logging.INFO)
     try:
-        with background("json", write):
+        with background("json", write, burst=20_000):
             for number in range(20_000):  # twice the room there is
                 logger.info("line %d", number, extra={"stream": "cage1"})
             try:

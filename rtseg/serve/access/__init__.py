@@ -3,5 +3,6 @@
 client_sockets  the two sockets that clients connect to, bound and keyed: `ClientSockets`
 zap             which keys ZeroMQ lets in: `Authenticator`, on a thread of its own
 guard           what a connection with a key may do, message by message: `Guard`, `AccessError`
-rate_limits     how many streams a key, and how many frames a stream may have: `RateLimits`, `LimitError`
+rate_limits     how many streams and hellos a key, and how many frames a stream may have: `RateLimits`, `LimitError`;
+                how often streams are opened: `OpeningLimits`; token buckets: `Buckets`
 """

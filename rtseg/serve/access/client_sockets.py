@@ -14,6 +14,13 @@ from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.keys import KeyStore
 
+# ZeroMQ bounds a queue by messages, not by bytes: what may be large must be few. The bounds hold for each connection.
+# They are set before the socket is bound: a queue whose bound is changed later may wait for its other end for ever.
+ANSWER_MESSAGES = 1000
+"""A client that does not read gets no more answers beyond this many. Each frame has its answer on the other socket."""
+RECEIVED_MESSAGES = 1000
+"""What waits beyond this many waits in the system's buffers and at the client, and none is lost."""
+
 
 class ClientSockets:
     """Binds the clients' addresses at once. Raises ServeError where it can't.
@@ -63,6 +70,9 @@ class ClientSockets:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
         if self._limit_message_bytes:
+            if kind == zmq.ROUTER:
+                socket.sndhwm = min(self._settings.queue_messages, ANSWER_MESSAGES)
+                socket.rcvhwm = min(self._settings.queue_messages, RECEIVED_MESSAGES)
             socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence

@@ -84,6 +84,7 @@ class Guard:
         if role not in grant.roles:
             raise AccessError(f"key {grant.name!r} may not send {kind}: that takes the role {role}")
         if kind == "hello":
+            self._limits.count_hello(grant.public, now_ns)
             self._limits.check_new_stream(grant.public, str(stream))
         if role == "publish" and isinstance(stream, str):
             # A connection chooses its own routing id, so the id alone proves nothing.

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 
 import zmq
 from zmq.utils import z85
@@ -22,8 +21,6 @@ from rtseg.wire.keys import Grant, KeyStore
 LOG = logging.getLogger("rtseg.serve")
 CHECK_MS = 500
 """How soon a change in the folder of keys is seen."""
-REFUSALS_PER_MINUTE = 60
-"""More refused connections than this are counted, not logged: a stranger who tries in a loop must not fill a disk."""
 FRAMES, PREDICTIONS = "frames", "predictions"
 _ROLES = {FRAMES: ("publish", "control"), PREDICTIONS: ("subscribe",)}
 """Which roles open which socket."""
@@ -44,7 +41,6 @@ class Authenticator:
         self.grants: dict[str, Grant] = {}
         self.changes = self.refused = 0
         self._seen: tuple[tuple[str, int, int], ...] = ()
-        self._logged: deque[float] = deque(maxlen=REFUSALS_PER_MINUTE)
         self._read_keys()
         self._monitors: dict[zmq.Socket[bytes], str] = {}
         self._secured: list[zmq.Socket[bytes]] = []
@@ -152,8 +148,4 @@ class Authenticator:
 
     def _refuse(self, connection: str, reason: str) -> None:
         self.refused += 1
-        now = time.monotonic()
-        if len(self._logged) == REFUSALS_PER_MINUTE and now - self._logged[0] < 60:
-            return
-        self._logged.append(now)
         LOG.warning("connection %s refused: %s", connection, reason)

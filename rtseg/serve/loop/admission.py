@@ -7,12 +7,13 @@ from typing import Any
 
 from rtseg.errors import RtsegError
 from rtseg.serve.access.guard import Guard
+from rtseg.serve.access.rate_limits import OpeningLimits
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import same_source
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.workers.front_link import FrontLink
-from rtseg.wire.messages import Hello, parse_bye, parse_frame, unpack
+from rtseg.wire.messages import Hello, clip_name, clip_reason, parse_bye, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 
@@ -28,6 +29,7 @@ class Admission:
     ) -> None:
         self._streams, self._outlet, self._load = streams, outlet, load
         self._guard, self._front_link = guard, front_link
+        self._openings = OpeningLimits(streams.model.places)
 
     def handle_hello(self, owner: bytes, message: dict[str, Any], now_ns: int) -> list[tuple[int, bytes]]:
         """Open a stream, or tell its source why not.
@@ -43,10 +45,16 @@ class Admission:
                 return []
             # Only after the hello was found good: a bad one must not end anybody's stream.
             if before is not None:
-                self._displace(before, owner)
+                self._check_owner(before, owner)
+            # Before anything is ended: a stream whose source asks too often goes on as it is.
+            self._openings.check_opening(hello.stream, now_ns)
+            if before is not None:
+                self.end_stream(before, "reopened" if before.owner == owner else "taken over")
             declared_fps = sum(1e9 / stream.interval_ns for stream in self._streams)
             self._load.check_new_stream(hello.stream, hello.fps, declared_fps)
             stream = self._streams.open_stream(owner, hello, points, now_ns)
+            # Only now: hellos that are refused must not use up what others may open.
+            self._openings.count_opening(hello.stream, now_ns)
             last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
             # Each gets a time of its own, before whatever follows the hello: a front tells frames apart by them.
             waiting = [(now_ns - len(frames) + i, data) for i, data in enumerate(frames)]
@@ -54,8 +62,8 @@ class Admission:
             counters["refused hellos"] += 1
             LOG.info("hello refused: %s", error)
             name = message.get("stream")
-            refused = {"type": "refused", "stream": name if isinstance(name, str) else None, "reason": str(error)}
-            self._outlet.answer(owner, refused)
+            about = {"stream": clip_name(name) if isinstance(name, str) else None, "reason": clip_reason(error)}
+            self._outlet.answer(owner, {"type": "refused", **about})
             return []
         if self._guard is not None:
             self._guard.stream_opened(stream.name)
@@ -97,22 +105,20 @@ class Admission:
         closed = {"type": "closed", "reason": reason, "counters": stream.counters(), "drift": drift}
         self._outlet.announce(stream.topic, closed)
 
-    def _displace(self, before: Stream, owner: bytes) -> None:
-        """End a stream whose name is asked for again. Raises StreamError where another, living connection owns it.
+    def _check_owner(self, before: Stream, owner: bytes) -> None:
+        """Raises StreamError where a stream's name is asked for again, and another, living connection owns it.
 
         A living owner is told; a dead one cannot be reached, and has lost its stream.
         """
-        contested = {"type": "contested", "stream": before.name}
-        if before.owner != owner and self._outlet.answer(before.owner, contested):
+        if before.owner != owner and self._outlet.contest_stream(before.owner, before.name, before.output.contested):
             raise StreamError(f"stream {before.name!r} is open from another connection: choose another name")
-        self.end_stream(before, "reopened" if before.owner == owner else "taken over")
 
     def _reconnect(self, stream: Stream, owner: bytes, hello: Hello) -> bool:
         """Whether a hello comes from an open stream's own source, over another connection; if so, accept it."""
         # Another skeleton, rate or arena makes other answers: that is a new stream, which begins afresh.
         if not hello.resume or not same_source(stream.hello, hello):
             return False
-        if stream.owner != owner and self._outlet.answer(stream.owner, {"type": "contested", "stream": stream.name}):
+        if stream.owner != owner and self._outlet.contest_stream(stream.owner, stream.name, stream.output.contested):
             return False
         stream.move_to(owner)
         if self._guard is not None:

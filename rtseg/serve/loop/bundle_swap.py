@@ -19,7 +19,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.bundle_loader import BundleLoader, LoadRequest
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
-from rtseg.wire.messages import parse_load
+from rtseg.wire.messages import clip_reason, parse_load
 
 LOG = logging.getLogger("rtseg.serve")
 Points = NDArray[np.intp] | None
@@ -103,4 +103,4 @@ class BundleSwap:
         self._outlet.counters["refused loads"] += 1
         unforeseen = None if isinstance(error, RtsegError) else error
         LOG.warning("bundle %s is not taken: %s", request.bundle, error, exc_info=unforeseen)
-        self._outlet.answer(request.owner, {"type": "refused", "stream": request.stream, "reason": str(error)})
+        self._outlet.answer(request.owner, {"type": "refused", "stream": request.stream, "reason": clip_reason(error)})

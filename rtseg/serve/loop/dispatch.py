@@ -97,7 +97,7 @@ class Dispatcher:
     def _handle_control(self, owner: bytes, kind: str, message: dict[str, Any]) -> None:
         # The status is told to everybody who may connect: it changes nothing.
         if kind == "status":
-            self._outlet.answer(owner, {"type": "status", **self._status()})
+            self._outlet.answer_status(owner, {"type": "status", **self._status()})
             return
         if self._guard is None and not self._control:
             raise AccessError(f"{kind} is not taken here: the daemon was started with control = false")

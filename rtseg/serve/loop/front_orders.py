@@ -17,7 +17,6 @@ from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.workers.front_link import FrontLink, WorkerOutlet
 from rtseg.serve.workers.worker_protocol import (
     AbandonBundle,
-    ClientGone,
     ClientMessage,
     ClientMessages,
     CommitBundle,
@@ -28,6 +27,7 @@ from rtseg.serve.workers.worker_protocol import (
     PrepareBundle,
     RestoreStream,
     Stop,
+    TakeoverHello,
     decode,
 )
 from rtseg.wire.messages import Hello, parse_frame, unpack
@@ -78,8 +78,9 @@ class FrontOrders:
                 stream = self._streams.find(order.stream)
                 if stream is not None:
                     stream.count_refused()
-            case ClientGone():
-                self._outlet.client_gone(order.client)
+            case TakeoverHello():
+                with self._outlet.unreachable(order.gone_owner):
+                    self._take(order.client, order.data, order.t_recv_ns)
             case PrepareBundle():
                 self._swap.prepare(order)
             case CommitBundle():

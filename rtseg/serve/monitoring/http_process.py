@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import math
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -25,7 +28,10 @@ from rtseg.serve.monitoring.shared_status import SharedStatusReader
 from rtseg.system.shutdown import ignore_stop_signals
 from rtseg.wire.addresses import is_loopback
 
+LOG = logging.getLogger("rtseg.serve")
 START_S = 20.0
+RESTART_S = 2.0
+"""One that ends soon after its start is started again after so long."""
 REQUEST_S = 5.0
 NICENESS = 10
 """A scrape yields its core to the hot loop."""
@@ -34,21 +40,19 @@ NICENESS = 10
 class HealthProcess:
     """The server as a child of the daemon. It ends with the daemon, however that ends, for its stdin ends then.
 
+    Where it ends before, `restart_if_ended` starts it again, at the same address.
+
     address: HOST:PORT on loopback. url: where it serves. Raises ServeError where the address can't be had, RtsegError
     where the package is missing.
     """
 
     def __init__(self, status_file: Path, address: str) -> None:
         check_installed()
-        host, port = _parse(address)
-        # The child must find this very package, and the same extras, from wherever the daemon was started.
-        paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", str(status_file), host, str(port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        )
+        self._status_file = status_file
+        self._host, self._port = _parse(address)
+        # Those of this thread as it is now: the loop, which may start it again, has cores of its own later.
+        self._cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+        self._start()
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], START_S)
         line = self._process.stdout.readline().decode() if readable else "failed: it did not start in time"
@@ -56,6 +60,33 @@ class HealthProcess:
             self.close()
             raise ServeError(f"http = {address!r}: {line.strip().removeprefix('failed: ') or 'its process ended'}")
         self.url = line.strip()
+        self._port = int(self.url.rpartition(":")[2])
+
+    def restart_if_ended(self) -> None:
+        """Start it again where it has ended, without waiting until it serves."""
+        code = self._process.poll()
+        if code is None or time.monotonic() - self._started_s < RESTART_S:
+            return
+        assert self._process.stdout is not None
+        # What it said last; to an end, for nobody else writes there.
+        last = self._process.stdout.read().decode(errors="replace").strip().rpartition("\n")[2]
+        reason = f" ({last.removeprefix('failed: ')})" if last.startswith("failed: ") else ""
+        LOG.error("the process that serves HTTP ended with status %s%s: started again", code, reason)
+        self.close()
+        with contextlib.suppress(OSError):  # not even a process can be had: the next call tries again
+            self._start()
+
+    def _start(self) -> None:
+        # The child must find this very package, and the same extras, from wherever the daemon was started.
+        paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        about = [str(self._status_file), self._host, str(self._port), json.dumps(self._cores)]
+        self._started_s = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", *about],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )
 
     def close(self) -> None:
         """End the child."""
@@ -74,6 +105,13 @@ class HealthProcess:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     status: SharedStatusReader
+    _explained_s = -math.inf
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that breaks off is nothing to tell of; anything else is a bug, told once a minute."""
+        if not isinstance(sys.exc_info()[1], OSError) and time.monotonic() - self._explained_s > 60:
+            self._explained_s = time.monotonic()
+            traceback.print_exc(limit=20)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -123,8 +161,11 @@ def _parse(address: str) -> tuple[str, int]:
 
 def main() -> None:
     """The child: serve until stdin ends, which it does when the daemon does."""
-    status_file, host, port = sys.argv[1:]
+    status_file, host, port, cores = sys.argv[1:]
     ignore_stop_signals()  # the daemon drains first
+    with contextlib.suppress(OSError, AttributeError):  # not to be had on every system
+        # The loop's own core is not for a child that the loop has started again. (Its priority is not inherited.)
+        os.sched_setaffinity(0, json.loads(cores))
     os.nice(NICENESS)
     try:
         server = _Server((host, int(port)), _Handler)

@@ -16,6 +16,7 @@ from rtseg.serve.monitoring.shared_status import PIECE_EVERY_NS, Pieces, SharedS
 from rtseg.serve.monitoring.systemd import Notifier
 from rtseg.serve.timing.periodic import Periodic
 
+PROCESS_CHECK_NS = 1_000_000_000
 OVERDUE_NS = 1_000_000_000
 """A loop that is never without work shares a piece this often nevertheless."""
 
@@ -32,7 +33,7 @@ class Monitor:
         self._pieces = pieces
         self._shared: SharedStatus | None = None
         self._process: HealthProcess | None = None
-        self._next_piece = Periodic(PIECE_EVERY_NS)
+        self._next_piece, self._process_check = Periodic(PIECE_EVERY_NS), Periodic(PROCESS_CHECK_NS)
         self.url = ""
         if status_file:
             self._shared = SharedStatus(Path(status_file))
@@ -65,6 +66,8 @@ class Monitor:
         if not is_waiting or now_ns - self._next_piece.last_ns > OVERDUE_NS:
             self._next_piece.restart(now_ns)
             self._shared.write_piece(now_ns)
+            if self._process is not None and self._process_check.restart_if_due(now_ns):
+                self._process.restart_if_ended()
 
     def announce_stopping(self, now_ns: int) -> None:
         """The loop has ended; what is left is draining."""

@@ -18,15 +18,18 @@ import zmq
 from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
+from rtseg.serve.access.rate_limits import Buckets, LimitError
 from rtseg.serve.publish.batch_sender import ROWS, BatchSender, SentPrediction
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
 from rtseg.serve.timing.periodic import Periodic
-from rtseg.wire.messages import VERSION, Served, unpack
+from rtseg.wire.messages import VERSION, Served, clip_reason, unpack
 
 COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
+STATUS_BYTES, STATUS_BYTES_PER_S = 10e6, 1e6
+"""A connection gets this much of statuses at once, and then so much a second: it may not read them."""
 # As plain numbers: an IntFlag takes a microsecond.
 BROKEN = int(Quality.RESET | Quality.IDENTITY_JUMP)
 POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
@@ -55,6 +58,7 @@ class Outlet:
         guard: Guard | None = None,
         recording: StreamRecording | None = None,
     ) -> None:
+        self._statuses = Buckets(STATUS_BYTES_PER_S, STATUS_BYTES)
         self._router, self._xpub, self._guard = router, xpub, guard
         self.recording = recording
         self._packer = msgpack.Packer()
@@ -211,6 +215,38 @@ class Outlet:
             return False
         return True
 
+    def answer_status(self, owner: bytes, message: dict[str, Any]) -> None:
+        """Answer a question for the status: the one answer that may be large. Raises LimitError for too many of them.
+
+        Whoever asks in a loop and reads nothing fills a queue, whose limit counts messages and not bytes.
+        """
+        packed = self._packer.pack({"v": VERSION, **message})
+        if not self._statuses.take_one(owner, time.monotonic_ns(), len(packed)):
+            raise LimitError("more questions for the status than are answered: ask again in a moment")
+        with contextlib.suppress(zmq.ZMQError):
+            self._router.send_multipart([owner, packed], zmq.NOBLOCK)
+
+    def contest_stream(self, owner: bytes, stream: str, contested: Periodic) -> bool:
+        """Tell the owner of a stream that another connection asks for its name; whether the owner is still there.
+
+        Only a connection that has ended is not. One that is there and does not read keeps its stream for as long as
+        frames or beats come (a silent stream is closed after `idle_timeout_s`): otherwise whoever asked often enough to
+        fill its queue would get the stream. contested: the stream's own. Between two messages the owner is taken to be
+        there, so that whoever asks in a loop fills no queue.
+        """
+        now_ns = time.monotonic_ns()
+        if not contested.is_due(now_ns):
+            return True
+        parts = [owner, self._packer.pack({"v": VERSION, "type": "contested", "stream": stream})]
+        try:
+            self._router.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            self.counters["unheard"] += 1
+        except zmq.ZMQError:
+            return False  # and is asked again at the next hello: the one in hand may be refused for another reason
+        contested.restart(now_ns)
+        return True
+
     def complain(
         self, owner: bytes, stream: str | None, seq: int | None, error: Exception, *, limited: bool = True
     ) -> bool:
@@ -228,6 +264,6 @@ class Outlet:
             return False
         repeated, complaint.repeated = complaint.repeated, 0
         complaint.told.restart(now_ns)
-        about = {"stream": stream, "seq": seq, "kind": kind, "reason": str(error)[:1000], "repeated": repeated}
+        about = {"stream": stream, "seq": seq, "kind": kind, "reason": clip_reason(error), "repeated": repeated}
         self.answer(owner, {"type": "error", **about})
         return True

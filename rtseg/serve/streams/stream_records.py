@@ -11,6 +11,8 @@ from rtseg.serve.timing.periodic import Periodic
 
 OVERLOAD_EVERY_NS = 1_000_000_000
 """A stream that loses frames is told so this often."""
+CONTESTED_EVERY_NS = 100_000_000
+"""The owner of a stream that others ask for is told so this often."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,10 +47,11 @@ class OutletRecord:
     answers: number of the last prediction, published or not. It begins at the time at which the stream was opened, in
     ns, so that it lies above every number that went out under this name before. superseded: predictions that were not
     published because a newer frame waited. has_subscriber: whether anybody listens, after `subscriptions_seen` changes
-    of who does.
+    of who does. contested: when the owner is told again that another connection asks for its stream.
     """
 
     answers: int
     superseded: int = 0
     has_subscriber: bool = True
     subscriptions_seen: int = -1
+    contested: Periodic = field(default_factory=lambda: Periodic(CONTESTED_EVERY_NS))

@@ -19,7 +19,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import AbandonBundle, BundlePrepared, CommitBundle, FromFront, PrepareBundle
-from rtseg.wire.messages import parse_load
+from rtseg.wire.messages import MAX_REASON_CHARACTERS, parse_load
 
 LOG = logging.getLogger("rtseg.serve")
 
@@ -114,7 +114,7 @@ class BundleRollout:
         self._tell_workers(AbandonBundle(load.number))
         LOG.warning("bundle %s is not taken: %s", load.bundle, reason)
         self._outlet.counters["refused loads"] += 1
-        self._outlet.answer(load.client, {"type": "refused", "stream": None, "reason": reason})
+        self._outlet.answer(load.client, {"type": "refused", "stream": None, "reason": reason[:MAX_REASON_CHARACTERS]})
 
     def _tell_workers(self, message: FromFront) -> None:
         for worker in self._workers:

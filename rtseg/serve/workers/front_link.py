@@ -38,7 +38,6 @@ from rtseg.wire.messages import VERSION
 
 LOG = logging.getLogger("rtseg.serve")
 PARENT_CHECK_NS = 1_000_000_000
-MAX_GONE = 1024
 
 
 class WorkerOutlet(Outlet):
@@ -48,7 +47,7 @@ class WorkerOutlet(Outlet):
         self, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes], recording: StreamRecording | None = None
     ) -> None:
         super().__init__(router, xpub, recording=recording)  # no guard: the front has checked every key
-        self._gone: set[bytes] = set()
+        self._unreachable: bytes | None = None
         self._is_muted = False
 
     def _make_sender(self) -> BatchSender:
@@ -67,20 +66,29 @@ class WorkerOutlet(Outlet):
             self._send_to_front([FRONT_ID, NO_CLIENT, topic, packed])
 
     def answer(self, owner: bytes, message: dict[str, Any]) -> bool:
-        """To a client. Whether it can be reached only the front knows, which reports those that can't."""
-        if owner in self._gone:
-            return False
+        """To a client, by way of the front. Whether the client takes it only the front knows."""
         return self._send_to_front([FRONT_ID, owner, self._packer.pack({"v": VERSION, **message})])
+
+    def answer_status(self, owner: bytes, message: dict[str, Any]) -> None:
+        """A share of the status, for the front, which limits what clients get of it."""
+        self.answer(owner, message)
 
     def tell_front(self, message: FromWorker) -> None:
         """A message to the front itself."""
         self._send_to_front([FRONT_ID, NO_CLIENT, encode(message)])
 
-    def client_gone(self, client: bytes) -> None:
-        """`answer` to this client returns False from now on."""
-        if len(self._gone) >= MAX_GONE:  # clients that are never asked for again must not pile up
-            self._gone.clear()
-        self._gone.add(client)
+    def contest_stream(self, owner: bytes, stream: str, contested: Periodic) -> bool:
+        """Whether the owner of a stream is there. The front has told it, before it handed the hello on."""
+        return owner != self._unreachable
+
+    @contextlib.contextmanager
+    def unreachable(self, owner: bytes) -> Iterator[None]:
+        """Meanwhile this connection has ended. No longer: one with the same routing id may come back at any time."""
+        self._unreachable = owner
+        try:
+            yield
+        finally:
+            self._unreachable = None
 
     @contextlib.contextmanager
     def muted(self) -> Iterator[None]:

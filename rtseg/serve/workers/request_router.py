@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.serve.access.guard import AccessError
+from rtseg.serve.access.rate_limits import Buckets, LimitError
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import StreamError
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
@@ -23,10 +24,15 @@ from rtseg.serve.workers.pending_status import PendingStatus
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
-from rtseg.serve.workers.worker_protocol import ClientGone, MessageRefused, worker_of
-from rtseg.wire.messages import MessageError, clip_name, parse_to_daemon
+from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
+from rtseg.wire.messages import MAX_POINTS, MessageError, clip_name, clip_reason, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
+
+MAX_FRAME_BYTES = 12 * MAX_POINTS + 2048
+"""All points with their confidence, and more than everything else in a frame's message takes."""
+REQUEST_BYTES, REQUEST_BYTES_PER_S = 10e6, 1e6
+"""Of hellos, byes and beats of one client, at once and each second."""
 
 
 class ClientRequest(NamedTuple):
@@ -59,6 +65,7 @@ class RequestRouter:
         self._settings, self._workers, self._outlet, self._backups = settings, workers, outlet, backups
         self._requests, self._pending_status, self._owners = requests, pending_status, owners
         self._load, self._rollout, self._stop = load, rollout, stop
+        self._request_bytes = Buckets(REQUEST_BYTES_PER_S, REQUEST_BYTES)
 
     def worker_of(self, stream: str) -> Worker:
         """The one that serves the stream of this name."""
@@ -100,8 +107,13 @@ class RequestRouter:
             name = stream or ""
             backup = self._backups.find(name, client)
             worker = self.worker_of(name)
-            # Kept first. A frame without a seq is no frame: the worker refuses it, and so would another one.
-            left_out = False if backup is None or seq is None else backup.keep_frame(seq, t_recv_ns, data)
+            if len(data) > MAX_FRAME_BYTES:
+                raise MessageError(f"a frame has at most {MAX_FRAME_BYTES} bytes, got {len(data)}")
+            # Kept first. One without a seq, or too large, is no frame: the worker refuses it, and so would another one.
+            if backup is None or seq is None or len(data) > backup.max_frame_bytes:
+                left_out = False
+            else:
+                left_out = backup.keep_frame(seq, t_recv_ns, data)
             if worker.ready:
                 worker.hold_message(name, client, t_recv_ns, data)
             elif backup is None:
@@ -127,26 +139,30 @@ class RequestRouter:
         self.refuse_message(client, stream, error, seq)
 
     def send_hello(self, client: bytes, stream: str, worker: Worker, t_recv_ns: int, data: bytes) -> None:
-        """Hand a hello to a worker, once it knows whether the stream's present owner still lives.
+        """Hand a hello to a worker, and with it whether the connection of the stream's present owner has ended.
 
-        A worker settles who has a stream by whether its owner can be reached, and it reaches clients through the front
-        alone, which does not answer: so the front asks the owner itself, before the worker does.
+        A worker reaches clients through the front alone, which does not answer: so the front asks the owner itself. It
+        says so of this one hello only, for a client that chooses its routing id may come back with the same one.
         """
         backup = self._backups.find(stream)
         if (
-            backup is not None
-            and backup.owner != client
-            and not self._outlet.answer(backup.owner, {"type": "contested", "stream": stream})
+            backup is None
+            or backup.owner == client
+            or self._outlet.contest_stream(backup.owner, stream, backup.contested)
         ):
-            worker.tell(ClientGone(backup.owner))
-        worker.hold_message(stream, client, t_recv_ns, data)
+            worker.hold_message(stream, client, t_recv_ns, data)
+        elif not worker.tell(TakeoverHello(backup.owner, client, t_recv_ns, data)):
+            self._refuse_undelivered(worker, stream, client)
 
     def send_held(self, worker: Worker) -> None:
         """What is held for a worker leaves; the senders of what it does not take are told."""
         worker.send_held()
         for stream, client in worker.take_undelivered():
-            reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
-            self.refuse_message(client, stream, CapacityError(reason))
+            self._refuse_undelivered(worker, stream, client)
+
+    def _refuse_undelivered(self, worker: Worker, stream: str, client: bytes) -> None:
+        reason = f"worker {worker.number} takes nothing more: it hangs, or is far too slow"
+        self.refuse_message(client, stream, CapacityError(reason))
 
     def _check_access(self, client: bytes, kind: str, stream: str | None, t_recv_ns: int) -> None:
         try:
@@ -166,6 +182,10 @@ class RequestRouter:
     def _route_request(self, request: ClientRequest) -> None:
         """A hello, a bye or a beat."""
         client, kind, name, data = request.client, request.kind, request.stream or "", request.data
+        # Frames are bounded in size and number. Requests may be large, and a worker handles them more slowly than the
+        # front takes them.
+        if not self._request_bytes.take_one(client, request.t_recv_ns, len(data)):
+            raise LimitError("more hellos, byes and beats than are handed to workers: wait a moment")
         worker = self.worker_of(name)
         if kind == "hello":
             if not self._has_room(client, name, request.message.get("fps")):
@@ -189,7 +209,8 @@ class RequestRouter:
             self._load.check_new_stream(clip_name(stream), float(fps), self._backups.declared_fps)
         except CapacityError as error:
             self._outlet.counters["refused hellos"] += 1
-            self._outlet.answer(client, {"type": "refused", "stream": stream, "reason": f"front: {error}"})
+            about = {"stream": clip_name(stream), "reason": f"front: {clip_reason(error)}"}
+            self._outlet.answer(client, {"type": "refused", **about})
             return False
         return True
 

@@ -19,14 +19,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rtseg.config import ServeSettings
+from rtseg.serve.streams.stream_records import CONTESTED_EVERY_NS
+from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.workers.worker_protocol import HeldFrame, RestoreStream, StreamState
+from rtseg.wire.messages import unpack
+
+FRAME_HEADER_BYTES = 512
+"""More than everything else in a frame's message takes."""
 
 
 class StreamBackup:
     """One open stream.
 
     owner: routing id of the client that has it. state: the last one that its worker sent. max_frames: how many frames
-    are kept at most.
+    are kept at most; max_frame_bytes: how large a message one of its frames may be. contested: when the owner is told
+    again that another client asks for the stream; the outlet's.
     """
 
     def __init__(self, state: StreamState, settings: ServeSettings) -> None:
@@ -35,6 +42,10 @@ class StreamBackup:
         self.max_frames = settings.backlog_frames + math.ceil(held_s * state.fps)
         self.owner, self.state = state.owner, replace(state, waiting=())
         self._frames: deque[HeldFrame] = deque(state.waiting)
+        skeleton = unpack(state.hello)["skeleton"]
+        n_points = len(skeleton["animals"]) * len(skeleton["keypoints"])
+        self.max_frame_bytes = 12 * n_points + len(state.stream.encode()) + FRAME_HEADER_BYTES
+        self.contested = Periodic(CONTESTED_EVERY_NS)
 
     @property
     def n_frames(self) -> int:

@@ -104,7 +104,8 @@ class Worker:
             cpus=cores[self.number % len(cores) :][:1] if cores else (),
         )
         place = replace(self._place, is_replacement=self.starts > 0, status_file=self._new_status_file(self.starts + 1))
-        argument = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
+        argument: dict[str, Any] = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
+        argument["log_level"] = LOG.getEffectiveLevel()
         self._addresses = settings.frames, settings.predictions
         command = [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)]
         # The service manager hears from the front alone.

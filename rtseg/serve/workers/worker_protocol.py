@@ -114,10 +114,16 @@ class RestoreStream:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientGone:
-    """A client cannot be reached any more, so its streams may be taken over."""
+class TakeoverHello:
+    """A client's hello for a stream whose owner's connection has ended, so that it may be taken over.
 
+    gone_owner: the owner as the front knows it. client, t_recv_ns, data: the hello, as in a `ClientMessage`.
+    """
+
+    gone_owner: bytes
     client: bytes
+    t_recv_ns: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,7 @@ FromWorker = Answers | StreamState | StreamEnded | Alive | BundlePrepared
 FromFront = (
     ClientMessages
     | RestoreStream
-    | ClientGone
+    | TakeoverHello
     | MessageRefused
     | EndStream
     | PrepareBundle
@@ -187,7 +193,7 @@ _TYPES: dict[str, type[FromWorker | FromFront]] = {
     "prepared": BundlePrepared,
     "messages": ClientMessages,
     "restore": RestoreStream,
-    "gone": ClientGone,
+    "takeover": TakeoverHello,
     "refused": MessageRefused,
     "end": EndStream,
     "prepare": PrepareBundle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.bundle import load_bundle
-from rtseg.client import Subscriber
+from rtseg.client import Subscriber, ask_status
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -133,3 +134,45 @@ def test_an_idle_stream_is_closed_and_its_place_freed(tiny_bundle: Path) -> None
         assert (opened.type, closed.type, closed.fields["reason"]) == ("opened", "closed", "idle")
         assert "send a hello first" in raw.ask(frame_of(random_walk(1, 0), 0))["reason"]
         assert raw.ask(HELLO | {"stream": "another"})["type"] == "accepted"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_owner_that_reads_nothing_keeps_its_stream_while_it_sends(
+    tiny_bundle: Path, tmp_path: Path, workers: int
+) -> None:
+    with (
+        daemon(tiny_bundle, frames=f"ipc://{tmp_path}/frames", workers=workers, queue_messages=100) as child,
+        Raw(child.frames) as owner,
+        Raw(child.frames) as stranger,
+        Subscriber(child.predictions, "cage1", timeout_s=60) as subscriber,
+    ):
+        assert owner.ask(HELLO)["type"] == "accepted"
+        walk = random_walk(2, 5)
+        owner.send(frame_of(walk, 0))
+        # Answers that it does not read fill its queue: nothing more can be told to it.
+        beat = {"v": 1, "type": "beat", "stream": "cage1", "t_source_ns": 0}
+        while ask_status(child.frames)["counters"].get("unheard", 0) == 0:
+            for _ in range(1000):
+                owner.send(beat)
+        assert {stranger.ask(HELLO)["type"] for _ in range(200)} == {"refused"}
+        assert stranger.ask(HELLO | {"resume": True})["type"] == "refused"
+        owner.send(frame_of(walk, 1))
+        assert [prediction.seq for prediction in itertools.islice(subscriber, 2)] == [0, 1]
+
+
+def test_a_client_that_comes_back_with_its_routing_id_is_answered(tiny_bundle: Path) -> None:
+    """Behind a front: where the connection ended once, the id must not be dead for ever."""
+    with daemon(tiny_bundle, workers=2) as child, Raw(child.frames) as stranger:
+        for _ in range(2):
+            with Raw(child.frames, b"camera-1") as camera:
+                assert camera.ask(HELLO)["type"] == "accepted"
+                assert stranger.ask(HELLO)["type"] == "refused"
+                assert camera.receive()["type"] == "contested"
+            while stranger.ask(HELLO)["type"] == "refused":
+                pass  # the end of the connection takes a moment to be seen
+            assert stranger.ask({"v": 1, "type": "bye", "stream": "cage1"})["type"] == "goodbye"
+        with Raw(child.frames, b"camera-1") as camera:
+            assert camera.ask(HELLO)["type"] == "accepted"
+            assert stranger.ask(HELLO)["type"] == "refused"
+            assert camera.receive()["type"] == "contested"
+            assert camera.ask({"v": 1, "type": "bye", "stream": "cage1"})["type"] == "goodbye"

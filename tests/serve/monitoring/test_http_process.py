@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket as plain_socket
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +19,7 @@ import pytest
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
-from rtseg.serve.monitoring.http_process import HealthProcess
+from rtseg.serve.monitoring.http_process import RESTART_S, HealthProcess
 from tests.live import HELLO, Child, Raw, daemon, random_walk
 
 
@@ -132,3 +134,47 @@ def test_an_http_port_in_use(tiny_bundle: Path) -> None:
         out, err, code = Child(tiny_bundle, http=f"127.0.0.1:{taken.getsockname()[1]}").rest()
     assert (code, out) == (3, "")
     assert "Address already in use" in err
+
+
+def test_it_is_started_again_and_says_nothing_of_connections_that_break_off(tiny_bundle: Path) -> None:
+    with daemon(tiny_bundle, http="127.0.0.1:0") as child:
+        assert until(child, "/readyz", '"ready": true')[0] == 200
+        port = int(child.about["http"].rpartition(":")[2])
+        for sent in (
+            b"",
+            b"GET /metrics HTTP/1.1\r\n",
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"\xff" * 99,
+        ):
+            for _ in range(5):
+                with plain_socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.sendall(sent)
+                    # Closed like this it is reset.
+                    connection.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server = next(pid for pid in children_of(child.process.pid) if b"http_process" in command_of(pid))
+        time.sleep(RESTART_S)  # one that ends earlier is not started again at once
+        os.kill(server, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                assert get(child, "/readyz")[0] == 200
+                break
+            except (OSError, HTTPException):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert server not in children_of(child.process.pid)  # nor is it left as a zombie
+        child.signal(signal.SIGTERM)
+        _, err, code = child.rest()
+    assert code == 0
+    assert "Traceback" not in err
+    assert "the process that serves HTTP ended with status -9: started again" in err
+
+
+def children_of(pid: int) -> list[int]:
+    """Of all threads of a process, those included that have ended and were not waited for."""
+    found = [Path(entry, "children").read_text() for entry in Path(f"/proc/{pid}/task").iterdir()]
+    return [int(number) for text in found for number in text.split()]
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgpack
+
 from rtseg.config import ServeSettings
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_protocol import StreamState
+from tests.live import HELLO, frame_of, random_walk
 
 OPENED_NS = 1_000_000
-OPENED = StreamState("cage1", b"one", b"hello", 30.0, "model", OPENED_NS, None, 0, OPENED_NS, 0, 0, 0)
+HELLO_BYTES = msgpack.packb(HELLO)
+OPENED = StreamState("cage1", b"one", HELLO_BYTES, 30.0, "model", OPENED_NS, None, 0, OPENED_NS, 0, 0, 0)
 
 
 def frames_of(backups: StreamBackups) -> list[bytes]:
@@ -75,3 +79,12 @@ def test_a_replacement_is_told_which_answers_went_out() -> None:
     assert backups.admit_answer(b"cage1", OPENED_NS + 3)
     assert not backups.admit_answer(b"cage1", OPENED_NS + 2)
     assert [restore.published for restore in backups.restore_messages()] == [OPENED_NS + 3]
+
+
+def test_a_frame_of_the_stream_is_not_too_large_to_be_kept() -> None:
+    backups = StreamBackups(ServeSettings())
+    backups.record_state(OPENED)
+    backup = backups.find("cage1")
+    assert backup is not None
+    frame = msgpack.packb(frame_of(random_walk(1, 0), 0))
+    assert len(frame) <= backup.max_frame_bytes < 2000

@@ -5,6 +5,9 @@ A worker has them as well, with its front for its only client. What a message sa
 
 from __future__ import annotations
 
+import ctypes
+import os
+
 import zmq
 
 from rtseg.config import ServeSettings
@@ -13,6 +16,9 @@ from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
 from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.keys import KeyStore
+
+MAX_SUBSCRIPTION_BYTES = 1024
+"""The longest topic that can match (800 bytes), and what ZMTP, its handshake and CURVE need besides."""
 
 
 class ClientSockets:
@@ -60,16 +66,35 @@ class ClientSockets:
             remove_ipc_file(address)
 
     def _bind(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
+        if kind == zmq.ROUTER:
+            _seed_routing_ids()
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        if self._limit_message_bytes:
-            socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
+        max_bytes = self._settings.max_message_bytes
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence
         else:
+            # Nothing but topics comes here. ZeroMQ takes a node of its tree for each byte of one, whoever sends it.
+            max_bytes = min(max_bytes, MAX_SUBSCRIPTION_BYTES)
+            # ZeroMQ reads subscriptions for as long as some wait, and meanwhile no frame is answered: of a peer that
+            # floods, only a few may wait at a time (with CURVE a single one never comes through).
+            socket.rcvhwm = 2
             socket.setsockopt(zmq.XPUB_NODROP, 1)  # the outlet is told of a full queue, and drops and counts itself
-            socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscriber is confirmed, not only a topic's first
+            # Every subscription and every cancel is told, with its connection, and not only a topic's first and last.
+            socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        if self._limit_message_bytes:
+            socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         if self._authenticator is not None:
             self._authenticator.secure(socket, domain)
         self._addresses.append(bind(socket, address, keyed=self._authenticator is not None))
         return socket
+
+
+def _seed_routing_ids() -> None:
+    """Make the next ROUTER socket begin to number nameless connections at a place that nobody knows.
+
+    libzmq takes that place from C's `rand`, which gives the same in every process that has not seeded it. A peer that
+    called itself by one of the next numbers would make libzmq abort the process as soon as another one got it.
+    """
+    if os.name == "posix":
+        ctypes.CDLL(None).srand(ctypes.c_uint(int.from_bytes(os.urandom(4), "little")))

@@ -44,11 +44,8 @@ class OutletRecord:
 
     answers: number of the last prediction, published or not. It begins at the time at which the stream was opened, in
     ns, so that it lies above every number that went out under this name before. superseded: predictions that were not
-    published because a newer frame waited. has_subscriber: whether anybody listens, after `subscriptions_seen` changes
-    of who does.
+    published because a newer frame waited.
     """
 
     answers: int
     superseded: int = 0
-    has_subscriber: bool = True
-    subscriptions_seen: int = -1

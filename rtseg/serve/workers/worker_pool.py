@@ -53,7 +53,7 @@ class Worker:
     """The front's end of one worker, whose process may be started several times.
 
     ready: whether it serves. announced: the fields of its `ready` line, {} before. starts: how often it was started.
-    dealer, xsub: the sockets for messages and for topics, None while it does not serve. status_file: where the process
+    dealer: the socket to it, None while it does not serve. status_file: where the process
     that served last shares its status, "" = nowhere; ended_status_file: the same of the process before.
     """
 
@@ -62,7 +62,6 @@ class Worker:
         self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.dealer: zmq.Socket[bytes] | None = None
-        self.xsub: zmq.Socket[bytes] | None = None
         self.status_file = self.ended_status_file = ""
         self._held: list[ClientMessage] = []
         self._held_streams: list[str] = []  # of each held message
@@ -92,7 +91,7 @@ class Worker:
         )
         place = replace(self._place, is_replacement=self.starts > 1, status_file=self._new_status_file())
         argument = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
-        self._addresses = settings.frames, settings.predictions
+        self._address = settings.frames
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)],
             stdin=subprocess.DEVNULL,
@@ -104,7 +103,7 @@ class Worker:
         self._output = b""
 
     def check_ready(self) -> bool:
-        """Whether it has begun to serve since the last call; its sockets are connected then."""
+        """Whether it has begun to serve since the last call; its socket is connected then."""
         if self.ready:
             return False
         self._output += self._out.read() or b""
@@ -113,8 +112,7 @@ class Worker:
         if not self._output.startswith(b"ready "):
             raise ServeError(f"worker {self.number} said {self._output[:200]!r} where `ready` was expected")
         self.announced = json.loads(self._output.partition(b"\n")[0].removeprefix(b"ready "))
-        self.dealer = self._connect(zmq.DEALER, self._addresses[0])
-        self.xsub = self._connect(zmq.XSUB, self._addresses[1])
+        self.dealer = self._connect()
         self.ready, self._silent_s = True, 0.0
         # The status of the process that ended last stays until here: it is read by whoever has not seen the new one.
         if self.ended_status_file:
@@ -149,11 +147,6 @@ class Worker:
         self.send_held()
         return self._send(encode(message), 0 if wait else zmq.NOBLOCK)
 
-    def send_subscription(self, message: bytes) -> None:
-        """Subscribe to a topic, or no longer; nothing while it does not serve. message: as an XSUB socket wants it."""
-        if self.xsub is not None:
-            self.xsub.send(message)
-
     def set_bundle(self, bundle: str, model: str) -> None:
         """What it serves from now on, as does the process that is started in its place. model: the bundle's hash."""
         self._bundle = Path(bundle)
@@ -182,11 +175,10 @@ class Worker:
         return self.process.poll() is not None
 
     def disconnect(self) -> None:
-        """Close the sockets to it and forget what is held: the front keeps frames and requests elsewhere."""
-        for socket in (self.dealer, self.xsub):
-            if socket is not None:
-                socket.close(linger=0)
-        self.dealer = self.xsub = None
+        """Close the socket to it and forget what is held: the front keeps frames and requests elsewhere."""
+        if self.dealer is not None:
+            self.dealer.close(linger=0)
+        self.dealer = None
         self._held.clear()
         self._held_streams.clear()
 
@@ -216,13 +208,12 @@ class Worker:
     def _out(self) -> IO[bytes]:
         return cast(IO[bytes], self.process.stdout)
 
-    def _connect(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        if kind == zmq.DEALER:
-            socket.setsockopt(zmq.ROUTING_ID, FRONT_ID)
-        socket.connect(address)
+        socket.setsockopt(zmq.ROUTING_ID, FRONT_ID)
+        socket.connect(self._address)
         return socket
 
 

@@ -71,14 +71,15 @@ class ClientSockets:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
         max_bytes = self._settings.max_message_bytes
+        if self._limit_message_bytes:
+            # No limit: where one is reached, libzmq stops reading a connection, and if that is reset meanwhile and a
+            # PING waits behind, libzmq aborts the process (4.3.5, `!_io_error`). A worker's only peer sends none.
+            socket.rcvhwm = 0
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence
         else:
             # Nothing but topics comes here. ZeroMQ takes a node of its tree for each byte of one, whoever sends it.
             max_bytes = min(max_bytes, MAX_SUBSCRIPTION_BYTES)
-            # ZeroMQ reads subscriptions for as long as some wait, and meanwhile no frame is answered: of a peer that
-            # floods, only a few may wait at a time (with CURVE a single one never comes through).
-            socket.rcvhwm = 2
             socket.setsockopt(zmq.XPUB_NODROP, 1)  # the outlet is told of a full queue, and drops and counts itself
             # Every subscription and every cancel is told, with its connection, and not only a topic's first and last.
             socket.setsockopt(zmq.XPUB_VERBOSER, 1)

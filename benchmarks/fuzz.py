@@ -36,6 +36,7 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Quality
 from rtseg.system.machine import describe_run
+from rtseg.wire.keys import ClientKey
 from rtseg.wire.messages import (
     Hello,
     PredictionMessage,
@@ -74,12 +75,12 @@ def parse_anything(data: bytes) -> None:
 class Quiet:
     """The stream that must not be disturbed. differing: numbers of frames whose answers have other bits."""
 
-    def __init__(self, frames: str, bundle: Path, n_frames: int) -> None:
+    def __init__(self, frames: str, bundle: Path, n_frames: int, key: ClientKey | None = None) -> None:
         classifier = load(bundle, "numba")
         self.walk = random_walk(classifier.bundle.skeleton, n_frames, classifier.bundle.fps, seed=0)
         self.expected = classifier.run(self.walk)
-        self.publisher = Publisher(frames, QUIET, self.walk.skeleton, self.walk.fps, timeout_s=HANG_S)
-        self.subscriber = Subscriber(self.publisher.served.predictions, QUIET, timeout_s=HANG_S)
+        self.publisher = Publisher(frames, QUIET, self.walk.skeleton, self.walk.fps, timeout_s=HANG_S, key=key)
+        self.subscriber = Subscriber(self.publisher.served.predictions, QUIET, timeout_s=HANG_S, key=key)
         self.sent = self.answered = 0
         self.differing: list[int] = []
 

@@ -42,6 +42,7 @@ class Subscriber:
     ) -> None:
         self.address, self.timeout_s = address, timeout_s
         self.streams = frozenset([streams] if isinstance(streams, str) else streams)
+        self._topics = frozenset(stream.encode() for stream in self.streams)
         self._early: deque[PredictionMessage | StreamEvent] = deque()  # came before the subscription was confirmed
         self.heard_s = time.monotonic()
         self._key = key_of(key)
@@ -107,7 +108,8 @@ class Subscriber:
             topic, data = self._socket.recv_multipart()
             self.heard_s = time.monotonic()
             # ZeroMQ matches topics by prefix: "cage1" would hear "cage10" as well.
-            if not self.streams or topic.decode() in self.streams:
+            # Compared as bytes, for a prefix may also be the beginning of what is no text.
+            if not self._topics or topic in self._topics:
                 message = parse_published(unpack(data))
                 if not (isinstance(message, StreamEvent) and message.type == "beat"):
                     return message

@@ -17,8 +17,8 @@ class ServeSettings:
 
     frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once. max_batch:
     frames stepped together; what came together is published in parts of this size. idle_timeout_s: after this long
-    without a frame or a sign of life a stream is closed. queue_messages: high-water mark of both sockets.
-    max_message_bytes: larger messages are refused unread.
+    without a frame or a sign of life a stream is closed. queue_messages: high-water mark of both sockets, of what
+    leaves. max_message_bytes: larger messages are refused unread.
 
     backlog_frames: of one stream at most this many frames wait to be stepped; beyond that they are dropped, oldest
     first, and counted. burst_s: while half of that waits, frames that come all at once are left in the socket for this

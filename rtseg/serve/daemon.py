@@ -33,6 +33,7 @@ from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.monitoring.monitor import Monitor
 from rtseg.serve.monitoring.status import DaemonStatus
 from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.publish.subscribers import CONFIRM_MS
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
@@ -52,7 +53,8 @@ PATIENCE_S = 5.0
 class Daemon:
     """Serves one classifier. Binds at once; raises ServeError where it cannot.
 
-    What is different in a worker stands in `worker.WorkerDaemon`, which overrides the methods from `_make_sockets` on.
+    What is different in a worker stands in `worker.WorkerDaemon`, which overrides the methods from `_make_sockets` on
+    and adds to `ready_fields`.
 
     frames: the address of the frames' socket. granted: what the system gave the loop. url: of /metrics, /healthz and
     /readyz, "" where they are not served.
@@ -135,6 +137,13 @@ class Daemon:
         """What answers the streams that are opened from now on."""
         return self._streams.model.served
 
+    def ready_fields(self) -> dict[str, Any]:
+        """What its `ready` line says."""
+        fields: dict[str, Any] = {"frames": self.frames, "predictions": self.served.predictions}
+        fields |= {"model": self.served.model, "engine": self.served.engine, "pid": os.getpid()}
+        fields |= {"http": self.url} if self.url else {}
+        return fields | {"loop": self.granted}
+
     def warm_up(self) -> None:
         """Compile everything that a frame passes, and ask the system for what the loop is to have."""
         model = self._streams.model
@@ -195,11 +204,12 @@ class Daemon:
         """How long to wait for messages: not at all while frames are queued, else until a stream is to be silent."""
         if self._queue:
             return 0
+        most_ms = CONFIRM_MS if self._outlet.subscribers.unconfirmed else POLL_MS
         next_ns = self._queue.silence_watch.next_due_ns()
         if next_ns is None:
-            return POLL_MS
+            return most_ms
         # Rounded up: a look before the time finds nobody silent, and the loop would spin until then.
-        return min(POLL_MS, max(0, -(-(next_ns - time.monotonic_ns()) // 1_000_000)))
+        return min(most_ms, max(0, -(-(next_ns - time.monotonic_ns()) // 1_000_000)))
 
     def _drain(self) -> None:
         if not self._answer_arrived():
@@ -313,11 +323,7 @@ def run_daemon(daemon: Daemon, announce: Callable[[str], None]) -> dict[str, Any
     """
     with _patience():
         daemon.warm_up()
-    ready: dict[str, Any] = {"frames": daemon.frames, "predictions": daemon.served.predictions}
-    ready |= {"model": daemon.served.model, "engine": daemon.served.engine, "pid": os.getpid()}
-    ready |= {"http": daemon.url} if daemon.url else {}
-    ready["loop"] = daemon.granted
-    announce(f"ready {json.dumps(ready)}")
+    announce(f"ready {json.dumps(daemon.ready_fields())}")
     daemon.run()
     status = daemon.status()
     last = {key: status[key] for key in ("uptime_s", "counters", "latency", "recording") if key in status}

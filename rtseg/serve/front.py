@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,19 @@ from rtseg.serve.workers.pending_status import PendingStatus
 from rtseg.serve.workers.request_router import RequestRouter
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import REVOKED, StreamOwners
-from rtseg.serve.workers.subscriptions import Subscriptions
 from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool, worker_fields
 from rtseg.serve.workers.worker_protocol import (
     NO_CLIENT,
     Answers,
     BundlePrepared,
     EndStream,
+    NumberedAnswer,
     StreamEnded,
     StreamState,
     decode,
 )
 from rtseg.system.shutdown import COUNT_S, QUIET_MS, print_line, quiet_ms, stopped_by_signals
+from rtseg.wire.messages import Served
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -79,13 +80,11 @@ class Front:
         self.lost: list[str] = []
         self._router, self._xpub = sockets.router, sockets.xpub
         self._load, self._ended_totals = LoopLoad(settings.max_load), StatusTotals()
-        self._outlet = Outlet(self._router, self._xpub)
+        self._outlet = Outlet(self._router, self._xpub, sockets.guard)
         self._backups, self._requests = StreamBackups(settings), PendingRequests()
         self._pending_status, self._owners = PendingStatus(), StreamOwners(sockets.guard)
-        self._subscriptions = Subscriptions(self.workers, self._outlet, self._backups)
-        self._rollout = BundleRollout(
-            self.workers, self._outlet, self._backups, self._subscriptions.update_confirmations
-        )
+        self._served: Served | None = None  # what answers all streams; known once the workers serve
+        self._rollout = BundleRollout(self.workers, self._outlet, self._backups, self._set_served)
         self._request_router = RequestRouter(
             settings,
             self.workers,
@@ -102,7 +101,7 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._look = Periodic(LOOK_NS)
+        self._look, self._heartbeat = Periodic(LOOK_NS), Periodic(int(settings.heartbeat_s * 1e9))
         self._started_ns = time.monotonic_ns()
 
     def wait_ready(self) -> None:
@@ -119,6 +118,7 @@ class Front:
             if self._is_stopping:
                 return
             time.sleep(POLL_MS / 1000)
+        self._set_served(self.workers[0].announced["served"])
         self._sockets.warm_up()
 
     def run(self) -> None:
@@ -135,7 +135,7 @@ class Front:
             self._count_unanswered()
         self._stop_workers(started_s)
         self._give_up_lost()
-        self._subscriptions.announce_stopping()
+        self._outlet.announce_stopping()
 
     @property
     def url(self) -> str:
@@ -218,7 +218,8 @@ class Front:
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
-            self._sockets.receive_subscriptions(self._subscriptions.change_subscription)
+            self._outlet.subscribers.receive_changes(started_ns)
+            self._confirm_subscriptions()
         if self._router in ready:
             taken = self._sockets.receive_messages(self._request_router.route_message, self._request_router.route_frame)
         for worker in self.workers:
@@ -239,7 +240,7 @@ class Front:
         passed_s = (now_ns - self._look.last_ns) / 1e9
         self._look.restart(now_ns)
         self._monitor.run_due(now_ns, self._router)
-        self._subscriptions.forget_unwanted()
+        self._tell_subscribers(now_ns)
         for name in self._owners.revoked_streams():
             self._request_router.worker_of(name).tell(EndStream(name, REVOKED))
         for worker in self.workers:
@@ -274,7 +275,6 @@ class Front:
             self._read_rest(worker)
             self._poller.unregister(worker.dealer)
             worker.disconnect()
-        self._subscriptions.worker_ended(worker)
         self._rollout.worker_ended(worker)
         for client in self._pending_status.abandon_questions():
             error = ServeError("a worker ended before it answered: ask again")
@@ -284,12 +284,11 @@ class Front:
     def _connect_worker(self, worker: Worker) -> None:
         """A worker serves, or serves again: it gets its streams back, and what its clients asked meanwhile.
 
-        Topics first, over a socket of their own. Then over the other one, in this order: streams with their frames;
-        which of them are to end; and requests, for a hello may open a stream in the place of one that ends.
+        In this order: streams with their frames; which of them are to end; and requests, for a hello may open a stream
+        in the place of one that ends.
         """
         assert worker.dealer is not None
         self._poller.register(worker.dealer, zmq.POLLIN)
-        self._subscriptions.worker_connected(worker)
         worker_of, streams_back = self._request_router.worker_of, 0
         for restore in self._backups.restore_messages():
             if worker_of(restore.state.stream) is worker:
@@ -312,7 +311,7 @@ class Front:
     def _take_from_worker(self, worker: Worker, parts: list[bytes]) -> None:
         """For subscribers (NO_CLIENT, topic, data), for the front (NO_CLIENT, data), or for a client (its id, data)."""
         if len(parts) == 3:
-            self._subscriptions.publish_event(worker, parts[1], parts[2])
+            self._publish_event(parts[1], parts[2])
         elif parts[0] == NO_CLIENT:
             self._obey_worker(parts[1])
         else:
@@ -322,7 +321,7 @@ class Front:
         message = decode(data)
         match message:
             case Answers():
-                self._subscriptions.publish_answers(message.answers)
+                self._publish_answers(message.answers)
             case StreamState():
                 self._backups.record_state(message)
             case StreamEnded():
@@ -332,6 +331,41 @@ class Front:
                 self._rollout.worker_prepared(message)
             case _:  # a sign of life: that something came is what counts
                 pass
+
+    def _publish_answers(self, answers: Sequence[NumberedAnswer]) -> None:
+        """Predictions of a worker, those left out that another worker has given before."""
+        admit, send = self._backups.admit_answer, self._outlet.send_packed
+        for topic, number, data in answers:
+            if admit(topic, number):
+                send(topic, data)
+
+    def _publish_event(self, topic: bytes, data: bytes) -> None:
+        """What else a worker publishes. It gives a sign of life of each of its streams, whoever has subscribed."""
+        if topic in self._outlet.subscribers or msgpack.unpackb(data)["type"] != "beat":
+            self._outlet.send_packed(topic, data)
+
+    def _tell_subscribers(self, now_ns: int) -> None:
+        """Subscriptions that had to wait for their confirmation, and signs of life on topics that are no open stream.
+
+        Those of an open stream are its worker's: while that one is replaced, there is nothing to be said of it.
+        """
+        outlet = self._outlet
+        self._confirm_subscriptions()
+        if self._heartbeat.restart_if_due(now_ns):
+            outlet.subscribers.forget_absent(now_ns)
+            topics = outlet.subscribers.topics()
+            outlet.begin_heartbeats([topic for topic in topics if self._backups.find(topic.decode()) is None])
+        if outlet.beats_due:
+            outlet.send_heartbeats(lambda _: {})
+
+    def _confirm_subscriptions(self) -> None:
+        served = self._served
+        if served is not None and self._outlet.subscribers.unconfirmed:
+            self._outlet.confirm_subscriptions(lambda _: served)
+
+    def _set_served(self, fields: dict[str, Any]) -> None:
+        """Another bundle answers all streams from now on, or the first one. fields: what a worker says of it."""
+        self._served = Served.from_message(fields)
 
     def _pass_answer(self, client: bytes, answer: dict[str, Any]) -> None:
         """A worker's answer to a client, or its share of a status."""

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+from typing import Any
 
 from rtseg import config
 from rtseg.config import ServeSettings, WorkerPlace
@@ -48,7 +49,12 @@ class WorkerDaemon(Daemon):
         self._place = place
         super().__init__(classifier, settings)
 
+    def ready_fields(self) -> dict[str, Any]:
+        """With all that subscribers are told, for the front tells them."""
+        return super().ready_fields() | {"served": self.served.to_fields()}
+
     def _make_sockets(self) -> ClientSockets:
+        # Nobody subscribes to a worker: it publishes through its front, where ZeroMQ knows who listens to what.
         # What a front hands back of a stream may be larger than a client's message, whose size the front has checked.
         return ClientSockets(self._settings, self._context, limit_message_bytes=False)
 

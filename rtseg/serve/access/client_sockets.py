@@ -5,6 +5,9 @@ A worker has them as well, with its front for its only client. What a message sa
 
 from __future__ import annotations
 
+import ctypes
+import os
+
 import zmq
 
 from rtseg.config import ServeSettings
@@ -14,12 +17,12 @@ from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
 from rtseg.wire.keys import KeyStore
 
-# ZeroMQ bounds a queue by messages, not by bytes: what may be large must be few. The bounds hold for each connection.
-# They are set before the socket is bound: a queue whose bound is changed later may wait for its other end for ever.
+# ZeroMQ bounds a queue by messages, not by bytes: what may be large must be few. The bound holds for each connection.
+# It is set before the socket is bound: a queue whose bound is changed later may wait for its other end for ever.
 ANSWER_MESSAGES = 1000
 """A client that does not read gets no more answers beyond this many. Each frame has its answer on the other socket."""
-RECEIVED_MESSAGES = 1000
-"""What waits beyond this many waits in the system's buffers and at the client, and none is lost."""
+MAX_SUBSCRIPTION_BYTES = 1024
+"""The longest topic that can match (800 bytes), and what ZMTP, its handshake and CURVE need besides."""
 
 
 class ClientSockets:
@@ -67,19 +70,38 @@ class ClientSockets:
             remove_ipc_file(address)
 
     def _bind(self, kind: int, address: str, domain: str) -> zmq.Socket[bytes]:
+        if kind == zmq.ROUTER:
+            _seed_routing_ids()
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
+        max_bytes = self._settings.max_message_bytes
         if self._limit_message_bytes:
             if kind == zmq.ROUTER:
                 socket.sndhwm = min(self._settings.queue_messages, ANSWER_MESSAGES)
-                socket.rcvhwm = min(self._settings.queue_messages, RECEIVED_MESSAGES)
-            socket.setsockopt(zmq.MAXMSGSIZE, self._settings.max_message_bytes)
+            # No limit: where one is reached, libzmq stops reading a connection, and if that is reset meanwhile and a
+            # PING waits behind, libzmq aborts the process (4.3.5, `!_io_error`). A worker's only peer sends none.
+            socket.rcvhwm = 0
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to somebody who left is an error, not silence
         else:
+            # Nothing but topics comes here. ZeroMQ takes a node of its tree for each byte of one, whoever sends it.
+            max_bytes = min(max_bytes, MAX_SUBSCRIPTION_BYTES)
             socket.setsockopt(zmq.XPUB_NODROP, 1)  # the outlet is told of a full queue, and drops and counts itself
-            socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscriber is confirmed, not only a topic's first
+            # Every subscription and every cancel is told, with its connection, and not only a topic's first and last.
+            socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        if self._limit_message_bytes:
+            socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         if self._authenticator is not None:
             self._authenticator.secure(socket, domain)
         self._addresses.append(bind(socket, address, keyed=self._authenticator is not None))
         return socket
+
+
+def _seed_routing_ids() -> None:
+    """Make the next ROUTER socket begin to number nameless connections at a place that nobody knows.
+
+    libzmq takes that place from C's `rand`, which gives the same in every process that has not seeded it. A peer that
+    called itself by one of the next numbers would make libzmq abort the process as soon as another one got it.
+    """
+    if os.name == "posix":
+        ctypes.CDLL(None).srand(ctypes.c_uint(int.from_bytes(os.urandom(4), "little")))

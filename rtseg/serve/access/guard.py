@@ -7,16 +7,14 @@ connection gave itself.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import socket as plain_socket
 from collections.abc import Iterable
 
 import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
+from rtseg.serve.access.connections import descriptor_of, end_connection, message_property
 from rtseg.serve.access.rate_limits import RateLimits
 from rtseg.serve.access.zap import Authenticator
 from rtseg.wire.keys import Grant
@@ -52,7 +50,7 @@ class Guard:
     def receive_message(self, router: zmq.Socket[bytes]) -> list[bytes] | None:
         """Take the next message and remember whose it is; its parts, None where its key is revoked."""
         frames = router.recv_multipart(copy=False)
-        if not self.identify_sender(_property(frames[-1], "User-Id"), _descriptor(frames[-1])):
+        if not self.identify_sender(message_property(frames[-1], "User-Id"), descriptor_of(frames[-1])):
             return None
         return [frame.bytes for frame in frames]
 
@@ -65,7 +63,7 @@ class Guard:
         if self._sender is not None:
             return True
         self.ignored += 1
-        self._end_connection(descriptor)
+        end_connection(descriptor, self._addresses)
         return False
 
     def allows_frame(self, stream: str, now_ns: int) -> bool:
@@ -119,13 +117,13 @@ class Guard:
 
     def may_subscribe(self, subscription: zmq.Frame) -> bool:
         """Whether the key of this subscription is still valid; where not, its connection is ended."""
-        key, descriptor = _property(subscription, "User-Id"), _descriptor(subscription)
+        key, descriptor = message_property(subscription, "User-Id"), descriptor_of(subscription)
         if descriptor is not None:
             self._subscribers[descriptor] = key
         if key in self._authenticator.grants:
             return True
         self.ignored += 1
-        self._end_connection(descriptor)
+        end_connection(descriptor, self._addresses)
         return False
 
     def revoked_streams(self) -> list[str]:
@@ -135,42 +133,10 @@ class Guard:
         self._seen_changes = self._authenticator.changes
         for descriptor, key in list(self._subscribers.items()):
             if "subscribe" not in self._roles(key):
-                self._end_connection(descriptor)
+                end_connection(descriptor, self._addresses)
                 del self._subscribers[descriptor]
         return [stream for stream, key in self._key_of.items() if "publish" not in self._roles(key)]
-
-    def _end_connection(self, descriptor: int | None) -> None:
-        """End a connection. ZeroMQ has no call for that: its socket is shut from this side, and ZeroMQ sees it closed.
-
-        Should another connection have got this descriptor since, it connects again, for which it needs its key.
-        """
-        if descriptor is None:
-            return
-        with contextlib.suppress(OSError), plain_socket.socket(fileno=os.dup(descriptor)) as connection:
-            connection.getpeername()  # an error where it isn't connected: a listener must not be shut
-            if _is_ours(connection.getsockname(), self._addresses):
-                connection.shutdown(plain_socket.SHUT_RDWR)
 
     def _roles(self, key: str) -> tuple[str, ...]:
         grant = self._authenticator.grants.get(key)
         return () if grant is None else grant.roles
-
-
-def _property(frame: zmq.Frame, name: str) -> str:
-    """What ZeroMQ knows of a message's connection (`zmq_msg_gets`); "" where it knows nothing."""
-    try:
-        return str(frame.get(name))
-    except zmq.ZMQError:  # the connection has just gone
-        return ""
-
-
-def _descriptor(frame: zmq.Frame) -> int | None:
-    number = _property(frame, "__fd")
-    return int(number) if number.isdigit() else None
-
-
-def _is_ours(name: object, addresses: tuple[str, ...]) -> bool:
-    """Whether a socket of this local name belongs to one of the daemon's addresses, and not to a pipe or a log."""
-    if isinstance(name, tuple):
-        return any(a.startswith("tcp://") and a.rpartition(":")[2] == str(name[1]) for a in addresses)
-    return any(a == f"ipc://{name}" for a in addresses)

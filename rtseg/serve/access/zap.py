@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import struct
 import threading
 import time
+from collections import deque
 
 import zmq
 from zmq.utils import z85
@@ -24,6 +27,12 @@ CHECK_MS = 500
 FRAMES, PREDICTIONS = "frames", "predictions"
 _ROLES = {FRAMES: ("publish", "control"), PREDICTIONS: ("subscribe",)}
 """Which roles open which socket."""
+ID_BEGIN, ID_BYTES = b"\1", 15
+"""Of the routing id that a connection is given: this byte, and so many random ones. One that a peer gives itself could
+silence another that has the same, or abort the process (`client_sockets`): with keys nobody chooses its own."""
+HOLD_NS = 20_000_000
+"""An answer waits for this long. Of the routing id in it and the one that the peer names in its handshake, libzmq takes
+the one that it reads last; it reads the peer's right after it has sent the request."""
 _ENDPOINT = "inproc://zeromq.zap.01"
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
@@ -44,7 +53,8 @@ class Authenticator:
         self._read_keys()
         self._monitors: dict[zmq.Socket[bytes], str] = {}
         self._secured: list[zmq.Socket[bytes]] = []
-        self._requests = context.socket(zmq.REP)
+        self._requests = context.socket(zmq.ROUTER)
+        self._held: deque[tuple[int, list[bytes]]] = deque()  # when each request is to be answered, and its parts
         self._requests.linger = 0
         self._requests.bind(_ENDPOINT)
         self._stopping = threading.Event()
@@ -94,14 +104,20 @@ class Authenticator:
             poller.register(socket, zmq.POLLIN)
         keys_check = Periodic(CHECK_MS * 1_000_000, time.monotonic_ns())
         while not self._stopping.is_set():
-            ready = dict(poller.poll(CHECK_MS))
+            wait_ms = CHECK_MS
+            if self._held:
+                wait_ms = max(0, -(-(self._held[0][0] - time.monotonic_ns()) // 1_000_000))
+            ready = dict(poller.poll(min(CHECK_MS, wait_ms)))
             # A stranger who connects in a loop must not keep it from seeing a revoked key.
             now_ns = time.monotonic_ns()
             if not ready or keys_check.is_due(now_ns):
                 keys_check.restart(now_ns)
                 self._read_keys()
             if self._requests in ready:
-                self._answer(self._requests.recv_multipart())
+                self._held.append((now_ns + HOLD_NS, self._requests.recv_multipart()))
+            while self._held and self._held[0][0] <= now_ns:
+                _, (asker, empty, *request) = self._held.popleft()
+                self._requests.send_multipart([asker, empty, *self._answer(request)])
             for socket, domain in self._monitors.items():
                 if socket in ready:
                     self._count_failure(socket, domain)
@@ -117,8 +133,8 @@ class Authenticator:
         for problem in problems:
             LOG.error("a key file lets nobody in: %s", problem)
 
-    def _answer(self, request: list[bytes]) -> None:
-        """One ZAP request: version, id, domain, address, identity, mechanism, public key."""
+    def _answer(self, request: list[bytes]) -> list[bytes]:
+        """To one ZAP request: version, id, domain, address, identity, mechanism, public key."""
         version, number, domain, address, _, mechanism, *credentials = [*request, *[b""] * 7][: max(7, len(request))]
         where, grant, reason = domain.decode(errors="replace"), None, ""
         if version != b"1.0" or mechanism != b"CURVE" or len(credentials) != 1 or len(credentials[0]) != 32:
@@ -133,9 +149,10 @@ class Authenticator:
                 reason = f"key {grant.name!r} has the roles {', '.join(grant.roles)}"
         if grant is None or reason:
             self._refuse(f"from {address.decode(errors='replace')} to the {where} socket", reason)
-            self._requests.send_multipart([b"1.0", number, b"400", b"refused", b"", b""])
-        else:
-            self._requests.send_multipart([b"1.0", number, b"200", b"OK", grant.public.encode(), b""])
+            return [b"1.0", number, b"400", b"refused", b"", b""]
+        # Only at the clients' socket are there routing ids.
+        given = _metadata(b"Identity", ID_BEGIN + os.urandom(ID_BYTES)) if where == FRAMES else b""
+        return [b"1.0", number, b"200", b"OK", grant.public.encode(), given]
 
     def _count_failure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         with contextlib.suppress(zmq.ZMQError, RuntimeError):
@@ -149,3 +166,8 @@ class Authenticator:
     def _refuse(self, connection: str, reason: str) -> None:
         self.refused += 1
         LOG.warning("connection %s refused: %s", connection, reason)
+
+
+def _metadata(name: bytes, value: bytes) -> bytes:
+    """One property, as ZMTP and ZAP write it."""
+    return bytes([len(name)]) + name + struct.pack(">I", len(value)) + value

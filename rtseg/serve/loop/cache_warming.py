@@ -43,7 +43,6 @@ class CacheWarmer:
         self._camera.setsockopt(zmq.ROUTING_ID, OWNER)
         self._camera.connect(address)
         outlet = Outlet(router, xpub)
-        outlet.add_topic(stream.topic)  # as if somebody listened: packing and sending must be warm as well
         self._queue = FrameQueue(settings, outlet, LoopLoad(0.0))
         self._stepper = Stepper(self._queue, self._streams, outlet)
         self._receiver = Receiver(client_source(router, settings, skeleton.shape), self._streams, self._queue, settings)

@@ -72,11 +72,22 @@ class Housekeeping:
         quiet = not self._queue
         if self._front_link is not None:
             self._front_link.report_due(now_ns, quiet=quiet)
+        if self._outlet.subscribers.unconfirmed:
+            self._outlet.confirm_subscriptions(self._streams.served_to)
         if self._heartbeat.restart_if_due(now_ns):
-            self._outlet.publish_heartbeats(self._status.beat_fields)
+            self._begin_heartbeats(now_ns)
+        if self._outlet.beats_due:
+            self._outlet.send_heartbeats(self._status.beat_fields)
         if self._garbage.is_due(now_ns, quiet=quiet):
             self._garbage.collect_garbage(now_ns)
         self._monitor.run_due(now_ns, self._router)
+
+    def _begin_heartbeats(self, now_ns: int) -> None:
+        subscribers = self._outlet.subscribers
+        subscribers.forget_absent(now_ns)
+        # A worker does not know who listens: its front picks out of the heartbeats of all streams.
+        is_worker = self._front_link is not None
+        self._outlet.begin_heartbeats([s.topic for s in self._streams] if is_worker else subscribers.topics())
 
     def _announce_silent_streams(self, now_ns: int) -> None:
         watch = self._queue.silence_watch

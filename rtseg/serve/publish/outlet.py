@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import zmq
@@ -20,6 +20,7 @@ from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.rate_limits import Buckets, LimitError
 from rtseg.serve.publish.batch_sender import ROWS, BatchSender, SentPrediction
+from rtseg.serve.publish.subscribers import Subscribers
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
@@ -30,6 +31,8 @@ COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
 STATUS_BYTES, STATUS_BYTES_PER_S = 10e6, 1e6
 """A connection gets this much of statuses at once, and then so much a second: it may not read them."""
+BEATS_AT_ONCE = 256
+"""Heartbeats that are sent before frames have their turn again."""
 # As plain numbers: an IntFlag takes a microsecond.
 BROKEN = int(Quality.RESET | Quality.IDENTITY_JUMP)
 POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
@@ -48,7 +51,8 @@ class Outlet:
 
     router: clients' messages come here, and answers to them leave. xpub: predictions and events leave here. recording:
     where frames and what is published are recorded, None where nothing is. counters: what was sent and refused. total:
-    from receipt to publishing, of every frame that was answered.
+    from receipt to publishing, of every frame that was answered. subscribers: who listens to what. beats_due: topics
+    that are still to get their heartbeat.
     """
 
     def __init__(
@@ -59,16 +63,16 @@ class Outlet:
         recording: StreamRecording | None = None,
     ) -> None:
         self._statuses = Buckets(STATUS_BYTES_PER_S, STATUS_BYTES)
-        self._router, self._xpub, self._guard = router, xpub, guard
+        self._router, self._xpub = router, xpub
         self.recording = recording
         self._packer = msgpack.Packer()
         self._batch_sender = self._make_sender()
-        self._subscriptions = 0  # how often the topics have changed
-        self._topics: set[bytes] = set()
         self._complaints: dict[tuple[bytes, str, str], _Complaint] = {}  # by connection, stream and kind of error
         self._recorded: Mapping[int, bytes] = {}
         self.counters: Counter[str] = Counter()
         self.total = Histogram()
+        self.subscribers = Subscribers(xpub, self.counters, guard)
+        self.beats_due: deque[bytes] = deque()
 
     def publish_prediction(
         self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, keep_back: bool = False
@@ -87,8 +91,8 @@ class Outlet:
             output.superseded += keep_back
         if len(self._batch_sender) == ROWS:
             self.flush()
-        wanted = not keep_back and self._has_subscriber(stream)
-        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=wanted)
+        # Sent whether anybody listens or not: ZeroMQ's filter costs less than to know.
+        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=not keep_back)
 
     def flush(self) -> None:
         """Send what was published."""
@@ -131,57 +135,42 @@ class Outlet:
     def _make_sender(self) -> BatchSender:
         return BatchSender(self._xpub)
 
-    def _has_subscriber(self, stream: Stream) -> bool:
-        """Whether anybody has subscribed to the stream's topic or to a beginning of it."""
-        output = stream.output
-        # Topics change seldom and frames come often: each stream keeps the answer until they change.
-        if output.subscriptions_seen != self._subscriptions:
-            output.subscriptions_seen = self._subscriptions
-            output.has_subscriber = any(stream.topic.startswith(topic) for topic in self._topics)
-        return output.has_subscriber
-
     def announce(self, topic: bytes, message: dict[str, Any]) -> None:
         """Send an event to all subscribers of a topic, after the predictions that were published before it."""
         self.flush()
-        stream = topic.decode(errors="replace")
-        packed = self._packer.pack({"v": VERSION, "stream": stream, **message})
+        packed = self._packer.pack({"v": VERSION, "stream": topic.decode(), **message})
         self.send_packed(topic, packed)
         if self.recording is not None and message["type"] not in ("subscribed", "beat"):
             self.recording.record_event(packed, time.monotonic_ns())
 
     def receive_subscriptions(self, served_to: Callable[[str], Served]) -> None:
-        """Confirm new subscriptions: from here on everything published reaches them.
+        """Read subscriptions and confirm new ones: from here on everything published reaches them.
 
-        served_to: what answers a stream, by its name.
+        served_to: what answers a stream, by its name, or would.
         """
-        while cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
-            frame = self._xpub.recv(copy=False)
-            change = frame.bytes  # 1 or 0, and the topic
-            topic = change[1:]
-            if change[:1] == b"\x01":
-                if self._guard is not None and not self._guard.may_subscribe(frame):
-                    continue
-                self.add_topic(topic)
-                served = served_to(topic.decode(errors="replace"))
-                self.announce(topic, {"type": "subscribed", **served.to_fields()})
-            elif change[:1] == b"\x00":
-                self._topics.discard(topic)
-                self._subscriptions += 1
+        self.subscribers.receive_changes(time.monotonic_ns())
+        self.confirm_subscriptions(served_to)
 
-    def add_topic(self, topic: bytes) -> None:
-        """Publish what begins with this topic: somebody listens."""
-        self._topics.add(topic)
-        self._subscriptions += 1
+    def confirm_subscriptions(self, served_to: Callable[[str], Served]) -> None:
+        """Confirm those whose turn it is (`Subscribers.unconfirmed`). served_to: see `receive_subscriptions`."""
+        for topic in self.subscribers.confirmable(time.monotonic_ns()):
+            self.announce(topic, {"type": "subscribed", **served_to(topic.decode()).to_fields()})
 
-    def publish_heartbeats(self, about: Callable[[str], dict[str, Any]]) -> None:
-        """Send a sign of life to everybody who listens. about: what a heartbeat says of a stream, by its name."""
-        now_ns = time.monotonic_ns()
-        for topic in self._topics:
-            self.announce(topic, {"type": "beat", "t_pub_ns": now_ns, **about(topic.decode(errors="replace"))})
+    def begin_heartbeats(self, topics: Iterable[bytes]) -> None:
+        """It is time for a sign of life on these topics; those that are left from the last time come first."""
+        if not self.beats_due:
+            self.beats_due.extend(topics)
+
+    def send_heartbeats(self, about: Callable[[str], dict[str, Any]]) -> None:
+        """Send those that are due, BEATS_AT_ONCE at most. about: what a heartbeat says of a stream, by its name."""
+        now_ns, due = time.monotonic_ns(), self.beats_due
+        for _ in range(min(len(due), BEATS_AT_ONCE)):
+            topic = due.popleft()
+            self.announce(topic, {"type": "beat", "t_pub_ns": now_ns, **about(topic.decode())})
 
     def announce_stopping(self) -> None:
         """Tell everybody who listens that the daemon stops: the last message on every topic."""
-        for topic in self._topics:
+        for topic in self.subscribers.topics():
             self.announce(topic, {"type": "stopping"})
 
     def send_predictions(self, answers: Sequence[tuple[bytes, int, bytes]]) -> None:

@@ -46,12 +46,10 @@ class OutletRecord:
 
     answers: number of the last prediction, published or not. It begins at the time at which the stream was opened, in
     ns, so that it lies above every number that went out under this name before. superseded: predictions that were not
-    published because a newer frame waited. has_subscriber: whether anybody listens, after `subscriptions_seen` changes
-    of who does. contested: when the owner is told again that another connection asks for its stream.
+    published because a newer frame waited. contested: when the owner is told again that another connection asks for
+    its stream.
     """
 
     answers: int
     superseded: int = 0
-    has_subscriber: bool = True
-    subscriptions_seen: int = -1
     contested: Periodic = field(default_factory=lambda: Periodic(CONTESTED_EVERY_NS))

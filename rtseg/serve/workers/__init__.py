@@ -1,13 +1,12 @@
 """Several worker processes behind one address: the front's side, and the worker's end of the connection to it.
 
 The front's (`serve.front` puts it together):
-front_sockets     `FrontSockets`: clients' messages and subscriptions, many in one call where libzmq can be called
+front_sockets     `FrontSockets`: clients' messages, many in one call where libzmq can be called
 request_router    `RequestRouter`: what clients send, handed on to the worker whose stream it is about, or answered
 stream_owners     `StreamOwners`: whose key a stream belongs to
 stream_backups    `StreamBackups`: states and frames that another worker needs to go on; which answers have gone out
 pending_requests  `PendingRequests`: hellos and byes that another worker is asked again
 pending_status    `PendingStatus`: a question that all workers answer, and one answer made of theirs
-subscriptions     `Subscriptions`: topics that all workers must know; what they publish, once
 bundle_rollout    `BundleRollout`: another bundle for all workers between two frames, or for none
 worker_pool       `WorkerPool`, `Worker`: the processes and the sockets to them: started, watched, started again
 

@@ -1,6 +1,7 @@
-"""A front's two sockets: clients' messages and subscriptions, many at once, from keys that are valid.
+"""A front's two sockets: clients' messages, many at once, from keys that are valid.
 
-What a message is about `request_router` and `subscriptions` know; what its sender's key covers, `access.guard`.
+What a message is about `request_router` knows; what its sender's key covers, `access.guard`; who has subscribed to
+what, `publish.subscribers`.
 """
 
 from __future__ import annotations
@@ -58,18 +59,6 @@ class FrontSockets(ClientSockets):
             else:
                 route_message(client, data, t_recv_ns, parts)
         return len(messages)
-
-    def receive_subscriptions(self, take: Callable[[bytes], None]) -> None:
-        """Give each subscription that waits to `take`, as the XPUB socket gives it."""
-        receive = None if self.guard is None else self._receive_subscription
-        receive_waiting(self.xpub, lambda parts: take(parts[0]), receive)
-
-    def _receive_subscription(self, socket: zmq.Socket[bytes]) -> list[bytes] | None:
-        """The next one; None where its key is revoked. One that ends is always taken."""
-        frame = socket.recv(copy=False)
-        message = frame.bytes
-        assert self.guard is not None
-        return [message] if message[:1] != b"\x01" or self.guard.may_subscribe(frame) else None
 
 
 def receive_waiting(

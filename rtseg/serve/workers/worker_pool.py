@@ -60,7 +60,7 @@ class Worker:
 
     ready: whether it serves. is_told_to_stop: whether this process is to drain and end. announced: the fields of its
     `ready` line, {} before. starts: how often it was started. started_s: when that was tried last; has_process: whether
-    it could be. dealer, xsub: the sockets for messages and for topics, None while it does not serve. status_file: where
+    it could be. dealer: the socket to it, None while it does not serve. status_file: where
     the process that served last shares its status, "" = nowhere; ended_status_file: the same of the process before.
     """
 
@@ -69,7 +69,6 @@ class Worker:
         self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.dealer: zmq.Socket[bytes] | None = None
-        self.xsub: zmq.Socket[bytes] | None = None
         self.status_file = self.ended_status_file = ""
         self._held: list[ClientMessage] = []
         self._held_streams: list[str] = []  # of each held message
@@ -106,7 +105,7 @@ class Worker:
         place = replace(self._place, is_replacement=self.starts > 0, status_file=self._new_status_file(self.starts + 1))
         argument: dict[str, Any] = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
         argument["log_level"] = LOG.getEffectiveLevel()
-        self._addresses = settings.frames, settings.predictions
+        self._address = settings.frames
         command = [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)]
         # The service manager hears from the front alone.
         env = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
@@ -122,7 +121,7 @@ class Worker:
         self._output = b""
 
     def check_ready(self) -> bool:
-        """Whether it has begun to serve since the last call; its sockets are connected then."""
+        """Whether it has begun to serve since the last call; its socket is connected then."""
         if self.ready:
             return False
         self._output += self._out.read() or b""
@@ -131,8 +130,7 @@ class Worker:
         if not self._output.startswith(b"ready "):
             raise ServeError(f"worker {self.number} said {self._output[:200]!r} where `ready` was expected")
         try:
-            self.dealer = self._connect(zmq.DEALER, self._addresses[0])
-            self.xsub = self._connect(zmq.XSUB, self._addresses[1])
+            self.dealer = self._connect()
         except zmq.ZMQError as error:
             self.disconnect()
             if self._trouble.restart_if_due(time.monotonic_ns()):
@@ -177,11 +175,6 @@ class Worker:
         """Let it drain, for so long at most, and end; to be called again where it has no room for the message."""
         self.is_told_to_stop = self.tell(Stop(max(0.0, drain_s)))
 
-    def send_subscription(self, message: bytes) -> None:
-        """Subscribe to a topic, or no longer; nothing while it does not serve. message: as an XSUB socket wants it."""
-        if self.xsub is not None:
-            self.xsub.send(message)
-
     def set_bundle(self, bundle: str, model: str) -> None:
         """What it serves from now on, as does the process that is started in its place. model: the bundle's hash."""
         self._bundle = Path(bundle)
@@ -210,11 +203,10 @@ class Worker:
         return self.process.poll() is not None
 
     def disconnect(self) -> None:
-        """Close the sockets to it and forget what is held: the front keeps frames and requests elsewhere."""
-        for socket in (self.dealer, self.xsub):
-            if socket is not None:
-                socket.close(linger=0)
-        self.dealer = self.xsub = None
+        """Close the socket to it and forget what is held: the front keeps frames and requests elsewhere."""
+        if self.dealer is not None:
+            self.dealer.close(linger=0)
+        self.dealer = None
         self._held.clear()
         self._held_streams.clear()
 
@@ -244,13 +236,12 @@ class Worker:
     def _out(self) -> IO[bytes]:
         return cast(IO[bytes], self.process.stdout)
 
-    def _connect(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = self._settings.queue_messages
-        if kind == zmq.DEALER:
-            socket.setsockopt(zmq.ROUTING_ID, FRONT_ID)
-        socket.connect(address)
+        socket.setsockopt(zmq.ROUTING_ID, FRONT_ID)
+        socket.connect(self._address)
         return socket
 
 

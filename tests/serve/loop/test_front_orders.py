@@ -18,7 +18,7 @@ from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers.front_link import state_of
 from rtseg.serve.workers.worker_pool import Worker
-from rtseg.serve.workers.worker_protocol import NO_CLIENT, Answers, RestoreStream, StreamState, decode, encode
+from rtseg.serve.workers.worker_protocol import Answers, RestoreStream, StreamState, decode, encode
 from rtseg.wire.messages import Hello, PredictionMessage, frame_message, parse_published
 from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, random_walk
@@ -89,11 +89,6 @@ def test_where_a_stream_goes_on(worker: Worker, tiny_bundle: Path, other_bundle:
     state = state_after(now if model == "the same" else before, walk)
     frames = [(t, 10**6 + t, message_of(walk, t)) for t in range(KNOWN, SENT)]
     assert worker.dealer is not None
-    worker.send_subscription(b"\x01cage1")
-    while len(parts := worker.dealer.recv_multipart()) != 3:
-        pass  # signs of life, until it knows who listens
-    assert parts[:2] == [NO_CLIENT, b"cage1"]
-    assert msgpack.unpackb(parts[2])["type"] == "subscribed"
     assert worker.tell(RestoreStream(state, frames, published=0))
     answers = answers_of(worker, SENT - KNOWN)
     if model == "the same":

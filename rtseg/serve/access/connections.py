@@ -1,0 +1,76 @@
+"""Connections behind ZeroMQ's sockets: which one a message came over, whether it is still there, and how to end it.
+
+ZeroMQ shows its user topics and routing ids, which peers choose. What cannot be chosen is the connection itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket as plain_socket
+from typing import NamedTuple
+
+import zmq
+
+
+class Connection(NamedTuple):
+    """One connection. descriptor: of its socket here; inode: of the same, for descriptors are used again."""
+
+    descriptor: int
+    inode: int
+
+
+def message_property(frame: zmq.Frame, name: str) -> str:
+    """What ZeroMQ knows of a message's connection (`zmq_msg_gets`); "" where it knows nothing."""
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:  # the connection has just gone
+        return ""
+
+
+def descriptor_of(frame: zmq.Frame) -> int | None:
+    """Of the socket that a message came over; None for what ZeroMQ made itself, and within a process."""
+    number = message_property(frame, "__fd")
+    return int(number) if number.isdigit() else None
+
+
+def connection_of(frame: zmq.Frame) -> Connection | None:
+    """The connection that a message came over; None as of `descriptor_of`, or where it has just gone."""
+    descriptor = descriptor_of(frame)
+    if descriptor is None:
+        return None
+    try:
+        return Connection(descriptor, os.fstat(descriptor).st_ino)
+    except OSError:
+        return None
+
+
+def is_open(connection: Connection) -> bool:
+    """Whether ZeroMQ still has it."""
+    try:
+        return os.fstat(connection.descriptor).st_ino == connection.inode
+    except OSError:
+        return False
+
+
+def end_connection(descriptor: int | None, addresses: tuple[str, ...], inode: int | None = None) -> None:
+    """End a connection. ZeroMQ has no call for that: its socket is shut from this side, and ZeroMQ sees it closed.
+
+    addresses: those that the daemon's sockets are bound to. inode: where it is known, no other connection that has got
+    this descriptor since is ended; otherwise that one connects again, for which it needs its key.
+    """
+    if descriptor is None:
+        return
+    with contextlib.suppress(OSError), plain_socket.socket(fileno=os.dup(descriptor)) as connection:
+        if inode is not None and os.fstat(connection.fileno()).st_ino != inode:
+            return
+        connection.getpeername()  # an error where it isn't connected: a listener must not be shut
+        if _is_ours(connection.getsockname(), addresses):
+            connection.shutdown(plain_socket.SHUT_RDWR)
+
+
+def _is_ours(name: object, addresses: tuple[str, ...]) -> bool:
+    """Whether a socket of this local name belongs to one of the daemon's addresses, and not to a pipe or a log."""
+    if isinstance(name, tuple):
+        return any(a.startswith("tcp://") and a.rpartition(":")[2] == str(name[1]) for a in addresses)
+    return any(a == f"ipc://{name}" for a in addresses)

@@ -1,6 +1,8 @@
 """The machine below: files, log set-up, processor and versions, GPUs, shutdown. Knows nothing of animals or models.
 
-files        Files that are whole or not there: `write_atomically`, `write_json_atomically`, `replace_atomically`
+files        Files that are whole or not there: `write_atomically`, `write_json_atomically`, `replace_atomically`;
+             files of strangers, bounded: `open_regular`, `read_bounded`
+json_parser  JSON of strangers, parsed without stopping other threads: `parse_json`
 log_setup    The log: text or JSON lines, written by a thread of its own: `background`
 machine      Where, when and with what a result was made: `describe_run`, `commit`, `cpu_flags`
 nvidia       The NVIDIA GPUs of this machine, from the driver's own library: `gpus`, `Gpu`

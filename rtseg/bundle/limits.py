@@ -60,6 +60,9 @@ def check_description(manifest: Mapping[str, Any]) -> None:
     if ranges is not None:
         _check_number(_mapping(ranges, "ranges")["share"], "ranges.share", 0, 1)
         _check_number(ranges["far"], "ranges.far", 0, 1e9)
+        for value in (*ranges["low"], *ranges["high"]):
+            if value is not None:  # an open end
+                _check_number(value, "ranges", -1e38, 1e38)
 
 
 def check_features(settings: FeatureSettings) -> None:
@@ -81,6 +84,8 @@ def check_network(network: NetworkSpec) -> None:
     for head in network.heads:
         for name in (head.name, *head.classes, head.group):
             _check_name(name, "heads")
+    if network.views and list(network.views[0]) != list(range(1, network.n_features + 1)):
+        raise BundleError(f"the first view must be the features as they are, got {list(network.views[0])[:8]} ...")
     spec = network
     for what, number, most in (
         ("heads", len(names), MAX_HEADS),

@@ -200,9 +200,7 @@ def _verify(recording: Path, bundle: Path | None) -> None:
         raise typer.Exit(1)
 
 
-_UNCOMPARED = (
-    " (compared are neither the flag 'late', which depends on the clock, nor answers missing at the file's end)"
-)
+_UNCOMPARED = " (not compared: the flag 'late', which depends on the clock, and answers missing at the file's end)"
 
 
 def _show_answers(done: Replayed, file: Path | None) -> None:

@@ -15,7 +15,7 @@ import msgpack
 
 from rtseg.errors import RecordingError, RtsegError, needs_extra
 from rtseg.recorder import layout, mcap_records
-from rtseg.recorder.whole_records import WholeRecords
+from rtseg.recorder.whole_records import WholeRecords, is_description_damaged
 from rtseg.system.files import open_regular
 
 LOST = "lost"
@@ -83,6 +83,8 @@ class RecordingFile:
             except (ValueError, KeyError) as error:
                 raise RecordingError(self.path, f"offset {record.start}: a damaged record: {error!r}") from None
         self.problem = scan.problem
+        if self._is_ours and is_description_damaged(self._data):
+            self.problem = f"its beginning is damaged{self.problem and '; '}{self.problem}"
 
     def described(self, key: str) -> str:
         """What the session's metadata say under a key. Raises RecordingError where they do not: they are damaged."""
@@ -139,9 +141,14 @@ class RecordingFile:
         self._topics[number] = topic
 
     def last_log_ns(self) -> int:
-        """When the last message was logged, ns since 1970; 0 without one. Reads what follows the last mark alone."""
-        start = next((at for at, _ in self._marks()), None)
-        return max((message.log_ns for message in self.messages(start)), default=0)
+        """When the last message was logged, ns since 1970; 0 where none is of a stream that is still open.
+
+        Reads what follows the last mark, or, where nothing does, what follows the place that it names.
+        """
+        last = 0
+        for start in next(self._marks(), (None,)):
+            last = last or max((message.log_ns for message in self.messages(start)), default=0)
+        return last
 
     def _last_start(self, before_s: float) -> int | None:
         """The offset that the last mark names, or one from before_s earlier; None without a mark."""

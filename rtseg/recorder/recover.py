@@ -16,7 +16,7 @@ from rtseg.errors import RecordingError, RtsegError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.ring import SHARED_MEMORY, Ring
-from rtseg.recorder.whole_records import WholeRecords
+from rtseg.recorder.whole_records import WholeRecords, is_description_damaged
 from rtseg.recorder.writer import lock_recording
 from rtseg.system.files import replace_atomically
 
@@ -118,7 +118,6 @@ def _repair(part: Path) -> int:
     with part.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         with mmap.mmap(file.fileno(), 0) as data:
-            _restore_description(data)
             holes, records = [], WholeRecords(data)
             for record in records:
                 if record.opcode == mcap_records.HOLE:
@@ -126,7 +125,8 @@ def _repair(part: Path) -> int:
                 record.content.release()
             for at, length in holes:
                 # One record of ours over all of it: offsets in the file, which marks hold, stay as they are.
-                data[at : at + mcap_records.PREFIX.size] = mcap_records.PREFIX.pack(mcap_records.HOLE, length)
+                _write_hole(data, at, length)
+            _restore_description(data, holes)
             end, lost = records.end, records.lost
             if not records.complete:
                 lost += size - end
@@ -137,13 +137,18 @@ def _repair(part: Path) -> int:
     return lost
 
 
-def _restore_description(data: mmap.mmap) -> None:
-    """Write the schemas and channels anew where they are damaged: they are the same in every file of this version."""
+def _write_hole(data: mmap.mmap, at: int, length: int) -> None:
+    data[at : at + mcap_records.PREFIX.size] = mcap_records.PREFIX.pack(mcap_records.HOLE, length)
+
+
+def _restore_description(data: mmap.mmap, holes: list[tuple[int, int]]) -> None:
+    """Write the schemas and channels anew where they are damaged. holes: (offset, bytes of content) of each."""
     whole = layout.description()
-    # Where something else follows, another version wrote the file, with other schemas.
-    following = next(iter(WholeRecords(data, len(whole))), None) if len(data) > len(whole) else None
-    if following is not None:
-        follows = following.start == len(whole) and following.opcode != mcap_records.HOLE
-        following.content.release()
-        if follows:
-            data[: len(whole)] = whole
+    n = len(whole)
+    for at, length in holes:
+        left = at + length - n  # of a hole that begins among them, what lies behind them
+        if at < n and left >= 0:
+            _write_hole(data, n, left)
+            data[:n] = whole
+    if is_description_damaged(data):
+        data[:n] = whole

@@ -64,6 +64,16 @@ class WholeRecords:
         self._data.release()
 
 
+def is_description_damaged(data: Buffer) -> bool:
+    """Whether the schemas and channels at a file's beginning are not what every file of this version begins with.
+
+    Nobody here needs them, but other libraries do. Where no record follows them, another version wrote the file.
+    """
+    whole = layout.description()
+    with memoryview(data) as view:
+        return view[: len(whole)] != whole and _whole_length(view, len(whole)) > 0
+
+
 def _whole_length(data: memoryview, at: int) -> int:
     """Bytes of the record that begins at `at`, prefix included; 0 where none does that a recorder can have written."""
     if len(data) - at < PREFIX.size:

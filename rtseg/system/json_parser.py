@@ -13,10 +13,14 @@ from typing import Any
 SHORT_BYTES = 64 << 10
 """A text of up to this length is left to the parser in C, which holds the interpreter for 2 ms at most."""
 MAX_NUMBER_CHARACTERS = 100
+MAX_CONTAINERS = 50_000
+"""Lists and maps of a text. They take most time and memory; a text of nothing else would take a second a megabyte."""
 
 
 def parse_json(data: bytes) -> Any:
     """The value in a UTF-8 text. Raises ValueError where there is none, RecursionError for one that is too deep."""
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        raise ValueError(f"more than {MAX_CONTAINERS} lists and maps")
     text = data.decode()
     return json.loads(text) if len(data) <= SHORT_BYTES else _InterruptibleDecoder().decode(text)
 

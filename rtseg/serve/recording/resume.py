@@ -126,7 +126,8 @@ def recorded_on_our_clock(session: Mapping[str, str], log_ns: int) -> int:
 
 
 def _told(path: Path, error: Exception) -> str:
-    return str(error) if isinstance(error, RtsegError) else f"{path}: {error!r}"
+    text = str(error) if isinstance(error, RtsegError) else repr(error)
+    return text if str(path) in text else f"{path}: {text}"
 
 
 def same_source(one: Hello, other: Hello) -> bool:

@@ -89,7 +89,11 @@ def damage(data: bytes, draw: random.Random) -> tuple[bytes, list[tuple[int, int
     changed, touched = data, []
     # From behind, so that places before a change stay where they were.
     for at in sorted((draw.randrange(len(data)) for _ in range(draw.choice([1, 1, 2, 3]))), reverse=True):
-        n, kind = min(draw.choice([1, 8, 64, 512, 4096]), len(data) - at), draw.randrange(7)
+        # Only as far as the change behind it: beyond, places are no longer those of the original.
+        behind = touched[-1][0] if touched else len(data)
+        n, kind = min(draw.choice([1, 8, 64, 512, 4096]), behind - at), draw.randrange(7)
+        if n == 0:
+            continue
         if kind <= 2:
             n, new = 1, bytes([changed[at] ^ 1 << draw.randrange(8)])
         elif kind == 3:

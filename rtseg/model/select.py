@@ -40,7 +40,8 @@ def make_model(
 
     views: of the features (`FeatureSpec.views`), for a network that forgets the animals' order.
     Raises SettingError for a kind that is no network (`rtseg.training.fit` trains every kind), and for a network whose
-    distances in time can't be trained on every `train.frame_stride`-th frame; BundleError for one beyond `bundle.limits`.
+    distances in time can't be trained on every `train.frame_stride`-th frame. Raises BundleError for a network beyond
+    `bundle.limits`.
     """
     settings, stride = recipe.model, recipe.train.frame_stride
     if settings.kind == "multitask-tcn":

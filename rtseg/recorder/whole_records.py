@@ -37,24 +37,30 @@ class WholeRecords:
 
     def __iter__(self) -> Iterator[Record]:
         data, size, damaged = self._data, len(self._data), ""
+        before: list[Record] = []  # the last whole record, until what follows it is known
         while True:
             at = self.end
-            if data[at:] == _CLOSING:
-                self.complete = True
-                break
             length = _whole_length(data, at)
             if length:
+                yield from before
                 self.end = at + length
-                yield Record(data[at], at, data[at + PREFIX.size : self.end])
+                before = [Record(data[at], at, data[at + PREFIX.size : self.end])]
                 continue
-            following = _next_record(data, at)
+            self.complete = data[at:] == _CLOSING
+            # Bytes that are missing or too many move the end of a record: it may reach into the next one, or not to it.
+            following = None if self.complete else _next_record(data, before[0].start if before else at)
+            if before and following is not None and following < at + PREFIX.size:
+                at = before[0].start
+            else:
+                yield from before
+            before = []
             if following is None:
-                self.problem = _describe_end(data, at)
                 break
             damaged = damaged or f"offset {at}: a damaged record"
             self.lost += following - at
             self.end = following
             yield Record(mcap_records.HOLE, at, data[at + PREFIX.size : following])
+        self.problem = "" if self.complete else _describe_end(data, at)
         if damaged:
             ending = f"; {self.problem}" if self.problem else ""
             self.problem = f"{damaged}, in all {self.lost} bytes of {size} are no records{ending}"

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,14 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg import config
+from rtseg.bundle import limits
 from rtseg.bundle.network import NetworkSpec
-from rtseg.config import DecodingSettings, GapSettings
+from rtseg.bundle.weights import MAX_HEADER_BYTES, parse_tensors
+from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError, RateError, RtsegError
 from rtseg.features.ranges import FeatureRanges
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.heads import Head
-from rtseg.system.files import write_atomically
+from rtseg.system.files import read_bounded, write_atomically
+from rtseg.system.json_parser import parse_json
 
 SCHEMA = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -39,6 +40,7 @@ UNSEALED = "0" * 64
 """Stands in a manifest for its own hash while that is taken."""
 SHIPPED = Path(__file__).parent.parent / "bundles"
 """Where a wheel puts the default bundle."""
+MAX_ERROR_CHARACTERS = 1000
 TOLERANCE = 1e-5
 """How far a float32 engine's probabilities may be from the torch reference's."""
 
@@ -182,7 +184,7 @@ def add_derived_file(folder: Path, name: str, data: bytes) -> None:
     # Appended to the text, whose other bytes stay as they are: the bundle's hash is taken over them.
     line = b',\n "derived": ' + json.dumps(derived, sort_keys=True).encode()
     write_atomically(folder / name, data)
-    write_atomically(folder / MANIFEST, _DERIVED.sub(b"", text).removesuffix(b"\n}\n") + line + b"\n}\n")
+    write_atomically(folder / MANIFEST, _without_derived(text).removesuffix(b"\n}\n") + line + b"\n}\n")
 
 
 def derived_file(bundle: Bundle, name: str) -> bytes | None:
@@ -194,13 +196,17 @@ def derived_file(bundle: Bundle, name: str) -> bytes | None:
     if stored is None or name not in stored.files:
         return None
     try:
-        return _checked(stored.folder / name, stored.files[name])
+        return _checked(stored.folder / name, stored.files[name], limits.MAX_DERIVED_BYTES[name])
     except BundleError as error:
         raise BundleError(f"{stored.folder}: {error}; {REMAKE}") from error
 
 
-_DERIVED = re.compile(rb',\n "derived": \{[^\n]*\}(?=\n\}\n\Z)')
-"""The last line of a manifest: hashes of what was made from the rest. The bundle's own hash leaves it out."""
+def _without_derived(text: bytes) -> bytes:
+    """A manifest without its last line if that has the hashes of derived files: the bundle's own hash leaves it out."""
+    at = text.rfind(b',\n "derived": {')
+    line = text[at + 2 :].removesuffix(b"\n}\n")
+    is_last = at >= 0 and text.endswith(b"}\n}\n") and b"\n" not in line
+    return text[:at] + b"\n}\n" if is_last else text
 
 
 def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -213,70 +219,79 @@ def seal(manifest: Mapping[str, Any]) -> tuple[bytes, str]:
 def load_bundle(folder: Path | str) -> Bundle:
     """Read and check a bundle: a folder, or the bare name of one that came with the installed package.
 
-    Raises BundleError when the folder is none, was written by a newer rtseg, or a file is missing or was changed.
+    Raises BundleError when the folder is none, was written by a newer rtseg, a file is missing or was changed, or the
+    bundle asks for more than `limits` allow. Nothing is read before its size is known.
     """
-    from safetensors import SafetensorError
-
-    folder = _folder_of(folder)
-    manifest, digest = _read_manifest(folder)
     try:
+        folder = _folder_of(folder)
+        manifest, digest = _read_manifest(folder)
         return _bundle_of(folder, manifest, digest)
     except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RtsegError, SafetensorError) as error:
-        raise BundleError(f"{folder}: damaged or foreign manifest: {error!r}") from error
+        raise BundleError(_printable(f"{folder}: {error}")) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError, RtsegError) as error:
+        raise BundleError(_printable(f"{folder}: damaged or foreign manifest: {error!r}")) from error
+
+
+def _printable(text: str) -> str:
+    """An error's text, short and writable: it may quote a manifest that holds anything, and goes to clients."""
+    return text[:MAX_ERROR_CHARACTERS].encode(errors="backslashreplace").decode()
 
 
 def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     """A folder's manifest and the bundle's hash. Raises BundleError where it is none or was changed."""
     try:
-        text = (folder / MANIFEST).read_bytes()
-    except OSError:
+        text = read_bounded(folder / MANIFEST, limits.MAX_MANIFEST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
-            f"{folder}: no bundle here: expected a folder with {MANIFEST}; "
-            "make one with 'rtseg train', or name one of engines/"
+            f"no bundle here: expected a folder with {MANIFEST}; make one with 'rtseg train', or name one of engines/"
         ) from None
+    except OSError as error:
+        raise BundleError(f"{MANIFEST} cannot be read: {error.strerror}") from None
     try:
-        manifest: dict[str, Any] = json.loads(text)
+        manifest: dict[str, Any] = parse_json(text)
         schema = manifest["schema"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise BundleError(f"{folder / MANIFEST}: not the manifest of a bundle") from None
+        raise BundleError(f"{MANIFEST} is not the manifest of a bundle") from None
     if schema != SCHEMA:
-        raise BundleError(f"{folder}: bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
+        raise BundleError(f"bundle schema {schema!r}, this rtseg reads {SCHEMA}: update rtseg or train anew")
     digest = str(manifest.get("sha256", ""))
     # As it was when `seal` took the hash: without derived files, and zeros where the hash is now.
-    bare = _DERIVED.sub(b"", text).replace(digest.encode(), UNSEALED.encode(), 1)
+    bare = _without_derived(text).replace(digest.encode(errors="replace"), UNSEALED.encode(), 1)
     if len(digest) != 64 or hashlib.sha256(bare).hexdigest() != digest:
-        raise BundleError(f"{folder / MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
+        raise BundleError(f"{MANIFEST} was changed or cut: its sha256 is another; copy the whole folder again")
     return manifest, digest
 
 
 def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
     """The bundle that a manifest describes, with its weights. Raises whatever a wrong field makes Python raise."""
-    from safetensors.numpy import load
-
-    weights = load(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS]))
+    # What the manifest asks for is checked before it is built, and all of it before the weights are read.
+    limits.check_description(manifest)
     skeleton = Skeleton.from_dict(manifest["skeleton"])
+    limits.check_features(config.from_plain(manifest["features"], FeatureSettings, where="features"))
     features = FeatureSpec.from_dict(manifest["features"])
     network = NetworkSpec.from_dict(manifest["architecture"])
-    _check_weights(weights, network, len(features.features(skeleton)))
-    x0, y0, x1, y1 = map(float, manifest["arena"])
-    _check_numbers(manifest)
+    limits.check_network(network)
+    limits.check_memory(features, skeleton, network)
+    decoding = config.from_plain(manifest["decoding"], DecodingSettings, where="decoding")
+    gaps = config.from_plain(manifest["gaps"], GapSettings, where="gaps")
+    limits.check_work(network, manifest["lookahead_frames"], decoding, gaps)
+    abstain_below = _abstain(manifest.get("abstain_below", {}), network)
     ranges = manifest.get("ranges")
+    x0, y0, x1, y1 = map(float, manifest["arena"])
     bundle = Bundle(
-        name=str(manifest["name"]),
+        name=manifest["name"],
         skeleton=skeleton,
         fps=float(manifest["fps"]),
         arena=(x0, y0, x1, y1),
         features=features,
         network=network,
-        weights=weights,
-        lookahead_frames=int(manifest["lookahead_frames"]),
-        warmup_frames=int(manifest["warmup_frames"]),
-        simulated=bool(manifest["simulated"]),
-        decoding=config.from_plain(manifest["decoding"], DecodingSettings),
-        gaps=config.from_plain(manifest["gaps"], GapSettings),
-        abstain_below=_abstain(manifest.get("abstain_below", {}), network),
+        weights=_read_weights(folder, manifest, network, features.count_features(skeleton, limits.MAX_FEATURES + 1)),
+        lookahead_frames=manifest["lookahead_frames"],
+        warmup_frames=manifest["warmup_frames"],
+        simulated=manifest["simulated"],
+        decoding=decoding,
+        gaps=gaps,
+        abstain_below=abstain_below,
         ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
         tolerance=float(manifest["tolerance"]),
         scores=manifest["scores"],
@@ -315,35 +330,32 @@ def _folder_of(name: Path | str) -> Path:
     return shipped if len(folder.parts) == 1 and not folder.exists() and shipped.is_dir() else folder
 
 
-def _checked(path: Path, digest: str) -> bytes:
+def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
     """A file's content if its sha256 is what the manifest says."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_bounded(path, max_bytes)
+    except FileNotFoundError:
         raise BundleError(f"{path.name} is missing: copy the whole folder again") from None
-    found = hashlib.sha256(data).hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path.name} cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(data).hexdigest()  # other threads run meanwhile
     if found != digest:
-        raise BundleError(f"{path.name} was changed or cut: expected sha256 {digest[:12]}…, got {found[:12]}…")
+        raise BundleError(f"{path.name} was changed or cut: expected sha256 {str(digest)[:12]}…, got {found[:12]}…")
     return data
 
 
-def _check_numbers(manifest: Mapping[str, Any]) -> None:
-    """Raise BundleError for a number that no model can have. A NaN is out of every range."""
-    for key in ("fps", "tolerance", "lookahead_frames", "warmup_frames"):
-        if not 0 <= float(manifest[key]) < math.inf or (key == "fps" and float(manifest[key]) == 0):
-            raise BundleError(f"{key} is out of range: {manifest[key]!r}")
-    x0, y0, x1, y1 = map(float, manifest["arena"])
-    if not -math.inf < x0 < x1 < math.inf or not -math.inf < y0 < y1 < math.inf:
-        raise BundleError(f"arena must be a box x0, y0, x1, y1, got {manifest['arena']}")
-
-
-def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkSpec, n_features: int) -> None:
+def _read_weights(
+    folder: Path, manifest: Mapping[str, Any], network: NetworkSpec, n_features: int
+) -> dict[str, NDArray[np.float32]]:
     """Raise BundleError unless the tensors are those that the network names: kernels read them without a check."""
     if network.n_features != n_features:
         raise BundleError(
             f"the architecture wants {network.n_features} features, this rtseg makes {n_features} of the manifest's "
             "groups: the bundle was made by another version; train anew"
         )
+    # Of weights in float64 the name is still told; a larger file can hold none of this network's.
+    most = 2 * limits.weight_bytes(network) + MAX_HEADER_BYTES
+    weights = parse_tensors(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS], most))
     shapes = network.shapes()
     for name, shape in shapes.items():
         if name not in weights or weights[name].shape != shape or weights[name].dtype != np.float32:
@@ -355,3 +367,4 @@ def _check_weights(weights: Mapping[str, NDArray[np.float32]], network: NetworkS
         raise BundleError(
             f"weights that the architecture does not know: {', '.join(sorted(set(weights) - set(shapes)))}"
         )
+    return weights

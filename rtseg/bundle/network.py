@@ -25,6 +25,9 @@ from typing import Any
 from rtseg.errors import BundleError, SettingError
 from rtseg.recordings.heads import Head, output_offsets
 
+LARGEST_SIZE = 16_384
+"""What no size of a network exceeds: checked before anything is counted up to it."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -95,6 +98,14 @@ class NetworkSpec:
             trunk += 3 * cell.hidden * (self.entering(cell) + cell.hidden)
         refinement = d * g + len(self.head_dilations) * (self.kernel + 1) * g * g
         return trunk + sum(refinement + len(h.classes) * (d + 2 * g) for h in self.heads)
+
+    @property
+    def state_floats(self) -> int:
+        """float32 numbers that a stream's state has: what its convolutions look back at, and its cells' states."""
+        c, g, reach = self.channels, self.head_channels, self.kernel - 1
+        trunk = sum((reach * d + 1) * c for d in self.dilations)
+        heads = len(self.heads) * sum((reach * d + 1) * g for d in self.head_dilations)
+        return trunk + heads + sum(cell.period * cell.hidden for cell in self.cells)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every float32 tensor. Inputs come before outputs: y = x @ w + b."""
@@ -183,7 +194,11 @@ class NetworkSpec:
                 for h in plain.pop("heads")
             )
             for head in heads:
-                if len(set(head.classes)) < 2 or set(head.scored) - set(head.classes):
+                if (
+                    len(head.classes) < 2
+                    or len(set(head.classes)) < len(head.classes)
+                    or set(head.scored) - set(head.classes)
+                ):
                     raise BundleError(f"head {head.name!r} has the classes {head.classes}, scored {head.scored}")
             dilations, head_dilations = tuple(plain.pop("dilations")), tuple(plain.pop("head_dilations"))
             cells = tuple(Cell(**cell) for cell in plain.pop("cells", ()))
@@ -194,8 +209,12 @@ class NetworkSpec:
             absent |= set() if head_dilations else {"head_channels"}
             sizes += [size for name, size in plain.items() if not (name in absent and size == 0)]
             for size in (*dilations, *head_dilations, *sizes):
-                if not isinstance(size, int) or size < 1:
-                    raise BundleError(f"sizes and dilations of an architecture are whole and positive, got {size!r}")
+                # Not isinstance: True is an int.
+                if type(size) is not int or not 1 <= size <= LARGEST_SIZE:
+                    raise BundleError(
+                        f"sizes and dilations of an architecture are whole and positive, got {size!r}; at most "
+                        f"{LARGEST_SIZE}"
+                    )
             for view in views:
                 if sorted(map(abs, view)) != list(range(1, plain["n_features"] + 1)):
                     raise BundleError(f"a view names every feature once, counted from 1, got {list(view)[:8]} ...")

@@ -38,7 +38,9 @@ def export(
     """Write the predictions in a recording as CSV, as they were published: a row a frame, and a row a bout."""
     from rtseg.playback.export import export_recording
 
-    for done in export_recording(recording, out, overwrite=overwrite):
+    for number, done in enumerate(export_recording(recording, out, overwrite=overwrite)):
+        if done.damaged and not number:
+            typer.echo(f"{recording}: warning: {done.damaged} damaged messages are left out", err=True)
         if done.other:
             typer.echo(f"{done.name}: warning: {done.other} answers of another model are left out", err=True)
         typer.echo(f"{done.name}: {len(done.predictions)} frames -> {done.frames_file}, {done.bouts_file.name}")

@@ -181,7 +181,7 @@ def _serve(bundle: Path, settings: ServeSettings) -> bool:
 
 
 def _verify(recording: Path, bundle: Path | None) -> None:
-    """`rtseg replay --verify`: exit status 1 where an answer differs."""
+    """`rtseg replay --verify`: exit status 1 where an answer differs, a message is damaged, or nothing is compared."""
     from rtseg.playback.verify import verify_recording
 
     found = verify_recording(recording, bundle)
@@ -193,10 +193,19 @@ def _verify(recording: Path, bundle: Path | None) -> None:
             f"{found.uncompared} predictions cannot be compared: frames before them are missing, or another model gave "
             "them"
         )
+    if found.damaged:
+        print_progress(f"{recording}: {found.damaged} messages are damaged. The first: {found.damage}")
     if found.differences:
         typer.echo(f"{compared}: {found.differences} differ. The first: {found.first}")
+    elif not found.predictions:
+        typer.echo(f"{compared}: nothing could be compared, so nothing is known of its answers")
+    else:
+        typer.echo(f"{compared}: all the same, bit for bit{_UNCOMPARED}")
+    if found.differences or found.damaged or not found.predictions:
         raise typer.Exit(1)
-    typer.echo(f"{compared}: all the same, bit for bit")
+
+
+_UNCOMPARED = " (not compared: the flag 'late', which depends on the clock, and answers missing at the file's end)"
 
 
 def _show_answers(done: Replayed, file: Path | None) -> None:

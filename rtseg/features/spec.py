@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import combinations, permutations, product
+from itertools import combinations, islice, permutations, product
 from typing import Any, NamedTuple
 
 from rtseg.config import FeatureSettings
@@ -54,7 +54,14 @@ class FeatureSpec(FeatureSettings):
 
     def features(self, skeleton: Skeleton) -> tuple[Feature, ...]:
         """Every column, in order. Length F."""
-        return tuple(
+        return tuple(self._iterate_features(skeleton))
+
+    def count_features(self, skeleton: Skeleton, at_most: int) -> int:
+        """F, or `at_most` where there are more: a skeleton of some hundred keypoints has millions."""
+        return sum(1 for _ in islice(self._iterate_features(skeleton), at_most))
+
+    def _iterate_features(self, skeleton: Skeleton) -> Iterator[Feature]:
+        return (
             Feature(name, group, unit, orbit, about)
             for group, (unit, columns_of) in GROUPS.items()
             if group in self.groups

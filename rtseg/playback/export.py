@@ -6,23 +6,27 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
 from rtseg.playback.replay import predictions_from_messages
-from rtseg.recorder.reading import RecordingFile, unpacked
-from rtseg.wire.messages import PredictionMessage, parse_published
+from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.wire.messages import MAX_INTEGER, PredictionMessage, parse_published
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One stream's answers and the two files they were written to. other: answers of another model, left out."""
+    """One stream's answers and the two files they were written to. other: answers of another model, left out.
+    damaged: messages of the whole file that cannot be read, left out.
+    """
 
     name: str
     predictions: Predictions
     frames_file: Path
     bouts_file: Path
     other: int
+    damaged: int
 
 
 @dataclass(eq=False)
@@ -41,9 +45,8 @@ def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Itera
     RtsegError for a file that exists already, unless `overwrite`.
     """
     with RecordingFile(path) as file:
-        session = file.session
-        streams = _published_streams(path, file, session["model"])
-    heads = {name: tuple(classes) for name, classes in json.loads(session["heads"]).items()}
+        heads, fps = _described(file)
+        streams, damaged = _published_streams(path, file, file.described("model"), heads)
     out.mkdir(parents=True, exist_ok=True)
     for stream in streams:
         stem = stream.name.replace("/", "_")
@@ -53,30 +56,61 @@ def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Itera
                 raise RtsegError(f"{target} exists already; name another folder with --out, or add --overwrite")
         predictions, _ = predictions_from_messages(heads, stream.answers.values())
         write_predictions(predictions, files[0])
-        write_bouts(predictions, files[1], float(session["fps"]))
-        yield Exported(stream.name, predictions, *files, stream.other)
+        write_bouts(predictions, files[1], fps)
+        yield Exported(stream.name, predictions, *files, stream.other, damaged)
 
 
-def _published_streams(path: Path, file: RecordingFile, model: str) -> list[_PublishedStream]:
+def _described(file: RecordingFile) -> tuple[dict[str, tuple[str, ...]], float]:
+    """The model's heads with their classes, and its rate."""
+    try:
+        heads = {str(name): tuple(classes) for name, classes in json.loads(file.described("heads")).items()}
+        return heads, float(file.described("fps"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordingError(file.path, f"its beginning is damaged: heads and rate: {error!r}") from None
+
+
+def _published_streams(
+    path: Path, file: RecordingFile, model: str, heads: dict[str, tuple[str, ...]]
+) -> tuple[list[_PublishedStream], int]:
+    """What was published, and how many messages cannot be read."""
     streams: list[_PublishedStream] = []
     current: dict[str, _PublishedStream] = {}
     times_opened: dict[str, int] = {}
+    damaged = 0
     for message in file.messages():
-        if message.topic == "events":
-            event = unpacked(path, message.data)
-            if event["type"] in ("hello", "closed"):
-                current.pop(event["stream"], None)
-        elif message.topic == "predictions":
-            answer = parse_published(unpacked(path, message.data))
-            assert isinstance(answer, PredictionMessage)
-            name = answer.stream
-            if name not in current:
-                times_opened[name] = times_opened.get(name, 0) + 1
-                current[name] = _PublishedStream(name if times_opened[name] == 1 else f"{name}#{times_opened[name]}")
-                streams.append(current[name])
-            # The head columns are those of the session's model; another one, loaded meanwhile, may have other heads.
-            if answer.model == model:
-                current[name].answers[answer.seq] = answer
-            else:
-                current[name].other += 1
-    return streams
+        try:
+            if message.topic == "events":
+                event = unpacked(path, message.data)
+                if event["type"] in ("hello", "closed"):
+                    current.pop(event["stream"], None)
+            elif message.topic == "predictions":
+                answer = _checked_answer(unpacked(path, message.data), model, heads)
+                name = answer.stream
+                if name not in current:
+                    times_opened[name] = n = times_opened.get(name, 0) + 1
+                    current[name] = _PublishedStream(name if n == 1 else f"{name}#{n}")
+                    streams.append(current[name])
+                # The head columns are those of the session's model; another one, loaded meanwhile, may have others.
+                if answer.model == model:
+                    current[name].answers[answer.seq] = answer
+                else:
+                    current[name].other += 1
+        except MALFORMED:
+            damaged += 1
+    return streams, damaged
+
+
+def _checked_answer(message: dict[str, Any], model: str, heads: dict[str, tuple[str, ...]]) -> PredictionMessage:
+    """A prediction that a table can hold. Raises MALFORMED where a bit of it was turned."""
+    answer = parse_published(message)
+    if not isinstance(answer, PredictionMessage):
+        raise ValueError("an event among the predictions")
+    if not isinstance(answer.stream, str) or "\0" in answer.stream or not isinstance(answer.event, dict):
+        raise ValueError("a prediction with fields of the wrong kind")
+    if any(type(n) is not int or not 0 <= n <= MAX_INTEGER for n in (answer.seq, answer.quality)):
+        raise ValueError("a prediction with numbers out of range")
+    if answer.model == model and any(
+        len(answer.probs[head]) != len(classes) or answer.label[head] not in classes for head, classes in heads.items()
+    ):
+        raise ValueError("a prediction with other classes than its model's")
+    return answer

@@ -1,7 +1,8 @@
 """`rtseg replay FILE.mcap --verify`: the recorded frames stepped again by the same Session, and every answer compared.
 
 What a daemon published must come out again bit for bit: probabilities, labels, events, flags. The recorded states are
-compared as well. Only the flag `late`, which depends on the daemon's clock, is not.
+compared as well. The flag `late`, which depends on the daemon's clock, is not, and neither are answers that are missing
+at the file's end.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
-from rtseg.recorder.reading import LOST, RecordedMessage, RecordingFile, unpacked
+from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, PredictionMessage, parse_frame, parse_published, unpack
 
 CLOCKS = int(Quality.LATE)
 """Flags that depend on the time of an answer, not on its frames."""
+
+MAX_CAPACITY = 4096
+"""No daemon had more streams; a damaged number would take all memory."""
 
 
 @dataclass
@@ -32,8 +36,8 @@ class Verified:
 
     frames: stepped again. predictions, snapshots: compared. differences: how many of those are not the same; first: the
     first of these, in words. unanswered: frames at the file's end whose answers it lacks. uncompared: predictions that
-    cannot be compared, because frames before them are missing or another model gave them. problem: why the file ends
-    early, "" where it was closed.
+    cannot be compared, because frames before them are missing or another model gave them. damaged: messages whose
+    content cannot be; damage: of the first of these. problem: what is wrong with the file, "" where it is whole.
     """
 
     frames: int = 0
@@ -43,6 +47,8 @@ class Verified:
     first: str = ""
     unanswered: int = 0
     uncompared: int = 0
+    damaged: int = 0
+    damage: str = ""
     problem: str = ""
 
     def count_difference(self, what: str) -> None:
@@ -72,15 +78,14 @@ def verify_recording(path: Path, bundle: Path | str | None = None, engine: str |
     RecordingError where the file is no recording, RtsegError where the model is not the one that was recorded.
     """
     with RecordingFile(path) as file:
-        session = file.session
-        folder, backend = bundle or session["bundle"], engine or session["engine"]
+        folder, backend = bundle or file.described("bundle"), engine or file.described("engine")
         # As the daemon was set: with other settings neither answers nor states would be the same.
-        classifier = load(folder, backend, _capacity(session), _identity(session), _heads(session))
-        found = classifier.bundle.hash
-        if found != session["model"]:
+        classifier = load(folder, backend, *_pool_settings(file))
+        found, expected = classifier.bundle.hash, file.described("model")
+        if found != expected:
             raise RtsegError(
-                f"{path} was recorded with model {session['model'][:12]} ({session['bundle']}), and the bundle here is "
-                f"{found[:12]}: name the folder of that very bundle with --bundle"
+                f"{path} was recorded with model {expected[:12]} ({file.session.get('bundle')}), and the bundle here "
+                f"is {found[:12]}: name the folder of that very bundle with --bundle"
             )
         verifier = _Verifier(classifier, path)
         for recorded in file.messages():
@@ -100,6 +105,15 @@ class _Verifier:
 
     def compare_message(self, recorded: RecordedMessage) -> None:
         """Step a frame, or compare an answer or a state; in the order of the recording."""
+        try:
+            self._compare_content(recorded)
+        except MALFORMED as error:
+            self._result.damaged += 1
+            self._result.damage = self._result.damage or f"{recorded.topic}: {error!r}"[:300]
+            # Of which stream it spoke is not certain: as where records are missing.
+            self._forget_all()
+
+    def _compare_content(self, recorded: RecordedMessage) -> None:
         message = unpacked(self._path, recorded.data)
         if recorded.topic == "frames":
             self._frame(recorded.data)
@@ -129,7 +143,8 @@ class _Verifier:
 
     def _prediction(self, message: dict[str, Any]) -> None:
         published = parse_published(message)
-        assert isinstance(published, PredictionMessage)
+        if not isinstance(published, PredictionMessage):
+            raise ValueError("an event among the predictions")
         run = self._runs.get(published.stream)
         if run is None or not run.known or published.model != self._model:
             self._result.uncompared += 1
@@ -183,8 +198,7 @@ class _Verifier:
             plain = {key: value for key, value in message.items() if key != "resumed"}
             self._open(Hello.from_message(plain), known=not message["resumed"])
         elif kind == LOST:  # of any stream: the marker does not say whose records are missing
-            for each in self._runs.values():
-                self._forget(each)
+            self._forget_all()
         elif kind in ("closed", "model") and run is not None:
             if run.known:
                 run.computed += run.stream.session.finish()
@@ -204,6 +218,10 @@ class _Verifier:
         run = self._runs[hello.stream] = _StreamRun(stream, known)
         return run
 
+    def _forget_all(self) -> None:
+        for run in self._runs.values():
+            self._forget(run)
+
     def _forget(self, run: _StreamRun) -> None:
         """Compare nothing of a stream until its next snapshot: its state is not the daemon's any more."""
         run.known = False
@@ -211,19 +229,14 @@ class _Verifier:
         run.published.clear()
 
 
-def _capacity(session: dict[str, str]) -> int:
-    """As many streams at once as the daemon had."""
-    return int(json.loads(session["settings"])["capacity"])
-
-
-def _identity(session: dict[str, str]) -> str:
-    """What the daemon did about animals that were mixed up."""
-    return str(json.loads(session["settings"]).get("identity", "flag"))
-
-
-def _heads(session: dict[str, str]) -> list[str]:
-    """The heads that the daemon was recorded to answer; none = all."""
-    return list(json.loads(session["settings"]).get("heads", ()))
+def _pool_settings(file: RecordingFile) -> tuple[int, str, list[str]]:
+    """As many streams at once as the daemon had, what it did about mixed-up animals, and the heads that it answered."""
+    try:
+        settings = json.loads(file.described("settings"))
+        capacity = min(int(settings["capacity"]), MAX_CAPACITY)
+        return capacity, str(settings.get("identity", "flag")), list(settings.get("heads", ()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RecordingError(file.path, f"its beginning is damaged: the daemon's settings: {error!r}") from None
 
 
 def _floats(data: bytes) -> list[str]:

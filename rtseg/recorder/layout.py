@@ -11,6 +11,8 @@ from typing import Any
 
 from rtseg.recorder import mcap_records
 
+LIBRARY = "rtseg"
+"""What a file's header says of who wrote it."""
 FRAMES, PREDICTIONS, EVENTS, SNAPSHOTS, TRIGGERS = 1, 2, 3, 4, 5
 SESSION = "rtseg.session"
 """The metadata record at a file's beginning: who wrote it, with which model, engine, versions and settings."""
@@ -92,12 +94,16 @@ CHANNELS = {
 
 def beginning(library: str, session: Mapping[str, str]) -> bytes:
     """The bytes that a file begins with: header, schemas, channels and the session's metadata."""
+    return description(library) + mcap_records.metadata(SESSION, session)
+
+
+def description(library: str = LIBRARY) -> bytes:
+    """What every file of this version begins with, before its session's metadata: header, schemas and channels."""
     parts = [mcap_records.MAGIC, mcap_records.header("", library)]
     for number, (topic, schema) in CHANNELS.items():
         plain = json.dumps(schema).encode()
         parts.append(mcap_records.schema(number, schema["title"], "jsonschema", plain))
         parts.append(mcap_records.channel(number, number, topic, "msgpack"))
-    parts.append(mcap_records.metadata(SESSION, session))
     return b"".join(parts)
 
 

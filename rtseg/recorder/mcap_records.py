@@ -99,6 +99,8 @@ def parse_metadata(content: memoryview) -> tuple[str, dict[str, str]]:
     while at < stop:
         key, at = _read_text(content, at)
         values[key], at = _read_text(content, at)
+    if at != len(content):
+        raise ValueError("a metadata record whose lengths contradict one another")
     return name, values
 
 

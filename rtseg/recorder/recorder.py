@@ -24,6 +24,7 @@ from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.ring import Ring
+from rtseg.system.machine import boot_id
 
 LOG = logging.getLogger("rtseg.serve")
 MARK_EVERY_NS = int(layout.MARK_EVERY_S * 1e9)
@@ -52,7 +53,8 @@ class Recorder:
         self.file = folder / f"rtseg-{when}-{self.session[:6]}{name}.mcap"
         ring_name = f"rtseg-{self.session}.ring"
         session = {**about, "session": self.session, "clock_offset_ns": str(self._epoch_ns), "ring": ring_name}
-        beginning = layout.beginning("rtseg", session)
+        session["boot_id"] = boot_id()
+        beginning = layout.beginning(layout.LIBRARY, session)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self.file.open("xb") as file:

@@ -12,12 +12,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgpack
-
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.ring import SHARED_MEMORY, Ring
+from rtseg.recorder.whole_records import WholeRecords, is_description_damaged
 from rtseg.recorder.writer import lock_recording
 from rtseg.system.files import replace_atomically
 
@@ -45,7 +44,7 @@ def recover_recording(path: Path, out: Path | None = None) -> Recovered:
     with RecordingFile(path) as file:
         session = file.session
         ring = _ring_of(path, session)
-        messages = _count_readable(file)
+        messages = _count_messages(file)
         problem = file.problem
     with path.open("rb") as original:
         try:
@@ -63,12 +62,12 @@ def recover_recording(path: Path, out: Path | None = None) -> Recovered:
             with replace_atomically(copy, sync=True) as part:
                 shutil.copyfile(path, part)
                 from_memory = _add_from_memory(part, ring)
-                lost = _repair(part, session["session"])
+                lost = _repair(part)
         finally:
             if ring is not None:
                 ring.close()
     with RecordingFile(copy) as file:
-        messages = sum(1 for _ in file.messages())
+        messages = _count_messages(file)
     return Recovered(copy, problem, messages, from_memory, lost)
 
 
@@ -82,18 +81,18 @@ def ring_path(path: Path, session: dict[str, str]) -> Path | None:
 
 def _ring_of(path: Path, session: dict[str, str]) -> Ring | None:
     found = ring_path(path, session)
-    return None if found is None else Ring.open(found)
+    if found is None:
+        return None
+    ring = Ring.open(found)
+    check_ring(ring, path)
+    return ring
 
 
-def _count_readable(file: RecordingFile) -> int:
-    """How many messages come before the first damage, which becomes the file's problem."""
-    count = 0
-    try:
-        for _ in file.messages():
-            count += 1
-    except RecordingError as error:
-        file.problem = str(error)
-    return count
+def check_ring(ring: Ring, path: Path) -> None:
+    """Raise RecordingError unless a ring is that of this recording: a damaged name may lead to another one's."""
+    if not (ring.file.is_file() and ring.file.samefile(path)):
+        ring.close()
+        raise RecordingError(path, f"{ring.path}, which should hold its last bytes, is the ring of {ring.file}")
 
 
 def _add_from_memory(part: Path, ring: Ring | None) -> int:
@@ -109,59 +108,47 @@ def _add_from_memory(part: Path, ring: Ring | None) -> int:
     return ring.head - written
 
 
-def _repair(part: Path, session: str) -> int:
+def _count_messages(file: RecordingFile) -> int:
+    """How many messages a file has; whether all of it could be read is the file's problem."""
+    return sum(1 for message in file.messages() if message.log_ns)
+
+
+def _repair(part: Path) -> int:
     """Cut off the torn end, replace bytes that are no record, and close the file. Returns the bytes that were lost."""
-    lost = 0
     with part.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         with mmap.mmap(file.fileno(), 0) as data:
-            pattern, at = layout.mark_pattern(session), None
-            while True:
-                end = _end_of_records(data, at)
-                # Damage says nothing of where the next record begins; a mark is found by its text, for it holds the
-                # session's random name.
-                following = data.find(pattern, end + 2 * mcap_records.PREFIX.size)
-                at = following - mcap_records.PREFIX.size
-                if following < 0 or _complete(data, end):
-                    break
+            holes, records = [], WholeRecords(data)
+            for record in records:
+                if record.opcode == mcap_records.HOLE:
+                    holes.append((record.start, len(record.content)))
+                record.content.release()
+            for at, length in holes:
                 # One record of ours over all of it: offsets in the file, which marks hold, stay as they are.
-                data[end : end + mcap_records.PREFIX.size] = mcap_records.PREFIX.pack(
-                    mcap_records.HOLE, at - end - mcap_records.PREFIX.size
-                )
-                lost += at - end
-            closed = _complete(data, end)
-        if not closed:
-            lost += size - end
+                _write_hole(data, at, length)
+            _restore_description(data, holes)
+            end, lost = records.end, records.lost
+            if not records.complete:
+                lost += size - end
+            records.release()
         file.truncate(end)
         file.seek(end)
         file.write(mcap_records.end())
     return lost
 
 
-def _end_of_records(data: mmap.mmap, at: int | None) -> int:
-    """Offset after the last record from `at` on that is whole and has content."""
-    scan = mcap_records.Scan(data, at)
-    last = scan.end
-    try:
-        for record in scan:
-            last = record.start
-            if record.opcode == mcap_records.MESSAGE:
-                _check(mcap_records.parse_message(record.content))
-            record.content.release()
-        return scan.end
-    except (ValueError, msgpack.UnpackException):
-        return last
-    finally:
-        scan.release()
+def _write_hole(data: mmap.mmap, at: int, length: int) -> None:
+    data[at : at + mcap_records.PREFIX.size] = mcap_records.PREFIX.pack(mcap_records.HOLE, length)
 
 
-def _check(message: mcap_records.Message) -> None:
-    """Raise ValueError for a message without content: a power cut may leave zeros in a record of the right length."""
-    if message.channel not in layout.CHANNELS or type(msgpack.unpackb(message.data)) is not dict:
-        raise ValueError("a message of no channel, or without a map")
-    message.data.release()
-
-
-def _complete(data: mmap.mmap, end: int) -> bool:
-    """Whether the closing records begin at this offset."""
-    return data[end : end + mcap_records.PREFIX.size] == mcap_records.end()[: mcap_records.PREFIX.size]
+def _restore_description(data: mmap.mmap, holes: list[tuple[int, int]]) -> None:
+    """Write the schemas and channels anew where they are damaged. holes: (offset, bytes of content) of each."""
+    whole = layout.description()
+    n = len(whole)
+    for at, length in holes:
+        left = at + length - n  # of a hole that begins among them, what lies behind them
+        if at < n and left >= 0:
+            _write_hole(data, n, left)
+            data[:n] = whole
+    if is_description_damaged(data):
+        data[:n] = whole

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import stat
 from pathlib import Path
 
 from rtseg.errors import RtsegError
@@ -68,10 +69,15 @@ class Ring:
     @classmethod
     def open(cls, path: Path) -> Ring:
         """A ring that is there. Raises RtsegError where the file is none, OSError where it cannot be read."""
-        with path.open("r+b") as file:
-            size = os.fstat(file.fileno()).st_size
-            memory = mmap.mmap(file.fileno(), 0) if size > HEAD_BYTES else None
-        if memory is None or int.from_bytes(memory[:8], "little") != MAGIC:
+        # Shared memory is everybody's folder: a ring of another user's making would name a file of ours to be written.
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            about = os.fstat(descriptor)
+            is_ours = stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid() and about.st_size > HEAD_BYTES
+            memory = mmap.mmap(descriptor, 0) if is_ours else None
+        finally:
+            os.close(descriptor)
+        if memory is None or not _is_consistent(memory):
             raise RtsegError(f"{path}: expected the ring of a recording that was not finished, got another file")
         return cls(path, memory)
 
@@ -96,6 +102,8 @@ class Ring:
     def between(self, start: int, stop: int) -> list[memoryview]:
         """The bytes from start to stop, counted since the beginning, in one piece or two."""
         at, length, size = start % self._size, stop - start, self._size
+        if not 0 <= length <= size:
+            raise RtsegError(f"{self.path}: its words are damaged: {length} bytes should wait in a ring of {size}")
         if at + length <= size:
             return [self._data[at : at + length]]
         return [self._data[at:], self._data[: at + length - size]]
@@ -159,3 +167,13 @@ class Ring:
         if remove:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
+
+
+def _is_consistent(memory: mmap.mmap) -> bool:
+    """Whether the words at a ring's beginning can be a ring's: positions are computed with them, and not checked."""
+    words = dict(zip(_FIELDS, memoryview(memory[: 8 * len(_FIELDS)]).cast("Q"), strict=True))
+    return (
+        words["magic"] == MAGIC
+        and words["size"] == len(memory) - HEAD_BYTES
+        and words["path_bytes"] <= HEAD_BYTES - _PATH_AT
+    )

@@ -73,7 +73,7 @@ class Front:
             self._monitor = started.enter_context(contextlib.closing(Monitor(settings, self._status_pieces)))
             if settings.record and settings.resume:
                 # Before the workers, for each of them reads all recordings, and only one may finish a file.
-                finish_recordings(Path(settings.record), time.time_ns() - int(settings.idle_timeout_s * 1e9))
+                finish_recordings(Path(settings.record), int(settings.idle_timeout_s * 1e9))
             pool = started.enter_context(contextlib.closing(WorkerPool(bundle, settings, sockets.predictions)))
             self._started = started.pop_all()
         self.frames, self.predictions, self.workers = sockets.frames, sockets.predictions, pool.workers

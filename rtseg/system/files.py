@@ -1,13 +1,17 @@
 """Files that are whole or not there: written under another name beside their own, then renamed.
 
-Whoever reads a path meanwhile, or after a kill, finds the old file or the new one, never half of one.
+Whoever reads a path meanwhile, or after a kill, finds the old file or the new one, never half of one. And files that
+somebody else may have put there: only regular files are opened, and no more of them is read than was allowed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +47,35 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def write_json_atomically(path: Path, value: object) -> None:
     """Write a value as JSON for people: a space of indentation a level, a line end at the end. Raises OSError."""
     write_atomically(path, json.dumps(value, indent=1) + "\n")
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a regular file to read it, unbuffered. Raises OSError, also for a pipe, a device or a folder.
+
+    Opening a pipe would wait until somebody writes to it, and opening a device may do anything.
+    """
+    _check_regular(path.stat().st_mode, path)
+    # Not blocking, and looked at again: what lies there may have been replaced since.
+    file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    try:
+        _check_regular(os.fstat(file.fileno()).st_mode, path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file. Raises OSError where there is none, and for a larger one before reading it."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"holds {size} bytes, at most {max_bytes} are read", str(path))
+        # One call, so that the memory is written to once and other threads run meanwhile. A file that grows is cut, one
+        # that shrinks is short: both are for the caller's hash to find.
+        return file.read(size)
+
+
+def _check_regular(mode: int, path: Path) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))

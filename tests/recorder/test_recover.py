@@ -114,7 +114,9 @@ def test_bytes_that_are_no_record_become_one_record(recorder: Recorder, tmp_path
     assert done.lost > 0
     numbers = numbers_in(done.copy)
     hole = next(n for n in range(200) if n not in numbers)
-    assert numbers == [*range(hole), *range(100, numbers[-1] + 1)]
+    # Two records at most were hit; the one behind them is found without waiting for a mark.
+    assert numbers == [*range(hole), *range(numbers[hole], numbers[-1] + 1)]
+    assert numbers[hole] <= hole + 2
     assert 190 < numbers[-1] < 199
     with RecordingFile(done.copy) as file:
         events = [unpacked(path, message.data) for message in file.messages() if message.topic == "events"]

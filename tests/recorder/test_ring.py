@@ -37,3 +37,29 @@ def test_a_file_that_is_no_ring_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.ring").write_bytes(bytes(HEAD_BYTES + 100))
     with pytest.raises(RtsegError, match="expected the ring of a recording"):
         Ring.open(tmp_path / "a.ring")
+
+
+def test_a_ring_whose_words_contradict_one_another_is_refused(tmp_path: Path) -> None:
+    ring = Ring.create(f"rtseg-test-{os.getpid()}.ring", 512, tmp_path / "a.mcap", 77)
+    try:
+        with pytest.raises(RtsegError, match="its words are damaged: 513 bytes should wait in a ring of 512"):
+            ring.between(0, 513)
+        ring._words[1] = 1 << 40  # its size
+        with pytest.raises(RtsegError, match="expected the ring of a recording"):
+            Ring.open(ring.path)
+    finally:
+        ring.close(remove=True)
+
+
+def test_a_ring_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would name a file of ours to be written."""
+    ring = Ring.create(f"rtseg-test-{os.getpid()}.ring", 512, tmp_path / "a.mcap", 77)
+    try:
+        monkeypatch.setattr(os, "geteuid", lambda: ring.path.stat().st_uid + 1)
+        with pytest.raises(RtsegError, match="expected the ring of a recording"):
+            Ring.open(ring.path)
+        (tmp_path / "link").symlink_to(ring.path)
+        with pytest.raises(OSError, match="symbolic links"):
+            Ring.open(tmp_path / "link")
+    finally:
+        ring.close(remove=True)

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from rtseg.system.files import replace_atomically, write_atomically, write_json_atomically
+from rtseg.system.files import (
+    open_regular,
+    read_bounded,
+    replace_atomically,
+    write_atomically,
+    write_json_atomically,
+)
 
 
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -52,3 +59,28 @@ def test_texts_are_written_in_utf8_and_json_with_a_line_end(tmp_path: Path) -> N
     assert (tmp_path / "a.txt").read_bytes() == "±\n".encode()
     write_json_atomically(tmp_path / "a.json", {"b": [1]})
     assert (tmp_path / "a.json").read_text() == '{\n "b": [\n  1\n ]\n}\n'
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "link to a pipe", "link to nowhere"])
+def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "link to nowhere":
+        path.symlink_to(tmp_path / "nowhere")
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"no regular file|No such file"):
+        open_regular(path)
+
+
+def test_a_larger_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    path.write_bytes(b"four")
+    assert read_bounded(path, 4) == b"four"
+    os.truncate(path, 1 << 40)
+    with pytest.raises(OSError, match=r"holds 1099511627776 bytes, at most 4 are read"):
+        read_bounded(path, 4)

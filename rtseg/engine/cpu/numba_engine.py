@@ -57,9 +57,7 @@ class NumbaEngine(Engine):
         # Regions lie one after the other in one scratch: one address, and no allocation in the kernel.
         regions = np.array(_regions(spec, sizes.max_classes), np.uintp)
         # A slot's rings, in the order in which they lie in its memory: trunk, heads, cells.
-        self._ring_floats = sum(((k - 1) * d + 1) * c for d in spec.dilations)
-        self._ring_floats += n_heads * sum(((k - 1) * d + 1) * g for d in spec.head_dilations)
-        self._ring_floats += sum(cell.period * cell.hidden for cell in spec.cells)
+        self._ring_floats = spec.state_floats
         # Every slot begins at a cache line, so that streams share none.
         self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
         self._frames = np.zeros(capacity, np.int64)

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
-from rtseg.recorder.reading import RecordedMessage, RecordingFile, unpacked
+from rtseg.recorder.reading import MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.poses.pose_file import PoseReader
 from rtseg.recordings.recording import Recording, clean
+from rtseg.wire.messages import Hello, parse_frame
+
+MAX_FILL_FRAMES = 1000
 
 
 @dataclass(eq=False)
@@ -27,6 +29,7 @@ class _Segment:
 
     name: str
     hello: dict[str, Any]
+    n_points: int
     frames: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -34,53 +37,72 @@ def read_mcap(path: Path, *, fps: float | None = None, name: str | None = None) 
     """The recordings in a file, in the order in which they begin.
 
     fps: unused, because every stream declared its own. name: only the recording of this name. A recording is named
-    after its stream, NAME@SEQ where it does not begin with frame 0, and NAME#2 where the name came before. Raises
-    RecordingError where the file is no recording of the daemon's.
+    after its stream, NAME@SEQ where it does not begin with frame 0, and NAME#2 where the name came before. Messages
+    whose content is damaged are left out, with a warning. Raises RecordingError where the file is no recording of the
+    daemon's.
     """
     with RecordingFile(path) as file:
-        fill_frames = int(file.session.get("fill_frames", "0"))
-        segments = list(_segments(path, file.messages(), fill_frames))
-        damage = (ReadingWarning(f"{file.problem}: what is there was read", 1, "file"),) if file.problem else ()
+        segments, damaged = _segments(path, file.messages(), _fill_frames(file))
+        warnings: tuple[ReadingWarning, ...] = ()
+        if file.problem:
+            warnings += (ReadingWarning(f"{file.problem}: what is there was read", 1, "file"),)
+        if damaged:
+            warnings += (ReadingWarning("damaged messages were left out", damaged, "message"),)
     for segment in segments:
         if segment.frames and name in (None, segment.name):
-            yield _recording(path, segment, damage)
+            yield _recording(path, segment, warnings)
 
 
-def _segments(path: Path, messages: Iterator[RecordedMessage], fill_frames: int) -> Iterator[_Segment]:
+def _fill_frames(file: RecordingFile) -> int:
+    """Up to how many missing frames the daemon filled; 0, as for an old file, where a digit of it is damaged."""
+    text = file.session.get("fill_frames", "0")
+    # What is filled takes memory here, and no bundle fills more.
+    return int(text) if text.isdecimal() and int(text) <= MAX_FILL_FRAMES else 0
+
+
+def _segments(path: Path, messages: Iterator[RecordedMessage], fill_frames: int) -> tuple[list[_Segment], int]:
+    """Every stream's frames, and how many messages are damaged."""
     segments: list[_Segment] = []
     at: dict[str, _Segment] = {}
     used: dict[str, int] = {}
+    damaged = 0
 
     def begin(hello: dict[str, Any]) -> _Segment:
-        segment = at[hello["stream"]] = _Segment("", hello)
+        animals, keypoints = Hello.from_message({k: v for k, v in hello.items() if k != "resumed"}).skeleton.shape
+        segment = at[hello["stream"]] = _Segment("", hello, animals * keypoints)
         segments.append(segment)
         return segment
 
+    def add_frame(frame: dict[str, Any]) -> None:
+        parse_frame(frame)  # or it raises
+        segment = at.get(frame["stream"])
+        if segment is None:
+            return  # without the hello the shape of its bytes is unknown
+        if len(frame["kp"]) != 8 * segment.n_points or len(frame.get("conf") or b"") not in (0, 4 * segment.n_points):
+            raise ValueError("a frame of another shape than its stream's")
+        if segment.frames and frame["seq"] <= segment.frames[-1]["seq"]:
+            return  # the daemon dropped it as late
+        # The daemon started the stream again here, with fresh state: what follows is a recording of its own.
+        if segment.frames and frame["seq"] - segment.frames[-1]["seq"] - 1 > fill_frames:
+            segment = begin(segment.hello)
+        if not segment.frames:
+            segment.name = _named(frame, used)
+        segment.frames.append(frame)
+
     for told in messages:
-        if told.topic == "frames":
-            frame = unpacked(path, told.data)
-            segment = at.get(frame["stream"])
-            if segment is None:
-                continue  # without the hello the shape of its bytes is unknown
-            if segment.frames and frame["seq"] <= segment.frames[-1]["seq"]:
-                continue  # the daemon dropped it as late
-            # The daemon started the stream again here, with fresh state: what follows is a recording of its own.
-            if segment.frames and frame["seq"] - segment.frames[-1]["seq"] - 1 > fill_frames:
-                segment = begin(segment.hello)
-            if not segment.frames:
-                segment.name = _named(frame, used)
-            segment.frames.append(frame)
-        elif told.topic == "snapshots":
-            snapshot = unpacked(path, told.data)
-            if snapshot["stream"] not in at:
-                begin(snapshot["hello"])
-        elif told.topic == "events":
-            event = unpacked(path, told.data)
-            if event["type"] == "hello":
-                begin(event)
-            elif event["type"] == "closed":
-                at.pop(event.get("stream", ""), None)
-    yield from segments
+        try:
+            message = unpacked(path, told.data)
+            if told.topic == "frames":
+                add_frame(message)
+            elif told.topic == "snapshots" and message["stream"] not in at:
+                begin(message["hello"])
+            elif told.topic == "events" and message["type"] == "hello":
+                begin(message)
+            elif told.topic == "events" and message["type"] == "closed":
+                at.pop(message.get("stream", ""), None)
+        except MALFORMED:
+            damaged += 1
+    return segments, damaged
 
 
 def _named(first: dict[str, Any], used: dict[str, int]) -> str:
@@ -102,11 +124,8 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
     confidence = np.zeros((total, a, k), np.float32)
     for frame in segment.frames:
         t, conf = frame["seq"] - first, frame.get("conf")
-        try:
-            keypoints[t] = np.frombuffer(frame["kp"], "<f4").reshape(a, k, 2)
-            confidence[t] = 1.0 if conf is None else np.frombuffer(conf, "<f4").reshape(a, k)
-        except ValueError as error:
-            raise RecordingError(path, f"stream {segment.name!r}, seq {frame['seq']}: {error}") from None
+        keypoints[t] = np.frombuffer(frame["kp"], "<f4").reshape(a, k, 2)
+        confidence[t] = 1.0 if not conf else np.frombuffer(conf, "<f4").reshape(a, k)
     missing = total - len(segment.frames)
     if missing:
         warnings += (ReadingWarning("frames that never came are without points", missing),)

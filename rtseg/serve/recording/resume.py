@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any
 
 from rtseg.errors import RtsegError
 from rtseg.recorder import mcap_records
-from rtseg.recorder.reading import LOST, RecordedMessage, RecordingFile, unpacked
-from rtseg.recorder.recover import ring_path
+from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
+from rtseg.recorder.recover import check_ring, ring_path
+from rtseg.recorder.ring import Ring
 from rtseg.recorder.writer import finish_recording, lock_recording
 from rtseg.serve.streams.stream import Stream
+from rtseg.system.files import open_regular
+from rtseg.system.machine import boot_id
 from rtseg.wire.messages import Hello, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
@@ -35,8 +39,8 @@ class ResumableStream:
     state: its last snapshot, None for one that began with `frames`. opened_ns: when it was opened. number: of its last
     prediction before `frames` (`OutletRecord.answers`). frames: what came after the snapshot: when, on the daemon's
     monotonic clock, and the message. answers: the predictions after the snapshot, as they were published; earlier: some
-    of those before. received_ns: when the frames came that were recorded lately, on the monotonic clock. last_ns: when
-    the last one came, ns since 1970.
+    of those before. received_ns: when the frames came that were recorded lately, and last_ns: when the last one came,
+    on the monotonic clock of the process that reads.
     """
 
     hello: Hello
@@ -56,44 +60,76 @@ class ResumableStream:
 
 
 def read_resumable_streams(
-    folder: Path, since_ns: int, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
+    folder: Path, silent_ns: int = 0, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
 ) -> dict[str, ResumableStream]:
-    """The streams that were open at the end of the folder's recordings and had a frame since `since_ns` (since 1970).
+    """The streams that were open at the end of the folder's recordings and had a frame within the last `silent_ns`
+    (0 = whenever it was).
 
     wanted: which files are read, by their sessions' metadata. A file that its writer could not finish is finished
-    first. One that cannot be read is left out, with a warning.
+    first. What cannot be read is left out, with a warning: nothing in a folder keeps a daemon from starting.
     """
     streams: dict[str, ResumableStream] = {}
-    for path in _files(folder, since_ns):
+    for path in _files_by_age(folder, silent_ns, wanted):
         try:
             with RecordingFile(path) as file:
                 session = file.session
-            if not wanted(session):
-                continue
             _finish(path, session)
             with RecordingFile(path) as file:
-                offset_ns = int(session["clock_offset_ns"])
-                for message in file.recent(UNPUBLISHED_S):
-                    _collect_message(streams, path, message, offset_ns)
-        except (RtsegError, OSError) as error:
-            LOG.warning("streams of an earlier recording cannot be resumed: %s", error)
-    return {name: resumable for name, resumable in streams.items() if resumable.last_ns >= since_ns}
+                _collect_file(streams, file)
+        except Exception as error:  # whatever lies there: the daemon has to start
+            LOG.warning("streams of an earlier recording cannot be resumed: %s", _told(path, error))
+    now_ns = time.monotonic_ns()
+    return {n: found for n, found in streams.items() if not silent_ns or now_ns - found.last_ns <= silent_ns}
 
 
-def finish_recordings(folder: Path, since_ns: int) -> None:
+def finish_recordings(folder: Path, silent_ns: int = 0) -> None:
     """Finish the files that their writers could not, so that several processes may read them at once."""
-    for path in _files(folder, since_ns):
+    for path in _files_by_age(folder, silent_ns):
         try:
             with RecordingFile(path) as file:
                 session = file.session
             _finish(path, session)
-        except (RtsegError, OSError) as error:
-            LOG.warning("an earlier recording cannot be finished: %s", error)
+        except Exception as error:
+            LOG.warning("an earlier recording cannot be finished: %s", _told(path, error))
 
 
-def _files(folder: Path, since_ns: int) -> list[Path]:
-    files = sorted(folder.glob("rtseg-*.mcap"), key=lambda path: path.stat().st_mtime_ns)
-    return [p for p in files if not p.name.endswith(".recovered.mcap") and p.stat().st_mtime_ns >= since_ns]
+def _files_by_age(
+    folder: Path, silent_ns: int, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
+) -> list[Path]:
+    """The folder's recordings that are wanted and have a message of the last `silent_ns` (0 = any), oldest first."""
+    found: list[tuple[int, Path]] = []
+    now_ns = time.monotonic_ns()
+    for path in sorted(folder.glob("rtseg-*.mcap")):
+        if path.name.endswith(".recovered.mcap"):
+            continue
+        try:
+            with RecordingFile(path) as file:
+                if not wanted(file.session):
+                    continue
+                # Its ring may hold what is later than the file's last message.
+                has_ring = ring_path(path, file.session) is not None
+                last_ns = now_ns if has_ring else recorded_on_our_clock(file.session, file.last_log_ns())
+            if has_ring or not silent_ns or now_ns - last_ns <= silent_ns:
+                found.append((last_ns, path))
+        except Exception as error:
+            LOG.warning("an earlier recording cannot be read: %s", _told(path, error))
+    return [path for _, path in sorted(found)]
+
+
+def recorded_on_our_clock(session: Mapping[str, str], log_ns: int) -> int:
+    """When a message was logged, on the monotonic clock of now. log_ns: since 1970.
+
+    Within one start of the machine the monotonic clock tells, which nobody can set: the system's clock may have been
+    set while the daemon ran or since. After another start, or where the file does not say, there is the system's clock.
+    """
+    if session.get("boot_id") and session["boot_id"] == boot_id():
+        return log_ns - int(session["clock_offset_ns"])
+    return time.monotonic_ns() - (time.time_ns() - log_ns)
+
+
+def _told(path: Path, error: Exception) -> str:
+    text = str(error) if isinstance(error, RtsegError) else repr(error)
+    return text if str(path) in text else f"{path}: {text}"
 
 
 def same_source(one: Hello, other: Hello) -> bool:
@@ -133,12 +169,13 @@ def rewind_stream(stream: Stream, resumable: ResumableStream) -> int:
 
 
 def _finish(path: Path, session: dict[str, str]) -> None:
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         # The writer holds it, and outlives its daemon until all is written.
         lock_recording(opened.fileno(), path, wait_s=WAIT_S)
         fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
     ring = ring_path(path, session)
     if ring is not None:
+        check_ring(Ring.open(ring), path)
         finish_recording(ring)
         return
     with RecordingFile(path) as file:
@@ -148,41 +185,62 @@ def _finish(path: Path, session: dict[str, str]) -> None:
             empty.write(mcap_records.end())
 
 
-def _collect_message(streams: dict[str, ResumableStream], path: Path, message: RecordedMessage, offset_ns: int) -> None:
+def _collect_file(streams: dict[str, ResumableStream], file: RecordingFile) -> None:
+    """Add what a file says to what the files before it said."""
+    session, damaged = file.session, ""
+    offset_ns = int(file.described("clock_offset_ns"))
+    for message in file.recent(UNPUBLISHED_S):
+        try:
+            _collect_message(streams, file.path, message, offset_ns, recorded_on_our_clock(session, message.log_ns))
+        except MALFORMED as error:
+            # As where records are missing: of whom it spoke is not known, and snapshots follow.
+            streams.clear()
+            damaged = damaged or _told(file.path, error)
+    damaged = damaged or (file.problem if "damaged" in file.problem else "")
+    if damaged:
+        LOG.warning("a recording is damaged; its streams are resumed only where a snapshot follows: %s", damaged)
+
+
+def _collect_message(
+    streams: dict[str, ResumableStream], path: Path, message: RecordedMessage, offset_ns: int, now_ns: int
+) -> None:
+    """Add one message. now_ns: when it was logged, on this process's clock."""
     if message.topic == "frames":
         resumable = streams.get(_stream_of(path, message))
         if resumable is not None:
             resumable.frames.append((message.log_ns - offset_ns, message.data))
             resumable.received_ns.add(message.log_ns - offset_ns)
-            resumable.last_ns = message.log_ns
+            resumable.last_ns = now_ns
     elif message.topic == "predictions":
         resumable = streams.get(_stream_of(path, message))
         if resumable is not None:
             resumable.answers.append(message.data)
     elif message.topic == "snapshots":
-        snapshot = unpacked(path, message.data)
-        name = snapshot["stream"]
-        before = streams.get(name)
-        resumable = streams[name] = ResumableStream(
-            Hello.from_message(snapshot["hello"]),
-            snapshot["state"],
-            opened_ns=snapshot.get("opened_ns", 0),
-            number=snapshot.get("answers", 0),
-            last_ns=message.log_ns if before is None else before.last_ns,
-        )
-        if before is not None and before.opened_ns == resumable.opened_ns:
-            resumable.earlier, resumable.received_ns = before.earlier + before.answers, before.received_ns
+        _collect_snapshot(streams, unpacked(path, message.data), now_ns)
     elif message.topic == "events":
-        _collect_event(streams, unpacked(path, message.data), message.log_ns, offset_ns)
+        _collect_event(streams, unpacked(path, message.data), message.log_ns - offset_ns, now_ns)
 
 
-def _collect_event(streams: dict[str, ResumableStream], event: dict[str, Any], log_ns: int, offset_ns: int) -> None:
-    kind, stream = event.get("type"), str(event.get("stream"))
+def _collect_snapshot(streams: dict[str, ResumableStream], snapshot: dict[str, Any], now_ns: int) -> None:
+    hello, state = Hello.from_message(snapshot["hello"]), snapshot["state"]
+    opened_ns, number = snapshot.get("opened_ns", 0), snapshot.get("answers", 0)
+    if (type(state), type(opened_ns), type(number), hello.stream) != (bytes, int, int, snapshot["stream"]):
+        raise ValueError("a snapshot whose fields contradict one another")
+    before = streams.get(hello.stream)
+    resumable = streams[hello.stream] = ResumableStream(
+        hello, state, opened_ns, number, last_ns=now_ns if before is None else before.last_ns
+    )
+    if before is not None and before.opened_ns == resumable.opened_ns:
+        resumable.earlier, resumable.received_ns = before.earlier + before.answers, before.received_ns
+
+
+def _collect_event(streams: dict[str, ResumableStream], event: dict[str, Any], at_ns: int, now_ns: int) -> None:
+    kind, stream = event["type"], str(event.get("stream"))
     if kind == "hello":
         plain = {key: value for key, value in event.items() if key != "resumed"}
         if not event.get("resumed"):  # otherwise its snapshot follows
-            opened_ns = log_ns - offset_ns  # where its predictions' numbers begin as well
-            streams[stream] = ResumableStream(Hello.from_message(plain), None, opened_ns, opened_ns, last_ns=log_ns)
+            # Where it was opened its predictions' numbers begin as well.
+            streams[stream] = ResumableStream(Hello.from_message(plain), None, at_ns, at_ns, last_ns=now_ns)
     elif kind == "closed":
         streams.pop(stream, None)
     elif kind == LOST:
@@ -190,7 +248,10 @@ def _collect_event(streams: dict[str, ResumableStream], event: dict[str, Any], l
 
 
 def _stream_of(path: Path, message: RecordedMessage) -> str:
-    return str(unpacked(path, message.data)["stream"])
+    name = unpacked(path, message.data)["stream"]
+    if type(name) is not str:
+        raise ValueError(f"a stream named {name!r}")
+    return name
 
 
 def _description(hello: Hello) -> tuple[Any, ...]:

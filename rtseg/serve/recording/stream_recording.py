@@ -22,7 +22,7 @@ import zmq
 
 import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
-from rtseg.errors import RtsegError
+from rtseg.recorder.reading import MALFORMED
 from rtseg.recorder.recorder import Recorder
 from rtseg.serve.recording.resume import (
     ResumableStream,
@@ -52,7 +52,7 @@ class StreamRecording:
             # A stream that has been silent for longer than idle_timeout_s would have been closed had the daemon lived.
             # The recordings of other workers of this run are still being written, and their streams are in use.
             wanted = (lambda session: True) if worker_place is None else worker_place.may_resume_from
-            self._resumable = read_resumable_streams(folder, time.time_ns() - self._idle_ns, wanted)
+            self._resumable = read_resumable_streams(folder, self._idle_ns, wanted)
             LOG.info("streams that may be resumed: %s", ", ".join(describe_streams(self._resumable)) or "none")
         metadata, name = _metadata(model, settings), ""
         self._replaced: dict[str, ResumableStream] = {}
@@ -60,7 +60,7 @@ class StreamRecording:
             metadata |= worker_place.recording_metadata()
             name = f"-w{worker_place.number}"
             if worker_place.is_replacement:
-                self._replaced = read_resumable_streams(folder, worker_place.run_started_ns, worker_place.wrote)
+                self._replaced = read_resumable_streams(folder, wanted=worker_place.wrote)
         self._recorder = Recorder(folder, metadata, settings, name)
         # The recorder's own methods: they are called for every frame, which pays for no call in between.
         self.record_frame, self.record_prediction, self.record_event = (
@@ -82,13 +82,14 @@ class StreamRecording:
         if resumable is not None:
             try:
                 waiting = restore_stream(stream, resumable)
-            except RtsegError as error:
+                last_seq = _last_seq(stream, waiting)
+            except MALFORMED as error:
                 LOG.warning("stream %r begins afresh: %s", stream.name, error)
                 stream.session.reset()
             else:
                 self.continue_stream(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
-                return _last_seq(stream, waiting), waiting
+                return last_seq, waiting
         self._recorder.record_opening(hello, now_ns)
         return None, []
 
@@ -137,7 +138,7 @@ class StreamRecording:
         resumable = self._resumable.pop(stream.name, None)
         if resumable is None or stream.hello.resume is False:
             return None
-        if time.time_ns() - resumable.last_ns > self._idle_ns:
+        if time.monotonic_ns() - resumable.last_ns > self._idle_ns:
             LOG.info("stream %r begins afresh: it was away for longer than idle_timeout_s", stream.name)
             return None
         if not same_source(resumable.hello, stream.hello):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,11 +134,16 @@ def test_a_load_that_is_refused_changes_nothing(child: Child, tiny_bundle: Path,
     slower = changed_bundle(tiny_bundle, tmp_path / "slower", fps=25.0)
     broken = changed_bundle(tiny_bundle, tmp_path / "broken")
     (broken / "weights.safetensors").write_bytes(b"nothing")
+    # Opening it would wait for a writer, and refuse every load from then on.
+    pipe = changed_bundle(tiny_bundle, tmp_path / "pipe")
+    (pipe / "manifest.json").unlink()
+    os.mkfifo(pipe / "manifest.json")
     with Publisher(child.frames, "steady", MICE7, 30.0) as publisher:
         for bundle, reason in (
             (foreign, "refused load: .*without a counterpart: snout"),
             (slower, "refused load: stream 'steady': .* the model was trained at 25"),
             (broken, "refused load: .*weights.safetensors"),
+            (pipe, "refused load: .*manifest.json cannot be read: is no regular file"),
             (tmp_path / "nothing", "refused load: .*no bundle here"),
         ):
             with pytest.raises(ServeError, match=reason):

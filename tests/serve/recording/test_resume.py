@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from rtseg.bundle.bundle import load_bundle, save_bundle
 from rtseg.config import ServeSettings
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
+from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.recorder import Recorder
 from rtseg.serve.recording.resume import finish_recordings, read_resumable_streams
@@ -22,7 +25,7 @@ from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.wire.messages import Hello, parse_frame, unpack
 from tests.live import HELLO as SOURCE
-from tests.live import frame_of, random_walk
+from tests.live import Raw, daemon, frame_of, random_walk
 
 HELLO = Hello("cage1", MICE7, 30.0).to_message()
 OPENED_NS = 1000
@@ -183,3 +186,95 @@ def test_a_stream_begins_afresh(tiny_bundle: Path, tmp_path: Path, frames: list[
         first = replace(first, keypoints=first.keypoints[:1], confidence=first.confidence[:1])
         assert after.take(stream, frames[0]) == load(bundle).run(first).probs.tobytes()
     after.recording.close()
+
+
+@pytest.mark.parametrize("step_s", [-1000.0, 1000.0])
+@pytest.mark.parametrize("when", ["before the kill", "after the kill"])
+def test_a_clock_that_was_set_makes_no_stream_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float, when: str
+) -> None:
+    wall_ns = time.time_ns
+    if when == "before the kill":
+        monkeypatch.setattr(time, "time_ns", lambda: wall_ns() - int(step_s * 1e9))
+    recorder = Recorder(tmp_path, {}, ServeSettings())
+    now_ns = time.monotonic_ns()
+    recorder.record_opening(HELLO, now_ns)
+    recorder.record_frame(msgpack.packb({"stream": "cage1", "seq": 0}), now_ns)
+    recorder.close()
+    clock = wall_ns if when == "before the kill" else lambda: wall_ns() + int(step_s * 1e9)
+    monkeypatch.setattr(time, "time_ns", clock)
+    assert list(read_resumable_streams(tmp_path, 30 * 10**9)) == ["cage1"]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns + 31 * 10**9)
+    assert not read_resumable_streams(tmp_path, 30 * 10**9)
+
+
+def test_after_another_start_of_the_machine_the_system_clock_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtseg.recorder.recorder.boot_id", lambda: "another start")
+    recorder = Recorder(tmp_path, {}, ServeSettings())
+    recorder.record_opening(HELLO, time.monotonic_ns())
+    recorder.close()
+    assert list(read_resumable_streams(tmp_path, 30 * 10**9)) == ["cage1"]
+    wall_ns = time.time_ns() + 31 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ns)
+    assert not read_resumable_streams(tmp_path, 30 * 10**9)
+
+
+def spoil_folder(folder: Path) -> None:
+    """Everything that may lie there under a recording's name and is none, or is one that lies."""
+    (folder / "rtseg-link.mcap").symlink_to("/nowhere")
+    (folder / "rtseg-loop.mcap").symlink_to("rtseg-loop.mcap")
+    (folder / "rtseg-device.mcap").symlink_to("/dev/zero")
+    (folder / "rtseg-folder.mcap").mkdir()
+    os.mkfifo(folder / "rtseg-pipe.mcap")
+    (folder / "rtseg-empty.mcap").touch()
+    (folder / "rtseg-zeros.mcap").write_bytes(bytes(10_000))
+    for name, session in {
+        "no-fields": {"a": "b"},
+        "no-number": {"session": "b", "clock_offset_ns": "x"},
+        "foreign-ring": {"session": "b", "clock_offset_ns": "0", "ring": "rtseg-zeros.mcap"},
+    }.items():
+        message = mcap_records.message(4, 0, time.time_ns(), msgpack.packb({"stream": "x"}))
+        (folder / f"rtseg-{name}.mcap").write_bytes(layout.beginning("rtseg", session) + message)
+
+
+def test_a_daemon_starts_whatever_lies_in_its_folder(tiny_bundle: Path, tmp_path: Path, frames: list[bytes]) -> None:
+    spoil_folder(tmp_path)
+    before = Recorded(tiny_bundle, tmp_path)
+    stream, _, _ = before.open()
+    before.take(stream, frames[0])
+    before.recording.close()
+    with daemon(tiny_bundle, record=str(tmp_path), resume=True) as child, Raw(child.frames) as raw:
+        assert raw.ask(SOURCE)["resumed"] == 0
+    _, err, _ = child.rest()
+    for path in tmp_path.glob("rtseg-*.mcap"):
+        if re.fullmatch(r"rtseg-[a-z-]+\.mcap", path.name):
+            assert path.name in err, f"nothing was said of {path.name}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        (4, {"stream": "cage1"}),
+        (4, {"stream": "cage1", "hello": HELLO, "state": 5}),
+        (4, {"stream": "cage1", "hello": HELLO, "state": b"", "opened_ns": "x"}),
+        (4, {"stream": "cage1", "hello": HELLO | {"stream": "other"}, "state": b""}),
+        (1, {"seq": 1}),
+        (1, {"stream": ["cage1"]}),
+        (2, {}),
+        (3, {"stream": "cage1"}),
+        (3, {"type": "hello"}),
+    ],
+)
+def test_a_damaged_message_costs_a_state_and_no_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, message: tuple[int, dict[str, Any]]
+) -> None:
+    recorder = Recorder(tmp_path, {}, ServeSettings())
+    now_ns = time.monotonic_ns()
+    recorder.record_opening(HELLO, now_ns)
+    recorder._append(message[0], msgpack.packb(message[1]), now_ns)
+    recorder.record_opening({**HELLO, "stream": "later"}, now_ns)
+    recorder.close()
+    assert list(read_resumable_streams(tmp_path, 30 * 10**9)) == ["later"]
+    assert "a recording is damaged; its streams are resumed only where a snapshot follows" in caplog.text

@@ -1,0 +1,318 @@
+"""Fuzzing what loads bundles: `python benchmarks/fuzz_bundles.py --cases 100000 --json results/fuzz-bundles.json`.
+
+Manifests and weights are changed in one to three places and sealed again, so that every hash is right. Each is loaded
+on a thread, as a daemon does it, while the main thread steps another stream every 5 ms. It is checked that
+
+- a bundle is loaded or refused with BundleError, within TIME_S of the processor's time and MEMORY_MB;
+- one that is loaded can be stepped through gaps to its end, and every prediction of it is a msgpack map.
+
+Children do the work, a few hundred cases each, so that a crash is counted and does not end the run. How late the other
+stream's steps came is reported, beside how late they came while nothing was loaded: the machine may have other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import multiprocessing
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from rtseg.bundle.bundle import MANIFEST, WEIGHTS, Bundle, save_bundle, seal
+from rtseg.bundle.network import Cell, NetworkSpec
+from rtseg.errors import BundleError
+from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import MICE7
+from rtseg.inference.classifier import Classifier, load
+from rtseg.recordings.heads import Head
+from rtseg.serve.publish.batch_sender import BatchSender
+from rtseg.serve.streams.served_model import ServedModel
+from rtseg.serve.streams.stream import Streams
+from rtseg.system.machine import describe_run
+from rtseg.wire.messages import Hello
+
+TIME_S, MEMORY_MB = 1.0, 100
+CASES_A_CHILD = 500
+NUMBERS = [
+    *(-1, 0, 1, 2, 3, 7, 16, 64, 255, 256, 1000, 4096, 65_536, 10**6, 2**31 - 1, 2**31, 2**63, 10**30),
+    *(-1e-9, 1e-300, 1e-9, 0.5, 1e9, 1e300, float("nan"), float("inf"), "1", None, True, [], {}, [1]),
+]
+TEXTS = ["", "x", "x" * 300, "x" * 100_000, "\ud800", "\0", "../../x", "ü" * 200, 1, None, [], {}]
+SEQS = [*range(8), 10, 11, 1_000_000_000, 1_000_000_001]
+
+
+def small_bundle(folder: Path, seed: int) -> None:
+    """A network of every kind of part, with random weights."""
+    features = FeatureSpec(groups=("position", "speed", "approach", "averages"), lags=(1, 3))
+    heads = (Head("one", ("a", "b", "c"), ("a",), "one"), Head("two", ("other", "b"), ("b",), "two"))
+    n = len(features.features(MICE7))
+    network = NetworkSpec(n, 8, 3, (1, 2, 4), 4, (1, 2), heads, (Cell(6, 5, 2),), features.views(MICE7))
+    rng = np.random.default_rng(seed)
+    weights = {k: rng.normal(0, 0.3, s).astype(np.float16).astype(np.float32) for k, s in network.shapes().items()}
+    weights["scaler.clip"][:] = 6.0
+    arena = (0.0, 0.0, 1024.0, 570.0)
+    save_bundle(Bundle("small", MICE7, 30.0, arena, features, network, weights, lookahead_frames=2), folder)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of everything in a manifest, whole lists and maps included."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value[:12]) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += leaves(inner, (*path, key))
+    return found
+
+
+def other_value(old: Any, draw: random.Random) -> Any:
+    """Something else in the place of a value."""
+    if isinstance(old, str) and draw.random() < 0.8:
+        return draw.choice(TEXTS)
+    if isinstance(old, list) and draw.random() < 0.8:
+        many = draw.choice([2, 50, 5000])
+        return draw.choice([[], old[:1], old[::-1], old * many, [None], [1e300], [old]])
+    if isinstance(old, dict) and draw.random() < 0.8:
+        return draw.choice([{}, None, [], "x", {**old, "extra": 1}])
+    return draw.choice([*NUMBERS, draw.randrange(-10, 5000), draw.uniform(0, 100)])
+
+
+def change_manifest(manifest: dict[str, Any], paths: list[tuple[Any, ...]], draw: random.Random) -> dict[str, Any]:
+    """The manifest with one to three places changed."""
+    changed = copy.deepcopy(manifest)
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        *way, last = draw.choice(paths)
+        inner: Any = changed
+        try:
+            for key in way:
+                inner = inner[key]
+            if draw.random() < 0.15:
+                del inner[last]
+            else:
+                inner[last] = other_value(inner[last], draw)
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took its place away
+    return changed
+
+
+def change_weights(data: bytes, draw: random.Random) -> bytes:
+    """The weights' file with its header, its numbers or its length changed."""
+    length = int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
+    kind = draw.randrange(5)
+    if kind == 0:
+        about = header[draw.choice([name for name in header if name != "__metadata__"])]
+        key = draw.choice(list(about))
+        about[key] = other_value(about[key], draw)
+    elif kind == 1:  # finite numbers that make what is computed from them infinite
+        values = np.frombuffer(body, "<f4").copy()
+        values[draw.randrange(len(values)) :: draw.choice([1, 3, 97])] = draw.choice([3e38, -3e38, 1e-40, 65_504.0])
+        body = bytearray(values.tobytes())
+    elif kind == 2:
+        at = draw.randrange(len(body))
+        body[at : at + draw.choice([1, 8, 512])] = draw.randbytes(draw.choice([1, 8, 512]))
+    elif kind == 3:
+        body = body[: draw.randrange(len(body))]
+    packed = json.dumps(header).encode()
+    size = len(packed) if kind != 4 else draw.choice([0, 1, 2**20, 2**40, 2**63, len(packed) - 1])
+    return size.to_bytes(8, "little") + packed + bytes(body)
+
+
+def use(classifier: Classifier) -> None:
+    """Step a stream through gaps to its end, and read every prediction as a client would."""
+    model = ServedModel(classifier, "tcp://127.0.0.1:1")
+    model.warm_up()
+    streams, sender, bundle = Streams(model), BatchSender(None), classifier.bundle
+    stream = streams.open_stream(b"", Hello("fuzz", bundle.skeleton, bundle.fps), None, 0)
+    points = np.random.default_rng(0).uniform(0, 500, (*bundle.skeleton.shape, 2))
+
+    def publish(predictions: list[Any]) -> None:
+        for start in range(0, len(predictions), 64):
+            for prediction in predictions[start : start + 64]:
+                sender.add_prediction(stream, prediction, 0, wanted=True)
+            for sent in sender.send_batch(pack_all=True)[0]:
+                assert len(msgpack.unpackb(sent.packed)["probs"]) == len(bundle.heads)
+
+    for seq in SEQS:
+        publish(stream.session.step(classifier.frame(points, seq=seq)))
+    publish(stream.session.finish())
+    stream.session.restore(stream.session.snapshot())
+    stream.drift()
+
+
+class Child:
+    """A process's share of the cases. quiet: the bundle of the stream that is stepped meanwhile."""
+
+    def __init__(self, sources: list[Path], quiet: Path, seed: int) -> None:
+        self._quiet = quiet
+        self._draw, self._folder = random.Random(seed), Path(tempfile.mkdtemp(prefix="rtseg-fuzz-"))
+        self._sources = []
+        for source in sources:
+            manifest = json.loads((source / MANIFEST).read_bytes())
+            manifest.pop("derived", None)
+            self._sources.append((manifest, leaves(manifest), (source / WEIGHTS).read_bytes()))
+
+    def make_case(self) -> None:
+        """Write the next bundle."""
+        draw = self._draw
+        # Mostly the small one: the shipped ones take longer, and have the same parts.
+        manifest, paths, weights = self._sources[0 if draw.random() < 0.9 else draw.randrange(len(self._sources))]
+        data = weights
+        if draw.random() < 0.3:
+            data = change_weights(weights, draw)
+            manifest = {**manifest, "files": {WEIGHTS: hashlib.sha256(data).hexdigest()}}
+        else:
+            manifest = change_manifest(manifest, paths, draw)
+        text = seal(manifest)[0]
+        if draw.random() < 0.02:  # text that is no JSON, or much of it
+            text = draw.choice([b"[" * 10**5, b"[" + b"[]," * draw.choice([10**4, 3 * 10**5]) + b"1]", text[:-9], b""])
+        (self._folder / MANIFEST).write_bytes(text)
+        (self._folder / WEIGHTS).write_bytes(data)
+
+    def load_case(self) -> str:
+        """Load and use it; what came of that."""
+        began_s, before_kb = time.thread_time(), peak_kb()
+        try:
+            classifier = load(self._folder, "numba", 4)
+            what = "loaded"
+        except BundleError:
+            what = "refused"
+        if (took_s := time.thread_time() - began_s) > TIME_S:
+            return f"slow: {what} in {took_s:.1f} s"
+        if (grew_mb := (peak_kb() - before_kb) / 1024) > MEMORY_MB:
+            return f"large: {what}, {grew_mb:.0f} MB more"
+        if what == "loaded":
+            use(classifier)
+        return what
+
+    def run(self, n_cases: int) -> tuple[Counter[str], list[float], list[float], list[float]]:
+        """Results, processor seconds of each case, and by how many ms each step of the other stream came late: while
+        bundles were loaded, and before.
+        """
+        results: Counter[str] = Counter()
+        took: list[float] = []
+        self.make_case()
+
+        def work() -> None:
+            sys.setswitchinterval(50e-6)  # as `serve.streams.bundle_loader`
+            for _ in range(n_cases):
+                began_s = time.thread_time()
+                try:
+                    results[self.load_case()] += 1
+                except Exception as error:
+                    results[f"{type(error).__name__}: {error}"[:200]] += 1
+                took.append(time.thread_time() - began_s)
+                self.make_case()
+
+        idle, thread = threading.Thread(target=time.sleep, args=(0.5,)), threading.Thread(target=work)
+        late = []
+        for each in (idle, thread):
+            each.start()
+            late.append(step_meanwhile(load(self._quiet, "numba", 1), each))
+            each.join()
+        shutil.rmtree(self._folder)
+        return results, took, late[1], late[0]
+
+
+def step_meanwhile(classifier: Classifier, thread: threading.Thread) -> list[float]:
+    """Step a stream every 5 ms while a thread works; by how many ms each answer came later than its frame."""
+    session = classifier.open("quiet")
+    points = np.random.default_rng(1).uniform(0, 500, (*classifier.bundle.skeleton.shape, 2))
+    late, seq, due = [], 0, time.monotonic()
+    while thread.is_alive():
+        due = max(due + 0.005, time.monotonic() - 0.1)
+        time.sleep(max(0.0, due - time.monotonic()))
+        session.step(classifier.frame(points, seq=seq))
+        late.append((time.monotonic() - due) * 1e3)
+        seq += 1
+    return late
+
+
+def peak_kb() -> int:
+    """Most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def percentiles(late_ms: list[float]) -> dict[str, float]:
+    """Of how many ms late, by their names; steps: how many there are."""
+    shown = {q: round(float(np.percentile(late_ms, float(q))), 2) for q in ("50", "99", "99.9", "100")}
+    return {"steps": len(late_ms), **shown, "over_10_ms": sum(ms > 10 for ms in late_ms)}
+
+
+def work(sources: list[Path], quiet: Path, seed: int, n_cases: int, results: Any) -> None:
+    """A child process."""
+    results.put(Child(sources, quiet, seed).run(n_cases))
+
+
+def main() -> None:
+    """Parse the options, fuzz, and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", type=Path, nargs="*", default=[Path("engines/rats58"), Path("engines/mice-sim")])
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, whatever was done")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    results: Counter[str] = Counter()
+    took: list[float] = []
+    late: list[float] = []
+    otherwise: list[float] = []
+    began_s, crashes, child = time.monotonic(), 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / "small"
+        small_bundle(small, chosen.seed)
+        use(load(small, "numba", 4))  # compiled once; children inherit it
+        context = multiprocessing.get_context("fork")
+        while sum(results.values()) < chosen.cases and time.monotonic() - began_s < 60 * chosen.minutes:
+            queue = context.SimpleQueue()
+            n = min(CASES_A_CHILD, chosen.cases - sum(results.values()))
+            seed = chosen.seed * 1_000_003 + child
+            process = context.Process(target=work, args=([small, *chosen.bundles], small, seed, n, queue))
+            process.start()
+            done_s = time.monotonic() + 120 + n * TIME_S
+            while process.is_alive() and queue.empty() and time.monotonic() < done_s:
+                time.sleep(0.05)
+            if queue.empty():
+                crashes += 1
+                results[f"child {child} ended with {process.exitcode}, or hangs"] += n
+                process.kill()
+            else:
+                one, seconds, ms, ms_idle = queue.get()
+                results += one
+                took += seconds
+                late += ms
+                otherwise += ms_idle
+            process.join()
+            child += 1
+    right = results["loaded"] + results["refused"]
+    result = {
+        **describe_run(("numba", "numpy", "msgpack")),
+        "seed": chosen.seed,
+        "cases": sum(results.values()),
+        "results": dict(results.most_common(40)),
+        "crashes": crashes,
+        "slowest_cpu_s": round(max(took, default=0.0), 3),
+        "other_stream": {"while_loading": percentiles(late), "otherwise": percentiles(otherwise)},
+        "minutes": round((time.monotonic() - began_s) / 60, 1),
+        "passed": right == sum(results.values()),
+    }
+    text = json.dumps(result, indent=1)
+    if chosen.json:
+        chosen.json.write_text(text + "\n")
+    print(text)
+    sys.exit(not result["passed"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""What a bundle may ask for: sizes, counts and names, checked before memory is taken or a loop begins.
+
+A bundle comes from somebody else, and is loaded by a daemon that answers other people's streams. Its hash tells that it
+is whole, not that it is harmless. The limits are far above what models of poses need (docs/security.md lists them).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rtseg.bundle.network import LARGEST_SIZE, NetworkSpec
+from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
+from rtseg.errors import BundleError
+from rtseg.frames.skeleton import Skeleton
+from rtseg.wire.messages import MAX_NAME_CHARACTERS, MAX_POINTS
+
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_WEIGHTS_BYTES = 32 << 20
+MAX_DERIVED_BYTES = {"step.onnx": 2 * MAX_WEIGHTS_BYTES, "precisions.json": 256 << 10}
+MAX_FEATURES = LARGEST_SIZE
+MAX_HEADS, MAX_OUTPUTS = 64, 1024
+MAX_LAYERS, MAX_KERNEL, MAX_CELLS, MAX_VIEWS = 32, 16, 16, 24
+MAX_WIDTH = 4096
+"""Of a trunk's output, of all heads' channels, of all cells' codes."""
+MAX_STATE_BYTES = 384 << 10
+"""What a stream's state may take: 96 MB for the 256 streams of a daemon's default capacity."""
+MAX_LOOKAHEAD_FRAMES = MAX_FILL_FRAMES = 1000
+MAX_STEPS_AT_ONCE = 150_000_000
+"""Multiply-adds of the steps that one message of a client can cause: a gap that is filled, or the answers that a
+lookahead owes at a stream's end. About 10 ms of a CPU, in which no other stream is answered."""
+MAX_FRAMES = 1_000_000
+"""Of decoding, warm-up and holding: a million frames are nine hours."""
+_MAX_LISTED = 1024
+
+
+def check_description(manifest: Mapping[str, Any]) -> None:
+    """Raise BundleError for what no model can say of itself: a number out of range, too many names. Builds nothing."""
+    _check_name(manifest["name"], "name")
+    for key, kind in (("simulated", bool), ("scores", dict), ("provenance", dict), ("features", dict), ("files", dict)):
+        if type(manifest[key]) is not kind:
+            raise BundleError(f"{key}: expected {kind.__name__}, got {manifest[key]!r}")
+    _check_number(manifest["fps"], "fps", 0.01, 10_000)
+    _check_number(manifest["tolerance"], "tolerance", 0, 1)
+    _check_count(manifest["lookahead_frames"], "lookahead_frames", 0, MAX_LOOKAHEAD_FRAMES)
+    _check_count(manifest["warmup_frames"], "warmup_frames", 0, MAX_FRAMES)
+    arena = manifest["arena"]
+    if not isinstance(arena, list) or len(arena) != 4:
+        raise BundleError(f"arena must be a box x0, y0, x1, y1, got {arena!r}")
+    for end in arena:
+        _check_number(end, "arena", -1e6, 1e6)
+    # A thousandth of a pixel: below that float32 no longer tells its ends apart.
+    if arena[2] - arena[0] < 1e-3 or arena[3] - arena[1] < 1e-3:
+        raise BundleError(f"arena must be a box x0, y0, x1, y1, got {arena}")
+    _check_skeleton(manifest["skeleton"])
+    for head, threshold in _mapping(manifest.get("abstain_below", {}), "abstain_below").items():
+        _check_number(threshold, f"abstain_below.{head}", 0, 1, "a probability in [0, 1]")
+    ranges = manifest.get("ranges")
+    if ranges is not None:
+        _check_number(_mapping(ranges, "ranges")["share"], "ranges.share", 0, 1)
+        _check_number(ranges["far"], "ranges.far", 0, 1e9)
+        for value in (*ranges["low"], *ranges["high"]):
+            if value is not None:  # an open end
+                _check_number(value, "ranges", -1e38, 1e38)
+
+
+def check_features(settings: FeatureSettings) -> None:
+    """Raise BundleError for feature settings that take too much memory or are not finite."""
+    for name, values, most in (("lags", settings.lags, MAX_FRAMES), ("horizons_s", settings.horizons_s, 86_400)):
+        if len(values) > 16:
+            raise BundleError(f"features.{name}: at most 16 values, got {len(values)}")
+        for value in values:
+            _check_number(value, f"features.{name}", 1e-3, most)
+    for name in ("hold_frames", "absence_cap_s", "relink_margin_px", "relink_cap_px"):
+        _check_number(getattr(settings, name), f"features.{name}", 0, MAX_FRAMES)
+
+
+def check_network(network: NetworkSpec) -> None:
+    """Raise BundleError for a network that is too large, or whose heads can't be told apart."""
+    names = [head.name for head in network.heads]
+    if len(set(names)) != len(names) or not names:
+        raise BundleError(f"heads have different names, got {', '.join(names) or 'none'}")
+    for head in network.heads:
+        for name in (head.name, *head.classes, head.group):
+            _check_name(name, "heads")
+    if network.views and list(network.views[0]) != list(range(1, network.n_features + 1)):
+        raise BundleError(f"the first view must be the features as they are, got {list(network.views[0])[:8]} ...")
+    spec = network
+    for what, number, most in (
+        ("heads", len(names), MAX_HEADS),
+        ("outputs", spec.n_outputs, MAX_OUTPUTS),
+        ("features", spec.n_features, MAX_FEATURES),
+        ("layers", max(len(spec.dilations), len(spec.head_dilations)), MAX_LAYERS),
+        ("taps", spec.kernel, MAX_KERNEL),
+        ("cells", len(spec.cells), MAX_CELLS),
+        ("views", len(spec.views), MAX_VIEWS),
+        ("values of the trunk", spec.width, MAX_WIDTH),
+        ("channels of all heads", len(names) * spec.head_channels, MAX_WIDTH),
+        ("values of all cells' codes", sum(cell.encoder for cell in spec.cells), MAX_WIDTH),
+        ("bytes of weights", weight_bytes(spec), MAX_WEIGHTS_BYTES),
+        ("bytes of a stream's state", 4 * spec.state_floats, MAX_STATE_BYTES),
+    ):
+        if number > most:
+            raise BundleError(f"architecture: at most {most} {what}, got {number}")
+
+
+def check_memory(features: FeatureSettings, skeleton: Skeleton, network: NetworkSpec) -> None:
+    """Raise BundleError where a stream's state takes too much memory: features look back by twice their longest lag."""
+    animals, keypoints = skeleton.shape
+    state = 4 * network.state_floats + 8 * animals * keypoints * (2 * max(features.lags) + 1)
+    if state > MAX_STATE_BYTES:
+        raise BundleError(f"features.lags: a stream's state may take {MAX_STATE_BYTES} bytes, got {state}")
+
+
+def check_work(network: NetworkSpec, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:
+    """Raise BundleError where one message could hold up all streams, or decoding counts beyond MAX_FRAMES."""
+    for name in ("min_bout_frames", "merge_gap_frames", "settle_frames"):
+        _check_count(getattr(decoding, name), f"decoding.{name}", 0, MAX_FRAMES)
+    _check_count(gaps.fill_frames, "gaps.fill_frames", 0, MAX_FILL_FRAMES)
+    _check_number(gaps.low_confidence, "gaps.low_confidence", 0, 1)
+    steps = max(lookahead_frames, gaps.fill_frames, 1)
+    if steps * network.multiply_adds > MAX_STEPS_AT_ONCE:
+        raise BundleError(
+            f"lookahead_frames and gaps.fill_frames: {steps} steps of {network.multiply_adds} multiply-adds each would "
+            f"hold up all streams of a daemon; at most {MAX_STEPS_AT_ONCE} together"
+        )
+
+
+def weight_bytes(network: NetworkSpec) -> int:
+    """Of all tensors that the network names."""
+    return 4 * sum(math.prod(shape) for shape in network.shapes().values())
+
+
+def _check_skeleton(plain: Any) -> None:
+    skeleton = _mapping(plain, "skeleton")
+    counts = []
+    for what in ("animals", "keypoints", "pairs", "edges"):
+        listed = skeleton.get(what, [])
+        if not isinstance(listed, list) or len(listed) > _MAX_LISTED:
+            raise BundleError(f"skeleton.{what}: expected a list of at most {_MAX_LISTED}, got {listed!r}")
+        counts.append(len(listed))
+    if counts[0] * counts[1] > MAX_POINTS:
+        raise BundleError(f"skeleton: at most {MAX_POINTS} points, got {counts[0]} animals x {counts[1]} keypoints")
+    for name in (*skeleton["animals"], *skeleton["keypoints"]):
+        _check_name(name, "skeleton")
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise BundleError(f"damaged or foreign manifest: {where}: expected a map, got {value!r}")
+    return value
+
+
+def _check_name(name: Any, where: str) -> None:
+    # As on the wire, where all of them travel. A text that is not printable may be none that UTF-8 can write.
+    if type(name) is not str or not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise BundleError(f"{where}: expected 1 to {MAX_NAME_CHARACTERS} printable characters, got {name!r}")
+
+
+def _check_count(value: Any, where: str, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise BundleError(f"{where} is out of range: expected a whole number in {least} .. {most}, got {value!r}")
+
+
+def _check_number(value: Any, where: str, least: float, most: float, what: str = "") -> None:
+    # A NaN is in no range, and to Python a bool is a number.
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise BundleError(
+            f"{where} is out of range: expected {what or f'a number in {least:g} .. {most:g}'}, got {value!r}"
+        )

@@ -57,3 +57,11 @@ class ServeError(RtsegError):
 def needs_extra(package: str, extra: str, purpose: str) -> RtsegError:
     """The error for an optional dependency that is not installed."""
     return RtsegError(f"{purpose} needs the package {package!r}: pip install 'rtseg[{extra}]'")
+
+
+MAX_REASON_CHARACTERS = 1000
+
+
+def clip_reason(error: Exception) -> str:
+    """Why something was refused, no longer than a person reads: it may quote what a stranger sent."""
+    return str(error)[:MAX_REASON_CHARACTERS]

@@ -24,8 +24,8 @@ MAX_HEADS, MAX_OUTPUTS = 64, 1024
 MAX_LAYERS, MAX_KERNEL, MAX_CELLS, MAX_VIEWS = 32, 16, 16, 24
 MAX_WIDTH = 4096
 """Of a trunk's output, of all heads' channels, of all cells' codes."""
-MAX_STATE_BYTES = 384 << 10
-"""What a stream's state may take: 96 MB for the 256 streams of a daemon's default capacity."""
+MAX_STATE_BYTES = 4 << 20
+"""What a stream's state may take. The shipped models take some kilobytes, the paper's causal MS-TCN 3 MB."""
 MAX_LOOKAHEAD_FRAMES = MAX_FILL_FRAMES = 1000
 MAX_STEPS_AT_ONCE = 150_000_000
 """Multiply-adds of the steps that one message of a client can cause: a gap that is filled, or the answers that a

@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.monitoring.merge import StatusTotals
 from rtseg.serve.monitoring.monitor import Monitor
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import finish_recordings
@@ -32,12 +30,14 @@ from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.workers.bundle_rollout import BundleRollout
 from rtseg.serve.workers.front_sockets import FrontSockets, receive_waiting
+from rtseg.serve.workers.front_status import FrontStatus
 from rtseg.serve.workers.pending_requests import PendingRequests
 from rtseg.serve.workers.pending_status import PendingStatus
 from rtseg.serve.workers.request_router import RequestRouter
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import REVOKED, StreamOwners
-from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool, worker_fields
+from rtseg.serve.workers.subscriptions import Subscriptions
+from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool
 from rtseg.serve.workers.worker_protocol import (
     NO_CLIENT,
     Answers,
@@ -49,7 +49,6 @@ from rtseg.serve.workers.worker_protocol import (
     decode,
 )
 from rtseg.system.shutdown import COUNT_S, QUIET_MS, print_line, quiet_ms, stopped_by_signals
-from rtseg.wire.messages import Served
 
 LOG = logging.getLogger("rtseg.serve")
 POLL_MS = 20
@@ -79,12 +78,13 @@ class Front:
         self.frames, self.predictions, self.workers = sockets.frames, sockets.predictions, pool.workers
         self.lost: list[str] = []
         self._router, self._xpub = sockets.router, sockets.xpub
-        self._load, self._ended_totals = LoopLoad(settings.max_load), StatusTotals()
+        self._load = LoopLoad(settings.max_load)
         self._outlet = Outlet(self._router, self._xpub, sockets.guard)
+        self._status = FrontStatus(self.workers, self._load, self._own_counters, settings.fresh_s)
         self._backups, self._requests = StreamBackups(settings), PendingRequests()
         self._pending_status, self._owners = PendingStatus(), StreamOwners(sockets.guard)
-        self._served: Served | None = None  # what answers all streams; known once the workers serve
-        self._rollout = BundleRollout(self.workers, self._outlet, self._backups, self._set_served)
+        self._subscriptions = Subscriptions(self._outlet, self._backups, settings.heartbeat_s)
+        self._rollout = BundleRollout(self.workers, self._outlet, self._backups, self._subscriptions.set_served)
         self._request_router = RequestRouter(
             settings,
             self.workers,
@@ -101,8 +101,7 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._look, self._heartbeat = Periodic(LOOK_NS), Periodic(int(settings.heartbeat_s * 1e9))
-        self._started_ns = time.monotonic_ns()
+        self._look = Periodic(LOOK_NS)
 
     def wait_ready(self) -> None:
         """Until all workers serve. Raises ServeError where one ends or does not get there."""
@@ -118,13 +117,15 @@ class Front:
             if self._is_stopping:
                 return
             time.sleep(POLL_MS / 1000)
-        self._set_served(self.workers[0].announced["served"])
+        self._subscriptions.set_served(self.workers[0].announced["served"])
         self._sockets.warm_up()
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
-        self._started_ns = time.monotonic_ns()
-        self._monitor.announce_ready(self._started_ns, f"serving with {len(self.workers)} workers at {self.frames}")
+        self._status.started_ns = time.monotonic_ns()
+        self._monitor.announce_ready(
+            self._status.started_ns, f"serving with {len(self.workers)} workers at {self.frames}"
+        )
         while not self._is_stopping:
             self._turn(POLL_MS)
             self._look_if_due()
@@ -218,8 +219,7 @@ class Front:
         ready = dict(self._poller.poll(timeout_ms))
         started_ns, taken = time.monotonic_ns(), 0
         if self._xpub in ready:
-            self._outlet.subscribers.receive_changes(started_ns)
-            self._confirm_subscriptions()
+            self._subscriptions.receive_changes(started_ns)
         if self._router in ready:
             taken = self._sockets.receive_messages(self._request_router.route_message, self._request_router.route_frame)
         for worker in self.workers:
@@ -240,7 +240,7 @@ class Front:
         passed_s = (now_ns - self._look.last_ns) / 1e9
         self._look.restart(now_ns)
         self._monitor.run_due(now_ns, self._router)
-        self._tell_subscribers(now_ns)
+        self._subscriptions.send_due(now_ns)
         for name in self._owners.revoked_streams():
             self._request_router.worker_of(name).tell(EndStream(name, REVOKED))
         for worker in self.workers:
@@ -305,13 +305,13 @@ class Front:
             else:
                 worker.hold_message(name, client, time.monotonic_ns(), data)
         if worker.ended_status_file:
-            self._ended_totals.add_last_status(worker.ended_status_file)
+            self._status.ended_totals.add_last_status(worker.ended_status_file)
         LOG.info("worker %d serves, %d streams are back", worker.number, streams_back)
 
     def _take_from_worker(self, worker: Worker, parts: list[bytes]) -> None:
         """For subscribers (NO_CLIENT, topic, data), for the front (NO_CLIENT, data), or for a client (its id, data)."""
         if len(parts) == 3:
-            self._publish_event(parts[1], parts[2])
+            self._subscriptions.publish_event(parts[1], parts[2])
         elif parts[0] == NO_CLIENT:
             self._obey_worker(parts[1])
         else:
@@ -339,40 +339,12 @@ class Front:
             if admit(topic, number):
                 send(topic, data)
 
-    def _publish_event(self, topic: bytes, data: bytes) -> None:
-        """What else a worker publishes. It gives a sign of life of each of its streams, whoever has subscribed."""
-        if topic in self._outlet.subscribers or msgpack.unpackb(data)["type"] != "beat":
-            self._outlet.send_packed(topic, data)
-
-    def _tell_subscribers(self, now_ns: int) -> None:
-        """Subscriptions that had to wait for their confirmation, and signs of life on topics that are no open stream.
-
-        Those of an open stream are its worker's: while that one is replaced, there is nothing to be said of it.
-        """
-        outlet = self._outlet
-        self._confirm_subscriptions()
-        if self._heartbeat.restart_if_due(now_ns):
-            outlet.subscribers.forget_absent(now_ns)
-            topics = outlet.subscribers.topics()
-            outlet.begin_heartbeats([topic for topic in topics if self._backups.find(topic.decode()) is None])
-        if outlet.beats_due:
-            outlet.send_heartbeats(lambda _: {})
-
-    def _confirm_subscriptions(self) -> None:
-        served = self._served
-        if served is not None and self._outlet.subscribers.unconfirmed:
-            self._outlet.confirm_subscriptions(lambda _: served)
-
-    def _set_served(self, fields: dict[str, Any]) -> None:
-        """Another bundle answers all streams from now on, or the first one. fields: what a worker says of it."""
-        self._served = Served.from_message(fields)
-
     def _pass_answer(self, client: bytes, answer: dict[str, Any]) -> None:
         """A worker's answer to a client, or its share of a status."""
         if self._pending_status.is_question(client):
             whole = self._pending_status.add_answer(client, answer)
             if whole is not None:
-                own = self._status_fields(whole.message) if whole.message["type"] == "status" else {}
+                own = self._status.own_fields(whole.message) if whole.message["type"] == "status" else {}
                 self._answer_status(whole.client, whole.message | own)
             return
         if answer.get("type") == "contested":
@@ -389,21 +361,7 @@ class Front:
             self._request_router.refuse_message(client, None, error)
 
     def _status_pieces(self) -> Iterator[dict[str, Any]]:
-        """For the shared status: the front's own part, and where its workers' are."""
-        own = {
-            "started_ns": self._started_ns,
-            "fresh_s": self._settings.fresh_s,
-            "stopping": self._is_stopping,
-        }
-        yield own | self._ended_totals.to_fields(self._own_counters()) | worker_fields(self.workers)
-
-    def _status_fields(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """What the front adds to a status that its workers gave."""
-        workers = [{"pid": w.process.pid, "starts": w.starts, "ready": w.ready} for w in self.workers]
-        own = {"load": round(self._load.measured()[0], 4), "counters": self._own_counters()}
-        counters = Counter(answer.get("counters", {}))
-        counters.update(self._own_counters())
-        return {"workers": workers, "front": own, "counters": dict(counters)}
+        return self._status.shared_pieces(stopping=self._is_stopping)
 
     def _own_counters(self) -> dict[str, int]:
         return {**self._outlet.counters, **self._sockets.refusals()}

@@ -21,7 +21,6 @@ VERSION = 1
 FLOAT32 = np.dtype("<f4")
 """Little-endian on every machine."""
 MAX_NAME_CHARACTERS = 200
-MAX_REASON_CHARACTERS = 1000
 MAX_POINTS = 4096
 """Animals x keypoints of one stream."""
 MAX_INTEGER = 2**63 - 1
@@ -39,11 +38,6 @@ class MessageError(ServeError):
 def clip_name(name: str) -> str:
     """A name from an unchecked message, no longer than a stream's may be: for errors, logs and the keys of tables."""
     return name[:MAX_NAME_CHARACTERS]
-
-
-def clip_reason(error: Exception) -> str:
-    """Why something was refused, no longer than a person reads: it may quote what a stranger sent."""
-    return str(error)[:MAX_REASON_CHARACTERS]
 
 
 def unpack(data: bytes) -> dict[str, Any]:

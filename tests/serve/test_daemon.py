@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
 
+@pytest.fixture
+def hangup_is_heard() -> Iterator[None]:
+    """A child inherits it where this process ignores SIGHUP, as under nohup, and a daemon then ignores it as well."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly_and_removes_its_files(tiny_bundle: Path, tmp_path: Path, number: int) -> None:
     frames, predictions = f"ipc://{tmp_path}/f", f"ipc://{tmp_path}/p"

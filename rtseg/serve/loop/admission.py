@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RtsegError, clip_reason
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.rate_limits import OpeningLimits
 from rtseg.serve.publish.outlet import Outlet
@@ -13,7 +13,7 @@ from rtseg.serve.recording.resume import same_source
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.workers.front_link import FrontLink
-from rtseg.wire.messages import Hello, clip_name, clip_reason, parse_bye, parse_frame, unpack
+from rtseg.wire.messages import Hello, clip_name, parse_bye, parse_frame, unpack
 
 LOG = logging.getLogger("rtseg.serve")
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.config import ServeSettings
-from rtseg.errors import RtsegError
+from rtseg.errors import RtsegError, clip_reason
 from rtseg.inference.predictions import Prediction
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.bundle_loader import BundleLoader, LoadRequest
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
-from rtseg.wire.messages import clip_reason, parse_load
+from rtseg.wire.messages import parse_load
 
 LOG = logging.getLogger("rtseg.serve")
 Points = NDArray[np.intp] | None

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RtsegError, clip_reason
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.rate_limits import Buckets, LimitError
@@ -25,7 +25,7 @@ from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
 from rtseg.serve.timing.latency import Histogram
 from rtseg.serve.timing.periodic import Periodic
-from rtseg.wire.messages import VERSION, Served, clip_reason, unpack
+from rtseg.wire.messages import VERSION, Served, unpack
 
 COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096

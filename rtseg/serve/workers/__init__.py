@@ -8,6 +8,8 @@ stream_backups    `StreamBackups`: states and frames that another worker needs t
 pending_requests  `PendingRequests`: hellos and byes that another worker is asked again
 pending_status    `PendingStatus`: a question that all workers answer, and one answer made of theirs
 bundle_rollout    `BundleRollout`: another bundle for all workers between two frames, or for none
+subscriptions     `Subscriptions`: what the front itself tells subscribers
+front_status      `FrontStatus`: what a front says of itself
 worker_pool       `WorkerPool`, `Worker`: the processes and the sockets to them: started, watched, started again
 
 The worker's (`loop.front_orders` obeys what comes over it):

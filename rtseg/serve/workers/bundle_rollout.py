@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtseg.errors import ServeError
+from rtseg.errors import MAX_REASON_CHARACTERS, ServeError
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import AbandonBundle, BundlePrepared, CommitBundle, FromFront, PrepareBundle
-from rtseg.wire.messages import MAX_REASON_CHARACTERS, parse_load
+from rtseg.wire.messages import parse_load
 
 LOG = logging.getLogger("rtseg.serve")
 

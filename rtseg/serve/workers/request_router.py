@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rtseg.config import ServeSettings
-from rtseg.errors import RtsegError, ServeError
+from rtseg.errors import RtsegError, ServeError, clip_reason
 from rtseg.serve.access.guard import AccessError
 from rtseg.serve.access.rate_limits import Buckets, LimitError
 from rtseg.serve.publish.outlet import Outlet
@@ -25,7 +25,7 @@ from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
-from rtseg.wire.messages import MAX_POINTS, MessageError, clip_name, clip_reason, parse_to_daemon
+from rtseg.wire.messages import MAX_POINTS, MessageError, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 

@@ -63,21 +63,17 @@ def test_no_client_fills_the_log_or_the_recording(tiny_bundle: Path, tmp_path: P
 
 
 def test_a_client_that_asks_and_does_not_read_fills_no_memory(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Nor does one that sends large messages faster than they are handled."""
     with daemon(tiny_bundle, frames=f"ipc://{tmp_path}/frames", capacity=64) as child:
-        with Raw(child.frames) as many, Raw(child.frames) as deaf, Raw(child.frames) as large:
-            large.socket.sndhwm = deaf.socket.sndhwm = 10_000
+        with Raw(child.frames) as many, Raw(child.frames) as deaf:
+            deaf.socket.sndhwm = 10_000
             for i in range(64):
                 assert many.ask(HELLO | {"stream": "s" * 190 + str(i)})["type"] == "accepted"
             before_mb = resident_mb(child)
             status = msgpack.packb({"v": 1, "type": "status"})
             for _ in range(4000):  # some 30 kB each
                 deaf.socket.send(status)
-            names = ["k" * 190 + str(i) for i in range(250)]
-            hello = msgpack.packb(HELLO | {"stream": "z", "skeleton": {"animals": ["a"], "keypoints": names}})
-            for _ in range(4000):
-                large.socket.send(hello, zmq.NOBLOCK)
-            most_mb = 0.0
-            while ask_status(child.frames, timeout_s=60)["counters"].get("refused hellos", 0) < 4000:
+            most_mb, end = resident_mb(child), time.monotonic() + 3
+            while time.monotonic() < end:
+                ask_status(child.frames, timeout_s=60)
                 most_mb = max(most_mb, resident_mb(child))
-        assert most_mb < before_mb + 120  # all of it would be 320
+        assert most_mb < before_mb + 60  # all of it would be 120

@@ -185,7 +185,6 @@ def test_what_a_worker_says_is_recorded_first(tiny_bundle: Path) -> None:
         front.send(b"")
         router.recv_multipart()
         outlet = WorkerOutlet(router, router, recording)
-        outlet.add_topic(b"cage1")
         for prediction in stream.session.step(frame):
             outlet.publish_prediction(stream, prediction, 0)
         with pytest.raises(KilledError):

@@ -115,7 +115,8 @@ def test_a_frame_passes_the_functions_that_are_listed(tiny_bundle: Path, tmp_pat
                 camera.send(msgpack.packb(frame_of(walk, t)))
                 turn_until(subscriber, b"probs")
             camera.send(msgpack.packb(frame_of(walk, n_frames - 1)))
-            time.sleep(0.1)  # so that it waits at the socket when the turn begins
+            # It waits at the socket when the turn begins: a turn that finds nothing would stand in the list as well.
+            assert daemon._sockets.router.poll(int(TIMEOUT_S * 1000))
             with walked() as names:
                 assert daemon._turn(1000)
             assert subscriber.poll(1000)

@@ -76,7 +76,8 @@ def read_resumable_streams(
             _finish(path, session)
             with RecordingFile(path) as file:
                 _collect_file(streams, file)
-        except Exception as error:  # whatever lies there: the daemon has to start
+        # Broad here and below: a damaged file can raise anything, and a daemon that does not start loses a session.
+        except Exception as error:
             LOG.warning("streams of an earlier recording cannot be resumed: %s", _told(path, error))
     now_ns = time.monotonic_ns()
     return {n: found for n, found in streams.items() if not silent_ns or now_ns - found.last_ns <= silent_ns}

@@ -19,7 +19,7 @@ import pytest
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
-from rtseg.serve.monitoring.http_process import RESTART_S, HealthProcess
+from rtseg.serve.monitoring.http_process import HealthProcess
 from tests.live import HELLO, Child, Raw, daemon, random_walk
 
 
@@ -152,7 +152,6 @@ def test_it_is_started_again_and_says_nothing_of_connections_that_break_off(tiny
                     # Closed like this it is reset.
                     connection.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_LINGER, struct.pack("ii", 1, 0))
         server = next(pid for pid in children_of(child.process.pid) if b"http_process" in command_of(pid))
-        time.sleep(RESTART_S)  # one that ends earlier is not started again at once
         os.kill(server, signal.SIGKILL)
         deadline = time.monotonic() + 30
         while True:

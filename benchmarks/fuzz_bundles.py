@@ -157,6 +157,7 @@ class Child:
     def __init__(self, sources: list[Path], quiet: Path, seed: int) -> None:
         self._quiet = quiet
         self._draw, self._folder = random.Random(seed), Path(tempfile.mkdtemp(prefix="rtseg-fuzz-"))
+        self._loads: list[tuple[float, float]] = []
         self._sources = []
         for source in sources:
             manifest = json.loads((source / MANIFEST).read_bytes())
@@ -182,12 +183,14 @@ class Child:
 
     def load_case(self) -> str:
         """Load and use it; what came of that."""
-        began_s, before_kb = time.thread_time(), peak_kb()
+        began_s, before_kb, start_s = time.thread_time(), peak_kb(), time.monotonic()
         try:
             classifier = load(self._folder, "numba", 4)
             what = "loaded"
         except BundleError:
             what = "refused"
+        finally:
+            self._loads.append((start_s, time.monotonic()))
         if (took_s := time.thread_time() - began_s) > TIME_S:
             return f"slow: {what} in {took_s:.1f} s"
         if (grew_mb := (peak_kb() - before_kb) / 1024) > MEMORY_MB:
@@ -197,8 +200,8 @@ class Child:
         return what
 
     def run(self, n_cases: int) -> tuple[Counter[str], list[float], list[float], list[float]]:
-        """Results, processor seconds of each case, and by how many ms each step of the other stream came late: while
-        bundles were loaded, and before.
+        """Results, processor seconds of each case, and by how many ms each step of the other stream came late: those
+        due while a bundle was loaded (making the cases holds the interpreter too, which no daemon does), and before.
         """
         results: Counter[str] = Counter()
         took: list[float] = []
@@ -216,27 +219,30 @@ class Child:
                 self.make_case()
 
         idle, thread = threading.Thread(target=time.sleep, args=(0.5,)), threading.Thread(target=work)
-        late = []
+        steps = []
         for each in (idle, thread):
             each.start()
-            late.append(step_meanwhile(load(self._quiet, "numba", 1), each))
+            steps.append(step_meanwhile(load(self._quiet, "numba", 1), each))
             each.join()
         shutil.rmtree(self._folder)
-        return results, took, late[1], late[0]
+        starts, ends = np.array(self._loads).T
+        due_s, late_ms = np.array(steps[1]).reshape(-1, 2).T
+        loading = due_s < ends[np.maximum(np.searchsorted(starts, due_s, "right") - 1, 0)]
+        return results, took, late_ms[loading & (due_s >= starts[0])].tolist(), [late for _, late in steps[0]]
 
 
-def step_meanwhile(classifier: Classifier, thread: threading.Thread) -> list[float]:
-    """Step a stream every 5 ms while a thread works; by how many ms each answer came later than its frame."""
+def step_meanwhile(classifier: Classifier, thread: threading.Thread) -> list[tuple[float, float]]:
+    """Step a stream every 5 ms while a thread works: when each step was due, and how many ms later its answer came."""
     session = classifier.open("quiet")
     points = np.random.default_rng(1).uniform(0, 500, (*classifier.bundle.skeleton.shape, 2))
-    late, seq, due = [], 0, time.monotonic()
+    steps, seq, due = [], 0, time.monotonic()
     while thread.is_alive():
         due = max(due + 0.005, time.monotonic() - 0.1)
         time.sleep(max(0.0, due - time.monotonic()))
         session.step(classifier.frame(points, seq=seq))
-        late.append((time.monotonic() - due) * 1e3)
+        steps.append((due, (time.monotonic() - due) * 1e3))
         seq += 1
-    return late
+    return steps
 
 
 def peak_kb() -> int:

@@ -32,6 +32,7 @@ ROOMS = (
     "engine",
     "inference",
     "evaluation",
+    "checks",
     "serve",
     "bench",
     "training",

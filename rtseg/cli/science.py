@@ -5,6 +5,7 @@ Each loads, builds, calls one function and prints; heavy imports happen inside.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,28 @@ def simulate(
     with counting("simulating") as progress:
         path = simulate_dataset(out, seed=seed, sequences=counts, minutes=minutes, progress=progress)
     typer.echo(f"simulated recordings, described by {path}")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Dataset file or recipe (TOML).", show_default=False)],
+    root: Root = None,
+    set_: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All counts and findings, as JSON.")] = False,
+) -> None:
+    """Count what a dataset holds, and say what speaks against training on it; exit code 1 where something does."""
+    from rtseg.checks.check import check_file
+    from rtseg.terminal.check_table import print_report
+    from rtseg.terminal.progress import reading
+
+    with reading() as progress:
+        report = check_file(file, root, set_ or (), progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_plain(), indent=1))
+    else:
+        print_report(report)
+    if not report.is_trainable:
+        raise typer.Exit(1)
 
 
 @app.command()

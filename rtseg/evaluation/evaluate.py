@@ -54,6 +54,8 @@ def predict_split(
 ) -> SplitPredictions:
     """Run a split through Session. check: called before each recording is run; may raise to refuse it.
 
+    progress: called with every recording's name, and at the end with the readers' warnings.
+
     Heads that only one of bundle and dataset names are left out. Raises SettingError where they have no head in common
     or name other classes for the same head, RateError where they differ in frame rate.
     """
@@ -81,6 +83,7 @@ def predict_split(
             found.decoded[head.name].append((one_hot, labels))
             found.missing[head.name].append(missing)
             found.names[head.name].append(item.recording.name)
+    dataset.warnings.tell(progress)
     return found
 
 

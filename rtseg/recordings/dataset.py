@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rtseg.errors import RecordingError, SettingError, SkeletonError
+from rtseg.errors import RecordingError, RtsegError, SettingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.reading_warnings import WarningLog
 from rtseg.recordings.heads import Head, HeadRule, Implied, check_rules
@@ -70,6 +70,16 @@ class Dataset:
             problem = f"dataset {self.name!r}, split {split!r}: {len(missing)} files are missing"
             raise RecordingError(self.root, f"{problem}; name their folder with --root:\n  {listed}")
         return self._read(split, context)
+
+    def items_or_errors(self, split: str) -> Iterator[Item | RtsegError]:
+        """As `items`, with the error in the place of a recording that cannot be read; then the next one is read."""
+        context = self._context(split)
+        for source in self.sources:
+            for alone in source.separately(split):
+                try:
+                    yield from replace(self, sources=(alone,))._read(split, context)
+                except RtsegError as error:
+                    yield error
 
     def _read(self, split: str, context: Context) -> Iterator[Item]:
         for source in self.sources:

@@ -46,9 +46,7 @@ class Part:
         if not self.from_frame < stop <= n_frames:
             problem = f"part {self.id!r} wants frames {self.from_frame} to {stop}, and there are {n_frames}"
             raise RecordingError(whole.recording.source, f"{problem}; correct from_frame or to_frame in the dataset")
-        labels = {
-            head: replace(one, frames=one.frames[self.from_frame : stop].copy()) for head, one in whole.labels.items()
-        }
+        labels = {head: one.part(self.from_frame, stop) for head, one in whole.labels.items()}
         return Item(whole.recording.part(self.id, self.from_frame, stop), labels)
 
 
@@ -76,6 +74,13 @@ class PairSource:
     def ids(self, split: str, context: Context) -> tuple[str, ...]:
         """The names of the split's recordings and parts, in order."""
         return self.splits.get(split, ())
+
+    def separately(self, split: str) -> list[PairSource]:
+        """A source for each of the split's files, so that one that cannot be read does not hide the others."""
+        by_file: dict[str, list[str]] = {}
+        for name in self.splits.get(split, ()):
+            by_file.setdefault(self._file_id(name), []).append(name)
+        return [replace(self, splits={split: tuple(names)}) for names in by_file.values()]
 
     def missing(self, split: str, context: Context) -> list[str]:
         """The files of the split that are not there, as paths."""

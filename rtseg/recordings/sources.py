@@ -14,8 +14,8 @@ from pathlib import Path
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.heads import HeadRule, apply_rules
-from rtseg.recordings.recording import Labels, Recording
+from rtseg.recordings.heads import HeadLabels, HeadRule, apply_rules
+from rtseg.recordings.recording import Recording
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Item:
     """A recording matched to the dataset's skeleton, and labels (T,) for every head of the dataset."""
 
     recording: Recording
-    labels: dict[str, Labels]
+    labels: dict[str, HeadLabels]
 
     @property
     def warnings(self) -> tuple[ReadingWarning, ...]:
@@ -69,6 +69,10 @@ class Calms21Source:
         if split != self.split:
             return ()
         return tuple(name for _, name in index_calms21(context.root / self.file) if self.wants(name))
+
+    def separately(self, split: str) -> list[Calms21Source]:
+        """The source itself: its sequences stand in one file, which is read as a whole or not at all."""
+        return [self]
 
     def missing(self, split: str, context: Context) -> list[str]:
         """The file, if it is not there and the split needs it."""

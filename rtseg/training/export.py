@@ -1,4 +1,4 @@
-"""From a recipe to a bundle: read the recordings of its splits, train, score through Session, write the folder.
+"""From a recipe to a bundle: read and check recordings, train, score through Session, write the folder.
 
 The only place where training meets the bundle.
 """
@@ -28,7 +28,7 @@ from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.ensemble import train_network
 from rtseg.training.loop import NO_BUNDLE, TrainedNetwork
-from rtseg.training.task import EventCallback, Example, TrainingTask, example_of, features_of
+from rtseg.training.task import EventCallback, Example, TrainingTask, features_of, read_training
 
 RANGE_FRAMES = 100_000
 """Training frames that the features' ranges are taken from, evenly spread."""
@@ -55,8 +55,7 @@ def train_bundle(
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
     for head in recipe.abstain:
         dataset.head(head)  # an unknown head must be an error before training, which takes long
-    training = read_examples(dataset, "train", progress)
-    validation = read_examples(dataset, "validation", progress)
+    training, validation = read_training(dataset, progress)
     task = TrainingTask(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, validation)
     trained = train_network(task, runs, report)
     bundle = Bundle(
@@ -92,16 +91,6 @@ def rounded_to_float16(tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, 
     Before scores, ranges and calibration, so that all of them describe the weights that are served.
     """
     return {n: t.astype(np.float16).astype(np.float32) if n.endswith(".weight") else t for n, t in tensors.items()}
-
-
-def read_examples(dataset: Dataset, split: str, progress: Callable[[str], None] = lambda _: None) -> list[Example]:
-    """All recordings of one split with the labels of every head."""
-    examples = []
-    for item in dataset.items(split):
-        progress(f"reading {split}: {item.recording.name}")
-        labels = {name: track.frames for name, track in item.labels.items()}
-        examples.append(example_of(item.recording, labels, dataset.heads))
-    return examples
 
 
 def _feature_ranges(task: TrainingTask) -> FeatureRanges:

@@ -74,6 +74,7 @@ def train(
     root: Root = None,
     set_: Settings = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another bundle in OUT.")] = False,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.terminal.progress import training
@@ -84,8 +85,9 @@ def train(
     folder = runs or out.with_name(out.name + ".run")
     with training() as (report, say):
         bundle = train_bundle(
-            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, report=report, progress=say
-        )
+            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, overwrite=overwrite, report=report,
+            progress=say,
+        )  # fmt: skip
     print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
     typer.echo(f"bundle written to {out}")
 

@@ -50,7 +50,7 @@ def annotate_once(classifier: Classifier, paths: Sequence[Path], out: Path, spen
 
             def write(recording: Any = recording, predictions: Any = predictions) -> None:
                 stem = recording.name.replace("/", "_")
-                write_predictions(predictions, out / f"{stem}.predictions.csv")
+                write_predictions(predictions, out / f"{stem}.predictions.csv", recording.fps)
                 write_bouts(predictions, out / f"{stem}.bouts.csv", recording.fps)
 
             stage("write", write)

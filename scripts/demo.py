@@ -64,7 +64,7 @@ def main() -> int:
     say("drawing")
     # The wire does not say which classes are scored; the bundle does.
     predictions = replace(done.predictions, heads=load_bundle(BUNDLE).heads)
-    write_predictions(predictions, OUT / "predictions.csv")
+    write_predictions(predictions, OUT / "predictions.csv", FPS)
     title = "Simulated mice, shipped bundle mice-sim, answered live"
     truth = labels.frames
     draw_ethogram(predictions, "task1", OUT / "ethogram.png", fps=FPS, truth=truth, title=title)

@@ -32,6 +32,7 @@ ROOMS = (
     "engine",
     "inference",
     "evaluation",
+    "checks",
     "serve",
     "bench",
     "training",
@@ -45,8 +46,8 @@ ROOMS = (
 INNER = {
     "engine": ("base", "rounds", "cpu", "onnx", "torch_engine", "parity", "cuda", "tensorrt", "select"),
     "recordings": (
-        *("files", "recording", "bouts", "toml_table", "labels", "poses"),
-        *("calms21", "calms21_counts", "heads", "open", "sources", "dataset"),
+        *("files", "recording", "bouts", "toml_table", "naming", "labels", "poses"),
+        *("calms21", "calms21_counts", "heads", "open", "sources", "pairs", "dataset"),
     ),
     "serve": (
         *("timing", "access", "streams", "recording", "publish", "monitoring", "workers", "loop"),

@@ -84,7 +84,7 @@ def _scores(split: str, scores: Scores) -> list[str]:
         f"## How good it is: {scores.get('dataset', 'its data set')}, split `{split}`",
         scores["protocol"] + ".",
     ]
-    lines += ["Intervals: 95 %, bootstrap over videos.", ""]
+    lines += [" ".join(["Intervals: 95 %, bootstrap over videos.", *scores.get("notes", ())]), ""]
     rows = []
     for name, head in scores["heads"].items():
         interval = scores.get("intervals", {}).get(name, {})
@@ -180,6 +180,10 @@ def _calibration(bundle: Bundle) -> list[str]:
         f"`{done['split']}`, that training never saw. ECE, log loss and Brier score above and here are out of fold: "
         "each video with a scaling fitted on the others."
     )
+    for name, ece in done.get("not_applied", {}).items():
+        lines.append(
+            f"Not {name}: the scaling would make its ECE {_number(ece['ece_after'])} from {_number(ece['ece_before'])}."
+        )
     rows = [
         [name, _number(c["ece"]), _number(c["ece_classwise"]), _number(c["nll"]), _number(c["brier"])]
         for scores in bundle.scores.values()

@@ -5,7 +5,7 @@ machine     The commands about a machine: doctor, build
 operations  The commands that keep a daemon running: keys, status, load
 paper       The command that trains and compares every system of the paper
 recordings  The commands for what `rtseg serve --record` writes: recover, export
-science     The commands that make models and score them: simulate, train, evaluate
+science     The commands that make models and score them: simulate, check, train, evaluate
 serving     The commands that use a model: annotate, serve, replay, listen, bench
 studies     The commands that answer what one training does not: crossvalidate, study
 trust       The commands about how far a bundle can be trusted: calibrate, compare, step, card

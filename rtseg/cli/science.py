@@ -5,6 +5,7 @@ Each loads, builds, calls one function and prints; heavy imports happen inside.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -45,12 +46,35 @@ def simulate(
 
 
 @app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Dataset file or recipe (TOML).", show_default=False)],
+    root: Root = None,
+    set_: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All counts and findings, as JSON.")] = False,
+) -> None:
+    """Count what a dataset holds, and say what speaks against training on it; exit code 1 where something does."""
+    from rtseg.checks.check import check_file
+    from rtseg.terminal.check_table import print_report
+    from rtseg.terminal.progress import reading
+
+    with reading() as progress:
+        report = check_file(file, root, set_ or (), progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_plain(), indent=1))
+    else:
+        print_report(report)
+    if not report.is_trainable:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     recipe: RecipeFile,
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
     root: Root = None,
     set_: Settings = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another bundle in OUT.")] = False,
 ) -> None:
     """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
     from rtseg.terminal.progress import training
@@ -61,8 +85,9 @@ def train(
     folder = runs or out.with_name(out.name + ".run")
     with training() as (report, say):
         bundle = train_bundle(
-            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, report=report, progress=say
-        )
+            recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, overwrite=overwrite, report=report,
+            progress=say,
+        )  # fmt: skip
     print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
     typer.echo(f"bundle written to {out}")
 

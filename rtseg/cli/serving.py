@@ -110,7 +110,7 @@ def replay(
     make_folder_of(out)
     with watch(quiet) as show:
         done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)
-    _show_answers(done, out)
+    _show_answers(done, out, source.fps)
 
 
 @app.command()
@@ -208,13 +208,13 @@ def _verify(recording: Path, bundle: Path | None) -> None:
 _UNCOMPARED = " (not compared: the flag 'late', which depends on the clock, and answers missing at the file's end)"
 
 
-def _show_answers(done: Replayed, file: Path | None) -> None:
+def _show_answers(done: Replayed, file: Path | None, fps: float) -> None:
     """Print how long the answers took, and write them to the file, if there is one."""
     from rtseg.inference.predictions import write_predictions
     from rtseg.terminal.tables import print_latency
 
     if file:
-        write_predictions(done.predictions, file)
+        write_predictions(done.predictions, file, fps)
     print_latency(done)
 
 

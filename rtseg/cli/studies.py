@@ -160,8 +160,8 @@ def _training() -> Iterator[dict[str, Any]]:
 
         def progress(text: str) -> None:
             bar(text)
-            # A bar shows which recording is read; a log need not.
-            if not text.startswith("reading "):
+            # A bar shows which recording is read; a log need not. It leaves warnings on the screen itself.
+            if not text.startswith(("reading ", "warning: ")):
                 print_progress(text)
 
         yield {"command": _command(), "report": report, "progress": progress}

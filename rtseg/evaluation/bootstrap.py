@@ -28,11 +28,21 @@ F64 = NDArray[np.float64]
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
 """Percentiles: 95 % intervals."""
+FEW_VIDEOS = 5
+"""Of fewer videos than this there are too few different resamples for an interval to mean what it says."""
 THRESHOLDS = 4096
 """Steps of the precision-recall curve at most: exact where a class has no more positive frames than that, else within
 1e-3 of all of them (a test)."""
 _CHUNK = 128
 """Resamples worked on at once."""
+
+
+def interval_notes(n_videos: int) -> list[str]:
+    """What to say beside intervals over n videos: a sentence where they are too few, else nothing."""
+    if n_videos >= FEW_VIDEOS:
+        return []
+    number = "one video" if n_videos == 1 else f"{n_videos} videos"
+    return [f"Intervals are over {number}: of fewer than {FEW_VIDEOS} they say little about new animals."]
 
 
 def bootstrap(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -68,8 +68,9 @@ def calibrate_bundle(
 ) -> dict[str, Any]:
     """Calibrate the bundle in `folder`, in place, on a split of a dataset; the report, which is also written to `out`.
 
-    A calibration that the bundle has already is taken out first, so that doing it twice changes nothing. Heads of which
-    the split has fewer than two videos with labels stay as they are. vector: heads that get the method `vector`,
+    A calibration that the bundle has already is taken out first, so that doing it twice changes nothing. A head whose
+    expected calibration error would grow, out of fold, gets none, and the report says so (`not_applied`). Heads of
+    which the split has fewer than two videos with labels stay as they are. vector: heads that get the method `vector`,
     whatever the others get. abstain: head -> probability below which it says that it is unsure. The bundle's scores
     become those of this split.
 
@@ -88,14 +89,9 @@ def calibrate_bundle(
     logits, hashes = _unseen_logits(bundle, dataset, split, engine, progress)
     # Of heads that are not in `logits`, the bundle's weights stay as they are.
     calibrations = [calibrate_head(h, videos, "vector" if h.name in vector else method) for h, videos in logits.items()]
-    tensors = {name: values for c in calibrations for name, values in _tensors(c.head, c.scaling).items()}
-    source: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
-    if vector:
-        source["vector"] = list(vector)
-    provenance = {**bundle.provenance, "calibration": source}
-    weights = {**bundle.weights, **tensors}
-    calibrated = replace(bundle, weights=weights, abstain_below=abstain_below, provenance=provenance)
     heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
+    source = _source(dataset, split, method, vector, hashes, heads)
+    calibrated = replace(_with_scalings(bundle, calibrations, heads, source), abstain_below=abstain_below)
     # Run once more with the calibrated weights: the stored scores are those of what is served.
     progress("scoring through Session")
     model = save_bundle(replace(calibrated, scores={split: _scores(calibrated, engine, dataset, split, heads)}), folder)
@@ -148,12 +144,46 @@ def _unseen_logits(
     return enough, hashes
 
 
+def _with_scalings(
+    bundle: Bundle, calibrations: Sequence[HeadCalibration], heads: Mapping[str, Any], source: dict[str, Any]
+) -> Bundle:
+    """The bundle with the scalings that are applied; it is a calibrated one where any is. heads: `_measure` of each."""
+    weights = dict(bundle.weights)
+    for c in calibrations:
+        weights |= _tensors(c.head, c.scaling if heads[c.head.name]["applied"] else _no_scaling(c.head))
+    provenance = {key: value for key, value in bundle.provenance.items() if key != "calibration"}
+    if any(head["applied"] for head in heads.values()):
+        provenance["calibration"] = source
+    return replace(bundle, weights=weights, provenance=provenance)
+
+
+def _source(
+    dataset: Dataset,
+    split: str,
+    method: str,
+    vector: Sequence[str],
+    hashes: Mapping[str, str],
+    heads: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a calibration was made from, and the heads that it would have made worse, with both errors."""
+    source: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
+    if vector:
+        source["vector"] = list(vector)
+    refused = {
+        name: {"ece_before": head["before"]["ece"], "ece_after": head["after"]["ece"]}
+        for name, head in heads.items()
+        if not head["applied"]
+    }
+    return source | ({"not_applied": refused} if refused else {})
+
+
 def _scores(calibrated: Bundle, engine: str, dataset: Dataset, split: str, heads: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's scores on this split, with the calibration's own out of fold. heads: `_measure` of each."""
     scores = manifest_scores(evaluate(Classifier(calibrated, engine), dataset, split))
     # Scores on the split that the calibration was fitted on are too good: the ones out of fold count.
     scores["calibration"] = {
-        name: {part: value for part, value in head["after"].items() if part != "bins"} | {"out_of_fold": True}
+        name: {part: value for part, value in head["after" if head["applied"] else "before"].items() if part != "bins"}
+        | {"out_of_fold": True}
         for name, head in heads.items()
     }
     return {**scores, "dataset": dataset.name}
@@ -201,7 +231,7 @@ def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCal
     """Grouped cross-fitting over two or more videos: each is measured with a scaling fitted on the others."""
     # Whole videos are held out: frames of one video are too alike to measure on.
     folds = min(FOLDS, len(videos))
-    plain = Scaling(np.ones(len(head.classes)), np.zeros(len(head.classes)))
+    plain = _no_scaling(head)
     before = [(plain.probabilities(z), y) for z, y in videos]
     after: list[Video] = []
     for fold in range(folds):
@@ -210,6 +240,10 @@ def calibrate_head(head: Head, videos: Sequence[Logits], method: str) -> HeadCal
         after += [(scaling.probabilities(z), y) for i, (z, y) in enumerate(videos) if i % folds == fold]
     # What is stored is fitted on all videos; the folds only measure what such a fit does.
     return HeadCalibration(head, _fit(videos, method), before, after)
+
+
+def _no_scaling(head: Head) -> Scaling:
+    return Scaling(np.ones(len(head.classes)), np.zeros(len(head.classes)))
 
 
 def _fit(videos: Sequence[Logits], method: str) -> Scaling:
@@ -249,6 +283,9 @@ def _measure(one: HeadCalibration) -> dict[str, Any]:
         sides[side] = {**scores, "bins": {name: _plain(some) for name, some in bins.items()}}
     return {
         **sides,
+        # Equal errors speak for the scaling: the log loss that it was fitted to is lower.
+        "applied": not sides["after"]["ece"] > sides["before"]["ece"],
+        "classes": list(head.classes),
         "scale": one.scaling.scale.tolist(),
         "shift": one.scaling.shift.tolist(),
         "videos": len(one.before),

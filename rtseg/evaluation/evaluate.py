@@ -6,7 +6,7 @@ No torch. Labels are read for the named split only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.errors import SettingError
-from rtseg.evaluation.bootstrap import bootstrap, paired_bootstrap
+from rtseg.evaluation.bootstrap import bootstrap, interval_notes, paired_bootstrap
 from rtseg.evaluation.breakdown import abstention, boundary_errors, by_missing_points, confusion
-from rtseg.evaluation.metrics import HeadScore, Video, group_scores, score_head
+from rtseg.evaluation.metrics import HeadScore, Video, answered, group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset
@@ -54,6 +54,8 @@ def predict_split(
 ) -> SplitPredictions:
     """Run a split through Session. check: called before each recording is run; may raise to refuse it.
 
+    progress: called with every recording's name, and at the end with the readers' warnings.
+
     Heads that only one of bundle and dataset names are left out. Raises SettingError where they have no head in common
     or name other classes for the same head, RateError where they differ in frame rate.
     """
@@ -81,6 +83,7 @@ def predict_split(
             found.decoded[head.name].append((one_hot, labels))
             found.missing[head.name].append(missing)
             found.names[head.name].append(item.recording.name)
+    dataset.warnings.tell(progress)
     return found
 
 
@@ -92,7 +95,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores per head and per head group by CalMS21's protocol, and per video; see `rtseg.evaluation.metrics`.
 
-    Raw probabilities and argmax are scored; `decoded` gives the segmental scores of the decoded labels beside them.
+    Raw probabilities and argmax are scored; `decoded` gives the scores of the decoded labels, which are what a
+    subscriber gets, beside them. `notes`: sentences about what the scores do not say.
     Per head also: intervals (`bootstrap`), calibration (`reliability`), and confusion, boundaries, missing
     and abstention (`rtseg.evaluation.breakdown`). Raises as `predict_split`.
     """
@@ -121,7 +125,8 @@ def evaluate(
         "protocol": PROTOCOL,
         "groups": group_scores(known, scores),
         "heads": {name: asdict(score) for name, score in scores.items()},
-        "decoded": {name: _segments(score) for name, score in smoothed.items()},
+        "decoded": {name: _decoded(score) for name, score in smoothed.items()},
+        "notes": _notes(known, answers.videos, scores),
         **details,
         "videos": _per_video(answers, fps),
     }
@@ -131,7 +136,8 @@ def evaluate(
 
 def manifest_scores(report: dict[str, Any]) -> dict[str, Any]:
     """The part of a report that is stored in a bundle's manifest."""
-    return {part: report[part] for part in ("protocol", "split", "groups", "heads", "decoded", *DETAILS, "videos")}
+    parts = ("protocol", "split", "groups", "heads", "decoded", "notes", *DETAILS, "videos")
+    return {part: report[part] for part in parts}
 
 
 def compare_bundles(
@@ -158,6 +164,7 @@ def compare_bundles(
         "split": split,
         "videos": {h.name: one.names[h.name] for h in both},
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
+        "notes": interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
     }
     plain: dict[str, Any] = without_nan(report)
     return plain
@@ -207,13 +214,23 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def _segments(score: HeadScore) -> dict[str, Any]:
-    delays = {name: c.onset_delay_s for name, c in score.classes.items()}
-    starts = {name: c.false_starts_per_minute for name, c in score.classes.items()}
+def _decoded(score: HeadScore) -> dict[str, Any]:
+    """Scores of decoded labels; the classes by name in each."""
+    classes = score.classes.items()
     return {
         "macro_f1": score.macro_f1,
+        "f1": {name: c.f1 for name, c in classes},
         "segmental_f1": score.segmental_f1,
         "edit": score.edit,
-        "onset_delay_s": delays,
-        "false_starts_per_minute": starts,
+        "onset_delay_s": {name: c.onset_delay_s for name, c in classes},
+        "false_starts_per_minute": {name: c.false_starts_per_minute for name, c in classes},
     }
+
+
+def _notes(heads: Sequence[Head], videos: Mapping[str, list[Video]], scores: Mapping[str, HeadScore]) -> list[str]:
+    fewest = min((len(answered(videos[head.name])) for head in heads), default=0)
+    absent = [f"{head.name}: {name}" for head in heads for name, c in scores[head.name].classes.items() if not c.frames]
+    notes = interval_notes(fewest)
+    if absent:
+        notes.append(f"No frame is labelled as {', '.join(absent)}: nothing says how well that is recognized.")
+    return notes

@@ -7,7 +7,7 @@ underscores; nothing is guessed beyond that.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,9 +120,31 @@ def match_names(wanted: Sequence[str], offered: Sequence[str], what: str) -> lis
     if missing:
         raise SkeletonError(
             f"{what} expected: {', '.join(wanted)}; the source has: {', '.join(offered)}; "
-            f"without a counterpart: {', '.join(missing)}. Rename them in the source or map them in the dataset file"
+            f"without a counterpart: {', '.join(missing)}. Rename them in the source, or map them: keypoints and "
+            "animals in the dataset file, --keypoint and --animal of a command, names of a hello"
         )
     return found
+
+
+def renamed(offered: Sequence[str], names: Mapping[str, str], what: str) -> tuple[str, ...]:
+    """What a source offers under the names that `names` gives it: {the source's name: another}, matched as names are.
+
+    A name that the source does not have is a mistake unless it has the other one already: what is never renamed may be
+    matched by order, and nothing would tell. Raises SkeletonError for that, and where two get one name.
+    """
+    result = list(offered)
+    for own, other in names.items():
+        # Of what the source offers, not of `result`: names may change places.
+        if any(matches(own, name) for name in offered):
+            result[match_names([own], offered, what)[0]] = other
+        elif not any(matches(other, name) for name in offered):
+            raise SkeletonError(f"{what} to rename: the source has no {own!r}; it has: {', '.join(offered)}")
+    twice = sorted({name for name in result if result.count(name) > 1})
+    if twice:
+        raise SkeletonError(
+            f"{what}: {', '.join(map(repr, twice))} would be the name of two; rename the other one, too"
+        )
+    return tuple(result)
 
 
 def matches(one: str, other: str) -> bool:

@@ -59,7 +59,7 @@ def annotate(
                 if file.exists() and not overwrite:
                     raise RtsegError(f"{file} exists already; name another folder with --out, or add --overwrite")
             predictions = classifier.run(recording, resample=resample)
-            write_predictions(predictions, frames_file)
+            write_predictions(predictions, frames_file, recording.fps)
             write_bouts(predictions, bouts_file, recording.fps)
             written[frames_file] = recording.source
             # One by one: the answers of many recordings need not lie in memory together.

@@ -19,6 +19,8 @@ from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
 from rtseg.system.files import write_atomically
 
+_LAST_NS = 2**63 - 1
+
 
 class Quality(enum.IntFlag):
     """What a prediction's reader should know about it.
@@ -41,6 +43,11 @@ class Quality(enum.IntFlag):
     LATE = 64
     UNSURE = 128
     OUT_OF_RANGE = 256
+
+
+def quality_words(quality: int) -> str:
+    """The flags of a quality by name, in lower case and with semicolons between them; '' for none."""
+    return ";".join(str(flag.name).lower() for flag in Quality if flag & quality)
 
 
 class PredictionBatch:
@@ -107,7 +114,8 @@ class Predictions:
     """Answers about consecutive frames of one stream.
 
     seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32. unsure:
-    (T, H) bool, heads that abstain.
+    (T, H) bool, heads that abstain. t_source_ns: (T,) int64, when the source says that a frame was; None where only
+    its number tells, as in a recording.
     """
 
     heads: tuple[Head, ...]
@@ -116,9 +124,23 @@ class Predictions:
     labels: NDArray[np.int16]
     quality: NDArray[np.int32]
     unsure: NDArray[np.bool_]
+    t_source_ns: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.seq)
+
+    def times(self, fps: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """When each frame was: in seconds since frame 0, and in the source's nanoseconds; (T,) each.
+
+        fps: of the frames' numbers. Of a source with a clock of its own the seconds follow that clock, from the first
+        answer on.
+        """
+        t_ns = self.t_source_ns
+        if t_ns is None:
+            t_ns = np.array([min(round(seq * 1e9 / fps), _LAST_NS) for seq in self.seq.tolist()], np.int64)
+        # From the difference: a clock's own number is too large for float64 to hold its microseconds.
+        since_first_s = (t_ns - t_ns[:1]) / 1e9
+        return self.seq[:1] / fps + since_first_s, t_ns
 
     def of(self, head: str) -> NDArray[np.float32]:
         """Probabilities (T, classes) of one head."""
@@ -142,6 +164,7 @@ class Predictions:
             np.array([p.labels for p in rows], np.int16).reshape(len(rows), len(heads)),
             np.array([p.quality for p in rows], np.int32),
             np.array([p.unsure for p in rows], np.bool_).reshape(len(rows), len(heads)),
+            np.array([p.t_source_ns for p in rows], np.int64),
         )
 
     @classmethod
@@ -150,18 +173,28 @@ class Predictions:
         if not parts:
             return cls.collect(heads, ())
         columns = ("seq", "probs", "labels", "quality", "unsure")
-        return cls(heads, *(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+        times = [part.t_source_ns for part in parts if part.t_source_ns is not None]
+        return cls(
+            heads,
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in columns),
+            np.concatenate(times) if len(times) == len(parts) else None,
+        )
 
 
-def write_predictions(predictions: Predictions, path: Path | str) -> None:
+def write_predictions(predictions: Predictions, path: Path | str, fps: float) -> None:
     """CSV, a row a frame.
 
-    Seq, quality, per head its decoded label and its probabilities (9 digits: float32 exactly), and last the heads that
-    are unsure, with semicolons between them.
+    Seq, time in seconds and in the source's nanoseconds (`Predictions.times`), quality as a number and in words, per
+    head its decoded label and its probabilities (9 digits: float32 exactly), and last the heads that are unsure, with
+    semicolons between them. fps: of the frames' numbers.
     """
     heads = predictions.heads
-    names, template = ["seq", "quality"], "%d,%d"
-    columns: list[list[Any]] = [predictions.seq.tolist(), predictions.quality.tolist()]
+    names, template = ["seq", "time_s", "t_source_ns", "quality", "quality_words"], "%d,%.6f,%d,%d,%s"
+    quality = predictions.quality.tolist()
+    words = {flags: quality_words(flags) for flags in set(quality)}
+    time_s, t_ns = predictions.times(fps)
+    columns: list[list[Any]] = [predictions.seq.tolist(), time_s.tolist(), t_ns.tolist(), quality]
+    columns.append([words[flags] for flags in quality])
     probs = predictions.probs.T.tolist()
     for h, head in enumerate(heads):
         names += [head.name, *(f"{head.name}.{c}" for c in head.classes)]

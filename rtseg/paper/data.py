@@ -255,6 +255,7 @@ def _read(dataset: Dataset, split: str, say: Say) -> list[Item]:
     for item in dataset.items(split):
         say(f"reading {split}: {item.recording.name}")
         items.append(item)
+    dataset.warnings.tell(say)
     return items
 
 

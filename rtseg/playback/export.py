@@ -55,7 +55,7 @@ def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Itera
             if target.exists() and not overwrite:
                 raise RtsegError(f"{target} exists already; name another folder with --out, or add --overwrite")
         predictions, _ = predictions_from_messages(heads, stream.answers.values())
-        write_predictions(predictions, files[0])
+        write_predictions(predictions, files[0], fps)
         write_bouts(predictions, files[1], fps)
         yield Exported(stream.name, predictions, *files, stream.other, damaged)
 

@@ -65,6 +65,7 @@ def predictions_from_messages(
         labels=table([[index[head][answer.label[head]] for head in heads] for answer in ordered], np.int16),
         quality=np.array([answer.quality for answer in ordered], np.int32),
         unsure=table([[head in answer.unsure for head in heads] for answer in ordered], np.bool_),
+        t_source_ns=np.array([answer.t_source_ns for answer in ordered], np.int64),
     )
     return predictions, table([[head in answer.event for head in heads] for answer in ordered], np.bool_)
 

@@ -104,6 +104,7 @@ def _int8_scales_of(
     features, used = list[F32](), dict[str, str]()
     extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
     recordings = [item.recording for item in dataset.items(split)]
+    dataset.warnings.tell(progress)
     every = max(1, len(recordings) // settings.range_recordings)
     for recording in recordings[::every][: settings.range_recordings]:
         matched, digest = recording.select(bundle.skeleton), _hash(bundle, recording)

@@ -282,4 +282,6 @@ def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iter
 
 
 # .npy is listed so that the reader can say why that form, a pickle, is never opened.
-READER = PoseReader("CalMS21 .json", (".json", ".npy"), lambda probe: True, _read_recordings, carries_rate=True)
+READER = PoseReader(
+    "CalMS21 .json", (".json", ".npy"), lambda probe: True, _read_recordings, carries_rate=True, holds_several=True
+)

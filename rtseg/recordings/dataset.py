@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rtseg.errors import RecordingError, SettingError, SkeletonError
+from rtseg.errors import RecordingError, RtsegError, SettingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.reading_warnings import WarningLog
 from rtseg.recordings.heads import Head, HeadRule, Implied, check_rules
-from rtseg.recordings.sources import Calms21Source, Context, Item, PairSource, check_pattern, found_ids
+from rtseg.recordings.pairs import PairSource, pair_sources
+from rtseg.recordings.sources import Calms21Source, Context, Item
 from rtseg.recordings.toml_table import Table
 
-REST = "rest"
-"""In [split]: every recording that no other split lists."""
+OTHER = "other"
+"""The class of what is not the behaviour, where a head of `each` names no classes."""
 PER_GROUP = "per-group"
 """In [[calms21]]: every group (annotator, behaviour) labels the head of its own name."""
-_PAIR_KEYS = (
-    *("poses", "labels", "ids", "keypoint_names", "animal_names"),
-    *("observation", "first_frame", "last_included"),
-)
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,16 @@ class Dataset:
             raise RecordingError(self.root, f"{problem}; name their folder with --root:\n  {listed}")
         return self._read(split, context)
 
+    def items_or_errors(self, split: str) -> Iterator[Item | RtsegError]:
+        """As `items`, with the error in the place of a recording that cannot be read; then the next one is read."""
+        context = self._context(split)
+        for source in self.sources:
+            for alone in source.separately(split):
+                try:
+                    yield from replace(self, sources=(alone,))._read(split, context)
+                except RtsegError as error:
+                    yield error
+
     def _read(self, split: str, context: Context) -> Iterator[Item]:
         for source in self.sources:
             for item in source.items(split, context):
@@ -97,15 +104,18 @@ def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
     are examples): name, root, fps, simulated;
 
     [skeleton]      animals, keypoints, axis, pairs, edges: every recording is matched to it by name
-    [[recordings]]  poses, labels: paths with {id} and *; ids: a list, else every id that is found; keypoint_names,
-                    animal_names: {the file's name = the dataset's}; observation: of a BORIS file with several, the one
-                    to read, with {id}; first_frame = 1, last_included = true: of tables whose frames count from 1, or
-                    whose bouts include their last frame
+    [[recordings]]  poses, labels: paths with {id} and *; ids: a list, else every id that is found; keypoints, animals:
+                    {the pose file's name = the dataset's}, or of animals a list of those that take part; tracks: {the
+                    label file's track = the heads'}; observation: of a BORIS file with several, the one to read, with
+                    {id}; first_frame = 1, last_included = true: of tables whose frames count from 1, or whose bouts
+                    include their last frame
+    [[parts]]       frames of a recording that are a recording of their own: id, its name; recording, the id of the
+                    whole; from_frame (0), to_frame (all), which is not included. [split] then names the parts
     [[calms21]]     file; split; heads: one head, or "per-group"; only, without: patterns of sequence names
     [heads.NAME]    classes; scored (all); track (NAME); rename, ignore, missing = "mask", implied, unlabelled,
                     mask_where_ignored: see HeadRule; group: heads whose scores are averaged; each: a list of names
-                    for as many heads alike, {each} standing for the name in classes and scored
-    [split]         split name = list of ids, or "rest"
+                    for as many heads alike, {each} standing for the name in track, classes (other, {each}) and scored
+    [split]         split name = list of ids and parts, or "rest"
 
     Raises SettingError naming the key for anything unknown, missing or contradictory.
     """
@@ -124,7 +134,7 @@ def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
 
 def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> Dataset:
     top = Table("", plain)
-    top.only("name", "root", "fps", "simulated", "skeleton", "recordings", "calms21", "heads", "split")
+    top.only("name", "root", "fps", "simulated", "skeleton", "recordings", "parts", "calms21", "heads", "split")
     # Relative to the file, not to where the command runs: datasets are moved as folders.
     folder = Path(root) if root is not None else path.parent / top.text("root", ".")
     rules = tuple(rule for table in top.tables("heads") for rule in _rules(table))
@@ -132,7 +142,7 @@ def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> D
     if not names or len(set(names)) != len(names):
         raise SettingError(f"[heads] needs heads of different names, got {', '.join(names) or 'none'}")
     check_rules(rules)
-    pairs = _pairs(top, folder)
+    pairs = pair_sources(top, folder)
     calms = tuple(_calms21(table, names) for table in top.array("calms21"))
     if not pairs and not calms:
         raise SettingError("expected [[recordings]] or [[calms21]], got neither")
@@ -158,7 +168,7 @@ def _skeleton(table: Table) -> Skeleton:
 
 
 def _rules(table: Table) -> list[HeadRule]:
-    """One rule, or one for every name in `each`, which {each} stands for in classes and scored."""
+    """One rule, or one for every name in `each`, which {each} stands for in track, classes and scored."""
     table.only(
         "track",
         "classes",
@@ -183,13 +193,15 @@ def _rules(table: Table) -> list[HeadRule]:
         source.only("from", "label", "when")
         implied = Implied(source.text("from"), source.text("label"), source.texts("when"))
     rules = []
+    # Behaviours that have a head each are told from everything else, unless the file says otherwise.
+    default = ((OTHER, "{each}"), ("{each}",)) if each and "classes" not in table.plain else (None, None)
     for name in each or (own,):
-        classes = tuple(c.replace("{each}", name) for c in table.texts("classes"))
-        scored = tuple(c.replace("{each}", name) for c in table.texts("scored", classes))
+        classes = tuple(c.replace("{each}", name) for c in table.texts("classes", default[0]))
+        scored = tuple(c.replace("{each}", name) for c in table.texts("scored", default[1] or classes))
         rules.append(
             HeadRule(
                 head=Head(name, classes, scored, table.text("group", own)),
-                track=table.text("track", "") or None,
+                track=table.text("track", "").replace("{each}", name) or None,
                 rename=table.names("rename"),
                 ignore=table.texts("ignore", ()),
                 missing_ok=missing == "mask",
@@ -199,67 +211,6 @@ def _rules(table: Table) -> list[HeadRule]:
             )
         )
     return rules
-
-
-def _pairs(top: Table, root: Path) -> tuple[PairSource, ...]:
-    """The [[recordings]] with their ids sorted into the splits of [split]."""
-    tables = top.array("recordings")
-    if not tables:
-        if "split" in top.plain:
-            raise SettingError(
-                "[split] divides [[recordings]] and there are none; a [[calms21]] file names its own split"
-            )
-        return ()
-    split = top.table("split")
-    lists = {name: split.texts(name) for name in split.plain if split.plain[name] != REST}
-    rest = [name for name in split.plain if name not in lists]
-    if len(rest) > 1:
-        raise SettingError(f"[split]: only one can be {REST!r}, got {', '.join(rest)}")
-    ids: list[tuple[str, ...]] = []
-    for table in tables:
-        table.only(*_PAIR_KEYS)
-        for key in ("poses", "labels"):
-            check_pattern(f"{table.where}.{key}", table.text(key))
-        ids.append(table.texts("ids", ()) or found_ids(root, table.text("poses"), table.text("labels")))
-    _check_ids([i for some in ids for i in some], lists)
-    listed = {i for some in lists.values() for i in some}
-    pairs = []
-    for table, own in zip(tables, ids, strict=True):
-        splits = {name: tuple(i for i in own if i in some) for name, some in lists.items()}
-        splits |= {name: tuple(i for i in own if i not in listed) for name in rest}
-        splits = {name: splits[name] for name in split.plain}  # in the order of the file
-        pairs.append(
-            PairSource(
-                poses=table.text("poses"),
-                labels=table.text("labels"),
-                splits=splits,
-                keypoint_names=table.names("keypoint_names"),
-                animal_names=table.names("animal_names"),
-                observation=table.text("observation", ""),
-                first_frame=table.whole("first_frame", 0),
-                last_included=table.flag("last_included", False),
-            )
-        )
-    return tuple(pairs)
-
-
-def _check_ids(known: list[str], lists: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise for an id that occurs twice, that is in two splits, or that only a split names."""
-    twice = sorted({i for i in known if known.count(i) > 1})
-    if twice:
-        raise SettingError(f"recordings: these ids come twice: {', '.join(twice)}")
-    split_of: dict[str, str] = {}
-    for name, some in lists.items():
-        unknown = [i for i in some if i not in known]
-        if unknown:
-            raise SettingError(
-                f"split.{name}: no recording has the id {', '.join(unknown)}; there are: {', '.join(known)}"
-            )
-        for i in some:
-            if split_of.setdefault(i, name) != name:
-                raise SettingError(
-                    f"split: {i!r} is in both {split_of[i]!r} and {name!r}; a recording belongs to one split"
-                )
 
 
 def _calms21(table: Table, heads: list[str]) -> Calms21Source:

@@ -6,7 +6,7 @@ The rules are declared in the dataset file; this is the one place that applies t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 import numpy as np
@@ -35,6 +35,31 @@ class Head:
 def output_offsets(heads: Iterable[Head]) -> tuple[int, ...]:
     """Where each head begins in the outputs of all heads side by side, and their number P at the end. Length H + 1."""
     return tuple(accumulate((len(head.classes) for head in heads), initial=0))
+
+
+NO_LABEL, LABELLED_TWICE, IGNORED_CLASS, NO_TRACK, OTHER_HEAD = range(5)
+MASKED_BECAUSE = (
+    "no label",
+    "two behaviours at once",
+    "class in 'ignore'",
+    "no such track in the file",
+    "masked in another head",
+)
+"""Why frames are neither trained on nor scored; indices of `HeadLabels.why`."""
+_NOT_MASKED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class HeadLabels(Labels):
+    """The labels of a head over a recording. why: (T,) int8, an index of MASKED_BECAUSE where a frame is IGNORE,
+    -1 elsewhere.
+    """
+
+    why: NDArray[np.int8] = field(kw_only=True)
+
+    def part(self, start: int, stop: int) -> HeadLabels:
+        """The labels of frames start <= t < stop, copied."""
+        return replace(self, frames=self.frames[start:stop].copy(), why=self.why[start:stop].copy())
 
 
 @dataclass(frozen=True)
@@ -100,24 +125,27 @@ def _known(where: str, names: Iterable[str], accepted: Iterable[str]) -> None:
 
 def apply_rules(
     rules: tuple[HeadRule, ...], tracks: Mapping[str, Labels], n_frames: int, source: str
-) -> dict[str, Labels]:
+) -> dict[str, HeadLabels]:
     """Labels (T,) for every head from the tracks of one file; IGNORE for all of a head that has no track here.
 
     Where the file lists events alone and the head has a class for unlabelled frames, a track that it does not name is
     one without events. Raises RecordingError where another track is absent that must be there, or holds a behaviour
     that the head does not know.
     """
-    labels: dict[str, Labels] = {}
+    labels: dict[str, HeadLabels] = {}
     for rule in rules:
         head = rule.head
         track = _track_of(rule, tracks, n_frames, source)
         if track is None:
             frames = np.full(n_frames, IGNORE, np.int16)
             uncovered = np.ones(n_frames, np.bool_)
+            why = np.full(n_frames, NO_TRACK, np.int8)
             warnings: tuple[ReadingWarning, ...] = ()
         else:
             frames = rename_frames(rule, track, source)
             uncovered = ~track.covered if isinstance(track, Track) else track.frames == IGNORE
+            why = np.where(track.frames == IGNORE, LABELLED_TWICE, IGNORED_CLASS).astype(np.int8)
+            why[uncovered] = NO_LABEL
             warnings = track.warnings
         if rule.implied is not None:
             other = labels[rule.implied.head]
@@ -131,8 +159,10 @@ def apply_rules(
             frames[uncovered] = head.classes.index(rule.unlabelled)
             warnings = tuple(w for w in warnings if w.kind != WITHOUT_LABEL)  # they have one now
         if rule.mask_where_ignored is not None:
-            frames[labels[rule.mask_where_ignored].frames == IGNORE] = IGNORE
-        labels[head.name] = Labels(head.name, head.classes, frames, warnings)
+            masked = (labels[rule.mask_where_ignored].frames == IGNORE) & (frames != IGNORE)
+            frames[masked], why[masked] = IGNORE, OTHER_HEAD
+        why[frames != IGNORE] = _NOT_MASKED
+        labels[head.name] = HeadLabels(head.name, head.classes, frames, warnings, why=why)
     return labels
 
 

@@ -61,6 +61,11 @@ def read_recording(path: Path | str, *, fps: float | None = None, name: str | No
     return found[0]
 
 
+def holds_several(path: Path) -> bool:
+    """Whether files with such a name hold several recordings with names of their own. Opens nothing."""
+    return any(reader.holds_several and path.suffix.lower() in reader.suffixes for reader in POSE_READERS)
+
+
 def read_labels(
     path: Path | str, n_frames: int, fps: float, *, names: Sequence[str] = (), observation: str = ""
 ) -> Tracks:

@@ -16,6 +16,8 @@ from rtseg.recordings.files.reading_warnings import ReadingWarning
 
 IGNORE = -1
 """The label of a frame that is neither trained on nor scored."""
+UNIQUE_LEFT_OUT = "unique bodyparts that are no animal are left out"
+"""The beginning of the warning where nobody asked for the points of no animal."""
 _NEVER_SEEN = -1
 
 
@@ -26,7 +28,8 @@ class Recording:
     name: unique in its dataset. keypoints: (T, A, K, 2) float32, px, NaN = missing. confidence: (T, A, K) float32 in
     [0, 1], 0 where missing. fps: frames per second. source: where it came from. warnings: what the reader tolerated,
     counted. simulated: made by `rtseg simulate`. listed_animals: all animals that the file names, in its order, also
-    those that it never shows and the skeleton leaves out; () = those of the skeleton.
+    those that it never shows and the skeleton leaves out; () = those of the skeleton. unique: points of no animal, as
+    a recording of one animal with a name of its own (DeepLabCut's 'single'): only who asks for it by name gets it.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Recording:
     warnings: tuple[ReadingWarning, ...] = ()
     simulated: bool = False
     listed_animals: tuple[str, ...] = ()
+    unique: Recording | None = None
 
     def __post_init__(self) -> None:
         a, k = self.skeleton.shape
@@ -54,16 +58,33 @@ class Recording:
     def __len__(self) -> int:
         return len(self.keypoints)
 
+    def part(self, name: str, start: int, stop: int) -> Recording:
+        """Frames start <= t < stop as a recording of its own, as of a camera that is switched on at `start`."""
+        unique = None if self.unique is None else self.unique.part(name, start, stop)
+        keypoints, confidence = self.keypoints[start:stop].copy(), self.confidence[start:stop].copy()
+        return replace(self, name=name, keypoints=keypoints, confidence=confidence, unique=unique)
+
     def select(self, skeleton: Skeleton) -> Recording:
         """The same recording with the animals and keypoints of `skeleton`, in its order.
 
         Keypoints are matched by name. Animals are matched by name where the names match, else by order if there are as
         many: of the recording, of all that its file lists, or of those that are ever seen. An animal that the file
         lists and never shows is missing in every frame. A file with one point for each animal may name the animals as
-        keypoints of one. Raises SkeletonError where a point or an animal has no counterpart.
+        keypoints of one. Raises SkeletonError, which names the file, where a point or an animal has no counterpart.
         """
+        try:
+            return self._select(skeleton)
+        except SkeletonError as error:
+            # A stream's hello asks here as well, and has no file.
+            if not self.source:
+                raise
+            raise SkeletonError(f"{self.source}: {error}") from error
+
+    def _select(self, skeleton: Skeleton) -> Recording:
+        if self.unique is not None and any(matches(a, self.unique.skeleton.animals[0]) for a in skeleton.animals):
+            return self.with_unique_points()._select(skeleton)
         if self._has_points_for_animals(skeleton):
-            return self._points_as_animals(skeleton.keypoints[0]).select(skeleton)
+            return self._points_as_animals(skeleton.keypoints[0])._select(skeleton)
         animals = self._animals_of(skeleton)
         points = match_names(skeleton.keypoints, self.skeleton.keypoints, "keypoints")
         keypoints = np.ascontiguousarray(self.keypoints[:, animals][:, :, points])
@@ -72,7 +93,32 @@ class Recording:
         # Index -1 has copied the last animal; these columns are to be empty.
         keypoints[:, never_seen] = np.nan
         confidence[:, never_seen] = 0.0
-        return replace(self, skeleton=skeleton, keypoints=keypoints, confidence=confidence, listed_animals=())
+        return replace(
+            self, skeleton=skeleton, keypoints=keypoints, confidence=confidence, listed_animals=(), unique=None
+        )
+
+    def with_unique_points(self) -> Recording:
+        """With the unique points as one more animal; points that only it has, or only the others, are missing there."""
+        if self.unique is None:
+            return self
+        own, more = self.skeleton, self.unique.skeleton
+        names = tuple(dict.fromkeys((*own.keypoints, *more.keypoints)))
+        skeleton = Skeleton((*own.animals, *more.animals), names)
+        keypoints = np.full((len(self), *skeleton.shape, 2), np.nan, np.float32)
+        confidence = np.zeros(keypoints.shape[:-1], np.float32)
+        (n_animals, n_points), places = own.shape, [names.index(name) for name in more.keypoints]
+        keypoints[:, :n_animals, :n_points], confidence[:, :n_animals, :n_points] = self.keypoints, self.confidence
+        keypoints[:, n_animals, places] = self.unique.keypoints[:, 0]
+        confidence[:, n_animals, places] = self.unique.confidence[:, 0]
+        return replace(
+            self,
+            skeleton=skeleton,
+            keypoints=keypoints,
+            confidence=confidence,
+            listed_animals=(*self.listed_animals, *more.animals) if self.listed_animals else (),
+            unique=None,
+            warnings=tuple(w for w in self.warnings if not w.kind.startswith(UNIQUE_LEFT_OUT)),
+        )
 
     def _has_points_for_animals(self, skeleton: Skeleton) -> bool:
         """Whether the keypoints of the only animal here are the animals of `skeleton`, which have one point each."""

@@ -70,6 +70,7 @@ def study_decoding(
         names.append(item.recording.name)
         for name in known:
             videos[name].append((answers.of(name), _labels(item, name)))
+    dataset.warnings.tell(progress)
     if len(names) < 2:
         raise SettingError(f"choosing on videos and measuring on others takes two or more, {split!r} has {len(names)}")
     result = results.preamble(

@@ -121,6 +121,7 @@ def study_missing(
             # A generator for each video and level: the faults do not depend on which others are studied.
             rng = np.random.default_rng([seed, number, place])
             faulty[place].append(fault.predict(classifier, item.recording, level, rng))
+    dataset.warnings.tell(progress)
     result = results.preamble(
         "rtseg study missing", command, f"{dataset.name}, {split}", classifier.bundle.simulated or dataset.simulated
     )

@@ -25,9 +25,8 @@ from rtseg.evaluation.evaluate import without_nan
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.heads import Head
 from rtseg.system.files import replace_atomically, write_json_atomically
-from rtseg.training.export import read_examples
 from rtseg.training.fit import fit
-from rtseg.training.task import EventCallback, Example, TrainingTask
+from rtseg.training.task import EventCallback, Example, TrainingTask, read_pooled
 
 DONE = "trial.json"
 ProbabilitiesByName = dict[str, NDArray[np.float32]]
@@ -65,13 +64,18 @@ def read_recipe(recipe_file: Path, root: Path | None = None, overrides: Sequence
 def read_splits(
     dataset: Dataset, splits: Sequence[str], progress: Callable[[str], None] = lambda _: None
 ) -> list[Example]:
-    """All recordings of some splits. Raises SettingError for two of the same name."""
-    examples = [example for split in dict.fromkeys(splits) for example in read_examples(dataset, split, progress)]
+    """All recordings of some splits, checked. Raises SettingError for two of the same name, and as `read_pooled`."""
+    examples = read_pooled(dataset, splits, progress)
+    require_different_names(examples)
+    return examples
+
+
+def require_different_names(examples: Sequence[Example]) -> None:
+    """Raise SettingError for recordings whose predictions would be one file."""
     names = [probabilities_file_name(example.name) for example in examples]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingError(f"recordings of the same name cannot be told apart: {', '.join(twice)}")
-    return examples
 
 
 def with_repetition_seed(recipe: Recipe, repetition: int) -> Recipe:

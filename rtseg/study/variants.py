@@ -15,8 +15,8 @@ from rtseg.config import Recipe
 from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.recordings.dataset import Dataset
 from rtseg.study import compare
-from rtseg.study.trials import read_splits, run_trial, with_repetition_seed
-from rtseg.training.task import EventCallback, TrainingTask
+from rtseg.study.trials import require_different_names, run_trial, with_repetition_seed
+from rtseg.training.task import EventCallback, TrainingTask, read_training
 
 
 def compare_variants(
@@ -34,8 +34,8 @@ def compare_variants(
 
     Returns for each its recipe, trials, scores and `ahead`: its differences from the reference, per head, seeds paired.
     """
-    training = read_splits(dataset, ("train",), progress)
-    validation = read_splits(dataset, ("validation",), progress)
+    training, validation = read_training(dataset, progress)
+    require_different_names(validation)
     trials = {}
     # Seeds in the outer loop: a study that is stopped early has compared all variants with the first seed.
     for seed in range(seeds):

@@ -11,6 +11,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+WARNING = "warning: "
+"""What begins so stays on the screen, and is written where stderr is no terminal."""
 
 
 @contextmanager
@@ -19,6 +23,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     with _bar() as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being read, on a terminal; yields a function to be called with it."""
+    with Console(stderr=True).status("reading") as status:
+        yield lambda text: status.update(Text(text))
 
 
 @contextmanager
@@ -40,7 +51,13 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
             line = f"epoch {event['epoch']}: loss {event['loss']:.3f}  validation {groups}"
             bar.console.print(line, soft_wrap=True)
 
-        yield report, lambda text: bar.update(task, description=text)
+        def say(text: str) -> None:
+            if text.startswith(WARNING):
+                bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
+            else:
+                bar.update(task, description=text)
+
+        yield report, say
 
 
 @contextmanager
@@ -64,7 +81,13 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
             elif "epoch" in values:
                 status.update(f"{name}, epoch {values['epoch']}")
 
-        yield event, lambda text: status.update(text)
+        def say(text: str) -> None:
+            if text.startswith(WARNING):
+                console.print(text, soft_wrap=True, markup=False, highlight=False)
+            else:
+                status.update(Text(text))
+
+        yield event, say
 
 
 def _bar() -> Progress:

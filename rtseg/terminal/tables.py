@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rtseg.inference.predictions import quality_words
+
 if TYPE_CHECKING:
     from rtseg.playback.replay import Replayed
     from rtseg.wire.messages import PredictionMessage
@@ -24,37 +26,66 @@ HEADS_SHOWN = 14
 
 
 def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
-    """Per head and class: F1, average precision, segmental scores, onset delay, false starts. Fits 80 columns."""
+    """Per head and class the scores of the decoded labels, then those of argmax. Fits 80 columns."""
     console = Console()
-    table = Table(
-        title=title + (" (simulated)" if simulated else ""), box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0)
-    )
-    for column in (
-        "head, class",
-        "F1",
-        "AP",
-        "seg F1\n@10/25/50",
-        "edit",
-        "onset\ndelay, s",
-        "false\nstarts/min",
-        "frames",
-    ):
-        table.add_column(column, justify="left" if column == "head, class" else "right", no_wrap=True)
-    for name, head in scores["heads"].items():
-        segments = "/".join(f"{head['segmental_f1'][k]:.0f}" for k in ("10", "25", "50"))
-        mean = [_number(head["macro_f1"]), _number(head["mean_average_precision"]), segments, _number(head["edit"], 0)]
-        table.add_row(name, *mean, "", "", str(head["frames"]), style="bold")
-        for label, score in head["classes"].items():
-            delay, starts = score["onset_delay_s"], score["false_starts_per_minute"]
-            row = [_number(score["f1"]), _number(score["average_precision"]), "", ""]
-            row += ["-" if delay is None else f"{delay:+.2f}", _number(starts, 2), str(score["frames"])]
-            table.add_row("  " + label, *row)
-    console.print(table)
+    console.print(title + (" (simulated)" if simulated else ""), markup=False, highlight=False)
+    console.print(_decoded_table(scores))
+    console.print(_argmax_table(scores))
     console.print(_trust_table(scores))
     for group, means in scores["groups"].items():
-        console.print(f"{group}: F1 {_number(means['f1'])}, mAP {_number(means['map'])}", markup=False, highlight=False)
+        line = f"{group}, argmax: F1 {_number(means['f1'])}, mAP {_number(means['map'])}"
+        console.print(line, markup=False, highlight=False)
+    for note in scores.get("notes", ()):
+        console.print(note, markup=False, highlight=False)
     if simulated:
         console.print("These recordings or labels are simulated: the scores say nothing about real animals.")
+
+
+def _decoded_table(scores: dict[str, Any]) -> Table:
+    """What a subscriber gets: F1, segmental scores, onset delay and false starts of the decoded labels."""
+    table = _score_table(
+        "decoded labels: what a subscriber gets",
+        ("F1", "seg F1\n@10/25/50", "edit", "onset\ndelay, s", "false\nstarts/min", "frames"),
+    )
+    for name, head in scores["decoded"].items():
+        frames = scores["heads"][name]
+        row = [_number(head["macro_f1"]), _segments(head), _number(head["edit"], 0), "", "", str(frames["frames"])]
+        table.add_row(name, *row, style="bold")
+        for label, score in frames["classes"].items():
+            delay, starts = head["onset_delay_s"][label], head["false_starts_per_minute"][label]
+            row = [_number(head["f1"][label]), "", "", _delay(delay), _number(starts, 2), str(score["frames"])]
+            table.add_row("  " + label, *row)
+    return table
+
+
+def _argmax_table(scores: dict[str, Any]) -> Table:
+    """What papers report: the highest probability of each frame, and average precision."""
+    table = _score_table(
+        "argmax of the probabilities, nothing tuned: what papers report",
+        ("F1", "AP", "seg F1\n@10/25/50", "edit", "onset\ndelay, s", "false\nstarts/min"),
+    )
+    for name, head in scores["heads"].items():
+        row = [_number(head["macro_f1"]), _number(head["mean_average_precision"]), _segments(head)]
+        table.add_row(name, *row, _number(head["edit"], 0), "", "", style="bold")
+        for label, score in head["classes"].items():
+            row = [_number(score["f1"]), _number(score["average_precision"]), "", "", _delay(score["onset_delay_s"])]
+            table.add_row("  " + label, *row, _number(score["false_starts_per_minute"], 2))
+    return table
+
+
+def _score_table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=len(title))
+    for column in ("head, class", *columns):
+        table.add_column(column, justify="left" if column == "head, class" else "right", no_wrap=True)
+    return table
+
+
+def _segments(head: dict[str, Any]) -> str:
+    return "/".join(f"{head['segmental_f1'][k]:.0f}" for k in ("10", "25", "50"))
+
+
+def _delay(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:+.2f}"
 
 
 def print_calibration(report: dict[str, Any]) -> None:
@@ -69,6 +100,8 @@ def print_calibration(report: dict[str, Any]) -> None:
         pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "f1")]
         table.add_row(name, *(f"{_number(before)} {_number(after)}" for before, after in pairs))
     console.print(table)
+    for name in report.get("not_applied", {}):
+        console.print(f"{name}: not applied, since its ECE would grow; it stays uncalibrated", markup=False)
 
 
 def print_precisions(report: dict[str, Any]) -> None:
@@ -110,6 +143,8 @@ def print_comparison(report: dict[str, Any]) -> None:
         table.add_row(name, *figures, str(len(report["videos"][name])))
     console.print(table)
     console.print("95 % intervals over videos: one that holds 0 tells the two not apart.", highlight=False)
+    for note in report["notes"]:
+        console.print(note, markup=False, highlight=False)
 
 
 def _trust_table(scores: dict[str, Any]) -> Table:
@@ -146,7 +181,9 @@ def prediction_line(prediction: PredictionMessage) -> str:
     """One prediction as a JSON line."""
     probs = {head: [round(float(p), 4) for p in values] for head, values in prediction.probs.items()}
     plain = {"stream": prediction.stream, "seq": prediction.seq, "label": prediction.label, "probs": probs}
-    more = {"event": prediction.event, "unsure": prediction.unsure, "quality": int(prediction.quality)}
+    quality = int(prediction.quality)
+    more = {"event": prediction.event, "unsure": prediction.unsure, "quality": quality}
+    more |= {"quality_words": quality_words(quality), "t_source_ns": prediction.t_source_ns}
     return json.dumps(plain | more)
 
 

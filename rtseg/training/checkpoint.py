@@ -31,22 +31,29 @@ def save_checkpoint(folder: Path, modules: dict[str, dict[str, Tensor]], progres
 def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
     """What `save_checkpoint` wrote, or None where there is nothing.
 
-    Raises SettingError when the checkpoint belongs to another recipe (its fingerprint differs).
+    Raises SettingError when the checkpoint belongs to another recipe (its fingerprint differs), or was cut or damaged.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = folder / NAME
     if not path.is_file():
         return None
-    # The header alone says whether the weights are worth reading.
-    with safe_open(path, "pt") as file:
-        progress: dict[str, Any] = json.loads(file.metadata()["progress"])
-    if progress["fingerprint"] != fingerprint:
+    try:
+        # The header alone says whether the weights are worth reading.
+        with safe_open(path, "pt") as file:
+            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
+        is_ours = progress["fingerprint"] == fingerprint
+        tensors = load_file(path) if is_ours else {}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"{path} was cut or damaged ({error}): remove the folder to start anew, or put a copy of it back"
+        ) from error
+    if not is_ours:
         raise SettingError(
             f"{path} belongs to another recipe or data set: remove the folder to start anew, or restore the recipe"
         )
     modules: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in load_file(path).items():
+    for name, tensor in tensors.items():
         group, _, rest = name.partition(":")
         modules.setdefault(group, {})[rest] = tensor
     return modules, progress

@@ -1,4 +1,4 @@
-"""From a recipe to a bundle: read the recordings of its splits, train, score through Session, write the folder.
+"""From a recipe to a bundle: read and check recordings, train, score through Session, write the folder.
 
 The only place where training meets the bundle.
 """
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 import rtseg
 from rtseg import config
-from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
+from rtseg.bundle.bundle import MANIFEST, PRECISIONS, Bundle, load_bundle, save_bundle
 from rtseg.bundle.model_card import write_card
 from rtseg.bundle.provenance import content_hash, poses_hash
 from rtseg.config import Recipe
 from rtseg.engine.onnx.step_file import add_step
-from rtseg.errors import SettingError
+from rtseg.errors import RtsegError, SettingError
 from rtseg.evaluation.evaluate import evaluate, manifest_scores, without_nan
 from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import FeatureSpec
@@ -28,7 +28,7 @@ from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.ensemble import train_network
 from rtseg.training.loop import NO_BUNDLE, TrainedNetwork
-from rtseg.training.task import EventCallback, Example, TrainingTask, example_of, features_of
+from rtseg.training.task import EventCallback, Example, TrainingTask, features_of, read_training
 
 RANGE_FRAMES = 100_000
 """Training frames that the features' ranges are taken from, evenly spread."""
@@ -41,13 +41,16 @@ def train_bundle(
     root: Path | None = None,
     overrides: tuple[str, ...] = (),
     runs: Path | None = None,
+    overwrite: bool = False,
     report: EventCallback = lambda event: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Train what a recipe file describes and write the bundle `out`.
 
     root: replaces the dataset's own folder. runs: where checkpoints go, so that a killed run resumes; None = no
-    checkpoints. Only the splits `train` and `validation` are ever read.
+    checkpoints. Only the splits `train` and `validation` are ever read. progress: called with what is being done, and
+    with warnings about the recordings. Raises, before anything is trained, RtsegError where `out` holds a bundle that
+    this very training did not leave there, unless `overwrite`; and SettingError for what `rtseg check` calls an error.
     """
     recipe = config.load_settings(recipe_file, Recipe, overrides)
     if recipe.model.kind != "multitask-tcn" or not recipe.model.causal:
@@ -55,9 +58,12 @@ def train_bundle(
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
     for head in recipe.abstain:
         dataset.head(head)  # an unknown head must be an error before training, which takes long
-    training = read_examples(dataset, "train", progress)
-    validation = read_examples(dataset, "validation", progress)
+    if not overwrite:
+        _check_replaced(out, recipe)
+    training, validation = read_training(dataset, progress)
     task = TrainingTask(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, validation)
+    if not overwrite:
+        _check_replaced(out, recipe, task)
     trained = train_network(task, runs, report)
     bundle = Bundle(
         name=recipe.name,
@@ -86,22 +92,37 @@ def train_bundle(
     return load_bundle(out)
 
 
+def _check_replaced(out: Path, recipe: Recipe, task: TrainingTask | None = None) -> None:
+    """Raise RtsegError where `out` holds a bundle that is more than, or other than, what this training leaves there.
+
+    task: None before the recordings are read, when only the recipe can be compared.
+    """
+    if not (out / MANIFEST).exists():
+        return
+    advice = "name another folder with --out, or add --overwrite"
+    try:
+        there = load_bundle(out)
+    except RtsegError as error:
+        raise RtsegError(f"{out} holds something that is no whole bundle ({error}); {advice}") from error
+    if "calibration" in there.provenance:
+        raise RtsegError(f"{out} holds a calibrated bundle, which training would replace by one that is not; {advice}")
+    if there.stored is not None and PRECISIONS in there.stored.files:
+        raise RtsegError(f"{out} holds a bundle with measured precisions, which training would lose; {advice}")
+    same = there.provenance.get("recipe") == without_nan(config.to_plain(recipe))
+    if task is not None:
+        same &= there.provenance.get("training") == _hashes(task.training)
+        same &= there.provenance.get("validation") == _hashes(task.validation)
+    # A run that was killed while it wrote its bundle goes on, and writes the same once more.
+    if not same:
+        raise RtsegError(f"{out} holds a bundle of another recipe or other recordings; {advice}")
+
+
 def rounded_to_float16(tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     """The weights of every matrix rounded to float16, kept as float32: an engine may then store half the bytes.
 
     Before scores, ranges and calibration, so that all of them describe the weights that are served.
     """
     return {n: t.astype(np.float16).astype(np.float32) if n.endswith(".weight") else t for n, t in tensors.items()}
-
-
-def read_examples(dataset: Dataset, split: str, progress: Callable[[str], None] = lambda _: None) -> list[Example]:
-    """All recordings of one split with the labels of every head."""
-    examples = []
-    for item in dataset.items(split):
-        progress(f"reading {split}: {item.recording.name}")
-        labels = {name: track.frames for name, track in item.labels.items()}
-        examples.append(example_of(item.recording, labels, dataset.heads))
-    return examples
 
 
 def _feature_ranges(task: TrainingTask) -> FeatureRanges:
@@ -117,9 +138,6 @@ def _feature_ranges(task: TrainingTask) -> FeatureRanges:
 def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -> dict[str, Any]:
     import torch
 
-    def videos(examples: Sequence[Example]) -> dict[str, str]:
-        return {e.name: content_hash(e.keypoints, e.labels) for e in examples}
-
     plain: dict[str, Any] = without_nan(
         {
             "rtseg": rtseg.__version__,
@@ -128,10 +146,10 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -
             "dataset": dataset.name,
             "description": task.recipe.description,
             "recipe": config.to_plain(task.recipe),
-            "training": videos(task.training),
+            "training": _hashes(task.training),
             # By poses alone as well, so that a recording is known again under other names and labels.
             "training_poses": [poses_hash(e.keypoints) for e in task.training],
-            "validation": videos(task.validation),
+            "validation": _hashes(task.validation),
             "training_seconds": round(trained.seconds, 1),
             "best_epoch": trained.epoch,
             "multiply_adds": trained.spec.multiply_adds,
@@ -140,3 +158,8 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -
         }
     )
     return plain
+
+
+def _hashes(examples: Sequence[Example]) -> dict[str, str]:
+    """The content hash of every recording, by its name."""
+    return {e.name: content_hash(e.keypoints, e.labels) for e in examples}

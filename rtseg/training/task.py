@@ -1,10 +1,13 @@
-"""What a training is given: a recipe, and labelled recordings in memory. The same for every kind of system."""
+"""What a training is given: a recipe, and labelled recordings in memory. The same for every kind of system.
+
+Recordings are read here, and checked (`rtseg.checks`) before anything is trained on them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg import config
+from rtseg.checks.findings import find_problems, require_trainable
+from rtseg.checks.summary import DatasetSummary, RecordingSummary, summarize_item
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Recording
 
 F32 = NDArray[np.float32]
 EventCallback = Callable[[dict[str, Any]], None]
 """Called after every batch and evaluation with what happened, for a progress bar."""
+Say = Callable[[str], None]
+"""Called with what is being done, and with warnings, which begin with 'warning: '."""
+TRAIN, VALIDATION = "train", "validation"
+"""The splits that a training reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +55,47 @@ def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads
         if head.name in labels:
             table[:, column] = labels[head.name]
     return Example(recording.name, recording.keypoints, recording.confidence, table)
+
+
+def read_training(dataset: Dataset, progress: Say = lambda _: None) -> tuple[list[Example], list[Example]]:
+    """The recordings to train on, and those that choose the checkpoint: the splits `train` and `validation`.
+
+    progress: called with every recording, then with all warnings. Raises SettingError with everything that
+    `rtseg check` calls an error.
+    """
+    read = {split: _read_split(dataset, split, progress) for split in (TRAIN, VALIDATION)}
+    _check(dataset, {split: summaries for split, (_, summaries) in read.items()}, VALIDATION, progress)
+    return read[TRAIN][0], read[VALIDATION][0]
+
+
+def read_pooled(dataset: Dataset, splits: Sequence[str], progress: Say = lambda _: None) -> list[Example]:
+    """The recordings of several splits as one, for studies that divide them anew. As `read_training`."""
+    read = [_read_split(dataset, split, progress) for split in dict.fromkeys(splits)]
+    pooled = {" and ".join(dict.fromkeys(splits)): [summary for _, summaries in read for summary in summaries]}
+    _check(dataset, pooled, "", progress)
+    return [example for examples, _ in read for example in examples]
+
+
+def _read_split(dataset: Dataset, split: str, progress: Say) -> tuple[list[Example], list[RecordingSummary]]:
+    examples, summaries = [], []
+    for item in dataset.items(split):
+        progress(f"reading {split}: {item.recording.name}")
+        labels = {name: track.frames for name, track in item.labels.items()}
+        examples.append(example_of(item.recording, labels, dataset.heads))
+        summaries.append(summarize_item(item))
+    return examples, summaries
+
+
+def _check(dataset: Dataset, splits: Mapping[str, Sequence[RecordingSummary]], validation: str, progress: Say) -> None:
+    dataset.warnings.tell(progress)
+    summary = DatasetSummary(
+        dataset.name, dataset.skeleton, dataset.rules, splits, dataset.simulated, next(iter(splits)), validation
+    )
+    findings = find_problems(summary)
+    for finding in findings:
+        if finding.severity == "warning":
+            progress(f"warning: {finding.text}")
+    require_trainable(findings, dataset.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from tests.live import REPO, TIMEOUT_S, Child, daemon
 
 COMMANDS = (
     "simulate",
+    "check",
     "train",
     "evaluate",
     "calibrate",
@@ -179,6 +180,13 @@ def test_evaluate_gives_the_scores_that_training_wrote_down(way: Way) -> None:
     assert scores["groups"] == kept["groups"]
     assert scores["simulated"] is True
     assert "simulated" in done.stdout
+    # What a subscriber gets is shown first, beside argmax, and each is named.
+    assert done.stdout.index("decoded labels: what a subscriber gets") < done.stdout.index(
+        "argmax of the probabilities"
+    )
+    assert scores["decoded"]["task1"]["f1"].keys() == scores["heads"]["task1"]["classes"].keys()
+    assert "Intervals are over one video: of fewer than 5 they say little about new animals." in scores["notes"]
+    assert "Intervals are over one video" in done.stdout
     # What is going on stands on stderr: a line for each video.
     assert sorted(done.stderr.splitlines()) == sorted(scores["videos"])
 
@@ -202,7 +210,8 @@ def test_replay_writes_the_very_file_that_annotate_writes(way: Way, annotated: D
     assert listened.returncode == 0, listened.stderr
     lines = [json.loads(line) for line in listened.stdout.splitlines()]
     assert [line["seq"] for line in lines] == list(range(N_FRAMES))
-    assert set(lines[0]) == {"stream", "seq", "label", "probs", "event", "unsure", "quality"}
+    keys = {"stream", "seq", "t_source_ns", "label", "probs", "event", "unsure", "quality", "quality_words"}
+    assert set(lines[0]) == keys
 
 
 def test_quiet_replay_says_nothing_beside_the_result(way: Way, child: Child) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
+from rtseg.bundle.model_card import model_card
 from rtseg.bundle.provenance import content_hash, label_table, poses_hash
 from rtseg.errors import BundleError, SettingError
+from rtseg.evaluation import calibrate
 from rtseg.evaluation.calibrate import PICTURE, REPORT, Logits, calibrate_bundle, calibrate_head, read_logits
 from rtseg.evaluation.logit_scaling import Scaling
 from rtseg.inference.classifier import Classifier
@@ -146,6 +148,31 @@ def test_a_bundle_of_unknown_origin_is_refused(tiny_bundle: Path, dataset: Datas
         calibrate_bundle(copy, dataset, out=tmp_path / "report")
     with pytest.raises(BundleError, match=r"found no manifest\.json"):
         calibrate_bundle(tmp_path, dataset, out=tmp_path / "report")
+
+
+@pytest.mark.parametrize("before", ["plain", "calibrated"])
+def test_a_scaling_that_makes_the_error_larger_is_not_applied(
+    trained: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    plain = probabilities(load_bundle(trained), dataset)
+    if before == "calibrated":
+        calibrate_bundle(trained, dataset, out=tmp_path / "earlier")
+    # Far too sure of itself, whatever it is fitted to.
+    monkeypatch.setattr(
+        calibrate, "fit_scaling", lambda z, *_: Scaling(np.full(z.shape[1], 20.0), np.zeros(z.shape[1]))
+    )
+    report = calibrate_bundle(trained, dataset, out=tmp_path / "report")
+    head = report["heads"]["task1"]
+    assert head["after"]["ece"] > head["before"]["ece"]
+    assert head["applied"] is False
+    assert report["not_applied"] == {
+        "task1": {"ece_before": head["before"]["ece"], "ece_after": head["after"]["ece"]},
+    }
+    after = load_bundle(trained)
+    assert "calibration" not in after.provenance
+    assert after.scores["validation"]["calibration"]["task1"]["ece"] == head["before"]["ece"]
+    assert probabilities(after, dataset).tobytes() == plain.tobytes()
+    assert "Not calibrated" in model_card(after)
 
 
 def test_one_head_may_have_a_method_of_its_own(trained: Path, dataset: Dataset, tmp_path: Path) -> None:

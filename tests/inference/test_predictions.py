@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +46,33 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_a_file_holds_every_number_exactly(tmp_path: Path) -> None:
     predictions, path = predictions_of(50, first_seq=2**60), tmp_path / "p.csv"
-    write_predictions(predictions, path)
+    write_predictions(predictions, path, 30.0)
     rows = rows_of(path)
     columns = ["task1.attack", "task1.mount", "task1.other", "face.other", "face.sniff_face"]
-    assert list(rows[0]) == ["seq", "quality", "task1", *columns[:3], "face", *columns[3:], "unsure"]
+    first = ["seq", "time_s", "t_source_ns", "quality", "quality_words"]
+    assert list(rows[0]) == [*first, "task1", *columns[:3], "face", *columns[3:], "unsure"]
     again = np.array([[float(row[c]) for c in columns] for row in rows], np.float32)
     assert again.tobytes() == predictions.probs.tobytes()
     assert [int(row["seq"]) for row in rows] == predictions.seq.tolist()
     assert [int(row["quality"]) for row in rows] == predictions.quality.tolist()
+    for row, quality in zip(rows, predictions.quality.tolist(), strict=True):
+        words = row["quality_words"].upper().split(";") if row["quality_words"] else []
+        assert sum(Quality[word] for word in words) == quality
     for h, head in enumerate(HEADS):
         assert [head.classes.index(row[head.name]) for row in rows] == predictions.labels[:, h].tolist()
         assert [head.name in row["unsure"].split(";") for row in rows] == predictions.unsure[:, h].tolist()
+
+
+def test_every_row_says_when_its_frame_was(tmp_path: Path) -> None:
+    numbered, path = predictions_of(3, first_seq=60), tmp_path / "p.csv"
+    write_predictions(numbered, path, 30.0)
+    assert [row["time_s"] for row in rows_of(path)] == ["2.000000", "2.033333", "2.066667"]
+    assert [row["t_source_ns"] for row in rows_of(path)] == ["2000000000", "2033333333", "2066666667"]
+    # A camera's own clock, which is no multiple of the rate: the seconds follow it from the first answer on.
+    clock_ns = np.array([2**60 + 7, 2**60 + 40_000_007, 2**60 + 1_000_000_007], np.int64)
+    write_predictions(replace(numbered, t_source_ns=clock_ns), path, 30.0)
+    assert [row["time_s"] for row in rows_of(path)] == ["2.000000", "2.040000", "3.000000"]
+    assert [int(row["t_source_ns"]) for row in rows_of(path)] == clock_ns.tolist()
 
 
 @settings(max_examples=300)
@@ -98,15 +115,15 @@ def test_a_stream_without_answers(tmp_path: Path) -> None:
     assert len(empty) == 0
     assert empty.probs.shape == (0, 5)
     assert empty.labels.shape == empty.unsure.shape == (0, 2)
-    write_predictions(empty, tmp_path / "p.csv")
+    write_predictions(empty, tmp_path / "p.csv", 30.0)
     write_bouts(empty, tmp_path / "b.csv", 30.0)
     assert rows_of(tmp_path / "p.csv") == rows_of(tmp_path / "b.csv") == []
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    write_predictions(predictions_of(50), path)
-    write_predictions(predictions_of(3), path)
+    write_predictions(predictions_of(50), path, 30.0)
+    write_predictions(predictions_of(3), path, 30.0)
     assert len(rows_of(path)) == 3
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
 

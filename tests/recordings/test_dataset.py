@@ -185,7 +185,7 @@ def test_names_are_mapped_where_the_file_says_so(lab: Path) -> None:
     lab.write_text(PAIRS.replace('"tail"]', '"tail_base"]'))
     with pytest.raises(SkeletonError, match="without a counterpart: tail_base"):
         next(load_dataset(lab).items("train"))
-    mapped = lab.read_text().replace("[heads", 'keypoint_names = { tail = "tail_base" }\n[heads')
+    mapped = lab.read_text().replace("[heads", 'keypoints = { tail = "tail_base" }\n[heads')
     lab.write_text(mapped)
     assert next(load_dataset(lab).items("train")).recording.skeleton.keypoints == ("nose", "tail_base")
 
@@ -277,7 +277,7 @@ def test_calms21_files_that_do_not_fit_the_dataset(calms: Path, change: tuple[st
         (("[split]", "[other]"), "unknown key other"),
         (
             ('[[recordings]]\nposes = "{id}.poses.csv"\nlabels = "{id}.labels.csv"', ""),
-            "[split] divides [[recordings]]",
+            "[split] and [[parts]] divide [[recordings]] and there are none",
         ),
         (("[skeleton]", "[skeleton"), "is no TOML"),
     ],

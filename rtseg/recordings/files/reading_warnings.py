@@ -6,7 +6,7 @@ how; what cannot be read rightly is a RecordingError instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _MAX_NAMES = 3
@@ -41,6 +41,7 @@ class WarningLog:
 
     def __init__(self) -> None:
         self._warnings: dict[tuple[str, str], ReadingWarning] = {}  # by file and text
+        self._n_told = 0
 
     def add_warnings(self, warnings: Iterable[ReadingWarning]) -> None:
         """Take in the warnings of a recording or of a label track."""
@@ -50,15 +51,27 @@ class WarningLog:
         """All of them, in the order in which they came."""
         return tuple(self._warnings.values())
 
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say the summary of what has come since the last time, each line as 'warning: ...'."""
+        new = self.warnings()[self._n_told :]
+        self._n_told = len(self._warnings)
+        for line in _summary(new):
+            say(f"warning: {line}")
+
     def summary(self) -> list[str]:
         """One line for each kind: the count over all files, and the names of the first files."""
-        kinds: dict[tuple[str, str], list[ReadingWarning]] = {}
-        for warning in self._warnings.values():
-            kinds.setdefault((warning.kind, warning.unit), []).append(warning)
-        lines = []
-        for (kind, unit), found in kinds.items():
-            names = list(dict.fromkeys(Path(w.file).name for w in found if w.file))
-            listed = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
-            files = f" in {len(names)} {'file' if len(names) == 1 else 'files'}: {listed}" if names else ""
-            lines.append(f"{kind} ({sum(w.n for w in found)} {unit}{files})")
-        return lines
+        return _summary(self.warnings())
+
+
+def _summary(warnings: Iterable[ReadingWarning]) -> list[str]:
+    """One line for each kind of warning."""
+    kinds: dict[tuple[str, str], list[ReadingWarning]] = {}
+    for warning in warnings:
+        kinds.setdefault((warning.kind, warning.unit), []).append(warning)
+    lines = []
+    for (kind, unit), found in kinds.items():
+        names = list(dict.fromkeys(Path(w.file).name for w in found if w.file))
+        listed = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
+        files = f" in {len(names)} {'file' if len(names) == 1 else 'files'}: {listed}" if names else ""
+        lines.append(f"{kind} ({sum(w.n for w in found)} {unit}{files})")
+    return lines

@@ -5,8 +5,8 @@ A new format is one file in this room that ends with its `READER`, and one line 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +59,20 @@ class Tracks(dict[str, Track]):
     def __init__(self, tracks: Iterable[tuple[str, Track]] = (), *, lists_events: bool = False) -> None:
         super().__init__(tracks)
         self.lists_events = lists_events
+
+    def renamed(self, path: Path, names: Mapping[str, str]) -> Tracks:
+        """The same under other names, {the file's: another}; names that this file does not have are no mistake.
+
+        Files of one dataset may have different names for the same, each of which is in `names`. Raises RecordingError
+        where two tracks of this file get one name.
+        """
+        found = Tracks(lists_events=self.lists_events)
+        for own, track in self.items():
+            name = names.get(own, own)
+            if name in found:
+                raise RecordingError(path, f"two of its tracks would be called {name!r}; correct 'tracks'")
+            found[name] = replace(track, track=name)
+        return found
 
 
 @dataclass(frozen=True)

@@ -137,4 +137,6 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
     return Recording(segment.name, skeleton, points, scores, float(segment.hello["fps"]), source, warnings)
 
 
-READER = PoseReader("recordings of rtseg .mcap", (".mcap",), lambda probe: True, read_mcap, carries_rate=True)
+READER = PoseReader(
+    "recordings of rtseg .mcap", (".mcap",), lambda probe: True, read_mcap, carries_rate=True, holds_several=True
+)

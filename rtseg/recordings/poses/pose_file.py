@@ -6,7 +6,7 @@ A new format is one file in this room that ends with its `READER`, and one line 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from rtseg.frames.frame import MAX_COORDINATE_PX
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.recording import Recording, clean
+from rtseg.recordings.recording import UNIQUE_LEFT_OUT, Recording, clean
 
 SINGLE_ANIMAL = "animal"
 """The name of the animal in a file that names none."""
@@ -29,6 +29,8 @@ MAX_CONFIDENCE = 2.0
 MAX_LATE_START = 1_000_000
 """Frames before the first tracked one: nine hours at 30 fps. A larger index is a damaged one, not a late animal."""
 COORDS = ("x", "y", "likelihood")
+UNIQUE = "single"
+"""DeepLabCut's individual for bodyparts that belong to no animal."""
 
 Column = tuple[str, str, str]
 """(animal, keypoint, coordinate)."""
@@ -52,7 +54,8 @@ class PoseReader:
 
     format: its name, as errors list it. suffixes: ends of file names in lower case; no other file is looked at.
     recognizes: whether a file with such a name is of this format, by what it holds. At most one reader may recognize a
-    file. read: see ReadPoses. carries_rate: whether files say their frame rate, or all have the same.
+    file. read: see ReadPoses. carries_rate: whether files say their frame rate, or all have the same. holds_several:
+    whether a file has recordings with names of their own, rather than one that is named after the file.
     """
 
     format: str
@@ -60,6 +63,7 @@ class PoseReader:
     recognizes: Callable[[FileProbe], bool]
     read: ReadPoses
     carries_rate: bool = False
+    holds_several: bool = False
 
 
 def one_recording(read: Callable[..., Recording]) -> ReadPoses:
@@ -88,13 +92,8 @@ def recording_from_columns(
     """
     layout = _layout(path, columns)
     values, filled = _every_frame(path, index, values, first_line)
-    keypoints = np.stack([values[:, layout.where[..., 0]], values[:, layout.where[..., 1]]], axis=-1)
-    confidence = values[:, layout.where[..., 2]]
-    without = layout.where[..., 2] < 0  # (A, K); a column number of -1 has taken the last column's values
-    # Only for these keypoints: one column that is missing takes no likelihood away from the others.
-    confidence[:, without] = confidence_of_points(keypoints[:, without])
-    points, scores, found = read_points(path, keypoints, confidence)
-    return Recording(
+    points, scores, found = _points_of(path, layout.where, values)
+    recording = Recording(
         name=name or path.stem,
         skeleton=layout.skeleton,
         keypoints=points,
@@ -103,6 +102,25 @@ def recording_from_columns(
         source=str(path),
         warnings=(*warnings, *layout.warnings, *filled, *found),
     )
+    if layout.unique is None:
+        return recording
+    points, scores, _ = _points_of(path, layout.unique.where, values)
+    unique = replace(recording, skeleton=layout.unique.skeleton, keypoints=points, confidence=scores, warnings=())
+    return replace(recording, unique=unique)
+
+
+def _points_of(
+    path: Path, where: NDArray[np.intp], values: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[ReadingWarning]]:
+    """Keypoints, confidence and warnings, as `read_points` has them, of the columns `where` (A, K, 3) of the values."""
+    keypoints = np.stack([values[:, where[..., 0]], values[:, where[..., 1]]], axis=-1)
+    confidence = values[:, where[..., 2]]
+    # A column number of -1 has taken the last column's values.
+    keypoints[:, where[..., 0] < 0] = np.nan
+    without = where[..., 2] < 0  # (A, K)
+    # Only for these keypoints: one column that is missing takes no likelihood away from the others.
+    confidence[:, without] = confidence_of_points(keypoints[:, without])
+    return read_points(path, keypoints, confidence)
 
 
 def assumed_rate() -> ReadingWarning:
@@ -164,21 +182,37 @@ def _first_place(wrong: NDArray[np.bool_]) -> str:
 
 @dataclass(frozen=True)
 class _Layout:
-    """where: (A, K, 3) column numbers of x, y and likelihood, -1 where there is no likelihood."""
+    """where: (A, K, 3) column numbers of x, y and likelihood, -1 where there is none. unique: points of no animal."""
 
     skeleton: Skeleton
     where: NDArray[np.intp]
-    warnings: list[ReadingWarning]
+    warnings: tuple[ReadingWarning, ...] = ()
+    unique: _Layout | None = None
+
+
+_Places = dict[str, dict[str, dict[str, int]]]
+"""animal -> keypoint -> coordinate -> column number."""
 
 
 def _layout(path: Path, columns: Sequence[Column]) -> _Layout:
     """Which column is which.
 
-    Multi-animal projects may carry unique bodyparts (cage corners) under the individual 'single', and smoothers such as
-    EKS add columns of their own: both are left out with a warning.
+    Multi-animal projects may carry unique bodyparts (cage corners, or an animal of another kind) under the individual
+    'single': they are set apart. Smoothers such as EKS add columns of their own, which are left out with a warning.
+    Animals may have different keypoints: all have a place for every one.
     """
-    warnings = []
-    places: dict[str, dict[str, dict[str, int]]] = {}
+    places, warnings = _places(path, columns)
+    unique = None
+    if len(places) > 1 and UNIQUE in places:
+        unique = _layout_of(path, {UNIQUE: places.pop(UNIQUE)})
+        kind = f"{UNIQUE_LEFT_OUT}: {', '.join(unique.skeleton.keypoints)}"
+        warnings.append(ReadingWarning(kind, len(unique.skeleton.keypoints), "bodyparts"))
+    layout = _layout_of(path, places)
+    return replace(layout, warnings=(*warnings, *layout.warnings), unique=unique)
+
+
+def _places(path: Path, columns: Sequence[Column]) -> tuple[_Places, list[ReadingWarning]]:
+    places: _Places = {}
     others: dict[str, int] = {}
     for i, (animal, keypoint, coord) in enumerate(columns):
         # Leaving z out would be a projection that nobody asked for.
@@ -188,35 +222,39 @@ def _layout(path: Path, columns: Sequence[Column]) -> _Layout:
             others[coord] = others.get(coord, 0) + 1
         elif places.setdefault(animal, {}).setdefault(keypoint, {}).setdefault(coord, i) != i:
             raise RecordingError(path, f"column {animal}/{keypoint}/{coord} comes twice; rename one of them")
+    warnings = []
     if others:
         kind = f"columns other than x, y and likelihood are left out: {', '.join(others)}"
         warnings.append(ReadingWarning(kind, sum(others.values()), "columns"))
-    if len(places) > 1 and "single" in places:
-        unique = places.pop("single")
-        kind = f"unique bodyparts that are no animal are left out: {', '.join(unique)}"
-        warnings.append(ReadingWarning(kind, len(unique), "bodyparts"))
+    return places, warnings
+
+
+def _layout_of(path: Path, places: _Places) -> _Layout:
+    """The places of animals side by side, -1 for a keypoint that only others have."""
     animals = list(places)
-    keypoints = list(places[animals[0]]) if animals else []
+    keypoints = list(dict.fromkeys(keypoint for some in places.values() for keypoint in some))
     if not keypoints:
         raise RecordingError(path, "holds no keypoints with x and y; export the file again")
     where = np.full((len(animals), len(keypoints), len(COORDS)), -1, np.intp)
     for a, animal in enumerate(animals):
-        if set(places[animal]) != set(keypoints):
-            odd = ", ".join(sorted(set(places[animal]) ^ set(keypoints)))
-            problem = f"animals {animals[0]!r} and {animal!r} differ in the keypoints {odd}; remove those columns"
-            raise RecordingError(path, problem)
-        for k, keypoint in enumerate(keypoints):
+        for keypoint, coords in places[animal].items():
             for c, coord in enumerate(COORDS):
-                if coord in places[animal][keypoint]:
-                    where[a, k, c] = places[animal][keypoint][coord]
+                if coord in coords:
+                    where[a, keypoints.index(keypoint), c] = coords[coord]
                 elif coord != "likelihood":
                     problem = f"column {animal}/{keypoint}/{coord} is missing; export the file again"
                     raise RecordingError(path, problem)
-    n_without = int((where[..., 2] < 0).sum())
-    if 0 < n_without < where.shape[0] * where.shape[1]:  # a format without any is no accident
+    absent = where[..., 0] < 0
+    warnings = []
+    if absent.any():
+        a, k = np.argwhere(absent)[0]
+        kind = "keypoints that only other animals have are missing in every frame"
+        warnings.append(ReadingWarning(kind, int(absent.sum()), "keypoints", f"{animals[a]}, {keypoints[k]}"))
+    n_without = int(((where[..., 2] < 0) & ~absent).sum())
+    if 0 < n_without < int((~absent).sum()):  # a format without any is no accident
         kind = "keypoints without a likelihood have confidence 1 wherever they are seen"
         warnings.append(ReadingWarning(kind, n_without, "keypoints"))
-    return _Layout(Skeleton(tuple(animals), tuple(keypoints)), where, warnings)
+    return _Layout(Skeleton(tuple(animals), tuple(keypoints)), where, tuple(warnings))
 
 
 def _every_frame(

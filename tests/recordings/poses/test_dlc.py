@@ -99,7 +99,11 @@ def with_index(number: int, index: str) -> Damage:
         (on_line(2, lambda s: s.rsplit(",", 1)[0]), 2, "'individuals' has 83 columns and 'coords' has 84"),
         (on_line(4, lambda s: s.replace("likelihood", "z")), None, "only 2-D tracks are read"),
         (on_line(4, lambda s: s.replace("x,y", "x,x", 1)), None, "comes twice"),
-        (on_line(3, lambda s: s[::-1].replace("esoN", "tuonS", 1)[::-1]), None, "differ in the keypoints Snout"),
+        (
+            on_line(3, lambda s: s[::-1].replace("esoN", "tuonS", 1)[::-1]),
+            None,
+            "mouse_white_tail/Snout/x is missing",
+        ),
         (on_line(4, lambda s: s.replace("x,y", "x,likelihood", 1)), None, "comes twice"),
     ],
 )
@@ -159,7 +163,7 @@ def test_no_text_at_all_is_refused(tmp_path: Path) -> None:
         read_dlc_csv(tmp_path / "absent.csv", fps=30)
 
 
-def test_unique_bodyparts_are_left_out_and_unequal_animals_refused(tmp_path: Path) -> None:
+def test_unique_bodyparts_are_set_apart_and_animals_may_differ(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     names = "scorer,s,s,s,s,s,s\nindividuals,{0},{0},{0},{1},{1},{1}\nbodyparts,nose,nose,nose,corner,corner,corner\n"
     body = "coords,x,y,likelihood,x,y,likelihood\n0,1,2,0.5,3,4,0.5\n"
@@ -168,9 +172,16 @@ def test_unique_bodyparts_are_left_out_and_unequal_animals_refused(tmp_path: Pat
     assert recording.skeleton.animals == ("mouse",)
     assert recording.warnings == ("unique bodyparts that are no animal are left out: corner (1 bodyparts)",)
     np.testing.assert_array_equal(recording.keypoints, [[[[1, 2]]]])
+    assert recording.unique is not None
+    np.testing.assert_array_equal(recording.unique.keypoints, [[[[3, 4]]]])
     path.write_text(names.format("mouse", "rat") + body)
-    with pytest.raises(RecordingError, match="'mouse' and 'rat' differ in the keypoints corner, nose"):
-        read_dlc_csv(path, fps=30)
+    recording = read_dlc_csv(path, fps=30)
+    assert (recording.skeleton.animals, recording.skeleton.keypoints) == (("mouse", "rat"), ("nose", "corner"))
+    nan = np.nan
+    np.testing.assert_array_equal(recording.keypoints, [[[[1, 2], [nan, nan]], [[nan, nan], [3, 4]]]])
+    np.testing.assert_array_equal(recording.confidence, [[[0.5, 0], [0, 0.5]]])
+    kind = "keypoints that only other animals have are missing in every frame (2 keypoints)"
+    assert recording.warnings == (f"mouse, corner: {kind}",)
 
 
 def test_what_spreadsheets_do_to_a_file_changes_nothing(damaged: Callable[[Damage], Path]) -> None:

@@ -1,0 +1,206 @@
+"""What the counts of a dataset say against training on it: one list of checks, for `rtseg check` and before training.
+
+An error is what makes a model say something that its labels never said, or a score that measures nothing: training
+refuses it. A warning is what a person should know and may have meant. Where recordings are simulated, for trying things
+out, a class that they lack is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from rtseg.checks.same_frames import shared_frames
+from rtseg.checks.summary import DatasetSummary, HeadCounts, RecordingSummary
+from rtseg.errors import SettingError
+from rtseg.recordings.heads import LABELLED_TWICE, MASKED_BECAUSE, NO_LABEL, NO_TRACK, HeadRule
+
+MAX_NAMES = 3
+"""Recordings that a finding names before it says how many more there are."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that speaks against a dataset, in one line."""
+
+    severity: Literal["error", "warning"]
+    text: str
+
+
+def find_problems(summary: DatasetSummary) -> list[Finding]:
+    """What all checks find, errors first."""
+    found = [finding for check in CHECKS for finding in check(summary)]
+    return sorted(found, key=lambda finding: finding.severity != "error")
+
+
+def require_trainable(findings: Iterable[Finding], name: str) -> None:
+    """Raise SettingError with every error that was found. name: of the dataset."""
+    errors = [finding.text for finding in findings if finding.severity == "error"]
+    if errors:
+        listed = "".join(f"\n  {text}" for text in errors)
+        raise SettingError(f"dataset {name!r} cannot be trained on ('rtseg check' shows the counts):{listed}")
+
+
+def empty_splits(summary: DatasetSummary) -> Iterator[Finding]:
+    """Nothing to train on, or nothing to choose a checkpoint by."""
+    for split in _used(summary):
+        if not summary.splits[split]:
+            yield Finding("error", f"split {split!r} has no recordings")
+
+
+def recordings_in_two_splits(summary: DatasetSummary) -> Iterator[Finding]:
+    """Frames that two recordings share: across splits they make a score of what was learnt by heart."""
+    where = [(split, recording) for split, some in summary.splits.items() for recording in some]
+    for first, second, frames in shared_frames([recording.windows for _, recording in where]):
+        (split, one), (other_split, other) = where[first], where[second]
+        pair = f"{one.name!r} (split {split!r}) and {other.name!r} (split {other_split!r})"
+        shared = f"recordings {pair} share {frames:,} frames or more"
+        if split != other_split:
+            yield Finding("error", f"{shared}: what is measured on one was learnt from the other; leave one out")
+        elif not summary.validation:
+            yield Finding("error", f"{shared}: one fold would be tested on what another learnt; leave one out")
+        else:
+            yield Finding("warning", f"{shared}, which count twice")
+
+
+def missing_poses(summary: DatasetSummary) -> Iterator[Finding]:
+    """Recordings, animals and keypoints without a single point."""
+    animals, keypoints = summary.skeleton.animals, summary.skeleton.keypoints
+    for split, recordings in summary.splits.items():
+        empty = [recording for recording in recordings if not recording.seen.any()]
+        if empty:
+            text = f"split {split!r}: every point of every frame is missing in {_names(empty)}"
+            yield Finding("error", f"{text}; track the video again, or leave it out")
+        for a, animal in enumerate(animals):
+            without = [r for r in recordings if r.seen.any() and not r.seen[a].any()]
+            if without and split == summary.training and len(without) + len(empty) == len(recordings):
+                text = f"split {split!r}: animal {animal!r} is never seen, in none of its {len(recordings)} recordings"
+                yield Finding("error", f"{text}; correct the names in [skeleton], or leave it out there")
+            elif without:
+                yield Finding("warning", f"split {split!r}: animal {animal!r} is never seen in {_names(without)}")
+    seen = np.sum([r.seen.sum(axis=0) for r in summary.splits[summary.training]], axis=0, initial=0)
+    never = [name for name, n in zip(keypoints, np.broadcast_to(seen, len(keypoints)), strict=True) if n == 0]
+    if 0 < len(never) < len(keypoints):
+        text = f"split {summary.training!r}: keypoint {', '.join(never)} is never seen"
+        yield Finding("warning", f"{text}; leave it out of [skeleton]")
+
+
+def masked_heads(summary: DatasetSummary) -> Iterator[Finding]:
+    """Heads without a labelled frame."""
+    for split in _used(summary):
+        all_counts = [(rule, summary.counts(rule, split)) for rule in summary.rules]
+        # One head without validation labels is left out of the choice; without any there is nothing to choose by.
+        hopeless = split == summary.training or not any(counts.labelled for _, counts in all_counts)
+        for rule, counts in all_counts:
+            if counts.labelled or not counts.recordings:
+                continue
+            text = f"head {rule.head.name!r}: every frame of split {split!r} is masked ({_reasons(counts)})"
+            if hopeless:
+                yield Finding("error", f"{text}; {_advice(rule, counts, rule.head.classes)}")
+            else:
+                yield Finding("warning", f"{text}: nothing says there how good it is")
+
+
+def absent_classes(summary: DatasetSummary) -> Iterator[Finding]:
+    """Classes that training never shows: the model would answer the others in their place."""
+    for rule in summary.rules:
+        counts = summary.counts(rule, summary.training)
+        classes = rule.head.classes
+        absent = [name for name, n in zip(classes, counts.frames, strict=True) if n == 0]
+        if not absent or not counts.labelled:
+            continue
+        where = f"head {rule.head.name!r}, split {summary.training!r}"
+        advice = _advice(rule, counts, absent)
+        if len(absent) == len(classes) - 1:
+            present = next(name for name in classes if name not in absent)
+            text = f"{where}: all {sum(counts.frames):,} labelled frames are {present!r}, none is {_or(absent)}"
+            yield Finding("error", f"{text}: the model would answer {present!r} always; {advice}")
+        else:
+            # One annotator's lack is no mistake of the dataset's, nor is chance in what was simulated.
+            is_error = set(absent) & _absent_everywhere(summary, rule) and not summary.simulated
+            text = f"{where}: no frame is {_or(absent)}, which the model could never answer; {advice}"
+            yield Finding("error" if is_error else "warning", text)
+
+
+def unmeasured_classes(summary: DatasetSummary) -> Iterator[Finding]:
+    """Scored classes that validation never shows: nothing tells how well they are recognized."""
+    if not summary.validation:
+        return
+    absent: dict[str, list[str]] = {}
+    n_scored = 0
+    for rule in summary.rules:
+        counts = summary.counts(rule, summary.validation)
+        of_class = dict(zip(rule.head.classes, counts.frames, strict=True))
+        n_scored += len(rule.head.scored)
+        if names := [name for name in rule.head.scored if of_class[name] == 0]:
+            absent[rule.head.name] = names
+    if sum(map(len, absent.values())) == n_scored:
+        if any(summary.counts(rule, summary.validation).labelled for rule in summary.rules):
+            text = f"split {summary.validation!r}: no frame of any scored class, so nothing chooses the checkpoint"
+            yield Finding("error", f"{text}; move recordings that show them from {summary.training!r}")
+        return
+    for head, names in absent.items():
+        text = f"head {head!r}, split {summary.validation!r}: no frame is {_or(names)}, which stays without a score"
+        yield Finding("warning", text)
+
+
+CHECKS: tuple[Callable[[DatasetSummary], Iterator[Finding]], ...] = (
+    empty_splits,
+    recordings_in_two_splits,
+    missing_poses,
+    masked_heads,
+    absent_classes,
+    unmeasured_classes,
+)
+"""All checks, in the order in which their findings are told."""
+
+
+def _used(summary: DatasetSummary) -> list[str]:
+    return [split for split in (summary.training, summary.validation) if split]
+
+
+def _absent_everywhere(summary: DatasetSummary, rule: HeadRule) -> set[str]:
+    """The classes that no head of the same group has in training: not one annotator's lack, but the dataset's."""
+    group = [other for other in summary.rules if other.head.group == rule.head.group]
+    present = set[str]()
+    for other in group:
+        counts = summary.counts(other, summary.training)
+        present |= {name for name, n in zip(other.head.classes, counts.frames, strict=True) if n}
+    return set(rule.head.classes) - present
+
+
+def _advice(rule: HeadRule, counts: HeadCounts, absent: Sequence[str]) -> str:
+    """What to do where classes have no frames, by why frames are masked."""
+    where, masked = f"[heads.{rule.head.name}]", counts.masked
+    advice = []
+    if (n := masked.get(MASKED_BECAUSE[NO_LABEL], 0)) and rule.unlabelled is None:
+        # Nothing tells which class is meant by silence; the first that is missing is the likeliest.
+        background = absent[0]
+        advice.append(
+            f'{n:,} frames have no label: where those are {background!r}, set unlabelled = "{background}" in {where}'
+        )
+    if n := masked.get(MASKED_BECAUSE[LABELLED_TWICE], 0):
+        advice.append(
+            f"{n:,} frames have two behaviours at once in one track and are masked: give each behaviour a head with a "
+            f'track of its own (track = "subject:behaviour") in {where}'
+        )
+    if not counts.labelled and (n := masked.get(MASKED_BECAUSE[NO_TRACK], 0)):
+        advice.append(f"{n:,} frames are of files without the track: correct 'track' in {where}")
+    return "; ".join(advice or ["add recordings that show it, or take the class out of " + where])
+
+
+def _reasons(counts: HeadCounts) -> str:
+    return ", ".join(f"{n:,} frames: {why}" for why, n in counts.masked.items()) or "no frames"
+
+
+def _names(recordings: Sequence[RecordingSummary]) -> str:
+    listed = ", ".join(f"{r.name} ({r.source})" if r.source else r.name for r in recordings[:MAX_NAMES])
+    more = len(recordings) - MAX_NAMES
+    return listed + (f" and {more} more" if more > 0 else "")
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(map(repr, names))

@@ -60,7 +60,7 @@ Root = Annotated[
 ]
 Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
-HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only; may come again.")]
+HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only (repeatable).")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help="Your key file, where the daemon asks for one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,10 @@ class BenchProcess:
         out = self._process.stdout
         assert out is not None
         # With a limit: a process that hangs must not hang the benchmark.
-        line = out.readline() if select.select([out], [], [], timeout_s)[0] else ""
+        limit = threading.Timer(timeout_s, self._process.kill)
+        limit.start()
+        line = out.readline()
+        limit.cancel()
         if not line.startswith(word + " "):
             self._process.kill()
             last_lines = (line + self._process.communicate()[1]).strip().splitlines()[-3:]

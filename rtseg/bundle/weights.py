@@ -1,7 +1,9 @@
 """A bundle's weights, read: safetensors (https://huggingface.co/docs/safetensors), with every offset checked.
 
-Not by the library, whose parser holds the interpreter for as long as a header is and copies every tensor: a daemon
-loads bundles while it serves.
+Not by the library, which parses a header of any length and copies every tensor in one call: for 32 MB it held the
+interpreter for 79 ms at the least, in which no frame of a daemon is answered; this file's functions held it for 0.6 ms
+(safetensors 0.8.0, two EPYC cores, nine loads each beside a thread that asks for it without end). The size of a file is
+bounded before it is read (`bundle.limits`), that of its header here.
 """
 
 from __future__ import annotations

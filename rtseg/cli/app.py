@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+import rtseg
 from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
@@ -25,11 +26,25 @@ NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
 
 app = typer.Typer(
     name="rtseg",
-    help="Tells live, from tracked keypoints, what animals are doing.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rtseg {rtseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Tells live, from tracked keypoints, what animals are doing."""
+
 
 BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
 DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
@@ -45,7 +60,7 @@ Root = Annotated[
 ]
 Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
-HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only; may come again.")]
+HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only (repeatable).")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help="Your key file, where the daemon asks for one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
 

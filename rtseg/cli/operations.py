@@ -26,7 +26,7 @@ def keys_new(
     keys: Folder = None,
     out: Annotated[Path | None, typer.Option("--out", help="The key file; default NAME.key here.")] = None,
 ) -> None:
-    """Let a new key in, and write the file that its owner needs."""
+    """Accept a new key, and write the file that its owner needs."""
     from rtseg.wire.keys import KeyStore, default_folder, make_key_file
 
     file = out or Path(f"{name}.key")
@@ -41,7 +41,7 @@ def keys_list(
     keys: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Show the keys that are let in."""
+    """List the accepted keys."""
     from dataclasses import asdict
 
     from rtseg.terminal.daemon_status import print_keys
@@ -62,7 +62,7 @@ def keys_revoke(
     name: Annotated[str, typer.Argument(help="As `rtseg keys list` shows it.", show_default=False)],
     keys: Folder = None,
 ) -> None:
-    """Let a key in no more; a running daemon ends its streams and connections within a second."""
+    """Revoke a key; a running daemon ends its streams and connections within a second."""
     from rtseg.wire.keys import KeyStore, default_folder
 
     grant = KeyStore(keys or default_folder()).revoke(name)
@@ -76,7 +76,7 @@ def status(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
 ) -> None:
-    """Ask a running daemon how it is."""
+    """Show the state of a running daemon: streams, counters, latencies."""
     from rtseg.client import ask_status
     from rtseg.terminal.daemon_status import print_status
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,16 +18,16 @@ DATA = "Folder of CalMS21's official files, one that `rtseg simulate` wrote, or 
 def paper(
     data: Annotated[Path, typer.Option("--data", help=DATA)],
     out: Out,
-    seeds: Annotated[int, typer.Option(help="Trainings of each system.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Training runs of each system, with seeds of their own.")] = 5,
     root: Root = None,
     recipe: Annotated[Path | None, typer.Option(help="Of rtseg's own systems, e.g. engines/rats58.toml.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A table or row, e.g. II or II/tcn (repeatable).")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small networks and short trainings: a trial.")] = False,
-    allow_other_counts: Annotated[bool, typer.Option(help="Take altered CalMS21 files.")] = False,
+    allow_other_counts: Annotated[bool, typer.Option(help="Accept altered CalMS21 files.")] = False,
     set_: Settings = None,
 ) -> None:
-    """Train every system of the paper and print its Tables I to V beside its figures; a killed run goes on."""
+    """Train every system of the paper and print Tables I to V next to its numbers; an interrupted run resumes."""
     from rtseg.paper.tables import print_report
     from rtseg.terminal.progress import comparing
 
@@ -38,6 +39,10 @@ def paper(
     with comparing() as (event, say):
         report = run_paper(given, out, options, seeds=seeds, say=say, event=event)
     print_report(report)
-    # After the report: what was trained is shown all the same.
+    _require_all(report)  # after the report: what was trained is shown all the same
+
+
+def _require_all(report: Mapping[str, Any]) -> None:
+    """Raise RtsegError, for the exit code 1, where trainings failed."""
     if report["failed"]:
         raise RtsegError(f"{len(report['failed'])} trainings failed, see above; the same command tries them again")

@@ -17,7 +17,7 @@ def recover(
     recording: Mcap,
     out: Annotated[Path | None, typer.Option("--out", help="The copy; default: NAME.recovered.mcap.")] = None,
 ) -> None:
-    """Make a whole copy of a recording that was cut off or damaged; the original is not touched."""
+    """Repair a recording that was cut off or damaged, in a copy; the original is not touched."""
     from rtseg.recorder.recover import recover_recording
 
     done = recover_recording(recording, out)
@@ -35,7 +35,7 @@ def export(
     out: Out,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Write the predictions in a recording as CSV, as they were published: a row a frame, and a row a bout."""
+    """Write the predictions in a recording as CSV, as they were published: one row per frame, and one per bout."""
     from rtseg.playback.export import export_recording
 
     for number, done in enumerate(export_recording(recording, out, overwrite=overwrite)):

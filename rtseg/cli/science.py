@@ -76,7 +76,7 @@ def train(
     runs: Annotated[Path | None, typer.Option(help="Folder for checkpoints; default: OUT.run")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another bundle in OUT.")] = False,
 ) -> None:
-    """Train a model from a recipe; a killed run goes on where its last checkpoint was."""
+    """Train a model from a recipe; an interrupted run resumes at its last checkpoint."""
     from rtseg.terminal.progress import training
     from rtseg.terminal.tables import print_scores
 
@@ -101,7 +101,7 @@ def evaluate(
     engine: EngineName = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file.")] = None,
 ) -> None:
-    """Score a bundle on labelled recordings, through the Session that serves."""
+    """Score a bundle on labelled recordings, by the same code that serves it."""
     from rtseg.evaluation.evaluate import evaluate as score_bundle
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset

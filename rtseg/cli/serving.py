@@ -40,11 +40,11 @@ def annotate(
     fps: Fps = None,
     engine: EngineName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    resample: Annotated[bool, typer.Option("--resample", help="Take recordings of other frame rates.")] = False,
-    identity: Annotated[str, typer.Option(help="Where animals were mixed up: flag, swap or reset.")] = "flag",
+    resample: Annotated[bool, typer.Option("--resample", help="Resample recordings of other frame rates.")] = False,
+    identity: Annotated[str, typer.Option(help="Where the tracker mixed up animals: flag, swap or reset.")] = "flag",
     head: HeadNames = None,
 ) -> None:
-    """Write the model's answers about recordings: a row a frame, and a row a bout."""
+    """Write a model's answers for recordings: one row per frame, and one row per bout."""
     from rtseg.inference.annotate import annotate as run
     from rtseg.inference.classifier import load
 
@@ -64,19 +64,16 @@ def serve(
     frames: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
     predictions: Annotated[str | None, typer.Option(help="Address for predictions.")] = None,
     keys: Annotated[str | None, typer.Option(help="Folder of keys: every connection needs one (`rtseg keys`).")] = None,
-    record: Annotated[str | None, typer.Option(help="Folder for recordings (MCAP), one file a run.")] = None,
+    record: Annotated[str | None, typer.Option(help="Folder for recordings (MCAP), one file per run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the streams.")] = None,
     head: HeadNames = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Streams go on where a killed daemon left them.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue streams where a killed daemon left off.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
-    # Options that were not given are None or empty, and leave the file's settings as they are.
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
     given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
-    # After --set: an option of its own name wins. As JSON, which is TOML for texts, numbers and lists.
-    overrides = [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
     try:
-        is_whole = _serve(bundle, _serve_settings(config_file, overrides))
+        is_whole = _serve(bundle, _serve_settings(config_file, set_ or [], given))
     except RtsegError as error:
         # Whatever kept it from serving: exit code 3, which supervisors tell from a crash.
         raise ServeError(str(error)) from error
@@ -88,14 +85,14 @@ def serve(
 def replay(
     recording: Annotated[Path, typer.Argument(help="Pose file.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Frames address of a running daemon.")] = "tcp://127.0.0.1:5757",
-    speed: Annotated[str, typer.Option(help="Times the recording's frame rate, or 'max'.")] = "1",
+    speed: Annotated[str, typer.Option(help="Multiple of the recording's frame rate, or 'max'.")] = "1",
     out: Annotated[Path | None, typer.Option("--out", help="Write the answers to this CSV file.")] = None,
     name: Annotated[str | None, typer.Option(help="Sequence of a CalMS21 file.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream name; default: the recording's.")] = None,
     fps: Fps = None,
     quiet: Quiet = False,
     key: KeyFile = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Of an .mcap: step it again and compare every bit.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compute an .mcap's answers again, and compare.")] = False,
     bundle: Annotated[Path | None, typer.Option(help="For --verify: the model's folder.")] = None,
 ) -> None:
     """Play a recording to a daemon as a camera would, and show its answers as they come."""
@@ -105,8 +102,7 @@ def replay(
     from rtseg.recordings.open import read_recording
     from rtseg.terminal.tables import watch
 
-    times = _speed(speed)
-    source = read_recording(recording, fps=fps, name=name)
+    times, source = _speed(speed), read_recording(recording, fps=fps, name=name)
     make_folder_of(out)
     with watch(quiet) as show:
         done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)
@@ -118,7 +114,7 @@ def listen(
     streams: Annotated[list[str] | None, typer.Argument(help="Stream names; none = all.")] = None,
     address: Annotated[str, typer.Option("--from", help="Predictions address.")] = "tcp://127.0.0.1:5758",
     bouts: Annotated[bool, typer.Option("--bouts", help="Only where a bout begins.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Stop after so many seconds of silence.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Stop after this many seconds without a message.")] = None,
     key: KeyFile = None,
 ) -> None:
     """Print predictions as they are published, one JSON line each."""
@@ -140,7 +136,7 @@ def bench(
     load_streams: Annotated[int, typer.Option(help="Streams of 'load'.")] = 100,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
 ) -> None:
-    """Time features, engine, session and the way over the wire, each beside its floor in the same run."""
+    """Time features, engine, session and messages over the wire, each next to its lower bound in the same run."""
     from rtseg.bench import DEFAULT_PARTS, print_result
     from rtseg.bench import bench as run
 
@@ -153,10 +149,15 @@ def bench(
     print_result(result)
 
 
-def _serve_settings(file: Path | None, overrides: list[str]) -> ServeSettings:
-    """The daemon's settings: the file's, if there is one, and what the command line changes of them."""
+def _serve_settings(file: Path | None, changes: list[str], given: dict[str, object]) -> ServeSettings:
+    """The daemon's settings: the file's, if there is one, and what the command line changes of them.
+
+    changes: of --set. given: other options by their settings' names; None or empty = not given, as the file says.
+    """
     from rtseg import config
 
+    # After --set: an option of its own name wins. As JSON, which is TOML for texts, numbers and lists.
+    overrides = [*changes, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
     if file:
         return config.load_settings(file, config.ServeSettings, overrides)
     return config.from_plain({}, config.ServeSettings, overrides)

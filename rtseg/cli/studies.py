@@ -29,12 +29,12 @@ from rtseg.cli.app import (
 )
 
 study = typer.Typer(
-    name="study", help="Ask what a recipe's parts are worth, and what a bundle can stand.", no_args_is_help=True
+    name="study", help="Measure what parts of a recipe contribute, and how robust a bundle is.", no_args_is_help=True
 )
 app.add_typer(study)
 
-Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each system.", min=1)]
-Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of the trainings; default: OUT/NAME.runs")]
+Seeds = Annotated[int, typer.Option("--seeds", help="Training runs of each system, with seeds of their own.", min=1)]
+Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of the training runs; default: OUT/NAME.runs")]
 FOLDERS = ("--root", "--out", "--runs")
 
 
@@ -42,7 +42,7 @@ FOLDERS = ("--root", "--out", "--runs")
 def crossvalidate(
     recipe: RecipeFile,
     out: Out,
-    folds: Annotated[int, typer.Option(help="Groups of videos.")] = 5,
+    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
     seeds: Seeds = 1,
     against: Annotated[str | None, typer.Option(help="A kind of model, or another recipe (TOML).")] = None,
     split: Annotated[str, typer.Option(help="Splits, joined by commas.")] = "train,validation",
@@ -52,7 +52,7 @@ def crossvalidate(
     set_: Settings = None,
     runs: Runs = None,
 ) -> None:
-    """Answer every video by a system that never saw it; a killed run goes on."""
+    """Cross-validate a recipe over groups of videos; an interrupted run resumes."""
     with _training() as common:
         from rtseg.config import CrossValidationSettings
         from rtseg.study.crossvalidate import crossvalidate as run
@@ -73,7 +73,7 @@ def ablation(
     set_: Settings = None,
     runs: Runs = None,
 ) -> None:
-    """Train without one group of features at a time; a killed run goes on."""
+    """Train without one group of features at a time; an interrupted run resumes."""
     with _training() as common:
         from rtseg.study.ablation import study_ablation
 
@@ -88,13 +88,13 @@ def ablation(
 def lookahead(
     recipe: RecipeFile,
     out: Out,
-    frames: Annotated[str, typer.Option(help="Delays, the first is compared with.")] = "0,3,6,15,30",
+    frames: Annotated[str, typer.Option(help="Delays in frames; the first is the baseline.")] = "0,3,6,15,30",
     seeds: Seeds = 1,
     root: Root = None,
     set_: Settings = None,
     runs: Runs = None,
 ) -> None:
-    """Train with several delays: what waiting is worth; a killed run goes on."""
+    """Train with several delays: what a later answer gains; an interrupted run resumes."""
     delays = _numbers(frames)
     with _training() as common:
         from rtseg.study.lookahead import study_lookahead
@@ -110,7 +110,7 @@ def missing(
     out: Out,
     root: Root = None,
     split: Split = "validation",
-    seed: Annotated[int, typer.Option(help="Of the faults.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the faults.")] = 0,
     engine: EngineName = "auto",
 ) -> None:
     """Score a bundle under missing points and animals, swapped identities, noise and lost frames."""
@@ -138,10 +138,10 @@ def decoding(
     root: Root = None,
     split: Split = "validation",
     head: Annotated[list[str] | None, typer.Option(help="Choose by this head alone (repeatable).")] = None,
-    max_loss: Annotated[float, typer.Option(help="Of frame macro-F1.", min=0)] = 0.005,
+    max_loss: Annotated[float, typer.Option(help="Largest loss of frame macro-F1 that is accepted.", min=0)] = 0.005,
     engine: EngineName = "auto",
 ) -> None:
-    """Choose how a bundle's probabilities become bouts, and measure it on videos left out."""
+    """Choose a bundle's decoding (from probabilities to bouts), and measure it on held-out videos."""
     from rtseg.study.decoding import study_decoding
 
     study_decoding(

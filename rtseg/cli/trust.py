@@ -27,7 +27,7 @@ from rtseg.cli.app import (
 if TYPE_CHECKING:
     from rtseg.recordings.dataset import Dataset
 
-Method = Annotated[str, typer.Option(help="temperature or vector.")]
+Method = Annotated[str, typer.Option(help="Scaling of logits: temperature or vector.")]
 VectorHeads = Annotated[
     list[str] | None,
     typer.Option("--vector", help="This head gets `vector`, whatever the others get (repeatable).", metavar="HEAD"),
@@ -78,10 +78,9 @@ def calibrate(
     ranges: Annotated[str, typer.Option("--ranges", help="Split that int8's ranges come from.")] = "train",
     set_: Settings = None,
 ) -> None:
-    """Make a bundle's probabilities agree with frequencies, on recordings that training never saw.
+    """Calibrate a bundle's probabilities on recordings that training never saw.
 
-    With --int8 or --fp16 the bundle is measured in those precisions beside float32, and noted as accepted or not; --set
-    changes what it is held to.
+    With --int8 or --fp16 it is compared in those precisions with float32 and accepted or not; --set changes the limits.
     """
     subject = _Subject(bundle, dataset, root, split, out or Path("calibration") / bundle.name)
     if int8 or fp16:
@@ -147,7 +146,7 @@ def compare(
     engine: EngineName = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
 ) -> None:
-    """Say how far one bundle is ahead of another on the same recordings, and whether chance would do as well."""
+    """Compare two bundles on the same recordings: differences of scores, with bootstrap intervals over videos."""
     from rtseg.evaluation.evaluate import compare_bundles
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
@@ -162,7 +161,7 @@ def compare(
 
 @app.command()
 def step(bundle: BundlePath) -> None:
-    """Write a bundle's step as ONNX into it, for engines other than numba and cuda; nothing else changes."""
+    """Export a bundle's step as ONNX into its folder, for the onnx and tensorrt engines; nothing else changes."""
     from rtseg.engine.onnx.step_file import write_step
 
     path = write_step(bundle)

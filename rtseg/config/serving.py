@@ -123,9 +123,9 @@ class WorkerPlace:
     """What a front tells a worker about its place.
 
     predictions: the address at which clients subscribe, which is the front's. snapshot_s: how often the front gets a
-    stream's state. front_pid: the front's process. number: this worker's, from 0. run_id: the front's, a random name;
-    run_started_ns: when the front started, ns since 1970. is_replacement: whether this worker takes the place of one
-    that ended. status_file: where it shares its status, "" = nowhere.
+    stream's state. front_pid: the front's process. number: this worker's, from 0. run_id: the front's, a random name.
+    is_replacement: whether this worker takes the place of one that ended. status_file: where it shares its status, "" =
+    nowhere.
     """
 
     predictions: str
@@ -133,7 +133,6 @@ class WorkerPlace:
     front_pid: int
     number: int
     run_id: str
-    run_started_ns: int
     is_replacement: bool
     status_file: str
 

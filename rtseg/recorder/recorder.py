@@ -24,6 +24,7 @@ from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.ring import Ring
+from rtseg.system.capabilities import why_no_recording
 from rtseg.system.machine import boot_id
 
 LOG = logging.getLogger("rtseg.serve")
@@ -45,6 +46,8 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, str], settings: ServeSettings, name: str = "") -> None:
+        if reason := why_no_recording():
+            raise ServeError(f"--record {folder}: {reason}")
         self.session = secrets.token_hex(8)
         # Messages are logged in ns since 1970. The offset is taken once: were the system's clock set while the daemon
         # runs, two readings of it could put messages out of order; the monotonic clock cannot.

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 from rtseg.errors import RtsegError
+from rtseg.system.capabilities import FILES_HAVE_OWNERS
 
 MAGIC = 0x31474E4952475352  # "RSGRING1"
 HEAD_BYTES = 4096
@@ -22,6 +23,10 @@ _PATH_AT = 512
 _FIELDS = ("magic", "size", "beginning", "path_bytes", "head", "written", "closing", "trouble", "alive_ns")
 _SIZE, _BEGINNING, _PATH_BYTES, _HEAD, _WRITTEN, _CLOSING, _TROUBLE, _ALIVE = range(1, len(_FIELDS))
 SHARED_MEMORY = Path("/dev/shm")
+"""Where there is none (macOS), the ring lies beside the recording."""
+# Windows has none of these, and makes no rings; one that was copied there is read by `rtseg recover`.
+_CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_ZEROS = bytes(1 << 20)
 
 
 class Ring:
@@ -52,7 +57,7 @@ class Ring:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             # Allocated now: memory that is only promised would be a bus error once the system has none left.
-            os.posix_fallocate(descriptor, 0, HEAD_BYTES + size)
+            _allocate(descriptor, HEAD_BYTES + size)
             memory = mmap.mmap(descriptor, HEAD_BYTES + size)
         except BaseException:
             path.unlink()
@@ -70,11 +75,12 @@ class Ring:
     def open(cls, path: Path) -> Ring:
         """A ring that is there. Raises RtsegError where the file is none, OSError where it cannot be read."""
         # Shared memory is everybody's folder: a ring of another user's making would name a file of ours to be written.
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | _CAREFULLY)
         try:
             about = os.fstat(descriptor)
-            is_ours = stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid() and about.st_size > HEAD_BYTES
-            memory = mmap.mmap(descriptor, 0) if is_ours else None
+            is_ours = not FILES_HAVE_OWNERS or about.st_uid == os.geteuid()
+            may_be_ring = is_ours and stat.S_ISREG(about.st_mode) and about.st_size > HEAD_BYTES
+            memory = mmap.mmap(descriptor, 0) if may_be_ring else None
         finally:
             os.close(descriptor)
         if memory is None or not _is_consistent(memory):
@@ -167,6 +173,17 @@ class Ring:
         if remove:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Give a new file its size, and all its bytes. Raises OSError where there is no room for them."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    # macOS has no such call; written bytes are allocated as well.
+    left = size
+    while left:
+        left -= os.write(descriptor, _ZEROS[:left])
 
 
 def _is_consistent(memory: mmap.mmap) -> bool:

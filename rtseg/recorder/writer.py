@@ -7,17 +7,23 @@ the file. Run as `python -m rtseg.recorder.writer RING DAEMON_PID SYNC_S CPUS`; 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rtseg.errors import RtsegError
 from rtseg.recorder import mcap_records
 from rtseg.recorder.ring import Ring
+from rtseg.system.shutdown import ignore_stop_signals
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is recorded (`system.capabilities`), and so no file needs a lock
+    fcntl = None  # type: ignore[assignment]
+
+_sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has the latter alone
 LOOK_S = 0.02
 """Time between two looks at the ring: the file is behind the daemon by little more."""
 MAX_WRITE = 1 << 20
@@ -70,13 +76,15 @@ class Writer:
 
     def _sync(self) -> None:
         if self._synced != self._written:
-            os.fdatasync(self._file)
+            _sync_data(self._file)
             self._synced = self._written
         self._synced_s = time.monotonic()
 
 
 def lock_recording(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
     """Lock a recording until its descriptor is closed. Raises RtsegError where another process has locked it."""
+    if fcntl is None:
+        return
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -85,6 +93,12 @@ def lock_recording(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
             if time.monotonic() >= deadline:
                 raise RtsegError(f"{path} is being written by another process: stop its daemon first") from None
             time.sleep(LOOK_S)
+
+
+def unlock_recording(descriptor: int) -> None:
+    """Let others lock it, before its descriptor is closed."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def finish_recording(path: Path, *, wait_s: float = 0.0) -> Path:
@@ -134,8 +148,7 @@ def run(ring: Ring, daemon: int, sync_s: float) -> int:
 
 def _leave_to_daemon(cpus: str) -> None:
     """Ignore the signals, which the daemon handles, and give back its core and its real-time priority."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stop_signals()
     if hasattr(os, "sched_setscheduler"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

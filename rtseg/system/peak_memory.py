@@ -21,7 +21,7 @@ def peak_memory() -> Iterator[list[float]]:
     found = [math.nan]
     gc.collect()  # garbage given back in the middle of the work would hide as much of it
     try:
-        MARK.write_text("5")  # the mark falls to what is resident now
+        MARK.write_text("5", encoding="ascii")  # the mark falls to what is resident now
         before = _resident("VmRSS")
     except OSError:
         yield found
@@ -32,5 +32,5 @@ def peak_memory() -> Iterator[list[float]]:
 
 def _resident(field: str) -> float:
     """A field of the process's status, in MiB."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024

@@ -17,7 +17,11 @@ COUNT_S = 1.0
 """What still waits when the time to drain is over is counted for this long at most."""
 LINGER_MS = 1000
 """How long unsent messages may hold up the end."""
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANGUP = getattr(signal, "SIGHUP", None)
+"""None on Windows, where a console that is closed sends SIGBREAK."""
+STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 
 
 class Stoppable(Protocol):
@@ -29,7 +33,7 @@ class Stoppable(Protocol):
 
 @contextlib.contextmanager
 def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP stop the daemon; a second one raises SystemExit. Outside the main thread: nothing.
+    """STOP_SIGNALS stop the daemon; a second one raises SystemExit. Outside the main thread: nothing.
 
     SIGHUP is never a second one: a terminal that is closed may send it twice. A process that was started to ignore it
     (`nohup`) goes on to.
@@ -41,12 +45,12 @@ def stopped_by_signals(daemon: Stoppable) -> Iterator[None]:
 
     def handle(number: int, _: FrameType | None) -> None:
         nonlocal signals
-        signals += number != signal.SIGHUP
+        signals += number != HANGUP
         if signals > 1:
             raise SystemExit(1)
         daemon.stop()
 
-    handled = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    handled = [n for n in STOP_SIGNALS if n != HANGUP or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield

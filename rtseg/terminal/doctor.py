@@ -9,7 +9,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import sys
+import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import rtseg
-from rtseg.system import machine, nvidia
+from rtseg.system import capabilities, machine, nvidia
 
 Verdict = Literal["good", "note", "bad"]
 
@@ -27,6 +27,11 @@ PLAIN_FLAGS = ("avx2", "fma")
 SYSTEM = Path("/sys/devices/system")
 STEADY_CLOCKS = ("tsc", "arch_sys_counter", "kvm-clock", "hyperv_clocksource_tsc_page")
 """Clock sources that are read without a system call."""
+COARSE_NS = 1_000_000
+COARSE_CLOCK = (
+    "times, latencies and the flag `late` are no finer than that: on Windows use Python 3.13 or newer, which reads a "
+    "finer clock; answers do not depend on it"
+)
 TENSORRT = ("tensorrt", "tensorrt-rtx", "tensorrt-lean", "tensorrt-dispatch")
 PACKAGES = ("numpy", "numba", "pyzmq", "torch", "triton", "onnx", "onnxruntime")
 
@@ -73,7 +78,7 @@ def examine_machine(bundle: Path | str | None = None) -> MachineReport:
     """
     # Without a bundle there is no plan and no parity to check: the report then says what the machine could do.
     engine, reasons = _choice() if bundle is None else _choice_for(bundle)
-    parts = (_cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock())
+    parts = _system(), _cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock()
     findings = [finding for part in parts for finding in part]
     findings.append(_chosen(engine, reasons))
     return MachineReport(tuple(findings), engine, reasons)
@@ -133,6 +138,17 @@ def _chosen(engine: str, reasons: Mapping[str, str]) -> Finding:
     better = "rtseg[cuda]" if engine == "numba" else "rtseg[tensorrt] or rtseg[tensorrt-rtx]"
     advice = f"this machine has a GPU: pip install '{better}'" + (", then rtseg build" if engine == "cuda" else "")
     return Finding("choice", "engine auto", value, "note", advice)
+
+
+def _system() -> Iterator[Finding]:
+    """What of serving the operating system allows; docs/systems.md has the table."""
+    yield Finding("system", "name", f"{platform.system()} {platform.release()}, Python {platform.python_version()}")
+    for name, reason in (
+        ("recording (--record)", capabilities.why_no_recording()),
+        ("ipc addresses", capabilities.why_no_ipc()),
+        ("workers (--workers)", capabilities.why_no_workers()),
+    ):
+        yield Finding("system", name, "not on this system" if reason else "here", "note" if reason else "good", reason)
 
 
 def _cpu() -> Iterator[Finding]:
@@ -238,11 +254,10 @@ def _numba_cache() -> Iterator[Finding]:
 
 
 def _real_time() -> Iterator[Finding]:
-    if sys.platform != "linux":
-        yield Finding("real time", "limits", f"not known on {sys.platform}", "note")
+    resource = _resource()
+    if resource is None:
+        yield Finding("real time", "cores and priority", "not on this system: cpus and priority are left aside", "note")
         return
-    import resource
-
     # Limits do not bind root.
     free = os.geteuid() == 0
     priority = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
@@ -267,12 +282,22 @@ def _clock() -> Iterator[Finding]:
     source = _text(SYSTEM / "clocksource/clocksource0/current_clocksource")
     resolution_ns = time.get_clock_info("monotonic").resolution * 1e9
     if source is None:
-        yield Finding("clock", "resolution", f"{resolution_ns:g} ns")
+        advice = COARSE_CLOCK if resolution_ns > COARSE_NS else ""
+        yield Finding("clock", "resolution", f"{resolution_ns:g} ns", "note" if advice else "good", advice)
         return
     steady = source in STEADY_CLOCKS
     advice = "" if steady else "reading this clock is a system call of about a microsecond; see whether tsc is offered"
     value = f"{source}, resolution {resolution_ns:g} ns"
     yield Finding("clock", "source", value, "good" if steady else "note", advice)
+
+
+def _resource() -> Any:
+    """Python's module of limits; None where it, or the limits of real-time programs, are missing."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource if hasattr(resource, "RLIMIT_RTPRIO") else None  # macOS has the module without it
 
 
 def _limit(value: int, unit: str) -> str:

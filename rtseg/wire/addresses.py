@@ -14,6 +14,7 @@ from pathlib import Path
 import zmq
 
 from rtseg.errors import ServeError
+from rtseg.system.capabilities import why_no_ipc
 
 _EXPECTED = "expected ipc:///PATH, tcp://127.0.0.1:PORT or tcp://127.0.0.1:* for a free port"
 
@@ -26,6 +27,8 @@ def bind(socket: zmq.Socket[bytes], address: str, *, keyed: bool = False) -> str
     """
     path = ipc_path(address)
     if path is not None:
+        if reason := why_no_ipc():
+            raise ServeError(f"address {address!r}: {reason}")
         _check_free(path, address)
     else:
         address = _tcp(address, keyed)

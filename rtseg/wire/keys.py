@@ -20,6 +20,7 @@ from typing import Any
 import zmq
 
 from rtseg.errors import ServeError
+from rtseg.system.capabilities import FILES_HAVE_OWNERS
 
 ROLES = ("publish", "subscribe", "control")
 """publish: streams of frames. subscribe: predictions. control: status, load, stop."""
@@ -180,7 +181,7 @@ def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[
     try:
         # Refused, not mended: it may have been read already.
         # 0o077: any right of the group or of others.
-        if secret and path.stat().st_mode & 0o077:
+        if secret and FILES_HAVE_OWNERS and path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} holds a secret that others can read: chmod 600 {path}")
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

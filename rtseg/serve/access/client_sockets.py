@@ -5,6 +5,7 @@ A worker has them as well, with its front for its only client. What a message sa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 
@@ -103,5 +104,5 @@ def _seed_routing_ids() -> None:
     libzmq takes that place from C's `rand`, which gives the same in every process that has not seeded it. A peer that
     called itself by one of the next numbers would make libzmq abort the process as soon as another one got it.
     """
-    if os.name == "posix":
+    with contextlib.suppress(TypeError):  # Windows, where this process's C library cannot be asked for
         ctypes.CDLL(None).srand(ctypes.c_uint(int.from_bytes(os.urandom(4), "little")))

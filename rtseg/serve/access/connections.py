@@ -8,13 +8,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket as plain_socket
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import zmq
 
+from rtseg.system.capabilities import SOCKETS_ARE_FILES
+
 
 class Connection(NamedTuple):
-    """One connection. descriptor: of its socket here; inode: of the same, for descriptors are used again."""
+    """One connection. descriptor: of its socket here; inode: of the same, for descriptors are used again.
+
+    Where a socket has no inode (Windows; TCP on macOS), a number made from the other end's address stands there.
+    """
 
     descriptor: int
     inode: int
@@ -40,7 +46,7 @@ def connection_of(frame: zmq.Frame) -> Connection | None:
     if descriptor is None:
         return None
     try:
-        return Connection(descriptor, os.fstat(descriptor).st_ino)
+        return Connection(descriptor, _inode(descriptor))
     except OSError:
         return None
 
@@ -48,7 +54,7 @@ def connection_of(frame: zmq.Frame) -> Connection | None:
 def is_open(connection: Connection) -> bool:
     """Whether ZeroMQ still has it."""
     try:
-        return os.fstat(connection.descriptor).st_ino == connection.inode
+        return _inode(connection.descriptor) == connection.inode
     except OSError:
         return False
 
@@ -61,12 +67,36 @@ def end_connection(descriptor: int | None, addresses: tuple[str, ...], inode: in
     """
     if descriptor is None:
         return
-    with contextlib.suppress(OSError), plain_socket.socket(fileno=os.dup(descriptor)) as connection:
-        if inode is not None and os.fstat(connection.fileno()).st_ino != inode:
+    with contextlib.suppress(OSError), _socket_of(descriptor) as connection:
+        if inode is not None and _inode(connection.fileno()) != inode:
             return
         connection.getpeername()  # an error where it isn't connected: a listener must not be shut
         if _is_ours(connection.getsockname(), addresses):
             connection.shutdown(plain_socket.SHUT_RDWR)
+
+
+def _inode(descriptor: int) -> int:
+    """Raises OSError where there is no such connection."""
+    inode = os.fstat(descriptor).st_ino if SOCKETS_ARE_FILES else 0
+    if inode:
+        return inode
+    with _socket_of(descriptor) as connection:
+        return hash(connection.getpeername())
+
+
+@contextlib.contextmanager
+def _socket_of(descriptor: int) -> Iterator[plain_socket.socket]:
+    """ZeroMQ's socket as one of Python's, which leaves it open. Raises OSError where there is none."""
+    if SOCKETS_ARE_FILES:
+        # A copy, which stays this connection's when ZeroMQ closes its own and the number is used again.
+        with plain_socket.socket(fileno=os.dup(descriptor)) as connection:
+            yield connection
+        return
+    connection = plain_socket.socket(fileno=descriptor)
+    try:
+        yield connection
+    finally:
+        connection.detach()
 
 
 def _is_ours(name: object, addresses: tuple[str, ...]) -> bool:

@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -51,11 +50,9 @@ class HealthProcess:
         self._status_file = status_file
         self._host, self._port = _parse(address)
         # Those of this thread as it is now: the loop, which may start it again, has cores of its own later.
-        self._cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+        self._cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         self._start()
-        assert self._process.stdout is not None
-        readable, _, _ = select.select([self._process.stdout], [], [], START_S)
-        line = self._process.stdout.readline().decode() if readable else "failed: it did not start in time"
+        line = self._first_line()
         if not line.startswith("http://"):
             self.close()
             raise ServeError(f"http = {address!r}: {line.strip().removeprefix('failed: ') or 'its process ended'}")
@@ -75,6 +72,16 @@ class HealthProcess:
         self.close()
         with contextlib.suppress(OSError):  # not even a process can be had: the next call tries again
             self._start()
+
+    def _first_line(self) -> str:
+        """What it says of its start: its URL, or why it failed."""
+        assert self._process.stdout is not None
+        # Killed where it says nothing: pipes cannot be waited for with a limit on every system.
+        timer = threading.Timer(START_S, self._process.kill)
+        timer.start()
+        line, is_in_time = self._process.stdout.readline().decode(), timer.is_alive()
+        timer.cancel()
+        return line if line or is_in_time else "failed: it did not start in time"
 
     def _start(self) -> None:
         # The child must find this very package, and the same extras, from wherever the daemon was started.
@@ -104,6 +111,7 @@ class HealthProcess:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # on Windows two servers would share a port then
     status: SharedStatusReader
     _explained_s = -math.inf
 
@@ -166,7 +174,8 @@ def main() -> None:
     with contextlib.suppress(OSError, AttributeError):  # not to be had on every system
         # The loop's own core is not for a child that the loop has started again. (Its priority is not inherited.)
         os.sched_setaffinity(0, json.loads(cores))
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     try:
         server = _Server((host, int(port)), _Handler)
         server.status = SharedStatusReader(status_file)

@@ -6,7 +6,6 @@ predictions had not been published yet are returned, to be answered now.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from rtseg.recorder import mcap_records
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.recorder.recover import check_ring, ring_path
 from rtseg.recorder.ring import Ring
-from rtseg.recorder.writer import finish_recording, lock_recording
+from rtseg.recorder.writer import finish_recording, lock_recording, unlock_recording
 from rtseg.serve.streams.stream import Stream
 from rtseg.system.files import open_regular
 from rtseg.system.machine import boot_id
@@ -173,7 +172,7 @@ def _finish(path: Path, session: dict[str, str]) -> None:
     with open_regular(path) as opened:
         # The writer holds it, and outlives its daemon until all is written.
         lock_recording(opened.fileno(), path, wait_s=WAIT_S)
-        fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
+        unlock_recording(opened.fileno())
     ring = ring_path(path, session)
     if ring is not None:
         check_ring(Ring.open(ring), path)

@@ -34,6 +34,7 @@ from rtseg.serve.workers.worker_protocol import (
     Stop,
     encode,
 )
+from rtseg.system.capabilities import why_no_workers
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
@@ -249,8 +250,10 @@ class WorkerPool:
     """All workers of a front. predictions: the front's address. Raises ServeError where one can't even start."""
 
     def __init__(self, bundle: Path, settings: ServeSettings, predictions: str) -> None:
+        if reason := why_no_workers():
+            raise ServeError(f"workers = {settings.workers}: {reason}")
         self._folder = tempfile.TemporaryDirectory(prefix="rtseg-workers-")
-        run_id, started_ns = secrets.token_hex(8), time.time_ns()
+        run_id = secrets.token_hex(8)
         self.workers: list[Worker] = []
         try:
             for number in range(settings.workers):
@@ -260,7 +263,6 @@ class WorkerPool:
                     front_pid=os.getpid(),
                     number=number,
                     run_id=run_id,
-                    run_started_ns=started_ns,
                     is_replacement=False,
                     status_file="",
                 )

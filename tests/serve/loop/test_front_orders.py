@@ -34,9 +34,7 @@ def other_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worker(other_bundle: Path, tmp_path: Path) -> Iterator[Worker]:
-    place = WorkerPlace(
-        "tcp://nowhere", 60.0, os.getpid(), 0, "run", time.time_ns(), is_replacement=False, status_file=""
-    )
+    place = WorkerPlace("tcp://nowhere", 60.0, os.getpid(), 0, "run", is_replacement=False, status_file="")
     worker = Worker(place, other_bundle, ServeSettings(capacity=4), tmp_path)
     deadline = time.monotonic() + TIMEOUT_S
     while not worker.check_ready():

@@ -19,7 +19,8 @@ from rtseg.recorder.mcap_records import IN_MESSAGE, MESSAGE, MESSAGE_HEAD
 from rtseg.recorder.ring import Ring
 
 HEAD_BYTES = MESSAGE_HEAD.size
-HEAD, COUNT, CHANNEL, EPOCH = range(4)
+CURSOR_WORDS = 4
+HEAD, COUNT, CHANNEL, EPOCH = range(CURSOR_WORDS)
 """What `RingArrays.cursor` holds: the ring's head, messages of the channel so far, its number, and what the monotonic
 clock lacks to ns since 1970."""
 
@@ -41,12 +42,12 @@ class RingArrays(NamedTuple):
 _ARRAYS = field_indices(*RingArrays._fields)
 
 
-def ring_table(functions: NDArray[np.int64], ring: Ring, channel: int, epoch_ns: int) -> ArrayTable:
-    """For `append_message`. The ring cannot be closed as long as this exists."""
+def ring_table(functions: NDArray[np.int64], ring: Ring, channel: int, epoch_ns: int) -> tuple[memoryview, ArrayTable]:
+    """The cursor and the table for `append_message`. The ring cannot be closed as long as they exist."""
     data, head = ring.shared_views()
     cursor = np.array([ring.head, 0, channel, epoch_ns], np.int64)
     views = np.frombuffer(data, np.uint8), np.frombuffer(head, np.int64)
-    return ArrayTable(RingArrays(functions, *views, cursor, np.zeros(HEAD_BYTES, np.uint8)))
+    return cursor.data, ArrayTable(RingArrays(functions, *views, cursor, np.zeros(HEAD_BYTES, np.uint8)))
 
 
 @njit(cache=False)

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from rtseg.compiled import libzmq
 from rtseg.compiled.array_tables import TableRows
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.recorder import layout, mcap_records
-from rtseg.recorder.compiled_append import COUNT, HEAD, ring_table
+from rtseg.recorder.compiled_append import COUNT, CURSOR_WORDS, HEAD, ring_table
 from rtseg.recorder.ring import Ring
 from rtseg.system.machine import boot_id
 
@@ -72,10 +73,9 @@ class Recorder:
         self._cpus = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else ""
         self._counts = dict.fromkeys(layout.CHANNELS, 0)
         functions = libzmq.addresses()
-        self._table = None
+        self._cursor, self._table = np.zeros(CURSOR_WORDS, np.int64).data, None
         if functions is not None:
-            self._table = ring_table(functions, self._ring, layout.PREDICTIONS, self._epoch_ns)
-            self._cursor = self._table.arrays.cursor.data
+            self._cursor, self._table = ring_table(functions, self._ring, layout.PREDICTIONS, self._epoch_ns)
         self._packer = msgpack.Packer()
         self._snapshots: dict[str, tuple[int, int]] = {}  # open stream -> where and when its state was last recorded
         self._marked_ns = 0

@@ -95,7 +95,7 @@ class Ring:
         self._words[_HEAD] = self.head  # only now can the reader see it, and it sees it whole
 
     def shared_views(self) -> tuple[memoryview, memoryview]:
-        """Its bytes, and the one word that tells `head` to its reader: for code that appends in the place of `append`."""
+        """Its bytes, and the word that tells its reader `head`: for code that appends in the place of `append`."""
         return self._data, self._words[_HEAD : _HEAD + 1]
 
     @property

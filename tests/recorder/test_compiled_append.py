@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgpack
 import pytest
 from hypothesis import given, settings
@@ -34,22 +32,18 @@ def test_bytes_are_those_of_a_plain_append(
         for each in (ring, plain):
             each.append(bytes(start))
         assert FUNCTIONS is not None
-        table = ring_table(FUNCTIONS, ring, 2, EPOCH_NS)
+        cursor, table = ring_table(FUNCTIONS, ring, 2, EPOCH_NS)
         for count, (data, time_ns) in enumerate(messages):
             append_message(table.rows, address_of(data) if data else 0, len(data), time_ns)
             plain.append(mcap_records.message(2, count, EPOCH_NS + time_ns, data))
-            assert ring.update_head() == plain.head == table.arrays.cursor[HEAD]
+            assert ring.update_head() == plain.head == cursor[HEAD]
             assert [bytes(part) for part in ring.between(max(0, ring.head - 512), ring.head)] == [
                 bytes(part) for part in plain.between(max(0, plain.head - 512), plain.head)
             ]
-        assert table.arrays.cursor[COUNT] == len(messages)
+        assert cursor[COUNT] == len(messages)
     finally:
         for each in (ring, plain):
             each.path.unlink()
-
-
-def record_compiled(rows: TableRows, data: bytes, time_ns: int) -> None:
-    append_message(rows, address_of(data), len(data), time_ns)
 
 
 def test_a_lent_ring_goes_on_where_it_was(recorder: Recorder) -> None:

@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from rtseg.serve.access.connections import Connection, end_connection
 
@@ -91,8 +92,8 @@ class MemoryWatch:
 def bytes_received() -> dict[Connection, int]:
     """What each TCP connection of this process has brought since it began (Linux)."""
     libc, info, found = ctypes.CDLL(None), ctypes.create_string_buffer(_INFO_BYTES), dict[Connection, int]()
-    for name in os.listdir("/proc/self/fd"):
-        descriptor, size = int(name), ctypes.c_uint(_INFO_BYTES)
+    for name in Path("/proc/self/fd").iterdir():
+        descriptor, size = int(name.name), ctypes.c_uint(_INFO_BYTES)
         if libc.getsockopt(descriptor, socket.IPPROTO_TCP, _TCP_INFO, info, ctypes.byref(size)) == 0:
             if size.value < _INFO_BYTES:  # a kernel before 4.1
                 return {}

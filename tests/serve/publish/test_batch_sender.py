@@ -154,7 +154,8 @@ def test_what_is_sent_is_in_the_recording_before(
     if not has_room:
         recorder.lend_ring = lambda n_messages, n_bytes: None  # type: ignore[method-assign]
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    assert (functions := addresses()) is not None
+    functions = addresses()
+    assert functions is not None
     real_send = prototype(int(functions[SEND]))
 
     @prototype

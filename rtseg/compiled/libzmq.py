@@ -17,7 +17,7 @@ from numba import extending, types
 from numpy.typing import NDArray
 from zmq.backend.cython import _zmq
 
-INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, GET, GETS, CLOCK = range(10)
+INIT, RECV, DATA, SIZE, MORE, CLOSE, SEND, GET, GETS, CLOCK, COPY = range(11)
 DONTWAIT, SNDMORE, MONOTONIC, SOURCE_FD = 1, 2, 1, 2
 """ZMQ_DONTWAIT, ZMQ_SNDMORE, Linux' CLOCK_MONOTONIC, and ZMQ_SRCFD."""
 MESSAGE_WORDS = 8
@@ -32,13 +32,13 @@ intrinsic: Any = extending.intrinsic  # calls of what it makes take other argume
 
 
 def addresses() -> NDArray[np.int64] | None:
-    """Addresses of the functions INIT to CLOCK; None where compiled code can't call them."""
+    """Addresses of the functions INIT to COPY (C's `memcpy`); None where compiled code can't call them."""
     if platform.machine() not in _MACHINES or sys.platform != "linux" or sys.byteorder != "little":
         return None
     try:
         # Not a libzmq of the system: pyzmq's own, in which its sockets live.
         library, system = ctypes.CDLL(_zmq.__file__), ctypes.CDLL(None)
-        functions = [getattr(library, name) for name in _NAMES] + [system.clock_gettime]
+        functions = [getattr(library, name) for name in _NAMES] + [system.clock_gettime, system.memcpy]
     except (OSError, AttributeError, TypeError):
         return None
     # Handed to kernels as arguments: a compiled-in address would be wrong in the next process.

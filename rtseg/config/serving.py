@@ -18,7 +18,8 @@ class ServeSettings:
     frames and predictions: ZeroMQ addresses (ipc:// or tcp:// on loopback). capacity: streams at once. max_batch:
     frames stepped together; what came together is published in parts of this size. idle_timeout_s: after this long
     without a frame or a sign of life a stream is closed. queue_messages: high-water mark of both sockets, of what
-    leaves. max_message_bytes: larger messages are refused unread.
+    leaves. max_message_bytes: larger messages are refused unread. max_growth_mb: once memory has grown by so much, a
+    connection that makes it grow on by leaps is ended (0 = never).
 
     backlog_frames: of one stream at most this many frames wait to be stepped; beyond that they are dropped, oldest
     first, and counted. burst_s: while half of that waits, frames that come all at once are left in the socket for this
@@ -58,6 +59,7 @@ class ServeSettings:
     idle_timeout_s: float = 60.0
     queue_messages: int = 100_000
     max_message_bytes: int = 1_000_000
+    max_growth_mb: int = 1000
     backlog_frames: int = 256
     burst_s: float = 2.0
     drain_s: float = 10.0
@@ -104,7 +106,7 @@ class ServeSettings:
             self.worker_silence_s >= 1,
             f"worker_silence_s must be 1 or more (signs of life come five a second), got {self.worker_silence_s}",
         )
-        for name in ("max_load", "burst_s", "drain_s", "rehearse_us"):
+        for name in ("max_load", "burst_s", "drain_s", "rehearse_us", "max_growth_mb"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
         require(self.identity in IDENTITY, f"identity must be one of {', '.join(IDENTITY)}; got {self.identity!r}")
         require(0 <= self.priority <= 99, f"priority must lie in 0 .. 99, got {self.priority}")

@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 
+from rtseg.compiled import libzmq
+from rtseg.compiled.array_tables import TableRows
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.recorder import layout, mcap_records
+from rtseg.recorder.compiled_append import COUNT, CURSOR_WORDS, HEAD, ring_table
 from rtseg.recorder.ring import Ring
 from rtseg.system.capabilities import why_no_recording
 from rtseg.system.machine import boot_id
@@ -71,6 +75,10 @@ class Recorder:
         self._snapshot_ns, self._sync_s = int(settings.record_snapshot_s * 1e9), settings.record_sync_s
         self._cpus = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else ""
         self._counts = dict.fromkeys(layout.CHANNELS, 0)
+        functions = libzmq.addresses()
+        self._cursor, self._table = np.zeros(CURSOR_WORDS, np.int64).data, None
+        if functions is not None:
+            self._cursor, self._table = ring_table(functions, self._ring, layout.PREDICTIONS, self._epoch_ns)
         self._packer = msgpack.Packer()
         self._snapshots: dict[str, tuple[int, int]] = {}  # open stream -> where and when its state was last recorded
         self._marked_ns = 0
@@ -88,6 +96,24 @@ class Recorder:
     def record_prediction(self, data: bytes, t_pub_ns: int) -> None:
         """Record a prediction, as it was published."""
         self._append(layout.PREDICTIONS, data, t_pub_ns)
+
+    def lend_ring(self, n_messages: int, n_bytes: int) -> TableRows | None:
+        """For a compiled call that records so many predictions at most, of so many bytes together (`compiled_append`).
+
+        `take_ring_back` follows before anything else is recorded. None where compiled code can't do it, or where they
+        may find no room: then each is recorded by `record_prediction`.
+        """
+        ring = self._ring
+        if self._table is None or self._lost:
+            return None
+        if ring.room < n_bytes + n_messages * mcap_records.MESSAGE_HEAD.size + _RESERVE:
+            return None
+        self._cursor[HEAD], self._cursor[COUNT] = ring.head, self._counts[layout.PREDICTIONS]
+        return self._table.rows
+
+    def take_ring_back(self) -> None:
+        """The compiled call is over: what it has recorded counts."""
+        self._ring.head, self._counts[layout.PREDICTIONS] = self._cursor[HEAD], self._cursor[COUNT]
 
     def record_event(self, data: bytes, now_ns: int) -> None:
         """Record a stream event, as it was published."""

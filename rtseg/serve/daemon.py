@@ -127,6 +127,7 @@ class Daemon:
             self._monitor,
             self._status,
             self._garbage,
+            self._sockets.memory_watch,
             guard=guard,
             front_link=link,
             now_ns=time.monotonic_ns(),

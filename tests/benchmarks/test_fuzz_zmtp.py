@@ -1,4 +1,4 @@
-"""benchmarks/fuzz_zmtp.py for a few hundred connections: hostile peers, and a quiet stream that must not notice."""
+"""benchmarks/fuzz_zmtp.py for some hundred connections: hostile peers, and a quiet stream that must not notice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import REPO
 def test_hostile_peers_change_no_answer(options: tuple[str, ...], tiny_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "fuzz.json"
     done = subprocess.run(
-        [sys.executable, "benchmarks/fuzz_zmtp.py", str(tiny_bundle), "--connections", "300", "--json", out, *options],
+        [sys.executable, "benchmarks/fuzz_zmtp.py", str(tiny_bundle), "--inputs", "900", "--json", out, *options],
         cwd=REPO,
         env=os.environ | {"PYTHONPATH": str(REPO)},
         capture_output=True,
@@ -26,5 +26,6 @@ def test_hostile_peers_change_no_answer(options: tuple[str, ...], tiny_bundle: P
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(out.read_text())
-    assert (result["connections"], result["quiet"]["differing"], result["exit_code"]) == (300, [], 0)
+    assert (result["quiet"]["differing"], result["exit_code"]) == ([], 0)
+    assert result["inputs"] >= 900 > result["connections"] > 0
     assert result["quiet"]["answered"] == result["quiet"]["frames"] > 0

@@ -13,6 +13,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.access.guard import Guard
+from rtseg.serve.access.memory_watch import MemoryWatch
 from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
 from rtseg.system.shutdown import LINGER_MS
 from rtseg.wire.addresses import bind, remove_ipc_file
@@ -32,7 +33,8 @@ class ClientSockets:
     limit_message_bytes: whether messages above `max_message_bytes` are refused unread.
 
     router: where clients' messages come, and answers to them leave. xpub: where predictions and events leave, and
-    subscriptions come. frames, predictions: their addresses. guard: None where no key is asked for.
+    subscriptions come. frames, predictions: their addresses. guard: None where no key is asked for. memory_watch: ends
+    connections that fill memory; a worker has none, for its front is its only client.
     """
 
     def __init__(
@@ -42,6 +44,9 @@ class ClientSockets:
         self._addresses: list[str] = []
         self._authenticator: Authenticator | None = None
         self.guard: Guard | None = None
+        # A worker's only client is its front.
+        max_growth = settings.max_growth_mb << 20 if limit_message_bytes else 0
+        self.memory_watch = MemoryWatch(self._addresses, max_growth)
         try:
             if settings.keys:
                 self._authenticator = Authenticator(context, KeyStore(settings.keys))
@@ -57,16 +62,18 @@ class ClientSockets:
         self.frames, self.predictions = self._addresses
 
     def refusals(self) -> dict[str, int]:
-        """For the counters: connections and messages that were refused for their key; nothing where none is needed."""
+        """For the counters: connections that were ended for memory; with keys also whoever and what was refused."""
+        ended = {"ended for memory": self.memory_watch.ended} if self.memory_watch.ended else {}
         if self._authenticator is None or self.guard is None:
-            return {}
-        return {"refused connections": self._authenticator.refused, "revoked messages": self.guard.ignored}
+            return ended
+        return {"refused connections": self._authenticator.refused, "revoked messages": self.guard.ignored} | ended
 
     def close(self) -> None:
         """Close all sockets of the context, giving what is unsent LINGER_MS, and remove ipc files."""
         if self._authenticator is not None:
             self._authenticator.close()
         self._context.destroy(linger=LINGER_MS)
+        self.memory_watch.close()
         for address in self._addresses:
             remove_ipc_file(address)
 

@@ -59,20 +59,23 @@ def is_open(connection: Connection) -> bool:
         return False
 
 
-def end_connection(descriptor: int | None, addresses: tuple[str, ...], inode: int | None = None) -> None:
-    """End a connection. ZeroMQ has no call for that: its socket is shut from this side, and ZeroMQ sees it closed.
+def end_connection(descriptor: int | None, addresses: tuple[str, ...], inode: int | None = None) -> bool:
+    """End a connection; whether it was there. ZeroMQ has no call for that: its socket is shut from this side, and
+    ZeroMQ sees it closed.
 
     addresses: those that the daemon's sockets are bound to. inode: where it is known, no other connection that has got
     this descriptor since is ended; otherwise that one connects again, for which it needs its key.
     """
     if descriptor is None:
-        return
+        return False
     with contextlib.suppress(OSError), _socket_of(descriptor) as connection:
         if inode is not None and _inode(connection.fileno()) != inode:
-            return
+            return False
         connection.getpeername()  # an error where it isn't connected: a listener must not be shut
         if _is_ours(connection.getsockname(), addresses):
             connection.shutdown(plain_socket.SHUT_RDWR)
+            return True
+    return False
 
 
 def _inode(descriptor: int) -> int:

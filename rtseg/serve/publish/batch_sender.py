@@ -1,4 +1,5 @@
-"""Predictions on their way out: collected while a batch is gone through, then packed and sent in one compiled call.
+"""Predictions on their way out: collected while a batch is gone through, then packed, recorded and sent in one compiled
+call, each in this order: whatever was said stands in the recording, whenever the process is killed.
 
 Sends to the subscribers' socket where `libzmq` can be called; where it can't, or a queue is full, what is packed is
 handed back for the outlet to send.
@@ -17,9 +18,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rtseg.compiled import array_tables, cache_stamps, libzmq
-from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
-from rtseg.compiled.libzmq import CLOCK, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
+from rtseg.compiled.array_tables import WORDS, ArrayTable, TableRows, field_indices
+from rtseg.compiled.libzmq import CLOCK, COPY, DONTWAIT, MONOTONIC, SEND, SNDMORE, call
 from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
+from rtseg.recorder import compiled_append
+from rtseg.recorder.compiled_append import append_message
+from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream
 from rtseg.wire import prediction_packer
@@ -32,7 +36,8 @@ _ROW_FIELDS = struct.Struct("=9q")
 _AT, _BYTES, _PUBLISHED_NS, _SENT, _TOOK_NS = range(5)
 _SENT_WORDS = 5
 LATE = int(Quality.LATE)
-_STAMP = cache_stamps.source_stamp(libzmq, prediction_packer, array_tables)
+_STAMP = cache_stamps.source_stamp(libzmq, prediction_packer, array_tables, compiled_append)
+_NO_RING: TableRows = np.zeros((0, WORDS), np.int64)
 
 
 class SenderArrays(NamedTuple):
@@ -55,13 +60,14 @@ _ARRAYS = field_indices(*SenderArrays._fields)
 class SentPrediction(NamedTuple):
     """What became of one prediction.
 
-    number: within its stream. is_sent: False where the outlet has to send it. packed: its bytes. t_pub_ns: when it was
-    published, on the monotonic clock.
+    number: within its stream. is_sent, is_recorded: False where the outlet has to do it. packed: its bytes. t_pub_ns:
+    when it was published, on the monotonic clock.
     """
 
     stream: Stream
     number: int
     is_sent: bool
+    is_recorded: bool
     packed: bytes
     t_pub_ns: int
 
@@ -72,7 +78,7 @@ class BatchSender:
     def __init__(self, xpub: zmq.Socket[bytes] | None) -> None:
         functions = libzmq.addresses() if xpub is not None else None
         self._socket, self._handle = xpub, 0 if xpub is None or functions is None else xpub.underlying
-        self._functions = np.zeros(CLOCK + 1, np.int64) if functions is None else functions
+        self._functions = np.zeros(COPY + 1, np.int64) if functions is None else functions
         self._rows, self._sent = np.zeros((ROWS, 9), np.int64), np.zeros((ROWS, _SENT_WORDS), np.int64)
         self._fields, self._sent_words = self._rows.data.cast("B"), self._sent.reshape(-1).data
         self._time = np.zeros(2, np.int64)
@@ -91,11 +97,14 @@ class BatchSender:
         _ROW_FIELDS.pack_into(self._fields, len(self._collected) * _ROW_FIELDS.size, *fields)
         self._collected.append((stream, prediction.batch, stream.output.answers))
 
-    def send_batch(self, *, pack_all: bool) -> tuple[list[SentPrediction], list[int], int]:
-        """Pack and send what was added, and forget it.
+    def send_batch(
+        self, recording: StreamRecording | None = None, *, pack_all: bool = False
+    ) -> tuple[list[SentPrediction], list[int], int]:
+        """Pack, record and send what was added, and forget it.
 
-        pack_all: whether the bytes of every prediction are returned, and not only those that the outlet has to send.
-        Returns these, how long each prediction took from its frame's receipt in ns, and how many were late.
+        recording: where it is recorded, None = nowhere. pack_all: whether every prediction is returned, and not only
+        what the outlet has still to record or to send, in this order. Returns these, how long each prediction took from
+        its frame's receipt in ns, and how many were late.
         """
         collected, self._collected = self._collected, []
         packed: list[SentPrediction] = []
@@ -107,27 +116,43 @@ class BatchSender:
             stop = start + 1
             while stop < len(collected) and collected[stop][1] is answers and collected[stop][0].model is first.model:
                 stop += 1
-            n_late, used, all_sent = self._send(start, stop, answers, first.model)
+            n_late, used, all_done, is_recorded = self._send(start, stop, answers, first.model, recording)
             late += n_late
             took += self._sent_words[start * _SENT_WORDS + _TOOK_NS : stop * _SENT_WORDS : _SENT_WORDS].tolist()
-            if pack_all or not all_sent:
+            if pack_all or not all_done:
                 data = self._out[:used].tobytes()
                 rows = zip(collected[start:stop], self._sent[start:stop].tolist(), strict=True)
                 for (stream, _, number), (at, n_bytes, t_pub_ns, is_sent, _) in rows:
-                    packed.append(SentPrediction(stream, number, bool(is_sent), data[at : at + n_bytes], t_pub_ns))
+                    told = data[at : at + n_bytes]
+                    packed.append(SentPrediction(stream, number, bool(is_sent), is_recorded, told, t_pub_ns))
             start = stop
         return packed, took, late
 
-    def _send(self, start: int, stop: int, answers: PredictionBatch, model: ServedModel) -> tuple[int, int, bool]:
-        self._make_room((stop - start) * (model.packing.max_bytes + MAX_PREFIX_BYTES))
+    def _send(
+        self,
+        start: int,
+        stop: int,
+        answers: PredictionBatch,
+        model: ServedModel,
+        recording: StreamRecording | None,
+    ) -> tuple[int, int, bool, bool]:
+        """Of these rows: how many are late, bytes packed, whether nothing is left to do, whether they are recorded."""
+        n_bytes = (stop - start) * (model.packing.max_bytes + MAX_PREFIX_BYTES)
+        self._make_room(n_bytes)
+        ring = None if recording is None else recording.lend_ring(stop - start, n_bytes)
+        # What cannot be recorded here must not leave from here either: the outlet records it, and sends it then.
+        to_record_first = recording is not None and ring is None
         n_late, used, all_sent = _dispatch(
-            self._handle,
+            0 if to_record_first else self._handle,
             self._table.rows,
             model.packing.table.rows,
+            _NO_RING if ring is None else ring,
             *(answers.probs, answers.labels, answers.events, answers.unsure),
             *(start, stop, model.late_ns, time.monotonic_ns()),
         )
-        return n_late, used, all_sent
+        if ring is not None and recording is not None:
+            recording.take_ring_back()
+        return n_late, used, all_sent and not to_record_first, ring is not None
 
     def _make_room(self, n_bytes: int) -> None:
         """Make room for packed predictions; never less than before, so that a busy daemon soon allocates no more."""
@@ -144,6 +169,7 @@ def _compiled(stamp: int) -> Callable[..., Any]:
         socket: int,
         arrays: TableRows,
         pieces: TableRows,
+        ring: TableRows,
         probs: NDArray[np.float32],
         labels: NDArray[np.int16],
         events: NDArray[np.bool_],
@@ -153,7 +179,10 @@ def _compiled(stamp: int) -> Callable[..., Any]:
         late_ns: int,
         now_ns: int,
     ) -> tuple[int, int, bool]:
-        """(how many are late, bytes packed, whether all that is wanted was sent) of the rows from start to stop."""
+        """(how many are late, bytes packed, whether all that is wanted was sent) of the rows from start to stop.
+
+        ring: of `RingArrays`, empty where nothing is recorded.
+        """
         _ = stamp
         functions, time = array_tables.int64s(arrays, _ARRAYS.functions), array_tables.int64s(arrays, _ARRAYS.time)
         rows, sent = array_tables.int64s_2d(arrays, _ARRAYS.rows), array_tables.int64s_2d(arrays, _ARRAYS.sent)
@@ -178,6 +207,8 @@ def _compiled(stamp: int) -> Callable[..., Any]:
             end = pack_prediction(out, used, prefix, pieces, times, probs[n], labels[n], events[n], unsure[n], quality)
             sent[i, _AT], sent[i, _BYTES], sent[i, _PUBLISHED_NS] = used, end - used, now_ns
             sent[i, _SENT] = not row[_WANTED]
+            if len(ring):
+                append_message(ring, out_at + used, end - used, now_ns)
             if row[_WANTED] and sending:
                 # A prefix ends with the stream's name, which is the topic as well.
                 topic = row[_PREFIX] + row[_PREFIX_BYTES] - row[_TOPIC_BYTES]

@@ -99,14 +99,17 @@ class Outlet:
         if not self._batch_sender:
             return
         recording = self.recording
-        packed, took_ns, late = self._batch_sender.send_batch(pack_all=recording is not None)
-        if self._recorded:  # only while a worker brings a stream back
+        # Recorded before it is sent: a process that is killed in between must not have said what it has not recorded.
+        # The one in its place would say and record it again, with another time.
+        if self._recorded:  # only while a worker brings a stream back, which sends nothing from compiled code
+            packed, took_ns, late = self._batch_sender.send_batch(pack_all=True)
             packed = [self._as_recorded(each) for each in packed]
+        else:
+            packed, took_ns, late = self._batch_sender.send_batch(recording)
         if recording is not None:
-            # Before what follows: a worker that is killed in between must not have said what it has not recorded. The
-            # one in its place would record it again, with another time.
             for each in packed:
-                recording.record_prediction(each.packed, each.t_pub_ns)
+                if not each.is_recorded:
+                    recording.record_prediction(each.packed, each.t_pub_ns)
         unsent = [(each.stream.topic, each.number, each.packed) for each in packed if not each.is_sent]
         if unsent:
             self.send_predictions(unsent)
@@ -139,9 +142,9 @@ class Outlet:
         """Send an event to all subscribers of a topic, after the predictions that were published before it."""
         self.flush()
         packed = self._packer.pack({"v": VERSION, "stream": topic.decode(), **message})
-        self.send_packed(topic, packed)
         if self.recording is not None and message["type"] not in ("subscribed", "beat"):
             self.recording.record_event(packed, time.monotonic_ns())
+        self.send_packed(topic, packed)
 
     def receive_subscriptions(self, served_to: Callable[[str], Served]) -> None:
         """Read subscriptions and confirm new ones: from here on everything published reaches them.

@@ -59,13 +59,18 @@ class ResumableStream:
 
 
 def read_resumable_streams(
-    folder: Path, silent_ns: int = 0, wanted: Callable[[Mapping[str, str]], bool] = lambda session: True
+    folder: Path,
+    silent_ns: int = 0,
+    wanted: Callable[[Mapping[str, str]], bool] = lambda session: True,
+    *,
+    with_closed: bool = False,
 ) -> dict[str, ResumableStream]:
     """The streams that were open at the end of the folder's recordings and had a frame within the last `silent_ns`
     (0 = whenever it was).
 
-    wanted: which files are read, by their sessions' metadata. A file that its writer could not finish is finished
-    first. What cannot be read is left out, with a warning: nothing in a folder keeps a daemon from starting.
+    wanted: which files are read, by their sessions' metadata. with_closed: also those that were closed. A file that its
+    writer could not finish is finished first. What cannot be read is left out, with a warning: nothing in a folder
+    keeps a daemon from starting.
     """
     streams: dict[str, ResumableStream] = {}
     for path in _files_by_age(folder, silent_ns, wanted):
@@ -74,7 +79,7 @@ def read_resumable_streams(
                 session = file.session
             _finish(path, session)
             with RecordingFile(path) as file:
-                _collect_file(streams, file)
+                _collect_file(streams, file, with_closed=with_closed)
         # Broad here and below: a damaged file can raise anything, and a daemon that does not start loses a session.
         except Exception as error:
             LOG.warning("streams of an earlier recording cannot be resumed: %s", _told(path, error))
@@ -185,12 +190,14 @@ def _finish(path: Path, session: dict[str, str]) -> None:
             empty.write(mcap_records.end())
 
 
-def _collect_file(streams: dict[str, ResumableStream], file: RecordingFile) -> None:
+def _collect_file(streams: dict[str, ResumableStream], file: RecordingFile, *, with_closed: bool) -> None:
     """Add what a file says to what the files before it said."""
     session, damaged = file.session, ""
     offset_ns = int(file.described("clock_offset_ns"))
     for message in file.recent(UNPUBLISHED_S):
         try:
+            if with_closed and message.topic == "events" and unpacked(file.path, message.data)["type"] == "closed":
+                continue
             _collect_message(streams, file.path, message, offset_ns, recorded_on_our_clock(session, message.log_ns))
         except MALFORMED as error:
             # As where records are missing: of whom it spoke is not known, and snapshots follow.

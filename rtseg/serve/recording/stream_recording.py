@@ -60,7 +60,8 @@ class StreamRecording:
             metadata |= worker_place.recording_metadata()
             name = f"-w{worker_place.number}"
             if worker_place.is_replacement:
-                self._replaced = read_resumable_streams(folder, wanted=worker_place.wrote)
+                # Closed ones as well: the worker may have been killed before its front heard of the end.
+                self._replaced = read_resumable_streams(folder, wanted=worker_place.wrote, with_closed=True)
         self._recorder = Recorder(folder, metadata, settings, name)
         # The recorder's own methods: they are called for every frame, which pays for no call in between.
         self.record_frame, self.record_prediction, self.record_event = (
@@ -68,6 +69,7 @@ class StreamRecording:
             self._recorder.record_prediction,
             self._recorder.record_event,
         )
+        self.lend_ring, self.take_ring_back = self._recorder.lend_ring, self._recorder.take_ring_back
         self.status = self._recorder.status
         LOG.info("recording to %s", self._recorder.file)
 

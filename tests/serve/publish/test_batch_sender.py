@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 import zmq
 
-from rtseg.compiled.libzmq import addresses
+from rtseg.compiled.libzmq import SEND, addresses
+from rtseg.config import ServeSettings
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Prediction, PredictionBatch, Quality
+from rtseg.recorder.reading import RecordingFile
+from rtseg.recorder.recorder import Recorder
+from rtseg.recorder.ring import Ring
 from rtseg.serve.publish.batch_sender import ROWS, BatchSender
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
@@ -81,10 +86,10 @@ def test_what_is_handed_back_says_what_was_answered(streams: list[Stream]) -> No
     for row in (3, 0, 4):
         add(sender, streams[row % 2], answers, row, now_ns - (2 * 10**9 if row == 4 else 0))
     assert len(sender) == 3
-    told, took_ns, late = sender.send_batch(pack_all=False)
+    told, took_ns, late = sender.send_batch()
     assert (len(sender), len(told), late) == (0, 3, 1)
     heads = streams[0].model.bundle.heads
-    for (stream, _, is_sent, data, t_pub_ns), row, took in zip(told, (3, 0, 4), took_ns, strict=True):
+    for (stream, _, is_sent, _, data, t_pub_ns), row, took in zip(told, (3, 0, 4), took_ns, strict=True):
         message = parsed(data)
         assert (stream, is_sent) == (streams[row % 2], False)
         assert (message.stream, message.seq, message.t_source_ns) == (stream.name, 100 + row, 7 * row)
@@ -123,7 +128,7 @@ def test_a_full_queue_loses_nothing(streams: list[Stream], xpub: zmq.Socket[Any]
     hears, sender, answers = subscriber(xpub, depth=4), BatchSender(xpub), answers_of(streams[0], 64)
     for row in range(64):
         add(sender, streams[0], answers, row, 5)
-    told, _, _ = sender.send_batch(pack_all=False)
+    told, _, _ = sender.send_batch()
     left = [parsed(sent.packed).seq for sent in told if not sent.is_sent]
     got = []
     while hears.poll(100):
@@ -131,4 +136,50 @@ def test_a_full_queue_loses_nothing(streams: list[Stream], xpub: zmq.Socket[Any]
     assert got
     assert left
     assert got + left == [100 + row for row in range(64)]
+    hears.close()
+
+
+@needs_libzmq
+@pytest.mark.parametrize("has_room", [True, False])
+def test_what_is_sent_is_in_the_recording_before(
+    streams: list[Stream], xpub: zmq.Socket[Any], tmp_path: Path, *, has_room: bool
+) -> None:
+    """At each of libzmq's sends the ring's reader can see the message: a process that is killed there has said no more
+    than it has recorded.
+    """
+    recorder = Recorder(tmp_path, {}, ServeSettings(record_buffer_mb=1))
+    (path,) = Path("/dev/shm").glob(f"rtseg-{recorder.session}*")
+    reader, hears = Ring.open(path), subscriber(xpub)
+    sender, answers, seen = BatchSender(xpub), answers_of(streams[0], 3), list[bool]()
+    if not has_room:
+        recorder.lend_ring = lambda n_messages, n_bytes: None  # type: ignore[method-assign]
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    functions = addresses()
+    assert functions is not None
+    real_send = prototype(int(functions[SEND]))
+
+    @prototype
+    def send(socket: int, data: int, n_bytes: int, flags: int) -> int:
+        if flags == 0:  # the message itself, after its topic
+            recorded = b"".join(reader.between(0, reader.update_head()))
+            seen.append(ctypes.string_at(data, n_bytes) in recorded)
+        return int(real_send(socket, data, n_bytes, flags))
+
+    sender._functions[SEND] = ctypes.cast(send, ctypes.c_void_p).value or 0
+    for row in range(3):
+        add(sender, streams[0], answers, row, 5, wanted=row != 1)
+    left, _, _ = sender.send_batch(recorder)  # type: ignore[arg-type]
+    recorder.close()
+    if has_room:
+        assert (left, seen) == ([], [True, True])
+        heard = [hears.recv_multipart()[1] for _ in range(2)]
+        assert [parsed(data).seq for data in heard] == [100, 102]
+    else:
+        assert seen == []
+        assert [(each.is_recorded, each.is_sent) for each in left] == [(False, row == 1) for row in range(3)]
+    with RecordingFile(recorder.file) as file:
+        recorded = [message.data for message in file.messages()]
+    assert [parsed(data).seq for data in recorded] == [100, 101, 102] * has_room
+    assert not has_room or recorded[::2] == heard
+    reader.close()
     hears.close()

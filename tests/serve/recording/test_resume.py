@@ -86,6 +86,18 @@ def test_a_second_kill_leaves_them_at_hand(tmp_path: Path) -> None:
     assert [data for _, data in past.answers_after(OPENED_NS + 3)] == [answer(3), answer(4)]
 
 
+def test_the_end_of_a_stream_that_a_front_has_not_heard_of(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, {}, ServeSettings(), "-w0")
+    recorder.record_opening(HELLO, OPENED_NS)
+    put(recorder, range(5))
+    recorder.record_event(msgpack.packb({"v": 1, "stream": "cage1", "type": "closed", "reason": "bye"}), OPENED_NS + 9)
+    recorder.forget_stream("cage1")
+    recorder.close()
+    assert read_resumable_streams(tmp_path, 0) == {}
+    past = read_resumable_streams(tmp_path, 0, with_closed=True)["cage1"]
+    assert past.answers_after(OPENED_NS + 3) == [(OPENED_NS + seq + 1, answer(seq)) for seq in (3, 4)]
+
+
 def test_a_file_that_was_only_begun_is_closed(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, {}, ServeSettings())
     recorder.close()

@@ -1,0 +1,106 @@
+"""Who makes memory grow is told apart from who does not, over real connections."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from rtseg.serve.access.memory_watch import MemoryWatch, bytes_received
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's counts are Linux'")
+MB = 1 << 20
+
+
+class Pair:
+    """A connection over loopback, whose accepted end is this process's as well."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.peer = socket.create_connection(listener.getsockname())
+        self.accepted, _ = listener.accept()
+
+    def bring(self, n_bytes: int) -> bytearray:
+        """Bytes from the peer, read and kept."""
+        sender = threading.Thread(target=self.peer.sendall, args=(bytes(n_bytes),))
+        sender.start()
+        kept = bytearray()
+        while len(kept) < n_bytes:
+            kept += self.accepted.recv(MB)
+        sender.join()
+        return kept
+
+    @property
+    def is_ended(self) -> bool:
+        self.peer.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            return not self.peer.recv(1)
+        return False
+
+    def close(self) -> None:
+        self.peer.close()
+        self.accepted.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def pairs(listener: socket.socket) -> Iterator[list[Pair]]:
+    made = [Pair(listener) for _ in range(2)]
+    yield made
+    for each in made:
+        each.close()
+
+
+def watch_of(listener: socket.socket, max_growth_mb: int) -> MemoryWatch:
+    watch = MemoryWatch([f"tcp://127.0.0.1:{listener.getsockname()[1]}"], max_growth_mb * MB)
+    watch.look()
+    return watch
+
+
+def test_the_kernel_counts_what_a_connection_brought(pairs: list[Pair]) -> None:
+    pairs[0].bring(3 * MB)
+    descriptors = [pair.accepted.fileno() for pair in pairs]
+    counts = {each.descriptor: n for each, n in bytes_received().items() if each.descriptor in descriptors}
+    assert counts == {descriptors[0]: 3 * MB, descriptors[1]: 0}
+
+
+def test_whoever_fills_memory_beyond_the_limit_is_ended(listener: socket.socket, pairs: list[Pair]) -> None:
+    with contextlib.closing(watch_of(listener, 40)) as watch:
+        greedy, modest = pairs
+        held = [greedy.bring(30 * MB)]
+        watch.look()
+        assert watch.ended == 0  # within the limit
+        for _ in range(2):  # the first look beyond it is what the next one is compared with
+            held.append(greedy.bring(30 * MB))
+            held.append(modest.bring(MB))
+            watch.look()
+        assert watch.ended == 1
+        assert (greedy.is_ended, modest.is_ended) == (True, False)
+
+
+def test_memory_that_no_connection_brought_ends_none(listener: socket.socket, pairs: list[Pair]) -> None:
+    with contextlib.closing(watch_of(listener, 40)) as watch:
+        held = []
+        for _ in range(4):
+            held.append(bytearray(b"x" * 30 * MB))
+            held.append(pairs[0].bring(MB))
+            watch.look()
+        assert watch.ended == 0
+        assert not pairs[0].is_ended
+
+
+def test_without_a_limit_nothing_is_watched(listener: socket.socket, pairs: list[Pair]) -> None:
+    with contextlib.closing(watch_of(listener, 0)) as watch:
+        held = []
+        for _ in range(3):
+            held.append(pairs[0].bring(30 * MB))
+            watch.look()
+        assert not pairs[0].is_ended

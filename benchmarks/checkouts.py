@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import zmq
 from numpy.typing import NDArray
-from serve_process import _packed_frames, _sender
+from serve_process import packed_frames, open_sender
 
 from rtseg.bundle.bundle import load_bundle
 from rtseg.system.files import write_json_atomically
@@ -60,7 +60,7 @@ class ServedCheckout:
         stack.callback(context.destroy, 0)
         served = load_bundle(root / bundle)
         side = {"kind": "daemon", "frames": addresses["frames"]}
-        self._send = _sender(context, side, served, _packed_frames(served, cameras), cameras)
+        self._send = open_sender(context, side, served, packed_frames(served, cameras), cameras)
         self._seq = 0
 
     def time_burst_ns(self, cameras: int) -> int:

@@ -42,11 +42,11 @@ def send(
 ) -> None:
     """Send every turn's frames on time. turns: (side, frames of each camera, frames per second)."""
     served = load_bundle(bundle)
-    frames = _packed_frames(served, cameras)
+    frames = packed_frames(served, cameras)
     phases = np.zeros(cameras) if together else np.sort(np.random.default_rng(0).random(cameras))
     seqs, late_ns = [0] * len(sides), []
     with zmq.Context() as context:
-        senders = [_sender(context, side, served, frames, cameras) for side in sides]
+        senders = [open_sender(context, side, served, frames, cameras) for side in sides]
         say("ready", {})
         sys.stdin.readline()
         for at, n_frames, fps in turns:
@@ -121,7 +121,7 @@ def peer(frames: str, predictions: str, bundle: str) -> None:
             xpub.send_multipart([message["stream"].encode(), packer.pack(message)])
 
 
-def _packed_frames(served: Any, cameras: int) -> list[list[bytearray]]:
+def packed_frames(served: Any, cameras: int) -> list[list[bytearray]]:
     """A few packed frames of the walk for each camera; numbers and times are filled in when they are sent."""
     keypoints, confidence = walk(served)
     few = 8 if cameras > 50 else N_FRAMES
@@ -144,7 +144,9 @@ def camera_name(camera: int) -> str:
     return f"cage {camera:05d}"
 
 
-def _sender(context: zmq.Context[Any], side: Side, served: Any, frames: list[list[bytearray]], cameras: int) -> Send:
+def open_sender(
+    context: zmq.Context[Any], side: Side, served: Any, frames: list[list[bytearray]], cameras: int
+) -> Send:
     if side["kind"] == "lsl":
         return _lsl_sender(served, frames)
     sockets = [open_socket(context, zmq.DEALER) for _ in range(-(-cameras // CAMERAS_A_SOCKET))]

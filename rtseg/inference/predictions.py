@@ -174,11 +174,8 @@ class Predictions:
             return cls.collect(heads, ())
         columns = ("seq", "probs", "labels", "quality", "unsure")
         times = [part.t_source_ns for part in parts if part.t_source_ns is not None]
-        return cls(
-            heads,
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in columns),
-            np.concatenate(times) if len(times) == len(parts) else None,
-        )
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        return cls(heads, **joined, t_source_ns=np.concatenate(times) if len(times) == len(parts) else None)
 
 
 def write_predictions(predictions: Predictions, path: Path | str, fps: float) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import zmq
 from numpy.typing import NDArray
-from serve_process import packed_frames, open_sender
+from serve_process import open_sender, packed_frames
 
 from rtseg.bundle.bundle import load_bundle
 from rtseg.system.files import write_json_atomically

@@ -68,11 +68,7 @@ def step_kernel(
             op = code + HEADER + number * FIELDS
             kind = tl.load(op)
             if kind == LINEAR:
-                # BB is known when the kernel is compiled, so only one of the two forms is in it.
-                if BB == 1:
-                    _linear_one(op, weights, base, BK, BN)
-                else:
-                    _linear_block(op, weights, s, BB, BK, BN)
+                _linear(op, weights, base, s, BB, BK, BN)
             elif kind == SCALE:
                 _scale(op, weights, (features + row * n_features)[:, None], s, BI)
             elif kind == READ_RINGS:
@@ -92,6 +88,16 @@ def step_kernel(
             # The next operation reads what other threads of this program have written.
             tl.debug_barrier()
         tl.store(frames + slot, frame + 1, mask=live)
+
+
+@triton.jit
+def _linear(op, weights, base, s, BB: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr):
+    """A product for the streams of a block."""
+    # BB is known when the kernel is compiled, so only one of the two forms is in it.
+    if BB == 1:
+        _linear_one(op, weights, base, BK, BN)
+    else:
+        _linear_block(op, weights, s, BB, BK, BN)
 
 
 @triton.jit

@@ -24,8 +24,8 @@ _FIELDS = ("magic", "size", "beginning", "path_bytes", "head", "written", "closi
 _SIZE, _BEGINNING, _PATH_BYTES, _HEAD, _WRITTEN, _CLOSING, _TROUBLE, _ALIVE = range(1, len(_FIELDS))
 SHARED_MEMORY = Path("/dev/shm")
 """Where there is none (macOS), the ring lies beside the recording."""
-# Windows has none of these, and makes no rings; one that was copied there is read by `rtseg recover`.
-_CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+# Windows has neither, and makes no rings; one that was copied there is read by `rtseg recover`.
+_CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 _ZEROS = bytes(1 << 20)
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PART = ".part"
-# Windows has neither flag, and needs none: it opens no pipes or devices as files, and children inherit no file.
-_CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
+"""Windows has no such flag, and no pipes among its files."""
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def open_regular(path: Path) -> io.FileIO:
     """
     _check_regular(path.stat().st_mode, path)
     # Not blocking, and looked at again: what lies there may have been replaced since.
-    file = io.FileIO(os.open(path, os.O_RDONLY | _CAREFULLY))
+    file = io.FileIO(os.open(path, os.O_RDONLY | NONBLOCKING))
     try:
         _check_regular(os.fstat(file.fileno()).st_mode, path)
     except OSError:

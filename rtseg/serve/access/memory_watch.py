@@ -107,7 +107,7 @@ def bytes_received() -> dict[Connection, int]:
 
 def _open_statm() -> int | None:
     try:
-        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
         return None
 

@@ -1,9 +1,10 @@
-"""Takes away from this Python what it has not on macOS."""
+"""Takes away from this Python what it has not on macOS, on a processor of Apple's."""
 
 from __future__ import annotations
 
 import mmap
 import os
+import platform
 import resource
 import select
 import stat
@@ -20,6 +21,7 @@ take_away(resource, ("RLIMIT_RTPRIO", "RLIMIT_RTTIME", "RLIMIT_NICE", "RLIMIT_SI
 take_away(select, beginnings=("epoll", "EPOLL"))
 hide_folders("/proc", "/sys", "/dev/shm")
 
+platform.machine = lambda: "arm64"
 _fstat = os.fstat
 
 

@@ -106,6 +106,8 @@ def bytes_received() -> dict[Connection, int]:
 
 
 def _open_statm() -> int | None:
+    if not hasattr(os, "pread"):  # Windows
+        return None
     try:
         return os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 import rtseg
+from rtseg.compiled.cache_folder import ensure_cache_folder
 from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
@@ -96,6 +97,7 @@ def main() -> None:
     # Plain for the short commands; `serve` logs by a thread of its own (`rtseg.system.log_setup`).
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("rtseg").setLevel(logging.INFO)
+    ensure_cache_folder()
     # A user can mend these errors: one line says what is wrong. Any other exception is a bug and shows its traceback.
     try:
         app()

@@ -101,6 +101,8 @@ def _pose_reader(probe: FileProbe) -> PoseReader:
     # By the name first, which needs no look into files of gigabytes.
     candidates = [reader for reader in POSE_READERS if probe.suffix in reader.suffixes]
     if not candidates:
+        if not probe.path.exists():
+            raise RecordingError(probe.path, "cannot be read: no such file")
         kind = probe.suffix or "no suffix"
         raise RecordingError(probe.path, f"is of a kind that is not read ({kind}); accepted: {accepted}")
     for reader in candidates:

@@ -99,7 +99,7 @@ def test_two_behaviours_at_once_mask_a_class() -> None:
     severities = [severity for severity, _ in found(of)]
     assert severities == ["error", "error"]
     assert "40 frames have two behaviours at once" in found(of)[0][1]
-    assert 'track = "subject:behaviour"' in found(of)[0][1]
+    assert 'track = "act:groom"' in found(of)[0][1]
 
 
 def test_a_head_without_a_labelled_frame() -> None:

@@ -67,6 +67,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'rtseg' has no attribute {name!r}")
+    if _HOME[name] != "client":  # which compiles nothing
+        importlib.import_module("rtseg.compiled.cache_folder").ensure_cache_folder()
     return getattr(importlib.import_module(f"rtseg.{_HOME[name]}"), name)
 
 

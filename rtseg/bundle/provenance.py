@@ -36,23 +36,26 @@ def check_unseen(bundle: Bundle, item: Item) -> str:
     Older bundles hold no hashes of poses alone, only of poses with labels: there, other labels hide a recording. A
     bundle that says nothing about its training recordings is refused as well.
     """
-    provenance = bundle.provenance
-    trained = provenance.get("training")
-    if not trained:
+    if not bundle.provenance.get("training"):
         raise SettingError(
             f"bundle {bundle.name!r} does not say what it was trained on, so nothing tells whether it has seen "
             f"{item.recording.name}; make it with 'rtseg train'"
         )
-    recording = item.recording.select(bundle.skeleton)
-    # As training hashed them: keypoints in the model's order, labels in the order of its heads.
-    whole = content_hash(recording.keypoints, label_table(item, bundle.heads))
-    poses = poses_hash(recording.keypoints)
-    if whole in trained.values() or poses in provenance.get("training_poses", ()):
+    if was_trained_on(bundle, item):
         raise SettingError(
             f"{item.recording.name}: bundle {bundle.name!r} was trained on this recording; what it says there is no "
             "measure of what it says elsewhere. Name a split that training never saw"
         )
-    return poses
+    return poses_hash(item.recording.select(bundle.skeleton).keypoints)
+
+
+def was_trained_on(bundle: Bundle, item: Item) -> bool:
+    """Whether the bundle says that it was trained on a recording; older ones know it with its labels alone."""
+    recording, provenance = item.recording.select(bundle.skeleton), bundle.provenance
+    # As training hashed them: keypoints in the model's order, labels in the order of its heads.
+    whole = content_hash(recording.keypoints, label_table(item, bundle.heads))
+    known = provenance.get("training", {}).values()
+    return whole in known or poses_hash(recording.keypoints) in provenance.get("training_poses", ())
 
 
 def label_table(item: Item, heads: Sequence[Head]) -> NDArray[np.int16]:

@@ -183,9 +183,10 @@ def _advice(rule: HeadRule, counts: HeadCounts, absent: Sequence[str]) -> str:
             f'{n:,} frames have no label: where those are {background!r}, set unlabelled = "{background}" in {where}'
         )
     if n := masked.get(MASKED_BECAUSE[LABELLED_TWICE], 0):
+        own = f"{rule.track or rule.head.name}:{absent[-1]}"
         advice.append(
             f"{n:,} frames have two behaviours at once in one track and are masked: give each behaviour a head with a "
-            f'track of its own (track = "subject:behaviour") in {where}'
+            f'track of its own, as track = "{own}", which BORIS and BENTO files have'
         )
     if not counts.labelled and (n := masked.get(MASKED_BECAUSE[NO_TRACK], 0)):
         advice.append(f"{n:,} frames are of files without the track: correct 'track' in {where}")

@@ -11,15 +11,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import rtseg
+from rtseg.compiled.cache_folder import ensure_cache_folder
 from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
+
+if TYPE_CHECKING:
+    from rtseg.recordings.files.reading_warnings import ReadingWarning
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
 """Exit code 3: a supervisor need not start again what cannot start; work that failed has code 1."""
@@ -91,11 +95,21 @@ def print_progress(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def print_warnings(warnings: Iterable[ReadingWarning]) -> None:
+    """What a reader tolerated, one line for each kind."""
+    from rtseg.recordings.files.reading_warnings import WarningLog
+
+    log = WarningLog()
+    log.add_warnings(warnings)
+    log.tell(print_progress)
+
+
 def main() -> None:
     """Run a command; a known error becomes one line and an exit code."""
     # Plain for the short commands; `serve` logs by a thread of its own (`rtseg.system.log_setup`).
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("rtseg").setLevel(logging.INFO)
+    ensure_cache_folder()
     # A user can mend these errors: one line says what is wrong. Any other exception is a bug and shows its traceback.
     try:
         app()

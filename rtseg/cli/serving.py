@@ -24,6 +24,7 @@ from rtseg.cli.app import (
     app,
     make_folder_of,
     print_progress,
+    print_warnings,
 )
 from rtseg.errors import RtsegError, ServeError
 
@@ -103,6 +104,7 @@ def replay(
     from rtseg.terminal.tables import watch
 
     times, source = _speed(speed), read_recording(recording, fps=fps, name=name)
+    print_warnings(source.warnings)
     make_folder_of(out)
     with watch(quiet) as show:
         done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
+from rtseg.bundle.provenance import was_trained_on
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import bootstrap, interval_notes, paired_bootstrap
 from rtseg.evaluation.breakdown import abstention, boundary_errors, by_missing_points, confusion
@@ -101,7 +102,13 @@ def evaluate(
     and abstention (`rtseg.evaluation.breakdown`). Raises as `predict_split`.
     """
     bundle = classifier.bundle
-    answers = predict_split(classifier, dataset, split, progress)
+    seen: list[str] = []
+
+    def check(item: Item) -> None:
+        if was_trained_on(bundle, item):
+            seen.append(item.recording.name)
+
+    answers = predict_split(classifier, dataset, split, progress, check)
     known, fps = answers.heads, dataset.fps
     scores = {h.name: score_head(h, answers.videos[h.name], fps) for h in known}
     # Decoding helps segments and may cost frames at their edges: the report holds both, the raw ones are the score.
@@ -126,7 +133,7 @@ def evaluate(
         "groups": group_scores(known, scores),
         "heads": {name: asdict(score) for name, score in scores.items()},
         "decoded": {name: _decoded(score) for name, score in smoothed.items()},
-        "notes": _notes(known, answers.videos, scores),
+        "notes": _notes(known, answers.videos, scores, seen),
         **details,
         "videos": _per_video(answers, fps),
     }
@@ -227,10 +234,15 @@ def _decoded(score: HeadScore) -> dict[str, Any]:
     }
 
 
-def _notes(heads: Sequence[Head], videos: Mapping[str, list[Video]], scores: Mapping[str, HeadScore]) -> list[str]:
+def _notes(
+    heads: Sequence[Head], videos: Mapping[str, list[Video]], scores: Mapping[str, HeadScore], seen: Sequence[str]
+) -> list[str]:
+    """What the scores do not say. seen: names of recordings that the bundle was trained on."""
     fewest = min((len(answered(videos[head.name])) for head in heads), default=0)
     absent = [f"{head.name}: {name}" for head in heads for name, c in scores[head.name].classes.items() if not c.frames]
     notes = interval_notes(fewest)
+    if seen:
+        notes.append(f"The bundle was trained on {', '.join(seen)}: its scores there say nothing about other videos.")
     if absent:
         notes.append(f"No frame is labelled as {', '.join(absent)}: nothing says how well that is recognized.")
     return notes

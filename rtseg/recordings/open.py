@@ -5,6 +5,7 @@ How a format is recognized and read is its reader's business. What no reader rec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -44,6 +45,8 @@ def read_recordings(path: Path | str, *, fps: float | None = None, name: str | N
     the file's (and the sequence's). Raises RecordingError where the format is unknown or the file is not what it seems.
     """
     path = Path(path)
+    if fps is not None and not 0 < fps < math.inf:
+        raise RecordingError(path, f"its frames per second: expected a number above 0, got {fps:g}")
     reader = _pose_reader(FileProbe(path))
     for recording in reader.read(path, fps=fps, name=name):
         warnings = list(recording.warnings)
@@ -98,6 +101,8 @@ def _pose_reader(probe: FileProbe) -> PoseReader:
     # By the name first, which needs no look into files of gigabytes.
     candidates = [reader for reader in POSE_READERS if probe.suffix in reader.suffixes]
     if not candidates:
+        if not probe.path.exists():
+            raise RecordingError(probe.path, "cannot be read: no such file")
         kind = probe.suffix or "no suffix"
         raise RecordingError(probe.path, f"is of a kind that is not read ({kind}); accepted: {accepted}")
     for reader in candidates:

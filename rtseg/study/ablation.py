@@ -56,7 +56,9 @@ def study_ablation(
         report=report,
         progress=progress,
     )
-    result = results.preamble("rtseg study ablation", command, f"{dataset.name}, validation", dataset.simulated)
+    n_videos = len(found[FULL]["videos"])
+    label = f"{dataset.name}, validation"
+    result = results.preamble("rtseg study ablation", command, label, dataset.simulated, n_videos)
     result |= {"seeds": seeds, "reference": FULL, "variants": found}
     return results.write_study(out, NAME, result, _pages(result), _figure(result))
 

@@ -76,7 +76,7 @@ def crossvalidate(
     progress("scoring")
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
     label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
-    result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated)
+    result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated, len(examples))
     chosen_by = f"every {settings.inside_every}th training video of a fold"
     result |= {
         "folds": folds,

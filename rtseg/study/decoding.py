@@ -73,9 +73,8 @@ def study_decoding(
     dataset.warnings.tell(progress)
     if len(names) < 2:
         raise SettingError(f"choosing on videos and measuring on others takes two or more, {split!r} has {len(names)}")
-    result = results.preamble(
-        "rtseg study decoding", command, f"{dataset.name}, {split}", classifier.bundle.simulated or dataset.simulated
-    )
+    simulated = classifier.bundle.simulated or dataset.simulated
+    result = results.preamble("rtseg study decoding", command, f"{dataset.name}, {split}", simulated, len(names))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
     tables: dict[str, CandidateTable] = {}

@@ -56,8 +56,9 @@ def study_lookahead(
         report=report,
         progress=progress,
     )
-    result = results.preamble("rtseg study lookahead", command, f"{dataset.name}, validation", dataset.simulated)
     points = [{"frames": k, "delay_ms": 1000 * k / dataset.fps, **found[f"{k} frames"]} for k in frames]
+    label, n_videos = f"{dataset.name}, validation", len(points[0]["videos"])
+    result = results.preamble("rtseg study lookahead", command, label, dataset.simulated, n_videos)
     result |= {"seeds": seeds, "points": points}
     return results.write_study(out, NAME, result, _pages(result), _figure(result))
 

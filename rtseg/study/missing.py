@@ -122,9 +122,8 @@ def study_missing(
             rng = np.random.default_rng([seed, number, place])
             faulty[place].append(fault.predict(classifier, item.recording, level, rng))
     dataset.warnings.tell(progress)
-    result = results.preamble(
-        "rtseg study missing", command, f"{dataset.name}, {split}", classifier.bundle.simulated or dataset.simulated
-    )
+    simulated = classifier.bundle.simulated or dataset.simulated
+    result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, len(items))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "seed": seed, "heads": {}}
     for head in heads:
         progress(f"scoring {head.name}")

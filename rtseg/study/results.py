@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rtseg.evaluation.bootstrap import interval_notes
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.system import machine
 from rtseg.system.files import replace_atomically, write_atomically, write_json_atomically
@@ -23,10 +24,14 @@ SCORE_COLUMNS = ("system", "macro-F1", "interval", "mAP", "interval", "segmental
 SIMULATED = "These recordings or labels are simulated: the numbers say nothing about real animals."
 
 
-def preamble(kind: str, command: str, dataset: str, simulated: bool) -> dict[str, Any]:
-    """The first fields of a result: the command, its data, and the commit, machine and versions that made it."""
+def preamble(kind: str, command: str, dataset: str, simulated: bool, n_videos: int) -> dict[str, Any]:
+    """The first fields of a result: the command, its data, and the commit, machine and versions that made it.
+
+    n_videos: those that the intervals are over; where they are few, `notes` say so.
+    """
     about = machine.describe_run(PACKAGES)
-    return {"schema": SCHEMA, "kind": kind, "command": command, "dataset": dataset, "simulated": simulated, **about}
+    data = {"dataset": dataset, "simulated": simulated, "notes": interval_notes(n_videos)}
+    return {"schema": SCHEMA, "kind": kind, "command": command, **data, **about}
 
 
 def write_study(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], figure: Figure) -> dict[str, Any]:
@@ -94,4 +99,4 @@ def _opening(result: dict[str, Any]) -> list[str]:
     lines.append(
         f"{result['date']}, commit {result['commit'] or '-'}, {where['cpu']}, {where['cores_usable']} cores; {used}."
     )
-    return lines
+    return [*lines, *result["notes"]]

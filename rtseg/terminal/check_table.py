@@ -37,7 +37,8 @@ def print_report(report: DatasetReport) -> None:
     for split, recordings in summary.splits.items():
         frames = sum(recording.n_frames for recording in recordings)
         minutes = frames / report.fps / 60
-        console.print(f"{split}: {len(recordings)} recordings, {frames:,} frames, {minutes:.1f} min", highlight=False)
+        number = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
+        console.print(f"{split}: {number}, {frames:,} frames, {minutes:.1f} min", markup=False, highlight=False)
     lines = [("warning", text) for text in report.warnings]
     lines += [(finding.severity, finding.text) for finding in report.findings]
     # Errors last: that is where one looks when a command ends.

@@ -149,13 +149,13 @@ def print_comparison(report: dict[str, Any]) -> None:
 
 def _trust_table(scores: dict[str, Any]) -> Table:
     """Per head: intervals over videos, calibration error, share of errors near boundaries, and coverage."""
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors near\nboundaries", "kept\nif sure"):
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors at\nbout edges", "kept\nif sure"):
         table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
     for name, interval in scores["intervals"].items():
         near, kept = scores["boundaries"][name], scores["abstention"][name]
         shares = [near["errors"], None if kept["below"] is None else kept["coverage"]]
-        row = [_interval(interval[part], "value", ".3f") for part in ("f1", "map")]
+        row = [_interval(interval[part], "value", ".2f") for part in ("f1", "map")]
         row += [_number(scores["calibration"][name]["ece"]), *("-" if s is None else f"{s:.0%}" for s in shares)]
         table.add_row(name, *row)
     return table

@@ -67,3 +67,14 @@ def test_an_optimizer_goes_on_where_it_was() -> None:
     checkpoint.restore_optimizer(fresh, kept)
     steps(resumed, fresh, 3)
     assert all(torch.equal(a, b) for a, b in zip(through, resumed, strict=True))
+
+
+@pytest.mark.parametrize("length", [0, 5, 40, -1])
+def test_a_cut_one_is_refused_in_one_line(tmp_path: Path, length: int) -> None:
+    checkpoint.save_checkpoint(tmp_path, {"a": {"x": torch.zeros(50)}}, {"fingerprint": "f"})
+    path = tmp_path / checkpoint.NAME
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(SettingError, match=r"was cut or damaged .*remove the folder to start anew") as error:
+        checkpoint.load_checkpoint(tmp_path, "f")
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)

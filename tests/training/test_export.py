@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
 from rtseg.errors import RtsegError
 from rtseg.training.export import rounded_to_float16, train_bundle
 from tests.study.scenes import write_dataset
@@ -64,6 +66,29 @@ def test_a_finished_training_is_not_repeated(trained: tuple[Path, Bundle], recip
     again = train_bundle(recipe, tmp_path / "again", runs=out.with_name("runs"), report=events.append)
     assert events == []
     assert {n: t.tobytes() for n, t in again.weights.items()} == {n: t.tobytes() for n, t in bundle.weights.items()}
+
+
+def test_what_a_training_leaves_there_itself_is_written_again(
+    trained: tuple[Path, Bundle], recipe: Path, tmp_path: Path
+) -> None:
+    """A run that was killed while it wrote its bundle goes on; anything else in its place is not replaced."""
+    out, bundle = trained
+    copy, runs = tmp_path / "copy", out.with_name("runs")
+    shutil.copytree(out, copy)
+    assert train_bundle(recipe, copy, runs=runs).hash == bundle.hash
+    calibrated = replace(bundle, provenance={**bundle.provenance, "calibration": {"method": "temperature"}})
+    other = replace(bundle, provenance={**bundle.provenance, "training": {"train/00": "other labels"}})
+    for there, says in ((calibrated, "holds a calibrated bundle"), (other, "another recipe or other recordings")):
+        kept = save_bundle(there, copy)
+        with pytest.raises(RtsegError, match=f"{says}.*--out, or add --overwrite"):
+            train_bundle(recipe, copy, runs=runs)
+        assert load_bundle(copy).hash == kept
+    with pytest.raises(RtsegError, match="another recipe"):
+        train_bundle(recipe, copy, runs=tmp_path / "none", overrides=("train.seed=9",))
+    (copy / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(RtsegError, match="no whole bundle"):
+        train_bundle(recipe, copy, runs=runs)
+    assert train_bundle(recipe, copy, runs=runs, overwrite=True).hash == bundle.hash
 
 
 @pytest.mark.parametrize(

@@ -227,12 +227,12 @@ class _Times:
         # BORIS numbers images as the video's frames are numbered, and writes NA for their times.
         if time.lower() in _NOTHING and image.isdecimal():
             return float(image)
-        what = "a time in seconds (export times as seconds)"
-        seconds = self.style.parse_number(time, self.line, what)
+        what = "a time"
+        seconds = self.style.parse_time(time, self.line, what)
         if not 0 <= seconds < _MAX_SECONDS:
             raise RecordingError(self.path, f"expected {what}, got {time[:40]!r}", line=self.line)
         no_offset = self.offset.lower() in _NOTHING
-        offset_s = 0.0 if no_offset else self.style.parse_number(self.offset, self.line, "a time offset in seconds")
+        offset_s = 0.0 if no_offset else self.style.parse_time(self.offset, self.line, "a time offset")
         # BORIS adds the offset to every time that it writes; poses count from the first frame of the video.
         frame = (seconds - offset_s) * self.video.fps
         # Half a frame is rounding; more means that the offset belongs to another observation.

@@ -75,8 +75,8 @@ def test_another_frame_rate_is_counted(tmp_path: Path) -> None:
         (HEAD + "1,30,a,rear,START\n", 4, "starts and never stops; add the STOP"),
         (HEAD + "2,30,a,rear,START\n1,30,a,rear,STOP\n", 5, "stops and was not started"),
         (HEAD + "1,30,a,rear,BEGIN\n", 4, "expected START, STOP or POINT, got 'BEGIN'"),
-        (HEAD + "00:01,30,a,rear,POINT\n", 4, "export times as seconds"),
-        (HEAD + "nan,30,a,rear,POINT\n", 4, "expected a time in seconds"),
+        (HEAD + "00:01,30,a,rear,POINT\n", 4, "expected a time, as seconds or h:mm:ss, got '00:01'"),
+        (HEAD + "nan,30,a,rear,POINT\n", 4, "expected a time, got 'nan'"),
         (HEAD + "1,30,a,rear,START\n2,30,a", 5, "expected 5 columns, got 3; the file was cut here"),
         (HEAD + "16,30,a,rear,POINT\n", 4, "more than 5 s beyond"),
         (AGGREGATED + "a,rear,STATE,3,2\n", 2, "before its start"),
@@ -107,6 +107,11 @@ def test_the_time_offset_is_taken_off_whichever_way_it_is_written(tmp_path: Path
         assert bouts(read(tmp_path, text), "a") == [(30, 90)]
     with pytest.raises(RecordingError, match=r"lies at 1 s, before the observation's time offset of 2\.5 s"):
         read(tmp_path, above + "1,30,a,rear,POINT\n")
+
+
+def test_times_may_be_hours_minutes_and_seconds(tmp_path: Path) -> None:
+    tracks = read(tmp_path, NEW + "o,a,rear,START,00:00:01.500\no,a,rear,STOP,00:00:02.000\n")
+    assert bouts(tracks, "a") == [(45, 60)]
 
 
 def test_images_have_numbers_instead_of_times(tmp_path: Path) -> None:

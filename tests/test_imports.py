@@ -31,6 +31,7 @@ ROOMS = (
     "model",
     "engine",
     "inference",
+    "annotation",
     "evaluation",
     "checks",
     "serve",

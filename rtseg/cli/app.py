@@ -24,6 +24,7 @@ from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, Skele
 
 if TYPE_CHECKING:
     from rtseg.recordings.files.reading_warnings import ReadingWarning
+    from rtseg.recordings.naming import NameMap
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
 """Exit code 3: a supervisor need not start again what cannot start; work that failed has code 1."""
@@ -63,6 +64,19 @@ Root = Annotated[
     Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")
 ]
 Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
+KeypointNames = Annotated[
+    list[str] | None,
+    typer.Option("--keypoint", help="The file's name of a point, and the model's (repeatable).", metavar="FILE=MODEL"),
+]
+AnimalNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--animal", help="The same of an animal; FILE alone chooses those that take part.", metavar="FILE[=MODEL]"
+    ),
+]
+NamesFile = Annotated[
+    Path | None, typer.Option("--names", help="Instead: a TOML file with keypoints and animals, as in a dataset.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only (repeatable).")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help="Your key file, where the daemon asks for one.")]
@@ -88,6 +102,17 @@ def write_json(file: Path | None, value: object) -> None:
     """Write a result to the file that --json names, which may be a device as well; None = no file."""
     if file:
         file.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def name_map(file: Path | None, keypoints: list[str] | None, animals: list[str] | None) -> NameMap:
+    """The names that --names, --keypoint and --animal give; SettingError where both the file and others are given."""
+    from rtseg.recordings.naming import NameMap
+
+    if file is None:
+        return NameMap.from_options(tuple(keypoints or ()), tuple(animals or ()))
+    if keypoints or animals:
+        raise typer.BadParameter("--names is a file with all names; give no --keypoint and no --animal besides")
+    return NameMap.from_file(file)
 
 
 def print_progress(text: str) -> None:

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtseg.cli.app import (
+    AnimalNames,
     BundlePath,
     EngineName,
     Fps,
     HeadNames,
     KeyFile,
+    KeypointNames,
+    NamesFile,
     Out,
     Quiet,
     Settings,
     app,
     make_folder_of,
+    name_map,
     print_progress,
     print_warnings,
 )
@@ -30,7 +36,11 @@ from rtseg.errors import RtsegError, ServeError
 
 if TYPE_CHECKING:
     from rtseg.config import ServeSettings
+    from rtseg.inference.annotate import Reading
+    from rtseg.inference.classifier import Classifier
     from rtseg.playback.replay import Replayed
+    from rtseg.recordings.naming import NameMap
+    from rtseg.recordings.recording import Recording
 
 
 @app.command()
@@ -41,19 +51,23 @@ def annotate(
     fps: Fps = None,
     engine: EngineName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on behind a file with an error.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that share the files.", min=1)] = 1,
     resample: Annotated[bool, typer.Option("--resample", help="Resample recordings of other frame rates.")] = False,
     identity: Annotated[str, typer.Option(help="Where the tracker mixed up animals: flag, swap or reset.")] = "flag",
     head: HeadNames = None,
+    keypoint: KeypointNames = None,
+    animal: AnimalNames = None,
+    names: NamesFile = None,
 ) -> None:
     """Write a model's answers for recordings: one row per frame, and one row per bout."""
-    from rtseg.inference.annotate import annotate as run
+    from rtseg.inference.annotate import Reading
     from rtseg.inference.classifier import load
 
-    classifier = load(bundle, engine, identity=identity, heads=head or ())
-    for done in run(classifier, recordings, out, fps=fps, overwrite=overwrite, resample=resample):
-        for warning in done.warnings:
-            typer.echo(f"{done.name}: warning: {warning}", err=True)
-        typer.echo(f"{done.name}: {len(done.predictions)} frames -> {done.frames_file}, {done.bouts_file.name}")
+    opened = partial(load, bundle, engine, identity=identity, heads=tuple(head or ()))
+    reading = Reading(fps, resample, name_map(names, keypoint, animal))
+    _annotate(opened, recordings, out, reading, _existing(overwrite, skip_existing), workers, keep_going)
 
 
 @app.command()
@@ -91,6 +105,9 @@ def replay(
     name: Annotated[str | None, typer.Option(help="Sequence of a CalMS21 file.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream name; default: the recording's.")] = None,
     fps: Fps = None,
+    keypoint: KeypointNames = None,
+    animal: AnimalNames = None,
+    names: NamesFile = None,
     quiet: Quiet = False,
     key: KeyFile = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compute an .mcap's answers again, and compare.")] = False,
@@ -100,10 +117,9 @@ def replay(
     if verify:
         return _verify(recording, bundle)
     from rtseg.playback.replay import replay as play
-    from rtseg.recordings.open import read_recording
     from rtseg.terminal.tables import watch
 
-    times, source = _speed(speed), read_recording(recording, fps=fps, name=name)
+    times, source = _speed(speed), _source(recording, fps, name, name_map(names, keypoint, animal))
     print_warnings(source.warnings)
     make_folder_of(out)
     with watch(quiet) as show:
@@ -149,6 +165,33 @@ def bench(
         progress=print_progress,
     )  # fmt: skip
     print_result(result)
+
+
+def _existing(overwrite: bool, skip: bool) -> str:
+    if overwrite and skip:
+        raise typer.BadParameter("expected --overwrite or --skip-existing, got both")
+    return "overwrite" if overwrite else "skip" if skip else "refuse"
+
+
+def _annotate(
+    open_classifier: Callable[[], Classifier],
+    recordings: list[Path],
+    out: Path,
+    reading: Reading,
+    existing: str,
+    workers: int,
+    keep_going: bool,
+) -> None:
+    """Annotate and show what becomes of each file; exit status 1 where one failed."""
+    from rtseg.annotation.many import annotate_files
+    from rtseg.inference.annotate import plan_sources
+    from rtseg.terminal.annotations import show_outcomes
+
+    out.mkdir(parents=True, exist_ok=True)
+    sources = plan_sources(recordings, out)
+    outcomes = annotate_files(open_classifier, sources, reading, existing, workers=workers, keep_going=keep_going)
+    if not show_outcomes(outcomes, len(sources)):
+        raise typer.Exit(1)
 
 
 def _serve_settings(file: Path | None, changes: list[str], given: dict[str, object]) -> ServeSettings:
@@ -209,6 +252,13 @@ def _verify(recording: Path, bundle: Path | None) -> None:
 
 
 _UNCOMPARED = " (not compared: the flag 'late', which depends on the clock, and answers missing at the file's end)"
+
+
+def _source(file: Path, fps: float | None, name: str | None, names: NameMap) -> Recording:
+    """The recording to play, its animals and keypoints called as the model calls them."""
+    from rtseg.recordings.open import read_recording
+
+    return names.rename(read_recording(file, fps=fps, name=name))
 
 
 def _show_answers(done: Replayed, file: Path | None, fps: float) -> None:

@@ -1,18 +1,31 @@
 """Offline annotation: recordings through the very Session that serves, into files.
 
-No torch. What is written here is bit for bit what a live stream of the same frames publishes.
+No torch. What is written here is bit for bit what a live stream of the same frames publishes. Many files over several
+processes are the business of `rtseg.annotation`, which calls `annotate_source` for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.classifier import Classifier
 from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
-from rtseg.recordings.open import read_recordings
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.naming import NameMap
+from rtseg.recordings.open import holds_several, read_recordings
+from rtseg.system.files import write_json_atomically
+
+EXISTING = ("refuse", "overwrite", "skip")
+"""What is done where a recording's files are there already. skip: only what comes from the same file and model."""
+_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+"""What the name of a recording may hold, and that of a file may not, here or on Windows."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,38 @@ class Annotated:
     predictions: Predictions
     frames_file: Path
     bouts_file: Path
-    warnings: tuple[str, ...]
+    warnings: tuple[ReadingWarning, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How recordings are read, whichever file they come from.
+
+    fps: frames per second, for files that carry none. resample: take recordings of another frame rate than the model's
+    (`rtseg.frames.resampling`). names: the files' animals and keypoints, as the model calls them.
+    """
+
+    fps: float | None = None
+    resample: bool = False
+    names: NameMap = field(default_factory=NameMap)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of poses, and where the answers about it go. folder: made when they are written. stem: '' = the file's."""
+
+    path: Path
+    folder: Path
+    stem: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording whose files were there already, from the same file, model and options."""
+
+    name: str
+    frames_file: Path
+    bouts_file: Path
 
 
 def annotate(
@@ -34,33 +78,165 @@ def annotate(
     fps: float | None = None,
     overwrite: bool = False,
     resample: bool = False,
+    names: NameMap | None = None,
 ) -> Iterator[Annotated]:
     """Annotate every recording in the files; `NAME.predictions.csv` and `NAME.bouts.csv` under `out`, one by one.
 
-    resample: take recordings of another frame rate than the model's (`rtseg.frames.resampling`).
-
-    Raises RtsegError before anything is computed for a recording whose files exist already, unless `overwrite`; and
-    for a second recording of the same name, always.
+    fps, resample, names: see `Reading`. Files of one name go into different folders (`plan_sources`). Raises as
+    `annotate_source`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    written: dict[Path, str] = {}
-    for path in paths:
-        for recording in read_recordings(path, fps=fps):
-            # A recording's name may hold slashes, its file's may not.
-            stem = recording.name.replace("/", "_")
-            frames_file, bouts_file = out / f"{stem}.predictions.csv", out / f"{stem}.bouts.csv"
-            # Before `overwrite` is looked at: it is about earlier runs, not about two recordings of one.
-            if frames_file in written:
-                raise RtsegError(
-                    f"{recording.source}: its file {frames_file} was just written for {written[frames_file]}; "
-                    "annotate recordings of the same name into different folders"
-                )
-            for file in (frames_file, bouts_file):
-                if file.exists() and not overwrite:
-                    raise RtsegError(f"{file} exists already; name another folder with --out, or add --overwrite")
-            predictions = classifier.run(recording, resample=resample)
-            write_predictions(predictions, frames_file, recording.fps)
-            write_bouts(predictions, bouts_file, recording.fps)
-            written[frames_file] = recording.source
-            # One by one: the answers of many recordings need not lie in memory together.
-            yield Annotated(recording.name, predictions, frames_file, bouts_file, recording.warnings)
+    reading = Reading(fps, resample, names or NameMap())
+    for source in plan_sources(paths, out):
+        for done in annotate_source(classifier, source, reading, "overwrite" if overwrite else "refuse"):
+            assert isinstance(done, Annotated), "nothing is skipped unless it is asked for"
+            yield done
+
+
+def annotate_source(
+    classifier: Classifier, source: Source, reading: Reading, existing: str = "refuse"
+) -> Iterator[Annotated | Skipped]:
+    """Annotate the recordings of one file, one by one.
+
+    existing: what is done where a recording's files are there already: one of EXISTING. Beside them a third one,
+    `NAME.annotation.json`, says which file, model and options they come from; only what it says tells whether they may
+    be skipped. Raises RtsegError before anything is computed for a recording whose files are not to be replaced, and
+    for a second one whose files would have the same names.
+    """
+    origin = _origin(classifier, source, reading)
+    written: set[Path] = set()
+    for recording in read_recordings(source.path, fps=reading.fps):
+        files = Files.of(source, recording.name)
+        if files.frames in written:
+            raise RtsegError(
+                f"{source.path}: recording {recording.name!r} would be written over another one of this file, "
+                f"{files.frames}; their names differ in characters alone that no file may have"
+            )
+        written.add(files.frames)
+        own = origin | {"recording": recording.name}
+        if files.are_done(own, existing):
+            yield Skipped(recording.name, files.frames, files.bouts)
+            continue
+        predictions = classifier.run(reading.names.rename(recording), resample=reading.resample)
+        files.write(predictions, recording.fps, own)
+        # One by one: the answers of many recordings need not lie in memory together.
+        yield Annotated(recording.name, predictions, files.frames, files.bouts, recording.warnings)
+
+
+def _origin(classifier: Classifier, source: Source, reading: Reading) -> dict[str, Any]:
+    """What answers depend on: the file as it is now, the model, and the options."""
+    from rtseg import __version__
+
+    names = reading.names
+    try:
+        stat = source.path.stat()
+    except OSError as error:
+        raise RecordingError(source.path, f"cannot be read: {error.strerror or error}") from error
+    return {
+        "file": source.path.name,
+        "bytes": stat.st_size,
+        "modified_ns": stat.st_mtime_ns,
+        "bundle": classifier.bundle.name,
+        "model": classifier.bundle.hash,
+        "engine": classifier.pool.engine.name,
+        "identity": classifier.pool.on_identity_jump,
+        "fps": reading.fps,
+        "resample": reading.resample,
+        "keypoints": dict(names.keypoints),
+        "animals": dict(names.animals) or list(names.chosen),
+        "rtseg": __version__,
+    }
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one recording: its frames, its bouts, and where both come from."""
+
+    frames: Path
+    bouts: Path
+    origin: Path
+
+    @classmethod
+    def of(cls, source: Source, recording: str) -> Files:
+        """Those of a recording of the source."""
+        if source.stem and recording.startswith(source.path.stem):
+            recording = source.stem + recording.removeprefix(source.path.stem)
+        # A recording's name may hold slashes, its file's may not.
+        stem = _NO_FILE_NAME.sub("_", recording)
+        return cls(*(source.folder / f"{stem}.{end}" for end in ("predictions.csv", "bouts.csv", "annotation.json")))
+
+    def are_done(self, origin: Mapping[str, Any], existing: str) -> bool:
+        """Whether there is nothing to do; RtsegError where there is, and files would be replaced that must not be."""
+        there = [file for file in (self.frames, self.bouts) if file.exists()]
+        if not there or existing == "overwrite":
+            return False
+        if existing == "skip":
+            said = self._said()
+            if said == origin:
+                # Bouts are written last: without them the run was killed, and what is there is its own.
+                return len(there) == 2
+            differing = ", ".join(key for key in origin if said.get(key) != origin[key]) if said else ""
+            why = f"differs in {differing}" if said else f"has no {self.origin.name} beside it"
+            raise RtsegError(f"{there[0]} exists already and {why}; name another folder with --out, or add --overwrite")
+        raise RtsegError(f"{there[0]} exists already; name another folder with --out, or add --overwrite")
+
+    def write(self, predictions: Predictions, fps: float, origin: Mapping[str, Any]) -> None:
+        """All three, each whole or not at all."""
+        self.frames.parent.mkdir(parents=True, exist_ok=True)
+        # First the end of what is there, last the end of what comes: at no time do bouts stand beside another origin.
+        self.bouts.unlink(missing_ok=True)
+        write_json_atomically(self.origin, dict(origin))
+        write_predictions(predictions, self.frames, fps)
+        write_bouts(predictions, self.bouts, fps)
+
+    def _said(self) -> dict[str, Any]:
+        """What the file of the origin says; {} where it says nothing."""
+        try:
+            said = json.loads(self.origin.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+
+def plan_sources(paths: Sequence[Path], out: Path) -> list[Source]:
+    """Where the answers about each file go, so that no two files' answers meet; a file that comes twice is one.
+
+    Answers about `a/m1.csv` alone are `out/m1.*`; beside `b/m1.csv` they are `out/a/m1.*`, and beside `a/m1.h5` they
+    are `out/m1.csv.*`. Files of several recordings, which have names of their own, have a folder each where they are
+    not alone: `out/run1/cage1.*`. Nothing is opened: the same files give the same places.
+    """
+    unique = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+    if len(unique) == 1 and holds_several(unique[0]):
+        return [Source(unique[0], out)]
+    groups: dict[str, list[Path]] = {}
+    for path in unique:
+        # Without case, because not all file systems tell M1 from m1.
+        groups.setdefault(path.stem.casefold(), []).append(path)
+    places: dict[Path, tuple[tuple[str, ...], str]] = {}
+    for some in groups.values():
+        places |= _places(some)
+    # A folder for the recordings of one file may not be that in which answers about other files lie.
+    taken = {str(out.joinpath(*parents)).casefold() for path, (parents, _) in places.items() if not holds_several(path)}
+    sources = []
+    for path in unique:
+        parents, stem = places[path]
+        folder, several = out.joinpath(*parents), holds_several(path)
+        # What differs in case alone, or meets by chance, is numbered.
+        candidates = chain([stem], (f"{stem}-{n}" for n in count(2)))
+        kind = "" if several else ".csv"
+        stem = next(name for name in candidates if str(folder / name).casefold() + kind not in taken)
+        taken.add(str(folder / stem).casefold() + kind)
+        sources.append(Source(path, folder / stem) if several else Source(path, folder, stem))
+    return sources
+
+
+def _places(paths: Sequence[Path]) -> dict[Path, tuple[tuple[str, ...], str]]:
+    """For files of one stem the folders and the stem that tell them apart: as few folders as possible."""
+    parents = {path: tuple(_NO_FILE_NAME.sub("_", part) for part in path.resolve().parent.parts) for path in paths}
+    beside = {path: [p for p in paths if parents[p] == parents[path]] for path in paths}
+    stems = {path: path.stem if len(beside[path]) == 1 else path.name for path in paths}
+    for depth in range(max(map(len, parents.values())) + 1):
+        places = {path: (parents[path][len(parents[path]) - depth :], stems[path]) for path in paths}
+        if len({(tuple(p.casefold() for p in some), stem.casefold()) for some, stem in places.values()}) == len(paths):
+            return places
+    return {path: (parents[path][-1:], stems[path]) for path in paths}

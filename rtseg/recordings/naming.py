@@ -6,8 +6,10 @@ hello (`frames.skeleton`).
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rtseg.errors import SettingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton, match_names, matches, renamed
@@ -32,6 +34,20 @@ class NameMap:
         if isinstance(table.plain.get("animals"), list):
             return cls(table.names("keypoints"), {}, table.texts("animals"))
         return cls(table.names("keypoints"), table.names("animals"))
+
+    @classmethod
+    def from_file(cls, path: Path) -> NameMap:
+        """From a TOML file with these two keys. Raises SettingError, which names the file."""
+        try:
+            table = Table("", tomllib.loads(path.read_text(encoding="utf-8-sig")))
+            table.only("keypoints", "animals")
+            return cls.from_plain(table)
+        except OSError as error:
+            raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingError(f"{path}: is no TOML: {error}") from error
+        except SettingError as error:
+            raise SettingError(f"{path}: {error}") from error
 
     @classmethod
     def from_options(cls, keypoints: tuple[str, ...], animals: tuple[str, ...]) -> NameMap:

@@ -1,5 +1,6 @@
 """Output for people: tables and progress. Only words and layout; what is shown was computed elsewhere.
 
+annotations    What becomes of recordings that are annotated: `show_outcomes`
 check_table    What a dataset holds and what speaks against it: `print_report`
 daemon_status  A running daemon's status and its keys: `print_status`, `print_keys`
 doctor         What this machine has for serving, and its engine: `examine_machine`, `print_findings`

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtseg.errors import RecordingError, RtsegError, SkeletonError
-from rtseg.inference.annotate import annotate
+from rtseg.inference.annotate import Source, annotate, plan_sources
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.calms21 import write_calms21
@@ -37,7 +39,7 @@ def test_what_is_written_reads_back_to_the_same_bits(classifier: Classifier, pos
     done = list(annotate(classifier, [poses], tmp_path / "out"))
     assert [(d.name, len(d.predictions)) for d in done] == [("mice/1", 400), ("mice/2", 150)]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        f"mice_{n}.{kind}.csv" for n in (1, 2) for kind in ("predictions", "bouts")
+        f"mice_{n}.{kind}" for n in (1, 2) for kind in ("predictions.csv", "bouts.csv", "annotation.json")
     }
     for recording, one in zip(read_recordings(poses), done, strict=True):
         truth = classifier.run(recording)
@@ -86,12 +88,56 @@ def test_files_that_exist_stay_unless_told_otherwise(classifier: Classifier, pos
     assert done.frames_file.read_bytes() == before
 
 
-def test_two_recordings_of_one_name_are_never_one_file(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
+def test_files_of_one_name_go_into_different_folders(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "two.json"
     other.parent.mkdir()
     other.write_bytes(poses.read_bytes())
-    with pytest.raises(RtsegError, match=r"was just written for .*two\.json; annotate .* into different folders"):
-        list(annotate(classifier, [poses, other], tmp_path / "out", overwrite=True))
+    done = list(annotate(classifier, [poses, other, other], tmp_path / "out"))
+    places = [one.frames_file.relative_to(tmp_path / "out").as_posix() for one in done]
+    assert places == [f"{folder}/two/mice_{n}.predictions.csv" for folder in (poses.parent.name, "other") for n in "12"]
+
+
+def test_names_that_differ_in_nothing_a_file_may_have_are_refused(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "two.json"
+    pairs = [simulate_sequence(1, 30, name=name) for name in ("mice/1", "mice_1")]
+    write_calms21(path, {"annotator-id_0": pairs})
+    with pytest.raises(RtsegError, match=r"two\.json: recording 'mice_1' would be written over another one"):
+        list(annotate(classifier, [path], tmp_path / "out", overwrite=True))
+
+
+def place(source: Source, out: Path) -> str:
+    return (source.folder / (source.stem or "*")).relative_to(out).as_posix()
+
+
+@pytest.mark.parametrize(
+    ("paths", "places"),
+    [
+        (["a/m1.csv"], ["m1"]),
+        (["a/m1.csv", "b/m2.csv"], ["m1", "m2"]),
+        (["a/m1.csv", "b/m1.csv", "b/m2.csv"], ["a/m1", "b/m1", "m2"]),
+        (["a/x/m1.csv", "b/x/m1.csv"], ["a/x/m1", "b/x/m1"]),
+        (["a/m1.csv", "a/m1.h5"], ["m1.csv", "m1.h5"]),
+        (["a/m1.csv", "a/m1.h5", "b/m1.csv"], ["m1.csv", "m1.h5", "m1"]),
+        (["a/M1.csv", "b/m1.csv"], ["a/M1", "b/m1"]),
+        (["a/run.mcap"], ["*"]),
+        (["a/run1.mcap", "a/run2.mcap", "a/m1.csv"], ["run1/*", "run2/*", "m1"]),
+        (["a/m1.csv", "b/m1.csv", "c/a.mcap"], ["a/m1", "b/m1", "a-2/*"]),
+        (["a/m1.csv", "a/../a/m1.csv"], ["m1"]),
+    ],
+)
+def test_where_answers_go(tmp_path: Path, paths: list[str], places: list[str]) -> None:
+    sources = plan_sources([tmp_path / path for path in paths], tmp_path / "out")
+    assert [place(source, tmp_path / "out") for source in sources] == places
+
+
+@given(st.lists(st.from_regex(r"(a|b|A)/(x/)?(m1|m2|M1|a|x)\.(csv|h5|mcap)", fullmatch=True), unique=True))
+def test_no_two_files_have_one_place(paths: list[str]) -> None:
+    sources = plan_sources([Path("/poses") / path for path in paths], Path("/out"))
+    assert [source.path for source in sources] == [Path("/poses") / path for path in paths]
+    places = [place(source, Path("/out")).casefold() for source in sources]
+    assert len(set(places)) == len(places)
+    folders = {p.removesuffix("/*") for p in places if p.endswith("/*")}
+    assert not {p.rpartition("/")[0] for p in places if not p.endswith("/*")} & folders
 
 
 def test_recordings_that_do_not_fit(classifier: Classifier, poses: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from rtseg.recordings.files.text import read_lines
 DELIMITERS = (",", ";", "\t")
 MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "none", "null"})
 """Cells without a number, in lower case."""
+CLOCK = re.compile(r"^(\d+):([0-5]\d):([0-5]\d(?:[.,]\d+)?)$")
+"""A time as h:mm:ss."""
 _EMPTY_ROWS = "rows without anything at the end of the file are left out"
 _SEPARATOR_LINE = re.compile(r'^"?sep=(.)"?$')
 _DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+([eE][+-]?\d+)?$")
@@ -173,6 +175,16 @@ class NumberStyle:
         if "_" in text:  # Python's own spelling of thousands
             raise RecordingError(self._path, f"expected {what}, got {cell[:60]!r}", line=line)
         return value
+
+    def parse_time(self, cell: str, line: int, what: str = "a time") -> float:
+        """A time in seconds, written as seconds or as h:mm:ss with or without a fraction.
+
+        m:ss is refused, because it may as well be hours and minutes. Raises as `parse_number`.
+        """
+        found = CLOCK.match(cell)
+        if found is None:
+            return self.parse_number(cell, line, f"{what}, as seconds or h:mm:ss")
+        return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3].replace(",", "."))
 
     def with_point(self, cell: str, line: int) -> str:
         """The cell with a decimal point where it is a number with a decimal comma; any other cell as it is."""

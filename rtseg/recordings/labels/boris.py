@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtseg.errors import RecordingError
@@ -22,8 +22,12 @@ from rtseg.recordings.labels.boris_events import (
     STOP,
     Event,
     Mark,
+    MediaFile,
     choose_observation,
+    events_between,
+    length_differs,
     media_differ,
+    media_place,
     pair_marks,
     tracks_of_events,
 )
@@ -35,19 +39,23 @@ _MEDIA = ("media file name", "media file path", "media file")
 _DURATION = ("media duration (s)", "total length")
 _OFFSET = "time offset (s)"
 _FPS = ("fps", "fps (frame/s)")
-_NOTHING = ("", "na", "nan", "none")
+_LENGTH = r"\d+([.,]\d+)?"
+_NOTHING = ("", "na", "nan", "none", "not found")
 _MAX_HEADER_ROWS = 200
 _MAX_SECONDS = 1e7
 
 
 @dataclass(frozen=True)
 class _EventTable:
-    """The rows below the header as dictionaries, with column names in lower case."""
+    """The rows below the header as dictionaries, with column names in lower case.
+
+    above: the first two cells of the lines above it. played: what the first player plays, as those lines have it.
+    """
 
     rows: list[tuple[dict[str, str], int]]
     columns: frozenset[str]
     above: dict[str, str]
-    header_line: int
+    played: list[str]
 
 
 def is_boris(probe: FileProbe) -> bool:
@@ -64,20 +72,22 @@ def read_boris(path: Path, video: Video) -> Tracks:
     'subject:behaviour' for each, which loses nothing. Classes are in the order of their first event. Times count from
     the observation's time offset, which BORIS adds to every time; observations of images have image numbers instead.
     One behaviour with several modifiers at once is one behaviour. Of several observations one is read (see
-    `choose_observation`). Frames without an event are IGNORE: a head says what they mean (`unlabelled`), and a file
-    without any event says that nothing happened. Raises RecordingError with the line for a START without STOP, or the
-    reverse, for cells that are no times, and for an observation over several media files one after another.
+    `choose_observation`), and of several media files one after another the video's own. Frames without an event are
+    IGNORE: a head says what they mean (`unlabelled`), and a file without any event says that nothing happened. Raises
+    RecordingError with the line for a START without STOP, or the reverse, for cells that are no times, and where
+    nothing says where in the observation the video's own media file lies.
     """
     text = read_delimited(path)
     table = _event_table(path, text)
     observation, table = _of_one_observation(path, table, video)
+    place = media_place(path, observation, _media_files(table), video)
     style = NumberStyle(path, text.delimiter)
-    warnings = [*text.warnings, *_differences(table, observation, video)]
+    warnings = [*text.warnings, *_differences(table, observation, video), *length_differs(place, video)]
     if set(_AGGREGATED) <= table.columns:
         events = _aggregated_events(path, table, video, style)
     else:
         events = pair_marks(path, _marks(path, table, video, style))
-    return tracks_of_events(path, events, video, warnings)
+    return tracks_of_events(path, events_between(events, *place), video, warnings)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -98,7 +108,8 @@ def _event_table(path: Path, text: DelimitedText) -> _EventTable:
         if not any(row.cells):
             continue
         rows.append((_named_cells(path, row, header, last=row is text.rows[-1]), row.line))
-    return _EventTable(rows, frozenset(header), above, text.rows[at].line)
+    played = [row.cells[1] for row in text.rows[:at] if row.cells[0].lower() == "player #1" and len(row.cells) > 1]
+    return _EventTable(rows, frozenset(header), above, played)
 
 
 def _named_cells(path: Path, row: Row, header: Sequence[str], *, last: bool) -> dict[str, str]:
@@ -122,15 +133,25 @@ def _of_one_observation(path: Path, table: _EventTable, video: Video) -> tuple[s
     if not media:
         media = {_observation({}, table): {}}
     observation = choose_observation(path, media, video)
-    # Times run on over the observation's files, and nothing here says how long the first ones are.
-    if len(media[observation]) > 1:
-        problem = (
-            f"the events of observation {observation!r} lie in several media files one after another "
-            f"({', '.join(media[observation])}); observe each video by itself in BORIS"
-        )
-        raise RecordingError(path, problem)
     rows = [(row, line) for row, line in table.rows if _observation(row, table) == observation]
-    return observation, _EventTable(rows, table.columns, table.above, table.header_line)
+    return observation, replace(table, rows=rows)
+
+
+def _media_files(table: _EventTable) -> list[MediaFile]:
+    """The files that the first player plays one after another, as far as the table tells."""
+    for row, _ in table.rows[:1]:
+        # The players are apart by bars, the files of one by semicolons, and their lengths likewise.
+        files = re.sub(r"^player #1:", "", row.get("source", "").split("|")[0]).split(";")
+        lengths = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
+        cells = lengths.split("|")[0].split(";")
+        if len(files) > 1:
+            known = len(cells) == len(files) and all(re.fullmatch(_LENGTH, cell) for cell in cells)
+            seconds = [float(cell.replace(",", ".")) for cell in cells] if known else [None] * len(files)
+            return [MediaFile(name.strip(), length) for name, length in zip(files, seconds, strict=True)]
+    # Old versions name them above the table and beside every event, without lengths.
+    named = [row[key] for row, _ in table.rows for key in _MEDIA if row.get(key, "").lower() not in _NOTHING]
+    several = len(table.played) > 1
+    return [MediaFile(name, None) for name in dict.fromkeys(table.played if several else named)]
 
 
 def _observation(row: dict[str, str], table: _EventTable) -> str:
@@ -150,7 +171,7 @@ def _differences(table: _EventTable, observation: str, video: Video) -> list[Rea
     for row, _ in table.rows[:1]:
         cell = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
         # Not by the style: durations have their own format in some versions, which must not decide that of the times.
-        duration = float(cell.replace(",", ".")) if re.fullmatch(r"\d+([.,]\d+)?", cell) else seconds
+        duration = float(cell.replace(",", ".")) if re.fullmatch(_LENGTH, cell) else seconds
         if abs(duration - seconds) > MAX_DIFFERENCE_S:
             kind = "BORIS saw a video of another length than the recording"
             warnings.append(ReadingWarning(kind, round(abs(duration - seconds)), "seconds"))
@@ -206,12 +227,12 @@ class _Times:
         # BORIS numbers images as the video's frames are numbered, and writes NA for their times.
         if time.lower() in _NOTHING and image.isdecimal():
             return float(image)
-        what = "a time in seconds (export times as seconds)"
-        seconds = self.style.parse_number(time, self.line, what)
+        what = "a time"
+        seconds = self.style.parse_time(time, self.line, what)
         if not 0 <= seconds < _MAX_SECONDS:
             raise RecordingError(self.path, f"expected {what}, got {time[:40]!r}", line=self.line)
         no_offset = self.offset.lower() in _NOTHING
-        offset_s = 0.0 if no_offset else self.style.parse_number(self.offset, self.line, "a time offset in seconds")
+        offset_s = 0.0 if no_offset else self.style.parse_time(self.offset, self.line, "a time offset")
         # BORIS adds the offset to every time that it writes; poses count from the first frame of the video.
         frame = (seconds - offset_s) * self.video.fps
         # Half a frame is rounding; more means that the offset belongs to another observation.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.labels.label_file import NumberedBout, Tracks, Video, paint
+from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, paint
 
 NO_SUBJECT = "No focal subject"
 """BORIS' own name for events without a subject."""
@@ -60,22 +60,77 @@ def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Vi
     # A file with one observation is the usual case, and labs name it as they like: no name is compared.
     if len(media) == 1:
         return next(iter(media))
-    for name in video.names:
-        likeness = {
-            observation: max(_likeness(name, called) for called in (observation, *map(_stem, files)))
-            for observation, files in media.items()
-        }
-        best = max(likeness.values())
-        alike = [observation for observation, value in likeness.items() if value == best]
-        # Two equally good names are no choice; the next name of the video, such as its id, may be better.
-        if best and len(alike) == 1:
-            return alike[0]
+    alike = _most_alike({name: (name, *map(_stem, files)) for name, files in media.items()}, video)
+    if alike is not None:
+        return alike
     names = f"nothing in it is named like {' or '.join(map(repr, video.names))}" if video.names else "none is named"
     problem = (
         f"holds {len(media)} observations and {names}; there are: {listed}. "
         "Export each by itself, or name one in the dataset file (observation = ...)"
     )
     raise RecordingError(path, problem)
+
+
+def _most_alike(called: Mapping[str, Iterable[str]], video: Video) -> str | None:
+    """Which one is named like the video, of some that are called by several names each; None where nothing tells."""
+    for name in video.names:
+        likeness = {one: max(_likeness(name, other) for other in others) for one, others in called.items()}
+        best = max(likeness.values())
+        alike = [one for one, value in likeness.items() if value == best]
+        # Two equally good names are no choice; the next name of the video, such as its id, may be better.
+        if best and len(alike) == 1:
+            return alike[0]
+    return None
+
+
+class MediaFile(NamedTuple):
+    """One of the files that an observation plays one after another. length_s: None where nothing says it."""
+
+    name: str
+    length_s: float | None
+
+
+def media_place(path: Path, observation: str, files: Sequence[MediaFile], video: Video) -> tuple[float, float]:
+    """From where to where the video's own file lies in the time of the observation, in frames.
+
+    Of one file: from 0 on without an end. Raises RecordingError where none of several is named like the video, and
+    where the lengths of those before it are not known.
+    """
+    if len(files) <= 1:
+        return 0.0, float("inf")
+    own = _most_alike({file.name: (_stem(file.name),) for file in files}, video)
+    before = [file.length_s for file in files[: [file.name for file in files].index(own) + 1]] if own else []
+    lengths = [length for length in before if length is not None]
+    if own is None or len(lengths) < len(before):
+        what = "none is named like the poses" if own is None else "nothing says how long they are"
+        problem = (
+            f"observation {observation!r} plays {len(files)} media files one after another "
+            f"({', '.join(file.name for file in files)}), and {what}; name them like the poses and bring BORIS' newer "
+            "exports or its project, or observe each video by itself"
+        )
+        raise RecordingError(path, problem)
+    return sum(lengths[:-1]) * video.fps, sum(lengths) * video.fps
+
+
+def length_differs(place: tuple[float, float], video: Video) -> list[ReadingWarning]:
+    """A warning where the media file, which lies at `place`, is not as long as the recording."""
+    difference_s = abs(place[1] - place[0] - video.n_frames) / video.fps
+    if not MAX_DIFFERENCE_S < difference_s < float("inf"):
+        return []
+    return [ReadingWarning("BORIS saw a video of another length than the recording", round(difference_s), "seconds")]
+
+
+def events_between(events: Iterable[Event], start: float, stop: float) -> list[Event]:
+    """The events of a stretch of an observation, their frames counted from its start; those across an edge are cut."""
+    found = []
+    for event in events:
+        last = event.start if event.stop is None else event.stop
+        # What begins where the next file does belongs to that.
+        if event.start >= stop or last < start or (event.stop is not None and last == start > event.start):
+            continue
+        own_stop = None if event.stop is None else min(event.stop, stop) - start
+        found.append(event._replace(start=max(event.start - start, 0.0), stop=own_stop))
+    return found
 
 
 def media_differ(media: Iterable[str], observation: str, video: Video) -> bool:

@@ -20,8 +20,12 @@ from rtseg.recordings.labels.boris_events import (
     START,
     STOP,
     Mark,
+    MediaFile,
     choose_observation,
+    events_between,
+    length_differs,
     media_differ,
+    media_place,
     pair_marks,
     tracks_of_events,
 )
@@ -58,13 +62,15 @@ def read_boris_project(path: Path, video: Video) -> Tracks:
         raise RecordingError(path, "holds no observations; observe the video in BORIS")
     media = {name: _media(plain) for name, plain in observations.items()}
     chosen = choose_observation(path, media, video)
+    place = media_place(path, chosen, _media_files(observations[chosen]), video)
     try:
-        marks = list(_marks(path, observations[chosen], kinds, video.fps))
+        marks = list(_marks(observations[chosen], kinds, video.fps))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         problem = f"observation {chosen!r} is not as BORIS writes it ({error!r}); save it again in BORIS"
         raise RecordingError(path, problem) from error
     warnings += _differences(observations[chosen], chosen, media[chosen], len(marks), video)
-    return tracks_of_events(path, pair_marks(path, marks), video, warnings)
+    warnings += length_differs(place, video)
+    return tracks_of_events(path, events_between(pair_marks(path, marks), *place), video, warnings)
 
 
 def _media(observation: dict[str, Any]) -> list[str]:
@@ -74,14 +80,19 @@ def _media(observation: dict[str, Any]) -> list[str]:
     return [str(file) for files in players for file in files]
 
 
-def _marks(path: Path, observation: dict[str, Any], kinds: dict[str, str], fps: float) -> Iterator[Mark]:
-    """The observation's events as marks, in the order of their times."""
+def _media_files(observation: dict[str, Any]) -> list[MediaFile]:
+    """The files that the first player with any plays one after another; several players at once are one time."""
     players = observation.get("file") or {}
-    # Several players at once are one time, several files of one player are one after another.
+    lengths = (observation.get("media_info") or {}).get("length") or {}
     for files in players.values() if isinstance(players, dict) else []:
-        if len(files) > 1:
-            problem = f"an observation plays {len(files)} media files one after another; observe each video by itself"
-            raise RecordingError(path, problem)
+        if files:
+            known = {name: lengths.get(name) for name in map(str, files)}
+            return [MediaFile(n, float(s) if isinstance(s, int | float) else None) for n, s in known.items()]
+    return []
+
+
+def _marks(observation: dict[str, Any], kinds: dict[str, str], fps: float) -> Iterator[Mark]:
+    """The observation's events as marks, in the order of their times."""
     images = str(observation.get("type", "")).upper() == _IMAGES
     offset_s = float(observation.get("time offset") or 0.0)
     # The project stores no START and STOP: BORIS derives them from the order of events, and so does this.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row
+from rtseg.recordings.files.delimited import CLOCK, DelimitedText, NumberStyle, Row
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import choose_observation
 from rtseg.recordings.labels.label_file import NumberedBout, Tracks, Video, check_reaches_end, paint
@@ -27,6 +27,7 @@ _FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx")
 _SECOND_WORDS = (
     *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
     *("time", "times", "time(s)", "times(s)", "time[s]", "timesec"),
+    *("hh:mm:ss", "(hh:mm:ss)", "(h:mm:ss)", "time(hh:mm:ss)", "time(h:mm:ss)"),
 )
 _BEHAVIOURS = (
     *("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "annotation"),
@@ -103,14 +104,17 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     """Tracks of frame labels (T,) of the video from a table of bouts.
 
     Columns in any order and case: start and stop (or onset and offset, begin and end, ...), in frames or, where their
-    names say so, in seconds; behaviour (or label, class, ...); if wanted, track (or subject, ...; else one track,
-    'labels') and video, of which the video's own is read. Frames count from `Video.first_frame`; the stop is not
-    included unless its name begins with 'last' or `Video.last_included` says so. Classes are in the order of their
-    first bout. Frames without a bout are IGNORE; a table without any is a video in which nothing happened. Raises
-    RecordingError with the line for fractions of frames, and for bouts that end before they start.
+    names say so or they are written as h:mm:ss, in seconds; behaviour (or label, class, ...); if wanted, track (or
+    subject, ...; else one track, 'labels') and video, of which the video's own is read. Frames count from
+    `Video.first_frame`; the stop is not included unless its name begins with 'last' or `Video.last_included` says so.
+    Classes are in the order of their first bout. Frames without a bout are IGNORE; a table without any is a video in
+    which nothing happened. Raises RecordingError with the line for fractions of frames, and for bouts that end before they start.
     """
     columns = bout_columns(table.rows[0].cells)
     assert columns is not None
+    # What no column's name says may be plain from its cells: no frame is written 0:01:30.
+    if any(CLOCK.match(row.cells[columns.start]) for row in table.rows[1:]):
+        columns = replace(columns, in_seconds=True, documented=True, last_included=False)
     if columns.behaviour is None or columns.unknown:
         expected = "start_s, stop_s" if columns.in_seconds else "start, stop"
         got = ", ".join(table.rows[0].cells)
@@ -148,7 +152,7 @@ def _rows_of_video(path: Path, rows: Sequence[Row], columns: BoutColumns, video:
 def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video: Video) -> tuple[int, int]:
     """Start and stop as frames from 0, the stop not included."""
     what = "a frame number or time from 0 on"
-    start, stop = (style.parse_number(row.cells[i], row.line, what) for i in (columns.start, columns.stop))
+    start, stop = (style.parse_time(row.cells[i], row.line, what) for i in (columns.start, columns.stop))
     for value, column in ((start, columns.start), (stop, columns.stop)):
         if not 0 <= value < _MAX_NUMBER:
             raise RecordingError(path, f"expected {what}, got {row.cells[column][:40]!r}", line=row.line)

@@ -188,7 +188,7 @@ def _rows_by_time(
 ) -> list[int | None]:
     """For every frame of the video the row in whose step of time it lies, None before the first and behind the last."""
     unit = _time_unit(_plain(names[column])) or 1.0
-    times = [style.parse_number(row.cells[column], row.line, "a time") * unit for row in rows]
+    times = [style.parse_time(row.cells[column], row.line) * unit for row in rows]
     if len(times) < 2:
         raise RecordingError(
             path, "has a column of times and one row, so that the step is not known", line=rows[0].line

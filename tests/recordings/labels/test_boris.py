@@ -75,8 +75,8 @@ def test_another_frame_rate_is_counted(tmp_path: Path) -> None:
         (HEAD + "1,30,a,rear,START\n", 4, "starts and never stops; add the STOP"),
         (HEAD + "2,30,a,rear,START\n1,30,a,rear,STOP\n", 5, "stops and was not started"),
         (HEAD + "1,30,a,rear,BEGIN\n", 4, "expected START, STOP or POINT, got 'BEGIN'"),
-        (HEAD + "00:01,30,a,rear,POINT\n", 4, "export times as seconds"),
-        (HEAD + "nan,30,a,rear,POINT\n", 4, "expected a time in seconds"),
+        (HEAD + "00:01,30,a,rear,POINT\n", 4, "expected a time, as seconds or h:mm:ss, got '00:01'"),
+        (HEAD + "nan,30,a,rear,POINT\n", 4, "expected a time, got 'nan'"),
         (HEAD + "1,30,a,rear,START\n2,30,a", 5, "expected 5 columns, got 3; the file was cut here"),
         (HEAD + "16,30,a,rear,POINT\n", 4, "more than 5 s beyond"),
         (AGGREGATED + "a,rear,STATE,3,2\n", 2, "before its start"),
@@ -107,6 +107,11 @@ def test_the_time_offset_is_taken_off_whichever_way_it_is_written(tmp_path: Path
         assert bouts(read(tmp_path, text), "a") == [(30, 90)]
     with pytest.raises(RecordingError, match=r"lies at 1 s, before the observation's time offset of 2\.5 s"):
         read(tmp_path, above + "1,30,a,rear,POINT\n")
+
+
+def test_times_may_be_hours_minutes_and_seconds(tmp_path: Path) -> None:
+    tracks = read(tmp_path, NEW + "o,a,rear,START,00:00:01.500\no,a,rear,STOP,00:00:02.000\n")
+    assert bouts(tracks, "a") == [(45, 60)]
 
 
 def test_images_have_numbers_instead_of_times(tmp_path: Path) -> None:
@@ -167,10 +172,49 @@ def test_several_observations_are_told_apart_by_name(tmp_path: Path) -> None:
             read_boris(path, video)
 
 
-def test_an_observation_over_several_media_files_is_refused(tmp_path: Path) -> None:
+SEVERAL = (
+    "Observation id,Source,Time offset (s),Media duration (s),Subject,Behavior,Behavior type,Time,Media file name\n"
+)
+ROW = "o,player #1:v/m1.mp4;v/m2.mp4;v/m10.mp4|player #2:x.mp4;y.mp4,2.0,10.000;20.500;9|9;9,a,{},{},{},{}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "n_frames", "sniff", "rear"),
+    [
+        ("m1DLC_net.csv", 300, [(30, 60), (240, 300)], [(75, 76)]),
+        ("m2DLC_net.csv", 615, [(0, 90), (600, 615)], [(0, 1)]),
+        ("m10DLC_net.csv", 270, [(0, 45)], []),
+    ],
+)
+def test_of_several_media_files_the_own_is_read(
+    tmp_path: Path, name: str, n_frames: int, sniff: list[tuple[int, int]], rear: list[tuple[int, int]]
+) -> None:
+    """m1 lasts 10 s, m2 20.5 s and m10 9 s; every time has an offset of 2 s."""
+    marks = [(3, "START", 1), (4, "STOP", 1), (10, "START", 1), (15, "STOP", 2), (32, "START", 2), (34, "STOP", 3)]
+    rows = [ROW.format("sniff", status, time, f"m{number}.mp4") for time, status, number in marks]
+    rows += [ROW.format("rear", "POINT", time, "m1.mp4") for time in (4.5, 12)]
+    (tmp_path / "e.csv").write_text(SEVERAL + "".join(rows))
+    tracks = read_boris(tmp_path / "e.csv", Video(n_frames, 30, (name,)))
+    assert bouts(tracks, "a:sniff") == sniff
+    assert ("a:rear" in tracks) == bool(rear)
+    assert not rear or bouts(tracks, "a:rear") == rear
+    assert not any("BORIS" in warning for warning in tracks["a"].warnings)
+    other = read_boris(tmp_path / "e.csv", Video(n_frames + 300, 30, (name,)))
+    assert "BORIS saw a video of another length than the recording (10 seconds)" in other["a"].warnings
+
+
+def test_media_files_of_which_nothing_tells_the_own_are_refused(tmp_path: Path) -> None:
     text = "Observation id,Subject,Behavior,Behavior type,Time,Media file name\n"
-    with pytest.raises(RecordingError, match=r"in several media files one after another \(m1\.mp4, m2\.mp4\)"):
-        read(tmp_path, text + "o,a,rear,POINT,1,m1.mp4\no,a,rear,POINT,2,m2.mp4\n")
+    path = tmp_path / "e.csv"
+    path.write_text(text + "o,a,rear,POINT,1,m1.mp4\no,a,rear,POINT,2,m2.mp4\no,a,rear,POINT,9,Not found\n")
+    for names, words in ((("m2",), "nothing says how long they are"), (("m3",), "none is named like the poses")):
+        with pytest.raises(RecordingError, match=rf"plays 2 media files .* \(m1\.mp4, m2\.mp4\), and {words}"):
+            read_boris(path, Video(300, 30, names))
+    # Older versions name them above the table; here all events lie in the second one.
+    above = "Observation id,o\nPlayer #1,v/m1.mp4\nPlayer #1,v/m2.mp4\n"
+    path.write_text(above + "Time,Media file path,Behavior,Status\n12,v/m2.mp4,rear,POINT\n")
+    with pytest.raises(RecordingError, match="plays 2 media files"):
+        read_boris(path, Video(300, 30, ("m2",)))
 
 
 def test_another_video_is_told(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_the_observation_is_that_of_the_video(tmp_path: Path) -> None:
         read_boris_project(path, Video(300, 30))
 
 
+def test_of_several_media_files_the_own_is_read(tmp_path: Path) -> None:
+    events = [[float(time), "A", "sniff", "", ""] for time in (1, 2, 8, 12, 28, 31)]
+    info = {"length": {"v/m1.mp4": 10.0, "v/m2.mp4": 20.0}, "fps": {"v/m1.mp4": 30.0}}
+    one = observation(events) | {"file": {"1": ["v/m1.mp4", "v/m2.mp4"], "2": []}, "media_info": info}
+    path = write(tmp_path, one=one)
+    assert bouts(read_boris_project(path, Video(300, 30, ("m1DLC_x.csv",))), "A") == [(30, 60), (240, 300)]
+    # What goes on behind the last file is cut at its end.
+    assert bouts(read_boris_project(path, Video(600, 30, ("m2DLC_x.csv",))), "A") == [(0, 60), (540, 600)]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -59,6 +59,26 @@ def test_seconds_under_any_name_and_case(tmp_path: Path, header: str) -> None:
     assert bouts(read(tmp_path, f"{header}\n0.5,1.5,a\n2,2.001,b\n")) == [(15, 45, "a"), (60, 61, "b")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "start,stop,behaviour\n0:00:01,0:00:02.5,a\n0:01:00,00:01:01,b\n",
+        "Start (hh:mm:ss);Stop (hh:mm:ss);Label\n00:00:01,000;00:00:02,500;a\n00:01:00,000;00:01:01,000;b\n",
+        "start_time,end_time,label\n1.0,2.5,a\n0:01:00,0:01:01,b\n",
+    ],
+)
+def test_times_may_be_hours_minutes_and_seconds(tmp_path: Path, text: str) -> None:
+    tracks = read(tmp_path, text, Video(2000, 30))
+    assert bouts(tracks) == [(30, 75, "a"), (1800, 1830, "b")]
+    assert not any("taken as frames" in warning for warning in tracks["labels"].warnings)
+
+
+@pytest.mark.parametrize("cell", ["1:30", "01:30", "0:61:00", "0:00:75", "-0:00:01", "0:00:01:00"])
+def test_other_times_are_refused(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(RecordingError, match=f"line 2: expected a frame number or time .* or h:mm:ss, got '{cell}'"):
+        read(tmp_path, f"start_s,stop_s,behaviour\n{cell},0:02:00,a\n", Video(9000, 30))
+
+
 def test_at_one_frame_per_second_seconds_are_seconds(tmp_path: Path) -> None:
     assert bouts(read(tmp_path, "start_s,stop_s,behaviour\n0.6,3.5,attack\n", Video(6, 1))) == [(1, 4, "attack")]
 

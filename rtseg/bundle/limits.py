@@ -27,6 +27,7 @@ MAX_WIDTH = 4096
 MAX_STATE_BYTES = 4 << 20
 """What a stream's state may take. The shipped models take some kilobytes, the paper's causal MS-TCN 3 MB."""
 MAX_LOOKAHEAD_FRAMES = MAX_FILL_FRAMES = 1000
+MAX_FROZEN_S = 86_400
 MAX_STEPS_AT_ONCE = 150_000_000
 """Multiply-adds of the steps that one message of a client can cause: a gap that is filled, or the answers that a
 lookahead owes at a stream's end. About 10 ms of a CPU, in which no other stream is answered."""
@@ -119,6 +120,7 @@ def check_work(network: NetworkSpec, lookahead_frames: int, decoding: DecodingSe
         _check_count(getattr(decoding, name), f"decoding.{name}", 0, MAX_FRAMES)
     _check_count(gaps.fill_frames, "gaps.fill_frames", 0, MAX_FILL_FRAMES)
     _check_number(gaps.low_confidence, "gaps.low_confidence", 0, 1)
+    _check_number(gaps.frozen_s, "gaps.frozen_s", 0, MAX_FROZEN_S)
     steps = max(lookahead_frames, gaps.fill_frames, 1)
     if steps * network.multiply_adds > MAX_STEPS_AT_ONCE:
         raise BundleError(

@@ -8,6 +8,8 @@ Needs numpy, msgpack and pyzmq only: no model and no compiler. Not safe to share
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +31,7 @@ from rtseg.client.connection import (
 )
 from rtseg.client.reconnect import Reconnection
 from rtseg.errors import FrameError, ServeError
+from rtseg.frames.pose_arrays import split_pose
 from rtseg.frames.skeleton import Skeleton
 from rtseg.wire.messages import (
     FLOAT32,
@@ -38,6 +41,8 @@ from rtseg.wire.messages import (
     frame_message,
     unpack,
 )
+
+LOG = logging.getLogger("rtseg.client")
 
 
 class Publisher:
@@ -53,9 +58,11 @@ class Publisher:
     loops. resample: take the camera's rate though the model has another one (docs/serving.md); delay_s then says by how
     much answers come later for it, at most.
 
-    A daemon that dies is waited for, for reconnect_s (0 = not at all): frames are kept, and a daemon that resumes the
-    stream (`rtseg serve --resume`) gets those of the last keep_frames that it has not seen. resume: go on with a stream
-    of this name that another process left behind; resumed: its last frame that the daemon knows, None where it is new.
+    A daemon that stops or dies is waited for, which the log says (`rtseg.client`): for ever, or for reconnect_s, then
+    sending raises (0 = at once). Frames are kept meanwhile, and a daemon that comes back gets those of the last
+    keep_frames that it has not seen; one that resumes the stream (`rtseg serve --resume`) goes on where it was. resume:
+    go on with a stream of this name that another process left behind; resumed: its last frame that the daemon knows,
+    None where it is new.
     """
 
     def __init__(
@@ -70,7 +77,7 @@ class Publisher:
         names: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
         key: Key = None,
-        reconnect_s: float = 30.0,
+        reconnect_s: float | None = None,
         keep_frames: int = 512,
         resume: bool = False,
         policy: str = "all",
@@ -80,8 +87,8 @@ class Publisher:
         self.address, self.stream = address, stream
         self._shape, self._timeout_s = skeleton.shape, timeout_s
         # After a loss the stream always wants to go on where it was.
-        self._hello_again = replace(hello, resume=True)
-        self._reconnection = Reconnection(reconnect_s, keep_frames)
+        self._hello_again, self._hello_afresh = replace(hello, resume=True), replace(hello, resume=False)
+        self._reconnection = Reconnection(math.inf if reconnect_s is None else reconnect_s, keep_frames)
         self.resumed: int | None = None
         self.delay_s = 0.0
         self._last_seq_known: int | None = None
@@ -100,6 +107,16 @@ class Publisher:
         """How often the stream came back to a daemon that was lost."""
         return self._reconnection.count
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the daemon is away: frames are kept for it."""
+        return self._reconnection.is_away
+
+    @property
+    def frames_lost(self) -> int:
+        """How many frames no daemon has got: more than keep_frames came while none was there."""
+        return self._reconnection.dropped
+
     def send(
         self,
         keypoints: ArrayLike,
@@ -110,12 +127,15 @@ class Publisher:
     ) -> int:
         """Send one frame and return its sequence number; never waits.
 
-        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None. seq: +1 per camera frame, frames
-        that the camera dropped included; counted here where None. t_source_ns: now, on the monotonic clock, where None.
-        Raises FrameError for another shape; ServeError where the daemon is stopping, has been away for reconnect_s, or
-        has refused an earlier frame (this one is on its way then, and sending may go on).
+        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None. Or both in one array (A, K, 3),
+        as DeepLabCut-Live gives them; of one animal also (K, 2) and (K, 3). seq: +1 per camera frame, frames that the
+        camera dropped included; counted here where None. t_source_ns: now, on the monotonic clock, where None.
+
+        Raises FrameError for another shape; ServeError where the daemon has been away for reconnect_s, if that is set,
+        or has refused an earlier frame (this one is on its way then, and sending may go on).
         """
         number = self._next_seq if seq is None else int(seq)
+        keypoints, confidence = split_pose(keypoints, confidence, self._shape)
         points = self._array_bytes(keypoints, (*self._shape, 2), "keypoints", number)
         scores = None if confidence is None else self._array_bytes(confidence, self._shape, "confidence", number)
         t_ns = time.monotonic_ns() if t_source_ns is None else int(t_source_ns)
@@ -133,8 +153,23 @@ class Publisher:
 
     def beat(self) -> None:
         """Tell the daemon that this end is alive without a frame, so that the stream is not idle. Raises as `send`."""
-        self._send_message({"v": VERSION, "type": "beat", "stream": self.stream, "t_source_ns": time.monotonic_ns()})
-        self._read_complaint()
+        if not self._reconnection.lost:
+            beat = {"v": VERSION, "type": "beat", "stream": self.stream, "t_source_ns": time.monotonic_ns()}
+            self._send(self._packer.pack(beat), self._next_seq)
+            self._read_complaint(self._next_seq)
+        if self._reconnection.lost:
+            self._reconnect()
+
+    def restart(self) -> None:
+        """Begin the stream afresh with frame 0: for a new trial, or a camera that counts anew.
+
+        Waits for the daemon's answer. Raises ServeError as making a Publisher does.
+        """
+        self._reconnection.forget()
+        while self._socket.poll(0):  # what was complained about is over
+            self._socket.recv()
+        self.served = self._say_hello(self._hello_afresh)
+        self._next_seq = 0
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until the daemon is known to have taken the newest frame; returns whether it has.
@@ -187,21 +222,40 @@ class Publisher:
         return reachable(Served.from_message(answer), self.address)
 
     def _send_message(self, message: dict[str, Any]) -> None:
-        """A message other than a frame: where the daemon is away that is an error."""
-        self._send(self._packer.pack(message), None)
+        """Send a hello or a bye. Raises ServeError where the daemon takes nothing: neither is kept for it."""
+        try:
+            self._socket.send(self._packer.pack(message), zmq.NOBLOCK)
+        except zmq.Again:
+            self._read_complaint()
+            raise self._takes_nothing() from None
 
-    def _send(self, data: bytes, seq: int | None) -> None:
-        """Send packed bytes without waiting. seq: of a frame, which is kept for a daemon that is away; None = no frame.
+    def _send(self, data: bytes, seq: int) -> None:
+        """Send packed bytes without waiting. seq: of the frame, or of the next one where it is none.
 
-        Raises ServeError where the daemon takes nothing and is not waited for.
+        Where the daemon takes nothing it is lost; raises ServeError where it is not waited for.
         """
         try:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
-            self._read_complaint()
+            self._read_complaint(seq)
             # Only after a complaint was read, which would say why nothing is taken.
-            if seq is None or not self._reconnection.mark_lost(time.monotonic(), seq):
-                raise ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs") from None
+            if not self._mark_lost(seq):
+                raise self._takes_nothing() from None
+
+    def _takes_nothing(self) -> ServeError:
+        return ServeError(f"the daemon at {self.address} takes no frames: it has stopped or hangs")
+
+    def _mark_lost(self, seq: int) -> bool:
+        """The daemon is away, or does not know the stream, from frame `seq` on; False where it is not waited for."""
+        reconnection, was_away = self._reconnection, self._reconnection.is_away
+        if not reconnection.mark_lost(time.monotonic(), seq):
+            return False
+        if not was_away:
+            LOG.warning(
+                "stream %r: the daemon at %s is away from frame %d on; frames are kept until it is back",
+                *(self.stream, self.address, seq),
+            )
+        return True
 
     def _read_complaint(self, seq: int | None = None) -> None:
         """Read a message from the daemon, if there is one, and raise it unless it is a loss. seq: of the last frame."""
@@ -209,11 +263,11 @@ class Publisher:
         # One message a frame is enough: the daemon complains once a second at most of each kind.
         if cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             message = unpack(self._socket.recv())
-            # A daemon that was restarted in the meantime knows no stream of this connection.
+            # A daemon that was restarted in the meantime knows no stream of this connection; one that stops will not.
             unknown = message.get("type") == "error" and message.get("kind") == "StreamError"
-            if seq is not None and unknown:
+            if seq is not None and (unknown or message.get("type") == "stopping"):
                 first = message.get("seq")
-                if self._reconnection.mark_lost(time.monotonic(), first if isinstance(first, int) else seq):
+                if self._mark_lost(first if isinstance(first, int) else seq):
                     return
             self._raise_complaint(message)
 
@@ -233,7 +287,14 @@ class Publisher:
             if message.get("type") == "accepted":
                 self.served = reachable(Served.from_message(message), self.address)
                 self._last_seq_known = message.get("resumed")
-                for data in reconnection.accept(self._last_seq_known):
+                was_away, away_s = reconnection.is_away, reconnection.away_s(now_s)
+                again = reconnection.accept(self._last_seq_known)
+                if was_away:
+                    LOG.warning(
+                        "stream %r: the daemon at %s is back after %.1f s; %d frames are sent again, %d were lost",
+                        *(self.stream, self.address, away_s, len(again), reconnection.dropped),
+                    )
+                for data in again:
                     self._send(data, self._next_seq - 1)
         if reconnection.lost and socket.poll(0, zmq.POLLOUT) and reconnection.take_hello(now_s):
             self._send_message(self._hello_again.to_message())
@@ -245,8 +306,8 @@ class Publisher:
             message = unpack(self._socket.recv())
             if message.get("type") in kinds:
                 return message
-            # Complaints about the last frames may come before a goodbye; one that names no frame is about the bye.
-            if kinds != ("goodbye",) or message.get("seq") is None:
+            # Complaints about earlier frames may come before the answer; one that names no frame is about this.
+            if message.get("seq") is None:
                 self._raise_complaint(message)
         raise ServeError(f"the daemon at {self.address} gave no answer within {self._timeout_s} s")
 

@@ -14,13 +14,14 @@ HELLO_AGAIN_S = 3.0
 class Reconnection:
     """One publisher's connection, as far as it can be lost.
 
-    patience_s: how long a daemon may be away; 0 = a lost daemon is an error at once. keep_frames: how many of the last
-    frames are sent again to a daemon that has not seen them. count: how often the stream came back.
+    patience_s: how long a daemon may be away; 0 = a lost daemon is an error at once, inf = it never is. keep_frames:
+    how many of the last frames are sent again to a daemon that has not seen them. count: how often the stream came
+    back. dropped: frames that no daemon has seen and that are not kept any more.
     """
 
     def __init__(self, patience_s: float, keep_frames: int) -> None:
         self.patience_s = patience_s
-        self.count = 0
+        self.count = self.dropped = 0
         # A publisher that never reconnects need not hold the frames in memory.
         self._sent: deque[tuple[int, bytes]] = deque(maxlen=keep_frames if patience_s > 0 else 0)
         self._lost_s: float | None = None
@@ -34,12 +35,20 @@ class Reconnection:
         return self._lost_s is not None
 
     @property
+    def is_away(self) -> bool:
+        """Whether it is lost, and not only asked what it has seen."""
+        return self._lost_s is not None and not self._probing
+
+    @property
     def hello_sent(self) -> bool:
         """Whether a hello is on its way."""
         return self._hello_s is not None
 
     def keep_frame(self, seq: int, data: bytes) -> None:
         """Keep a frame that is being sent, in place of the oldest."""
+        if self.is_away and len(self._sent) == self._sent.maxlen:
+            oldest = self._sent[0][0] if self._sent else seq
+            self.dropped += oldest >= self._unseen_from
         self._sent.append((seq, data))
 
     def mark_lost(self, now_s: float, seq: int) -> bool:
@@ -75,6 +84,16 @@ class Reconnection:
             return False
         self._hello_s = now_s
         return True
+
+    def away_s(self, now_s: float) -> float:
+        """For how long it has been lost."""
+        return 0.0 if self._lost_s is None else now_s - self._lost_s
+
+    def forget(self) -> None:
+        """The stream begins afresh: nothing of it is sent again."""
+        self._sent.clear()
+        self._lost_s = self._hello_s = None
+        self._probing = False
 
     def accept(self, resumed: int | None) -> list[bytes]:
         """The daemon has accepted the stream; the frames that it has not seen, to be sent again.

@@ -1,24 +1,35 @@
 """Receive a daemon's predictions and events.
 
     for prediction in Subscriber("tcp://127.0.0.1:5758", "cage1"):
-        print(prediction.seq, prediction.labels)
+        print(prediction.seq, prediction.label["task1"], prediction.probs["task1"]["attack"])
 
 Needs numpy, msgpack and pyzmq only: no model and no compiler. Not safe to share between threads.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import zmq
 
 from rtseg.client.connection import Key, connect, key_of, milliseconds, no_daemon, reachable
-from rtseg.wire.messages import PredictionMessage, Served, StreamEvent, parse_published, unpack
+from rtseg.wire.messages import NO_CLASSES, PredictionMessage, Served, StreamEvent, parse_published, unpack
+
+LOG = logging.getLogger("rtseg.client")
+QUIET_S = 5.0
+"""Where no end is set, it is said after so long that nothing comes."""
+LIFELESS_S = 3.0
+"""A daemon that is alive sends something more often than this (`heartbeat_s`, 1 s)."""
+GOES_ON = ("reopened", "taken over")
+"""Reasons for which a stream closes and is opened again at once, under the same name."""
+SAID = ("rate", "frozen", "unfrozen", "renumbered", "overload")
+"""Events that are logged while predictions are iterated over: something is wrong with what they are about."""
 
 
 class Subscriber:
@@ -29,6 +40,7 @@ class Subscriber:
     after that is lost; raises ServeError where it does not within connect_timeout_s. served says what the
     predictions mean. key: your key file, where the daemon asks for one. heard_s: when anything last came, on
     `time.monotonic`; a daemon that is alive sends something every heartbeat_s (1 s), which is not passed on.
+    ended: why iterating ended, "" while it has not; the log (`rtseg.client`) says so as well.
     """
 
     def __init__(
@@ -44,6 +56,10 @@ class Subscriber:
         self.streams = frozenset([streams] if isinstance(streams, str) else streams)
         self._topics = frozenset(stream.encode() for stream in self.streams)
         self._early: deque[PredictionMessage | StreamEvent] = deque()  # came before the subscription was confirmed
+        # Of streams with models of their own, too: a prediction names its model.
+        self._classes: dict[str, Mapping[str, Sequence[str]]] = {}
+        self._beats: dict[str, Mapping[str, Any]] = {}  # the newest of each topic
+        self.ended = ""
         self.heard_s = time.monotonic()
         self._key = key_of(key)
         self._socket = connect(zmq.SUB, address, self._key)
@@ -62,19 +78,71 @@ class Subscriber:
     def __iter__(self) -> Iterator[PredictionMessage]:
         """Predictions as they come.
 
-        Ends where the daemon stops, all named streams have closed, or nothing comes for timeout_s.
+        Goes on where a camera comes back under its name. Ends where the daemon stops, all named streams have closed, or
+        nothing comes for timeout_s; `ended` and the log say which. Without timeout_s silence is logged, and waited out.
         """
         # Without names there is no telling which streams are still to come: only silence or the daemon's end stops it.
-        running = set(self.streams)
-        while (message := self.receive(self.timeout_s)) is not None:
+        running, self.ended = set(self.streams), ""
+        while not self.ended:
+            message = self._next_message()
             if isinstance(message, PredictionMessage):
                 yield message
-                continue
-            # A stream that is reopened continues under the same name.
-            if message.type == "closed" and message.fields.get("reason") != "reopened":
-                running.discard(message.stream)
-            if message.type == "stopping" or (self.streams and not running):
-                return
+            elif message is None:
+                self._end(self._why_silent(self.timeout_s or 0.0))
+            else:
+                self._follow_event(message, running)
+
+    def _next_message(self) -> PredictionMessage | StreamEvent | None:
+        """The next one; None where timeout_s is set and over."""
+        if self.timeout_s is not None:
+            return self.receive(self.timeout_s)
+        was_quiet = False
+        while (message := self.receive(QUIET_S)) is None:
+            if not was_quiet:
+                LOG.warning("%s; waiting on", self._why_silent(QUIET_S))
+            was_quiet = True
+        if was_quiet:
+            LOG.warning("%s: something comes again", self._about())
+        return message
+
+    def _follow_event(self, event: StreamEvent, running: set[str]) -> None:
+        """What an event means for iterating. running: those of the named streams that have not ended."""
+        reason = event.fields.get("reason")
+        if event.type == "closed" and reason in GOES_ON:
+            LOG.warning(
+                "stream %r was %s: a camera goes on under its name, its state and bouts afresh", event.stream, reason
+            )
+        elif event.type == "closed":
+            running.discard(event.stream)
+            if self.streams and not running:
+                self._end(f"stream {event.stream!r} was closed: {reason}", expected=reason == "bye")
+        elif event.type == "opened" and event.stream in self.streams:
+            running.add(event.stream)
+        elif event.type == "stopping":
+            self._end(f"the daemon at {self.address} is stopping")
+        elif event.type in SAID:
+            told = {key: value for key, value in event.fields.items() if key not in ("v", "type", "stream")}
+            LOG.warning("stream %r: %s %s", event.stream, event.type, told)
+
+    def _end(self, reason: str, *, expected: bool = False) -> None:
+        self.ended = reason
+        LOG.log(logging.INFO if expected else logging.WARNING, "no more predictions: %s", reason)
+
+    def _why_silent(self, waited_s: float) -> str:
+        """What is known of a silence, in one line."""
+        silent_s = time.monotonic() - self.heard_s
+        nothing = f"{self._about()}: nothing came within {waited_s:g} s"
+        if silent_s > LIFELESS_S:
+            return f"{nothing}, not even a sign of life for {silent_s:.1f} s: the daemon has ended, hangs or is cut off"
+        known = [(name, self._beats[name]) for name in sorted(self.streams) if name in self._beats]
+        closed = [name for name, beat in known if "seq" not in beat]
+        stale = [f"{name} since frame {beat['seq']}" for name, beat in known if beat.get("stale")]
+        about = [f"not open: {', '.join(closed)}"] * bool(closed) + [f"no frame of {', '.join(stale)}"] * bool(stale)
+        return f"{nothing}; the daemon is there{''.join(f', {part}' for part in about)}"
+
+    def _about(self) -> str:
+        named = ", ".join(map(repr, sorted(self.streams)))
+        return f"predictions of {named or 'all streams'} from {self.address}"
 
     def close(self) -> None:
         """Close the socket."""
@@ -110,7 +178,15 @@ class Subscriber:
             # ZeroMQ matches topics by prefix: "cage1" would hear "cage10" as well.
             # Compared as bytes, for a prefix may also be the beginning of what is no text.
             if not self._topics or topic in self._topics:
-                message = parse_published(unpack(data))
-                if not (isinstance(message, StreamEvent) and message.type == "beat"):
+                fields = unpack(data)
+                message = parse_published(fields, self._classes.get(str(fields.get("model")), NO_CLASSES))
+                if isinstance(message, PredictionMessage):
                     return message
+                if message.type == "beat":
+                    self._beats[message.stream] = fields
+                    continue
+                if message.type in ("subscribed", "model"):
+                    served = Served.from_message(fields)
+                    self._classes[served.model] = served.heads
+                return message
         return None

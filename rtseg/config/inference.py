@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rtseg.config.checks import require
@@ -37,14 +38,18 @@ class DecodingSettings:
 class GapSettings:
     """Missing frames: up to fill_frames of them are stepped as frames without any point, beyond that a stream restarts.
 
-    low_confidence: mean confidence of the seen points under which a prediction is flagged.
+    low_confidence: mean confidence of the seen points under which a prediction is flagged. frozen_s: predictions are
+    flagged where all positions have been the very same for this long, in seconds (0 = never): see `frames.frozen`.
     """
 
     fill_frames: int = 30
     low_confidence: float = 0.3
+    frozen_s: float = 2.0
 
     def __post_init__(self) -> None:
         require(self.fill_frames >= 0, f"gaps.fill_frames must be 0 or more, got {self.fill_frames}")
+        # Written so that NaN is refused.
+        require(0 <= self.frozen_s < math.inf, f"gaps.frozen_s must be seconds, 0 or more, got {self.frozen_s}")
 
 
 @dataclass(frozen=True)

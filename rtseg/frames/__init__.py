@@ -1,6 +1,8 @@
 """Frames of keypoints, and the one validation at the boundary.
 
-frame       One frame: `Frame`, `checked_frame`, `missing_frame`; its compiled checks
-resampling  Frames of a camera at another rate into the model's: `Resampler`
-skeleton    Animals and keypoints, and matching a source's names to a model's: `Skeleton`, `match_names`, `MICE7`
+frame        One frame: `Frame`, `checked_frame`, `missing_frame`; its compiled checks
+frozen       A tracker that repeats one frame for ever: `flag_frozen`, compiled, and what it remembers
+pose_arrays  A frame as trackers give it into keypoints and confidence: `split_pose`
+resampling   Frames of a camera at another rate into the model's: `Resampler`
+skeleton     Animals and keypoints, and matching a source's names to a model's: `Skeleton`, `match_names`, `MICE7`
 """

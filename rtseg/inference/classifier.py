@@ -11,6 +11,7 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.engine.base import Engine
 from rtseg.engine.select import make_engine
 from rtseg.frames.frame import Frame, checked_frame
+from rtseg.frames.pose_arrays import split_pose
 from rtseg.inference.predictions import Predictions
 from rtseg.inference.session import Session, SessionPool
 from rtseg.inference.stages import Arena
@@ -55,11 +56,13 @@ class Classifier:
     ) -> Frame:
         """A validated frame of this model's skeleton.
 
-        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None.
+        keypoints: (A, K, 2) px, NaN = missing. confidence: (A, K) in [0, 1], or None. Or both in one array (A, K, 3),
+        as DeepLabCut-Live gives them; of one animal also (K, 2) and (K, 3).
 
         Raises FrameError naming what was expected and what came.
         """
         shape = self.bundle.skeleton.shape
+        keypoints, confidence = split_pose(keypoints, confidence, shape)
         return checked_frame(keypoints, confidence, shape=shape, seq=seq, t_source_ns=t_source_ns, stream=stream)
 
     def run(self, recording: Recording, arena: Arena | None = None, *, resample: bool = False) -> Predictions:

@@ -23,7 +23,8 @@ class Counters:
     """What a stream has seen. filled: frames that never came; restarts: gaps too long to fill.
 
     out_of_range: answered frames whose features were not like training's (`Session.drift` says which). identity_jumps:
-    answered frames at which two animals seem to have been mixed up.
+    answered frames at which two animals seem to have been mixed up. frozen: answered frames at which a tracker has
+    repeated one frame for too long.
     """
 
     frames: int = 0
@@ -34,6 +35,7 @@ class Counters:
     restarts: int = 0
     out_of_range: int = 0
     identity_jumps: int = 0
+    frozen: int = 0
 
 
 class GapRule:

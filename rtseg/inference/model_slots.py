@@ -69,7 +69,7 @@ class ModelSlots:
         self.engine.step(features, slots, probs)
         self.stages.postprocess(probs, slots, labels, events, unsure, unsure_flags)
         # Two kinds of flags, apart: with a lookahead this step's answer is about an earlier frame than the one it saw.
-        return PredictionBatch(probs, labels, events, unsure), flags, unsure_flags
+        return PredictionBatch(probs, labels, events, unsure, self.bundle.heads), flags, unsure_flags
 
     def row_buffers(self, n: int) -> RowBuffers:
         """Room for N rows, the same from batch to batch."""

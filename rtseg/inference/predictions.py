@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
 from rtseg.system.files import write_atomically
+from rtseg.wire.class_probabilities import ClassProbabilities
 
 _LAST_NS = 2**63 - 1
 
@@ -30,7 +31,8 @@ class Quality(enum.IntFlag):
     some keypoint is missing. LOW_CONFIDENCE: the seen points' mean confidence is under the bundle's threshold, or no
     point was seen. IDENTITY_JUMP: the tracker seems to have mixed up animals (`rtseg.features.identity`). LATE: the
     daemon was slower than the stream's frame rate. UNSURE: the highest probability of some head lies below the bundle's
-    threshold for it. OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`).
+    threshold for it. OUT_OF_RANGE: features are not like training's (`rtseg.features.drift`). FROZEN: all positions
+    have been the very same for `gaps.frozen_s`: the tracker repeats one frame (`rtseg.frames.frozen`).
     """
 
     # These numbers travel on the wire and stand in recordings (docs/wire.md): they may not change.
@@ -43,6 +45,7 @@ class Quality(enum.IntFlag):
     LATE = 64
     UNSURE = 128
     OUT_OF_RANGE = 256
+    FROZEN = 512
 
 
 def quality_words(quality: int) -> str:
@@ -53,11 +56,12 @@ def quality_words(quality: int) -> str:
 class PredictionBatch:
     """The answers to a batch of N frames, a row a frame; each `Prediction` is a view of one row.
 
-    probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class index per head. events: (N, H)
-    whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is there all the same.
+    heads: what the columns are. probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class
+    index per head. events: (N, H) whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is
+    there all the same.
     """
 
-    __slots__ = ("events", "labels", "probs", "unsure")
+    __slots__ = ("events", "heads", "labels", "probs", "unsure")
 
     def __init__(
         self,
@@ -65,13 +69,14 @@ class PredictionBatch:
         labels: NDArray[np.int16],
         events: NDArray[np.bool_],
         unsure: NDArray[np.bool_],
+        heads: tuple[Head, ...],
     ) -> None:
-        self.probs, self.labels, self.events, self.unsure = probs, labels, events, unsure
+        self.probs, self.labels, self.events, self.unsure, self.heads = probs, labels, events, unsure, heads
 
 
 @dataclass(slots=True, eq=False)
 class Prediction:
-    """The answer about one frame.
+    """The answer about one frame; it is read as a `PredictionMessage` of the wire is.
 
     seq and t_source_ns: of the frame it is about, which lies `lookahead` frames back. quality: `Quality`. batch and
     row: where in its batch it stands.
@@ -85,10 +90,37 @@ class Prediction:
     row: int
 
     @property
-    def probs(self) -> NDArray[np.float32]:
-        """(P,), the heads side by side."""
-        probs: NDArray[np.float32] = self.batch.probs[self.row]
+    def probs(self) -> dict[str, ClassProbabilities]:
+        """Head -> (classes,), by number or by class: `probs["task1"]["attack"]`."""
+        values, start, probs = self.outputs, 0, {}
+        for head in self.batch.heads:
+            stop = start + len(head.classes)
+            probs[head.name] = ClassProbabilities.of(values[start:stop], head.classes)
+            start = stop
         return probs
+
+    @property
+    def label(self) -> dict[str, str]:
+        """Head -> class, after decoding."""
+        labels = self.labels.tolist()
+        return {head.name: head.classes[label] for head, label in zip(self.batch.heads, labels, strict=True)}
+
+    @property
+    def event(self) -> dict[str, str]:
+        """Head -> the class whose bout begins here; the one before it ended."""
+        begins = dict(zip((head.name for head in self.batch.heads), self.events.tolist(), strict=True))
+        return {name: label for name, label in self.label.items() if begins[name]}
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Heads that abstain; what they say is there all the same."""
+        return tuple(head.name for head, doubts in zip(self.batch.heads, self.abstains, strict=True) if doubts)
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        """(P,) probabilities, the heads side by side."""
+        outputs: NDArray[np.float32] = self.batch.probs[self.row]
+        return outputs
 
     @property
     def labels(self) -> NDArray[np.int16]:
@@ -103,10 +135,10 @@ class Prediction:
         return events
 
     @property
-    def unsure(self) -> NDArray[np.bool_]:
-        """(H,) whether a head abstains; what it says is there all the same."""
-        unsure: NDArray[np.bool_] = self.batch.unsure[self.row]
-        return unsure
+    def abstains(self) -> NDArray[np.bool_]:
+        """(H,) whether a head is unsure."""
+        abstains: NDArray[np.bool_] = self.batch.unsure[self.row]
+        return abstains
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +192,10 @@ class Predictions:
         return cls(
             heads,
             np.array([p.seq for p in rows], np.int64),
-            np.array([p.probs for p in rows], np.float32).reshape(len(rows), n_outputs),
+            np.array([p.outputs for p in rows], np.float32).reshape(len(rows), n_outputs),
             np.array([p.labels for p in rows], np.int16).reshape(len(rows), len(heads)),
             np.array([p.quality for p in rows], np.int32),
-            np.array([p.unsure for p in rows], np.bool_).reshape(len(rows), len(heads)),
+            np.array([p.abstains for p in rows], np.bool_).reshape(len(rows), len(heads)),
             np.array([p.t_source_ns for p in rows], np.int64),
         )
 

@@ -27,10 +27,10 @@ from rtseg.inference.lookahead import PendingFrames
 from rtseg.inference.model_slots import ModelSlots
 from rtseg.inference.predictions import Prediction, Predictions
 from rtseg.inference.snapshots import SessionSnapshot, pack_snapshot, unpack_snapshot
-from rtseg.inference.stages import IDENTITY_JUMP, OUT_OF_RANGE, Arena
+from rtseg.inference.stages import FROZEN, IDENTITY_JUMP, OUT_OF_RANGE, Arena
 from rtseg.recordings.recording import Recording
 
-COUNTED = OUT_OF_RANGE | IDENTITY_JUMP
+COUNTED = OUT_OF_RANGE | IDENTITY_JUMP | FROZEN
 _Row = tuple[int, "Session", Frame, int]
 """A frame to step: its place among those that came, and its flags."""
 
@@ -241,6 +241,7 @@ class Session:
         flags = about[:, 2].astype(np.int32) | unsure_flags[first:]
         self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
         self.counters.identity_jumps += int(np.count_nonzero(flags & IDENTITY_JUMP))
+        self.counters.frozen += int(np.count_nonzero(flags & FROZEN))
         return Predictions(
             self.pool.heads, about[:, 0], batch.probs[first:], batch.labels[first:], flags, batch.unsure[first:]
         )
@@ -351,6 +352,7 @@ class Session:
         """Count an answered frame's COUNTED flags."""
         self.counters.out_of_range += flags & OUT_OF_RANGE != 0
         self.counters.identity_jumps += flags & IDENTITY_JUMP != 0
+        self.counters.frozen += flags & FROZEN != 0
 
     def _frames_to_step(self, frame: Frame) -> list[FlaggedFrame]:
         """What the gap rule says of a frame of the model's rate, and of animals that are mixed up in it."""

@@ -73,6 +73,15 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     return session, plain
 
 
+def is_same_state(recorded: bytes, here: bytes) -> bool:
+    """Whether two snapshots are the same bit for bit, but for what an older rtseg did not record yet."""
+    if recorded == here:
+        return True
+    before, now = msgpack.unpackb(recorded, strict_map_key=True), msgpack.unpackb(here, strict_map_key=True)
+    before["counters"] = now["counters"] | before["counters"]
+    return bool(now | before == now)
+
+
 def _check(valid: bool, what: str) -> None:
     if not valid:
         raise SnapshotError(f"the snapshot is damaged: its {what} cannot be")

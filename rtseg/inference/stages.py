@@ -7,6 +7,7 @@ Python costs a microsecond or two where a lone frame has forty in all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,8 +24,9 @@ from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.identity import IdentityState
 from rtseg.features.slot_state import load_slot, set_slot, slot_bytes
 from rtseg.features.tables import Memory
-from rtseg.frames import frame
+from rtseg.frames import frame, frozen
 from rtseg.frames.frame import point_quality
+from rtseg.frames.frozen import FrozenState, flag_frozen
 from rtseg.inference import abstention, decoding
 from rtseg.inference.abstention import judge
 from rtseg.inference.decoding import Decoder, DecoderState
@@ -37,13 +39,14 @@ Arena = tuple[float, float, float, float]
 # As int: compiled code knows no IntFlag.
 MISSING_POINTS, LOW_CONFIDENCE = int(Quality.MISSING_POINTS), int(Quality.LOW_CONFIDENCE)
 UNSURE, OUT_OF_RANGE = int(Quality.UNSURE), int(Quality.OUT_OF_RANGE)
-IDENTITY_JUMP = int(Quality.IDENTITY_JUMP)
+IDENTITY_JUMP, FROZEN = int(Quality.IDENTITY_JUMP), int(Quality.FROZEN)
 
 
 class FrameSwitches(NamedTuple):
-    """Numbers of the first call; the last three are 1 or 0."""
+    """Numbers of the first call; the last three are 1 or 0. frozen_frames: repeats from which on a frame is flagged."""
 
     low_confidence: float
+    frozen_frames: float
     watches_identities: float
     swaps_identities: float
     checks_ranges: float
@@ -52,11 +55,14 @@ class FrameSwitches(NamedTuple):
 class FrameArrays(NamedTuple):
     """What the call before the network works with; the arrays from `low` on are empty for a bundle without ranges.
 
-    switches: `FrameSwitches`. identity_rule: see `identity.advance`. held, links: its state. plan, memory: rows of the
-    tables of the features' plan and memory. low, high, range_rule: see `RangeCheck`. The rest: a `DriftState`.
+    switches: `FrameSwitches`. shown, repeats: a `FrozenState`. identity_rule: see `identity.advance`. held, links: its
+    state. plan, memory: rows of the tables of the features' plan and memory. low, high, range_rule: see `RangeCheck`.
+    The rest: a `DriftState`.
     """
 
     switches: NDArray[np.float64]
+    shown: F32
+    repeats: I64
     identity_rule: NDArray[np.float64]
     held: F32
     links: I32
@@ -87,6 +93,8 @@ class AnswerArrays(NamedTuple):
     fresh: I32
 
 
+NO_FRAME: list[NDArray[Any]] = [np.full((1, 1, 2), np.nan, np.float32), np.zeros((), np.int64)]
+"""One slot of a `FrozenState` that has seen no frame, for any number of points."""
 _SWITCH, _FRAME, _ANSWER = (field_indices(*kind._fields) for kind in (FrameSwitches, FrameArrays, AnswerArrays))
 
 
@@ -97,6 +105,7 @@ class StagesSnapshot(NamedTuple):
     decoding: DecoderState
     drift: list[NDArray[Any]]
     identities: IdentityState
+    frozen: list[NDArray[Any]]
 
 
 class Stages:
@@ -111,6 +120,7 @@ class Stages:
         self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
         self.n_features = self._extractor.n_features
         self._features = self._extractor.init_state(slots, bundle.arena)
+        self._frozen = frozen.init_state(slots, bundle.skeleton.shape)
         self._identities = identity.init_state(slots, bundle.skeleton.shape)
         self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
@@ -120,10 +130,13 @@ class Stages:
         self._drift = None if self._ranges is None else self._ranges.init_state(slots)
         # Arrays of nothing where there are no ranges, so that the table has the same rows for every bundle.
         low, high, range_rule = drift.NO_PLAN if self._ranges is None else self._ranges.plan
-        switches = FrameSwitches(bundle.gaps.low_confidence, watch, swap, self._ranges is not None)
+        frozen_frames = math.ceil(bundle.gaps.frozen_s * bundle.fps) or math.inf
+        switches = FrameSwitches(bundle.gaps.low_confidence, frozen_frames, watch, swap, self._ranges is not None)
         self._frame_table = ArrayTable(
             FrameArrays(
                 switches=np.array(switches, np.float64),
+                shown=self._frozen.shown,
+                repeats=self._frozen.repeats,
                 identity_rule=self._identity_rule,
                 held=self._identities.held,
                 links=self._identities.links,
@@ -185,6 +198,7 @@ class Stages:
         """The stream of a slot starts again; what its features left of training's ranges stays counted."""
         self._extractor.reset(self._features, slot)
         self._decoder.reset(self._decoding, slot)
+        frozen.reset(self._frozen, slot)
         # Where a jump restarts the stream, the animals' new places are what the new start begins with.
         if self._watch:
             self.forget_identities(slot)
@@ -204,6 +218,7 @@ class Stages:
             "decoding": [part[slot].tolist() for part in self._decoding],
             "drift": slot_bytes(self._drift or (), slot),
             "identities": slot_bytes(self._identities, slot),
+            "frozen": slot_bytes(self._frozen, slot),
         }
 
     def load_snapshot(self, plain: dict[str, Any]) -> StagesSnapshot:
@@ -213,6 +228,8 @@ class Stages:
             decoding=self._decoder.load_slot(plain.get("decoding")),
             drift=load_slot(self._drift or (), plain.get("drift"), "drift"),
             identities=identity.load_slot(self._identities, plain.get("identities")),
+            # Recordings that are older than the rule have none: what was repeated until then is not known.
+            frozen=load_slot(self._frozen, plain["frozen"], "frozen frame") if "frozen" in plain else NO_FRAME,
         )
 
     def restore(self, slot: int, snapshot: StagesSnapshot) -> None:
@@ -221,6 +238,7 @@ class Stages:
         set_slot(self._decoding, slot, snapshot.decoding)
         set_slot(self._drift or (), slot, snapshot.drift)
         set_slot(self._identities, slot, snapshot.identities)
+        set_slot(self._frozen, slot, snapshot.frozen)
 
 
 def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -232,6 +250,9 @@ def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
         switches = array_tables.float64s(rows, _FRAME.switches)
         low = switches[_SWITCH.low_confidence]
         point_quality(keypoints, confidence, low, MISSING_POINTS, LOW_CONFIDENCE, quality)
+        # The source's own positions, before animals are swapped back.
+        shown = FrozenState(array_tables.float32s_4d(rows, _FRAME.shown), array_tables.int64s(rows, _FRAME.repeats))
+        flag_frozen(keypoints, slots, shown, switches[_SWITCH.frozen_frames], FROZEN, quality)
         # Before the features, which are those of the animals as they are swapped back.
         if switches[_SWITCH.watches_identities] > 0:
             held, links = array_tables.float32s_4d(rows, _FRAME.held), array_tables.int32s_2d(rows, _FRAME.links)
@@ -285,5 +306,5 @@ def _check_ranges(features: F32, slots: I32, rows: TableRows, quality: I32) -> N
 
 
 # Every file whose code is compiled into the two calls, except this one, which numba checks itself.
-_RULES = (frame, array_tables, identity, relink, kernels, groups, tables, spec, drift, decoding, abstention)
+_RULES = (frame, frozen, array_tables, identity, relink, kernels, groups, tables, spec, drift, decoding, abstention)
 _preprocess, _postprocess = _compiled(cache_stamps.source_stamp(*_RULES))

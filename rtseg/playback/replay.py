@@ -23,6 +23,8 @@ from rtseg.wire.messages import PredictionMessage, StreamEvent
 
 WINDOW_FRAMES = 64
 """Frames in flight at most, at full speed."""
+RECONNECT_S = 30.0
+"""A recording is not played to a daemon that stays away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,7 @@ def replay(
         names=names,
         timeout_s=timeout_s,
         key=key,
+        reconnect_s=RECONNECT_S,
     )
     predictions_address = publisher.served.predictions
     with publisher, Subscriber(predictions_address, name, connect_timeout_s=timeout_s, key=key) as subscriber:

@@ -18,6 +18,7 @@ import numpy as np
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
+from rtseg.inference.snapshots import is_same_state
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
@@ -163,16 +164,14 @@ class _Verifier:
                     break
 
     def _fields(self, computed: Prediction, published: PredictionMessage) -> list[tuple[str, Any, Any]]:
-        heads = list(enumerate(self._heads))
-        probs = computed.probs.astype("<f4").tobytes()
-        label = {head[0]: head[1][computed.labels[h]] for h, head in heads}
+        probs = computed.outputs.astype("<f4").tobytes()
         return [
             ("seq", computed.seq, published.seq),
             ("t_source_ns", computed.t_source_ns, published.t_source_ns),
-            *((f"probs of {n}", _floats(probs[at]), _floats(published.probs[n].tobytes())) for _, (n, _, at) in heads),
-            ("label", label, published.label),
-            ("event", {n: label[n] for h, (n, _, _) in heads if computed.events[h]}, published.event),
-            ("unsure", tuple(n for h, (n, _, _) in heads if computed.unsure[h]), published.unsure),
+            *((f"probs of {n}", _floats(probs[at]), _floats(published.probs[n].tobytes())) for n, _, at in self._heads),
+            ("label", computed.label, published.label),
+            ("event", computed.event, published.event),
+            ("unsure", computed.unsure, published.unsure),
             ("quality", int(computed.quality) & ~CLOCKS, published.quality & ~CLOCKS),
         ]
 
@@ -182,7 +181,7 @@ class _Verifier:
             run = self._open(Hello.from_message(message["hello"]), known=False)
         if run.known:
             self._result.snapshots += 1
-            if run.stream.session.snapshot() != message["state"]:
+            if not is_same_state(message["state"], run.stream.session.snapshot()):
                 where = f"stream {run.stream.name!r}, after seq {run.stream.session.last_seq}"
                 self._result.count_difference(f"{where}: its state")
             return

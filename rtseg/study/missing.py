@@ -75,9 +75,9 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
             frame = classifier.frame(matched.keypoints[seq], matched.confidence[seq], seq=seq)
             # Answers about filled frames come with the next frame that arrives, each with its own number.
             for prediction in session.step(frame):
-                probs[prediction.seq] = prediction.probs
+                probs[prediction.seq] = prediction.outputs
         for prediction in session.finish():
-            probs[prediction.seq] = prediction.probs
+            probs[prediction.seq] = prediction.outputs
     finally:
         session.close()
     known = ~np.isnan(probs[:, 0])

@@ -38,11 +38,24 @@ def print_status(address: str, status: dict[str, Any]) -> None:
         # Names are cut, so that the table keeps to 80 columns.
         streams.add_row(name[:24], model[:8], *(str(counters.get(field, "-")) for field in fields))
     console.print(streams)
+    for line in _warnings(status):
+        console.print(line, markup=False)
     if recording := status.get("recording"):
         state = f"{recording['state']} {recording['reason']}".strip()
         console.print(f"recording: {state}, {recording['bytes']} bytes in {recording['file']}", markup=False)
     counted = ", ".join(f"{name} {count}" for name, count in sorted(status["counters"].items()))
     console.print(f"counted: {counted or 'nothing'}", markup=False)
+
+
+def _warnings(status: dict[str, Any]) -> list[str]:
+    """A line for each stream whose source is not what it should be. A daemon that is older says nothing of it."""
+    lines = []
+    for name, rate in status.get("rates", {}).items():
+        if rate["wrong"]:
+            by = "t_source_ns" if rate["by"] == "source" else "when they come"
+            lines.append(f"{name}: {rate['measured']:.4g} frames/s by {by}, {rate['declared']:.4g} declared")
+    lines += [f"{name}: the tracker repeats one frame" for name in status.get("frozen", [])]
+    return lines
 
 
 def _table(title: str, columns: Sequence[str], left: int = 1) -> Table:

@@ -7,32 +7,31 @@ in `rtseg.frames.frame` alone. Nothing here runs what a message says, and no byt
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
 
-from rtseg.errors import ServeError
 from rtseg.frames.skeleton import Skeleton
+from rtseg.wire.class_probabilities import ClassProbabilities
+from rtseg.wire.fields import MAX_NAME_CHARACTERS as MAX_NAME_CHARACTERS
+from rtseg.wire.fields import MessageError as MessageError
+from rtseg.wire.fields import check_fields, check_name, list_of, numbers_of, shown, text_of
 
 VERSION = 1
 FLOAT32 = np.dtype("<f4")
 """Little-endian on every machine."""
-MAX_NAME_CHARACTERS = 200
 MAX_POINTS = 4096
 """Animals x keypoints of one stream."""
 MAX_INTEGER = 2**63 - 1
+NO_CLASSES: Mapping[str, Sequence[str]] = {}
 POLICIES = ("all", "newest")
 """Where frames of a stream wait: every answer is published, or the newest one and those with an event."""
 # The largest hello stays well below both: MAX_POINTS names of MAX_NAME_CHARACTERS each.
 _MAX_ITEMS = 65_536
 _MAX_BYTES = 16_000_000
-
-
-class MessageError(ServeError):
-    """Bytes that are not a message of this protocol."""
 
 
 def clip_name(name: str) -> str:
@@ -63,7 +62,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     version = message.get("v")
     # `type ... is`, here and below: True is an int to isinstance, and 1.0 == 1.
     if type(version) is not int or version != VERSION:
-        raise MessageError(f"field 'v': expected protocol version {VERSION}, got {_shown(version)}")
+        raise MessageError(f"field 'v': expected protocol version {VERSION}, got {shown(version)}")
     return message
 
 
@@ -94,12 +93,12 @@ class Hello:
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
-            raise MessageError(f"field 'policy': expected one of {', '.join(POLICIES)}, got {_shown(self.policy)}")
+            raise MessageError(f"field 'policy': expected one of {', '.join(POLICIES)}, got {shown(self.policy)}")
         # Checked here, not only where a hello arrives: a client learns of a mistake before anything is sent.
         for where, name in (("stream", self.stream), ("clock", self.clock)):
-            _check_name(name, where)
+            check_name(name, where)
         for name in (*self.skeleton.animals, *self.skeleton.keypoints, *self.names, *self.names.values()):
-            _check_name(name, "skeleton and names")
+            check_name(name, "skeleton and names")
         a, k = self.skeleton.shape
         if a * k > MAX_POINTS:
             raise MessageError(f"field 'skeleton': at most {MAX_POINTS} points per frame, got {a} x {k}")
@@ -136,32 +135,32 @@ class Hello:
     def from_message(cls, message: dict[str, Any]) -> Hello:
         """Raises MessageError or SkeletonError naming the field."""
         optional = ("clock", "arena", "names", "resume", "policy", "resample")
-        _check_fields(message, ("v", "type", "stream", "skeleton", "fps"), optional)
+        check_fields(message, ("v", "type", "stream", "skeleton", "fps"), optional)
         plain, arena, names = message["skeleton"], message.get("arena"), message.get("names")
         resume = message.get("resume")
         if resume is not None and type(resume) is not bool:
-            raise MessageError(f"field 'resume': expected true, false or nil, got {_shown(resume)}")
+            raise MessageError(f"field 'resume': expected true, false or nil, got {shown(resume)}")
         resample = message.get("resample", False)
         if type(resample) is not bool:
-            raise MessageError(f"field 'resample': expected true or false, got {_shown(resample)}")
+            raise MessageError(f"field 'resample': expected true or false, got {shown(resample)}")
         if type(plain) is not dict:
-            raise MessageError(f"field 'skeleton': expected a map with animals and keypoints, got {_shown(plain)}")
-        _check_fields(plain, ("animals", "keypoints"), (), "skeleton")
+            raise MessageError(f"field 'skeleton': expected a map with animals and keypoints, got {shown(plain)}")
+        check_fields(plain, ("animals", "keypoints"), (), "skeleton")
         if names is not None and type(names) is not dict:
-            raise MessageError(f"field 'names': expected a map of strings, got {_shown(names)}")
-        box = None if arena is None else _numbers(arena, 4, "arena")
+            raise MessageError(f"field 'names': expected a map of strings, got {shown(names)}")
+        box = None if arena is None else numbers_of(arena, 4, "arena")
         return cls(
-            stream=_text(message["stream"], "stream"),
+            stream=text_of(message["stream"], "stream"),
             skeleton=Skeleton(
-                animals=tuple(_text(n, "animals") for n in _list(plain["animals"], "animals")),
-                keypoints=tuple(_text(n, "keypoints") for n in _list(plain["keypoints"], "keypoints")),
+                animals=tuple(text_of(n, "animals") for n in list_of(plain["animals"], "animals")),
+                keypoints=tuple(text_of(n, "keypoints") for n in list_of(plain["keypoints"], "keypoints")),
             ),
-            fps=_numbers([message["fps"]], 1, "fps")[0],
-            clock=_text(message.get("clock", "unknown"), "clock"),
+            fps=numbers_of([message["fps"]], 1, "fps")[0],
+            clock=text_of(message.get("clock", "unknown"), "clock"),
             arena=None if box is None else (box[0], box[1], box[2], box[3]),
-            names={_text(k, "names"): _text(v, "names") for k, v in (names or {}).items()},
+            names={text_of(k, "names"): text_of(v, "names") for k, v in (names or {}).items()},
             resume=resume,
-            policy=_text(message.get("policy", "all"), "policy"),
+            policy=text_of(message.get("policy", "all"), "policy"),
             resample=resample,
         )
 
@@ -193,19 +192,19 @@ def parse_frame(message: dict[str, Any]) -> FrameMessage:
     """The frame in an unpacked map; its sizes are checked by the stream. Raises MessageError naming the field."""
     # Nearly never: the sentence that names unknown fields is only made where there are some.
     if not _FRAME_FIELDS.issuperset(message):
-        _check_fields(message, (), tuple(_FRAME_FIELDS))
+        check_fields(message, (), tuple(_FRAME_FIELDS))
     get = message.get
     stream, seq, t_source_ns, kp, conf = get("stream"), get("seq"), get("t_source_ns"), get("kp"), get("conf")
     if type(stream) is not str:
-        raise MessageError(f"field 'stream': expected a string, got {_shown(stream)}")
+        raise MessageError(f"field 'stream': expected a string, got {shown(stream)}")
     if type(seq) is not int or not 0 <= seq <= MAX_INTEGER:
-        raise MessageError(f"field 'seq': expected an integer in 0 .. 2^63-1, got {_shown(seq)}")
+        raise MessageError(f"field 'seq': expected an integer in 0 .. 2^63-1, got {shown(seq)}")
     if type(t_source_ns) is not int or not 0 <= t_source_ns <= MAX_INTEGER:
-        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {_shown(t_source_ns)}")
+        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {shown(t_source_ns)}")
     if type(kp) is not bytes:
-        raise MessageError(f"field 'kp': expected bytes of little-endian float32, got {_shown(kp)}")
+        raise MessageError(f"field 'kp': expected bytes of little-endian float32, got {shown(kp)}")
     if conf is not None and type(conf) is not bytes:
-        raise MessageError(f"field 'conf': expected bytes of little-endian float32, got {_shown(conf)}")
+        raise MessageError(f"field 'conf': expected bytes of little-endian float32, got {shown(conf)}")
     # Sizes are not checked: only the stream knows its number of points.
     return FrameMessage(stream, seq, t_source_ns, kp, conf)
 
@@ -215,9 +214,9 @@ class PredictionMessage:
     """The answer to one frame.
 
     t_recv_ns, t_pub_ns: the daemon's monotonic clock when the frame came and when this left. probs: head -> (classes,)
-    float32. label: head -> class after decoding. event: head -> the class whose bout began here (the bout before it
-    ended). unsure: heads whose highest probability lies below the model's threshold. quality: flags, see docs/wire.md.
-    model: the bundle's hash.
+    float32, by number or by class. label: head -> class after decoding. event: head -> the class whose bout began here
+    (the bout before it ended). unsure: heads whose highest probability lies below the model's threshold. quality:
+    flags, see docs/wire.md. model: the bundle's hash.
     """
 
     stream: str
@@ -225,7 +224,7 @@ class PredictionMessage:
     t_source_ns: int
     t_recv_ns: int
     t_pub_ns: int
-    probs: dict[str, NDArray[np.float32]]
+    probs: dict[str, ClassProbabilities]
     label: dict[str, str]
     event: dict[str, str]
     unsure: tuple[str, ...]
@@ -242,11 +241,13 @@ class StreamEvent:
     fields: dict[str, Any]
 
 
-def parse_published(message: dict[str, Any]) -> PredictionMessage | StreamEvent:
-    """What a subscriber got. Raises MessageError where the daemon speaks another protocol."""
+def parse_published(
+    message: dict[str, Any], classes: Mapping[str, Sequence[str]] = NO_CLASSES
+) -> PredictionMessage | StreamEvent:
+    """What a subscriber got. classes: head -> names, where known. Raises MessageError for another protocol."""
     kind = message.get("type")
     if kind is not None:
-        return StreamEvent(_text(kind, "type"), str(message.get("stream", "")), message)
+        return StreamEvent(text_of(kind, "type"), str(message.get("stream", "")), message)
     try:
         return PredictionMessage(
             stream=message["stream"],
@@ -254,7 +255,7 @@ def parse_published(message: dict[str, Any]) -> PredictionMessage | StreamEvent:
             t_source_ns=message["t_source_ns"],
             t_recv_ns=message["t_recv_ns"],
             t_pub_ns=message["t_pub_ns"],
-            probs={head: np.frombuffer(p, FLOAT32) for head, p in message["probs"].items()},
+            probs={head: _probabilities(p, classes.get(head, ())) for head, p in message["probs"].items()},
             label=message["label"],
             event=message["event"],
             unsure=tuple(message.get("unsure", ())),
@@ -263,6 +264,12 @@ def parse_published(message: dict[str, Any]) -> PredictionMessage | StreamEvent:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MessageError(f"expected a prediction, got fields {', '.join(map(str, message))}: {error!r}") from None
+
+
+def _probabilities(data: bytes, classes: Sequence[str]) -> ClassProbabilities:
+    values = np.frombuffer(data, FLOAT32)
+    # Of another model than the names are: a wrong name is worse than none.
+    return ClassProbabilities.of(values, classes if len(classes) == len(values) else ())
 
 
 @dataclass(frozen=True)
@@ -318,81 +325,32 @@ def parse_to_daemon(data: bytes) -> tuple[str, dict[str, Any]]:
     message = unpack(data)
     kind = message.get("type", "frame")
     if "type" in message and (type(kind) is not str or kind not in _KINDS):
-        raise MessageError(f"field 'type': expected {', '.join(_KINDS)}, or none for a frame; got {_shown(kind)}")
+        raise MessageError(f"field 'type': expected {', '.join(_KINDS)}, or none for a frame; got {shown(kind)}")
     return kind, message
 
 
 def parse_bye(message: dict[str, Any]) -> str:
     """The stream that ends. Raises MessageError."""
-    _check_fields(message, ("v", "type", "stream"), ())
-    return _text(message["stream"], "stream")
+    check_fields(message, ("v", "type", "stream"), ())
+    return text_of(message["stream"], "stream")
 
 
 def parse_beat(message: dict[str, Any]) -> tuple[str, int]:
     """(stream, t_source_ns) of a sign of life. Raises MessageError."""
-    _check_fields(message, ("v", "type", "stream", "t_source_ns"), ())
+    check_fields(message, ("v", "type", "stream", "t_source_ns"), ())
     t_source_ns = message["t_source_ns"]
     if type(t_source_ns) is not int or not 0 <= t_source_ns <= MAX_INTEGER:
-        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {_shown(t_source_ns)}")
-    return _text(message["stream"], "stream"), t_source_ns
+        raise MessageError(f"field 't_source_ns': expected an integer in 0 .. 2^63-1, got {shown(t_source_ns)}")
+    return text_of(message["stream"], "stream"), t_source_ns
 
 
 def parse_load(message: dict[str, Any]) -> tuple[str, str | None]:
     """(folder of the bundle, stream or None for all). Raises MessageError."""
-    _check_fields(message, ("v", "type", "bundle"), ("stream",))
+    check_fields(message, ("v", "type", "bundle"), ("stream",))
     stream = message.get("stream")
     if stream is not None:
-        _check_name(_text(stream, "stream"), "stream")
-    bundle = _text(message["bundle"], "bundle")
+        check_name(text_of(stream, "stream"), "stream")
+    bundle = text_of(message["bundle"], "bundle")
     if not bundle.startswith("/") or not bundle.isprintable():
-        raise MessageError(f"field 'bundle': expected the full path of a folder, got {_shown(bundle)}")
+        raise MessageError(f"field 'bundle': expected the full path of a folder, got {shown(bundle)}")
     return bundle, stream
-
-
-def _check_fields(
-    message: dict[str, Any], required: tuple[str, ...], optional: tuple[str, ...], what: str = ""
-) -> None:
-    where = f"{what or message.get('type', 'frame')!s}"[:50]
-    # Unknown fields are errors: a misspelt optional one would otherwise be ignored without a word.
-    missing = [f for f in required if f not in message]
-    unknown = [_shown(f) for f in message if f not in required and f not in optional]
-    if missing or unknown:
-        raise MessageError(
-            f"{where} needs the fields {', '.join(required)} and may have {', '.join(sorted(optional)) or 'no other'}; "
-            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown[:5]) or 'none'}"
-        )
-
-
-def _check_name(name: str, where: str) -> None:
-    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
-        raise MessageError(
-            f"field {where!r}: expected 1 to {MAX_NAME_CHARACTERS} printable characters, got {_shown(name)}"
-        )
-
-
-def _text(value: Any, where: str) -> str:
-    if type(value) is not str:
-        raise MessageError(f"field {where!r}: expected a string, got {_shown(value)}")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if type(value) is not list:
-        raise MessageError(f"field {where!r}: expected a list, got {_shown(value)}")
-    return value
-
-
-def _numbers(value: Any, count: int, where: str) -> list[float]:
-    numbers = _list(value, where)
-    if len(numbers) != count or any(type(n) not in (int, float) for n in numbers):
-        raise MessageError(f"field {where!r}: expected {count} number{'s' * (count > 1)}, got {_shown(value)}")
-    return [float(n) for n in numbers]
-
-
-def _shown(value: Any) -> str:
-    """A value as an error shows it: short, whatever was sent."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    nested = any(isinstance(item, list | dict) for item in inside)  # perhaps as deep as no repr can go
-    if nested or (isinstance(value, str | bytes | list | dict) and len(value) > 40):
-        return f"{type(value).__name__} of length {len(value)}"
-    return repr(value)[:80]

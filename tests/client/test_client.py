@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import subprocess
 import sys
@@ -16,8 +18,9 @@ from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import FrameError, ServeError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import load
+from rtseg.inference.predictions import Quality
 from rtseg.wire.messages import MessageError, StreamEvent
-from tests.live import REPO, Child, daemon, random_walk
+from tests.live import REPO, TIMEOUT_S, Child, daemon, random_walk
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,13 @@ def send_one_refused_frame_and_others(publisher: Publisher) -> None:
     """The complaint comes with one of the others; with the first where this process is held up behind it."""
     publisher.send(np.full((2, 7, 2), np.inf))
     send_for_ever(publisher)
+
+
+def send_the_same_numbers_again(publisher: Publisher) -> None:
+    """0 to 39, again and again, until an error comes."""
+    for seq in itertools.cycle(range(40)):
+        publisher.send(np.ones((2, 7, 2)), seq=seq)
+        time.sleep(0.002)
 
 
 def test_a_camera_loop_gets_the_offline_answers(child: Child, tiny_bundle: Path) -> None:
@@ -125,9 +135,15 @@ def test_a_subscriber_receives_its_own_streams_only(child: Child) -> None:
         assert sorted(heard) == ["cage1"] * 3 + ["cage10"] * 3
 
 
-def test_listening_ends_after_silence(child: Child) -> None:
+def test_listening_ends_after_silence(child: Child, caplog: pytest.LogCaptureFixture) -> None:
     with Subscriber(child.predictions, "nobody", timeout_s=0.01) as subscriber:
         assert list(subscriber) == []
+        assert "nothing came within 0.01 s; the daemon is there" in subscriber.ended
+        assert subscriber.ended in caplog.text
+        while subscriber.receive(0.0) is None and "nobody" not in subscriber._beats:
+            pass  # its heartbeats say that no such stream is open
+        assert list(subscriber) == []
+        assert subscriber.ended.endswith("the daemon is there, not open: nobody")
         assert subscriber.receive(0.0) is None
 
 
@@ -159,6 +175,87 @@ def test_a_daemon_that_stops_is_noticed_by_the_next_frames(tiny_bundle: Path) ->
         assert isinstance(stopping, StreamEvent)
         assert (closed.type, closed.fields["reason"], stopping.type) == ("closed", "stopping", "stopping")
         assert publisher.close() == {}
+
+
+def test_answers_look_the_same_in_process_and_over_the_wire(child: Child, tiny_bundle: Path) -> None:
+    walk, classifier = random_walk(5, 32), load(tiny_bundle)
+    session = classifier.open("cage1", (0.0, 0.0, 1024.0, 570.0))
+    poses = np.concatenate([walk.keypoints, walk.confidence[..., None]], axis=-1)  # (T, A, K, 3)
+    with (
+        Publisher(child.frames, "cage1", MICE7, 30.0, arena=(0.0, 0.0, 1024.0, 570.0)) as publisher,
+        Subscriber(publisher.served.predictions, "cage1", timeout_s=60) as subscriber,
+    ):
+        answers = iter(subscriber)
+        for t, pose in enumerate(poses):
+            publisher.send(pose)
+            wire, (here,) = next(answers), session.step(classifier.frame(pose, seq=t))
+            assert wire.probs["task1"]["attack"] == here.probs["task1"]["attack"] == float(wire.probs["task1"][0])
+            assert [p.items() for p in wire.probs.values()] == [p.items() for p in here.probs.values()]
+            assert (wire.seq, wire.label, wire.event) == (here.seq, here.label, here.event)
+            assert (wire.unsure, wire.quality & ~Quality.LATE) == (here.unsure, here.quality)
+            assert set(wire.label) == {"task1", "sniff_face"}
+
+
+def test_a_loop_goes_on_when_a_camera_comes_back_under_its_name(child: Child, caplog: pytest.LogCaptureFixture) -> None:
+    with Subscriber(child.predictions, "cage1", timeout_s=60) as subscriber:
+        first = Publisher(child.frames, "cage1", MICE7, 30.0)
+        first.send(np.ones((2, 7, 2)))
+        answers = iter(subscriber)
+        assert next(answers).seq == 0
+        first._socket.close(linger=0)  # without a bye, as a process that was killed
+        second = None
+        while second is None:  # until the daemon has seen the connection's end
+            with contextlib.suppress(ServeError):
+                second = Publisher(child.frames, "cage1", MICE7, 30.0)
+        second.send(np.ones((2, 7, 2)), seq=7)
+        assert next(answers).seq == 7
+        assert [r.message for r in caplog.records if "taken over" in r.message]
+        second.close()
+        assert list(answers) == []
+        assert subscriber.ended == "stream 'cage1' was closed: bye"
+
+
+def test_numbers_that_begin_again_are_an_error_until_the_stream_does(child: Child) -> None:
+    with (
+        Publisher(child.frames, "cage1", MICE7, 30.0) as publisher,
+        Subscriber(publisher.served.predictions, "cage1", timeout_s=60) as subscriber,
+    ):
+        for seq in range(40):
+            publisher.send(np.ones((2, 7, 2)), seq=seq)
+        with pytest.raises(ServeError, match=r"expected seq above 39, got .* say hello again"):
+            send_the_same_numbers_again(publisher)
+        publisher.restart()
+        assert publisher.send(np.ones((2, 7, 2))) == 0
+        assert publisher.flush()
+        publisher.close()
+        numbers = [prediction.seq for prediction in subscriber]
+        assert numbers[:40] == list(range(40))
+        assert numbers[-1] == 0
+
+
+def test_a_camera_loop_outlives_its_daemon(tiny_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    addresses = {"frames": f"ipc://{tmp_path}/f", "predictions": f"ipc://{tmp_path}/p"}
+    with daemon(tiny_bundle, **addresses) as child:
+        publisher = Publisher(child.frames, "cage1", MICE7, 30.0, keep_frames=10)
+        publisher.send(np.ones((2, 7, 2)))
+        assert publisher.flush()
+    while not publisher.is_away:
+        publisher.send(np.ones((2, 7, 2)))
+        publisher.beat()
+    for _ in range(15):
+        publisher.send(np.ones((2, 7, 2)))
+    lost = publisher.frames_lost
+    assert lost >= 5
+    with daemon(tiny_bundle, **addresses) as child:
+        assert publisher.flush(TIMEOUT_S)
+        assert not publisher.is_away
+        assert publisher.reconnects == 1
+        assert publisher.close()["frames"] == 10
+    said = [record.message for record in caplog.records]
+    assert any("is away from frame" in message for message in said)
+    assert any(
+        "is back after" in message and f"10 frames are sent again, {lost} were lost" in message for message in said
+    )
 
 
 def test_a_stream_that_was_idle_too_long_is_gone(tiny_bundle: Path) -> None:

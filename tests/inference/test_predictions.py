@@ -132,16 +132,20 @@ def test_collecting_and_looking_up_a_head() -> None:
     table = predictions_of(6)
     events = np.zeros(table.labels.shape, np.bool_)
     events[2, 1] = True
-    answers = PredictionBatch(table.probs, table.labels, events, table.unsure)
+    answers = PredictionBatch(table.probs, table.labels, events, table.unsure, HEADS)
     single = [
         Prediction("s", int(seq), 0, int(quality), answers, row)
         for row, (seq, quality) in enumerate(zip(table.seq, table.quality, strict=True))
     ]
     for row, alone in enumerate(single):
-        assert alone.probs.tobytes() == table.probs[row].tobytes()
+        assert alone.outputs.tobytes() == table.probs[row].tobytes()
+        assert b"".join(p.tobytes() for p in alone.probs.values()) == table.probs[row].tobytes()
         assert alone.labels.tolist() == table.labels[row].tolist()
         assert alone.events.tolist() == [False, row == 2]
-        assert alone.unsure.tolist() == table.unsure[row].tolist()
+        assert alone.abstains.tolist() == table.unsure[row].tolist()
+        assert alone.unsure == tuple(h.name for h, doubts in zip(HEADS, table.unsure[row], strict=True) if doubts)
+        assert alone.label == {h.name: h.classes[i] for h, i in zip(HEADS, table.labels[row], strict=True)}
+        assert alone.event == ({HEADS[1].name: alone.label[HEADS[1].name]} if row == 2 else {})
     again = Predictions.collect(HEADS, iter(single))
     for part in ("seq", "probs", "labels", "quality", "unsure"):
         assert getattr(again, part).tobytes() == getattr(table, part).tobytes()
@@ -163,4 +167,5 @@ def test_quality_flags_are_single_bits_that_the_wire_may_rely_on() -> None:
         ("LATE", 64),
         ("UNSURE", 128),
         ("OUT_OF_RANGE", 256),
+        ("FROZEN", 512),
     ]

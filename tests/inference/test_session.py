@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import Classifier
 from rtseg.inference.predictions import Prediction, Predictions, Quality
 from rtseg.inference.session import Session
+from rtseg.inference.snapshots import is_same_state
 from rtseg.recordings.recording import Recording, clean
 
 
@@ -160,7 +162,7 @@ def test_a_short_gap_is_filled_with_frames_without_points(classifier: Classifier
     scores[20:25] = 0
     expected = classifier.run(replace(recording, keypoints=blanked, confidence=scores))
     assert [a.seq for a in answers] == list(range(60))
-    assert np.array([a.probs for a in answers]).tobytes() == expected.probs.tobytes()
+    assert np.array([a.outputs for a in answers]).tobytes() == expected.probs.tobytes()
     assert [a.seq for a in answers if a.quality & Quality.GAP_FILLED] == [20, 21, 22, 23, 24]
     assert [a.t_source_ns for a in answers] == [i * 33_000_000 for i in range(60)]
 
@@ -173,7 +175,7 @@ def test_a_long_gap_restarts_and_says_so(classifier: Classifier) -> None:
         expected = stepped(fresh, some[120:])
     after = [a for a in answers if a.seq >= 120]
     assert [a.seq for a in after if a.quality & Quality.RESET] == [120]
-    assert all(a.probs.tobytes() == b.probs.tobytes() for a, b in zip(after, expected, strict=True))
+    assert all(a.outputs.tobytes() == b.outputs.tobytes() for a, b in zip(after, expected, strict=True))
     assert after[0].events.all()
 
 
@@ -190,7 +192,7 @@ def test_duplicates_and_late_frames_are_dropped_and_counted(classifier: Classifi
         answers = stepped(session, [*some[:20], some[19], some[5], *some[20:]])
         assert (session.counters.duplicates, session.counters.late) == (1, 1)
     expected = classifier.run(wandering(40))
-    assert np.array([a.probs for a in answers]).tobytes() == expected.probs.tobytes()
+    assert np.array([a.outputs for a in answers]).tobytes() == expected.probs.tobytes()
 
 
 def test_quality_flags(classifier: Classifier) -> None:
@@ -242,6 +244,36 @@ def test_doubts_are_the_same_live_and_offline(tiny_bundle: Path, lookahead: int)
     assert drift["features"][0]["frames"] > 0
 
 
+def test_a_frozen_tracker_is_flagged_the_same_live_offline_and_after_a_snapshot(tiny_bundle: Path) -> None:
+    classifier, recording = delayed(tiny_bundle, 2), wandering(200)
+    recording.keypoints[40:140] = recording.keypoints[39]  # 100 repeats: flagged from the 60th on
+    recording.confidence[40:140] = recording.confidence[39]
+    session, frames = classifier.open("s"), frames_of(recording)
+    answers = stepped(session, frames[:80])
+    other = classifier.open("t")
+    other.restore(session.snapshot())
+    answers += stepped(other, frames[80:]) + other.finish()
+    frozen = [a.seq for a in answers if a.quality & Quality.FROZEN]
+    assert frozen == list(range(39 + 60, 140))
+    session.close()
+    offline = classifier.run(recording)
+    assert same(offline, Predictions.collect(classifier.bundle.heads, answers))
+    assert other.counters.frozen == len(frozen)
+
+
+def test_a_snapshot_from_before_the_rule_of_frozen_trackers_is_taken(classifier: Classifier) -> None:
+    session, recording = classifier.open("s"), wandering(3)
+    stepped(session, frames_of(recording))
+    state = session.snapshot()
+    older = {k: v for k, v in msgpack.unpackb(state).items() if k != "frozen"}
+    del older["counters"]["frozen"]
+    assert is_same_state(msgpack.packb(older), state)
+    assert not is_same_state(msgpack.packb(older | {"since_reset": 7}), state)
+    session.restore(msgpack.packb(older))
+    assert session.snapshot() != state
+    assert session.last_seq == 2
+
+
 def test_doubts_change_no_answer(tiny_bundle: Path) -> None:
     recording = wandering(200)
     plain, doubtful = Classifier(load_bundle(tiny_bundle)).run(recording), watched(tiny_bundle).run(recording)
@@ -287,7 +319,7 @@ def test_more_streams_than_slots_are_refused_and_a_closed_one_makes_room(tiny_bu
     answers = stepped(reused, frames_of(recording))
     expected = classifier
     reused.close()
-    assert np.array([a.probs for a in answers]).tobytes() == expected.run(recording).probs.tobytes()
+    assert np.array([a.outputs for a in answers]).tobytes() == expected.run(recording).probs.tobytes()
 
 
 @settings(max_examples=60, deadline=None)
@@ -325,4 +357,4 @@ def test_a_session_that_follows_a_resampled_one_resamples_too(classifier: Classi
         answers = stepped(follower, numbered[10:])
         again.takes_any_next = False  # the general way, frame by frame
         expected = stepped(again, numbered[10:])
-    assert [(a.seq, a.probs.tobytes()) for a in answers] == [(a.seq, a.probs.tobytes()) for a in expected]
+    assert [(a.seq, a.outputs.tobytes()) for a in answers] == [(a.seq, a.outputs.tobytes()) for a in expected]

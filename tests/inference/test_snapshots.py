@@ -60,7 +60,7 @@ def step_all(session: Session, frames: list[Frame]) -> list[Prediction]:
 
 
 def bits_of(answers: list[Prediction]) -> list[tuple[Any, ...]]:
-    return [(a.seq, a.quality, a.probs.tobytes(), a.labels.tobytes(), a.unsure.tobytes()) for a in answers]
+    return [(a.seq, a.quality, a.outputs.tobytes(), a.labels.tobytes(), a.unsure) for a in answers]
 
 
 def assert_fresh(session: Session, classifier: Classifier) -> None:

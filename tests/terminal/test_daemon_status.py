@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rtseg.terminal.daemon_status import print_status
 from tests.commands import here
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -29,6 +30,7 @@ def test_status_as_a_user_asks_for_it(child: Child) -> None:
         assert "Streams, " in done.stdout
         assert " of 16 " in done.stdout
         assert [w for line in done.stdout.splitlines() if "shown" in line for w in line.split()][2] == "3"
+        assert "declared" not in done.stdout
         plain = json.loads(here("status", child.frames, "--json").stdout)
         assert plain["streams"]["shown"]["frames"] == 3
         assert plain["models"]["shown"] == child.about["model"]
@@ -36,3 +38,13 @@ def test_status_as_a_user_asks_for_it(child: Child) -> None:
     gone = here("status", "tcp://127.0.0.1:1", "--timeout", "0.2")
     assert gone.returncode == 3
     assert "no daemon at tcp://127.0.0.1:1 within 0.2 s: start `rtseg serve BUNDLE` first" in gone.stderr
+
+
+def test_a_wrong_rate_and_a_frozen_tracker_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = {"a": {"declared": 30, "measured": 59.97, "by": "source", "wrong": True}, "b": {"wrong": False}}
+    status = {"uptime_s": 1, "engine": "numba", "model": "m", "fps": 30, "latency": {}, "streams": {}, "capacity": 4}
+    print_status("here", status | {"counters": {}, "rates": rates, "frozen": ["c"]})
+    shown = capsys.readouterr().out
+    assert "a: 59.97 frames/s by t_source_ns, 30 declared\n" in shown
+    assert "c: the tracker repeats one frame\n" in shown
+    assert "b:" not in shown

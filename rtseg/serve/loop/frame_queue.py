@@ -5,6 +5,7 @@ Of one stream at most `backlog_frames` wait; beyond that its oldest ones are lef
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -14,10 +15,11 @@ from typing import NamedTuple, cast
 from rtseg.config import ServeSettings
 from rtseg.frames.frame import Frame
 from rtseg.serve.publish.outlet import Outlet
-from rtseg.serve.streams.stream import Stream
+from rtseg.serve.streams.stream import SequenceError, Stream
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.timing.silence import SilenceWatch
 
+LOG = logging.getLogger("rtseg.serve")
 NEVER_STEPPED = 1 << 62
 """More frames than ever wait: all of a stream are left out."""
 
@@ -77,8 +79,13 @@ class FrameQueue:
             record.dropping += 1
         if frame.seq > record.newest_seq:  # a late or repeated frame says nothing of the source's clock
             record.newest_seq = frame.seq
-            if stream.clock.compare_times(frame.t_source_ns, t_recv_ns):
+            t_source_ns, rate = frame.t_source_ns, stream.rate
+            if stream.clock.compare_times(t_source_ns, t_recv_ns):
                 self._outlet.announce(stream.topic, {"type": "clock", "seq": frame.seq, **stream.clock.summary()})
+            if t_source_ns >= rate.due_source_ns or t_recv_ns >= rate.due_recv_ns:
+                self._check_rate(stream, frame.seq, t_source_ns, t_recv_ns)
+        else:
+            self._count_old(stream, frame.seq)
         if not stream.silence.is_watched:
             if stream.silence.is_stale:
                 self._outlet.announce(stream.topic, {"type": "fresh", "seq": frame.seq})
@@ -114,6 +121,40 @@ class FrameQueue:
         if stream.queued.waiting == self._crowded_from:
             self._crowded_streams -= 1
         stream.queued.waiting -= 1
+
+    def _check_rate(self, stream: Stream, seq: int, t_source_ns: int, t_recv_ns: int) -> None:
+        """Tell everybody where a camera turns out to have another rate than declared, or the declared one again."""
+        if not stream.rate.close_window(seq, t_source_ns, t_recv_ns, stream.clock.long_intervals):
+            return
+        found = stream.rate.summary()
+        times = "t_source_ns" if found["by"] == "source" else "when they come"
+        measured = f"stream {stream.name!r}: {found['measured']:.4g} frames per second by {times}"
+        if found["wrong"]:
+            self._outlet.counters["wrong rates"] += 1
+            LOG.warning(
+                "%s, and %.4g are declared: declare the camera's own rate (`resample`), or count the frames that it "
+                "drops in seq",
+                measured,
+                found["declared"],
+            )
+        else:
+            LOG.info("%s, as declared", measured)
+        self._outlet.announce(stream.topic, {"type": "rate", "seq": seq, **found})
+
+    def _count_old(self, stream: Stream, seq: int) -> None:
+        """A frame that is not new is left out by the session; where a source counts anew, all are, and it is told."""
+        record = stream.queued
+        newest, old = record.newest_seq, record.old
+        if not old.add(seq, newest, 1e9 / stream.interval_ns) or not old.told.restart_if_due(time.monotonic_ns()):
+            return
+        self._outlet.counters["renumbered"] += 1
+        error = SequenceError(
+            f"stream {stream.name!r}: expected seq above {newest}, got {seq}, after {old.count - 1} others that were "
+            f"old as well: no frame is answered until seq {newest + 1}; say hello again where a camera counts anew"
+        )
+        LOG.warning("%s", error)
+        self._outlet.announce(stream.topic, {"type": "renumbered", "seq": seq, "newest": newest})
+        self._outlet.complain(stream.owner, stream.name, seq, error, limited=False)
 
     def _drop_frame(self, stream: Stream, seq: int, t_recv_ns: int) -> None:
         self.frame_done(stream)

@@ -79,9 +79,10 @@ def merge_answers(answers: Sequence[Status]) -> Status:
     Of load and latencies the highest stand there, for percentiles can't be added.
     """
     whole = dict(answers[0])
-    for key in ("streams", "drift", "models", "clocks"):
+    for key in ("streams", "drift", "models", "rates", "clocks"):
         whole[key] = {stream: value for answer in answers for stream, value in answer[key].items()}
-    whole["stale"] = [stream for answer in answers for stream in answer["stale"]]
+    for key in ("stale", "frozen"):
+        whole[key] = [stream for answer in answers for stream in answer[key]]
     whole["capacity"] = sum(answer["capacity"] for answer in answers)
     whole["load"] = max(answer["load"] for answer in answers)
     counters: Counter[str] = Counter()

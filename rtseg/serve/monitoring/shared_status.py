@@ -27,7 +27,7 @@ SIZE_BYTES = 1 << 20
 """Of one buffer; a daemon with thousands of streams fits."""
 PIECE_EVERY_NS = 20_000_000
 """One piece in this time, and a sign of life."""
-STREAM_COUNTS = ("refused", "frames", "duplicates", "late", "gaps", "filled", "restarts", "out_of_range")
+STREAM_COUNTS = ("refused", "frames", "duplicates", "late", "gaps", "filled", "restarts", "out_of_range", "frozen")
 """A stream's counters as they are shared; in front of them stands when its last frame came."""
 _HEAD = struct.Struct("<8sQQQQ")
 """A mark, how often all was written (its parity is the buffer), the last sign of life in ns, both buffers' lengths."""
@@ -39,7 +39,7 @@ Pieces = Callable[[], Iterator[dict[str, Any]]]
 def stream_counts(counters: Counters, refused: int) -> list[int]:
     """In the order of STREAM_COUNTS. (`dataclasses.asdict` takes ten times as long.)"""
     c = counters
-    return [refused, c.frames, c.duplicates, c.late, c.gaps, c.filled, c.restarts, c.out_of_range]
+    return [refused, c.frames, c.duplicates, c.late, c.gaps, c.filled, c.restarts, c.out_of_range, c.frozen]
 
 
 class SharedStatus:

@@ -52,8 +52,10 @@ class DaemonStatus:
             "loop": dict(self._granted),
             "load": round(self._load.measured()[0], 4),
             "streams": {stream.name: stream.counters() for stream in streams},
+            "rates": {stream.name: stream.rate.summary() for stream in streams},
             "clocks": {stream.name: stream.clock.summary() for stream in streams},
             "stale": [stream.name for stream in streams if stream.silence.is_stale],
+            "frozen": [stream.name for stream in streams if stream.output.frozen],
             "drift": {stream.name: stream.drift() for stream in streams},
             "models": {stream.name: stream.model.served.model for stream in streams},
             "counters": self._counters(),
@@ -90,7 +92,8 @@ class DaemonStatus:
         if stream is None:
             return {}
         seq = stream.queued.newest_seq if stream.queued.newest_seq >= 0 else None
-        return {"stale": stream.silence.is_stale, "seq": seq, "clock": stream.clock.summary()}
+        told = {"stale": stream.silence.is_stale, "frozen": bool(stream.output.frozen)}
+        return {**told, "seq": seq, "clock": stream.clock.summary(), "rate": stream.rate.summary()}
 
     def _counters(self) -> dict[str, int]:
         counters, recording = dict(self._outlet.counters) | self._refusals(), self._outlet.recording

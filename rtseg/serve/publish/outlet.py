@@ -6,6 +6,7 @@ Owns no session and decides nothing about streams. Never waits for a peer that d
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from rtseg.serve.timing.latency import Histogram
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.wire.messages import VERSION, Served, unpack
 
+LOG = logging.getLogger("rtseg.serve")
 COMPLAINT_EVERY_NS = 1_000_000_000
 MAX_COMPLAINTS = 4096
 STATUS_BYTES, STATUS_BYTES_PER_S = 10e6, 1e6
@@ -35,6 +37,7 @@ BEATS_AT_ONCE = 256
 """Heartbeats that are sent before frames have their turn again."""
 # As plain numbers: an IntFlag takes a microsecond.
 BROKEN = int(Quality.RESET | Quality.IDENTITY_JUMP)
+FROZEN, GAP_FILLED = int(Quality.FROZEN), int(Quality.GAP_FILLED)
 POLLIN, MORE, MORE_AT_ONCE = int(zmq.POLLIN), int(zmq.SNDMORE), int(zmq.SNDMORE | zmq.NOBLOCK)
 
 
@@ -93,6 +96,8 @@ class Outlet:
             self.flush()
         # Sent whether anybody listens or not: ZeroMQ's filter costs less than to know.
         self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=not keep_back)
+        if prediction.quality & FROZEN != output.frozen:
+            self._announce_frozen(stream, prediction)
 
     def flush(self) -> None:
         """Send what was published."""
@@ -145,6 +150,19 @@ class Outlet:
         if self.recording is not None and message["type"] not in ("subscribed", "beat"):
             self.recording.record_event(packed, time.monotonic_ns())
         self.send_packed(topic, packed)
+
+    def _announce_frozen(self, stream: Stream, prediction: Prediction) -> None:
+        """The tracker began to repeat one frame, or tracks again."""
+        # A filled frame says nothing of the tracker, which may be frozen before it and after it.
+        if prediction.quality & GAP_FILLED:
+            return
+        stream.output.frozen = prediction.quality & FROZEN
+        if stream.output.frozen:
+            self.counters["frozen trackers"] += 1
+            LOG.warning("stream %r, seq %d: the tracker repeats one frame (gaps.frozen_s)", stream.name, prediction.seq)
+        else:
+            LOG.info("stream %r, seq %d: the tracker is frozen no more", stream.name, prediction.seq)
+        self.announce(stream.topic, {"type": "frozen" if stream.output.frozen else "unfrozen", "seq": prediction.seq})
 
     def receive_subscriptions(self, served_to: Callable[[str], Served]) -> None:
         """Read subscriptions and confirm new ones: from here on everything published reaches them.

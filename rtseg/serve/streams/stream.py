@@ -25,6 +25,7 @@ from rtseg.inference.session import Session
 from rtseg.recordings.recording import Recording
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream_records import OutletRecord, QueueRecord, SilenceRecord
+from rtseg.serve.timing.declared_rate import DeclaredRate
 from rtseg.serve.timing.source_clock import SourceClock
 from rtseg.wire.messages import FLOAT32, FrameMessage, Hello, Served
 
@@ -37,6 +38,10 @@ class StreamError(ServeError):
     """A stream that is not there, or not this connection's."""
 
 
+class SequenceError(ServeError):
+    """Frames whose numbers began again while their stream is open."""
+
+
 @dataclass(slots=True, eq=False)
 class Stream:
     """One open stream.
@@ -47,9 +52,9 @@ class Stream:
     of its camera. prefix: the bytes that its predictions begin with; prefix_at: their address.
 
     queued, silence, output: the records of the frame queue, the silence watch and the outlet, which they alone write.
-    clock: its source's, as the frame queue compares it. beat_ns: when its source last sent a sign of life. refused: its
-    messages that were in error. handled_ns: when the last frame came that was stepped or left out. is_closed: whether
-    it has ended; frames of it that still wait are left out.
+    clock: its source's, as the frame queue compares it; rate: what its frames say of the declared rate. beat_ns: when
+    its source last sent a sign of life. refused: its messages that were in error. handled_ns: when the last frame came
+    that was stepped or left out. is_closed: whether it has ended; frames of it that still wait are left out.
     """
 
     name: str
@@ -64,11 +69,12 @@ class Stream:
     interval_ns: int
     queued: QueueRecord
     output: OutletRecord
+    clock: SourceClock
+    rate: DeclaredRate
     silence: SilenceRecord = field(default_factory=SilenceRecord)
     lookahead_frames: int = 0
     prefix: bytes = b""
     prefix_at: int = 0
-    clock: SourceClock = field(default_factory=SourceClock)
     beat_ns: int = 0
     refused: int = 0
     handled_ns: int = 0
@@ -251,6 +257,7 @@ class Streams:
             )
         other_rate = hello.resample and not self.model.bundle.has_rate(hello.fps)
         session = self.model.pool.open(hello.stream, hello.arena, hello.fps if other_rate else None)
+        interval_ns = int(1e9 / hello.fps)
         stream = Stream(
             name=hello.stream,
             owner=owner,
@@ -261,9 +268,11 @@ class Streams:
             points=points,
             topic=hello.stream.encode(),
             opened_ns=now_ns,
-            interval_ns=int(1e9 / hello.fps),
+            interval_ns=interval_ns,
             queued=QueueRecord(now_ns),
             output=OutletRecord(now_ns),
+            clock=SourceClock(interval_ns),
+            rate=DeclaredRate(hello.fps, now_ns),
         )
         stream.set_model(self.model)
         self._open[stream.name] = self.by_topic[stream.topic] = stream

@@ -14,16 +14,29 @@ WINDOWS = 60
 """Two minutes: long enough for a drift of some millionths to show."""
 JUMP_NS = 250_000_000
 """The quickest travel time does not change by this much; a clock that was set does."""
+LONG_INTERVAL = 1.15
+"""An interval between two frames is long from this many declared ones on."""
+IMPLAUSIBLE = 100
+"""Rates this many times too high or too low are none: t_source_ns stands still, or does not count nanoseconds."""
 _MIN_WINDOWS = 5
 
 
 class SourceClock:
-    """One stream's clock. jumps: how often it was set, or went back."""
+    """One stream's clock. interval_ns: between two frames, as declared.
 
-    __slots__ = ("_least_ns", "_quickest", "_source_ns", "_started_ns", "_windows", "jumps")
+    jumps: how often it was set, or went back. long_intervals: how often a frame came too long after the one before, by
+    the source's clock, or by the daemon's where the source has none.
+    """
 
-    def __init__(self) -> None:
-        self.jumps = 0
+    __slots__ = (
+        *("_least_ns", "_long_ns", "_quickest", "_recv_ns", "_source_ns", "_started_ns", "_tick_ns", "_windows"),
+        *("jumps", "long_intervals"),
+    )
+
+    def __init__(self, interval_ns: int) -> None:
+        self.jumps = self.long_intervals = 0
+        self._long_ns, self._tick_ns = int(LONG_INTERVAL * interval_ns), interval_ns // IMPLAUSIBLE
+        self._recv_ns = 0
         self._source_ns = -1
         self._windows: deque[tuple[int, int]] = deque(maxlen=WINDOWS)  # when, and the least difference then
         self._least_ns: int | None = None
@@ -33,6 +46,10 @@ class SourceClock:
         """Take in one frame's two times; whether the source's clock has jumped. Costs a few integer operations."""
         apart_ns = t_recv_ns - t_source_ns
         before_ns, self._source_ns = self._source_ns, t_source_ns
+        step_ns = t_source_ns - before_ns
+        if step_ns > self._long_ns or (step_ns < self._tick_ns and t_recv_ns - self._recv_ns > self._long_ns):
+            self.long_intervals += 1
+        self._recv_ns = t_recv_ns
         least_ns = self._least_ns
         # Most frames are neither the first nor the quickest of a window, and fall through all of these.
         if least_ns is None:

@@ -56,6 +56,49 @@ def burst(child: Child, policy: str) -> tuple[list[PredictionMessage | StreamEve
                 return [message for message in heard if message is not None], told
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_wrong_rate_a_frozen_tracker_and_numbers_that_begin_again_are_said(tiny_bundle: Path, workers: int) -> None:
+    walk = random_walk(480, 31)
+    times = [t * (16_666_667 if t < 240 else 33_333_333) for t in range(480)]  # 60 a second, then as declared
+    walk.keypoints[400:470] = walk.keypoints[399]
+    with (
+        daemon(tiny_bundle, workers=workers) as child,
+        Raw(child.frames) as raw,
+        Subscriber(child.predictions, "cage1") as subscriber,
+    ):
+        assert raw.ask(HELLO)["type"] == "accepted"
+        for t in range(480):
+            raw.send(frame_of(walk, t) | {"t_source_ns": times[t]})
+        for t in (7, 477):
+            raw.send(frame_of(walk, t))  # single late ones
+        raw.send(frame_of(walk, 478, seq=480) | {"t_source_ns": times[479] + 33_333_333})
+        for t in range(5):
+            raw.send(frame_of(walk, t))
+        error = raw.receive()
+        status = ask_status(child.frames)
+        assert raw.ask(BYE)["counters"]["frozen"] == 11
+        heard = []
+        while not heard or heard[-1].type != "closed":
+            message = subscriber.receive(60)
+            assert message is not None
+            if isinstance(message, StreamEvent):
+                heard.append(message)
+    assert (error["kind"], error["seq"]) == ("SequenceError", 2)
+    assert "expected seq above 480, got 2" in error["reason"]
+    assert "say hello again" in error["reason"]
+    wanted = ("rate", "frozen", "unfrozen", "renumbered")  # the last one is said as soon as frames come
+    said = sorted((m for m in heard if m.type in wanted), key=lambda m: wanted.index(m.type))
+    assert [m.type for m in said] == ["rate", *wanted]
+    assert [m.fields["wrong"] for m in said[:2]] == [True, False]
+    assert said[0].fields["measured"] == pytest.approx(60, rel=0.01)
+    assert (said[0].fields["declared"], said[0].fields["by"]) == (30.0, "source")
+    assert [m.fields["seq"] for m in said[2:]] == [459, 470, 2]
+    assert said[4].fields["newest"] == 480
+    assert status["rates"]["cage1"]["wrong"] is False
+    assert status["frozen"] == []
+    assert status["counters"]["wrong rates"] == status["counters"]["frozen trackers"] == 1
+
+
 def test_newest_publishes_the_newest_answer_and_counts_the_others(tiny_bundle: Path, classifier: Classifier) -> None:
     with daemon(tiny_bundle) as child:
         heard, told = burst(child, "newest")

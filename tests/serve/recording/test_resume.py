@@ -128,7 +128,7 @@ class Recorded:
         (prediction,) = stream.session.step(stream.to_frame(parse_frame(unpack(data))))
         if answer:
             self.recording.record_prediction(msgpack.packb({"stream": stream.name}), time.monotonic_ns())
-        return prediction.probs.tobytes()
+        return prediction.outputs.tobytes()
 
 
 @pytest.fixture

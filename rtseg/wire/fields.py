@@ -1,0 +1,68 @@
+"""Fields of a message that nobody has checked: what they should be, or an error that names the field and what came.
+
+Shows nothing that could be long or deep, whatever was sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rtseg.errors import ServeError
+
+MAX_NAME_CHARACTERS = 200
+
+
+class MessageError(ServeError):
+    """Bytes that are not a message of this protocol."""
+
+
+def check_fields(message: dict[str, Any], required: tuple[str, ...], optional: tuple[str, ...], what: str = "") -> None:
+    """Raise MessageError for fields that are missing or unknown. what: names the map, where it has no type."""
+    where = f"{what or message.get('type', 'frame')!s}"[:50]
+    # Unknown fields are errors: a misspelt optional one would otherwise be ignored without a word.
+    missing = [f for f in required if f not in message]
+    unknown = [shown(f) for f in message if f not in required and f not in optional]
+    if missing or unknown:
+        raise MessageError(
+            f"{where} needs the fields {', '.join(required)} and may have {', '.join(sorted(optional)) or 'no other'}; "
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown[:5]) or 'none'}"
+        )
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise MessageError for a name that is empty, too long or not printable."""
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise MessageError(
+            f"field {where!r}: expected 1 to {MAX_NAME_CHARACTERS} printable characters, got {shown(name)}"
+        )
+
+
+def text_of(value: Any, where: str) -> str:
+    """The value where it is a string. Raises MessageError."""
+    if type(value) is not str:
+        raise MessageError(f"field {where!r}: expected a string, got {shown(value)}")
+    return value
+
+
+def list_of(value: Any, where: str) -> list[Any]:
+    """The value where it is a list. Raises MessageError."""
+    if type(value) is not list:
+        raise MessageError(f"field {where!r}: expected a list, got {shown(value)}")
+    return value
+
+
+def numbers_of(value: Any, count: int, where: str) -> list[float]:
+    """The value where it is a list of so many numbers. Raises MessageError."""
+    numbers = list_of(value, where)
+    if len(numbers) != count or any(type(n) not in (int, float) for n in numbers):
+        raise MessageError(f"field {where!r}: expected {count} number{'s' * (count > 1)}, got {shown(value)}")
+    return [float(n) for n in numbers]
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: short, whatever was sent."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    nested = any(isinstance(item, list | dict) for item in inside)  # perhaps as deep as no repr can go
+    if nested or (isinstance(value, str | bytes | list | dict) and len(value) > 40):
+        return f"{type(value).__name__} of length {len(value)}"
+    return repr(value)[:80]

@@ -22,7 +22,7 @@ from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError, SettingError, SnapshotError
 from rtseg.frames.frame import Frame, missing_frame
 from rtseg.frames.resampling import Resampler
-from rtseg.inference.gap_rule import RESET, WARMING_UP, Counters, FlaggedFrame, GapRule
+from rtseg.inference.gap_rule import GAP_FILLED, RESET, WARMING_UP, Counters, FlaggedFrame, GapRule
 from rtseg.inference.lookahead import PendingFrames
 from rtseg.inference.model_slots import ModelSlots
 from rtseg.inference.predictions import Prediction, Predictions
@@ -194,9 +194,10 @@ class Session:
         self._resample_with(copy(before.resampler))
 
     def run(self, recording: Recording, chunk_frames: int = 4096) -> Predictions:
-        """All answers about a recording, frame 0 being seq 0, from a fresh state: the same step, frame after frame.
+        """All answers about a recording, from a fresh state: those that a stream of the frames that came would get.
 
-        The recording must have the bundle's skeleton (`Recording.select`). Leaves the session finished.
+        Absent frames are filled, or restart the stream, by the rule for live ones (`frames.gaps`); those that are not
+        filled get no answer: `seq` skips them. The recording must have the bundle's skeleton (`Recording.select`).
         """
         bundle = self.pool.bundle
         # Only the shape is checked: `Recording.select` has matched the names.
@@ -209,21 +210,40 @@ class Session:
         if not self.takes_any_next:
             # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
-        parts = []
-        # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
-        for start in range(0, len(recording), chunk_frames):
-            here = slice(start, start + chunk_frames)
-            parts.append(self._run_chunk(recording.keypoints[here], recording.confidence[here], start))
-        if bundle.lookahead_frames:  # what `finish` does, in one chunk
-            blank = np.zeros((bundle.lookahead_frames, *bundle.skeleton.shape), np.float32)
-            parts.append(self._run_chunk(np.full((*blank.shape, 2), np.nan, np.float32), blank, len(recording)))
+        parts: list[Predictions] = []
+        for i, stretch in enumerate(recording.stretches(bundle.gaps.fill_frames)):
+            parts += self._run_stretch(recording.between(*stretch), chunk_frames, is_restart=i > 0)
         self.reset()
         return Predictions.join(bundle.heads, parts)
 
-    def _run_chunk(self, keypoints: NDArray[np.float32], confidence: NDArray[np.float32], start: int) -> Predictions:
-        """The answers that come with consecutive frames (N, A, K, 2) and (N, A, K), the first of them being `start`.
+    def _run_stretch(self, stretch: Recording, chunk_frames: int, *, is_restart: bool) -> list[Predictions]:
+        """The answers about frames without a restart among them; is_restart: whether there is one before them."""
+        n, lookahead = len(stretch), self.pool.bundle.lookahead_frames
+        came = np.ones(n, np.bool_) if stretch.absent is None else ~stretch.absent
+        self.gap_rule.count_stretch(came, is_restart=is_restart)
+        flags = np.where(came, 0, GAP_FILLED).astype(np.int32)
+        if is_restart:
+            flags[0] |= RESET
+            self.pool.slots.reset_slot(self.slot)
+        parts = []
+        # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
+        for start in range(0, n, chunk_frames):
+            stop = start + chunk_frames
+            points, scores = stretch.keypoints[start:stop], stretch.confidence[start:stop]
+            parts.append(self._run_chunk(points, scores, flags[start:stop], stretch.first_seq + start))
+        if lookahead:  # what `finish` and `restart` do, in one chunk
+            shape, no_flags = (lookahead, *self.pool.bundle.skeleton.shape), np.zeros(lookahead, np.int32)
+            points, scores = np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32)
+            parts.append(self._run_chunk(points, scores, no_flags, stretch.first_seq + n))
+            self.pending.frames.clear()
+        return parts
 
-        Without a `Frame` and a `Prediction` for each of them, which would cost a fifth of the time.
+    def _run_chunk(
+        self, keypoints: NDArray[np.float32], confidence: NDArray[np.float32], gap_flags: NDArray[np.int32], seq: int
+    ) -> Predictions:
+        """The answers that come with consecutive frames (N, A, K, 2) and (N, A, K), the first of them numbered `seq`.
+
+        gap_flags: (N,) the gap rule's. Without a `Frame` and a `Prediction` each, which would cost a fifth of the time.
         """
         slots, n = self.pool.slots, len(keypoints)
         if self.pool.on_identity_jump == "swap":  # the recording is not ours to change
@@ -232,9 +252,9 @@ class Session:
         batch, flags, unsure_flags = slots.compute_rows(
             keypoints, confidence, np.full(n, self.slot, np.int32), features
         )
-        # Frame numbers have no gaps here: every frame is one step.
+        flags |= gap_flags
         flags[: self.gap_rule.count_steps(n)] |= WARMING_UP
-        exchanged = (self.pending.exchange_frame((start + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
+        exchanged = (self.pending.exchange_frame((seq + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
         due = [frame for frame in exchanged if frame is not None]
         first = n - len(due)  # the answers before that one fill the lookahead
         about = np.fromiter(chain.from_iterable(due), np.int64, 3 * len(due)).reshape(-1, 3)
@@ -248,11 +268,11 @@ class Session:
     def _run_frames(self, recording: Recording) -> Predictions:
         """`run` for sessions that resample or may restart: frame by frame."""
         answers: list[Prediction] = []
-        for seq in range(len(recording)):
-            t_ns = round(seq * 1e9 / recording.fps)
-            frame = Frame(self.stream, seq, t_ns, recording.keypoints[seq], recording.confidence[seq])
+        for t in recording.came.tolist():
+            t_ns = round(t * 1e9 / recording.fps)
+            points, scores = recording.keypoints[t], recording.confidence[t]
             # Frame after frame through the live path itself.
-            answers += self.step(frame)
+            answers += self.step(Frame(self.stream, recording.first_seq + t, t_ns, points, scores))
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:
@@ -332,6 +352,7 @@ class Session:
         None if it is a duplicate or late, or where a resampler waits for the next one.
         """
         self.counters.frames += 1
+        self.counters.clipped += frame.is_clipped
         if self.resampler is None:
             return self._frames_to_step(frame)
         # The gap rule sees the model's frame numbers, so camera frames that are not new are counted here.

@@ -21,7 +21,7 @@ class QueueRecord:
 
     last_ns: when the last frame came, on the monotonic clock. newest_seq: the highest that came, -1 before the first.
     waiting: frames in the queue; dropping: how many of them, the oldest ones, will not be stepped; dropped: how many
-    never were. overload: when that is said again.
+    never were. overload: when that is said again. told_clipped: whether it was said that confidences are above 1.
     """
 
     last_ns: int
@@ -30,6 +30,7 @@ class QueueRecord:
     dropping: int = 0
     dropped: int = 0
     overload: Periodic = field(default_factory=lambda: Periodic(OVERLOAD_EVERY_NS))
+    told_clipped: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -23,6 +23,12 @@ def is_filled(n_missing: int, fill_frames: int) -> bool:
     return n_missing <= fill_frames
 
 
+def filled_time_ns(before_ns: int, after_ns: int, i: int, n_missing: int) -> int:
+    """When the i-th of n_missing frames was, from 1 on: at even steps between the frames around the gap."""
+    # In whole numbers: nanoseconds since an epoch do not fit into a float exactly.
+    return before_ns + (after_ns - before_ns) * i // (n_missing + 1)
+
+
 def stretches_of(absent: NDArray[np.bool_], fill_frames: int) -> list[Stretch]:
     """The stretches of a recording in which the frames where `absent` (T,) never came, in order; [] where none came.
 

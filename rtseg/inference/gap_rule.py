@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.frames.frame import Frame, missing_frame
-from rtseg.frames.gaps import is_filled
+from rtseg.frames.gaps import filled_time_ns, is_filled
 from rtseg.inference.predictions import Quality
 
 # As int: an IntFlag's `|` takes a microsecond where a frame has forty.
@@ -139,8 +139,7 @@ class GapRule:
         """A frame without points for each missing one, at evenly spaced times."""
         filled = []
         for i in range(1, missing + 1):
-            # In whole numbers: nanoseconds since an epoch do not fit into a float exactly.
-            t_ns = last_t_ns + (frame.t_source_ns - last_t_ns) * i // (missing + 1)
+            t_ns = filled_time_ns(last_t_ns, frame.t_source_ns, i, missing)
             blank = missing_frame(self._shape, seq=last_seq + i, t_source_ns=t_ns, stream=self._stream)
             filled.append((blank, GAP_FILLED))
         return filled

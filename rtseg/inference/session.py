@@ -10,11 +10,9 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
-from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.config import IDENTITY
@@ -22,10 +20,11 @@ from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError, SettingError, SnapshotError
 from rtseg.frames.frame import Frame, missing_frame
 from rtseg.frames.resampling import Resampler
-from rtseg.inference.gap_rule import GAP_FILLED, RESET, WARMING_UP, Counters, FlaggedFrame, GapRule
+from rtseg.inference.gap_rule import RESET, Counters, FlaggedFrame, GapRule
 from rtseg.inference.lookahead import PendingFrames
 from rtseg.inference.model_slots import ModelSlots
 from rtseg.inference.predictions import Prediction, Predictions
+from rtseg.inference.recording_run import RecordingRun
 from rtseg.inference.snapshots import SessionSnapshot, pack_snapshot, unpack_snapshot
 from rtseg.inference.stages import IDENTITY_JUMP, OUT_OF_RANGE, Arena
 from rtseg.recordings.recording import Recording
@@ -210,69 +209,21 @@ class Session:
         if not self.takes_any_next:
             # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
-        parts: list[Predictions] = []
-        for i, stretch in enumerate(recording.stretches(bundle.gaps.fill_frames)):
-            parts += self._run_stretch(recording.between(*stretch), chunk_frames, is_restart=i > 0)
+        run = RecordingRun(
+            self.pool.slots, self.slot, self.gap_rule, self.pending, swaps=self.pool.on_identity_jump == "swap"
+        )
+        answers = run.answer(recording, chunk_frames)
         self.reset()
-        return Predictions.join(bundle.heads, parts)
-
-    def _run_stretch(self, stretch: Recording, chunk_frames: int, *, is_restart: bool) -> list[Predictions]:
-        """The answers about frames without a restart among them; is_restart: whether there is one before them."""
-        n, lookahead = len(stretch), self.pool.bundle.lookahead_frames
-        came = np.ones(n, np.bool_) if stretch.absent is None else ~stretch.absent
-        self.gap_rule.count_stretch(came, is_restart=is_restart)
-        flags = np.where(came, 0, GAP_FILLED).astype(np.int32)
-        if is_restart:
-            flags[0] |= RESET
-            self.pool.slots.reset_slot(self.slot)
-        parts = []
-        # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
-        for start in range(0, n, chunk_frames):
-            stop = start + chunk_frames
-            points, scores = stretch.keypoints[start:stop], stretch.confidence[start:stop]
-            parts.append(self._run_chunk(points, scores, flags[start:stop], stretch.first_seq + start))
-        if lookahead:  # what `finish` and `restart` do, in one chunk
-            shape, no_flags = (lookahead, *self.pool.bundle.skeleton.shape), np.zeros(lookahead, np.int32)
-            points, scores = np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32)
-            parts.append(self._run_chunk(points, scores, no_flags, stretch.first_seq + n))
-            self.pending.frames.clear()
-        return parts
-
-    def _run_chunk(
-        self, keypoints: NDArray[np.float32], confidence: NDArray[np.float32], gap_flags: NDArray[np.int32], seq: int
-    ) -> Predictions:
-        """The answers that come with consecutive frames (N, A, K, 2) and (N, A, K), the first of them numbered `seq`.
-
-        gap_flags: (N,) the gap rule's. Without a `Frame` and a `Prediction` each, which would cost a fifth of the time.
-        """
-        slots, n = self.pool.slots, len(keypoints)
-        if self.pool.on_identity_jump == "swap":  # the recording is not ours to change
-            keypoints, confidence = keypoints.copy(), confidence.copy()
-        features = np.empty((n, slots.stages.n_features), np.float32)
-        batch, flags, unsure_flags = slots.compute_rows(
-            keypoints, confidence, np.full(n, self.slot, np.int32), features
-        )
-        flags |= gap_flags
-        flags[: self.gap_rule.count_steps(n)] |= WARMING_UP
-        exchanged = (self.pending.exchange_frame((seq + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
-        due = [frame for frame in exchanged if frame is not None]
-        first = n - len(due)  # the answers before that one fill the lookahead
-        about = np.fromiter(chain.from_iterable(due), np.int64, 3 * len(due)).reshape(-1, 3)
-        flags = about[:, 2].astype(np.int32) | unsure_flags[first:]
-        self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
-        self.counters.identity_jumps += int(np.count_nonzero(flags & IDENTITY_JUMP))
-        return Predictions(
-            self.pool.heads, about[:, 0], batch.probs[first:], batch.labels[first:], flags, batch.unsure[first:]
-        )
+        return answers
 
     def _run_frames(self, recording: Recording) -> Predictions:
         """`run` for sessions that resample or may restart: frame by frame."""
         answers: list[Prediction] = []
+        times = recording.source_times()
         for t in recording.came.tolist():
-            t_ns = round(t * 1e9 / recording.fps)
             points, scores = recording.keypoints[t], recording.confidence[t]
             # Frame after frame through the live path itself.
-            answers += self.step(Frame(self.stream, recording.first_seq + t, t_ns, points, scores))
+            answers += self.step(Frame(self.stream, recording.first_seq + t, int(times[t]), points, scores))
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:

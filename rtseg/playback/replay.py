@@ -148,6 +148,7 @@ class _Exchange:
         self.answers: list[PredictionMessage] = []
         self._sent_ns, self.latency_ns = np.zeros((2, len(recording)), np.int64)
         self.n_sent = self.n_answered = 0
+        self._times = recording.source_times()
 
     def send_in_time(self, speed: float) -> None:
         """Send every frame when a camera would, `speed` times as fast, and receive answers in between."""
@@ -179,7 +180,7 @@ class _Exchange:
     def _send_frame(self, t: int) -> None:
         recording = self._recording
         self._sent_ns[t] = time.monotonic_ns()
-        seq, t_source_ns = recording.first_seq + t, round(t * 1e9 / recording.fps)
+        seq, t_source_ns = recording.first_seq + t, int(self._times[t])
         self._publisher.send(recording.keypoints[t], recording.confidence[t], seq=seq, t_source_ns=t_source_ns)
         self.n_sent += 1
 

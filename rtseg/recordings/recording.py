@@ -6,13 +6,14 @@ Every reader returns a `Recording`; every label reader returns a `Labels` track.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SkeletonError
 from rtseg.frames.frame import PERCENT, clean_frames
-from rtseg.frames.gaps import Stretch, stretches_of
+from rtseg.frames.gaps import Stretch, filled_time_ns, stretches_of
 from rtseg.frames.skeleton import Skeleton, match_names, matches
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 
@@ -21,6 +22,8 @@ IGNORE = -1
 UNIQUE_LEFT_OUT = "unique bodyparts that are no animal are left out"
 """The beginning of the warning where nobody asked for the points of no animal."""
 _NEVER_SEEN = -1
+_LAST_NS = 2.0**63 - 1024
+"""The largest number of nanoseconds that float64 and the wire can hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,8 @@ class Recording:
 
     absent: (T,) where the file has no row for a frame, as when a camera dropped it; None = nowhere. Such a frame has no
     point, but it isn't a frame without points: a live stream would never have sent it, so the gap rule applies.
-    first_seq: the sequence number of frame 0, other than 0 in recordings of a stream that began earlier.
+    first_seq: the sequence number of frame 0, other than 0 in recordings of a stream that began earlier. t_source_ns:
+    (T,) int64, when its source says that each frame was; None where only the number tells.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Recording:
     unique: Recording | None = None
     absent: NDArray[np.bool_] | None = None
     first_seq: int = 0
+    t_source_ns: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         a, k = self.skeleton.shape
@@ -81,6 +86,22 @@ class Recording:
         absent = np.zeros(len(self), np.bool_) if self.absent is None else self.absent
         return stretches_of(absent, fill_frames)
 
+    def source_times(self) -> NDArray[np.int64]:
+        """When each frame was, (T,), in ns of its source; of absent frames as for those that a live stream fills."""
+        times = self.t_source_ns
+        if times is None:
+            seqs = (self.first_seq + np.arange(len(self))).astype(np.float64)
+            # Numbers may be so large that their times do not fit.
+            times = np.minimum(np.rint(seqs * 1e9 / self.fps), _LAST_NS).astype(np.int64)
+        if self.absent is None:
+            return times
+        times = times.copy()
+        for before, after in pairwise(self.came.tolist()):
+            for t in range(before + 1, after):
+                around = int(times[before]), int(times[after])
+                times[t] = filled_time_ns(*around, t - before, after - before - 1)
+        return times
+
     def between(self, start: int, stop: int) -> Recording:
         """Frames start <= t < stop, which keep their sequence numbers; views of the same arrays."""
         return replace(
@@ -90,6 +111,7 @@ class Recording:
             unique=None if self.unique is None else self.unique.between(start, stop),
             absent=None if self.absent is None else self.absent[start:stop],
             first_seq=self.first_seq + start,
+            t_source_ns=None if self.t_source_ns is None else self.t_source_ns[start:stop],
         )
 
     def part(self, name: str, start: int, stop: int) -> Recording:

@@ -118,11 +118,12 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
     total = segment.frames[-1]["seq"] - first + 1
     keypoints = np.full((total, a, k, 2), np.nan, np.float32)
     confidence, absent = np.zeros((total, a, k), np.float32), np.ones(total, np.bool_)
+    times = np.zeros(total, np.int64)
     for frame in segment.frames:
         t, conf = frame["seq"] - first, frame.get("conf")
         keypoints[t] = np.frombuffer(frame["kp"], "<f4").reshape(a, k, 2)
         confidence[t] = np.frombuffer(conf, "<f4").reshape(a, k) if conf else confidence_of_points(keypoints[t])
-        absent[t] = False
+        absent[t], times[t] = False, frame["t_source_ns"]
     # Points that the model does not use were never checked, and no daemon computed anything with them.
     with np.errstate(invalid="ignore"):
         keypoints[(np.abs(keypoints) > MAX_COORDINATE_PX).any(axis=-1) | (confidence >= MAX_CONFIDENCE)] = np.nan
@@ -143,6 +144,7 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
         warnings=(*warnings, *found),
         absent=absent if absent.any() else None,
         first_seq=first,
+        t_source_ns=times,
     )
 
 

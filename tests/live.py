@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,18 @@ def random_walk(n_frames: int, seed: int, skeleton: Skeleton = MICE7) -> Recordi
     keypoints[rng.random((n_frames, a, k)) < 0.05] = np.nan
     points, confidence = clean(keypoints, rng.uniform(0.3, 1.0, (n_frames, a, k)))
     return Recording(f"walk{seed}", skeleton, points, confidence, 30.0)
+
+
+def without_frames(recording: Recording, absent: np.ndarray[Any, np.dtype[np.bool_]]) -> Recording:
+    """The recording as its file would be where the camera never gave the frames where `absent` (T,) is true."""
+    keypoints, confidence = recording.keypoints.copy(), recording.confidence.copy()
+    keypoints[absent], confidence[absent] = np.nan, 0
+    return replace(recording, keypoints=keypoints, confidence=confidence, absent=absent)
+
+
+def gaps(lengths: list[int], late: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A mask (T,) that is true for `late` frames at first and for gaps of these lengths, 1 to 8 frames apart."""
+    parts = [np.ones(late, np.bool_), np.zeros(1, np.bool_)]
+    for length in lengths:
+        parts += [np.zeros(rng.integers(0, 8), np.bool_), np.ones(length, np.bool_), np.zeros(1, np.bool_)]
+    return np.concatenate(parts)

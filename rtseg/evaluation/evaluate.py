@@ -23,6 +23,7 @@ from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
 
 PROTOCOL = "frames pooled over videos, argmax, nothing tuned; means over scored classes, then over a group's heads"
@@ -71,7 +72,7 @@ def predict_split(
     for item in dataset.items(split):
         check(item)
         progress(item.recording.name)
-        predictions = classifier.run(item.recording)
+        predictions = classifier.run(item.recording).by_frame(item.recording)
         # Of the recording as it is read, before the gap rule or features hold any point.
         missing = np.isnan(item.recording.keypoints[..., 0]).mean(axis=(1, 2))
         for head in known:
@@ -79,7 +80,9 @@ def predict_split(
                 continue
             labels = item.labels[head.name].frames
             # As probabilities, so that the same scores can be taken of decoded labels.
-            one_hot = np.eye(len(head.classes), dtype=np.float32)[predictions.labels[:, columns[head.name]]]
+            decoded = predictions.labels[:, columns[head.name]]
+            one_hot = np.eye(len(head.classes), dtype=np.float32)[decoded]
+            one_hot[decoded == IGNORE] = np.nan  # never answered: a restart lies behind it
             found.videos[head.name].append((predictions.of(head.name), labels))
             found.decoded[head.name].append((one_hot, labels))
             found.missing[head.name].append(missing)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rtseg.compiled import cache_stamps
 from rtseg.features import relink as relinking
-from rtseg.features.relink import F32, relink
+from rtseg.features.relink import F32, UNDECIDED, relink
 from rtseg.features.slot_state import check_values
 from rtseg.features.slot_state import load_slot as load_arrays
 
@@ -84,7 +84,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
         for n in range(len(slots)):
             # Views, so that both change in place.
             held, links = state.held[slots[n]], state.links[slots[n]]
-            if relink(keypoints[n], held, links, rule[MARGIN_PX], rule[CAP_PX], swap):
+            if relink(keypoints[n], held, links, rule[MARGIN_PX], rule[CAP_PX], swap, UNDECIDED):
                 quality[n] |= flag
             if swap:
                 _rename(keypoints[n], confidence[n], links)

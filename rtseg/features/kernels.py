@@ -27,7 +27,7 @@ from rtseg.features.groups import (
     velocity,
     visibility_groups,
 )
-from rtseg.features.relink import F32, relink
+from rtseg.features.relink import AS_NEAR, F32, relink
 from rtseg.features.tables import NEVER, RULE, FeaturePlan, Memory, open_memory, open_plan
 
 
@@ -105,7 +105,7 @@ def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, T
             # First of all: what is remembered of an animal must be that animal's.
             if rule[RULE.is_relinked] > 0:
                 margin, cap = rule[RULE.relink_margin_px], rule[RULE.relink_cap_px]
-                relink(keypoints[n], state.held[slot], state.links[slot], margin, cap, True)
+                relink(keypoints[n], state.held[slot], state.links[slot], margin, cap, True, AS_NEAR)
             now = _remember(keypoints[n], slot, plan, state)
             # From the ring, not from the frame: a point that is held counts as seen for the groups.
             points = state.past[slot, now]

@@ -8,6 +8,7 @@ gap_rule     Which frames are stepped for one that came: `GapRule`; what a strea
 lookahead    Which frame an answer is about: `PendingFrames`
 model_slots  All that a bundle computes and remembers for the slots of an engine: `ModelSlots`
 predictions  `Prediction`, `PredictionBatch`, a table and its files: `Predictions`, and flags: `Quality`
+recording_run  A whole recording through a slot, by the gap rule, in chunks: `RecordingRun`
 session      One stream: `Session`; all streams of a model, stepped in one batch: `SessionPool`
 snapshots    A session's snapshot as bytes: `pack_snapshot`, `unpack_snapshot`
 stages       One compiled call before the network and one after it: `Stages`

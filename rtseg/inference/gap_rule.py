@@ -2,14 +2,18 @@
 
 Up to `fill_frames` missing frames are stepped as frames without any point, each flagged; beyond that the stream
 restarts. Duplicates and late frames are dropped. The frames after a start are flagged as warming up. Everything is
-counted.
+counted. A recording's frames are not looked at one by one: `count_stretch` counts what `Recording.stretches` says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rtseg.frames.frame import Frame, missing_frame
+from rtseg.frames.gaps import filled_time_ns, is_filled
 from rtseg.inference.predictions import Quality
 
 # As int: an IntFlag's `|` takes a microsecond where a frame has forty.
@@ -24,7 +28,7 @@ class Counters:
 
     out_of_range: answered frames whose features were not like training's (`Session.drift` says which). identity_jumps:
     answered frames at which two animals seem to have been mixed up. frozen: answered frames at which a tracker has
-    repeated one frame for too long.
+    repeated one frame for too long. clipped: frames with a confidence above 1.
     """
 
     frames: int = 0
@@ -36,6 +40,7 @@ class Counters:
     out_of_range: int = 0
     identity_jumps: int = 0
     frozen: int = 0
+    clipped: int = 0
 
 
 class GapRule:
@@ -65,6 +70,8 @@ class GapRule:
         if last is None or frame.seq != last[0] + 1 or self.since_reset < self._warmup_frames:
             return False
         self.counters.frames += 1
+        if frame.is_clipped:
+            self.counters.clipped += 1
         self.since_reset += 1
         self.last = (frame.seq, frame.t_source_ns)
         return True
@@ -88,12 +95,24 @@ class GapRule:
         self.counters.gaps += 1
         # By numbers, not by times: a source's clock may jump, and its frame numbers tell how many did not come.
         missing = frame.seq - last[0] - 1
-        if missing > self._fill_frames:
+        if not is_filled(missing, self._fill_frames):
             self.restart()
             # Its answers start from nothing, as those of a stream's first frame do.
             return [(frame, RESET)]
         self.counters.filled += missing
         return [*self._filled(*last, frame, missing), (frame, 0)]
+
+    def count_stretch(self, came: NDArray[np.bool_], *, is_restart: bool) -> None:
+        """Count frames (N,) that are stepped at once, of which some `came` and the others are filled.
+
+        is_restart: whether a gap lies before them at which the stream starts again.
+        """
+        n_came = int(np.count_nonzero(came))
+        self.counters.frames += n_came
+        self.counters.filled += len(came) - n_came
+        self.counters.gaps += int(np.count_nonzero(came[:-1] & ~came[1:])) + is_restart
+        if is_restart:
+            self.restart()
 
     def restart(self) -> None:
         """The stream starts again at the newest frame."""
@@ -122,8 +141,7 @@ class GapRule:
         """A frame without points for each missing one, at evenly spaced times."""
         filled = []
         for i in range(1, missing + 1):
-            # In whole numbers: nanoseconds since an epoch do not fit into a float exactly.
-            t_ns = last_t_ns + (frame.t_source_ns - last_t_ns) * i // (missing + 1)
+            t_ns = filled_time_ns(last_t_ns, frame.t_source_ns, i, missing)
             blank = missing_frame(self._shape, seq=last_seq + i, t_source_ns=t_ns, stream=self._stream)
             filled.append((blank, GAP_FILLED))
         return filled

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import IGNORE, Recording
 from rtseg.system.files import write_atomically
 from rtseg.wire.class_probabilities import ClassProbabilities
 
@@ -143,7 +144,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Answers about consecutive frames of one stream.
+    """Answers about frames of one stream, in order; `seq` skips frames that have none.
 
     seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32. unsure:
     (T, H) bool, heads that abstain. t_source_ns: (T,) int64, when the source says that a frame was; None where only
@@ -182,6 +183,27 @@ class Predictions:
                 return self.probs[:, at : at + len(h.classes)]
             at += len(h.classes)
         raise KeyError(f"no head {head!r}; there are: {', '.join(h.name for h in self.heads)}")
+
+    def by_frame(self, recording: Recording) -> Predictions:
+        """The answers about a recording with a row for each of its frames, answered or not.
+
+        Without an answer are frames that the gap rule does not fill: NaN in probs, IGNORE in labels, no flag.
+        """
+        at, n = self.seq - recording.first_seq, len(recording)
+
+        def spread(values: NDArray[Any], fill: float) -> NDArray[Any]:
+            rows = np.full((n, *values.shape[1:]), fill, values.dtype)
+            rows[at] = values
+            return rows
+
+        return Predictions(
+            self.heads,
+            seq=recording.first_seq + np.arange(n),
+            probs=spread(self.probs, np.nan),
+            labels=spread(self.labels, IGNORE),
+            quality=spread(self.quality, 0),
+            unsure=spread(self.unsure, False),
+        )
 
     @classmethod
     def collect(cls, heads: tuple[Head, ...], answers: Iterable[Prediction]) -> Predictions:
@@ -245,10 +267,14 @@ def write_predictions(predictions: Predictions, path: Path | str, fps: float) ->
 
 
 def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
-    """CSV, a row a decoded bout: head, behaviour, first and last seq (inclusive), start and duration in seconds."""
+    """CSV, a row a decoded bout: head, behaviour, first and last seq (inclusive), start and duration in seconds.
+
+    A restart of the stream ends a bout, for nobody knows what lies before it.
+    """
     lines = ["head,behaviour,first_seq,last_seq,start_s,duration_s"]
+    restarts = np.flatnonzero(predictions.quality & Quality.RESET)
     for h, head in enumerate(predictions.heads):
-        for bout in bouts_of(predictions.labels[:, h]):
+        for bout in bouts_of(predictions.labels[:, h], cuts=restarts):
             # By the frames' numbers, not by rows: with frames left out (a resampled camera) they differ.
             first, last = predictions.seq[bout.start], predictions.seq[bout.stop - 1]
             seconds = f"{first / fps:.3f},{(last - first + 1) / fps:.3f}"

@@ -10,11 +10,9 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
-from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.config import IDENTITY
@@ -22,10 +20,11 @@ from rtseg.engine.base import Engine
 from rtseg.errors import FrameError, RtsegError, SettingError, SnapshotError
 from rtseg.frames.frame import Frame, missing_frame
 from rtseg.frames.resampling import Resampler
-from rtseg.inference.gap_rule import RESET, WARMING_UP, Counters, FlaggedFrame, GapRule
+from rtseg.inference.gap_rule import RESET, Counters, FlaggedFrame, GapRule
 from rtseg.inference.lookahead import PendingFrames
 from rtseg.inference.model_slots import ModelSlots
 from rtseg.inference.predictions import Prediction, Predictions
+from rtseg.inference.recording_run import RecordingRun
 from rtseg.inference.snapshots import SessionSnapshot, pack_snapshot, unpack_snapshot
 from rtseg.inference.stages import FROZEN, IDENTITY_JUMP, OUT_OF_RANGE, Arena
 from rtseg.recordings.recording import Recording
@@ -194,9 +193,10 @@ class Session:
         self._resample_with(copy(before.resampler))
 
     def run(self, recording: Recording, chunk_frames: int = 4096) -> Predictions:
-        """All answers about a recording, frame 0 being seq 0, from a fresh state: the same step, frame after frame.
+        """All answers about a recording, from a fresh state: those that a stream of the frames that came would get.
 
-        The recording must have the bundle's skeleton (`Recording.select`). Leaves the session finished.
+        Absent frames are filled, or restart the stream, by the rule for live ones (`frames.gaps`); those that are not
+        filled get no answer: `seq` skips them. The recording must have the bundle's skeleton (`Recording.select`).
         """
         bundle = self.pool.bundle
         # Only the shape is checked: `Recording.select` has matched the names.
@@ -209,51 +209,21 @@ class Session:
         if not self.takes_any_next:
             # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
-        parts = []
-        # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
-        for start in range(0, len(recording), chunk_frames):
-            here = slice(start, start + chunk_frames)
-            parts.append(self._run_chunk(recording.keypoints[here], recording.confidence[here], start))
-        if bundle.lookahead_frames:  # what `finish` does, in one chunk
-            blank = np.zeros((bundle.lookahead_frames, *bundle.skeleton.shape), np.float32)
-            parts.append(self._run_chunk(np.full((*blank.shape, 2), np.nan, np.float32), blank, len(recording)))
+        run = RecordingRun(
+            self.pool.slots, self.slot, self.gap_rule, self.pending, swaps=self.pool.on_identity_jump == "swap"
+        )
+        answers = run.answer(recording, chunk_frames)
         self.reset()
-        return Predictions.join(bundle.heads, parts)
-
-    def _run_chunk(self, keypoints: NDArray[np.float32], confidence: NDArray[np.float32], start: int) -> Predictions:
-        """The answers that come with consecutive frames (N, A, K, 2) and (N, A, K), the first of them being `start`.
-
-        Without a `Frame` and a `Prediction` for each of them, which would cost a fifth of the time.
-        """
-        slots, n = self.pool.slots, len(keypoints)
-        if self.pool.on_identity_jump == "swap":  # the recording is not ours to change
-            keypoints, confidence = keypoints.copy(), confidence.copy()
-        features = np.empty((n, slots.stages.n_features), np.float32)
-        batch, flags, unsure_flags = slots.compute_rows(
-            keypoints, confidence, np.full(n, self.slot, np.int32), features
-        )
-        # Frame numbers have no gaps here: every frame is one step.
-        flags[: self.gap_rule.count_steps(n)] |= WARMING_UP
-        exchanged = (self.pending.exchange_frame((start + i, 0, seen)) for i, seen in enumerate(flags.tolist()))
-        due = [frame for frame in exchanged if frame is not None]
-        first = n - len(due)  # the answers before that one fill the lookahead
-        about = np.fromiter(chain.from_iterable(due), np.int64, 3 * len(due)).reshape(-1, 3)
-        flags = about[:, 2].astype(np.int32) | unsure_flags[first:]
-        self.counters.out_of_range += int(np.count_nonzero(flags & OUT_OF_RANGE))
-        self.counters.identity_jumps += int(np.count_nonzero(flags & IDENTITY_JUMP))
-        self.counters.frozen += int(np.count_nonzero(flags & FROZEN))
-        return Predictions(
-            self.pool.heads, about[:, 0], batch.probs[first:], batch.labels[first:], flags, batch.unsure[first:]
-        )
+        return answers
 
     def _run_frames(self, recording: Recording) -> Predictions:
         """`run` for sessions that resample or may restart: frame by frame."""
         answers: list[Prediction] = []
-        for seq in range(len(recording)):
-            t_ns = round(seq * 1e9 / recording.fps)
-            frame = Frame(self.stream, seq, t_ns, recording.keypoints[seq], recording.confidence[seq])
+        times = recording.source_times()
+        for t in recording.came.tolist():
+            points, scores = recording.keypoints[t], recording.confidence[t]
             # Frame after frame through the live path itself.
-            answers += self.step(frame)
+            answers += self.step(Frame(self.stream, recording.first_seq + t, int(times[t]), points, scores))
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:
@@ -333,6 +303,7 @@ class Session:
         None if it is a duplicate or late, or where a resampler waits for the next one.
         """
         self.counters.frames += 1
+        self.counters.clipped += frame.is_clipped
         if self.resampler is None:
             return self._frames_to_step(frame)
         # The gap rule sees the model's frame numbers, so camera frames that are not new are counted here.

@@ -1,7 +1,8 @@
 """Play a recording to a running daemon as if it were a camera, and collect the answers.
 
 At speed 1 frames go out at the recording's rate; at speed None as fast as the daemon answers, with a bounded number of
-frames in flight so that nothing is lost. Sends the recording as it is: the daemon selects the model's keypoints.
+frames in flight so that nothing is lost. Sends the recording as it is: the daemon selects the model's keypoints. Frames
+that are absent from it are not sent, as a camera sends none that it dropped.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ RECONNECT_S = 30.0
 class Replayed:
     """A daemon's answers to a recording, and how long they took.
 
-    predictions: as `Classifier.run` gives them. begins: (T, H) bool, a bout of the label began here. latency_ns: (T,)
-    int64, from sending frame seq to holding its answer, lookahead included. daemon_ns: (T,) int64, from receipt to
-    publishing inside the daemon. model: the bundle's hash. counters: the daemon's, of this stream.
+    predictions: N rows as `Classifier.run` gives them. begins: (N, H) bool, a bout of the label began here. latency_ns:
+    (T,) int64, from sending a frame to holding its answer, lookahead included; 0 for one that was not sent. daemon_ns:
+    (N,) int64, from receipt to publishing inside the daemon. model: the bundle's hash. counters: the daemon's, of this
+    stream.
     """
 
     predictions: Predictions
@@ -85,7 +87,7 @@ def replay(
     timeout_s: float = 10.0,
     key: Key = None,
 ) -> Replayed:
-    """Send every frame of `recording` to the daemon at `address` and return its answers.
+    """Send every frame that `recording` has to the daemon at `address` and return its answers.
 
     speed: times the recording's rate; None = as fast as answers come. stream: name, the recording's where None. arena,
     names, key: see `Publisher`; the key needs the roles publish and subscribe. on_prediction: called with
@@ -117,9 +119,10 @@ def replay(
             exchange.send_in_time(speed)
         counters = publisher.close()
         exchange.receive_rest()
-    answers = exchange.answers
-    if len(answers) < len(recording):
-        raise ServeError(f"stream {name!r}: {len(answers)} answers to {len(recording)} frames, counters {counters}")
+    answers, n_sent = exchange.answers, len(recording.came)
+    # Frames that the gap rule filled are answered like those that were sent.
+    if len(answers) < n_sent + counters.get("filled", 0):
+        raise ServeError(f"stream {name!r}: {len(answers)} answers to {n_sent} frames, counters {counters}")
     predictions, begins = predictions_from_messages(publisher.served.heads, answers)
     if speed is None:
         # Frames that come faster than a camera's are answered later than its interval; nothing was slow.
@@ -132,6 +135,7 @@ class _Exchange:
     """A recording's frames on their way to a daemon, and the answers that came back.
 
     answers: in the order in which they came. latency_ns: (T,) int64, of each frame, 0 until its answer came.
+    n_sent: frames so far; n_answered: how many of those have an answer.
     """
 
     def __init__(
@@ -146,11 +150,13 @@ class _Exchange:
         self._on_prediction, self._timeout_s = on_prediction, timeout_s
         self.answers: list[PredictionMessage] = []
         self._sent_ns, self.latency_ns = np.zeros((2, len(recording)), np.int64)
+        self.n_sent = self.n_answered = 0
+        self._times = recording.source_times()
 
     def send_in_time(self, speed: float) -> None:
         """Send every frame when a camera would, `speed` times as fast, and receive answers in between."""
         fps, start_s = self._recording.fps * speed, time.monotonic()
-        for t in range(len(self._recording)):
+        for t in self._recording.came.tolist():
             # From the start, not from the frame before: delays do not add up.
             while (wait_s := start_s + t / fps - time.monotonic()) > 0:
                 self._receive(wait_s)
@@ -158,8 +164,8 @@ class _Exchange:
 
     def send_at_full_speed(self, window_frames: int) -> None:
         """Send every frame as soon as fewer than window_frames are unanswered. Raises ServeError after a silence."""
-        for t in range(len(self._recording)):
-            while t - len(self.answers) >= window_frames:
+        for t in self._recording.came.tolist():
+            while self.n_sent - self.n_answered >= window_frames:
                 if self._receive(self._timeout_s) is None:
                     stream, n = self._publisher.stream, len(self.answers)
                     raise ServeError(f"stream {stream!r}: silence for {self._timeout_s} s after {n} answers")
@@ -177,13 +183,17 @@ class _Exchange:
     def _send_frame(self, t: int) -> None:
         recording = self._recording
         self._sent_ns[t] = time.monotonic_ns()
-        t_source_ns = round(t * 1e9 / recording.fps)
-        self._publisher.send(recording.keypoints[t], recording.confidence[t], seq=t, t_source_ns=t_source_ns)
+        seq, t_source_ns = recording.first_seq + t, int(self._times[t])
+        self._publisher.send(recording.keypoints[t], recording.confidence[t], seq=seq, t_source_ns=t_source_ns)
+        self.n_sent += 1
 
     def _receive(self, wait_s: float) -> PredictionMessage | StreamEvent | None:
         message = self._subscriber.receive(wait_s)
         if isinstance(message, PredictionMessage):
-            self.latency_ns[message.seq] = time.monotonic_ns() - self._sent_ns[message.seq]
+            t = message.seq - self._recording.first_seq
+            if not message.quality & Quality.GAP_FILLED:
+                self.latency_ns[t] = time.monotonic_ns() - self._sent_ns[t]
+                self.n_answered += 1
             self.answers.append(message)
             if self._on_prediction is not None:
                 self._on_prediction(message)

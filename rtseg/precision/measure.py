@@ -114,8 +114,10 @@ def _int8_scales_of(
             )
         used[recording.name] = digest
         # From the beginning: a step's state needs the frames before, so a cut-out middle would start from nothing.
-        n = min(len(matched), settings.range_frames)
-        features.append(extractor.run(matched.keypoints[:n], matched.confidence[:n], bundle.arena).copy())
+        begun = matched.between(0, min(len(matched), settings.range_frames))
+        for start, stop in begun.stretches(bundle.gaps.fill_frames):
+            points, scores = begun.keypoints[start:stop], begun.confidence[start:stop]
+            features.append(extractor.run(points, scores, bundle.arena).copy())
     if not features:
         raise SettingError(f"dataset {dataset.name!r}: split {split!r} has no recording to take int8's ranges from")
     scales = int8_scales(bundle, features, progress)

@@ -21,11 +21,16 @@ class Bout(NamedTuple):
     label: int
 
 
-def bouts_of(frames: NDArray[np.integer]) -> list[Bout]:
-    """The maximal constant stretches of a label array (T,), in order; [] for no frames."""
+def bouts_of(frames: NDArray[np.integer], cuts: NDArray[np.integer] | None = None) -> list[Bout]:
+    """The maximal constant stretches of a label array (T,), in order; [] for no frames.
+
+    cuts: frames at which a bout ends and another one begins, even where the label stays.
+    """
     if len(frames) == 0:
         return []
     edges = np.flatnonzero(np.diff(frames)) + 1
+    if cuts is not None:
+        edges = np.union1d(edges, cuts[cuts > 0])
     starts = np.concatenate(([0], edges))
     stops = np.concatenate((edges, [len(frames)]))
     return [Bout(int(a), int(b), int(frames[a])) for a, b in zip(starts, stops, strict=True)]

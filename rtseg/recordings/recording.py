@@ -6,11 +6,14 @@ Every reader returns a `Recording`; every label reader returns a `Labels` track.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SkeletonError
+from rtseg.frames.frame import PERCENT, clean_frames
+from rtseg.frames.gaps import Stretch, filled_time_ns, stretches_of
 from rtseg.frames.skeleton import Skeleton, match_names, matches
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 
@@ -19,6 +22,8 @@ IGNORE = -1
 UNIQUE_LEFT_OUT = "unique bodyparts that are no animal are left out"
 """The beginning of the warning where nobody asked for the points of no animal."""
 _NEVER_SEEN = -1
+_LAST_NS = 2.0**63 - 1024
+"""The largest number of nanoseconds that float64 and the wire can hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,11 @@ class Recording:
     counted. simulated: made by `rtseg simulate`. listed_animals: all animals that the file names, in its order, also
     those that it never shows and the skeleton leaves out; () = those of the skeleton. unique: points of no animal, as
     a recording of one animal with a name of its own (DeepLabCut's 'single'): only who asks for it by name gets it.
+
+    absent: (T,) where the file has no row for a frame, as when a camera dropped it; None = nowhere. Such a frame has no
+    point, but it isn't a frame without points: a live stream would never have sent it, so the gap rule applies.
+    first_seq: the sequence number of frame 0, other than 0 in recordings of a stream that began earlier. t_source_ns:
+    (T,) int64, when its source says that each frame was; None where only the number tells.
     """
 
     name: str
@@ -42,6 +52,9 @@ class Recording:
     simulated: bool = False
     listed_animals: tuple[str, ...] = ()
     unique: Recording | None = None
+    absent: NDArray[np.bool_] | None = None
+    first_seq: int = 0
+    t_source_ns: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         a, k = self.skeleton.shape
@@ -54,15 +67,60 @@ class Recording:
             )
         if not self.fps > 0:
             raise RecordingError(self.source or self.name, f"fps must be positive, got {self.fps}")
+        if self.absent is not None and (self.absent.shape != (t,) or np.isfinite(self.keypoints[self.absent]).any()):
+            raise RecordingError(
+                self.source or self.name,
+                f"expected absent {(t,)}, true for frames without points only, got {self.absent.shape}",
+            )
 
     def __len__(self) -> int:
         return len(self.keypoints)
 
+    @property
+    def came(self) -> NDArray[np.intp]:
+        """The frames for which the file has a row, in order: what a camera would have sent."""
+        return np.arange(len(self)) if self.absent is None else np.flatnonzero(~self.absent)
+
+    def stretches(self, fill_frames: int) -> list[Stretch]:
+        """The frames that a stream steps without a restart in between (`frames.gaps`)."""
+        absent = np.zeros(len(self), np.bool_) if self.absent is None else self.absent
+        return stretches_of(absent, fill_frames)
+
+    def source_times(self) -> NDArray[np.int64]:
+        """When each frame was, (T,), in ns of its source; of absent frames as for those that a live stream fills."""
+        times = self.t_source_ns
+        if times is None:
+            seqs = (self.first_seq + np.arange(len(self))).astype(np.float64)
+            # Numbers may be so large that their times do not fit.
+            times = np.minimum(np.rint(seqs * 1e9 / self.fps), _LAST_NS).astype(np.int64)
+        if self.absent is None:
+            return times
+        times = times.copy()
+        for before, after in pairwise(self.came.tolist()):
+            for t in range(before + 1, after):
+                around = int(times[before]), int(times[after])
+                times[t] = filled_time_ns(*around, t - before, after - before - 1)
+        return times
+
+    def between(self, start: int, stop: int) -> Recording:
+        """Frames start <= t < stop, which keep their sequence numbers; views of the same arrays."""
+        return replace(
+            self,
+            keypoints=self.keypoints[start:stop],
+            confidence=self.confidence[start:stop],
+            unique=None if self.unique is None else self.unique.between(start, stop),
+            absent=None if self.absent is None else self.absent[start:stop],
+            first_seq=self.first_seq + start,
+            t_source_ns=None if self.t_source_ns is None else self.t_source_ns[start:stop],
+        )
+
     def part(self, name: str, start: int, stop: int) -> Recording:
         """Frames start <= t < stop as a recording of its own, as of a camera that is switched on at `start`."""
+        here = self.between(start, stop)
         unique = None if self.unique is None else self.unique.part(name, start, stop)
-        keypoints, confidence = self.keypoints[start:stop].copy(), self.confidence[start:stop].copy()
-        return replace(self, name=name, keypoints=keypoints, confidence=confidence, unique=unique)
+        return replace(
+            here, name=name, keypoints=here.keypoints.copy(), confidence=here.confidence.copy(), unique=unique
+        )
 
     def select(self, skeleton: Skeleton) -> Recording:
         """The same recording with the animals and keypoints of `skeleton`, in its order.
@@ -169,23 +227,13 @@ class Labels:
 
 
 def clean(
-    keypoints: NDArray[np.floating], confidence: NDArray[np.floating] | None, *, zero_is_missing: bool = True
+    keypoints: NDArray[np.floating], confidence: NDArray[np.floating] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Keypoints (T, A, K, 2) and confidence (T, A, K) as a Recording wants them.
+    """Copies of keypoints (T, A, K, 2) and confidence (T, A, K) as a Recording wants them, by the rule for frames.
 
-    A point is missing where a coordinate is not finite, or where both coordinates and the confidence are exactly 0 (as
-    DeepLabCut's multi-animal files write it). Confidence is clipped to [0, 1], 1 where none is given, 0 where missing.
+    confidence: None = 1 wherever a point is. What a frame would be refused for stays as it is (`clean_frames`).
     """
-    points = np.ascontiguousarray(keypoints, dtype=np.float32)
-    if points is keypoints:
-        points = points.copy()
-    missing = ~np.isfinite(points).all(axis=-1)
-    if confidence is None:
-        scores = np.ones(points.shape[:-1], np.float32)
-    else:
-        scores = np.clip(np.nan_to_num(np.asarray(confidence, np.float32), nan=0.0), 0.0, 1.0)
-        if zero_is_missing:
-            missing |= (points == 0).all(axis=-1) & (scores == 0)
-    points[missing] = np.nan
-    scores[missing] = 0.0
-    return points, np.ascontiguousarray(scores)
+    points = np.array(keypoints, np.float32, order="C")
+    scores = np.ones(points.shape[:-1], np.float32) if confidence is None else np.array(confidence, np.float32)
+    clean_frames(points, scores, *np.zeros((2, PERCENT + 1), np.int64))
+    return points, scores

@@ -152,7 +152,9 @@ class Daemon:
         # A frame of the daemon's own passes, and so compiles, all that the model's warm-up does not: receiving, packing
         # and sending. Clients can connect already, and what they send waits in the socket.
         warmer = CacheWarmer(model, self._settings, self._context)
-        warmer.step_own_frame()
+        # As many as it takes until a lookahead gives an answer, which is then packed and sent.
+        for _ in range(1 + model.bundle.lookahead_frames):
+            warmer.step_own_frame()
         warmer.close()  # its slot is a stream's, where nothing is to keep the caches warm
         self._receiver.warm_up()
         self._keep_warm(model)

@@ -69,7 +69,9 @@ def study_decoding(
         answers = classifier.run(item.recording)
         names.append(item.recording.name)
         for name in known:
-            videos[name].append((answers.of(name), _labels(item, name)))
+            # Frames that a gap left without an answer have no probabilities to decode.
+            answered = answers.seq - item.recording.first_seq
+            videos[name].append((answers.of(name), _labels(item, name)[answered]))
     dataset.warnings.tell(progress)
     if len(names) < 2:
         raise SettingError(f"choosing on videos and measuring on others takes two or more, {split!r} has {len(names)}")

@@ -42,7 +42,10 @@ class Fault:
 
 
 def _changed(change: Callable[[Recording, float, np.random.Generator], Recording]) -> Predict:
-    return lambda classifier, recording, level, rng: classifier.run(change(recording, level, rng)).probs
+    def predict(classifier: Classifier, recording: Recording, level: float, rng: np.random.Generator) -> Probs:
+        return classifier.run(change(recording, level, rng)).by_frame(recording).probs
+
+    return predict
 
 
 def _lost(classifier: Classifier, recording: Recording, level: float, rng: np.random.Generator) -> Probs:
@@ -71,7 +74,7 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
     session = classifier.open(recording.name)
     probs = np.full((len(matched), bundle.network.n_outputs), np.nan, np.float32)
     try:
-        for seq in np.flatnonzero(arrived).tolist():
+        for seq in matched.came[arrived[matched.came]].tolist():
             frame = classifier.frame(matched.keypoints[seq], matched.confidence[seq], seq=seq)
             # Answers about filled frames come with the next frame that arrives, each with its own number.
             for prediction in session.step(frame):
@@ -116,7 +119,7 @@ def study_missing(
     for number, item in enumerate(dataset.items(split)):
         progress(item.recording.name)
         items.append(item)
-        clean.append(classifier.run(item.recording).probs)
+        clean.append(classifier.run(item.recording).by_frame(item.recording).probs)
         for place, (fault, level) in enumerate(levels):
             # A generator for each video and level: the faults do not depend on which others are studied.
             rng = np.random.default_rng([seed, number, place])

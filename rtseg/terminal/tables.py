@@ -168,7 +168,7 @@ def print_latency(done: Replayed) -> None:
     for column in ("p50", "p99", "p99.9", "max"):
         table.add_column(column, justify="right")
     for name, values in (("frame sent -> answer held", done.latency_ns), ("inside the daemon", done.daemon_ns)):
-        known = values[values >= 0] / 1e3
+        known = values[values > 0] / 1e3
         points = [*np.percentile(known, (50, 99, 99.9)), known.max()] if len(known) else [float("nan")] * 4
         table.add_row(name, *(f"{p:,.0f}" for p in points))
     console = Console()

@@ -125,6 +125,7 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
     Validation recordings that are among the training ones too choose the number of rounds only: they are left out
     while it is looked for, and the trees are then boosted anew, with that number, on all training recordings.
     """
+    task = task.in_pieces()
     recipe = task.recipe
     held_out = {e.name for e in task.validation}
     is_training_only = np.array([e.name not in held_out for e in task.training], np.bool_)

@@ -51,6 +51,7 @@ def train_network(
     """
     if not task.recipe.train.apart:
         return train(task, folder, report)
+    task = task.in_pieces()
     task.require_recordings()
     cells = _train_cells(_cell_jobs(task, folder), task.recipe.train.threads)
     model = combine_cells([_model_of(cell) for cell in cells])

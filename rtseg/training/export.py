@@ -127,6 +127,7 @@ def rounded_to_float16(tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, 
 
 def _feature_ranges(task: TrainingTask) -> FeatureRanges:
     """What the features of the training recordings reach, so that live ones that do not look like them are noticed."""
+    task = task.in_pieces()
     # Of the recordings as they are, without augmentation: live ones are not augmented either.
     extractor = task.feature_extractor()
     step = max(1, sum(map(len, task.training)) // RANGE_FRAMES)

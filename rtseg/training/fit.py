@@ -17,7 +17,7 @@ from rtseg.system.peak_memory import peak_memory
 from rtseg.training.boosting import train_trees
 from rtseg.training.ensemble import train_network
 from rtseg.training.selection import predict_probabilities
-from rtseg.training.task import EventCallback, Example, TrainingTask, features_of
+from rtseg.training.task import EventCallback, Example, TrainingTask, features_of, predict_in_pieces
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ def _fit_network(task: TrainingTask, folder: Path | None, report: EventCallback)
     trained = train_network(task, folder, report)
     recipe, extractor = task.recipe, task.feature_extractor()
 
-    def predict(example: Example) -> NDArray[np.float32]:
-        features = features_of(example, extractor, recipe)
+    def predict(piece: Example) -> NDArray[np.float32]:
+        features = features_of(piece, extractor, recipe)
         return predict_probabilities(trained.model, features, recipe.model.lookahead_frames)
 
+    n_outputs = sum(len(head.classes) for head in task.heads)
     return FittedSystem(
-        predict=predict,
+        predict=lambda example: predict_in_pieces(example, recipe, n_outputs, predict),
         seconds=trained.seconds,
         peak_memory_mb=float("nan"),
         parameters=sum(p.numel() for p in trained.model.parameters()),
@@ -79,8 +80,9 @@ def _fit_network(task: TrainingTask, folder: Path | None, report: EventCallback)
 def _fit_trees(task: TrainingTask, report: EventCallback) -> FittedSystem:
     # `fit` measures the memory of both kinds and fills it in; NaN until then.
     trees = train_trees(task, report)
+    n_outputs = sum(len(head.classes) for head in task.heads)
     return FittedSystem(
-        predict=trees.predict,
+        predict=lambda example: predict_in_pieces(example, task.recipe, n_outputs, trees.predict),
         seconds=trees.seconds,
         peak_memory_mb=float("nan"),
         parameters=trees.nodes,

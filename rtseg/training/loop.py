@@ -65,6 +65,7 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
     Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP,
     unless `train.select` says otherwise).
     """
+    task = task.in_pieces()
     task.require_recordings()
     settings = task.recipe.train
     make_torch_deterministic(settings)

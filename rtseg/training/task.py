@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
+from rtseg.frames.gaps import Stretch, stretches_of
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
@@ -37,15 +38,34 @@ TRAIN, VALIDATION = "train", "validation"
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A recording with the labels of every head: (T, H) int16, IGNORE where there are none."""
+    """A recording with the labels of every head: (T, H) int16, IGNORE where there are none.
+
+    absent: as a Recording's.
+    """
 
     name: str
     keypoints: F32
     confidence: F32
     labels: NDArray[np.int16]
+    absent: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    def pieces(self, fill_frames: int) -> list[tuple[Stretch, Example]]:
+        """What a stream steps without a restart (`frames.gaps`): each stretch, and its frames as an Example.
+
+        So features and network begin afresh where they do when serving, and nothing is learnt from frames that are
+        never answered. The first one has the same name, the others NAME@FRAME.
+        """
+        if self.absent is None:
+            return [(Stretch(0, len(self)), self)]
+        found: list[tuple[Stretch, Example]] = []
+        for stretch in stretches_of(self.absent, fill_frames):
+            here = slice(*stretch)
+            name = f"{self.name}@{stretch.start}" if found else self.name
+            found.append((stretch, Example(name, self.keypoints[here], self.confidence[here], self.labels[here])))
+        return found
 
 
 def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads: Sequence[Head]) -> Example:
@@ -54,7 +74,7 @@ def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads
     for column, head in enumerate(heads):
         if head.name in labels:
             table[:, column] = labels[head.name]
-    return Example(recording.name, recording.keypoints, recording.confidence, table)
+    return Example(recording.name, recording.keypoints, recording.confidence, table, recording.absent)
 
 
 def read_training(dataset: Dataset, progress: Say = lambda _: None) -> tuple[list[Example], list[Example]]:
@@ -118,6 +138,14 @@ class TrainingTask:
         if not self.training or not self.validation:
             raise SettingError("training needs at least one training and one validation recording")
 
+    def in_pieces(self) -> TrainingTask:
+        """The same task with its recordings cut where serving would restart (`Example.pieces`)."""
+        training, validation = (
+            [piece for example in examples for _, piece in example.pieces(self.recipe.gaps.fill_frames)]
+            for examples in (self.training, self.validation)
+        )
+        return replace(self, training=training, validation=validation)
+
     def feature_extractor(self) -> FeatureExtractor:
         """What turns the recordings into the recipe's features."""
         return FeatureExtractor(self.skeleton, FeatureSpec.from_settings(self.recipe.features), self.fps)
@@ -132,9 +160,19 @@ class TrainingTask:
             digest.update(example.name.encode())
             for array in (example.keypoints, example.confidence, example.labels):
                 digest.update(np.ascontiguousarray(array).data)
+            if example.absent is not None:
+                digest.update(example.absent.data)
         return digest.hexdigest()
 
 
 def features_of(example: Example, extractor: FeatureExtractor, recipe: Recipe) -> F32:
-    """Features (T, F) of a whole recording."""
+    """Features (T, F) of a whole recording, or of a piece of one."""
     return extractor.run(example.keypoints, example.confidence, recipe.arena)
+
+
+def predict_in_pieces(example: Example, recipe: Recipe, n_outputs: int, predict: Callable[[Example], F32]) -> F32:
+    """Probabilities (T, P) of a recording by `predict`, piece by piece; NaN where serving gives no answer."""
+    probs = np.full((len(example), n_outputs), np.nan, np.float32)
+    for (start, stop), piece in example.pieces(recipe.gaps.fill_frames):
+        probs[start:stop] = predict(piece)
+    return probs

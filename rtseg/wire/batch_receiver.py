@@ -34,12 +34,13 @@ from rtseg.compiled.libzmq import (
 )
 from rtseg.frames.frame import Float32
 from rtseg.wire import frame_parser
-from rtseg.wire.frame_parser import N_FIELDS, SEQ, SOURCE_NS, STREAM, STREAM_BYTES
+from rtseg.wire.frame_parser import CLIPPED_FRAME, N_FIELDS, SEQ, SOURCE_NS, STREAM, STREAM_BYTES
 
 Bytes = NDArray[np.uint8]
 I64 = NDArray[np.int64]
-ParsedFrame = tuple[bytes, int, int, Float32, Float32]
-"""A frame: its stream's name, seq, t_source_ns, keypoints (A, K, 2) and confidence (A, K), checked and cleaned."""
+ParsedFrame = tuple[bytes, int, int, Float32, Float32, bool]
+"""A frame: its stream's name, seq, t_source_ns, keypoints (A, K, 2) and confidence (A, K), checked and cleaned, and
+whether confidences were clipped."""
 Sender = tuple[bytes, int]
 """Public half of a connection's key (Z85), empty where it has none, and its file descriptor."""
 ReceivedMessage = tuple[bytes, bytes, int, ParsedFrame | None, int, Sender | None]
@@ -117,7 +118,8 @@ class BatchReceiver:
         for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
             parts, owner, owner_end, start, stop, received_ns, is_frame = words[at : at + _NAME]
             name, name_end, seq, t_ns, key, key_end, descriptor = words[at + _NAME : at + _USED]
-            frame = (data[name:name_end], seq, t_ns, keypoints[i], confidence[i]) if is_frame else None
+            clipped = is_frame == CLIPPED_FRAME
+            frame = (data[name:name_end], seq, t_ns, keypoints[i], confidence[i], clipped) if is_frame else None
             sender = (data[key:key_end], descriptor) if self._user_id else None
             messages.append((data[owner:owner_end], data[start:stop], received_ns, frame, parts, sender))
         return messages
@@ -137,7 +139,7 @@ def parse_messages(clients: Sequence[tuple[bytes, int, bytes]], shape: tuple[int
         frame = None
         if row[_IS_FRAME]:
             name = data[row[_NAME] : row[_NAME_END]]
-            frame = name, row[_SEQ], row[_SOURCE_NS], keypoints[i], confidence[i]
+            frame = name, row[_SEQ], row[_SOURCE_NS], keypoints[i], confidence[i], row[_IS_FRAME] == CLIPPED_FRAME
         messages.append((owner, each, t_recv_ns, frame, 1, None))
     return messages
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rtseg.compiled import array_tables
 from rtseg.compiled.array_tables import uint8s_at
 from rtseg.frames import frame
-from rtseg.frames.frame import Float32, clean
+from rtseg.frames.frame import CLIPPED, Float32, clean
 
 Bytes = NDArray[np.uint8]
 Fields = NDArray[np.int64]
@@ -23,6 +23,8 @@ STREAM, STREAM_BYTES, SEQ, SOURCE_NS, KP, KP_BYTES, CONF, CONF_BYTES = range(8)
 """A frame's fields: its numbers, and where its stream's name, kp and conf stand and how long they are; CONF is 0 where
 there is none."""
 N_FIELDS = 8
+NO_FRAME, PLAIN_FRAME, CLIPPED_FRAME = range(3)
+"""What a message is: the last one is a frame with confidences above 1, which were taken as 1."""
 COMPILED_IN = frame, array_tables
 """Files whose code is compiled into this one's, for `cache_stamps`."""
 # No two fields' names have the same length, so that it says which one is meant.
@@ -83,14 +85,14 @@ def parse_frame_fields(data: Bytes, start: int, stop: int, fields: Fields) -> bo
 
 
 @njit(cache=False)
-def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> bool:
-    """A frame's points into (A, K, 2) and (A, K), cleaned by `frames.frame.clean`; False where they are wrong.
+def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Float32) -> int:
+    """A frame's points into (A, K, 2) and (A, K), cleaned by `frames.frame.clean`; NO_FRAME where they are wrong.
 
     Wrong means another number of points than (A, K), or points that `clean` refuses.
     """
     n = confidence.size
     if fields[KP_BYTES] != 8 * n or (fields[CONF] and fields[CONF_BYTES] != 4 * n):
-        return False
+        return NO_FRAME
     # Copied as bytes, since the message may have them at any address and floats must be aligned.
     _copy(data, fields[KP], uint8s_at(keypoints.ctypes.data, 8 * n))
     if fields[CONF]:
@@ -98,7 +100,10 @@ def copy_points(data: Bytes, fields: Fields, keypoints: Float32, confidence: Flo
     else:
         confidence[:] = 1.0
     # The same rule as for every other frame; which problem it is, the general way finds out and says.
-    return clean(keypoints, confidence) == 0
+    found = clean(keypoints, confidence, fields[CONF] != 0)
+    if found > CLIPPED:
+        return NO_FRAME
+    return CLIPPED_FRAME if found == CLIPPED else PLAIN_FRAME
 
 
 @njit(cache=False)

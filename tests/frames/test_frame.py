@@ -11,13 +11,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rtseg.errors import FrameError
-from rtseg.frames.frame import MAX_COORDINATE_PX, MAX_SEQ, Frame, checked_frame, missing_frame, point_quality
+from rtseg.frames.frame import (
+    MAX_COORDINATE_PX,
+    MAX_SEQ,
+    Frame,
+    checked_frame,
+    clean_frames,
+    missing_frame,
+    point_quality,
+)
 
 SHAPE = (2, 3)
 
 
 def good() -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    """No point at 0, 0, which may mean that it is missing."""
+    return 1 + np.arange(12, dtype=np.float32).reshape(2, 3, 2)
 
 
 def assert_valid(made: Frame) -> None:
@@ -36,9 +45,10 @@ def assert_valid(made: Frame) -> None:
 
 
 def test_a_good_frame_comes_through_unchanged() -> None:
-    confidence = np.linspace(0, 1, 6, dtype=np.float32).reshape(SHAPE)
+    confidence = np.linspace(0, 1, 6, dtype=np.float32)[::-1].reshape(SHAPE)
     made = checked_frame(good(), confidence, shape=SHAPE, seq=MAX_SEQ, t_source_ns=5, stream="cage 1")
     assert_valid(made)
+    assert not made.is_clipped
     assert made.keypoints.tobytes() == good().tobytes()
     assert made.confidence.tobytes() == confidence.tobytes()
     assert (made.stream, made.seq, made.t_source_ns) == ("cage 1", MAX_SEQ, 5)
@@ -49,11 +59,11 @@ def test_a_frame_is_a_copy() -> None:
     points, scores = good(), np.ones(SHAPE, np.float32)
     points[0, 0, 1] = np.nan
     made = checked_frame(points, scores, shape=SHAPE)
-    assert points[0, 0, 0] == 0  # half a point is repaired in the copy only
+    assert points[0, 0, 0] == 1  # half a point is repaired in the copy only
     assert scores[0, 0] == 1
     points[:] = 9
     scores[:] = 0
-    assert made.keypoints[1, 2, 1] == 11
+    assert made.keypoints[1, 2, 1] == 12
     assert made.confidence[1, 2] == 1
 
 
@@ -82,7 +92,7 @@ def test_an_unknown_confidence_is_none_and_keeps_the_point() -> None:
     confidence[0, 2] = np.nan
     made = checked_frame(good(), confidence, shape=SHAPE)
     assert made.confidence[0, 2] == 0
-    assert made.keypoints[0, 2].tolist() == [4, 5]
+    assert made.keypoints[0, 2].tolist() == [5, 6]
 
 
 def test_confidence_of_a_missing_point_is_not_looked_at() -> None:
@@ -147,8 +157,7 @@ def test_keypoints_that_are_refused(points: Any, says: str) -> None:
         (np.zeros(6), "confidence must have shape"),
         (1.0, "confidence must have shape"),
         ("high", "must be numbers"),
-        (np.full(SHAPE, 1.0001), r"\[0, 1\]"),
-        (np.full(SHAPE, -0.0001), r"\[0, 1\]"),
+        (np.full(SHAPE, 2), r"\[0, 1\]"),
         (np.full(SHAPE, np.inf), r"\[0, 1\]"),
         (np.full(SHAPE, 1e300), r"\[0, 1\]"),
         (np.full(SHAPE, 95), r"\[0, 1\]"),
@@ -157,6 +166,48 @@ def test_keypoints_that_are_refused(points: Any, says: str) -> None:
 def test_confidence_that_is_refused(confidence: Any, says: str) -> None:
     with pytest.raises(FrameError, match=says):
         checked_frame(good(), confidence, shape=SHAPE)
+
+
+@pytest.mark.parametrize("score", [1.0001, 1.05, 1.999])
+@pytest.mark.parametrize("form", [np.float32, np.float64, list])
+def test_a_confidence_above_1_is_taken_as_1_and_told(score: float, form: Any) -> None:
+    """SLEAP's scores."""
+    confidence = np.full(SHAPE, 0.5)
+    confidence[1, 1] = score
+    made = checked_frame(good(), confidence.tolist() if form is list else confidence.astype(form), shape=SHAPE)
+    assert_valid(made)
+    assert made.is_clipped
+    assert made.confidence.tolist() == [[0.5, 0.5, 0.5], [0.5, 1, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("point", "score", "is_missing"),
+    [
+        ((0, 0), 0, True),
+        ((0, 0), np.nan, True),
+        ((0, 0), 0.01, False),
+        ((-1, -1), -1, True),
+        ((-1, -1), 0, True),
+        ((-1, -1), 0.5, False),
+        ((5, 6), -0.0001, True),
+        ((5, 6), -np.inf, True),
+        ((5, 6), 0, False),
+        ((0, 6), 0, False),
+        ((-1, 6), 0, False),
+        ((0, 0), None, True),
+        ((-1, -1), None, True),
+        ((0, 6), None, False),
+    ],
+)
+def test_what_a_missing_point_looks_like(point: Any, score: float | None, is_missing: bool) -> None:
+    """Live and in files by one rule; None: no confidence at all."""
+    points, confidence = good(), np.ones(SHAPE)
+    points[1, 0] = point
+    confidence[1, 0] = 0 if score is None else score
+    made = checked_frame(points, None if score is None else confidence, shape=SHAPE)
+    assert_valid(made)
+    assert np.isnan(made.keypoints[1, 0]).all() == is_missing
+    assert np.isnan(made.keypoints).sum() == 2 * is_missing
 
 
 @pytest.mark.parametrize("place", [(0, 0), (1, 2)])
@@ -200,14 +251,19 @@ def test_any_array_is_a_valid_frame_or_a_frame_error(points: Any, confidence: An
 @settings(max_examples=200, deadline=None)
 @given(
     points=arrays.arrays(np.float64, (2, 3, 2), elements=st.floats(width=64)),
-    confidence=arrays.arrays(np.float64, SHAPE, elements=st.floats(-0.2, 1.2) | st.just(np.nan)),
+    confidence=arrays.arrays(np.float64, SHAPE, elements=st.floats(-0.2, 2.2) | st.just(np.nan)),
 )
 def test_any_numbers_are_taken_exactly_when_they_are_in_range(points: Any, confidence: Any) -> None:
+    """And points of files exactly as those of frames."""
     with np.errstate(over="ignore"):
-        seen = ~np.isnan(points).any(-1)
-        fits = (np.abs(points[seen].astype(np.float32)) <= MAX_COORDINATE_PX).all()
-        scores = confidence[seen].astype(np.float32)
-    fits = fits and not ((scores < 0) | (scores > 1)).any()
+        xy, scores = points.astype(np.float32), confidence.astype(np.float32)
+    seen = ~np.isnan(xy).any(-1)
+    fits = (np.abs(xy[seen]) <= MAX_COORDINATE_PX).all() and not (scores[seen] >= 2).any()
+    is_sentinel = (xy == 0).all(-1) | (xy == -1).all(-1)
+    seen &= ~(is_sentinel & ~(scores > 0)) & ~(scores < 0)
+    file_points, file_scores, (counts, first) = xy[None], scores[None], np.zeros((2, 5), np.int64)
+    clean_frames(file_points, file_scores, counts, first)
+    assert fits == (counts[3:] == 0).all()
     try:
         made = checked_frame(points, confidence, shape=SHAPE)
     except FrameError:
@@ -216,6 +272,9 @@ def test_any_numbers_are_taken_exactly_when_they_are_in_range(points: Any, confi
         assert fits
         assert_valid(made)
         assert (np.isnan(made.keypoints[..., 0]) == ~seen).all()
+        assert made.keypoints.tobytes() == file_points.tobytes()
+        assert made.confidence.tobytes() == file_scores.tobytes()
+        assert made.is_clipped == (counts[2] > 0)
 
 
 deep: st.SearchStrategy[Any] = st.recursive(

@@ -13,8 +13,8 @@ import zmq
 
 from rtseg.compiled.libzmq import addresses
 from rtseg.errors import FrameError
-from rtseg.frames.frame import own_frame
-from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage
+from rtseg.frames.frame import checked_frame, own_frame
+from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage, parse_messages
 from rtseg.wire.messages import frame_message
 
 SHAPE = (2, 3)
@@ -100,6 +100,27 @@ def test_messages_of_all_kinds_come_in_order(ends: Ends) -> None:
 
 
 @needs_libzmq
+def test_confidences_above_1_are_taken_as_1_and_told(ends: Ends) -> None:
+    """SLEAP's scores: the frame is plain all the same."""
+    points, scores = np.ones((*SHAPE, 2)), np.full(SHAPE, 0.5)
+    plain = message_of(0, points, scores)
+    scores[1, 1] = 1.05
+    clipped = message_of(1, points, scores)
+    for data in (plain, clipped, plain):
+        ends.camera.send(data)
+    frames = [message[3] for message in ends.take(3)]
+    assert [frame[5] for frame in frames if frame] == [False, True, False]
+    assert frames[1] is not None
+    assert frames[1][4].tolist() == [[0.5, 0.5, 0.5], [0.5, 1, 0.5]]
+    (again,) = parse_messages([(b"camera", 0, clipped)], SHAPE)
+    assert again[3] is not None
+    assert again[3][4].tobytes() == frames[1][4].tobytes()
+    assert again[3][5] is True
+    frame = checked_frame(points, scores, shape=SHAPE)
+    assert (frame.confidence.tobytes(), frame.is_clipped) == (frames[1][4].tobytes(), True)
+
+
+@needs_libzmq
 @pytest.mark.parametrize("wrong", ["inf", "far", "conf", "few", "many", "no conf"])
 def test_a_frame_that_is_wrong_is_left_to_the_rules(ends: Ends, wrong: str) -> None:
     points, scores = np.ones((*SHAPE, 2)), np.ones(SHAPE)
@@ -108,7 +129,7 @@ def test_a_frame_that_is_wrong_is_left_to_the_rules(ends: Ends, wrong: str) -> N
     elif wrong == "far":
         points[0, 0, 0] = 2e6
     elif wrong == "conf":
-        scores[1, 1] = 1.5
+        scores[1, 1] = 2.5
     elif wrong in ("few", "many"):
         points = np.ones((*SHAPE, 1 if wrong == "few" else 3))
     else:

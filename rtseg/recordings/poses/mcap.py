@@ -1,7 +1,7 @@
 """Reads the frames of a recording that `rtseg serve --record` wrote: one Recording for each stream that was open in it.
 
-Frames that the camera dropped become frames without any point, as the daemon stepped them; where it started the stream
-again after a longer gap, a new Recording begins.
+Frames that never came are absent, so that the gap rule does with them what the daemon did. Only where so many are
+absent that they would fill memory, a new Recording begins.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from typing import Any
 
 import numpy as np
 
+from rtseg.frames.frame import MAX_CONFIDENCE, MAX_COORDINATE_PX
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recorder.reading import MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import PoseReader
-from rtseg.recordings.recording import Recording, clean
+from rtseg.recordings.poses.pose_file import MAX_SKIPPED, PoseReader, confidence_of_points, read_points
+from rtseg.recordings.recording import Recording
 from rtseg.wire.messages import Hello, parse_frame
-
-MAX_FILL_FRAMES = 1000
 
 
 @dataclass(eq=False)
 class _Segment:
-    """Frames of one stream without a gap beyond what the daemon fills."""
+    """Frames of one stream, by rising numbers."""
 
     name: str
     hello: dict[str, Any]
     n_points: int
     frames: list[dict[str, Any]] = field(default_factory=list)
+
+    def has_room_until(self, seq: int) -> bool:
+        """Whether a frame of this number leaves no more frames absent than any other file may lack."""
+        n_rows = len(self.frames)
+        return n_rows == 0 or seq - self.frames[0]["seq"] - n_rows <= max(n_rows, MAX_SKIPPED)
 
 
 def read_mcap(path: Path, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
@@ -42,7 +46,7 @@ def read_mcap(path: Path, *, fps: float | None = None, name: str | None = None) 
     daemon's.
     """
     with RecordingFile(path) as file:
-        segments, damaged = _segments(path, file.messages(), _fill_frames(file))
+        segments, damaged = _segments(path, file.messages())
         warnings: tuple[ReadingWarning, ...] = ()
         if file.problem:
             warnings += (ReadingWarning(f"{file.problem}: what is there was read", 1, "file"),)
@@ -53,14 +57,7 @@ def read_mcap(path: Path, *, fps: float | None = None, name: str | None = None) 
             yield _recording(path, segment, warnings)
 
 
-def _fill_frames(file: RecordingFile) -> int:
-    """Up to how many missing frames the daemon filled; 0, as for an old file, where a digit of it is damaged."""
-    text = file.session.get("fill_frames", "0")
-    # What is filled takes memory here, and no bundle fills more.
-    return int(text) if text.isdecimal() and int(text) <= MAX_FILL_FRAMES else 0
-
-
-def _segments(path: Path, messages: Iterator[RecordedMessage], fill_frames: int) -> tuple[list[_Segment], int]:
+def _segments(path: Path, messages: Iterator[RecordedMessage]) -> tuple[list[_Segment], int]:
     """Every stream's frames, and how many messages are damaged."""
     segments: list[_Segment] = []
     at: dict[str, _Segment] = {}
@@ -82,8 +79,7 @@ def _segments(path: Path, messages: Iterator[RecordedMessage], fill_frames: int)
             raise ValueError("a frame of another shape than its stream's")
         if segment.frames and frame["seq"] <= segment.frames[-1]["seq"]:
             return  # the daemon dropped it as late
-        # The daemon started the stream again here, with fresh state: what follows is a recording of its own.
-        if segment.frames and frame["seq"] - segment.frames[-1]["seq"] - 1 > fill_frames:
+        if not segment.has_room_until(frame["seq"]):
             segment = begin(segment.hello)
         if not segment.frames:
             segment.name = _named(frame, used)
@@ -121,20 +117,35 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
     (a, k), first = skeleton.shape, segment.frames[0]["seq"]
     total = segment.frames[-1]["seq"] - first + 1
     keypoints = np.full((total, a, k, 2), np.nan, np.float32)
-    confidence = np.zeros((total, a, k), np.float32)
+    confidence, absent = np.zeros((total, a, k), np.float32), np.ones(total, np.bool_)
+    times = np.zeros(total, np.int64)
     for frame in segment.frames:
         t, conf = frame["seq"] - first, frame.get("conf")
         keypoints[t] = np.frombuffer(frame["kp"], "<f4").reshape(a, k, 2)
-        confidence[t] = 1.0 if not conf else np.frombuffer(conf, "<f4").reshape(a, k)
-    missing = total - len(segment.frames)
-    if missing:
-        warnings += (ReadingWarning("frames that never came are without points", missing),)
+        confidence[t] = np.frombuffer(conf, "<f4").reshape(a, k) if conf else confidence_of_points(keypoints[t])
+        absent[t], times[t] = False, frame["t_source_ns"]
+    # Points that the model does not use were never checked, and no daemon computed anything with them.
+    with np.errstate(invalid="ignore"):
+        keypoints[(np.abs(keypoints) > MAX_COORDINATE_PX).any(axis=-1) | (confidence >= MAX_CONFIDENCE)] = np.nan
+    if absent.any():
+        warnings += (ReadingWarning("frames that never came are absent", int(absent.sum())),)
     if segment.hello.get("arena"):
         kind = f"recorded with the arena {segment.hello['arena']}; a pose file carries none"
         warnings += (ReadingWarning(kind, 1, "stream"),)
-    points, scores = clean(keypoints, confidence, zero_is_missing=False)
     source = f"{path}: {segment.name}"
-    return Recording(segment.name, skeleton, points, scores, float(segment.hello["fps"]), source, warnings)
+    points, scores, found = read_points(path, keypoints, confidence)
+    return Recording(
+        name=segment.name,
+        skeleton=skeleton,
+        keypoints=points,
+        confidence=scores,
+        fps=float(segment.hello["fps"]),
+        source=source,
+        warnings=(*warnings, *found),
+        absent=absent if absent.any() else None,
+        first_seq=first,
+        t_source_ns=times,
+    )
 
 
 READER = PoseReader(

@@ -14,20 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
-from rtseg.frames.frame import MAX_COORDINATE_PX
+from rtseg.frames.frame import (
+    CLIPPED,
+    MAX_COORDINATE_PX,
+    PERCENT,
+    TOO_FAR,
+    WRITTEN_AS_MISSING,
+    clean_frames,
+)
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.recording import UNIQUE_LEFT_OUT, Recording, clean
+from rtseg.recordings.recording import UNIQUE_LEFT_OUT, Recording
 
 SINGLE_ANIMAL = "animal"
 """The name of the animal in a file that names none."""
 DEFAULT_FPS = 30.0
 """For formats that carry no frame rate, where the caller names none."""
-MAX_CONFIDENCE = 2.0
-"""SLEAP's scores pass 1 by a little; beyond this they are percent or something else."""
 MAX_LATE_START = 1_000_000
 """Frames before the first tracked one: nine hours at 30 fps. A larger index is a damaged one, not a late animal."""
+MAX_SKIPPED = 10_000
+"""So many frames may be absent from any file, and from a longer one as many as it has rows."""
 COORDS = ("x", "y", "likelihood")
 UNIQUE = "single"
 """DeepLabCut's individual for bodyparts that belong to no animal."""
@@ -88,10 +95,10 @@ def recording_from_columns(
 ) -> Recording:
     """Columns (C), frame indices (T,) and values (T, C) as a Recording of max(index) + 1 frames.
 
-    A frame without a row is missing, at the start or in between. first_line: of text, the line of the first row.
+    A frame without a row is absent, at the start or in between. first_line: of text, the line of the first row.
     """
     layout = _layout(path, columns)
-    values, filled = _every_frame(path, index, values, first_line)
+    values, absent, skipped = _every_frame(path, index, values, first_line)
     points, scores, found = _points_of(path, layout.where, values)
     recording = Recording(
         name=name or path.stem,
@@ -100,7 +107,8 @@ def recording_from_columns(
         confidence=scores,
         fps=fps,
         source=str(path),
-        warnings=(*warnings, *layout.warnings, *filled, *found),
+        warnings=(*warnings, *layout.warnings, *skipped, *found),
+        absent=absent,
     )
     if layout.unique is None:
         return recording
@@ -145,38 +153,32 @@ def read_points(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[ReadingWarning]]:
     """Keypoints (T, A, K, 2) and confidence (T, A, K) of a file as a Recording wants them, and warnings.
 
-    The one rule of what a missing point looks like in files: a coordinate that is NaN; 0, 0 or -1, -1 with a confidence
-    that is not above 0; any negative confidence. Confidences above 1, as SLEAP has them, become 1. Raises
-    RecordingError for coordinates that the daemon refuses too, and for confidences that are percent.
+    What a missing point looks like says `frames.frame.clean_frames`, the rule for live frames; confidences above 1, as
+    SLEAP has them, become 1. Raises RecordingError for coordinates and confidences that the daemon refuses too.
     """
-    with np.errstate(invalid="ignore"):
-        # The limit of the daemon's own check, so that a file is refused offline as its frames are live.
-        beyond = np.abs(keypoints) > MAX_COORDINATE_PX
-        if beyond.any():
-            problem = f"is beyond {MAX_COORDINATE_PX:.0f} px; write an empty cell for a missing point"
-            raise RecordingError(path, f"{_first_place(beyond)}: a coordinate {problem} ({beyond.sum()} such numbers)")
-        percent = confidence > MAX_CONFIDENCE
-        if percent.any():
-            problem = f"{_first_place(percent)}: expected a likelihood from 0 to 1, got {confidence[percent][0]:g}"
-            raise RecordingError(path, f"{problem} ({percent.sum()} such numbers); divide percent by 100")
-        # Not `<= 0`: a likelihood that is NaN is no evidence either.
-        unsure = ~(confidence > 0)
-        written = unsure & ((keypoints == 0).all(axis=-1) | (keypoints == -1).all(axis=-1)) | (confidence < 0)
-        written &= np.isfinite(keypoints).all(axis=-1)
-        above = (confidence > 1) & np.isfinite(keypoints).all(axis=-1)
-    warnings = []
-    if written.any():
-        kind = "points written as 0, 0 or -1, -1 or with a negative likelihood are taken as missing"
-        warnings.append(ReadingWarning(kind, int(written.sum()), "points"))
-    if above.any():
-        warnings.append(ReadingWarning("likelihoods above 1 are taken as 1", int(above.sum()), "points"))
-    points = np.where(written[..., None], np.float32(np.nan), keypoints)
-    return *clean(points, confidence, zero_is_missing=False), warnings
+    # Copies, since the rule writes into them.
+    points, scores = (np.array(values, np.float32, order="C") for values in (keypoints, confidence))
+    counts, first = np.zeros((2, PERCENT + 1), np.int64)
+    clean_frames(points, scores, counts, first)
+    if counts[TOO_FAR]:
+        problem = f"is beyond {MAX_COORDINATE_PX:.0f} px; write an empty cell for a missing point"
+        where = _place(first[TOO_FAR], scores.shape)
+        raise RecordingError(path, f"{where}: a coordinate {problem} ({counts[TOO_FAR]} such numbers)")
+    if counts[PERCENT]:
+        got = f"{_place(first[PERCENT], scores.shape)}: expected a likelihood from 0 to 1, got"
+        problem = f"{got} {scores.flat[first[PERCENT]]:g} ({counts[PERCENT]} such numbers)"
+        raise RecordingError(path, f"{problem}; divide percent by 100")
+    kinds = (
+        ("points written as 0, 0 or -1, -1 or with a negative likelihood are taken as missing", WRITTEN_AS_MISSING),
+        ("likelihoods above 1 are taken as 1", CLIPPED),
+    )
+    warnings = [ReadingWarning(kind, int(counts[found]), "points") for kind, found in kinds if counts[found]]
+    return points, scores, warnings
 
 
-def _first_place(wrong: NDArray[np.bool_]) -> str:
-    """The frame, animal and keypoint of the first true value, all from 0."""
-    t, a, k = np.argwhere(wrong)[0][:3]
+def _place(number: int, shape: tuple[int, ...]) -> str:
+    """Frame, animal and keypoint, all from 0, of a point by its number in (T, A, K)."""
+    t, a, k = np.unravel_index(number, shape)
     return f"frame {t}, animal {a}, keypoint {k} (from 0)"
 
 
@@ -259,12 +261,15 @@ def _layout_of(path: Path, places: _Places) -> _Layout:
 
 def _every_frame(
     path: Path, index: NDArray[np.int64], values: NDArray[np.float32], first_line: int | None
-) -> tuple[NDArray[np.float32], list[ReadingWarning]]:
-    """Values (T, C) of every frame from 0 to the last index, NaN where the file has no row, and warnings."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, list[ReadingWarning]]:
+    """Values (T, C) of every frame from 0 to the last index, which of them the file has no row for, and warnings.
+
+    Those are NaN; None where the file has a row for each frame.
+    """
     _check_index(path, index, first_line)
     n_frames, n_late = int(index[-1]) + 1, int(index[0])
     n_skipped = n_frames - n_late - len(index)
-    if n_late > MAX_LATE_START or n_skipped > len(index):
+    if n_late > MAX_LATE_START or n_skipped > max(len(index), MAX_SKIPPED):
         # Where the longest gap is, so that the error names the line at which to look.
         gap = 0 if n_late > MAX_LATE_START else int(np.argmax(np.diff(index, prepend=-1)[1:])) + 1
         problem = (
@@ -273,15 +278,20 @@ def _every_frame(
         )
         raise RecordingError(path, problem, line=None if first_line is None else first_line + gap)
     if not n_late and not n_skipped:
-        return values, []
+        return values, None, []
     warnings = []
     if n_late:
         warnings.append(ReadingWarning("frames before the first tracked one are missing", n_late))
     if n_skipped:
-        warnings.append(ReadingWarning("frame indices skip frames; filled as missing", n_skipped))
-    full = np.full((n_frames, values.shape[1]), np.nan, np.float32)
-    full[index] = values
-    return full, warnings
+        warnings.append(skipped_frames(n_skipped))
+    full, absent = np.full((n_frames, values.shape[1]), np.nan, np.float32), np.ones(n_frames, np.bool_)
+    full[index], absent[index] = values, False
+    return full, absent, warnings
+
+
+def skipped_frames(n: int) -> ReadingWarning:
+    """The warning about n frames for which a file has no row though it has later ones."""
+    return ReadingWarning("frame indices skip frames, which are taken as never recorded", n)
 
 
 def _check_index(path: Path, index: NDArray[np.int64], first_line: int | None) -> None:

@@ -67,11 +67,12 @@ def recording_from_tracks(
     *,
     fps: float,
     name: str | None,
+    absent: NDArray[np.bool_] | None = None,
 ) -> Recording:
     """keypoints (T, A, K, 2), scores (T, A, K) of the tracks of a SLEAP file, in its own order, as a Recording.
 
     Tracks without a single point are left out of the skeleton and stay listed (`Recording.listed_animals`), so that a
-    model of as many animals has them as missing.
+    model of as many animals has them as missing. absent: as a Recording's.
     """
     expected = (len(keypoints), len(tracks), len(nodes))
     if keypoints.shape != (*expected, 2) or scores.shape != expected or not len(keypoints):
@@ -96,6 +97,7 @@ def recording_from_tracks(
         source=str(path),
         warnings=(*warnings, *found),
         listed_animals=tuple(tracks),
+        absent=absent,
     )
 
 

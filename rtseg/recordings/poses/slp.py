@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, float32_of, one_recording
+from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, float32_of, one_recording, skipped_frames
 from rtseg.recordings.poses.sleap import RUN_TRACKING, recording_from_tracks
 from rtseg.recordings.recording import Recording
 
@@ -24,11 +24,11 @@ _TWICE = "instances beside another one on the same track are left out; correct t
 def read_slp(path: Path, *, fps: float, name: str | None = None) -> Recording:
     """A Recording from the predictions and corrections of a .slp file with one video.
 
-    Frames without instances are missing. Points that a person placed have confidence 1. Where a track has a prediction
-    and a correction in one frame, the correction counts. Left out and counted: instances without a track beside others
-    that have one (SLEAP adds such by hand), and a second instance on one track, of which the one with the higher score
-    stays. Raises RecordingError for several videos or skeletons, for several animals without tracks, and for files that
-    sleap-io cannot read.
+    Frames that the file does not list are absent: nothing was tracked in them. Points that a person placed have
+    confidence 1. Where a track has a prediction and a correction in one frame, the correction counts. Left out and
+    counted: instances without a track beside others that have one (SLEAP adds such by hand), and a second instance on
+    one track, of which the one with the higher score stays. Raises RecordingError for several videos or skeletons, for
+    several animals without tracks, and for files that sleap-io cannot read.
     """
     try:
         import sleap_io
@@ -56,8 +56,21 @@ def read_slp(path: Path, *, fps: float, name: str | None = None) -> Recording:
     points = np.full((n_frames, len(tracks), len(labels.skeletons[0].nodes), 3), np.nan, np.float32)
     for place, instance in instances.items():
         points[place] = _points(instance)
-    nodes = list(labels.skeletons[0].node_names)
-    return recording_from_tracks(path, points[..., :2], points[..., 2], nodes, tracks, warnings, fps=fps, name=name)
+    absent = np.ones(n_frames, np.bool_)
+    absent[[frame.frame_idx for frame in labels.labeled_frames]] = False
+    if absent.any():
+        warnings = [*warnings, skipped_frames(int(absent.sum()))]
+    return recording_from_tracks(
+        path,
+        points[..., :2],
+        points[..., 2],
+        list(labels.skeletons[0].node_names),
+        tracks,
+        warnings,
+        fps=fps,
+        name=name,
+        absent=absent if absent.any() else None,
+    )
 
 
 _Instances = dict[tuple[int, int], Any]

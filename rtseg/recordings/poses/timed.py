@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import read_points
+from rtseg.recordings.poses.pose_file import MAX_SKIPPED, read_points, skipped_frames
 from rtseg.recordings.recording import Recording
 
 _RATE_TOLERANCE = 0.01
 """By which a file's rate may differ from the one asked for, as a share: clocks of cameras are not exact."""
-_MAX_FILLED = 2
-"""Missing frames for each frame that is there; more is no recording at a steady rate."""
+_MAX_SKIPPED = 2
+"""Absent frames for each frame that is there, beyond MAX_SKIPPED; more is no recording at a steady rate."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def recording_from_series(
 ) -> Recording:
     """All series of a video as a Recording that begins with the first time of any.
 
-    fps: None = the file's own rate. Times of one frame step apart are consecutive frames; longer steps leave missing
+    fps: None = the file's own rate. Times of one frame step apart are consecutive frames; longer steps leave absent
     frames. Raises RecordingError where times do not rise, where they keep no rate, and where that is not `fps`.
     """
     for one in series:
@@ -72,12 +72,15 @@ def recording_from_series(
         )
         points[place], confidence[place] = one.points, one.confidence
     points, confidence, found = read_points(path, points, confidence)
-    n_filled = n_frames - len(times)
-    if n_filled:
-        found.append(ReadingWarning("frame indices skip frames; filled as missing", n_filled))
+    n_skipped = n_frames - len(times)
+    absent = None
+    if n_skipped:
+        found.append(skipped_frames(n_skipped))
+        absent = np.ones(n_frames, np.bool_)
+        absent[index] = False
     skeleton = Skeleton(tuple(animals), tuple(keypoints))
     own_rate = fps if fps is not None else float(rate)
-    return Recording(name, skeleton, points, confidence, own_rate, str(path), (*warnings, *found))
+    return Recording(name, skeleton, points, confidence, own_rate, str(path), (*warnings, *found), absent=absent)
 
 
 def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
@@ -93,7 +96,7 @@ def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.
     step = float(np.median(steps))
     counts = np.rint(steps / step).astype(np.int64)
     uneven = np.abs(steps / step - counts) > 0.3
-    if counts.min() < 1 or uneven.any() or counts.sum() > (1 + _MAX_FILLED) * len(times):
+    if counts.min() < 1 or uneven.any() or counts.sum() > len(times) + max(_MAX_SKIPPED * len(times), MAX_SKIPPED):
         wrong = int(np.argmax(uneven | (counts < 1)))
         problem = (
             f"times keep no steady rate: {steps[wrong]:.4g} s behind time {times[wrong]:.6g} s, mostly {step:.4g} s"

@@ -17,11 +17,14 @@ from rtseg.frames.frame import Frame
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import SequenceError, Stream
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
+from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.timing.silence import SilenceWatch
 
 LOG = logging.getLogger("rtseg.serve")
 NEVER_STEPPED = 1 << 62
 """More frames than ever wait: all of a stream are left out."""
+TOLD_EVERY_NS = 1_000_000_000
+"""What is logged about a stream's frames is logged about one stream in this time, lest it fill the log."""
 
 
 class QueuedFrame(NamedTuple):
@@ -53,6 +56,7 @@ class FrameQueue:
         self._crowded_from, self._crowded_streams = max(1, settings.backlog_frames // 2), 0
         self._outlet, self._load = outlet, load
         self._frames: deque[QueuedFrame] = deque()
+        self._tell_clipped = Periodic(TOLD_EVERY_NS)
         self._left_out_reason = ""  # why no frame is stepped any more, "" = they are
         self.silence_watch: SilenceWatch[Stream] = SilenceWatch()
 
@@ -86,6 +90,10 @@ class FrameQueue:
                 self._check_rate(stream, frame.seq, t_source_ns, t_recv_ns)
         else:
             self._count_old(stream, frame.seq)
+        # Once a stream, since SLEAP gives such confidences in nearly every frame; the session counts them.
+        if frame.is_clipped and not record.told_clipped and self._tell_clipped.restart_if_due(t_recv_ns):
+            record.told_clipped = True
+            LOG.warning("stream %s, seq %d: confidences above 1 are taken as 1", ascii(stream.name), frame.seq)
         if not stream.silence.is_watched:
             if stream.silence.is_stale:
                 self._outlet.announce(stream.topic, {"type": "fresh", "seq": frame.seq})

@@ -169,7 +169,7 @@ class Receiver:
                     if not guard.identify_sender(key.decode(), descriptor):
                         continue
                 if parsed is not None:
-                    topic, seq, t_source_ns, keypoints, confidence = parsed
+                    topic, seq, t_source_ns, keypoints, confidence, is_clipped = parsed
                     stream = by_topic.get(topic)
                     # Whatever is not as it should be goes the general way, where an error says what it is.
                     if (
@@ -179,7 +179,7 @@ class Receiver:
                         and stream.shape == shape
                         and (guard is None or guard.allows_frame(stream.name, t_recv_ns))
                     ):
-                        frame = new_frame((stream.name, seq, t_source_ns, keypoints, confidence))
+                        frame = new_frame((stream.name, seq, t_source_ns, keypoints, confidence, is_clipped))
                         yield new_queued_frame((stream, frame, t_recv_ns, decoded_ns, data))
                         continue
                 yield OtherMessage(owner, data, t_recv_ns, parts)

@@ -104,7 +104,10 @@ class Stream:
             points, scores = points.reshape(a * k, 2).take(self.points, axis=0), scores.take(self.points)
         if not _IS_LITTLE_ENDIAN:
             points, scores = points.astype(np.float32), scores.astype(np.float32)
-        return own_frame(points, scores, seq=message.seq, t_source_ns=message.t_source_ns, stream=self.name)
+        seq, t_source_ns = message.seq, message.t_source_ns
+        return own_frame(
+            points, scores, seq=seq, t_source_ns=t_source_ns, stream=self.name, has_scores=conf is not None
+        )
 
     def move_to(self, owner: bytes) -> None:
         """Its source goes on over another connection."""

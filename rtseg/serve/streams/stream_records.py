@@ -54,7 +54,8 @@ class QueueRecord:
 
     last_ns: when the last frame came, on the monotonic clock. newest_seq: the highest that came, -1 before the first.
     waiting: frames in the queue; dropping: how many of them, the oldest ones, will not be stepped; dropped: how many
-    never were. overload: when that is said again. old: the run of frames with numbers that are not new.
+    never were. overload: when that is said again. old: the run of frames with numbers that are not new. told_clipped:
+    whether it was said that confidences are above 1.
     """
 
     last_ns: int
@@ -64,6 +65,7 @@ class QueueRecord:
     dropped: int = 0
     overload: Periodic = field(default_factory=lambda: Periodic(OVERLOAD_EVERY_NS))
     old: OldFrames = field(default_factory=OldFrames)
+    told_clipped: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -27,7 +27,7 @@ def test_wide_with_two_animals(tmp_path: Path) -> None:
     assert np.isnan(recording.keypoints[1]).all()
     np.testing.assert_array_equal(recording.keypoints[2], [[[3, 4]], [[5, 6]]])
     np.testing.assert_array_equal(recording.confidence[..., 0], [[0.5, 0], [0, 0], [0.25, 1]])
-    assert recording.warnings == ("frame indices skip frames; filled as missing (1 frames)",)
+    assert recording.warnings == ("frame indices skip frames, which are taken as never recorded (1 frames)",)
 
 
 def test_wide_with_one_animal_and_no_scores(tmp_path: Path) -> None:

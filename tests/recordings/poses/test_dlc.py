@@ -124,7 +124,7 @@ def test_skipped_frames_are_filled_and_counted(damaged: Callable[[Damage], Path]
     gone = [0, 1, 46, 47, 48]
     assert holed.warnings[:2] == (
         "frames before the first tracked one are missing (2 frames)",
-        "frame indices skip frames; filled as missing (3 frames)",
+        "frame indices skip frames, which are taken as never recorded (3 frames)",
     )
     assert len(holed) == len(whole)
     assert np.isnan(holed.keypoints[gone]).all()

@@ -141,7 +141,7 @@ def test_frame_indices_follow_the_rule_of_the_csv(data_root: Path, tmp_path: Pat
     path = tmp_path / "a.h5"
     frame.drop(index=[10, 11]).to_hdf(path, key="df", mode="w")
     recording = read_dlc_h5(path, fps=30)
-    assert recording.warnings == ("frame indices skip frames; filled as missing (2 frames)",)
+    assert recording.warnings == ("frame indices skip frames, which are taken as never recorded (2 frames)",)
     assert np.isnan(recording.keypoints[10:12]).all()
     frame.iloc[[0, 1, 1, 2]].to_hdf(path, key="df", mode="w")
     with pytest.raises(RecordingError, match="row 3: frame index 1 repeats"):

@@ -76,7 +76,7 @@ def test_times_that_skip_leave_missing_frames(tmp_path: Path, points: np.ndarray
     assert len(recording) == 10
     assert np.isnan(recording.keypoints[3:5]).all()
     np.testing.assert_array_equal(recording.keypoints[5:, 0], points[3:])
-    assert "frame indices skip frames; filled as missing (2 frames)" in recording.warnings
+    assert "frame indices skip frames, which are taken as never recorded (2 frames)" in recording.warnings
 
 
 def test_another_rate_and_no_rate_are_refused(tmp_path: Path, points: np.ndarray) -> None:

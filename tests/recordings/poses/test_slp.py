@@ -65,7 +65,11 @@ def test_tracks_are_in_the_order_of_the_files_list_and_unused_ones_are_left_out(
     assert recording.skeleton.animals == ("zoe", "adam")
     assert recording.listed_animals == ("zoe", "ghost", "adam")
     assert xs(recording) == [[2, 1], [None, None], [3, None]]
-    assert recording.warnings == ("tracks without points are left out: ghost (1 tracks)",)
+    assert recording.came.tolist() == [0, 2]
+    assert recording.warnings == (
+        "frame indices skip frames, which are taken as never recorded (1 frames)",
+        "tracks without points are left out: ghost (1 tracks)",
+    )
 
 
 def test_one_animal_needs_no_track_and_a_person_counts_before_a_prediction(tmp_path: Path) -> None:

@@ -11,18 +11,18 @@ SOURCES = ("probability", "bout")
 COMBINE = ("any", "all")
 ASSIGNMENTS = ("random", "blocks")
 QUALITY_FLAGS = (
-    "warming up",
-    "gap filled",
+    "warming_up",
+    "gap_filled",
     "reset",
-    "missing points",
-    "low confidence",
-    "identity jump",
+    "missing_points",
+    "low_confidence",
+    "identity_jump",
     "late",
     "unsure",
-    "out of range",
+    "out_of_range",
 )
-"""The names of an answer's quality flags, in the order of their bits (docs/wire.md)."""
-_NEVER_ON = tuple(name for name in QUALITY_FLAGS if name != "missing points")
+"""The names of an answer's quality flags, in the order of their bits, as tables print them (docs/wire.md)."""
+_NEVER_ON = tuple(name for name in QUALITY_FLAGS if name != "missing_points")
 
 
 @dataclass(frozen=True)

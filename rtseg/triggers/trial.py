@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.config import TriggerFile, TriggerSettings, load_settings
+from rtseg.errors import SettingError
 from rtseg.inference.predictions import Predictions
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
@@ -64,8 +65,13 @@ class TrialScore:
 
 
 def load_triggers(path: Path | str, overrides: Sequence[str] = ()) -> Mapping[str, TriggerSettings]:
-    """The triggers of a file. Raises SettingError."""
-    return load_settings(path, TriggerFile, overrides).triggers
+    """The triggers of a file. Raises SettingError, which names it."""
+    try:
+        return load_settings(path, TriggerFile, overrides).triggers
+    except SettingError as error:
+        # What a value must be is checked by the settings themselves, which know no file.
+        text = str(error)
+        raise SettingError(text if str(path) in text else f"{path}: {text}") from None
 
 
 def try_triggers(

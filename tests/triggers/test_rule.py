@@ -118,7 +118,7 @@ def test_a_flag_at_the_beginning_withholds_the_event_once() -> None:
 
 
 def test_flags_that_are_not_forbidden_do_not_matter() -> None:
-    missing = 1 << QUALITY_FLAGS.index("missing points")
+    missing = 1 << QUALITY_FLAGS.index("missing_points")
     assert on(run(trigger(), [0.9] * 3, quality={1: missing})) == [0, 1, 2]
 
 

@@ -8,10 +8,23 @@ recordings  The commands for what `rtseg serve --record` writes: recover, export
 science     The commands that make models and score them: simulate, check, train, evaluate
 serving     The commands that use a model: annotate, serve, replay, listen, bench
 studies     The commands that answer what one training does not: crossvalidate, study
+triggers    The commands for behaviour triggers: trigger try
 trust       The commands about how far a bundle can be trusted: calibrate, compare, step, card
 """
 
-from rtseg.cli import science, trust, studies, serving, recordings, operations, machine, paper  # isort: skip
+from rtseg.cli import science, trust, studies, serving, triggers, recordings, operations, machine, paper  # isort: skip
 from rtseg.cli.app import app, main
 
-__all__ = ["app", "machine", "main", "operations", "paper", "recordings", "science", "serving", "studies", "trust"]
+__all__ = [
+    "app",
+    "machine",
+    "main",
+    "operations",
+    "paper",
+    "recordings",
+    "science",
+    "serving",
+    "studies",
+    "triggers",
+    "trust",
+]

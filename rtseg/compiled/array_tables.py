@@ -96,6 +96,18 @@ def bools(rows: Any, i: Any) -> Any:
 
 
 @njit(cache=False)
+def uint8s_2d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m) uint8."""
+    return carray(_uint8s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
+
+
+@njit(cache=False)
+def uint8s_3d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m, o) uint8."""
+    return carray(_uint8s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3]))
+
+
+@njit(cache=False)
 def uintps(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) uintp."""
     return carray(_uintps(rows[i, 0]), (rows[i, 1],))
@@ -132,9 +144,21 @@ def int64s_2d(rows: Any, i: Any) -> Any:
 
 
 @njit(cache=False)
+def int64s_3d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m, o) int64."""
+    return carray(_int64s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3]))
+
+
+@njit(cache=False)
 def float64s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) float64."""
     return carray(_float64s(rows[i, 0]), (rows[i, 1],))
+
+
+@njit(cache=False)
+def float64s_2d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m) float64."""
+    return carray(_float64s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
 
 
 @njit(cache=False)

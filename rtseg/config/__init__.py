@@ -7,6 +7,7 @@ reading    From TOML and overrides to dataclasses, every key and type checked: `
 recipes    Whole files, and settings of commands: `Recipe`, `PaperSettings`, `CrossValidationSettings` ...
 serving    The daemon and its workers: `ServeSettings`, `WorkerPlace`, `IDENTITY`
 training   Augmentation, the training loop, gradient boosting: `AugmentSettings`, `TrainSettings`, `BoostingSettings`
+triggers   Behaviour triggers: `TriggerFile`, `TriggerSettings`, `ConditionSettings`, `ArmSettings`, `QUALITY_FLAGS`
 """
 
 from rtseg.config.checks import check_abstain
@@ -16,15 +17,19 @@ from rtseg.config.reading import from_plain, load_settings, to_plain
 from rtseg.config.recipes import CrossValidationSettings, OnnxSettings, PaperSettings, PrecisionSettings, Recipe
 from rtseg.config.serving import IDENTITY, ServeSettings, WorkerPlace
 from rtseg.config.training import SELECTIONS, TASK_WEIGHTINGS, AugmentSettings, BoostingSettings, TrainSettings
+from rtseg.config.triggers import QUALITY_FLAGS, ArmSettings, ConditionSettings, TriggerFile, TriggerSettings
 
 __all__ = [
     "IDENTITY",
     "KINDS",
+    "QUALITY_FLAGS",
     "SELECTIONS",
     "TASK_WEIGHTINGS",
+    "ArmSettings",
     "AugmentSettings",
     "BoostingSettings",
     "CellSettings",
+    "ConditionSettings",
     "CrossValidationSettings",
     "DecodingSettings",
     "FeatureSettings",
@@ -38,6 +43,8 @@ __all__ = [
     "ScalerSettings",
     "ServeSettings",
     "TrainSettings",
+    "TriggerFile",
+    "TriggerSettings",
     "WorkerPlace",
     "check_abstain",
     "from_plain",

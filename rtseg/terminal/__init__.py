@@ -7,4 +7,5 @@ doctor         What this machine has for serving, and its engine: `examine_machi
 plan_table     The plans that `rtseg build` made: `print_plans`
 progress       Progress bars on stderr: `counting`, `reading`, `training`, `comparing`
 tables         Scores, comparisons, latencies and live answers: `print_scores`, `print_latency`, `watch`
+trigger_table  What triggers would have done: `print_trials`
 """

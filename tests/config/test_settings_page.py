@@ -30,6 +30,10 @@ HEADINGS: dict[str, type[Any]] = {
     "rtseg crossvalidate": config.CrossValidationSettings,
     "rtseg calibrate --int8 --fp16": config.PrecisionSettings,
     "The onnx engine": config.OnnxSettings,
+    "A trigger file": config.TriggerFile,
+    "[triggers.NAME]": config.TriggerSettings,
+    "triggers.NAME.conditions": config.ConditionSettings,
+    "[triggers.NAME.arms]": config.ArmSettings,
 }
 NOT_FOR_USERS = {config.WorkerPlace}
 """What a front tells a worker; nobody writes it."""

@@ -1,0 +1,40 @@
+"""The commands for behaviour triggers (docs/triggers.md). Heavy imports happen inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg.cli.app import BundlePath, EngineName, Fps, Root, Settings, Split, app, print_progress
+
+trigger_app = typer.Typer(help="Triggers: what would act on an animal's behaviour.", no_args_is_help=True)
+app.add_typer(trigger_app, name="trigger")
+
+
+@trigger_app.command("try")
+def try_(
+    triggers: Annotated[Path, typer.Argument(help="Trigger file (TOML).", show_default=False)],
+    bundle: BundlePath,
+    recordings: Annotated[list[Path] | None, typer.Argument(help="Recordings to try them on.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Or a dataset file: its labels are compared.")] = None,
+    root: Root = None,
+    split: Split = "validation",
+    fps: Fps = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for logs and pictures.")] = None,
+    set_: Settings = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Show when triggers would have fired, and beside labels how well. Nothing is sent anywhere."""
+    from rtseg.inference.classifier import load
+    from rtseg.terminal.trigger_table import print_trials
+    from rtseg.triggers.report import run_trials, tried_items
+    from rtseg.triggers.trial import load_triggers
+
+    chosen = load_triggers(triggers, tuple(set_ or ()))
+    items = tried_items(recordings or (), dataset, root, split, fps)
+    trials, scores = run_trials(chosen, load(bundle, engine, capacity=1), items, out, print_progress)
+    print_trials(trials, scores)
+    if out is not None:
+        typer.echo(f"logs and pictures in {out}")

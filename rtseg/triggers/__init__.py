@@ -1,0 +1,9 @@
+"""Behaviour triggers: when a line goes on and off, decided frame by frame, the same live and in a replay.
+
+arms     Which events are controls, settled before they are known: `arm_names`, `arm_of`
+events   What was decided, event by event, and its log: `TriggerEvent`, `events_of`, `write_events`
+picture  A trial as a picture: `draw_trial`
+report   Many recordings tried, with logs, pictures and scores: `run_trials`
+rule     The rule, compiled: `TriggerRule`, `WITHHELD`, `ENDED`
+trial    What triggers would have done, beside labels: `try_triggers`, `score_trial`, `load_triggers`
+"""

@@ -1,0 +1,437 @@
+"""The rule of behaviour triggers: from a frame's answer to a line that is on or off, causally. Written once.
+
+It is stepped for every answered frame of a stream, after decoding, live and in a replay, and reads no clock: all times
+are frames of the model's rate, counted by the frames' numbers. Per trigger and stream:
+
+- the watched behaviour *holds* from the frame at which its value has been `on` or above for the minimum duration until
+  it falls below `off`, or until a frame with a forbidden quality flag comes (`never_on`);
+- where it begins to hold, an *event* begins, or is withheld for the first reason of `WITHHELD` that applies. A
+  withheld event is not made up for later in the same bout: a late stimulus is a wrong one;
+- the arm of the next event is settled before it comes (`arms`); a withheld one leaves it to the next. What is not
+  `real` runs its course like a real one, limits and refractory time included, with the line off;
+- an event ends for the first reason of `ENDED` that applies, and the line is off from that very frame on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.compiled import array_tables, cache_stamps
+from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
+from rtseg.config import QUALITY_FLAGS, TriggerSettings
+from rtseg.errors import SettingError
+from rtseg.inference.predictions import Predictions
+from rtseg.recordings.heads import Head, output_offsets
+from rtseg.triggers import arms
+from rtseg.triggers.arms import REAL, arm_of, arm_tables, seed_of
+
+WITHHELD = ("", "fired", "disarmed", "quality", "running", "refractory", "max_events", "max_duty")
+"""What became of an event that might begin, by its code; "" = nothing began."""
+FIRED, DISARMED, QUALITY, RUNNING, REFRACTORY, MAX_EVENTS, MAX_DUTY = range(1, 8)
+ENDED = ("", "disarmed", "quality", "pulse over", "max_on", "behaviour over", "gap")
+"""Why an event ended, by its code; "" = none did."""
+END_DISARMED, END_QUALITY, END_PULSE, END_MAX_ON, END_BEHAVIOUR, END_GAP = range(1, 7)
+
+LINE, BEGAN, ARM, ENDED_AT = range(4)
+"""Places in what is decided (N, R, 4) uint8: the line is on; code of `WITHHELD`; arm of what began; code of `ENDED`."""
+
+
+class TriggerNumbers(NamedTuple):
+    """Whole numbers of a trigger; a row of int64 in this order. flags: which quality flags are forbidden."""
+
+    min_frames: int
+    refractory_frames: int
+    pulse_frames: int
+    max_on_frames: int
+    max_events: int
+    duty_frames: int
+    window_frames: int
+    flags: int
+    needs_all: int
+    uses_probability: int
+    n_arms: int
+    block_events: int
+
+
+class TriggerMemory(NamedTuple):
+    """What is remembered of one trigger and slot; a row of int64 in this order.
+
+    applies: 1 where the trigger is for this stream. seed: of its arms. holds: 1 while the behaviour does. lead: frames
+    that it has been `on`. blocked: 1 once a forbidden flag was told in this bout. running: the arm of the running event
+    + 1, 0 for none. on_frames: how long it has run. since_end: frames since the last one ended. n_fired: events
+    that fired. on_in_window, begun_in_window: sums over the window.
+    """
+
+    applies: int
+    seed: int
+    holds: int
+    lead: int
+    blocked: int
+    running: int
+    on_frames: int
+    since_end: int
+    n_fired: int
+    on_in_window: int
+    begun_in_window: int
+
+
+class TriggerArrays(NamedTuple):
+    """R triggers with C conditions on P outputs, and what S slots remember.
+
+    numbers (R, ...): `TriggerNumbers`. thresholds (R, 2): on and off. conditions (C, 3): trigger, head, negate. chosen
+    (C, P): outputs that a condition adds up. outputs (2, P): each output's head, and its class index in it. shares,
+    order: see `arms`. slots (S, 2): newest seq (-1 before the first) and place in the window. memory (S, R, ...):
+    `TriggerMemory`. window (S, R, W): bits of the last frames, a ring.
+    """
+
+    numbers: NDArray[np.int64]
+    thresholds: NDArray[np.float64]
+    conditions: NDArray[np.int64]
+    chosen: NDArray[np.uint8]
+    outputs: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    order: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    memory: NDArray[np.int64]
+    window: NDArray[np.uint8]
+
+
+_N, _M, _A = (field_indices(*kind._fields) for kind in (TriggerNumbers, TriggerMemory, TriggerArrays))
+_TRIGGER, _HEAD, _NEGATE = range(3)
+_LAST_SEQ, _AT = range(2)
+_IS_ON, _IS_BEGIN = 1, 2
+
+
+class TriggerRule:
+    """The triggers of a file for one model, and what they remember of S slots.
+
+    names: (R,) of the triggers. heads: the model's; fps: its rate. A slot serves no stream until `open_slot`. Raises
+    SettingError for a head or a behaviour that the model does not have.
+    """
+
+    def __init__(
+        self, triggers: Mapping[str, TriggerSettings], heads: tuple[Head, ...], fps: float, slots: int
+    ) -> None:
+        self.names, self.settings, self.fps = tuple(triggers), tuple(triggers.values()), fps
+        conditions, chosen, outputs = _conditions(triggers, heads)
+        numbers = np.array([_numbers(t, fps) for t in self.settings], np.int64)
+        shares, order = arm_tables([t.arms for t in self.settings])
+        shape = (slots, len(self.names))
+        # A table of addresses: handing ten arrays over would cost more than deciding.
+        self._table = ArrayTable(
+            TriggerArrays(
+                numbers=numbers,
+                thresholds=np.array([(t.on, t.off) for t in self.settings]),
+                conditions=conditions,
+                chosen=chosen,
+                outputs=outputs,
+                shares=shares,
+                order=order,
+                slots=np.zeros((slots, 2), np.int64),
+                memory=np.zeros((*shape, len(TriggerMemory._fields)), np.int64),
+                window=np.zeros((*shape, int(numbers[:, _N.window_frames].max())), np.uint8),
+            )
+        )
+
+    @property
+    def arrays(self) -> TriggerArrays:
+        """What the kernel works with."""
+        arrays = self._table.arrays
+        assert isinstance(arrays, TriggerArrays)
+        return arrays
+
+    def open_slot(self, slot: int, stream: str) -> None:
+        """Start a slot for a stream: which triggers apply to it, and its own sequence of arms."""
+        arrays = self.arrays
+        arrays.slots[slot] = -1, 0
+        arrays.memory[slot], arrays.window[slot] = 0, 0
+        for r, (name, trigger) in enumerate(zip(self.names, self.settings, strict=True)):
+            memory = arrays.memory[slot, r]
+            memory[_M.seed] = seed_of(trigger.arms.seed, stream, name)
+            memory[_M.applies] = any(fnmatchcase(stream, pattern) for pattern in trigger.streams)
+            # Nothing has ended yet, so nothing has to be waited for.
+            memory[_M.since_end] = arrays.numbers[r, _N.refractory_frames]
+
+    def step(
+        self,
+        slots: NDArray[np.int32],
+        seq: NDArray[np.int64],
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        quality: NDArray[np.int32],
+        armed: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        """Decide about the answers (N, P) and (N, H) to frames seq (N,) of the slots (N,), in order: (N, R, 4) uint8,
+        by `LINE`, `BEGAN`, `ARM` and `ENDED_AT`.
+
+        quality: (N,) flags. armed: (N,) whether the stream is armed. Frames of a slot must come with rising seq.
+        """
+        decided = np.zeros((len(slots), len(self.names), 4), np.uint8)
+        _advance(slots, seq, probs, labels, quality, armed, self._table.rows, decided)
+        return decided
+
+
+def _numbers(t: TriggerSettings, fps: float) -> TriggerNumbers:
+    """A trigger's settings in frames of the model's rate."""
+
+    def frames(seconds: float) -> int:
+        return round(seconds * fps)
+
+    window = max(frames(t.window_s), 1)
+    return TriggerNumbers(
+        # At least one frame each: a duration shorter than a frame is not "never".
+        min_frames=max(frames(t.min_duration_s), 1),
+        refractory_frames=frames(t.refractory_s),
+        pulse_frames=max(frames(t.pulse_s), 1) if t.pulse_s else 0,
+        max_on_frames=max(frames(t.max_on_s), 1),
+        max_events=t.max_events,
+        duty_frames=int(t.max_duty * window),
+        window_frames=window,
+        flags=sum(1 << QUALITY_FLAGS.index(flag) for flag in t.never_on),
+        needs_all=t.combine == "all",
+        uses_probability=t.source == "probability",
+        n_arms=len(t.arms.shares),
+        block_events=t.arms.block_events if t.arms.assign == "blocks" else 0,
+    )
+
+
+def _conditions(
+    triggers: Mapping[str, TriggerSettings], heads: tuple[Head, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """conditions, chosen and outputs of `TriggerArrays`."""
+    offsets, names = output_offsets(heads), [head.name for head in heads]
+    conditions, chosen = [], []
+    for r, (name, trigger) in enumerate(triggers.items()):
+        for condition in trigger.conditions:
+            if condition.head not in names:
+                raise SettingError(
+                    f"triggers.{name}: the model has no head {condition.head!r}; it has: {', '.join(names)}"
+                )
+            h = names.index(condition.head)
+            classes = heads[h].classes
+            unknown = sorted(set(condition.behaviours) - set(classes))
+            if unknown:
+                raise SettingError(
+                    f"triggers.{name}: head {condition.head!r} has no behaviour {', '.join(unknown)}; "
+                    f"it has: {', '.join(classes)}"
+                )
+            row = np.zeros(offsets[-1], np.uint8)
+            row[[offsets[h] + classes.index(behaviour) for behaviour in condition.behaviours]] = 1
+            conditions.append((r, h, int(condition.negate)))
+            chosen.append(row)
+    head_at = np.repeat(np.arange(len(heads)), np.diff(offsets))
+    outputs = np.stack([head_at, np.arange(offsets[-1]) - np.array(offsets)[head_at]]).astype(np.int64)
+    return np.array(conditions, np.int64), np.stack(chosen), outputs
+
+
+@njit(cache=False)
+def _value(
+    n: int,
+    r: int,
+    probs: NDArray[np.float32],
+    labels: NDArray[np.int16],
+    number: NDArray[np.int64],
+    conditions: NDArray[np.int64],
+    chosen: NDArray[np.uint8],
+    outputs: NDArray[np.int64],
+) -> float:
+    """The value in [0, 1] that trigger r watches in row n; a bout counts as 1. NaN where a probability is."""
+    combined, is_first = 0.0, True
+    for c in range(len(conditions)):
+        if conditions[c, _TRIGGER] != r:
+            continue
+        value = 0.0
+        for p in range(probs.shape[1]):
+            if chosen[c, p]:
+                if number[_N.uses_probability]:
+                    value += probs[n, p]
+                elif labels[n, outputs[0, p]] == outputs[1, p]:
+                    value = 1.0
+        # Rounding may bring a sum of probabilities just above one.
+        value = min(value, 1.0)
+        if conditions[c, _NEGATE]:
+            value = 1.0 - value
+        if is_first or (value < combined if number[_N.needs_all] else value > combined):
+            combined = value
+        is_first = False
+    return combined
+
+
+@njit(cache=False)
+def _move_window(
+    elapsed: int,
+    slot: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    window: NDArray[np.uint8],
+    numbers: NDArray[np.int64],
+) -> None:
+    """Frames that have passed push the oldest out of every trigger's window; the newest place is empty after it."""
+    n_window = window.shape[1]
+    for _ in range(min(elapsed, n_window)):
+        at = (slot[_AT] + 1) % n_window
+        slot[_AT] = at
+        for r in range(len(numbers)):
+            # A window shorter than the ring ends that many frames back; equally long ones end at the newest place.
+            old = (at + n_window - numbers[r, _N.window_frames]) % n_window
+            bits = window[r, old]
+            memory[r, _M.on_in_window] -= bits & _IS_ON
+            memory[r, _M.begun_in_window] -= bits >> 1
+            window[r, old] = 0
+
+
+@njit(cache=False)
+def _watch(value: float, broken: bool, on: float, off: float, min_frames: int, memory: NDArray[np.int64]) -> int:
+    """Whether the behaviour begins to hold: 0, FIRED (it does), or QUALITY (it might, but for this frame's flags)."""
+    # A NaN is no behaviour: every comparison with it is false.
+    is_on, stays = value >= on, value >= off
+    if broken:
+        begins = QUALITY if is_on and not memory[_M.blocked] and not memory[_M.holds] else 0
+        # What held before is over, and is not begun anew within the same bout.
+        memory[_M.blocked] = 1 if stays and (is_on or memory[_M.blocked] or memory[_M.holds]) else 0
+        memory[_M.holds], memory[_M.lead] = 0, 0
+        return begins
+    if memory[_M.blocked]:
+        memory[_M.blocked] = 1 if stays else 0
+        return 0
+    if memory[_M.holds]:
+        memory[_M.holds] = 1 if stays else 0
+        return 0
+    memory[_M.lead] = memory[_M.lead] + 1 if is_on else 0
+    if memory[_M.lead] < min_frames:
+        return 0
+    memory[_M.holds], memory[_M.lead] = 1, 0
+    return FIRED
+
+
+@njit(cache=False)
+def _why_withheld(begins: int, armed: bool, number: NDArray[np.int64], memory: NDArray[np.int64]) -> int:
+    """The code of `WITHHELD` of an event that might begin."""
+    if not armed:
+        return DISARMED
+    if begins == QUALITY:
+        return QUALITY
+    if memory[_M.running]:
+        return RUNNING
+    if memory[_M.since_end] < number[_N.refractory_frames]:
+        return REFRACTORY
+    if number[_N.max_events] and memory[_M.begun_in_window] >= number[_N.max_events]:
+        return MAX_EVENTS
+    # A frame of this event must still fit; it ends at the limit (`_why_end`).
+    if memory[_M.on_in_window] >= number[_N.duty_frames]:
+        return MAX_DUTY
+    return FIRED
+
+
+@njit(cache=False)
+def _why_end(armed: bool, forbidden: bool, elapsed: int, number: NDArray[np.int64], memory: NDArray[np.int64]) -> int:
+    """The code of `ENDED` where the running event ends at this frame; 0 where it does not, or none runs."""
+    if not memory[_M.running]:
+        return 0
+    if not armed:
+        return END_DISARMED
+    if forbidden:
+        return END_QUALITY
+    # Frames that nobody answered: nobody knows what happened meanwhile.
+    if elapsed > 1:
+        return END_GAP
+    if number[_N.pulse_frames] and memory[_M.on_frames] >= number[_N.pulse_frames]:
+        return END_PULSE
+    if memory[_M.on_frames] >= number[_N.max_on_frames] or memory[_M.on_in_window] >= number[_N.duty_frames]:
+        return END_MAX_ON
+    if not number[_N.pulse_frames] and not memory[_M.holds]:
+        return END_BEHAVIOUR
+    return 0
+
+
+def watched_values(predictions: Predictions, trigger: TriggerSettings) -> NDArray[np.float64]:
+    """The value (T,) that a trigger compares with its thresholds, for pictures and for choosing them."""
+    conditions, chosen, outputs = _conditions({"": trigger}, predictions.heads)
+    number = np.array(_numbers(trigger, 1.0), np.int64)
+    values = np.zeros(len(predictions))
+    _values(predictions.probs, predictions.labels, number, conditions, chosen, outputs, values)
+    return values
+
+
+@njit(cache=True)
+def _values(
+    probs: NDArray[np.float32],
+    labels: NDArray[np.int16],
+    number: NDArray[np.int64],
+    conditions: NDArray[np.int64],
+    chosen: NDArray[np.uint8],
+    outputs: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> None:
+    for n in range(len(values)):
+        values[n] = _value(n, 0, probs, labels, number, conditions, chosen, outputs)
+
+
+def _compiled(stamp: int) -> Callable[..., None]:
+    """The kernel. stamp: of the other files that are compiled into it (`cache_stamps`)."""
+
+    @njit(cache=True)
+    def advance(
+        slots: NDArray[np.int32],
+        seq: NDArray[np.int64],
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        quality: NDArray[np.int32],
+        armed: NDArray[np.bool_],
+        rows: TableRows,
+        decided: NDArray[np.uint8],
+    ) -> None:
+        _ = stamp
+        numbers, thresholds = array_tables.int64s_2d(rows, _A.numbers), array_tables.float64s_2d(rows, _A.thresholds)
+        conditions, chosen = array_tables.int64s_2d(rows, _A.conditions), array_tables.uint8s_2d(rows, _A.chosen)
+        outputs, order = array_tables.int64s_2d(rows, _A.outputs), array_tables.int64s_2d(rows, _A.order)
+        shares, per_slot = array_tables.float64s_2d(rows, _A.shares), array_tables.int64s_2d(rows, _A.slots)
+        memories, windows = array_tables.int64s_3d(rows, _A.memory), array_tables.uint8s_3d(rows, _A.window)
+        for n in range(len(slots)):
+            slot, memory_of, window = per_slot[slots[n]], memories[slots[n]], windows[slots[n]]
+            elapsed = 1 if slot[_LAST_SEQ] < 0 else seq[n] - slot[_LAST_SEQ]
+            slot[_LAST_SEQ] = seq[n]
+            _move_window(elapsed, slot, memory_of, window, numbers)
+            for r in range(len(numbers)):
+                memory, number, told = memory_of[r], numbers[r], decided[n, r]
+                if not memory[_M.applies]:
+                    continue
+                forbidden = (quality[n] & number[_N.flags]) != 0
+                value = _value(n, r, probs, labels, number, conditions, chosen, outputs)
+                memory[_M.since_end] += elapsed
+                broken = forbidden or elapsed > 1
+                begins = _watch(value, broken, thresholds[r, 0], thresholds[r, 1], number[_N.min_frames], memory)
+                # The end before the beginning: one event may end at the frame at which the next one begins.
+                told[ENDED_AT] = _why_end(armed[n], forbidden, elapsed, number, memory)
+                if told[ENDED_AT]:
+                    memory[_M.running], memory[_M.on_frames], memory[_M.since_end] = 0, 0, 0
+                if begins:
+                    arm = arm_of(
+                        memory[_M.seed],
+                        memory[_M.n_fired],
+                        shares[r],
+                        order[r],
+                        number[_N.n_arms],
+                        number[_N.block_events],
+                    )
+                    told[ARM], told[BEGAN] = arm, _why_withheld(begins, armed[n], number, memory)
+                    if told[BEGAN] == FIRED:
+                        memory[_M.n_fired] += 1
+                        memory[_M.running] = arm + 1
+                        window[r, slot[_AT]] |= _IS_BEGIN
+                        memory[_M.begun_in_window] += 1
+                if memory[_M.running]:
+                    memory[_M.on_frames] += 1
+                    window[r, slot[_AT]] |= _IS_ON
+                    memory[_M.on_in_window] += 1
+                    told[LINE] = memory[_M.running] == REAL + 1
+
+    return advance
+
+
+_advance = _compiled(cache_stamps.source_stamp(arms, array_tables))

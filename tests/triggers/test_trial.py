@@ -1,0 +1,109 @@
+"""Trials beside labels, and the command that makes them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.bundle.bundle import load_bundle
+from rtseg.config import QUALITY_FLAGS, ConditionSettings
+from rtseg.inference.predictions import Predictions, Quality
+from rtseg.recordings.recording import IGNORE, Labels
+from rtseg.triggers.trial import TrialScore, load_triggers, score_trial, truth_of, try_triggers
+from tests.commands import here
+from tests.conftest import REPO
+from tests.triggers.test_rule import ATTACK, FPS, HEADS, probabilities, trigger
+
+
+def predictions(attack: list[float]) -> Predictions:
+    n = len(attack)
+    return Predictions(
+        HEADS,
+        np.arange(n),
+        probabilities(attack),
+        np.zeros((n, 2), np.int16),
+        np.zeros(n, np.int32),
+        np.zeros((n, 2), np.bool_),
+    )
+
+
+def test_flags_have_the_names_that_tables_print() -> None:
+    assert tuple(str(flag.name).lower() for flag in Quality) == QUALITY_FLAGS
+    assert [1 << i for i in range(len(QUALITY_FLAGS))] == [int(flag) for flag in Quality]
+
+
+def test_hits_misses_false_starts_and_delays() -> None:
+    #         0    1    2    3    4    5    6    7    8    9
+    attack = [0.1, 0.1, 0.9, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9]
+    truth = np.array([1, 1, 1, 1, 0, 0, 0, 1, 0, IGNORE], np.int8)
+    trial = try_triggers({"laser": trigger()}, predictions(attack), "clip", FPS, FPS)
+    score = score_trial(trial, "laser", truth)
+    assert score == TrialScore(
+        bouts=2, hits=1, false_starts=1, delays_s=(0.2,), labelled_s=pytest.approx(0.9), absent_s=pytest.approx(0.4)
+    )
+    assert score.false_starts_per_min == pytest.approx(150)
+    assert (score + score).hits == 2
+
+
+@pytest.mark.parametrize(("combine", "expected"), [("any", [1, 1, -1, 0, 1]), ("all", [1, 0, 0, 0, -1])])
+def test_the_truth_of_several_conditions(combine: str, expected: list[int]) -> None:
+    conditions = (ConditionSettings("social", ("attack", "mount")), ConditionSettings("posture", ("rear",)))
+    labels = {
+        "social": Labels("social", HEADS[0].classes, np.array([1, 2, 0, 0, 1], np.int16)),
+        "posture": Labels("posture", HEADS[1].classes, np.array([1, 0, IGNORE, 0, IGNORE], np.int16)),
+    }
+    # A frame whose posture nobody knows is settled by the other head alone, where that is enough.
+    truth = truth_of(trigger(conditions=conditions, combine=combine), HEADS, labels, 5)
+    assert truth.tolist() == expected
+
+
+def test_without_labels_of_its_head_nothing_is_known() -> None:
+    assert truth_of(trigger(conditions=ATTACK), HEADS, {}, 3).tolist() == [IGNORE] * 3
+
+
+def write_walk(path: Path) -> None:
+    """A plain pose file of two rats that walk about for five seconds."""
+    skeleton = load_bundle(REPO / "engines" / "rats58").skeleton
+    rng = np.random.default_rng(0)
+    xy = 300 + rng.normal(0, 2, (150, *skeleton.shape, 2)).cumsum(axis=0)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["frame", *(f"{a}.{k}.{c}" for a in skeleton.animals for k in skeleton.keypoints for c in "xy")]
+        )
+        writer.writerows([t, *(f"{v:.2f}" for v in xy[t].ravel())] for t in range(150))
+
+
+def test_a_recording_is_tried_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(
+        '[triggers.calm]\nconditions = [{head = "S1", behaviours = ["social", "nonsocial", "aggression"]}]\n'
+        'on = 0.2\noff = 0.1\nmin_duration_s = 1.0\npulse_s = 0.5\nnever_on = ["reset"]\n',
+        encoding="utf-8",
+    )
+    write_walk(tmp_path / "walk.csv")
+    out = tmp_path / "out"
+    done = here("trigger", "try", tmp_path / "t.toml", "engines/rats58", tmp_path / "walk.csv", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "1 recordings" in done.stdout
+    log = (tmp_path / "out" / "walk.triggers.csv").read_text(encoding="utf-8").splitlines()
+    assert log[1] == "walk,calm,29,fired,real,43,pulse over"
+    assert (tmp_path / "out" / "walk.calm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text("[triggers.x]\nconditions = []\n", encoding="utf-8")
+    done = here("trigger", "try", tmp_path / "t.toml", "engines/rats58", tmp_path / "none.csv")
+    assert done.returncode == 1
+    assert done.stderr == f"rtseg: {tmp_path}/t.toml: triggers: at least one condition is needed\n"
+    (tmp_path / "t.toml").write_text('[triggers.x]\nconditions = [{head = "S1", behaviour = "x"}]\n', encoding="utf-8")
+    done = here("trigger", "try", tmp_path / "t.toml", "engines/rats58", tmp_path / "none.csv")
+    assert "unknown key behaviour; accepted: head, behaviours, negate" in done.stderr
+
+
+def test_the_page_s_example_is_a_trigger_file(tmp_path: Path) -> None:
+    page = (REPO / "docs" / "triggers.md").read_text(encoding="utf-8")
+    (tmp_path / "t.toml").write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    assert list(load_triggers(tmp_path / "t.toml")) == ["attack"]

@@ -133,6 +133,35 @@ def relinked(
     return points, scores
 
 
+def jumps(
+    keypoints: NDArray[np.float32], margin: float, cap: float, swap: bool
+) -> tuple[list[int], NDArray[np.float32]]:
+    """1 for every frame of (T, A, K, 2) in which two animals seem mixed up, else 0; and the points, swapped back if so.
+
+    Two animals are mixed up where their points, on average and each `cap` at most, come nearer by `margin` to where the
+    other one was last seen. Where of one of the two assignments nothing is known, nothing is said.
+    """
+    _, n_animals, n_points, _ = keypoints.shape
+    links, held = list(range(n_animals)), np.full((n_animals, n_points, 2), np.nan)
+    found, points = [], keypoints.copy()
+    for t, frame in enumerate(keypoints):
+        found.append(0)
+        for a, b in combinations(range(n_animals), 2):
+            costs = []
+            for pairs in ([(links[a], a), (links[b], b)], [(links[b], a), (links[a], b)]):
+                far = [math.dist(frame[i, k], held[c, k]) for i, c in pairs for k in range(n_points)]
+                known = [min(d, cap) for d in far if not math.isnan(d)]
+                costs.append(sum(known) / len(known) if known else NAN)
+            if costs[1] + margin < costs[0]:
+                found[-1] = 1
+                if swap:
+                    links[a], links[b] = links[b], links[a]
+        points[t] = frame[links]
+        seen = ~np.isnan(points[t, ..., 0])
+        held[seen] = points[t][seen]
+    return found, points
+
+
 def features(scene: Scene) -> dict[str, Columns]:
     """Group -> name of a feature -> its values in every frame."""
     groups: dict[str, Columns] = {}

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtseg.errors import SettingError
+from rtseg.features.identity import advance, init_state
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Predictions, Quality
 from rtseg.recordings.recording import Recording
 from tests.live import random_walk
+from tests.naive import jumps
 
 SWAPS = (40, 90)
 
@@ -78,6 +82,39 @@ def test_a_new_start_is_a_fresh_stream(tiny_bundle: Path) -> None:
 def test_animals_that_only_move_are_left_alone(tiny_bundle: Path) -> None:
     quality = load(tiny_bundle).run(calm_walk()).quality
     assert not (quality & Quality.IDENTITY_JUMP).any()
+
+
+@pytest.mark.parametrize("mode", ["flag", "swap", "reset"])
+@pytest.mark.parametrize("unseen", [0, 1])
+def test_an_animal_alone_is_never_taken_for_another(tiny_bundle: Path, mode: str, unseen: int) -> None:
+    """The resident before the intruder comes: of the other assignment nothing is known."""
+    walk = random_walk(200, 11)
+    points, scores = walk.keypoints.copy(), walk.confidence.copy()
+    points[:, 1 - unseen] += 15 * np.arange(200, dtype=np.float32)[:, None, None]  # faster than any margin
+    points[:150, unseen], scores[:150, unseen] = np.nan, 0
+    alone = replace(walk, keypoints=points, confidence=scores)
+    classifier = load(tiny_bundle, identity=mode)
+    answers = classifier.run(alone)
+    assert not (answers.quality[:150] & (Quality.IDENTITY_JUMP | Quality.RESET)).any()
+    plain = load(tiny_bundle).run(alone)
+    np.testing.assert_array_equal(answers.probs[:150], plain.probs[:150])
+
+
+@settings(max_examples=60, deadline=None)
+@given(n_animals=st.integers(2, 4), n_points=st.integers(1, 3), swap=st.booleans(), seed=st.integers(0, 10**6))
+def test_jumps_are_those_of_the_rule(n_animals: int, n_points: int, swap: bool, seed: int) -> None:
+    """For any number of animals, however much of them is missing: two are mixed up where that is known."""
+    rng = np.random.default_rng(seed)
+    shape = (12, n_animals, n_points)
+    points = rng.uniform(0, 60, (*shape, 2)).astype(np.float32)
+    points[rng.random(shape) < rng.choice([0.0, 0.4, 0.8])] = np.nan
+    points[: rng.integers(0, 12), rng.integers(n_animals)] = np.nan  # not seen for a while
+    scores = np.where(np.isnan(points[..., 0]), 0, 1).astype(np.float32)
+    expected, renamed = jumps(points, margin=5.0, cap=40.0, swap=swap)
+    state, quality = init_state(1, shape[1:]), np.zeros(12, np.int32)
+    advance(points, scores, np.zeros(12, np.int32), state, np.array([5.0, 40.0]), swap, 1, quality)
+    assert quality.tolist() == expected
+    np.testing.assert_array_equal(points, renamed)
 
 
 def test_an_unknown_word(tiny_bundle: Path) -> None:

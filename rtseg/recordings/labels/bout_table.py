@@ -37,7 +37,7 @@ _TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "cha
 _VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
 _IGNORED = (
     *("", "index", "unnamed:0", "id", "comment", "comments", "note", "notes"),
-    *("duration", "durations", "duration(s)", "duration(frames)"),
+    *("duration", "durations", "duration(s)", "duration(frames)", "starttsourcens"),
 )
 _OWN_NAMES = (("start", "stop"), ("firstseq", "lastseq"))
 """What `start,stop` and rtseg's own bouts mean is documented; what other programs mean by their names is not known."""

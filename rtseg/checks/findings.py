@@ -47,7 +47,10 @@ def require_trainable(findings: Iterable[Finding], name: str) -> None:
 def empty_splits(summary: DatasetSummary) -> Iterator[Finding]:
     """Nothing to train on, or nothing to choose a checkpoint by."""
     for split in _used(summary):
-        if not summary.splits[split]:
+        if split not in summary.splits:
+            there = ", ".join(summary.splits) or "none"
+            yield Finding("error", f"[split] has no {split!r}, which training needs; it has: {there}")
+        elif not summary.splits[split]:
             yield Finding("error", f"split {split!r} has no recordings")
 
 
@@ -81,7 +84,8 @@ def missing_poses(summary: DatasetSummary) -> Iterator[Finding]:
                 yield Finding("error", f"{text}; correct the names in [skeleton], or leave it out there")
             elif without:
                 yield Finding("warning", f"split {split!r}: animal {animal!r} is never seen in {_names(without)}")
-    seen = np.sum([r.seen.sum(axis=0) for r in summary.splits[summary.training]], axis=0, initial=0)
+    training = summary.splits.get(summary.training, ())
+    seen = np.sum([r.seen.sum(axis=0) for r in training], axis=0, initial=0)
     never = [name for name, n in zip(keypoints, np.broadcast_to(seen, len(keypoints)), strict=True) if n == 0]
     if 0 < len(never) < len(keypoints):
         text = f"split {summary.training!r}: keypoint {', '.join(never)} is never seen"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 NOT_STARTED = (ServeError, BundleError, EngineError, SkeletonError)
 """Exit code 3: a supervisor need not start again what cannot start; work that failed has code 1."""
+LARGEST_NUMBER = 1e6
+"""Of an option's seconds, minutes or frames per second: eleven days, and faster than any camera."""
 
 app = typer.Typer(
     name="rtseg",
@@ -51,6 +53,13 @@ def options(
     """Tells live, from tracked keypoints, what animals are doing."""
 
 
+def above_zero(value: float | None) -> float | None:
+    """For options with a number: refuse, as wrong usage, what is not above 0 or beyond any use."""
+    if value is not None and not 0 < value <= LARGEST_NUMBER:
+        raise typer.BadParameter(f"expected a number above 0, up to {LARGEST_NUMBER:g}, got {value:g}")
+    return value
+
+
 BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engines/rats58.", show_default=False)]
 DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)]
@@ -63,7 +72,10 @@ EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, cuda, te
 Root = Annotated[
     Path | None, typer.Option("--root", help="Folder of the recordings, instead of the dataset file's own.")
 ]
-Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, for files that carry none (default 30).")]
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", help="Frames per second, for files that carry none (default 30).", callback=above_zero),
+]
 KeypointNames = Annotated[
     list[str] | None,
     typer.Option("--keypoint", help="The file's name of a point, and the model's (repeatable).", metavar="FILE=MODEL"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import KeyFile, app
+from rtseg.cli.app import KeyFile, above_zero, app
 
 keys_app = typer.Typer(help="Keys for connections from beyond loopback.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
@@ -73,7 +73,7 @@ def keys_revoke(
 def status(
     address: Address = "tcp://127.0.0.1:5757",
     key: KeyFile = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 5.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", callback=above_zero)] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
 ) -> None:
     """Show the state of a running daemon: streams, counters, latencies."""
@@ -93,7 +93,7 @@ def swap_bundle(
     to: Annotated[str, typer.Option("--to", help="Frames address of a running daemon.")] = "tcp://127.0.0.1:5757",
     stream: Annotated[str | None, typer.Option(help="Only this stream; default: all, and those to come.")] = None,
     key: KeyFile = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is loaded.")] = 120.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is loaded.", callback=above_zero)] = 120.0,
 ) -> None:
     """Swap the bundle of a running daemon between two frames; no frame is lost."""
     from rtseg.client import ask_load

@@ -20,6 +20,7 @@ from rtseg.cli.app import (
     Root,
     Settings,
     Split,
+    above_zero,
     app,
     make_folder_of,
     print_progress,
@@ -33,7 +34,7 @@ def simulate(
     out: Out,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     sequences: Annotated[str, typer.Option(help="Training sequences of Tasks 1, 2 and 3.")] = "20,10,7",
-    minutes: Annotated[float, typer.Option(help="Length of each sequence.")] = 3.0,
+    minutes: Annotated[float, typer.Option(help="Length of each sequence.", callback=above_zero)] = 3.0,
 ) -> None:
     """Write simulated mice in CalMS21's official layout, with a dataset file for training."""
     from rtseg.simulate.files import simulate_dataset

@@ -26,6 +26,7 @@ from rtseg.cli.app import (
     Out,
     Quiet,
     Settings,
+    above_zero,
     app,
     make_folder_of,
     name_map,
@@ -132,7 +133,9 @@ def listen(
     streams: Annotated[list[str] | None, typer.Argument(help="Stream names; none = all.")] = None,
     address: Annotated[str, typer.Option("--from", help="Predictions address.")] = "tcp://127.0.0.1:5758",
     bouts: Annotated[bool, typer.Option("--bouts", help="Only where a bout begins.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Stop after this many seconds without a message.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Stop after so many seconds of silence.", callback=above_zero)
+    ] = None,
     key: KeyFile = None,
 ) -> None:
     """Print predictions as they are published, one JSON line each."""
@@ -149,8 +152,8 @@ def listen(
 def bench(
     bundle: BundlePath,
     only: Annotated[str | None, typer.Option(help="Parts, e.g. engine,wire; 'load' runs only if named.")] = None,
-    seconds: Annotated[float, typer.Option(help="For each part but 'load'.")] = 10.0,
-    load_seconds: Annotated[float, typer.Option(help="For 'load', run twice.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="For each part but 'load'.", callback=above_zero)] = 10.0,
+    load_seconds: Annotated[float, typer.Option(help="For 'load', run twice.", callback=above_zero)] = 60.0,
     load_streams: Annotated[int, typer.Option(help="Streams of 'load'.")] = 100,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
 ) -> None:

@@ -107,6 +107,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "frame_stride", "crop_frames", "evaluate_every", "patience", "threads"):
             require(getattr(self, name) >= 1, f"train.{name} must be 1 or more, got {getattr(self, name)}")
+        require(self.seed >= 0, f"train.seed must be 0 or more, got {self.seed}")
         require(
             # A crop that is all warm-up would carry no loss.
             0 <= self.warmup_frames < self.crop_frames,

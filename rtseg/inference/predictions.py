@@ -269,14 +269,16 @@ def write_predictions(predictions: Predictions, path: Path | str, fps: float) ->
 def write_bouts(predictions: Predictions, path: Path | str, fps: float) -> None:
     """CSV, a row a decoded bout: head, behaviour, first and last seq (inclusive), start and duration in seconds.
 
-    A restart of the stream ends a bout, for nobody knows what lies before it.
+    Last comes when the source says that the first frame was, in its nanoseconds (`Predictions.times`). A restart of the
+    stream ends a bout, for nobody knows what lies before it.
     """
-    lines = ["head,behaviour,first_seq,last_seq,start_s,duration_s"]
+    lines = ["head,behaviour,first_seq,last_seq,start_s,duration_s,start_t_source_ns"]
+    _, t_ns = predictions.times(fps)
     restarts = np.flatnonzero(predictions.quality & Quality.RESET)
     for h, head in enumerate(predictions.heads):
         for bout in bouts_of(predictions.labels[:, h], cuts=restarts):
             # By the frames' numbers, not by rows: with frames left out (a resampled camera) they differ.
             first, last = predictions.seq[bout.start], predictions.seq[bout.stop - 1]
             seconds = f"{first / fps:.3f},{(last - first + 1) / fps:.3f}"
-            lines.append(f"{head.name},{head.classes[bout.label]},{first},{last},{seconds}")
+            lines.append(f"{head.name},{head.classes[bout.label]},{first},{last},{seconds},{t_ns[bout.start]}")
     write_atomically(Path(path), "\n".join(lines) + "\n")

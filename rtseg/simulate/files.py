@@ -25,7 +25,7 @@ SPLITS = ("train", "validation", "test")
 """CalMS21 has no validation file; here training chooses its checkpoint on recordings that are not in the test split."""
 HELD_OUT_SHARE = 0.3
 """Validation and test hold this many sequences for each training sequence, and one for each group at least."""
-MIN_MINUTES = 0.2
+MIN_MINUTES, MAX_MINUTES = 0.2, 1440
 
 Progress = Callable[[int, int], None]
 """Called with (sequences done, sequences in all) after each sequence, and once before the first."""
@@ -130,5 +130,7 @@ def _check(sequences: tuple[int, int, int], minutes: float, seed: int) -> None:
     # `not >=` refuses NaN as well.
     if not minutes >= MIN_MINUTES:
         raise SettingError(f"minutes: expected at least {MIN_MINUTES}, got {minutes}; bouts need time")
+    if minutes > MAX_MINUTES:
+        raise SettingError(f"minutes: expected at most {MAX_MINUTES}, got {minutes:g}; a sequence is held in memory")
     if seed < 0:
         raise SettingError(f"seed: expected a whole number from 0, got {seed}")

@@ -11,11 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rtseg import config
 from rtseg.config import KINDS, CrossValidationSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
 from rtseg.recordings.dataset import Dataset
+from rtseg.recordings.heads import Head
 from rtseg.study import compare, results
 from rtseg.study.trials import (
     ProbabilitiesByName,
@@ -72,6 +75,8 @@ def crossvalidate(
     # By name: the folds must not depend on the order in which splits are given.
     examples = sorted(read_splits(dataset, settings.splits, progress), key=lambda example: example.name)
     folds = folds_of([example.name for example in examples], settings.folds)
+    for warning in absent_from_folds(dataset.heads, examples, folds):
+        progress(f"warning: {warning}")
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
     progress("scoring")
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
@@ -153,6 +158,22 @@ def split_fold(
         recipe.train, epochs=fixed_epochs, evaluate_every=fixed_epochs, patience=fixed_epochs, select="last"
     )
     return replace(recipe, train=fixed), others, aside
+
+
+def absent_from_folds(heads: Sequence[Head], examples: Sequence[Example], folds: Sequence[Sequence[str]]) -> list[str]:
+    """A sentence for every fold whose other recordings show no frame of some class."""
+    sentences = []
+    for number, held_out in enumerate(folds):
+        labels = np.concatenate([example.labels for example in examples if example.name not in held_out])
+        absent = [
+            f"{head.name}: {name}"
+            for column, head in enumerate(heads)
+            for c, name in enumerate(head.classes)
+            if not (labels[:, column] == c).any()
+        ]
+        if absent:
+            sentences.append(f"fold {number} trains without a frame of {', '.join(absent)}")
+    return sentences
 
 
 def _other_system(against: str, recipe: Recipe, dataset: Dataset, root: Path | None) -> tuple[str, Recipe]:

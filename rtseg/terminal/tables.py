@@ -178,8 +178,11 @@ def print_latency(done: Replayed) -> None:
 
 
 def prediction_line(prediction: PredictionMessage) -> str:
-    """One prediction as a JSON line."""
-    probs = {head: [round(float(p), 4) for p in values] for head, values in prediction.probs.items()}
+    """One prediction as a JSON line; probabilities by class, or by place as long as nobody has said the classes."""
+    probs: dict[str, dict[str, float] | list[float]] = {}
+    for head, values in prediction.probs.items():
+        rounded = [round(float(p), 4) for p in values]
+        probs[head] = dict(zip(values.classes, rounded, strict=True)) if values.classes else rounded
     plain = {"stream": prediction.stream, "seq": prediction.seq, "label": prediction.label, "probs": probs}
     quality = int(prediction.quality)
     more = {"event": prediction.event, "unsure": prediction.unsure, "quality": quality}

@@ -140,3 +140,6 @@ def test_splits_without_recordings() -> None:
     assert "split 'train' has no recordings" in texts
     texts = [text for severity, text in found(summary(good(1), [])) if severity == "error"]
     assert "split 'validation' has no recordings" in texts
+    of = summary(good(1), good(1))
+    alone = replace(of, splits={"test": of.splits["train"]})
+    assert "[split] has no 'train', which training needs; it has: test" in [text for _, text in found(alone)]

@@ -212,6 +212,7 @@ def test_replay_writes_the_very_file_that_annotate_writes(way: Way, annotated: D
     assert [line["seq"] for line in lines] == list(range(N_FRAMES))
     keys = {"stream", "seq", "t_source_ns", "label", "probs", "event", "unsure", "quality", "quality_words"}
     assert set(lines[0]) == keys
+    assert set(lines[0]["probs"]["task1"]) == {"attack", "investigation", "mount", "other"}
 
 
 def test_quiet_replay_says_nothing_beside_the_result(way: Way, child: Child) -> None:

@@ -143,6 +143,9 @@ def test_refusals_name_the_file_and_the_key(tmp_path: Path, text: str, says: str
         ("features.lags=[3, 1]", "features.lags must be rising positive frame counts"),
         ("features.animal_order=random", "features.animal_order must be 'kept' or 'sorted', got 'random'"),
         ("boosting.windows_s=[1, 0]", "boosting.windows_s must be positive"),
+        ("augment.scale=inf", "augment: scale: expected a finite number, got inf"),
+        ("train.learning_rate=nan", "expected a finite number, got nan"),
+        ("train.seed=-1", "train.seed must be 0 or more, got -1"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(override: str, says: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtseg.bundle.provenance import poses_hash
 from rtseg.errors import RateError, SettingError
-from rtseg.evaluation.bootstrap import bootstrap
+from rtseg.evaluation.bootstrap import bootstrap, interval_notes
 from rtseg.evaluation.evaluate import compare_bundles, evaluate, manifest_scores, without_nan
 from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
@@ -91,6 +92,25 @@ def test_it_says_what_was_scored_and_that_it_is_simulated(classifier: Classifier
     assert not classifier.bundle.simulated
     assert report["simulated"] is True
     json.dumps(report, allow_nan=False)
+
+
+def test_notes_say_what_the_scores_do_not(classifier: Classifier, dataset: Dataset) -> None:
+    (item,) = dataset.items("train")
+    known = {"training": {"x": "y"}, "training_poses": [poses_hash(item.recording.keypoints)]}
+    report = evaluate(Classifier(replace(classifier.bundle, provenance=known)), dataset, "train")
+    few, seen, *absent = report["notes"]
+    assert few == "Intervals are over one video: of fewer than 5 they say little about new animals."
+    assert seen == "The bundle was trained on train/5: its scores there say nothing about other videos."
+    without = [name for name, score in report["heads"]["task1"]["classes"].items() if not score["frames"]]
+    assert (
+        absent
+        == [
+            f"No frame is labelled as {', '.join(f'task1: {name}' for name in without)}: nothing says how well that is "
+            "recognized."
+        ][: len(without)]
+    )
+    assert interval_notes(4) == [few.replace("one video", "4 videos")]
+    assert interval_notes(5) == []
 
 
 def test_it_says_how_sure_the_scores_are_and_where_the_errors_lie(classifier: Classifier, dataset: Dataset) -> None:

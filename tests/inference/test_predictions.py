@@ -102,11 +102,11 @@ def test_a_bout_written_out(tmp_path: Path) -> None:
     predictions = Predictions(HEADS, np.arange(3, dtype=np.int64), probs, labels, np.zeros(3, np.int32), sure)
     write_bouts(predictions, tmp_path / "b.csv", fps=30.0)
     assert (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines() == [
-        "head,behaviour,first_seq,last_seq,start_s,duration_s",
-        "task1,attack,0,1,0.000,0.067",
-        "task1,other,2,2,0.067,0.033",
-        "face,other,0,0,0.000,0.033",
-        "face,sniff_face,1,2,0.033,0.067",
+        "head,behaviour,first_seq,last_seq,start_s,duration_s,start_t_source_ns",
+        "task1,attack,0,1,0.000,0.067,0",
+        "task1,other,2,2,0.067,0.033,66666667",
+        "face,other,0,0,0.000,0.033,0",
+        "face,sniff_face,1,2,0.033,0.067,33333333",
     ]
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from rtseg.config import CrossValidationSettings
 from rtseg.errors import SettingError
 from rtseg.recordings.calms21 import write_calms21
-from rtseg.study.crossvalidate import crossvalidate, folds_of, split_fold
+from rtseg.study.crossvalidate import absent_from_folds, crossvalidate, folds_of, split_fold
 from rtseg.study.trials import SavedProbabilities, load_probabilities, read_recipe, read_splits
 from tests.study.scenes import pairs, read_json, write_dataset
+from tests.training.scenes import HEADS, example
 
 SETTINGS = CrossValidationSettings(folds=2, inside_every=3)
 RESAMPLES = 20
@@ -175,3 +176,14 @@ def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
     setting, dataset = read_recipe(recipe)
     with pytest.raises(SettingError, match=r"fold 7 leaves 1 recordings; .* those are 0"):
         split_fold(setting, read_splits(dataset, ("train",))[:2], ["train/00"], 7, CrossValidationSettings())
+
+
+def test_folds_that_train_without_a_class_are_told() -> None:
+    examples = [replace(example(name, i), labels=np.full((400, 3), i % 2, np.int16)) for i, name in enumerate("abcd")]
+    # Folds of a class each: what the held-out videos show, the others do not.
+    told = absent_from_folds(HEADS, examples, [["a", "c"], ["b", "d"]])
+    assert told == [
+        "fold 0 trains without a frame of near: far, speed: still, speed: fast, fast: no",
+        "fold 1 trains without a frame of near: near, speed: slow, speed: fast, fast: fast",
+    ]
+    assert absent_from_folds(HEADS[:1], examples, [["a"], ["b"]]) == []

@@ -31,3 +31,18 @@ def test_a_log_has_a_line_for_each_kind_and_every_file_once() -> None:
         "no file (1 video)",
     ]
     assert len(log.warnings()) == 12
+
+
+def test_what_is_told_is_told_once() -> None:
+    log, said = WarningLog(), list[str]()
+    log.tell(said.append)
+    assert said == []
+    first = with_file([ReadingWarning("gap", 1)], Path("a.csv"))
+    for _ in range(2):  # an evaluation may read a split several times
+        log.add_warnings(first)
+        log.tell(said.append)
+    assert said == ["warning: gap (1 frames in 1 file: a.csv)"]
+    log.add_warnings(with_file([ReadingWarning("gap", 2)], Path("b.csv")))
+    log.tell(said.append)
+    assert said[1:] == ["warning: gap (2 frames in 1 file: b.csv)"]
+    assert log.summary() == ["gap (3 frames in 2 files: a.csv, b.csv)"]

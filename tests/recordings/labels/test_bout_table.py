@@ -100,6 +100,9 @@ def test_rtsegs_own_bouts_come_back(tmp_path: Path) -> None:
     assert tracks["social"].warnings == ()
     with pytest.raises(RecordingError, match="labels end after 300 frames and the video has 600"):
         read(tmp_path, text, Video(600, 30))
+    # Bouts that were written before had no time of the source.
+    timed = [f"{line},{'start_t_source_ns' if not t else t * 10**9}" for t, line in enumerate(text.splitlines())]
+    assert bouts(read(tmp_path, "\n".join(timed) + "\n"), "social") == bouts(tracks, "social")
 
 
 def test_frames_from_1_with_the_last_included_are_read_where_the_dataset_says_so(tmp_path: Path) -> None:

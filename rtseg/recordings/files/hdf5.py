@@ -28,9 +28,7 @@ def open_hdf5(path: Path, purpose: str) -> Iterator[Any]:
     except ImportError as error:
         raise needs_extra("h5py", "io", f"Reading {purpose}") from error
     if is_netcdf3(path):
-        problem = (
-            "is netCDF 3, which is read as .nc of movement alone; write it with the engine 'netcdf4' or 'h5netcdf'"
-        )
+        problem = "is netCDF 3, of which only movement's poses are read: a .nc with position, time and space"
         raise RecordingError(path, problem)
     try:
         with h5py.File(path, "r") as file:

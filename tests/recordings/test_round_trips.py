@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtseg.errors import RecordingError
+from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.bouts import Bout, frames_of
 from rtseg.recordings.open import read_labels, read_recording
 from rtseg.recordings.recording import IGNORE
@@ -104,8 +105,8 @@ def test_skipped_frames_of_deeplabcut_are_missing(scene, data: st.DataObject) ->
 
 
 @settings(max_examples=40, deadline=None)
-@given(poses(), st.data())
-def test_sleap_csv_in_any_order_of_rows(scene, data: st.DataObject) -> None:
+@given(poses(), STYLES, st.sampled_from(sorted(ABSENT)), st.integers(0, 200), st.data())
+def test_sleap_csv_in_any_order_of_rows(scene, style: Style, absent: str, first: int, data: st.DataObject) -> None:
     points, likelihood = scene
     n_tracks = points.shape[1]
     tracks = [
@@ -114,10 +115,35 @@ def test_sleap_csv_in_any_order_of_rows(scene, data: st.DataObject) -> None:
     orders = [data.draw(st.permutations(range(n_tracks))) for _ in points]
     with folder() as tmp:
         path = tmp / "a.csv"
-        writers.write_sleap_csv(path, points, likelihood, tracks, names("node", points.shape[2]), lambda t: orders[t])
+        nodes = names("node", points.shape[2])
+        writers.write_sleap_csv(
+            path, points, likelihood, tracks, nodes, lambda t: orders[t], style=style, absent=absent, first=first
+        )
         recording = read_recording(path, fps=FPS)
     assert recording.skeleton.animals == tuple(tracks)
-    assert_same(recording, points, likelihood)
+    late = first + next(t for t in range(len(points)) if np.isfinite(points[t]).any())
+    assert recording.absent is None or recording.absent[:late].all()
+    pad = ((first, 0), (0, 0), (0, 0))
+    assert_same(recording, np.pad(points, (*pad, (0, 0)), constant_values=np.nan), np.pad(likelihood, pad))
+
+
+@settings(max_examples=30, deadline=None)
+@given(poses(), st.booleans(), st.data())
+def test_sleap_h5_with_tracks_that_are_never_seen(scene, dims: bool, data: st.DataObject) -> None:
+    points, likelihood = scene
+    n_tracks = points.shape[1]
+    gone = data.draw(st.sets(st.integers(0, n_tracks - 1), max_size=n_tracks - 1))
+    points[:, sorted(gone)], likelihood[:, sorted(gone)] = np.nan, 0
+    tracks, nodes = [f"track_{i}" for i in range(n_tracks)][::-1], names("node", points.shape[2])
+    with folder() as tmp:
+        path = writers.write_sleap_h5(tmp / "a.h5", points, likelihood, tracks, nodes, dims=dims)
+        recording = read_recording(path, fps=FPS)
+    seen = [a for a in range(n_tracks) if a not in gone]
+    assert recording.skeleton.animals == tuple(tracks[a] for a in seen)
+    assert recording.listed_animals == tuple(tracks)
+    assert_same(recording, points[:, seen], likelihood[:, seen])
+    # A model of as many animals has those that are never seen as missing.
+    assert_same(recording.select(Skeleton(tuple(tracks), tuple(nodes))), points, likelihood)
 
 
 @settings(max_examples=40, deadline=None)
@@ -200,6 +226,19 @@ def test_boris_tabular(some, style: Style, offset_s: float, start_first: bool, c
 
 
 @settings(max_examples=30, deadline=None)
+@given(states(), STYLES, st.sampled_from([0.0, 2.5]), st.lists(st.integers(1, 900), max_size=4), st.integers(0, 4))
+def test_boris_over_several_media_files(some, style: Style, offset_s: float, tenths: list[int], place: int) -> None:
+    others = tuple((f"C:\\videos\\m{i + 2}.mp4", n / 10) for i, n in enumerate(tenths))
+    one = Observation("obs", "C:\\videos\\m1.mp4", some, offset_s, others[:place], others[place:])
+    with folder() as tmp:
+        path = writers.write_boris_tabular(tmp / "events.csv", [one], style)
+        assert_labels(read_labels(path, N_FRAMES, FPS, names=["m1DLC_resnet50.csv"]), some)
+        if others:
+            with pytest.raises(RecordingError, match="none is named like the poses"):
+                read_labels(path, N_FRAMES, FPS, names=["m77DLC_resnet50.csv"])
+
+
+@settings(max_examples=30, deadline=None)
 @given(states(), STYLES, st.sampled_from([0.0, 2.5]))
 def test_boris_aggregated(some, style: Style, offset_s: float) -> None:
     with folder() as tmp:
@@ -233,9 +272,10 @@ def test_boris_with_several_observations(several, data: st.DataObject) -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["S1", "S2"]), st.lists(st.integers(1, N_FRAMES - 1), max_size=8), min_size=1),
+    STYLES,
     st.data(),
 )
-def test_caltech(edges: dict[str, list[int]], data: st.DataObject) -> None:
+def test_caltech(edges: dict[str, list[int]], style: Style, data: st.DataObject) -> None:
     classes = ["base", "bite", "chase"]
     tracks = {}
     for track, some in edges.items():
@@ -243,7 +283,8 @@ def test_caltech(edges: dict[str, list[int]], data: st.DataObject) -> None:
         labels = [data.draw(st.sampled_from(classes)) for _ in bounds[1:]]
         tracks[track] = [(a, b, label) for (a, b), label in zip(pairwise(bounds), labels, strict=True)]
     with folder() as tmp:
-        found = read_labels(writers.write_caltech(tmp / "a.txt", classes, tracks), N_FRAMES, FPS)
+        path = writers.write_caltech(tmp / "a.txt", classes, tracks, style.encoding, style.line_end)
+        found = read_labels(path, N_FRAMES, FPS)
     assert set(found) == set(tracks)
     for track, bouts in tracks.items():
         expected = frames_of([Bout(a, b, classes.index(label)) for a, b, label in bouts], N_FRAMES, IGNORE)
@@ -254,14 +295,21 @@ def test_caltech(edges: dict[str, list[int]], data: st.DataObject) -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 199), st.integers(1, 30), st.sampled_from(["a", "b"])), min_size=1, max_size=6),
     STYLES,
-    st.sampled_from(["start,stop,behaviour", "Start,Stop,Behavior", "START,END,LABEL", "onset_s,offset_s,label"]),
+    st.sampled_from(
+        [
+            *("start,stop,behaviour", "Start,Stop,Behavior", "START,END,LABEL"),
+            *("onset_s,offset_s,label", "start_s,stop_s,h:mm:ss"),
+        ]
+    ),
 )
 def test_bouts_in_csv(triples: list[tuple[int, int, str]], style: Style, header: str) -> None:
-    in_seconds = "_s" in header
-    rows = [header.split(",")]
+    in_seconds, clock = "_s" in header, "h:mm:ss" in header
+    rows = [header.replace("h:mm:ss", "label").split(",")]
     for start, length, label in triples:
         edges = (start, start + length)
-        rows.append([*[style.number(e / FPS, 4) if in_seconds else str(e) for e in edges], label])
+        cells = [style.number(e / FPS, 4) if in_seconds else str(e) for e in edges]
+        # Up to here there are no minutes: 59 s would be too many frames for a quick test.
+        rows.append([*(f"0:00:{cell.zfill(7)}" if clock else cell for cell in cells), label])
     with folder() as tmp:
         found = read_labels(style.write(tmp / "bouts.csv", rows), 300, FPS)["labels"]
     for t in range(300):

@@ -5,10 +5,12 @@ They share no code with `rtseg.recordings`: what a test means stands in plain ar
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 ABSENT = {
@@ -18,6 +20,13 @@ ABSENT = {
     "zero": ("0.0", "0.0", "0.0"),
     "minus one, likelihood zero": ("-1.0", "-1.0", "0.0"),
     "empty, likelihood zero": ("", "", "0"),
+    "minus one with a point": ("-1.0", "-1.0", "-1.0"),
+    "minus one, likelihood nan": ("-1", "-1", "nan"),
+    "zero, likelihood empty": ("0", "0", ""),
+    "negative likelihood": ("412.5", "88.25", "-1"),
+    "not available": ("NA", "NA", "NA"),
+    "spreadsheet": ("#N/A", "#N/A", "0"),
+    "none": ("None", "null", ""),
 }
 """How trackers write a missing point: x, y and likelihood."""
 
@@ -98,6 +107,10 @@ def write_sleap_csv(
     tracks: Sequence[str],
     nodes: Sequence[str],
     order: Callable[[int], Sequence[int]],
+    *,
+    style: Style = Style(),
+    absent: str = "empty",
+    first: int = 0,
 ) -> Path:
     """SLEAP's analysis CSV, without rows for absent instances. order: frame -> the order of its tracks."""
     rows = [["track", "frame_idx", "instance.score", *[f"{n}.{c}" for n in nodes for c in ("x", "y", "score")]]]
@@ -105,11 +118,26 @@ def write_sleap_csv(
         for a in order(t):
             if np.isnan(points[t, a]).all():
                 continue
-            cells = [tracks[a], str(t), "0.9"]
+            cells = [tracks[a], str(t + first), style.number(0.9)]
             for k in range(len(nodes)):
-                cells += point_cells(points[t, a, k], likelihood[t, a, k], Style(), "empty")
+                cells += point_cells(points[t, a, k], likelihood[t, a, k], style, absent)
             rows.append(cells)
-    return Style().write(path, rows)
+    return style.write(path, rows)
+
+
+def write_sleap_h5(
+    path: Path, points: np.ndarray, scores: np.ndarray, tracks: Sequence[str], nodes: Sequence[str], *, dims: bool
+) -> Path:
+    """SLEAP's analysis HDF5 of points (T, A, K, 2). dims: with the names of axes, and the axes in another order."""
+    with h5py.File(path, "w") as file:
+        file["track_names"], file["node_names"] = (np.array(names, "S") for names in (tracks, nodes))
+        turned = points.transpose(1, 3, 2, 0)  # track, xy, node, frame
+        file["tracks"] = points if dims else turned
+        file["point_scores"] = scores if dims else scores.transpose(1, 2, 0)
+        if dims:
+            file["tracks"].attrs["dims"] = json.dumps(["frame", "track", "node", "xy"])
+            file["point_scores"].attrs["dims"] = json.dumps(["frame", "track", "node"])
+    return path
 
 
 def write_plain_poses(
@@ -148,12 +176,17 @@ class State:
 
 @dataclass(frozen=True)
 class Observation:
-    """One observation of BORIS. offset_s: its time offset, which BORIS adds to every time."""
+    """One observation of BORIS. offset_s: its time offset, which BORIS adds to every time.
+
+    before, after: (name, seconds) of media files that it plays before and behind its own. Times are those of the own.
+    """
 
     id: str
     media: str
     states: tuple[State, ...] = ()
     offset_s: float = 0.0
+    before: tuple[tuple[str, float], ...] = ()
+    after: tuple[tuple[str, float], ...] = ()
     fps: str = "30.000"
     duration_s: float = 20.0
 
@@ -174,8 +207,11 @@ def write_boris_tabular(
     for one in observations:
         marks = [(s.start_s, "START", s) for s in one.states] + [(s.stop_s, "STOP", s) for s in one.states]
         for time, status, s in sorted(marks, key=lambda m: (m[0], (m[1] == "STOP") == start_before_stop)):
-            duration, kind = number(one.duration_s), "Media file(s)"
-            first = [one.id, "2024-01-01 10:00:00", "", duration, kind, f"player #1:{one.media}"]
+            played = [*one.before, (one.media, one.duration_s), *one.after]
+            duration, kind = ";".join(number(seconds) for _, seconds in played), "Media file(s)"
+            source = "player #1:" + ";".join(name for name, _ in played)
+            first = [one.id, "2024-01-01 10:00:00", "", duration, kind, source]
+            time += sum(seconds for _, seconds in one.before)
             rows.append(
                 [
                     *first,
@@ -241,12 +277,18 @@ def write_boris_old(path: Path, one: Observation, style: Style = Style()) -> Pat
     return style.write(path, rows)
 
 
-def write_caltech(path: Path, classes: Sequence[str], tracks: dict[str, Sequence[tuple[int, int, str]]]) -> Path:
+def write_caltech(
+    path: Path,
+    classes: Sequence[str],
+    tracks: dict[str, Sequence[tuple[int, int, str]]],
+    encoding: str = "utf-8",
+    line_end: str = "\n",
+) -> Path:
     """Caltech Behavior Annotator text. tracks: name -> (start, stop, behaviour) from 0, the stop not included."""
     lines = ["Caltech Behavior Annotator - Annotation File", "", "Configuration file:"]
     lines += [f"{name}\t{chr(97 + i)}" for i, name in enumerate(classes)]
     for track, bouts in tracks.items():
         lines += ["", f"{track}:\tstart\tend\ttype", "-" * 29]
         lines += [f"{start + 1}\t{stop}\t{behaviour}" for start, stop, behaviour in bouts]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_bytes((line_end.join(lines) + line_end).encode(encoding))
     return path

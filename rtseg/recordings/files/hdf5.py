@@ -27,8 +27,8 @@ def open_hdf5(path: Path, purpose: str) -> Iterator[Any]:
         import h5py
     except ImportError as error:
         raise needs_extra("h5py", "io", f"Reading {purpose}") from error
-    if read_bytes(path, 3) == b"CDF":
-        problem = "is netCDF 3, which is not read; write it with the engine 'netcdf4' or 'h5netcdf'"
+    if is_netcdf3(path):
+        problem = "is netCDF 3, of which only movement's poses are read: a .nc with position, time and space"
         raise RecordingError(path, problem)
     try:
         with h5py.File(path, "r") as file:
@@ -36,6 +36,11 @@ def open_hdf5(path: Path, purpose: str) -> Iterator[Any]:
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
         # All that h5py says of cut and damaged files; what a reader misses itself is a RecordingError already.
         raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
+
+
+def is_netcdf3(path: Path) -> bool:
+    """Whether the file is netCDF 3, which is no HDF5. Raises RecordingError where it cannot be read."""
+    return read_bytes(path, 3) == b"CDF"
 
 
 def readable_array(path: Path, group: Any, name: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from rtseg.recordings.files.hdf5 import open_hdf5
+from rtseg.recordings.files.hdf5 import is_netcdf3, open_hdf5
 from rtseg.recordings.files.text import read_lines
 
 
@@ -28,6 +28,11 @@ class FileProbe:
         """The lines of a text file, one at least."""
         # Its warnings are dropped: the reader that takes the file meets them again.
         return read_lines(self.path)[0]
+
+    @cached_property
+    def is_netcdf3(self) -> bool:
+        """Whether it is netCDF 3, which has no names in HDF5's manner."""
+        return is_netcdf3(self.path)
 
     @cached_property
     def hdf5_names(self) -> tuple[str, ...]:

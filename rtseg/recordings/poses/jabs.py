@@ -1,7 +1,8 @@
 """JABS' pose files (*_pose_est_v2.h5 and later): mice of twelve keypoints, one slot per instance and frame.
 
 Coordinates are stored as y, x, and a confidence of 0 means that there is no point. Which instance is which mouse comes
-from the identities of version 4 and later; version 3's tracks are pieces, which are not joined here.
+from the identities of version 4 and later. Version 3 has tracks, which are pieces: they are put together as JABS itself
+does it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def is_jabs(probe: FileProbe) -> bool:
 def read_jabs(path: Path, *, fps: float, name: str | None = None) -> Recording:
     """A Recording from a JABS pose file. Animals are 'mouse1', 'mouse2', ... in the order of their identities.
 
-    Instances without an identity are left out and counted. Raises RecordingError for several animals without
-    identities (version 3) and for arrays of another shape.
+    Instances without an identity are left out and counted; tracks that became one mouse are counted, too. Raises
+    RecordingError for several animals without identities or tracks, and for arrays of another shape.
     """
     with open_hdf5(path, "JABS pose files") as file:
         group = file[_GROUP]
@@ -68,7 +69,7 @@ def _identities(
     path: Path, group: Any, confidence: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], list[ReadingWarning]]:
     """The mouse (T, slots) of every instance from 0, -1 where there is none, and warnings."""
-    seen = (confidence > 0).any(axis=-1)
+    seen = np.asarray((confidence > 0).any(axis=-1))
     if "instance_embed_id" in group:
         # From 1; 0 stands for an instance that no identity was given, and masked ones are not valid.
         identity = np.asarray(readable_array(path, group, "instance_embed_id")[:], np.int64) - 1
@@ -78,14 +79,44 @@ def _identities(
         left_out = int((seen & (identity < 0)).sum())
         kind = "instances without an identity are left out"
         warnings = [ReadingWarning(kind, left_out, "instances")] if left_out else []
-    else:
-        if seen.sum(axis=1).max(initial=0) > 1:
-            problem = "holds several mice without identities; bring version 4 or later of the pose file"
-            raise RecordingError(path, problem)
+    elif seen.sum(axis=1).max(initial=0) <= 1:
         identity, warnings = np.where(seen, 0, -1), []
+    elif "instance_track_id" in group:
+        identity, warnings = _mice_of_tracks(path, group, seen)
+    else:
+        problem = "holds several mice without identities or tracks; bring version 3 or later of the pose file"
+        raise RecordingError(path, problem)
     if not (identity >= 0).any():
         raise RecordingError(path, "holds no points of a mouse with an identity; run JABS' pose estimation again")
     return identity, warnings
+
+
+def _mice_of_tracks(path: Path, group: Any, seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], list[ReadingWarning]]:
+    """The mouse (T, slots) of every instance by JABS' own rule: a new track gets the first mouse without one."""
+    track = np.asarray(readable_array(path, group, "instance_track_id")[:], np.int64)
+    if track.shape != seen.shape:
+        raise RecordingError(path, f"expected a track for {seen.shape} instances, got {track.shape}")
+    there = seen
+    if "instance_count" in group:
+        count = np.asarray(readable_array(path, group, "instance_count")[:], np.int64).reshape(-1, 1)
+        there = np.arange(seen.shape[1]) < count
+    identity = np.full(track.shape, -1, np.int64)
+    mouse_of: dict[int, int] = {}
+    n_tracks = 0
+    for t in range(len(track)):
+        slots = np.flatnonzero(there[t]).tolist()
+        now = [int(track[t, slot]) for slot in slots]
+        if len(set(now)) < len(now):
+            raise RecordingError(path, f"frame {t} (from 0): two instances have one track; run JABS' tracking again")
+        mouse_of = {one: mouse for one, mouse in mouse_of.items() if one in now}
+        for slot, one in zip(slots, now, strict=True):
+            if one not in mouse_of:
+                mouse_of[one] = min(set(range(track.shape[1])) - set(mouse_of.values()))
+                n_tracks += 1
+            identity[t, slot] = mouse_of[one]
+    n_joined = n_tracks - int(identity.max(initial=-1)) - 1
+    kind = "tracks are pieces, put together by JABS' rule; whether they are of the same mouse is not known"
+    return identity, [ReadingWarning(kind, n_joined, "tracks")] if n_joined else []
 
 
 READER = PoseReader("JABS pose .h5", (".h5", ".hdf5"), is_jabs, one_recording(read_jabs))

@@ -1,20 +1,22 @@
-"""movement's netCDF 4, read as plain HDF5: positions over time, space, keypoints and individuals.
+"""movement's netCDF: positions over time, space, keypoints and individuals.
 
-Dimensions were called `keypoints` and `individuals` once and are `keypoint` and `individual` now; both are read, in any
-order of the axes.
+netCDF 4 is read as plain HDF5, netCDF 3 (which xarray writes where it has no other library) with scipy. Dimensions were
+called `keypoints` and `individuals` once and are `keypoint` and `individual` now; both are read, in any order of the
+axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.errors import RecordingError
-from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
+from rtseg.errors import RecordingError, needs_extra
+from rtseg.recordings.files.hdf5 import is_netcdf3, open_hdf5, readable_array, text_of
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, assumed_rate, confidence_of_points, float32_of
@@ -26,10 +28,44 @@ _AXES |= dict.fromkeys(("individual", "individuals"), "individual")
 _ORDER = ("time", "individual", "keypoint", "space")
 
 
+_NEEDED = ("position", "time", "space")
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """An array and the names of its axes; texts are a list of them."""
+
+    axes: tuple[str, ...]
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _DataSet:
+    """What a file holds, in whichever container."""
+
+    path: Path
+    variables: dict[str, _Variable]
+    attributes: dict[str, Any]
+
+    def texts(self, *names: str) -> list[str]:
+        """The texts of the first of these variables that is there."""
+        return [text_of(text) for name in names if name in self.variables for text in self.variables[name].values]
+
+    def with_axes(self, name: str, wanted: tuple[str, ...]) -> NDArray[np.float32]:
+        """The numbers of a variable with its axes in the wanted order."""
+        variable = self.variables[name]
+        axes = [_AXES.get(axis, axis) for axis in variable.axes]
+        if sorted(axes) != sorted(wanted):
+            problem = f"expected {name!r} with the axes {', '.join(wanted)}, got {', '.join(variable.axes) or 'none'}"
+            raise RecordingError(self.path, f"{problem}; only poses are read, as movement writes them")
+        return float32_of(variable.values).transpose([axes.index(axis) for axis in wanted])
+
+
 def is_movement(probe: FileProbe) -> bool:
-    """Whether an HDF5 file has movement's positions and their axes."""
-    names = set(probe.hdf5_names)
-    return {"position", "time", "space"} <= names
+    """Whether a netCDF file has movement's positions and their axes."""
+    if probe.is_netcdf3:
+        return set(_NEEDED) <= set(_netcdf3(probe.path).variables)
+    return set(_NEEDED) <= set(probe.hdf5_names)
 
 
 def read_movement(path: Path, *, fps: float | None = None, name: str | None = None) -> Recording:
@@ -38,19 +74,18 @@ def read_movement(path: Path, *, fps: float | None = None, name: str | None = No
     fps: None = the file's own rate. Where the file counts frames and has no rate, frames are frames and `fps` is taken.
     Raises RecordingError for bounding boxes, three dimensions, and axes of another kind.
     """
-    with open_hdf5(path, "movement's netCDF") as file:
-        position = _with_axes(path, file, "position", _ORDER)
-        n_frames, n_animals, n_keypoints, n_space = position.shape
-        space = _texts(path, file, "space")
-        if n_space != 2 or space != ["x", "y"]:
-            raise RecordingError(path, f"expected the space x, y, got {', '.join(space)}; only 2-D tracks are read")
-        animals = _texts(path, file, "individual" if "individual" in file else "individuals")
-        keypoints = _texts(path, file, "keypoint" if "keypoint" in file else "keypoints")
-        if "confidence" in file:
-            confidence = _with_axes(path, file, "confidence", _ORDER[:3])
-        else:
-            confidence = confidence_of_points(position)
-        times, warnings = _times(path, file, fps)
+    data = _netcdf3(path) if is_netcdf3(path) else _netcdf4(path)
+    position = data.with_axes("position", _ORDER)
+    n_frames, n_animals, n_keypoints, n_space = position.shape
+    space = data.texts("space")
+    if n_space != 2 or space != ["x", "y"]:
+        raise RecordingError(path, f"expected the space x, y, got {', '.join(space)}; only 2-D tracks are read")
+    animals, keypoints = data.texts("individual", "individuals"), data.texts("keypoint", "keypoints")
+    if "confidence" in data.variables:
+        confidence = data.with_axes("confidence", _ORDER[:3])
+    else:
+        confidence = confidence_of_points(position)
+    times, warnings = _times(data, fps)
     if (len(times), len(animals), len(keypoints)) != (n_frames, n_animals, n_keypoints):
         raise RecordingError(path, f"names and times do not fit positions of shape {position.shape}; write it again")
     series = [
@@ -63,33 +98,55 @@ def read_movement(path: Path, *, fps: float | None = None, name: str | None = No
     )
 
 
-def _with_axes(path: Path, file: Any, name: str, wanted: tuple[str, ...]) -> NDArray[np.float32]:
-    """The array with its axes in the wanted order, by the names of its dimensions."""
-    node = readable_array(path, file, name)
-    # netCDF 4 keeps the names of axes as HDF5 dimension scales.
-    names = [text_of(dim[0].name).lstrip("/") if len(dim) else "" for dim in node.dims]
-    axes = [_AXES.get(axis, axis) for axis in names]
-    if sorted(axes) != sorted(wanted):
-        problem = f"expected {name!r} with the axes {', '.join(wanted)}, got {', '.join(names) or 'none'}"
-        raise RecordingError(path, f"{problem}; only poses are read, as movement writes them")
-    return float32_of(node[:]).transpose([axes.index(axis) for axis in wanted])
-
-
-def _texts(path: Path, file: Any, name: str) -> list[str]:
-    return [text_of(text) for text in readable_array(path, file, name)[:].ravel().tolist()]
-
-
-def _times(path: Path, file: Any, fps: float | None) -> tuple[NDArray[np.float64], list[ReadingWarning]]:
+def _times(data: _DataSet, fps: float | None) -> tuple[NDArray[np.float64], list[ReadingWarning]]:
     """Times (T,) in seconds; of frame numbers by the file's rate, or by `fps` where it has none; and warnings."""
-    times = np.asarray(readable_array(path, file, "time")[:], np.float64)
-    if text_of(file.attrs.get("time_unit", "seconds")) != "frames":
+    times = np.asarray(data.variables["time"].values, np.float64)
+    if text_of(data.attributes.get("time_unit", "seconds")) != "frames":
         return times, []
-    rate = file.attrs.get("fps")
+    rate = data.attributes.get("fps")
     if rate is not None:
         return times / float(np.ravel(rate)[0]), []
     if fps is not None:
         return times / fps, []
     return times / DEFAULT_FPS, [assumed_rate()]
+
+
+def _netcdf4(path: Path) -> _DataSet:
+    variables = {}
+    with open_hdf5(path, "movement's netCDF") as file:
+        for name in (*_NEEDED, "confidence", *_AXES):
+            if name in file or name in _NEEDED:
+                node = readable_array(path, file, name)
+                # The names of axes are HDF5's dimension scales.
+                axes = tuple(text_of(dim[0].name).lstrip("/") if len(dim) else "" for dim in node.dims)
+                variables[name] = _Variable(axes, node[:])
+        return _DataSet(path, variables, dict(file.attrs))
+
+
+def _netcdf3(path: Path) -> _DataSet:
+    try:
+        from scipy.io import netcdf_file
+    except ImportError as error:
+        raise needs_extra("scipy", "io", "Reading netCDF 3") from error
+    try:
+        with netcdf_file(path, "r", mmap=False) as file:
+            return _DataSet(
+                path,
+                {name: _netcdf3_variable(node) for name, node in file.variables.items()},
+                # scipy has no other way to all attributes.
+                dict(file._attributes),
+            )
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise RecordingError(path, f"cannot be read as netCDF 3 ({error}); it was cut or damaged") from error
+
+
+def _netcdf3_variable(node: Any) -> _Variable:
+    values = np.asarray(node.data)
+    if values.dtype.kind != "S":
+        return _Variable(tuple(node.dimensions), values)
+    # Texts are arrays of characters, whose last axis is their length.
+    texts = [b"".join(row).rstrip(b"\0 ") for row in values.reshape(len(values), -1)]
+    return _Variable(tuple(node.dimensions[:-1]), np.array(texts, object))
 
 
 def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iterator[Recording]:

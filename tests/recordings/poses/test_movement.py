@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy.io import netcdf_file
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.open import read_recording
@@ -34,6 +35,43 @@ def write(path: Path, points: np.ndarray, axes: tuple[str, ...], times: np.ndarr
         for key, value in attributes.items():
             file.attrs[key] = value
     return path
+
+
+def write_netcdf3(path: Path, points: np.ndarray, axes: tuple[str, ...], times: np.ndarray, **attributes: str) -> Path:
+    """The same as xarray writes netCDF 3: texts as arrays of characters."""
+    order = ("time", "individual", "keypoint", "space")
+    names = {"space": [b"x", b"y"], "keypoint": [b"nose", b"tail"], "individual": [b"a", b"b"]}
+    with netcdf_file(path, "w") as file:
+        for axis in axes:
+            values = names.get(axis.removesuffix("s"))
+            file.createDimension(axis, len(times) if values is None else len(values))
+            if values is None:
+                file.createVariable(axis, "d", (axis,))[:] = times
+                continue
+            length = max(map(len, values))
+            file.createDimension(f"string{axis}", length)
+            texts = np.array([[bytes([c]) for c in text.ljust(length, b"\0")] for text in values], "S1")
+            file.createVariable(axis, "c", (axis, f"string{axis}"))[:] = texts
+        turned = points.transpose([order.index(axis.removesuffix("s")) for axis in axes])
+        file.createVariable("position", "f", axes)[:] = turned
+        for key, value in attributes.items():
+            setattr(file, key, value)
+    return path
+
+
+@pytest.mark.parametrize("axes", [NEW, OLD])
+def test_netcdf_3(tmp_path: Path, points: np.ndarray, axes: tuple[str, ...]) -> None:
+    path = write_netcdf3(tmp_path / "a.nc", points, axes, np.arange(6) / 50, time_unit="seconds")
+    recording = read_recording(path)
+    assert recording.skeleton.animals == ("a", "b")
+    assert recording.skeleton.keypoints == ("nose", "tail")
+    assert recording.fps == 50
+    np.testing.assert_array_equal(recording.keypoints, points)
+    whole = path.read_bytes()
+    for n in (4, 40, len(whole) // 2):
+        path.write_bytes(whole[:n])
+        with pytest.raises(RecordingError, match=r"a\.nc: .*(cut or damaged|of no format)"):
+            read_recording(path)
 
 
 @pytest.fixture
@@ -76,5 +114,5 @@ def test_what_is_no_pose_in_two_dimensions_is_refused(tmp_path: Path, points: np
     with pytest.raises(RecordingError, match=r"time 0\.02 s comes after 0\.02 s; sort the frames and remove doubles"):
         read_recording(write(tmp_path / "d.nc", points, NEW, np.array([0, 1, 1, 2, 3, 4]) / 50))
     (tmp_path / "c.nc").write_bytes(b"CDF\x01" + bytes(100))
-    with pytest.raises(RecordingError, match="is netCDF 3, which is not read; write it with the engine 'netcdf4'"):
+    with pytest.raises(RecordingError, match="is netCDF 3, of which only movement's poses are read"):
         read_recording(tmp_path / "c.nc")

@@ -85,7 +85,7 @@ class Publisher:
     ) -> None:
         hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
         self.address, self.stream = address, stream
-        self._shape, self._timeout_s = skeleton.shape, timeout_s
+        self._shape, self._points_shape, self._timeout_s = skeleton.shape, (*skeleton.shape, 2), timeout_s
         # After a loss the stream always wants to go on where it was.
         self._hello_again, self._hello_afresh = replace(hello, resume=True), replace(hello, resume=False)
         self._reconnection = Reconnection(math.inf if reconnect_s is None else reconnect_s, keep_frames)
@@ -135,8 +135,9 @@ class Publisher:
         or has refused an earlier frame (this one is on its way then, and sending may go on).
         """
         number = self._next_seq if seq is None else int(seq)
-        keypoints, confidence = split_pose(keypoints, confidence, self._shape)
-        points = self._array_bytes(keypoints, (*self._shape, 2), "keypoints", number)
+        if getattr(keypoints, "shape", None) != self._points_shape:
+            keypoints, confidence = split_pose(keypoints, confidence, self._shape)
+        points = self._array_bytes(keypoints, self._points_shape, "keypoints", number)
         scores = None if confidence is None else self._array_bytes(confidence, self._shape, "confidence", number)
         t_ns = time.monotonic_ns() if t_source_ns is None else int(t_source_ns)
         data = self._packer.pack(frame_message(self.stream, number, t_ns, points, scores))

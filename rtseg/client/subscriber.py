@@ -96,12 +96,12 @@ class Subscriber:
         """The next one; None where timeout_s is set and over."""
         if self.timeout_s is not None:
             return self.receive(self.timeout_s)
-        was_quiet = False
+        said: bool | None = None  # whether it was said that the daemon is lifeless, None before anything was
         while (message := self.receive(QUIET_S)) is None:
-            if not was_quiet:
+            if said is not self._is_lifeless():
                 LOG.warning("%s; waiting on", self._why_silent(QUIET_S))
-            was_quiet = True
-        if was_quiet:
+            said = self._is_lifeless()
+        if said is not None:
             LOG.warning("%s: something comes again", self._about())
         return message
 
@@ -130,15 +130,18 @@ class Subscriber:
 
     def _why_silent(self, waited_s: float) -> str:
         """What is known of a silence, in one line."""
-        silent_s = time.monotonic() - self.heard_s
         nothing = f"{self._about()}: nothing came within {waited_s:g} s"
-        if silent_s > LIFELESS_S:
+        if self._is_lifeless():
+            silent_s = time.monotonic() - self.heard_s
             return f"{nothing}, not even a sign of life for {silent_s:.1f} s: the daemon has ended, hangs or is cut off"
         known = [(name, self._beats[name]) for name in sorted(self.streams) if name in self._beats]
         closed = [name for name, beat in known if "seq" not in beat]
         stale = [f"{name} since frame {beat['seq']}" for name, beat in known if beat.get("stale")]
         about = [f"not open: {', '.join(closed)}"] * bool(closed) + [f"no frame of {', '.join(stale)}"] * bool(stale)
         return f"{nothing}; the daemon is there{''.join(f', {part}' for part in about)}"
+
+    def _is_lifeless(self) -> bool:
+        return time.monotonic() - self.heard_s > LIFELESS_S
 
     def _about(self) -> str:
         named = ", ".join(map(repr, sorted(self.streams)))

@@ -14,9 +14,11 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.classifier import Classifier
-from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
+from rtseg.inference.predictions import Predictions, Quality, write_bouts, write_predictions
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.naming import NameMap
 from rtseg.recordings.open import holds_several, read_recordings
@@ -120,7 +122,15 @@ def annotate_source(
         predictions = classifier.run(reading.names.rename(recording), resample=reading.resample)
         files.write(predictions, recording.fps, own)
         # One by one: the answers of many recordings need not lie in memory together.
-        yield Annotated(recording.name, predictions, files.frames, files.bouts, recording.warnings)
+        warnings = (*recording.warnings, *_tracker_warnings(predictions, source.path))
+        yield Annotated(recording.name, predictions, files.frames, files.bouts, warnings)
+
+
+def _tracker_warnings(predictions: Predictions, path: Path) -> list[ReadingWarning]:
+    """What only stepping shows of the tracker."""
+    frozen = int(np.count_nonzero(predictions.quality & Quality.FROZEN))
+    kind = "the tracker repeats one frame: answers that are flagged 'frozen'"
+    return [ReadingWarning(kind, frozen, file=str(path))] if frozen else []
 
 
 def _origin(classifier: Classifier, source: Source, reading: Reading) -> dict[str, Any]:

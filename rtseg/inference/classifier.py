@@ -62,7 +62,8 @@ class Classifier:
         Raises FrameError naming what was expected and what came.
         """
         shape = self.bundle.skeleton.shape
-        keypoints, confidence = split_pose(keypoints, confidence, shape)
+        if getattr(keypoints, "shape", None) != (*shape, 2):
+            keypoints, confidence = split_pose(keypoints, confidence, shape)
         return checked_frame(keypoints, confidence, shape=shape, seq=seq, t_source_ns=t_source_ns, stream=stream)
 
     def run(self, recording: Recording, arena: Arena | None = None, *, resample: bool = False) -> Predictions:

@@ -49,7 +49,7 @@ class ModelSlots:
     def __init__(self, bundle: Bundle, engine: Engine, *, watch: bool, swap: bool) -> None:
         self.bundle, self.engine = bundle, engine
         self.stages = Stages(bundle, engine.capacity, watch=watch, swap=swap)
-        self._n_outputs, self._n_heads = bundle.network.n_outputs, len(bundle.heads)
+        self._n_outputs, self._heads = bundle.network.n_outputs, bundle.heads
         self._one_slot = np.zeros(1, np.int32)
         self._cached: dict[int, RowBuffers] = {}
 
@@ -59,7 +59,7 @@ class ModelSlots:
         Gives fresh arrays, for predictions refer to them. Keypoints and confidence change where animals are swapped
         back.
         """
-        n, n_heads = len(slots), self._n_heads
+        n, n_heads = len(slots), len(self._heads)
         probs = np.empty((n, self._n_outputs), np.float32)
         labels = np.empty((n, n_heads), np.int16)
         # Two arrays of a kind from one allocation: at one row these calls are a good part of a step's overhead.
@@ -69,7 +69,7 @@ class ModelSlots:
         self.engine.step(features, slots, probs)
         self.stages.postprocess(probs, slots, labels, events, unsure, unsure_flags)
         # Two kinds of flags, apart: with a lookahead this step's answer is about an earlier frame than the one it saw.
-        return PredictionBatch(probs, labels, events, unsure, self.bundle.heads), flags, unsure_flags
+        return PredictionBatch(probs, labels, events, unsure, self._heads), flags, unsure_flags
 
     def row_buffers(self, n: int) -> RowBuffers:
         """Room for N rows, the same from batch to batch."""

@@ -19,7 +19,7 @@ from rtseg.errors import FrameError, ServeError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Quality
-from rtseg.wire.messages import MessageError, StreamEvent
+from rtseg.wire.messages import MessageError, PredictionMessage, StreamEvent
 from tests.live import REPO, TIMEOUT_S, Child, daemon, random_walk
 
 
@@ -145,6 +145,29 @@ def test_listening_ends_after_silence(child: Child, caplog: pytest.LogCaptureFix
         assert list(subscriber) == []
         assert subscriber.ended.endswith("the daemon is there, not open: nobody")
         assert subscriber.receive(0.0) is None
+
+
+def test_without_a_time_out_a_loop_waits_and_says_so_whenever_it_learns_why(
+    child: Child, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtseg.client.subscriber.QUIET_S", 0.0)
+    with Subscriber(child.predictions, "later") as subscriber:
+        heard_s, receive = subscriber.heard_s, subscriber.receive
+        lives = [True, True, False, False, True]
+
+        def silent(timeout_s: float | None = None) -> PredictionMessage | StreamEvent | None:
+            if not lives:
+                return receive(60)
+            subscriber.heard_s = heard_s + (1e6 if lives.pop(0) else -1e6)
+            return None
+
+        monkeypatch.setattr(subscriber, "receive", silent)
+        with Publisher(child.frames, "later", MICE7, 30.0) as publisher:
+            publisher.send(np.ones((2, 7, 2)))
+            assert next(iter(subscriber)).seq == 0
+    said = [record.message for record in caplog.records]
+    assert ["daemon is there" in said[0], "daemon has ended" in said[1], "daemon is there" in said[2]] == [True] * 3
+    assert said[3].endswith("something comes again")
 
 
 def test_without_a_daemon_the_error_says_what_to_start(tmp_path: Path) -> None:

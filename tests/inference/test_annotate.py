@@ -58,6 +58,14 @@ def test_what_is_written_reads_back_to_the_same_bits(classifier: Classifier, pos
             assert written == [head.classes[label] for label in truth.labels[:, h]]
 
 
+def test_a_tracker_that_froze_is_a_warning_with_a_count(classifier: Classifier, tmp_path: Path) -> None:
+    recording, labels = simulate_sequence(3, 200, name="froze")
+    recording.keypoints[100:180] = recording.keypoints[99]
+    write_calms21(tmp_path / "froze.json", {"annotator-id_0": [(recording, labels)]})
+    (one,) = annotate(classifier, [tmp_path / "froze.json"], tmp_path / "out")
+    assert [w for w in one.warnings if "repeats one frame" in w and "(21 frames)" in w]
+
+
 def test_bouts_are_those_of_the_decoded_labels(classifier: Classifier, poses: Path, tmp_path: Path) -> None:
     one = next(iter(annotate(classifier, [poses], tmp_path)))
     with one.bouts_file.open(newline="") as file:

@@ -29,14 +29,24 @@ class SourceClock:
     """
 
     __slots__ = (
-        *("_least_ns", "_long_ns", "_quickest", "_recv_ns", "_source_ns", "_started_ns", "_tick_ns", "_windows"),
+        *(
+            "_began_ns",
+            "_least_ns",
+            "_long_ns",
+            "_quickest",
+            "_recv_ns",
+            "_source_ns",
+            "_started_ns",
+            "_tick_ns",
+            "_windows",
+        ),
         *("jumps", "long_intervals"),
     )
 
     def __init__(self, interval_ns: int) -> None:
         self.jumps = self.long_intervals = 0
         self._long_ns, self._tick_ns = int(LONG_INTERVAL * interval_ns), interval_ns // IMPLAUSIBLE
-        self._recv_ns = 0
+        self._recv_ns = self._began_ns = 0
         self._source_ns = -1
         self._windows: deque[tuple[int, int]] = deque(maxlen=WINDOWS)  # when, and the least difference then
         self._least_ns: int | None = None
@@ -54,6 +64,7 @@ class SourceClock:
         # Most frames are neither the first nor the quickest of a window, and fall through all of these.
         if least_ns is None:
             self._started_ns, self._least_ns, self._quickest = t_recv_ns, apart_ns, t_recv_ns
+            self._began_ns = t_source_ns
         # Nothing travels faster than before by a quarter of a second, nor backwards: its clock was set.
         elif t_source_ns < before_ns or apart_ns < least_ns - JUMP_NS:
             return self._jumped(t_source_ns, t_recv_ns)
@@ -75,6 +86,11 @@ class SourceClock:
 
     def _close_window(self, t_source_ns: int, t_recv_ns: int) -> bool:
         assert self._least_ns is not None
+        passed_ns, self._began_ns = t_source_ns - self._began_ns, t_source_ns
+        if passed_ns * IMPLAUSIBLE < WINDOW_NS:  # it stands still: the source sends no times, and no clock was set
+            self._windows.clear()
+            self._started_ns, self._least_ns, self._quickest = t_recv_ns, t_recv_ns - t_source_ns, t_recv_ns
+            return False
         # One frame may be late. Where the quickest of a whole window is, the clock was set back while no frame came.
         if self._windows and self._least_ns - self._windows[-1][1] > JUMP_NS:
             return self._jumped(t_source_ns, t_recv_ns)
@@ -86,6 +102,7 @@ class SourceClock:
     def _jumped(self, t_source_ns: int, t_recv_ns: int) -> bool:
         self.jumps += 1
         self._windows.clear()
+        self._began_ns = t_source_ns
         self._started_ns, self._least_ns, self._quickest = t_recv_ns, t_recv_ns - t_source_ns, t_recv_ns
         return True
 

@@ -62,3 +62,10 @@ def test_frames_that_came_late_together_are_no_jump() -> None:
     run(clock, 20)
     for i in range(60):  # two seconds of frames, held up and then delivered at once
         assert not clock.compare_times(30 * SECOND + i * SECOND // 30, 33 * SECOND + i)
+
+
+@pytest.mark.parametrize("step_ns", [0, 1])
+def test_a_source_without_times_has_no_clock_to_be_set(step_ns: int) -> None:
+    clock = SourceClock(SECOND // 30)
+    assert not any(clock.compare_times(i * step_ns, i * SECOND // 30) for i in range(300))
+    assert clock.summary()["jumps"] == 0

@@ -14,7 +14,7 @@ import zmq
 from rtseg.client import ask_status
 from tests.live import HELLO, Child, Raw, daemon
 
-FLOOD_S = 1.5
+FLOOD_S = 0.8
 
 
 def resident_mb(child: Child) -> float:

@@ -1,15 +1,97 @@
-"""The commands for what `rtseg serve --record` writes (docs/recording.md). Heavy imports happen inside."""
+"""The commands about files: your own, for a new project, and those that `rtseg serve --record` writes.
+
+Heavy imports happen inside.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtseg.cli.app import Out, app
+from rtseg.cli.app import Fps, Out, app, make_folder_of, write_json
+
+if TYPE_CHECKING:
+    from rtseg.project.questions import Asker
 
 Mcap = Annotated[Path, typer.Argument(help="Recording of `rtseg serve --record`.", show_default=False)]
+
+
+Paths = Annotated[
+    list[Path] | None, typer.Argument(help="A folder, or one pose file and one label file.", show_default=".")
+]
+Name = Annotated[str | None, typer.Option("--name", help="Of the project and its two files; default: the folder's.")]
+Rate = Annotated[float | None, typer.Option("--fps", help="Frames per second of the videos.")]
+TracksToLearn = Annotated[
+    list[str] | None, typer.Option("--track", help="Learn this label track; may come again. Default: all that can be.")
+]
+FramesWithoutLabel = Annotated[
+    str | None, typer.Option("--unlabelled", help="Frames without a label: negatives, or masked.")
+]
+FirstFrame = Annotated[int | None, typer.Option("--first-frame", min=0, max=1, help="Where label tables count from.")]
+LastIncluded = Annotated[
+    bool | None, typer.Option("--last-included/--last-excluded", help="Whether a bout's stop is its last frame.")
+]
+Axis = Annotated[str | None, typer.Option("--axis", help="Two keypoints that give the heading.", metavar="REAR,FRONT")]
+HeldOut = Annotated[float | None, typer.Option("--held-out", help="Share of the recordings that is held out.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is proposed.")]
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Files of poses and of labels.", show_default=False)],
+    fps: Fps = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Folder for a picture of each file.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
+) -> None:
+    """Say what files of poses or labels hold and what looks odd; labels are laid over poses that are named with them."""
+    from rtseg.inspection.files import inspect_files
+    from rtseg.inspection.picture import draw_reports
+    from rtseg.terminal.file_report import print_file_report
+
+    make_folder_of(json_file)
+    reports = inspect_files(files, fps)
+    write_json(json_file, [report.to_dict() for report in reports])
+    for report in reports:
+        print_file_report(report)
+    if picture is not None:
+        for path in draw_reports(reports, picture):
+            typer.echo(f"picture: {path}")
+
+
+@app.command(name="init")
+def init_project(
+    paths: Paths = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the two files.")] = Path(),
+    name: Name = None,
+    fps: Rate = None,
+    track: TracksToLearn = None,
+    unlabelled: FramesWithoutLabel = None,
+    first_frame: FirstFrame = None,
+    last_included: LastIncluded = None,
+    axis: Axis = None,
+    held_out: HeldOut = None,
+    yes: Yes = False,
+) -> None:
+    """Write a dataset file and a recipe for your recordings: finds pairs, animals, behaviours and a split, and asks."""
+    from rtseg.project.initialize import initialize_project, wishes_of
+    from rtseg.terminal.progress import counting
+    from rtseg.terminal.project_table import print_project
+
+    wishes = wishes_of(name, fps, track, unlabelled, first_frame, last_included, axis, held_out)
+    with counting("reading") as progress:
+        done = initialize_project(paths or [Path()], out, wishes, _asker(yes), progress)
+    print_project(*done)
+
+
+def _asker(yes: bool) -> Asker:
+    """Whoever decides: a person, where there is one at both ends of the terminal."""
+    from rtseg.project.questions import ProposalTaker
+    from rtseg.terminal.questions import TerminalAsker
+
+    return TerminalAsker() if not yes and sys.stdin.isatty() and sys.stderr.isatty() else ProposalTaker()
 
 
 @app.command()

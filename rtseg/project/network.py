@@ -1,0 +1,79 @@
+"""A recipe for a first model: features that the skeleton has, and a network that trains in minutes on two cores.
+
+The sizes were chosen on recordings of mice, rats and fish (docs/recipe.md says how); `rtseg study` looks for better
+ones once there are more recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
+
+_MOVABLE = (
+    *("within_distance", "between_distance", "speed", "box_overlap", "extension", "egocentric_self"),
+    *("egocentric_other", "relative_angle", "body_velocity", "approach", "acceleration", "averages"),
+    *("confidence", "missing", "absence"),
+)
+"""Groups that do not depend on where the camera stands."""
+_ONE_POINT = ("position", "between_distance", "speed", "approach", "averages", "missing", "absence")
+"""An animal of one point has no heading; where it is is most of what is known about it."""
+NEED_ARENA = ("position", "center")
+_CROP_S, _WARMUP_S = 30.0, 4.0
+_BATCH = 8
+_STEPS = 400
+"""At least so many batches: fewer leave a network half trained, however few the recordings are."""
+_PASSES = 12
+_EVALUATIONS = 6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a proposed recipe says: feature groups, cells as (encoder, hidden, period), and how long it is trained."""
+
+    groups: tuple[str, ...]
+    encoder: int
+    hidden: int
+    period: int
+    batch: int
+    crop_frames: int
+    warmup_frames: int
+    epochs: int
+    evaluate_every: int
+    settle_frames: int
+    min_bout_frames: int
+
+    @property
+    def needs_arena(self) -> bool:
+        """Whether any feature depends on the arena."""
+        return any(group in NEED_ARENA for group in self.groups)
+
+
+def propose_sizes(skeleton: Skeleton, n_frames: int, fps: float) -> Sizes:
+    """Sizes for training on `n_frames` labelled frames at `fps`."""
+    crop, warmup = round(_CROP_S * fps), round(_WARMUP_S * fps)
+    batches = max(1, round(n_frames / (_BATCH * (crop - warmup))))
+    epochs = max(_PASSES, ceil(_STEPS / batches))
+    return Sizes(
+        groups=_groups(skeleton),
+        encoder=64,
+        hidden=64,
+        # A cell that moves every other frame sees twice as far, for half the work.
+        period=2 if fps >= 20 else 1,
+        batch=_BATCH,
+        crop_frames=crop,
+        warmup_frames=warmup,
+        epochs=epochs,
+        evaluate_every=max(1, epochs // _EVALUATIONS),
+        settle_frames=round(4 * fps),
+        min_bout_frames=max(1, round(0.1 * fps)),
+    )
+
+
+def _groups(skeleton: Skeleton) -> tuple[str, ...]:
+    """The groups that have any column for the skeleton."""
+    wanted: Sequence[str] = _MOVABLE if len(skeleton.keypoints) > 1 else _ONE_POINT
+    return tuple(group for group in wanted if FeatureSpec(groups=(group,)).features(skeleton))

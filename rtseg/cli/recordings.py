@@ -46,7 +46,7 @@ def inspect(
     picture: Annotated[Path | None, typer.Option("--picture", help="Folder for a picture of each file.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
 ) -> None:
-    """Say what files of poses or labels hold and what looks odd; labels are laid over poses that are named with them."""
+    """Say what files of poses or labels hold and what looks odd; name both, and labels are laid over their poses."""
     from rtseg.inspection.files import inspect_files
     from rtseg.inspection.picture import draw_reports
     from rtseg.terminal.file_report import print_file_report

@@ -1,4 +1,4 @@
-"""Any file of poses or labels: which format it has, and what it holds. Labels are laid over poses that are given too."""
+"""Any file of poses or labels: its format and what it holds. Labels are laid over poses that are named with them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def inspect_files(paths: Sequence[Path], fps: float | None = None) -> list[FileR
     A label file is laid over the poses of its video where they are among the files, by their names; else its own labels
     say how long it is. Raises RecordingError for a file of neither kind.
     """
-    poses, labels = [], []
+    poses: list[Path] = []
+    labels: list[Path] = []
     for path in paths:
         if path.is_dir():
             raise SettingError(f"{path} is a folder; name files, or let `rtseg init` look through it")

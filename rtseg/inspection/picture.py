@@ -55,7 +55,7 @@ def draw_file(path: Path, title: str, fps: float, recording: Recording | None, l
     if recording is None:
         _draw_labels(figure.subplots(), labels, fps)
     else:
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.7))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.7))[0]
         _draw_tracks(left.subplots(), recording)
         axes = right.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[s for _, s in panels])[:, 0]
         _draw_likelihood(axes[0], recording)

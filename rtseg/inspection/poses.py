@@ -162,15 +162,15 @@ def _frozen(recording: Recording, known: NDArray[np.bool_]) -> list[str]:
     if len(points) < 2:
         return []
     # Compared as bits, since a missing point that stays missing is no change either.
-    same = (points[1:].view(np.uint32) == points[:-1].view(np.uint32)).all(axis=1) & known.any(axis=(1, 2))[1:]
+    same = (points[1:].view(np.uint32) == points[:-1].view(np.uint32)).all(axis=1)
+    same &= np.asarray(known.any(axis=(1, 2)))[1:]
     edges = np.diff(np.concatenate(([0], same.view(np.int8), [0])))
     lengths = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
     n_long = int((lengths > _FROZEN_S * recording.fps).sum())
     if not n_long:
         return []
-    return [
-        f"{n_long} stretches of more than {_FROZEN_S:g} s, up to {lengths.max() / recording.fps:.1f} s, in which no point moves at all"
-    ]
+    longest_s = lengths.max() / recording.fps
+    return [f"no point moves at all for more than {_FROZEN_S:g} s, {n_long} times, for {longest_s:.1f} s at most"]
 
 
 def _on_top(recording: Recording, length: float | None) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def summarize_tracks(files: Sequence[Tracks]) -> dict[str, TrackSummary]:
             one.n_twice += int((track.covered & (track.frames == IGNORE)).sum())
             one.lists_events |= tracks.lists_events
             labelled = [bout for bout in bouts_of(track.frames) if bout.label != IGNORE]
-            for before, after in zip(labelled, labelled[1:], strict=False):
+            for before, after in pairwise(labelled):
                 one.n_gaps += 1
                 one.n_adjoining += after.start - before.stop <= 1
             for code, label in enumerate(track.classes):
@@ -187,7 +188,7 @@ def watched_frames(frames: NDArray[np.int16], background: int | None) -> tuple[i
     marked = [b for b in bouts_of(frames) if b.label != IGNORE and b.label != background]
     if not marked:
         return 0, n_frames
-    pauses = [after.start - before.stop for before, after in zip(marked, marked[1:], strict=False)]
+    pauses = [after.start - before.stop for before, after in pairwise(marked)]
     longest = max(0.2 * n_frames, 3 * max(pauses, default=0))
     first, last = marked[0].start, marked[-1].stop
     return first if first > longest else 0, last if n_frames - last > longest else n_frames

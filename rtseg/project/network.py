@@ -22,10 +22,11 @@ _MOVABLE = (
 _ONE_POINT = ("position", "between_distance", "speed", "approach", "averages", "missing", "absence")
 """An animal of one point has no heading; where it is is most of what is known about it."""
 NEED_ARENA = ("position", "center")
-_CROP_S, _WARMUP_S = 30.0, 4.0
+_CROP_S, _WARMUP_S = 15.0, 2.0
 _BATCH = 8
-_STEPS = 400
-"""At least so many batches: fewer leave a network half trained, however few the recordings are."""
+_STEPS = 100
+"""At least so many batches, however few the recordings are: fewer leave a network half trained, twice as many make it
+learn a single video by heart."""
 _PASSES = 12
 _EVALUATIONS = 6
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from os.path import commonprefix
 from pathlib import Path
 
 from rtseg.project.files import FoundFiles
@@ -69,7 +68,7 @@ def pair_files(found: FoundFiles) -> Pairing:
     claims = [labels[0] for labels in partners.values() if len(labels) == 1]
     matched = {pose: labels[0] for pose, labels in partners.items() if len(labels) == 1}
     # One label file of several videos, such as a BORIS project, holds an observation for each.
-    ids = _ids([(pose, label) for pose, label in matched.items()])
+    ids = _ids(list(matched.items()))
     pairs = [Pair(name, p, matched[p], twins.get(p, ())) for p, name in zip(matched, ids, strict=True)]
     return Pairing(
         tuple(sorted(pairs, key=lambda pair: _natural_order(pair.name))),
@@ -223,9 +222,14 @@ def _generalized(texts: Sequence[str]) -> str:
     """One text, or what all begin and end with and a * between."""
     if len(set(texts)) == 1:
         return texts[0]
-    start = commonprefix(list(texts))
-    end = commonprefix([text[len(start) :][::-1] for text in texts])[::-1]
+    start = _common_beginning(texts)
+    end = _common_beginning([text[len(start) :][::-1] for text in texts])[::-1]
     return f"{start}*{end}"
+
+
+def _common_beginning(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)
+    return first[: next((i for i, letter in enumerate(first) if letter != last[i : i + 1]), len(first))]
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -104,7 +104,7 @@ def _require_pairs(pairing: Pairing, labels: Sequence[Path]) -> None:
     else:
         listed = ", ".join(path.name for path in labels[:_MAX_LISTED])
         problem = (
-            f"no label file is named like a pose file (poses: {poses}; labels: {listed}); rename the files so that both "
+            f"no label file is named like a pose file (poses: {poses}; labels: {listed}); rename them so that both "
             "begin with their video's name, or name one pose file and one label file"
         )
     raise SettingError(problem)

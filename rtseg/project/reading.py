@@ -33,7 +33,7 @@ class Counting:
 
 @dataclass(frozen=True, eq=False)
 class ReadProject:
-    """What was read. recordings: some of them. lengths, tracks: of every pair. fps_said: whether a file says the rate."""
+    """What was read. recordings: some. lengths, tracks: of every pair. fps_said: whether anybody says the rate."""
 
     recordings: tuple[Recording, ...]
     lengths: tuple[int, ...]
@@ -45,7 +45,7 @@ class ReadProject:
 
 
 def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Progress) -> ReadProject:
-    """Read all pairs; what the files leave open is taken from `wishes` or asked. Raises RecordingError, SettingError."""
+    """Read all pairs; what files leave open is taken from `wishes` or asked. Raises RecordingError, SettingError."""
     fps, said = _frame_rate(pairs, wishes, ask)
     recordings: list[Recording] = []
     lengths: list[int] = []
@@ -73,7 +73,7 @@ def _frame_rate(pairs: Sequence[Pair], wishes: Wishes, ask: Asker) -> tuple[floa
     """The rate, and whether a person or a file says it."""
     if wishes.fps is not None:
         return wishes.fps, True
-    rates = {}
+    rates: dict[float, Pair] = {}
     for pair in pairs:
         rate = _rate_of(pair)
         if rate is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import comb
 
 import numpy as np
@@ -95,7 +95,7 @@ def _split_blocks(video: LabelledVideo, heads: Sequence[Head], fps: float, share
         cuts = _cuts(video, heads, n)
         if min(np.diff(cuts), default=0) <= 2 * _margin(video, fps, n):
             continue
-        counts = np.array([_counts(video.labels, heads, a, b) for a, b in zip(cuts, cuts[1:], strict=False)])
+        counts = np.array([_counts(video.labels, heads, a, b) for a, b in pairwise(cuts)])
         try:
             held_out = _best_subset(counts, max(2, round(share * n)), share, least=2)
         except SettingError:

@@ -106,8 +106,8 @@ def _parts(project: Project) -> list[str]:
     if not project.split.parts:
         return []
     lines = [
-        "# Parts of recordings, frames from 0, the last one not included. Between a part that is trained on and one that",
-        "# is held out some frames are left out: neighbours are nearly the same. Move the borders as you like.",
+        "# Parts of recordings, frames from 0, the last one not included. Between a part to train on and one that is",
+        "# held out some frames are left out: neighbours are nearly the same. Move the borders as you like.",
     ]
     for part in project.split.parts:
         lines += ["[[parts]]", f"id = {_text(part.id)}", f"recording = {_text(part.recording)}"]
@@ -145,7 +145,7 @@ def _head(project: Project, rule: HeadRule, counts: HeadCounts) -> list[str]:
 def _split(project: Project) -> list[str]:
     split = project.split
     return [
-        "# Held out: what the scores are measured on, and what `rtseg calibrate` uses. The network learns nothing from it.",
+        "# Held out: what scores are measured on, and what `rtseg calibrate` uses. The network learns nothing from it.",
         "[split]",
         *_list("train", split.train),
         *_list("validation", split.validation),

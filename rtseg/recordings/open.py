@@ -17,7 +17,7 @@ from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
 from rtseg.recordings.labels import bento, boris, boris_project, caltech
 from rtseg.recordings.labels import csv as labels_csv
-from rtseg.recordings.labels.label_file import Tracks, Video
+from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
 from rtseg.recordings.poses import dlc, dlc_h5, jabs, mcap, movement, nwb, sleap, slp
 from rtseg.recordings.poses.pose_file import PoseReader, assumed_rate

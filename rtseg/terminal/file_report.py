@@ -24,7 +24,7 @@ def print_file_report(report: FileReport) -> None:
         over = f"over the {report.tracks[0].frames} frames of {report.video}" if report.video else "by themselves"
         console.print(f"labels {over}, at {report.fps:g} fps", soft_wrap=True)
         _print_tracks(console, report.tracks)
-    odd = dict.fromkeys(text for part in (*report.poses, *report.tracks) for text in part.odd)
+    odd = dict.fromkeys([o for one in report.poses for o in one.odd] + [o for one in report.tracks for o in one.odd])
     for text in odd:
         console.print(f"odd: {text}", soft_wrap=True)
     if not odd:

@@ -5,16 +5,13 @@ Heavy imports happen inside.
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import Fps, Out, app, make_folder_of, write_json
-
-if TYPE_CHECKING:
-    from rtseg.project.questions import Asker
+from rtseg.cli.app import Fps, Out, app
 
 Mcap = Annotated[Path, typer.Argument(help="Recording of `rtseg serve --record`.", show_default=False)]
 
@@ -44,21 +41,21 @@ def inspect(
     files: Annotated[list[Path], typer.Argument(help="Files of poses and of labels.", show_default=False)],
     fps: Fps = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Folder for a picture of each file.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:
     """Say what files of poses or labels hold and what looks odd; name both, and labels are laid over their poses."""
     from rtseg.inspection.files import inspect_files
     from rtseg.inspection.picture import draw_reports
     from rtseg.terminal.file_report import print_file_report
 
-    make_folder_of(json_file)
     reports = inspect_files(files, fps)
-    write_json(json_file, [report.to_dict() for report in reports])
-    for report in reports:
-        print_file_report(report)
-    if picture is not None:
-        for path in draw_reports(reports, picture):
-            typer.echo(f"picture: {path}")
+    if as_json:
+        typer.echo(json.dumps([report.to_dict() for report in reports], indent=1))
+    else:
+        for report in reports:
+            print_file_report(report)
+    for path in draw_reports(reports, picture) if picture is not None else ():
+        typer.echo(f"picture: {path}", err=as_json)
 
 
 @app.command(name="init")
@@ -77,21 +74,13 @@ def init_project(
 ) -> None:
     """Write a dataset file and a recipe for your recordings: finds pairs, animals, behaviours and a split, and asks."""
     from rtseg.project.initialize import initialize_project, wishes_of
-    from rtseg.terminal.progress import counting
     from rtseg.terminal.project_table import print_project
+    from rtseg.terminal.questions import asking
 
     wishes = wishes_of(name, fps, track, unlabelled, first_frame, last_included, axis, held_out)
-    with counting("reading") as progress:
-        done = initialize_project(paths or [Path()], out, wishes, _asker(yes), progress)
+    with asking("reading", ask=not yes) as (ask, progress):
+        done = initialize_project(paths or [Path()], out, wishes, ask, progress)
     print_project(*done)
-
-
-def _asker(yes: bool) -> Asker:
-    """Whoever decides: a person, where there is one at both ends of the terminal."""
-    from rtseg.project.questions import ProposalTaker
-    from rtseg.terminal.questions import TerminalAsker
-
-    return TerminalAsker() if not yes and sys.stdin.isatty() and sys.stderr.isatty() else ProposalTaker()
 
 
 @app.command()

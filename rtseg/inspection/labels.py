@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtseg.recordings.bouts import bouts_of
-from rtseg.recordings.labels.label_file import Track
+from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Track
 from rtseg.recordings.recording import IGNORE
 
 _SHORT_FRAMES = 3
@@ -43,7 +43,8 @@ def examine_labels(tracks: Mapping[str, Track], fps: float) -> tuple[TrackReport
 
 def _track(track: Track, fps: float) -> TrackReport:
     bouts = [bout for bout in bouts_of(track.frames) if bout.label != IGNORE]
-    behaviours, odd = [], [str(warning) for warning in track.warnings]
+    # Frames without a label have a row of their own in the table.
+    behaviours, odd = [], [str(w) for w in track.warnings if w.kind != WITHOUT_LABEL]
     for code, name in enumerate(track.classes):
         lengths = [b.stop - b.start for b in bouts if b.label == code]
         median = float(np.median(lengths)) / fps if lengths else None

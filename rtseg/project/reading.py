@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rtseg.errors import RecordingError, SettingError
 from rtseg.project.pairing import Pair
 from rtseg.project.questions import Asker, Wishes
-from rtseg.recordings.labels.label_file import Tracks, Video
+from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video
 from rtseg.recordings.open import find_pose_reader, read_recording, read_video_labels
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS
 from rtseg.recordings.recording import Recording
@@ -151,4 +151,7 @@ def _notes(recordings: Sequence[Recording], tracks: Sequence[Tracks]) -> Iterato
     ]:
         files.setdefault(warning.kind, set()).add(warning.file)
     for kind, names in files.items():
+        # The questions and the table of the heads say these.
+        if kind == WITHOUT_LABEL or kind.startswith(_NOT_SAID):
+            continue
         yield f"{kind} ({len(names)} file{'s' * (len(names) > 1)})"

@@ -18,7 +18,7 @@ _MAX_PAIRS = 8
 def print_project(project: Project, dataset: Path, recipe: Path) -> None:
     """Pairs, skeleton, heads with their frames on both sides, notes, and the next commands. Fits 80 columns."""
     console = Console(highlight=False, markup=False)
-    console.print(f"{project.name}: {len(project.pairs)} recordings with labels")
+    console.print(f"{project.name}: {len(project.pairs)} recording{'s' * (len(project.pairs) > 1)} with labels")
     for pair in project.pairs[:_MAX_PAIRS]:
         console.print(f"  {pair.name}: {pair.poses.name} + {pair.labels.name}", soft_wrap=True)
     if len(project.pairs) > _MAX_PAIRS:

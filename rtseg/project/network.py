@@ -24,7 +24,7 @@ _ONE_POINT = ("position", "between_distance", "speed", "approach", "averages", "
 NEED_ARENA = ("position", "center")
 _CROP_S, _WARMUP_S = 15.0, 2.0
 _BATCH = 8
-_STEPS = 100
+_STEPS = 75
 """At least so many batches, however few the recordings are: fewer leave a network half trained, twice as many make it
 learn a single video by heart."""
 _PASSES = 12

@@ -149,9 +149,9 @@ def _key(path: Path, ending: re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _telling(keys: dict[Path, tuple[str, ...]]) -> dict[Path, tuple[str, ...]]:
-    """The same keys without the words that all of them have: those tell nothing."""
+    """The same keys without the words that all of them have: those tell nothing. Numbers stay: day 2 is not day 3."""
     common = set.intersection(*(set(key) for key in keys.values())) if len(keys) > 1 else set()
-    return {path: tuple(word for word in key if word not in common) for path, key in keys.items()}
+    return {path: tuple(w for w in key if w.isdecimal() or w not in common) for path, key in keys.items()}
 
 
 def _is_within(one: Sequence[str], other: Sequence[str]) -> bool:

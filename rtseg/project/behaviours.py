@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -176,6 +176,13 @@ def head_rule(one: TrackSummary, name: str, negatives: bool, n_files: int) -> tu
         unlabelled=background if negatives else None,
     )
     return rule, notes
+
+
+def without_class(rule: HeadRule, label: str) -> HeadRule:
+    """The same rule with one behaviour less: its frames are masked."""
+    head = rule.head
+    kept, scored = (tuple(name for name in names if name != label) for names in (head.classes, head.scored))
+    return replace(rule, head=replace(head, classes=kept, scored=scored), ignore=(*rule.ignore, label))
 
 
 def watched_frames(frames: NDArray[np.int16], background: int | None) -> tuple[int, int]:

@@ -71,10 +71,10 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
     if wishes.axis is not None:
         body = _with_axis(body, wishes.axis)
     rules, reasons, notes = _propose_heads(read, wishes, ask)
-    videos = _labelled_videos(pairing.pairs, read, rules)
-    notes += _unwatched_notes(videos)
-    heads = [rule.head for rule in rules]
-    split = propose_split(videos, heads, read.fps, SHARE if wishes.share is None else wishes.share)
+    rules, videos, split, masked = _propose_split(
+        pairing.pairs, read, rules, SHARE if wishes.share is None else wishes.share
+    )
+    notes += [*masked, *_unwatched_notes(videos)]
     counts = tuple(_count(rule, split, videos) for rule in rules)
     n_train = max(sum(one.train.values()) for one in counts)
     return Project(
@@ -195,6 +195,36 @@ def _negatives(one: TrackSummary, name: str, wishes: Wishes, ask: Asker) -> tupl
     answer = ask.choose(question, options, "negatives" if proposed.negatives else "masked")
     is_proposed = (answer == "negatives") == proposed.negatives
     return answer == "negatives", proposed.reason if is_proposed else "as you said"
+
+
+def _propose_split(
+    pairs: Sequence[Pair], read: ReadProject, rules: Sequence[HeadRule], share: float
+) -> tuple[list[HeadRule], list[LabelledVideo], Split, list[str]]:
+    """The heads' rules, the videos' labels, the split, and which behaviours had to be masked so that there is one."""
+    rules, notes = list(rules), list[str]()
+    while True:
+        videos = _labelled_videos(pairs, read, rules)
+        try:
+            return rules, videos, propose_split(videos, [rule.head for rule in rules], read.fps, share), notes
+        except SettingError:
+            rarest = _rarest(rules, videos)
+            if rarest is None:
+                raise
+        # All its bouts may lie close together, where no division has some of them on each side.
+        at, label = rarest
+        notes.append(f"head {rules[at].head.name}: {label!r} cannot be on both sides of a split: masked")
+        rules[at] = behaviours.without_class(rules[at], label)
+
+
+def _rarest(rules: Sequence[HeadRule], videos: Sequence[LabelledVideo]) -> tuple[int, str] | None:
+    """The scored class with the fewest frames, of the heads that have another one: (index of the head, class)."""
+    frames = {
+        (at, label): sum(int((v.labels[rule.head.name] == rule.head.classes.index(label)).sum()) for v in videos)
+        for at, rule in enumerate(rules)
+        if len(rule.head.scored) > 1 and len(rule.head.classes) > 2
+        for label in rule.head.scored
+    }
+    return min(frames, key=lambda key: frames[key]) if frames else None
 
 
 def _labelled_videos(pairs: Sequence[Pair], read: ReadProject, rules: Sequence[HeadRule]) -> list[LabelledVideo]:

@@ -6,7 +6,7 @@ would otherwise all fall on one side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
@@ -59,7 +59,7 @@ def propose_split(videos: Sequence[LabelledVideo], heads: Sequence[Head], fps: f
     if len(videos) == 1:
         return _split_blocks(videos[0], heads, fps, share)
     counts = np.array([_counts(v.labels, heads, v.start, v.stop) for v in videos])
-    held_out = _best_subset(counts, max(1, round(share * len(videos))), share, least=1)
+    held_out, _ = _best_subset(counts, max(1, round(share * len(videos))), share, least=1)
     names = [video.name for video in videos]
     parts = [part for v in videos for part in _watched(v)]
     chosen = [videos[i] for i in held_out]
@@ -97,10 +97,9 @@ def _split_blocks(video: LabelledVideo, heads: Sequence[Head], fps: float, share
             continue
         counts = np.array([_counts(video.labels, heads, a, b) for a, b in pairwise(cuts)])
         try:
-            held_out = _best_subset(counts, max(2, round(share * n)), share, least=2)
+            held_out, miss = _best_subset(counts, max(2, round(share * n)), share, least=2)
         except SettingError:
             continue
-        miss = _worst_miss(counts, held_out, share)
         if best is None or miss < best[0] - 0.02:  # more blocks cost more margins: only for a better division
             best = miss, cuts, held_out
         if best[0] <= _GOOD_ENOUGH:
@@ -173,52 +172,39 @@ def _counts(labels: Mapping[str, NDArray[np.int16]], heads: Sequence[Head], star
     return counts
 
 
-def _best_subset(counts: NDArray[np.int64], size: int, share: float, least: int) -> tuple[int, ...]:
-    """The `size` of the rows (blocks or videos) whose share of every column is nearest to `share`.
+def _best_subset(counts: NDArray[np.int64], size: int, share: float, least: int) -> tuple[tuple[int, ...], float]:
+    """The `size` of the rows (blocks or videos) whose share of every column is nearest to `share`, and by how much the
+    worst column misses it.
 
-    Every class that occurs in `least` + 1 rows or more must be on both sides, on the held-out side in `least` rows
-    where that leaves any to train on.
+    Every class must be on both sides, on the held-out side in `least` rows where it occurs in twice as many. Raises
+    SettingError where no subset is so.
     """
-    present = counts > 0
-    needed = present.sum(axis=0) >= 2
-    several = present.sum(axis=0) >= 2 * least
-    best: tuple[float, tuple[int, ...]] | None = None
-    for subset in _subsets(len(counts), min(size, len(counts) - 1)):
-        inside = present[list(subset)].sum(axis=0)
-        outside = present.sum(axis=0) - inside
-        if (needed & ((inside == 0) | (outside == 0))).any() or (several & (inside < least)).any():
-            continue
-        miss = _worst_miss(counts, subset, share) + _mean_miss(counts, subset, share)
-        if best is None or miss < best[0]:
-            best = miss, subset
-    if best is None:
+    chosen = _subsets(len(counts), min(size, len(counts) - 1))  # (subsets, rows) of 0 and 1
+    occurs = counts.any(axis=0)
+    counts = counts[:, occurs]
+    present = (counts > 0).astype(np.int64)
+    inside = chosen @ present
+    outside = present.sum(axis=0) - inside
+    wanted = np.where(present.sum(axis=0) >= 2 * least, least, 1)
+    valid = ((inside >= wanted) & (outside >= 1)).all(axis=1)
+    if not valid.any():
         raise SettingError(
             "no division of the recordings leaves every behaviour on both sides; leave out rare behaviours "
             "or label more recordings"
         )
-    return best[1]
+    missed = np.abs(chosen @ counts / counts.sum(axis=0) - share)
+    worst = missed.max(axis=1)
+    best = int(np.argmin(np.where(valid, worst + missed.mean(axis=1), np.inf)))
+    return tuple(np.flatnonzero(chosen[best]).tolist()), float(worst[best])
 
 
-def _subsets(n: int, size: int) -> Iterator[tuple[int, ...]]:
-    """All subsets where there are few, else some drawn at random, always the same ones."""
+def _subsets(n: int, size: int) -> NDArray[np.int64]:
+    """Subsets as rows of 0 and 1: all where there are few, else some drawn at random, always the same ones."""
     if comb(n, size) <= _TRIES:
-        yield from combinations(range(n), size)
-        return
-    rng = np.random.default_rng(0)
-    for _ in range(_TRIES):
-        yield tuple(sorted(rng.choice(n, size, replace=False).tolist()))
-
-
-def _worst_miss(counts: NDArray[np.int64], subset: Sequence[int], share: float) -> float:
-    return float(np.abs(_shares(counts, subset) - share).max(initial=0.0))
-
-
-def _mean_miss(counts: NDArray[np.int64], subset: Sequence[int], share: float) -> float:
-    return float(np.abs(_shares(counts, subset) - share).mean())
-
-
-def _shares(counts: NDArray[np.int64], subset: Sequence[int]) -> NDArray[np.float64]:
-    """The subset's share of every class that occurs at all."""
-    total = counts.sum(axis=0)
-    shares: NDArray[np.float64] = counts[list(subset)].sum(axis=0)[total > 0] / total[total > 0]
-    return shares
+        members = np.array(list(combinations(range(n), size)))
+    else:
+        rng = np.random.default_rng(0)
+        members = np.array([rng.choice(n, size, replace=False) for _ in range(_TRIES)])
+    chosen = np.zeros((len(members), n), np.int64)
+    np.put_along_axis(chosen, members, 1, axis=1)
+    return chosen

@@ -35,7 +35,7 @@ def test_labels_alone_say_how_long_they_are(tmp_path: Path, kind: str) -> None:
     elif kind == "bouts":
         write_bouts(path, [(30, 75, "sniff"), (1680, 1725, "sniff")])
     else:
-        path.write_text("frame,sniff\n" + "".join(f"{t},{int(1680 <= t)}\n" for t in range(1725)), encoding="utf-8")
+        path.write_text("frame,sniff\n" + "".join(f"{t},{int(t >= 1680)}\n" for t in range(1725)), encoding="utf-8")
     (report,) = inspect_files([path])
     assert report.video == ""
     assert report.tracks[0].frames == 1725

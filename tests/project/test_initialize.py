@@ -104,6 +104,18 @@ def test_what_files_leave_open_is_asked(tmp_path: Path) -> None:
     assert plain["recordings"][0]["last_included"] is True
 
 
+def test_a_behaviour_in_one_place_alone_is_masked_and_said(tmp_path: Path) -> None:
+    write_poses(tmp_path / "vDLC_x.csv")
+    jumps = [("jump", 20 + 0.4 * i, 20.2 + 0.4 * i) for i in range(5)]
+    write_boris(
+        tmp_path / "v.csv",
+        [*regular_bouts(("sniff",), 3), *[(b, a + 30, z + 30) for b, a, z in regular_bouts(("sniff",), 6)], *jumps],
+    )
+    done = init(tmp_path, Wishes(name="a"))
+    assert done.project.rules[0].ignore == ("jump",)
+    assert any("'jump' cannot be on both sides" in note for note in done.project.notes)
+
+
 def test_the_rate_that_an_annotator_saw_is_proposed(tmp_path: Path) -> None:
     write_poses(tmp_path / "vDLC_x.csv")
     write_boris(tmp_path / "v.csv", regular_bouts(n=10), fps=25.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtseg.project.files import FoundFiles
@@ -47,6 +47,7 @@ def test_names_of_laboratories(poses: str, labels: str, expected: str) -> None:
     assert paired(poses.split(), labels.split()) == {pose: label for pose, label in partners if label != "-"}
 
 
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 names = st.lists(
     st.from_regex(r"[a-z]{1,4}[0-9]{1,3}(_[a-z]{2})?", fullmatch=True), min_size=1, max_size=6, unique=True
 )
@@ -56,6 +57,7 @@ pose_names = st.sampled_from(["{}DLC_resnet50_x.csv", "{}_tracking.csv", "{}.ana
 label_names = st.sampled_from(["{}_annot.txt", "boris_{}.csv", "{}.csv"])
 
 
+@QUICK
 @given(names, pose_names, label_names)
 def test_no_pose_file_gets_the_labels_of_another_video(ids: list[str], poses: str, labels: str) -> None:
     wanted = {poses.format(i): labels.format(i) for i in ids}
@@ -64,12 +66,14 @@ def test_no_pose_file_gets_the_labels_of_another_video(ids: list[str], poses: st
     assert found == wanted  # and each gets its own
 
 
+@QUICK
 @given(names)
 def test_where_labels_are_lost_nothing_is_paired_with_what_is_left(ids: list[str]) -> None:
     poses, labels = [f"{i}DLC_a.csv" for i in ids], [f"{i}_annot.txt" for i in ids[1:]]
     assert paired(poses, labels) == {f"{i}DLC_a.csv": f"{i}_annot.txt" for i in ids[1:]}
 
 
+@QUICK
 @given(names, st.sampled_from(["{}DLC_{}.csv", "track_{}-{}.csv"]))
 def test_patterns_find_exactly_their_files(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str], poses: str

@@ -6,6 +6,7 @@ ones once there are more recordings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -28,6 +29,8 @@ _STEPS = 75
 """At least so many batches, however few the recordings are: fewer leave a network half trained, twice as many make it
 learn a single video by heart."""
 _PASSES = 12
+_SPARSEST = 0.25
+"""Crops of samples hold few labels, so more are drawn; below this share more of them would take too long."""
 _EVALUATIONS = 6
 
 
@@ -39,6 +42,7 @@ class Sizes:
     encoder: int
     hidden: int
     period: int
+    forget_order: bool
     batch: int
     crop_frames: int
     warmup_frames: int
@@ -53,17 +57,18 @@ class Sizes:
         return any(group in NEED_ARENA for group in self.groups)
 
 
-def propose_sizes(skeleton: Skeleton, n_frames: int, fps: float) -> Sizes:
-    """Sizes for training on `n_frames` labelled frames at `fps`."""
+def propose_sizes(skeleton: Skeleton, n_frames: int, labelled: float, fps: float) -> Sizes:
+    """Sizes for training on `n_frames` labelled frames at `fps`. labelled: their share of all frames to train on."""
     crop, warmup = round(_CROP_S * fps), round(_WARMUP_S * fps)
     batches = max(1, round(n_frames / (_BATCH * (crop - warmup))))
-    epochs = max(_PASSES, ceil(_STEPS / batches))
+    epochs = max(_PASSES, ceil(_STEPS / max(labelled, _SPARSEST) / batches))
     return Sizes(
         groups=_groups(skeleton),
         encoder=64,
         hidden=64,
         # A cell that moves every other frame sees twice as far, for half the work.
         period=2 if fps >= 20 else 1,
+        forget_order=_are_numbered(skeleton.animals),
         batch=_BATCH,
         crop_frames=crop,
         warmup_frames=warmup,
@@ -72,6 +77,12 @@ def propose_sizes(skeleton: Skeleton, n_frames: int, fps: float) -> Sizes:
         settle_frames=round(4 * fps),
         min_bout_frames=max(1, round(0.1 * fps)),
     )
+
+
+def _are_numbered(animals: Sequence[str]) -> bool:
+    """Whether animals are told apart by a number alone, as individual1 and individual2: which is which means nothing."""
+    stems = {re.sub(r"[_\-. ]*\d+$", "", name.lower()) for name in animals}
+    return 1 < len(animals) <= 4 and len(stems) == 1 and all(name[-1:].isdecimal() for name in animals)
 
 
 def _groups(skeleton: Skeleton) -> tuple[str, ...]:

@@ -76,7 +76,8 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
     )
     notes += [*masked, *_unwatched_notes(videos)]
     counts = tuple(_count(rule, split, videos) for rule in rules)
-    n_train = max(sum(one.train.values()) for one in counts)
+    n_labelled = max(sum(one.train.values()) for one in counts)
+    n_train = _count_frames(split.train, split, videos)
     return Project(
         name=_name(wishes, found.root, ask),
         root=found.root,
@@ -90,7 +91,7 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
         reasons=reasons,
         split=split,
         counts=counts,
-        sizes=propose_sizes(body.skeleton, n_train, read.fps),
+        sizes=propose_sizes(body.skeleton, n_labelled, n_labelled / max(n_train, 1), read.fps),
         notes=(*_pairing_notes(pairing), *read.notes, *body.notes, *notes),
     )
 
@@ -253,6 +254,13 @@ def _unwatched_notes(videos: Sequence[LabelledVideo]) -> list[str]:
         for v in videos
         if (v.start, v.stop) != (0, v.n_frames)
     ]
+
+
+def _count_frames(names: Sequence[str], split: Split, videos: Sequence[LabelledVideo]) -> int:
+    """Frames of recordings or parts, labelled or not."""
+    lengths = {video.name: video.n_frames for video in videos}
+    lengths |= {part.id: (part.to_frame or 0) - part.from_frame for part in split.parts}
+    return sum(lengths[name] for name in names)
 
 
 def _count(rule: HeadRule, split: Split, videos: Sequence[LabelledVideo]) -> HeadCounts:

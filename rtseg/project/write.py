@@ -192,6 +192,7 @@ def recipe_text(project: Project) -> str:
         f"epochs = {sizes.epochs}",
         f"evaluate_every = {sizes.evaluate_every}",
         f"batch = {sizes.batch}",
+        f"frame_stride = {sizes.period} # every so many-th frame is trained on, every one is answered",
         f"crop_frames = {sizes.crop_frames}",
         f"warmup_frames = {sizes.warmup_frames}",
         'select = "last" # the held-out recordings choose nothing, so their scores are those of new ones',
@@ -201,6 +202,7 @@ def recipe_text(project: Project) -> str:
         "class_weight_power = 0.25",
         "smoothing = 0.0",
         "ema = 0.99",
+        "threads = 1 # the same numbers on any machine",
         "",
         "[decoding]",
         "# From probabilities to bouts. `rtseg study decoding` finds better numbers once the model is trained.",
@@ -220,6 +222,8 @@ def _groups(project: Project) -> list[str]:
 def _order(project: Project) -> list[str]:
     if not 1 < len(project.body.skeleton.animals) <= 4:
         return []
+    if project.sizes.forget_order:
+        return ["forget_order = true # the animals' numbers mean nothing: the same answer whoever is called the first"]
     return ["# forget_order = true # where it does not matter which animal does it, and where trackers mix them up"]
 
 

@@ -80,7 +80,7 @@ def propose_sizes(skeleton: Skeleton, n_frames: int, labelled: float, fps: float
 
 
 def _are_numbered(animals: Sequence[str]) -> bool:
-    """Whether animals are told apart by a number alone, as individual1 and individual2: which is which means nothing."""
+    """Whether a number alone tells the animals apart, as individual1 and individual2: which is which means nothing."""
     stems = {re.sub(r"[_\-. ]*\d+$", "", name.lower()) for name in animals}
     return 1 < len(animals) <= 4 and len(stems) == 1 and all(name[-1:].isdecimal() for name in animals)
 

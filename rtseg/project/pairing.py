@@ -7,11 +7,12 @@ Names that merely look alike are not enough: labels of another video are worse t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from rtseg.errors import SettingError
 from rtseg.project.files import FoundFiles
 from rtseg.recordings.pairs import find_recording_files
 
@@ -56,18 +57,21 @@ class Pairing:
     without_poses: tuple[Path, ...]
 
 
-def pair_files(found: FoundFiles) -> Pairing:
+def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = lambda labels, poses: False) -> Pairing:
     """Pair every pose file with the one label file of its video; see the module for the rule.
 
-    A single pose file and a single label file belong together whatever they are called.
+    A single pose file and a single label file belong together whatever they are called. holds_video: whether a label
+    file that fits no pose file by its own name holds the labels of that video among others, as BORIS projects do.
     """
     poses, twins = _without_twins(found.poses)
     partners = _partners(poses, found.labels)
+    shared = [label for label in found.labels if not any(label in some for some in partners.values())]
+    for pose in poses:
+        partners[pose] = partners[pose] or [label for label in shared if holds_video(label, pose)]
     if len(poses) == len(found.labels) == 1:
         partners = {poses[0]: [found.labels[0]]}
     claims = [labels[0] for labels in partners.values() if len(labels) == 1]
     matched = {pose: labels[0] for pose, labels in partners.items() if len(labels) == 1}
-    # One label file of several videos, such as a BORIS project, holds an observation for each.
     ids = _ids(list(matched.items()))
     pairs = [Pair(name, p, matched[p], twins.get(p, ())) for p, name in zip(matched, ids, strict=True)]
     return Pairing(
@@ -81,6 +85,7 @@ def patterns_of(pairs: Sequence[Pair], root: Path) -> tuple[Pattern, ...]:
     """The tables [[recordings]] that stand for exactly these pairs.
 
     As few as there are ways in which folders and names are made; each pattern is checked to find its own files alone.
+    Raises SettingError for names that no pattern can have.
     """
     groups: dict[tuple[Path, Path, str, str], list[Pair]] = {}
     for pair in pairs:
@@ -92,11 +97,12 @@ def patterns_of(pairs: Sequence[Pair], root: Path) -> tuple[Pattern, ...]:
         if whole is not None:
             patterns.append(whole)
             continue
-        single = [_pattern([pair], root) for pair in group]
-        patterns += [
-            one or Pattern(_relative(pair.poses, root), _relative(pair.labels, root), (pair.name,))
-            for one, pair in zip(single, group, strict=True)
-        ]
+        for pair in group:
+            single = _pattern([pair], root)
+            if single is None:
+                problem = "no path pattern stands for these files alone; rename them without *, ?, [, ], { and }"
+                raise SettingError(f"{_relative(pair.poses, root)}, {_relative(pair.labels, root)}: {problem}")
+            patterns.append(single)
     return tuple(patterns)
 
 
@@ -195,7 +201,10 @@ def _pattern(group: Sequence[Pair], root: Path) -> Pattern | None:
     """One pattern for all pairs of a group; None where it would find other files than theirs."""
     ids = tuple(pair.name for pair in group)
     poses = _path_pattern([(pair.name, pair.poses) for pair in group], root)
+    label_files = {pair.labels for pair in group}
     labels = _path_pattern([(pair.name, pair.labels) for pair in group], root)
+    if len(label_files) == 1 and labels is None:
+        labels = _relative(label_files.pop(), root)  # one file of all, or of a name that has nothing of the poses'
     if poses is None or labels is None:
         return None
     for pair in group:

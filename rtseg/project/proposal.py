@@ -19,7 +19,7 @@ from rtseg.project.files import find_files
 from rtseg.project.network import Sizes, propose_sizes
 from rtseg.project.pairing import Pair, Pairing, Pattern, pair_files, patterns_of
 from rtseg.project.questions import Asker, Wishes
-from rtseg.project.reading import Counting, Progress, ReadProject, read_project
+from rtseg.project.reading import Counting, Progress, ReadProject, holds_video, read_project
 from rtseg.project.split import SHARE, LabelledVideo, Split, propose_split
 from rtseg.recordings.heads import HeadRule, apply_rules
 from rtseg.recordings.recording import IGNORE
@@ -64,7 +64,7 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
     files that cannot be read, and where the labels hold nothing to learn.
     """
     found = find_files(paths)
-    pairing = pair_files(found)
+    pairing = pair_files(found, holds_video)
     _require_pairs(pairing, found.labels)
     read = read_project(pairing.pairs, wishes, ask, progress)
     body = propose_body(read.recordings)

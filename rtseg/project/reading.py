@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rtseg.errors import RecordingError, SettingError
 from rtseg.project.pairing import Pair
 from rtseg.project.questions import Asker, Wishes
+from rtseg.recordings.labels import boris, boris_project
 from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video
-from rtseg.recordings.open import find_pose_reader, read_recording, read_video_labels
+from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS
 from rtseg.recordings.recording import Recording
 
@@ -18,6 +20,7 @@ Progress = Callable[[int, int], None]
 _OTHER_RATE = re.compile(r"saw the video at ([\d.]+) fps")
 _NOT_SAID = "bouts are taken as frames from 0 whose last is not included"
 _LAST_INCLUDED = "bouts seem to include their last frame"
+_OTHER_NAME = "neither the observation nor its media file is named like the poses"
 _FROM_ONE = "say first_frame = 1"
 _MAX_KEPT = 12
 """Recordings whose poses are looked at in whole; of the others only the length is needed."""
@@ -67,6 +70,19 @@ def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Pr
 def video_of(pair: Pair, n_frames: int, fps: float, counting: Counting) -> Video:
     """What a label reader is told about a pair's video; the same as a dataset file's [[recordings]] tells it."""
     return Video(n_frames, fps, (pair.poses.name, pair.name), "", counting.first_frame, counting.last_included)
+
+
+def holds_video(labels: Path, poses: Path) -> bool:
+    """Whether a BORIS file holds an observation that is named like the poses."""
+    try:
+        if find_label_reader(labels) not in (boris.READER, boris_project.READER):
+            return False
+        tracks = read_video_labels(labels, Video(0, DEFAULT_FPS, (poses.name,), open_ended=True))
+    except RecordingError:
+        return False
+    # Where no track says anything, nothing says either that it is the video's.
+    kinds = [w.kind for track in tracks.values() for w in track.warnings]
+    return bool(tracks) and not any(kind.startswith(_OTHER_NAME) for kind in kinds)
 
 
 def _frame_rate(pairs: Sequence[Pair], wishes: Wishes, ask: Asker) -> tuple[float, bool]:

@@ -91,6 +91,31 @@ def test_labels_of_samples_stay_samples(tmp_path: Path) -> None:
     assert any("'normal' is labelled by itself" in question for question in asked.asked)
 
 
+def test_one_boris_file_of_all_videos(tmp_path: Path) -> None:
+    rows = ["Observation id,Media file name,Time,Subject,Behavior,Behavior type"]
+    for i in range(3):
+        write_poses(tmp_path / f"cage{i}DLC_x.csv", seed=i)
+        for behaviour, start, stop in regular_bouts():
+            for time, kind in ((start + i, "START"), (stop + i, "STOP")):
+                rows.append(f"monday {i},/videos/cage{i}.mp4,{time:.3f},adult,{behaviour},{kind}")
+    (tmp_path / "export.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_poses(tmp_path / "cage9DLC_x.csv", 300)  # nobody observed it
+    done = init(tmp_path, Wishes(name="a"))
+    assert [pair.name for pair in done.project.pairs] == ["cage0", "cage1", "cage2"]
+    assert any("cage9DLC_x.csv" in note for note in done.project.notes)
+    dataset = load_dataset(done.dataset)
+    items = {item.recording.name: item for split in dataset.splits for item in dataset.items(split)}
+    for name in set(items) & {"cage0", "cage1", "cage2"}:
+        frames = items[name].labels["adult"].frames
+        assert int(np.argmax(frames == 1)) == 30 * (1 + int(name[-1]))
+
+
+def test_one_pose_and_one_label_file_of_any_name(tmp_path: Path) -> None:
+    poses, labels = write_poses(tmp_path / "tracks.csv"), write_boris(tmp_path / "monday.csv", regular_bouts())
+    done = initialize_project([poses, labels], tmp_path, Wishes(name="a"), ProposalTaker(), lambda done, total: None)
+    assert len(list(load_dataset(done.dataset).items("train"))) >= 1
+
+
 def test_what_files_leave_open_is_asked(tmp_path: Path) -> None:
     write_poses(tmp_path / "v_tracking.csv")
     rows = [(100 * i + 1, 100 * i + 40, "freezing") for i in range(16)]

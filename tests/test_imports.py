@@ -41,6 +41,8 @@ ROOMS = (
     "playback",
     "study",
     "paper",
+    "project",
+    "inspection",
     "terminal",
     "cli",
 )

@@ -4,7 +4,7 @@ app         The app, the options that several commands take, exit codes: `app`, 
 machine     The commands about a machine: doctor, build
 operations  The commands that keep a daemon running: keys, status, load
 paper       The command that trains and compares every system of the paper
-recordings  The commands for what `rtseg serve --record` writes: recover, export
+recordings  The commands about files: init, inspect, recover, export
 science     The commands that make models and score them: simulate, check, train, evaluate
 serving     The commands that use a model: annotate, serve, replay, listen, bench
 studies     The commands that answer what one training does not: crossvalidate, study

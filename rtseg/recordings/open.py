@@ -17,7 +17,7 @@ from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
 from rtseg.recordings.labels import bento, boris, boris_project, caltech
 from rtseg.recordings.labels import csv as labels_csv
-from rtseg.recordings.labels.label_file import Tracks, Video
+from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
 from rtseg.recordings.poses import dlc, dlc_h5, jabs, mcap, movement, nwb, sleap, slp
 from rtseg.recordings.poses.pose_file import PoseReader, assumed_rate
@@ -47,7 +47,7 @@ def read_recordings(path: Path | str, *, fps: float | None = None, name: str | N
     path = Path(path)
     if fps is not None and not 0 < fps < math.inf:
         raise RecordingError(path, f"its frames per second: expected a number above 0, got {fps:g}")
-    reader = _pose_reader(FileProbe(path))
+    reader = find_pose_reader(path)
     for recording in reader.read(path, fps=fps, name=name):
         warnings = list(recording.warnings)
         if fps is None and not reader.carries_rate:
@@ -83,20 +83,26 @@ def read_labels(
 def read_video_labels(path: Path | str, video: Video) -> Tracks:
     """Every label track of a file over the frames of a video; as `read_labels`."""
     path = Path(path)
+    tracks = find_label_reader(path).read(path, video)
+    for name, track in tracks.items():
+        tracks[name] = replace(track, warnings=with_file(track.warnings, path))
+    return tracks
+
+
+def find_label_reader(path: Path) -> LabelReader:
+    """The reader that recognizes a file of labels; RecordingError where none does."""
     probe = FileProbe(path)
     for reader in LABEL_READERS:
         if reader.recognizes(probe):
-            tracks = reader.read(path, video)
-            for name, track in tracks.items():
-                tracks[name] = replace(track, warnings=with_file(track.warnings, path))
-            return tracks
+            return reader
     accepted = ", ".join(reader.format for reader in LABEL_READERS)
     problem = f"its first line {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
     raise RecordingError(path, problem, line=1)
 
 
-def _pose_reader(probe: FileProbe) -> PoseReader:
-    """The reader that recognizes a file; RecordingError where none does."""
+def find_pose_reader(path: Path) -> PoseReader:
+    """The reader that recognizes a file of poses; RecordingError where none does."""
+    probe = FileProbe(path)
     accepted = ", ".join(reader.format for reader in POSE_READERS)
     # By the name first, which needs no look into files of gigabytes.
     candidates = [reader for reader in POSE_READERS if probe.suffix in reader.suffixes]

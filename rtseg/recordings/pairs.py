@@ -86,7 +86,11 @@ class PairSource:
         """The files of the split that are not there, as paths."""
         files = dict.fromkeys(self._file_id(name) for name in self.ids(split, context))
         patterns = [(pattern, i) for i in files for pattern in (self.poses, self.labels)]
-        return [str(context.root / p.replace("{id}", i)) for p, i in patterns if not _find(context.root, p, i)]
+        return [
+            str(context.root / p.replace("{id}", i))
+            for p, i in patterns
+            if not find_recording_files(context.root, p, i)
+        ]
 
     def items(self, split: str, context: Context) -> Iterator[Item]:
         """The split's items, each read when asked for; parts of one recording that follow each other read it once."""
@@ -236,7 +240,8 @@ def found_ids(root: Path, poses: str, labels: str) -> tuple[str, ...]:
     says where the id ends, and they come from the pattern of the labels. Raises SettingError where that is no better,
     and where no file matches.
     """
-    telling = [pattern for pattern in (poses, labels) if "{id}*" not in pattern and "*{id}" not in pattern]
+    with_id = [pattern for pattern in (poses, labels) if "{id}" in pattern]
+    telling = [pattern for pattern in with_id if "{id}*" not in pattern and "*{id}" not in pattern]
     if not telling:
         problem = f"{poses!r} and {labels!r} have a * beside {{id}}, so that nothing says where an id ends"
         raise SettingError(f"recordings: {problem}; list the ids (ids = [...])")
@@ -256,8 +261,9 @@ def _regex(pattern: str, name: str) -> str:
 
 
 def check_pattern(where: str, pattern: str) -> None:
-    """Raise SettingError unless {id} stands in the pattern once and it stays under the root."""
-    if pattern.count("{id}") != 1:
+    """Raise SettingError unless {id} stands once in the pattern (of labels, at most once) and it is under the root."""
+    # One label file may serve many recordings: a BORIS project holds an observation of each.
+    if pattern.count("{id}") != 1 and not (where.endswith("labels") and "{id}" not in pattern):
         raise SettingError(f"{where}: expected {{id}} once, as in 'poses/{{id}}.csv', got {pattern!r}")
     if set(pattern) & set("?[]") or "**" in pattern:
         raise SettingError(f"{where}: only {{id}} and single * stand for something, got {pattern!r}")
@@ -265,7 +271,7 @@ def check_pattern(where: str, pattern: str) -> None:
         raise SettingError(f"{where}: expected a path under the root folder, got {pattern!r}; set 'root' instead")
 
 
-def _find(root: Path, pattern: str, name: str) -> list[Path]:
+def find_recording_files(root: Path, pattern: str, name: str) -> list[Path]:
     """The files of a recording. Beside a *, id 'v1' is not taken for the beginning of 'v10'."""
     # Ids that end in a digit are numbers: 1 is not the beginning of 10, while "a" may well be that of "a_left".
     start, end = ("(?<![0-9])" if name[:1].isdecimal() else ""), ("(?![0-9])" if name[-1:].isdecimal() else "")
@@ -275,7 +281,7 @@ def _find(root: Path, pattern: str, name: str) -> list[Path]:
 
 
 def _one(root: Path, pattern: str, name: str) -> Path:
-    found = _find(root, pattern, name)
+    found = find_recording_files(root, pattern, name)
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         problem = f"expected one file for {pattern.replace('{id}', name)!r}, found {names}; make the pattern stricter"

@@ -4,8 +4,11 @@ annotations    What becomes of recordings that are annotated: `show_outcomes`
 check_table    What a dataset holds and what speaks against it: `print_report`
 daemon_status  A running daemon's status and its keys: `print_status`, `print_keys`
 doctor         What this machine has for serving, and its engine: `examine_machine`, `print_findings`
+file_report    What a file holds: `print_file_report`
 plan_table     The plans that `rtseg build` made: `print_plans`
 progress       Progress bars on stderr: `counting`, `reading`, `training`, `comparing`
+project_table  What `rtseg init` proposes: `print_project`
+questions      Questions to a person: `TerminalAsker`
 tables         Scores, comparisons, latencies and live answers: `print_scores`, `print_latency`, `watch`
 trigger_table  What triggers would have done: `print_trials`
 """

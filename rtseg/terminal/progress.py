@@ -20,7 +20,7 @@ WARNING = "warning: "
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar; yields a function to be called with (done, total)."""
-    with _bar() as bar:
+    with make_bar() as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -38,7 +38,7 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
 
     Yields a function to be called with every event of the training, and one for what is done before and after it.
     """
-    with _bar() as bar:
+    with make_bar() as bar:
         task = bar.add_task("preparing", total=None)
 
         def report(event: dict[str, Any]) -> None:
@@ -90,7 +90,8 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
         yield event, say
 
 
-def _bar() -> Progress:
+def make_bar() -> Progress:
+    """A bar on stderr that leaves nothing behind; where that is no terminal, none."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -172,7 +172,7 @@ def _differences(table: _EventTable, observation: str, video: Video) -> list[Rea
         cell = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
         # Not by the style: durations have their own format in some versions, which must not decide that of the times.
         duration = float(cell.replace(",", ".")) if re.fullmatch(_LENGTH, cell) else seconds
-        if abs(duration - seconds) > MAX_DIFFERENCE_S:
+        if not video.open_ended and abs(duration - seconds) > MAX_DIFFERENCE_S:
             kind = "BORIS saw a video of another length than the recording"
             warnings.append(ReadingWarning(kind, round(abs(duration - seconds)), "seconds"))
         media = [row[key] for key in _MEDIA if row.get(key, "").lower() not in _NOTHING]

@@ -89,7 +89,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         row_of_frame = _rows_by_time(path, names, rows, time, style, video)
     else:
         check_reaches_end(path, len(rows), video, line=rows[-1].line)
-        if frame is None:
+        if frame is None and not video.open_ended:
             _check_row_per_frame(path, len(rows), video)
         row_of_frame = list(range(len(rows)))
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
@@ -200,17 +200,16 @@ def _rows_by_time(
             raise RecordingError(path, f"{problem}; export every step, or bouts", line=row.line)
     # Compared with the times as they stand, rounded, rather than with multiples of the step, whose error adds up.
     tolerance = min(_ROUNDING_S, 0.3 * step)
-    frame_times = np.arange(video.n_frames) / video.fps + tolerance
+    end = round((times[-1] + step) * video.fps)
+    n_frames = end if video.open_ended else video.n_frames
+    frame_times = np.arange(n_frames) / video.fps + tolerance
     places = np.searchsorted(np.asarray(times), frame_times, side="right") - 1
     # The last row lasts one step, too.
     behind = frame_times >= times[-1] + step
     chosen = [int(row) if row >= 0 and not late else None for row, late in zip(places, behind, strict=True)]
-    end = round((times[-1] + step) * video.fps)
     check_reaches_end(path, end, video, line=rows[-1].line)
-    if end - video.n_frames > MAX_DIFFERENCE_S * video.fps:
-        problem = (
-            f"goes on for {(end - video.n_frames) / video.fps:.1f} s behind the video; check that both belong together"
-        )
+    if end - n_frames > MAX_DIFFERENCE_S * video.fps:
+        problem = f"goes on for {(end - n_frames) / video.fps:.1f} s behind the video; check that both belong together"
         raise RecordingError(path, problem, line=rows[-1].line)
     return chosen
 

@@ -23,6 +23,8 @@ WITHOUT_LABEL = "frames without a label"
 """The kind of warning about frames that no label covers."""
 MAX_DIFFERENCE_S = 5.0
 """Annotators and trackers disagree about a video's last frames by less than this; more is another video."""
+MAX_OPEN_FRAMES = 20_000_000
+"""Of a video whose poses nobody knows: a week at 30 fps. Labels beyond it are a mistake, and would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Video:
 
     n_frames, fps: of the recording. names: what the video may be called in a file of several videos, best guess first,
     such as the pose file's name. observation: the observation of a BORIS file to read; '' = found by `names`.
-    first_frame, last_included: how tables of frames count that do not say it themselves.
+    first_frame, last_included: how tables of frames count that do not say it themselves. open_ended: nobody knows the
+    poses, so the labels say how long the video is (n_frames then means nothing); tracks may differ in length.
     """
 
     n_frames: int
@@ -40,6 +43,7 @@ class Video:
     observation: str = ""
     first_frame: int = 0
     last_included: bool = False
+    open_ended: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,11 @@ def paint(
     video are cut. All are counted in warnings, behind those handed in. Raises RecordingError where the labels overrun
     the video by more than MAX_DIFFERENCE_S.
     """
-    n_frames, fps = video.n_frames, video.fps
+    bouts = list(bouts)
+    last = max((bout.stop for bout, _ in bouts), default=0)
+    if video.open_ended and last > MAX_OPEN_FRAMES:
+        raise RecordingError(path, f"track {name!r}: a bout ends at frame {last}, which no video has; check the labels")
+    n_frames, fps = last if video.open_ended else video.n_frames, video.fps
     frames = np.full(n_frames, IGNORE, np.int16)
     covered = np.zeros(n_frames, np.bool_)
     clash = np.zeros(n_frames, np.bool_)
@@ -152,7 +160,7 @@ def check_reaches_end(path: Path, end: int, video: Video, *, line: int | None = 
 
     end: the number of frames that the file labels. Not for files that list events: there the rest is silence.
     """
-    if video.n_frames - end > MAX_DIFFERENCE_S * video.fps:
+    if not video.open_ended and video.n_frames - end > MAX_DIFFERENCE_S * video.fps:
         problem = (
             f"labels end after {end} frames and the video has {video.n_frames} at {video.fps:g} fps, more than "
             f"{MAX_DIFFERENCE_S:g} s short; check that labels and poses are of one video and one frame rate"

@@ -1,0 +1,91 @@
+"""A recipe for a first model: features that the skeleton has, and a network that trains in minutes on two cores.
+
+The sizes were chosen on recordings of mice, rats and fish (docs/recipe.md says how); `rtseg study` looks for better
+ones once there are more recordings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from rtseg.features.spec import FeatureSpec
+from rtseg.frames.skeleton import Skeleton
+
+_MOVABLE = (
+    *("within_distance", "between_distance", "speed", "box_overlap", "extension", "egocentric_self"),
+    *("egocentric_other", "relative_angle", "body_velocity", "approach", "acceleration", "averages"),
+    *("confidence", "missing", "absence"),
+)
+"""Groups that do not depend on where the camera stands."""
+_ONE_POINT = ("position", "between_distance", "speed", "approach", "averages", "missing", "absence")
+"""An animal of one point has no heading; where it is is most of what is known about it."""
+NEED_ARENA = ("position", "center")
+_CROP_S, _WARMUP_S = 15.0, 2.0
+_BATCH = 8
+_STEPS = 75
+"""At least so many batches, however few the recordings are: fewer leave a network half trained, twice as many make it
+learn a single video by heart."""
+_PASSES = 12
+_SPARSEST = 0.25
+"""Crops of samples hold few labels, so more are drawn; below this share more of them would take too long."""
+_EVALUATIONS = 6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a proposed recipe says: feature groups, cells as (encoder, hidden, period), and how long it is trained."""
+
+    groups: tuple[str, ...]
+    encoder: int
+    hidden: int
+    period: int
+    forget_order: bool
+    batch: int
+    crop_frames: int
+    warmup_frames: int
+    epochs: int
+    evaluate_every: int
+    settle_frames: int
+    min_bout_frames: int
+
+    @property
+    def needs_arena(self) -> bool:
+        """Whether any feature depends on the arena."""
+        return any(group in NEED_ARENA for group in self.groups)
+
+
+def propose_sizes(skeleton: Skeleton, n_frames: int, labelled: float, fps: float) -> Sizes:
+    """Sizes for training on `n_frames` labelled frames at `fps`. labelled: their share of all frames to train on."""
+    crop, warmup = round(_CROP_S * fps), round(_WARMUP_S * fps)
+    batches = max(1, round(n_frames / (_BATCH * (crop - warmup))))
+    epochs = max(_PASSES, ceil(_STEPS / max(labelled, _SPARSEST) / batches))
+    return Sizes(
+        groups=_groups(skeleton),
+        encoder=64,
+        hidden=64,
+        # A cell that moves every other frame sees twice as far, for half the work.
+        period=2 if fps >= 20 else 1,
+        forget_order=_are_numbered(skeleton.animals),
+        batch=_BATCH,
+        crop_frames=crop,
+        warmup_frames=warmup,
+        epochs=epochs,
+        evaluate_every=max(1, epochs // _EVALUATIONS),
+        settle_frames=round(4 * fps),
+        min_bout_frames=max(1, round(0.1 * fps)),
+    )
+
+
+def _are_numbered(animals: Sequence[str]) -> bool:
+    """Whether a number alone tells the animals apart, as individual1 and individual2: which is which means nothing."""
+    stems = {re.sub(r"[_\-. ]*\d+$", "", name.lower()) for name in animals}
+    return 1 < len(animals) <= 4 and len(stems) == 1 and all(name[-1:].isdecimal() for name in animals)
+
+
+def _groups(skeleton: Skeleton) -> tuple[str, ...]:
+    """The groups that have any column for the skeleton."""
+    wanted: Sequence[str] = _MOVABLE if len(skeleton.keypoints) > 1 else _ONE_POINT
+    return tuple(group for group in wanted if FeatureSpec(groups=(group,)).features(skeleton))

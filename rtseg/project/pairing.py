@@ -1,0 +1,250 @@
+"""Which label file belongs to which pose file, by their names, and the path patterns of a dataset file that say so.
+
+Two names belong together where what tells one of them from the other files of its kind stands in the other as well.
+Names that merely look alike are not enough: labels of another video are worse than none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from rtseg.errors import SettingError
+from rtseg.project.files import FoundFiles
+from rtseg.recordings.pairs import find_recording_files
+
+_TRACKER = re.compile(
+    r"(DLC[A-Za-z0-9]*_.*|\.(analysis|predictions|tracks|recovered)|[_\-. ](pose_est_v\d+|poses?|track(s|ed|ing)?|"
+    r"keypoints?|coords?|filtered|el|sk|bx|SLEAP|sleap|proofread))$"
+)
+_ANNOTATOR = re.compile(
+    r"([_\-. ](annot(ations?|ation_information|ated)?|labels?|labell?ed|bouts?|events?|behaviou?rs?|boris|"
+    r"targets_inserted|information))$",
+    re.IGNORECASE,
+)
+_ANNOTATOR_FIRST = re.compile(r"^(boris|labels?|annotations?|events?|bouts?)[_\-. ]", re.IGNORECASE)
+_PREFERRED = (".csv", ".tsv", ".h5", ".slp")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One video. name: its id. twins: other files of the same poses, such as DeepLabCut's .h5 beside its .csv."""
+
+    name: str
+    poses: Path
+    labels: Path
+    twins: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What one table [[recordings]] says: paths under the root with {id}, and the ids that they stand for."""
+
+    poses: str
+    labels: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """pairs: in the order of their ids. without_labels, without_poses: files that found no partner, or several."""
+
+    pairs: tuple[Pair, ...]
+    without_labels: tuple[Path, ...]
+    without_poses: tuple[Path, ...]
+
+
+def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = lambda labels, poses: False) -> Pairing:
+    """Pair every pose file with the one label file of its video; see the module for the rule.
+
+    A single pose file and a single label file belong together whatever they are called. holds_video: whether a label
+    file that fits no pose file by its own name holds the labels of that video among others, as BORIS projects do.
+    """
+    poses, twins = _without_twins(found.poses)
+    partners = _partners(poses, found.labels)
+    shared = [label for label in found.labels if not any(label in some for some in partners.values())]
+    for pose in poses:
+        partners[pose] = partners[pose] or [label for label in shared if holds_video(label, pose)]
+    if len(poses) == len(found.labels) == 1:
+        partners = {poses[0]: [found.labels[0]]}
+    claims = [labels[0] for labels in partners.values() if len(labels) == 1]
+    matched = {pose: labels[0] for pose, labels in partners.items() if len(labels) == 1}
+    ids = _ids(list(matched.items()))
+    pairs = [Pair(name, p, matched[p], twins.get(p, ())) for p, name in zip(matched, ids, strict=True)]
+    return Pairing(
+        tuple(sorted(pairs, key=lambda pair: _natural_order(pair.name))),
+        tuple(pose for pose in poses if pose not in matched),
+        tuple(label for label in found.labels if label not in claims),
+    )
+
+
+def patterns_of(pairs: Sequence[Pair], root: Path) -> tuple[Pattern, ...]:
+    """The tables [[recordings]] that stand for exactly these pairs.
+
+    As few as there are ways in which folders and names are made; each pattern is checked to find its own files alone.
+    Raises SettingError for names that no pattern can have.
+    """
+    groups: dict[tuple[Path, Path, str, str], list[Pair]] = {}
+    for pair in pairs:
+        key = pair.poses.parent, pair.labels.parent, pair.poses.suffix, pair.labels.suffix
+        groups.setdefault(key, []).append(pair)
+    patterns = []
+    for group in groups.values():
+        whole = _pattern(group, root)
+        if whole is not None:
+            patterns.append(whole)
+            continue
+        for pair in group:
+            single = _pattern([pair], root)
+            if single is None:
+                problem = "no path pattern stands for these files alone; rename them without *, ?, [, ], { and }"
+                raise SettingError(f"{_relative(pair.poses, root)}, {_relative(pair.labels, root)}: {problem}")
+            patterns.append(single)
+    return tuple(patterns)
+
+
+def _without_twins(poses: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[Path, ...]]]:
+    """One file of each video's poses, and for each the files that hold the same."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for pose in poses:
+        # A median filter looks at frames that have not happened yet, which no camera can do live.
+        stem = re.sub(r"(_el)?_filtered$", "", pose.stem)
+        groups.setdefault((pose.parent, stem), []).append(pose)
+    chosen: dict[Path, tuple[Path, ...]] = {}
+    for same in groups.values():
+        same.sort(key=lambda p: (p.stem.endswith("_filtered"), _rank(p.suffix), p.name))
+        chosen[same[0]] = tuple(same[1:])
+    return sorted(chosen, key=lambda p: _natural_order(p.as_posix())), {p: t for p, t in chosen.items() if t}
+
+
+def _rank(suffix: str) -> int:
+    return _PREFERRED.index(suffix.lower()) if suffix.lower() in _PREFERRED else len(_PREFERRED)
+
+
+def _partners(poses: Sequence[Path], labels: Sequence[Path]) -> dict[Path, list[Path]]:
+    """For every pose file the label files that may be its own; exactly one where there is no doubt."""
+    of_pose, of_label = {p: _key(p, _TRACKER) for p in poses}, {p: _key(p, _ANNOTATOR) for p in labels}
+    exact = {pose: [label for label in labels if of_label[label] == of_pose[pose]] for pose in poses}
+    left = [label for label in labels if not any(label in some for some in exact.values())]
+    told_poses, told_labels = _telling(of_pose), _telling(of_label)
+    for pose in poses:
+        if not exact[pose]:
+            exact[pose] = [one for one in left if _is_within(told_poses[pose], told_labels[one])]
+    # A label file that would fit several videos of this folder fits none of them for sure.
+    for label in left:
+        fitting = [pose for pose in poses if label in exact[pose]]
+        best = max((len(told_poses[p]) for p in fitting if told_poses[p]), default=0)
+        for pose in fitting:
+            if len(fitting) > 1 and (
+                len(told_poses[pose]) < best or sum(len(told_poses[p]) == best for p in fitting) > 1
+            ):
+                exact[pose].remove(label)
+    return exact
+
+
+def _key(path: Path, ending: re.Pattern[str]) -> tuple[str, ...]:
+    """The words and numbers of a name without what trackers and annotation programs add."""
+    name, before = path.stem, ""
+    while name != before:
+        before, name = name, ending.sub("", name) or name
+        name = (_ANNOTATOR_FIRST.sub("", name) if ending is _ANNOTATOR else name) or name
+    return tuple(re.findall(r"[a-z]+|\d+", name.lower()))
+
+
+def _telling(keys: dict[Path, tuple[str, ...]]) -> dict[Path, tuple[str, ...]]:
+    """The same keys without the words that all of them have: those tell nothing. Numbers stay: day 2 is not day 3."""
+    common = set.intersection(*(set(key) for key in keys.values())) if len(keys) > 1 else set()
+    return {path: tuple(w for w in key if w.isdecimal() or w not in common) for path, key in keys.items()}
+
+
+def _is_within(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether all words of one of the two stand in the other, in their order."""
+    short, long = sorted((one, other), key=len)
+    rest = iter(long)
+    return bool(short) and all(word in rest for word in short)
+
+
+def _ids(pairs: Sequence[tuple[Path, Path]]) -> list[str]:
+    """A short name for each: what the two file names share, else the poses' own; all different."""
+    shared = [_shared(pose, label) for pose, label in pairs]
+    own = [_TRACKER.sub("", pose.stem) or pose.stem for pose, _ in pairs]
+    full = [pose.stem for pose, _ in pairs]
+    for names in (shared, own, full):
+        if all(names) and len({name.lower() for name in names}) == len(names):
+            return names
+    return [f"{pose.parent.name}-{pose.stem}" for pose, _ in pairs]
+
+
+def _shared(pose: Path, label: Path) -> str:
+    """The longest text that both names have, without separators at its ends; '' where it cuts through a word."""
+    name, other = pose.stem, label.stem
+    match = SequenceMatcher(None, name, other, autojunk=False).find_longest_match()
+    text = name[match.a : match.a + match.size].strip("_-. ")
+    if not text:
+        return ""
+    for whole in (name, other):
+        at = whole.index(text)
+        before, behind = whole[:at][-1:], whole[at + len(text) :]
+        inside_number = (before.isdigit() and text[0].isdigit()) or (behind[:1].isdigit() and text[-1].isdigit())
+        inside_word = (before.isalpha() and text[0].isalpha()) or (
+            behind[:1].isalpha() and text[-1].isalpha() and not behind.startswith("DLC")
+        )
+        if inside_number or inside_word:
+            return ""
+    return text
+
+
+def _pattern(group: Sequence[Pair], root: Path) -> Pattern | None:
+    """One pattern for all pairs of a group; None where it would find other files than theirs."""
+    ids = tuple(pair.name for pair in group)
+    poses = _path_pattern([(pair.name, pair.poses) for pair in group], root)
+    label_files = {pair.labels for pair in group}
+    labels = _path_pattern([(pair.name, pair.labels) for pair in group], root)
+    if len(label_files) == 1 and labels is None:
+        labels = _relative(label_files.pop(), root)  # one file of all, or of a name that has nothing of the poses'
+    if poses is None or labels is None:
+        return None
+    for pair in group:
+        if find_recording_files(root, poses, pair.name) != [root / _relative(pair.poses, root)]:
+            return None
+        if find_recording_files(root, labels, pair.name) != [root / _relative(pair.labels, root)]:
+            return None
+    return Pattern(poses, labels, ids)
+
+
+def _path_pattern(files: Iterable[tuple[str, Path]], root: Path) -> str | None:
+    befores, behinds = [], []
+    for name, path in files:
+        relative = _relative(path, root)
+        if relative.count(name) != 1 or set(relative) & set("*?[]{}"):
+            return None
+        before, behind = relative.split(name)
+        befores.append(before)
+        behinds.append(behind)
+    return f"{_generalized(befores)}{{id}}{_generalized(behinds)}"
+
+
+def _generalized(texts: Sequence[str]) -> str:
+    """One text, or what all begin and end with and a * between."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    start = _common_beginning(texts)
+    end = _common_beginning([text[len(start) :][::-1] for text in texts])[::-1]
+    return f"{start}*{end}"
+
+
+def _common_beginning(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)
+    return first[: next((i for i, letter in enumerate(first) if letter != last[i : i + 1]), len(first))]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts v2 before v10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

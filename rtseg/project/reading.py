@@ -1,0 +1,173 @@
+"""Reads the pairs of a project: poses, the frame rate, and labels with the way in which their tables count frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rtseg.errors import RecordingError, SettingError
+from rtseg.project.pairing import Pair
+from rtseg.project.questions import Asker, Wishes
+from rtseg.recordings.labels import boris, boris_project
+from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video
+from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS
+from rtseg.recordings.recording import Recording
+
+Progress = Callable[[int, int], None]
+_OTHER_RATE = re.compile(r"saw the video at ([\d.]+) fps")
+_NOT_SAID = "bouts are taken as frames from 0 whose last is not included"
+_LAST_INCLUDED = "bouts seem to include their last frame"
+_OTHER_NAME = "neither the observation nor its media file is named like the poses"
+_FROM_ONE = "say first_frame = 1"
+_MAX_KEPT = 12
+"""Recordings whose poses are looked at in whole; of the others only the length is needed."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How tables of frames count: see `Video`."""
+
+    first_frame: int = 0
+    last_included: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ReadProject:
+    """What was read. recordings: some. lengths, tracks: of every pair. fps_said: whether anybody says the rate."""
+
+    recordings: tuple[Recording, ...]
+    lengths: tuple[int, ...]
+    tracks: tuple[Tracks, ...]
+    fps: float
+    fps_said: bool
+    counting: Counting
+    notes: tuple[str, ...]
+
+
+def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Progress) -> ReadProject:
+    """Read all pairs; what files leave open is taken from `wishes` or asked. Raises RecordingError, SettingError."""
+    fps, said = _frame_rate(pairs, wishes, ask)
+    recordings: list[Recording] = []
+    lengths: list[int] = []
+    for number, pair in enumerate(pairs):
+        recording = read_recording(pair.poses, fps=fps, name=pair.name)
+        lengths.append(len(recording))
+        if number % max(1, len(pairs) // _MAX_KEPT) == 0:
+            recordings.append(recording)
+        progress(number, 2 * len(pairs))
+    counting = _counting(pairs, lengths, fps, wishes, ask)
+    tracks = []
+    for number, (pair, n_frames) in enumerate(zip(pairs, lengths, strict=True)):
+        tracks.append(read_video_labels(pair.labels, video_of(pair, n_frames, fps, counting)))
+        progress(len(pairs) + number, 2 * len(pairs))
+    notes = dict.fromkeys(_notes(recordings, tracks))
+    return ReadProject(tuple(recordings), tuple(lengths), tuple(tracks), fps, said, counting, tuple(notes))
+
+
+def video_of(pair: Pair, n_frames: int, fps: float, counting: Counting) -> Video:
+    """What a label reader is told about a pair's video; the same as a dataset file's [[recordings]] tells it."""
+    return Video(n_frames, fps, (pair.poses.name, pair.name), "", counting.first_frame, counting.last_included)
+
+
+def holds_video(labels: Path, poses: Path) -> bool:
+    """Whether a BORIS file holds an observation that is named like the poses."""
+    try:
+        if find_label_reader(labels) not in (boris.READER, boris_project.READER):
+            return False
+        tracks = read_video_labels(labels, Video(0, DEFAULT_FPS, (poses.name,), open_ended=True))
+    except RecordingError:
+        return False
+    # Where no track says anything, nothing says either that it is the video's.
+    kinds = [w.kind for track in tracks.values() for w in track.warnings]
+    return bool(tracks) and not any(kind.startswith(_OTHER_NAME) for kind in kinds)
+
+
+def _frame_rate(pairs: Sequence[Pair], wishes: Wishes, ask: Asker) -> tuple[float, bool]:
+    """The rate, and whether a person or a file says it."""
+    if wishes.fps is not None:
+        return wishes.fps, True
+    rates: dict[float, Pair] = {}
+    for pair in pairs:
+        rate = _rate_of(pair)
+        if rate is not None:
+            rates.setdefault(rate, pair)
+        if len(rates) > 1:
+            listed = "; ".join(f"{rate:g} fps: {pair.name}" for rate, pair in rates.items())
+            raise SettingError(f"the recordings have different frame rates ({listed}); make a dataset of each")
+    proposed = next(iter(rates), DEFAULT_FPS)
+    source = "as a file says" if rates else "no file says it"
+    answer = ask.text(f"Frames per second of the videos ({source})", f"{proposed:g}")
+    try:
+        fps = float(answer)
+    except ValueError:
+        raise SettingError(f"expected frames per second as a number, got {answer!r}") from None
+    if not 0 < fps < 1e5:
+        raise SettingError(f"expected frames per second above 0, got {answer!r}")
+    return fps, bool(rates) or fps != proposed
+
+
+def _rate_of(pair: Pair) -> float | None:
+    """The rate that a pair's files say; None where neither does."""
+    if find_pose_reader(pair.poses).carries_rate:
+        return read_recording(pair.poses, name=pair.name).fps
+    # Annotation programs write down how fast they played the video; a reader says so only where it differs.
+    for fps in (DEFAULT_FPS, DEFAULT_FPS + 1):
+        try:
+            tracks = read_video_labels(pair.labels, replace(video_of(pair, 0, fps, Counting()), open_ended=True))
+        except RecordingError:
+            return None  # read again with the poses' length, where errors count
+        found = [m for track in tracks.values() for w in track.warnings if (m := _OTHER_RATE.search(w.kind))]
+        if found:
+            return float(found[0][1])
+    return None
+
+
+def _counting(pairs: Sequence[Pair], lengths: Sequence[int], fps: float, wishes: Wishes, ask: Asker) -> Counting:
+    """How tables count, by what they say themselves; asked where they say nothing."""
+    counting = Counting(wishes.first_frame or 0, wishes.last_included or False)
+    kinds: set[str] = set()
+    for pair, n_frames in zip(pairs, lengths, strict=True):
+        video = video_of(pair, n_frames, fps, counting)
+        try:
+            tracks = read_video_labels(pair.labels, video)
+        except RecordingError as error:
+            if _FROM_ONE not in str(error) or wishes.first_frame is not None:
+                raise
+            counting = replace(counting, first_frame=1)
+            tracks = read_video_labels(pair.labels, replace(video, first_frame=1))
+        kinds |= {w.kind for track in tracks.values() for w in track.warnings}
+    if wishes.last_included is None and any(kind.startswith(_LAST_INCLUDED) for kind in kinds):
+        return replace(counting, last_included=True)
+    if any(kind.startswith(_NOT_SAID) for kind in kinds):
+        return _asked_counting(counting, wishes, ask)
+    return counting
+
+
+def _asked_counting(counting: Counting, wishes: Wishes, ask: Asker) -> Counting:
+    if wishes.first_frame is None:
+        options = {"0": "the first frame is 0", "1": "the first frame is 1, as in MATLAB"}
+        counting = replace(
+            counting, first_frame=int(ask.choose("From what do the label tables count frames?", options, "0"))
+        )
+    if wishes.last_included is None:
+        options = {"no": "the stop is the first frame behind the bout", "yes": "the stop is the bout's last frame"}
+        answer = ask.choose("Does a bout include its stop frame?", options, "no")
+        counting = replace(counting, last_included=answer == "yes")
+    return counting
+
+
+def _notes(recordings: Sequence[Recording], tracks: Sequence[Tracks]) -> Iterator[str]:
+    """What the readers tolerated, a line for each kind and the number of files with it."""
+    files: dict[str, set[str]] = {}
+    for warning in [w for r in recordings for w in r.warnings] + [
+        w for some in tracks for track in some.values() for w in track.warnings
+    ]:
+        files.setdefault(warning.kind, set()).add(warning.file)
+    for kind, names in files.items():
+        # The questions and the table of the heads say these.
+        if kind == WITHOUT_LABEL or kind.startswith(_NOT_SAID):
+            continue
+        yield f"{kind} ({len(names)} file{'s' * (len(names) > 1)})"

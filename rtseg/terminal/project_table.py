@@ -1,0 +1,61 @@
+"""What `rtseg init` found and proposes, on the screen. Only words and layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rtseg.project.proposal import Project
+
+_MAX_PAIRS = 8
+
+
+def print_project(project: Project, dataset: Path, recipe: Path) -> None:
+    """Pairs, skeleton, heads with their frames on both sides, notes, and the next commands. Fits 80 columns."""
+    console = Console(highlight=False, markup=False)
+    console.print(f"{project.name}: {len(project.pairs)} recording{'s' * (len(project.pairs) > 1)} with labels")
+    for pair in project.pairs[:_MAX_PAIRS]:
+        console.print(f"  {pair.name}: {pair.poses.name} + {pair.labels.name}", soft_wrap=True)
+    if len(project.pairs) > _MAX_PAIRS:
+        console.print(f"  and {len(project.pairs) - _MAX_PAIRS} more")
+    skeleton = project.body.skeleton
+    axis = f", heading {skeleton.axis[0]} -> {skeleton.axis[1]}" if skeleton.axis else ""
+    points = f"{len(skeleton.keypoints)} keypoint{'s' * (len(skeleton.keypoints) > 1)}"
+    console.print(f"animals: {', '.join(skeleton.animals)}; {points} each{axis}", soft_wrap=True)
+    console.print(_head_table(project))
+    for note in project.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(f"written: {dataset}, {recipe}", soft_wrap=True)
+    console.print("next:")
+    for command in next_commands(project.name, dataset, recipe):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def next_commands(name: str, dataset: Path, recipe: Path) -> tuple[str, ...]:
+    """The way from the two files to a model that serves."""
+    bundle = recipe.parent / f"{name}-model"
+    return (
+        f"rtseg check {recipe}",
+        f"rtseg train {recipe} --out {bundle}",
+        f"rtseg evaluate {bundle} {dataset}",
+        f"rtseg calibrate {bundle} {dataset}",
+        f"rtseg serve {bundle}",
+    )
+
+
+def _head_table(project: Project) -> Table:
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
+    for column in ("head, class", "frames to\ntrain on", "held out"):
+        table.add_column(column, justify="left" if column == "head, class" else "right")
+    for rule, counts in zip(project.rules, project.counts, strict=True):
+        parts = len(project.split.train), len(project.split.validation)
+        table.add_row(rule.head.name, *(f"{n} part{'s' * (n > 1)}" for n in parts), style="bold")
+        for name in rule.head.classes:
+            own = f"  {name}" + ("" if name in rule.head.scored else " (background)")
+            table.add_row(own, str(counts.train[name]), str(counts.validation[name]))
+    return table

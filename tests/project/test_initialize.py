@@ -1,0 +1,210 @@
+"""`rtseg init`: from files to a dataset file and a recipe that can be read, and nothing that was there is lost."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.config import Recipe, load_settings
+from rtseg.errors import RecordingError, SettingError
+from rtseg.project.initialize import Initialized, initialize_project, wishes_of
+from rtseg.project.questions import ProposalTaker, Wishes
+from rtseg.recordings.dataset import load_dataset
+from rtseg.recordings.recording import IGNORE
+from tests.commands import here
+from tests.project.scenes import N_FRAMES, regular_bouts, write_boris, write_bouts, write_poses
+
+
+class Answers(ProposalTaker):
+    """Answers questions by the words in them, and remembers what was asked."""
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        self.answers, self.asked = answers, list[str]()
+
+    def choose(self, question: str, options: Mapping[str, str], default: str) -> str:
+        assert default in options
+        return self.text(question, default)
+
+    def text(self, question: str, default: str) -> str:
+        self.asked.append(question)
+        return next((answer for words, answer in self.answers.items() if words in question), default)
+
+
+def init(
+    folder: Path, wishes: Wishes | None = None, ask: ProposalTaker | None = None, out: Path | None = None
+) -> Initialized:
+    return initialize_project(
+        [folder], out or folder, wishes or Wishes(), ask or ProposalTaker(), lambda done, total: None
+    )
+
+
+def videos(folder: Path, n: int) -> Path:
+    for i in range(n):
+        write_poses(folder / f"m{i}DLC_resnet50_x.csv", seed=i)
+        write_boris(folder / f"m{i}_boris.csv", regular_bouts(("sniff", "chase")))
+    return folder
+
+
+def test_videos_become_a_project_that_can_be_read(tmp_path: Path) -> None:
+    done = init(videos(tmp_path, 4), Wishes(name="mice"))
+    dataset, recipe = load_dataset(done.dataset), load_settings(done.recipe, Recipe)
+    assert dataset.skeleton.animals == ("adult", "juvenile")
+    assert dataset.skeleton.axis == ("tail_base", "nose")
+    assert dataset.fps == 30
+    assert [head.classes for head in dataset.heads] == [("other", "sniff", "chase")]
+    recordings = [i.partition("-")[0] for i in (*dataset.ids("train"), *dataset.ids("validation"))]
+    assert sorted(set(recordings)) == ["m0", "m1", "m2", "m3"]
+    for split in ("train", "validation"):
+        for item in dataset.items(split):
+            assert set(np.unique(item.labels["adult"].frames)) == {0, 1, 2}
+    assert recipe.dataset == "mice.dataset.toml"
+    assert recipe.model.cells[0].hidden == 64
+    assert recipe.arena[0] < 300 < 500 < recipe.arena[2]
+
+
+def test_one_video_is_cut_into_parts(tmp_path: Path) -> None:
+    done = init(videos(tmp_path, 1), Wishes(name="mouse"))
+    dataset = load_dataset(done.dataset)
+    assert len(dataset.ids("validation")) >= 2
+    frames = sum(len(item.recording) for split in ("train", "validation") for item in dataset.items(split))
+    assert 0.7 * N_FRAMES < frames < N_FRAMES  # the margins belong to nobody
+
+
+def test_labels_of_samples_stay_samples(tmp_path: Path) -> None:
+    write_poses(tmp_path / "v_tracking.csv")
+    names = ("normal", "chase", "bite")
+    write_bouts(tmp_path / "v_bouts.csv", [(50 + 40 * i, 89 + 40 * i, names[i % 3]) for i in range(36)])
+    done = init(tmp_path, Wishes(name="fish"))
+    head = done.project.rules[0]
+    assert head.unlabelled is None
+    assert done.project.counting.last_included  # bouts follow each other at a distance of one frame
+    for split in ("train", "validation"):
+        for item in load_dataset(done.dataset).items(split):
+            assert (item.labels["behaviour"].frames == IGNORE).any() or len(item.recording) < 900
+    asked = Answers({"without a label": "negatives"})
+    done = init(tmp_path, Wishes(name="other"), asked)
+    assert done.project.rules[0].unlabelled == "normal"
+    assert any("'normal' is labelled by itself" in question for question in asked.asked)
+
+
+def test_one_boris_file_of_all_videos(tmp_path: Path) -> None:
+    rows = ["Observation id,Media file name,Time,Subject,Behavior,Behavior type"]
+    for i in range(3):
+        write_poses(tmp_path / f"cage{i}DLC_x.csv", seed=i)
+        for behaviour, start, stop in regular_bouts():
+            for time, kind in ((start + i, "START"), (stop + i, "STOP")):
+                rows.append(f"monday {i},/videos/cage{i}.mp4,{time:.3f},adult,{behaviour},{kind}")
+    (tmp_path / "export.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_poses(tmp_path / "cage9DLC_x.csv", 300)  # nobody observed it
+    done = init(tmp_path, Wishes(name="a"))
+    assert [pair.name for pair in done.project.pairs] == ["cage0", "cage1", "cage2"]
+    assert any("cage9DLC_x.csv" in note for note in done.project.notes)
+    dataset = load_dataset(done.dataset)
+    items = {item.recording.name: item for split in dataset.splits for item in dataset.items(split)}
+    for name in set(items) & {"cage0", "cage1", "cage2"}:
+        frames = items[name].labels["adult"].frames
+        assert int(np.argmax(frames == 1)) == 30 * (1 + int(name[-1]))
+
+
+def test_one_pose_and_one_label_file_of_any_name(tmp_path: Path) -> None:
+    poses, labels = write_poses(tmp_path / "tracks.csv"), write_boris(tmp_path / "monday.csv", regular_bouts())
+    done = initialize_project([poses, labels], tmp_path, Wishes(name="a"), ProposalTaker(), lambda done, total: None)
+    assert len(list(load_dataset(done.dataset).items("train"))) >= 1
+
+
+def test_what_files_leave_open_is_asked(tmp_path: Path) -> None:
+    write_poses(tmp_path / "v_tracking.csv")
+    rows = [(100 * i + 1, 100 * i + 40, "freezing") for i in range(16)]
+    write_bouts(tmp_path / "v_bouts.csv", rows, "start_frame,stop_frame,behaviour")
+    answers = Answers({"Frames per second": "25", "count frames": "1", "stop frame": "yes", "Name": "mine"})
+    done = init(tmp_path, ask=answers)
+    assert done.dataset.name == "mine.dataset.toml"
+    assert (done.project.fps, done.project.counting.first_frame, done.project.counting.last_included) == (25, 1, True)
+    plain = tomllib.loads(done.dataset.read_text(encoding="utf-8"))
+    assert plain["recordings"][0]["first_frame"] == 1
+    assert plain["recordings"][0]["last_included"] is True
+
+
+def test_a_behaviour_in_one_place_alone_is_masked_and_said(tmp_path: Path) -> None:
+    write_poses(tmp_path / "vDLC_x.csv")
+    jumps = [("jump", 20 + 0.4 * i, 20.2 + 0.4 * i) for i in range(5)]
+    write_boris(
+        tmp_path / "v.csv",
+        [*regular_bouts(("sniff",), 3), *[(b, a + 30, z + 30) for b, a, z in regular_bouts(("sniff",), 6)], *jumps],
+    )
+    done = init(tmp_path, Wishes(name="a"))
+    assert done.project.rules[0].ignore == ("jump",)
+    assert any("'jump' cannot be on both sides" in note for note in done.project.notes)
+
+
+def test_the_rate_that_an_annotator_saw_is_proposed(tmp_path: Path) -> None:
+    write_poses(tmp_path / "vDLC_x.csv")
+    write_boris(tmp_path / "v.csv", regular_bouts(n=10), fps=25.0)
+    done = init(tmp_path, Wishes(name="a"))
+    assert (done.project.fps, done.project.fps_said) == (25.0, True)
+
+
+def test_files_that_are_there_are_never_overwritten(tmp_path: Path) -> None:
+    folder = videos(tmp_path, 1)
+    mine = folder / "mouse.toml"
+    mine.write_text("# mine\n", encoding="utf-8")
+    with pytest.raises(SettingError, match=r"mouse\.toml: there already; name another"):
+        init(folder, Wishes(name="mouse"))
+    assert mine.read_text(encoding="utf-8") == "# mine\n"
+    assert not (folder / "mouse.dataset.toml").exists()
+
+
+def test_names_with_every_kind_of_letter(tmp_path: Path) -> None:
+    folder = tmp_path / 'Müller "2026" (a)'
+    folder.mkdir()
+    done = init(videos(folder, 2), out=tmp_path / "out")
+    assert len([*load_dataset(done.dataset).items("train")]) >= 1
+
+
+def test_what_cannot_be_a_project_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="no file there holds poses"):
+        init(tmp_path)
+    with pytest.raises(SettingError, match="no such file or folder"):
+        init(tmp_path / "nowhere")
+    write_poses(tmp_path / "m1DLC_x.csv", 100)
+    with pytest.raises(SettingError, match="no label file"):
+        init(tmp_path)
+    write_poses(tmp_path / "m2DLC_x.csv", 100)
+    write_boris(tmp_path / "k7.csv", regular_bouts(n=2))
+    with pytest.raises(SettingError, match="no label file is named like a pose file"):
+        init(tmp_path)
+    write_boris(tmp_path / "m1.csv", regular_bouts(n=12))  # a minute of labels for three seconds of poses
+    with pytest.raises(RecordingError, match=r"m1\.csv"):
+        init(tmp_path)
+
+
+def test_options_that_mean_nothing_are_refused() -> None:
+    for options, problem in (
+        ({"unlabelled": "maybe"}, "--unlabelled"),
+        ({"axis": "nose"}, "--axis"),
+        ({"share": 1.5}, "--held-out"),
+        ({"fps": float("inf")}, "--fps"),
+    ):
+        empty: dict[str, object] = dict.fromkeys(
+            ("name", "fps", "tracks", "unlabelled", "first_frame", "last_included", "axis", "share")
+        )
+        with pytest.raises(SettingError, match=problem):
+            wishes_of(**{**empty, **options})  # type: ignore[arg-type]
+
+
+def test_the_command(tmp_path: Path) -> None:
+    folder = videos(tmp_path, 1)
+    done = here(
+        "init", "--name", "mouse", "--axis", "left_ear,nose", "--track", "adult", "--held-out", "0.4", cwd=folder
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rtseg train mouse.toml --out mouse-model" in done.stdout
+    assert load_dataset(folder / "mouse.dataset.toml").skeleton.axis == ("left_ear", "nose")
+    again = here("init", "--name", "mouse", cwd=folder)
+    assert again.returncode == 1
+    assert again.stderr.startswith("rtseg: ")
+    assert here("init", "--axis", "nose,none", "--name", "b", cwd=folder).returncode == 1

@@ -32,6 +32,7 @@ ROOMS = (
     "engine",
     "inference",
     "annotation",
+    "triggers",
     "evaluation",
     "checks",
     "serve",

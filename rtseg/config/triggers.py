@@ -20,6 +20,7 @@ QUALITY_FLAGS = (
     "late",
     "unsure",
     "out_of_range",
+    "frozen",
 )
 """The names of an answer's quality flags, in the order of their bits, as tables print them (docs/wire.md)."""
 _NEVER_ON = tuple(name for name in QUALITY_FLAGS if name != "missing_points")

@@ -3,6 +3,7 @@
 arms     Which events are controls, settled before they are known: `arm_names`, `arm_of`
 events   What was decided, event by event, and its log: `TriggerEvent`, `events_of`, `write_events`
 picture  A trial as a picture: `draw_trial`
+plan     Triggers as numbers, their conditions on a model's outputs: `trigger_numbers`, `condition_arrays`
 report   Many recordings tried, with logs, pictures and scores: `run_trials`
 rule     The rule, compiled: `TriggerRule`, `WITHHELD`, `ENDED`
 trial    What triggers would have done, beside labels: `try_triggers`, `score_trial`, `load_triggers`

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from rtseg.compiled import array_tables, cache_stamps
 from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
-from rtseg.config import QUALITY_FLAGS, TriggerSettings
-from rtseg.errors import SettingError
+from rtseg.config import TriggerSettings
 from rtseg.inference.predictions import Predictions
-from rtseg.recordings.heads import Head, output_offsets
+from rtseg.recordings.heads import Head
 from rtseg.triggers import arms
 from rtseg.triggers.arms import REAL, arm_of, arm_tables, seed_of
+from rtseg.triggers.plan import NEGATE, TRIGGER, TriggerNumbers, condition_arrays, trigger_numbers
 
 WITHHELD = ("", "fired", "disarmed", "quality", "running", "refractory", "max_events", "max_duty")
 """What became of an event that might begin, by its code; "" = nothing began."""
@@ -40,23 +40,6 @@ END_DISARMED, END_QUALITY, END_PULSE, END_MAX_ON, END_BEHAVIOUR, END_GAP = range
 
 LINE, BEGAN, ARM, ENDED_AT = range(4)
 """Places in what is decided (N, R, 4) uint8: the line is on; code of `WITHHELD`; arm of what began; code of `ENDED`."""
-
-
-class TriggerNumbers(NamedTuple):
-    """Whole numbers of a trigger; a row of int64 in this order. flags: which quality flags are forbidden."""
-
-    min_frames: int
-    refractory_frames: int
-    pulse_frames: int
-    max_on_frames: int
-    max_events: int
-    duty_frames: int
-    window_frames: int
-    flags: int
-    needs_all: int
-    uses_probability: int
-    n_arms: int
-    block_events: int
 
 
 class TriggerMemory(NamedTuple):
@@ -103,7 +86,6 @@ class TriggerArrays(NamedTuple):
 
 
 _N, _M, _A = (field_indices(*kind._fields) for kind in (TriggerNumbers, TriggerMemory, TriggerArrays))
-_TRIGGER, _HEAD, _NEGATE = range(3)
 _LAST_SEQ, _AT = range(2)
 _IS_ON, _IS_BEGIN = 1, 2
 
@@ -119,8 +101,8 @@ class TriggerRule:
         self, triggers: Mapping[str, TriggerSettings], heads: tuple[Head, ...], fps: float, slots: int
     ) -> None:
         self.names, self.settings, self.fps = tuple(triggers), tuple(triggers.values()), fps
-        conditions, chosen, outputs = _conditions(triggers, heads)
-        numbers = np.array([_numbers(t, fps) for t in self.settings], np.int64)
+        conditions, chosen, outputs = condition_arrays(triggers, heads)
+        numbers = np.array([trigger_numbers(t, fps) for t in self.settings], np.int64)
         shares, order = arm_tables([t.arms for t in self.settings])
         shape = (slots, len(self.names))
         # A table of addresses: handing ten arrays over would cost more than deciding.
@@ -177,59 +159,6 @@ class TriggerRule:
         return decided
 
 
-def _numbers(t: TriggerSettings, fps: float) -> TriggerNumbers:
-    """A trigger's settings in frames of the model's rate."""
-
-    def frames(seconds: float) -> int:
-        return round(seconds * fps)
-
-    window = max(frames(t.window_s), 1)
-    return TriggerNumbers(
-        # At least one frame each: a duration shorter than a frame is not "never".
-        min_frames=max(frames(t.min_duration_s), 1),
-        refractory_frames=frames(t.refractory_s),
-        pulse_frames=max(frames(t.pulse_s), 1) if t.pulse_s else 0,
-        max_on_frames=max(frames(t.max_on_s), 1),
-        max_events=t.max_events,
-        duty_frames=int(t.max_duty * window),
-        window_frames=window,
-        flags=sum(1 << QUALITY_FLAGS.index(flag) for flag in t.never_on),
-        needs_all=t.combine == "all",
-        uses_probability=t.source == "probability",
-        n_arms=len(t.arms.shares),
-        block_events=t.arms.block_events if t.arms.assign == "blocks" else 0,
-    )
-
-
-def _conditions(
-    triggers: Mapping[str, TriggerSettings], heads: tuple[Head, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-    """conditions, chosen and outputs of `TriggerArrays`."""
-    offsets, names = output_offsets(heads), [head.name for head in heads]
-    conditions, chosen = [], []
-    for r, (name, trigger) in enumerate(triggers.items()):
-        for condition in trigger.conditions:
-            if condition.head not in names:
-                raise SettingError(
-                    f"triggers.{name}: the model has no head {condition.head!r}; it has: {', '.join(names)}"
-                )
-            h = names.index(condition.head)
-            classes = heads[h].classes
-            unknown = sorted(set(condition.behaviours) - set(classes))
-            if unknown:
-                raise SettingError(
-                    f"triggers.{name}: head {condition.head!r} has no behaviour {', '.join(unknown)}; "
-                    f"it has: {', '.join(classes)}"
-                )
-            row = np.zeros(offsets[-1], np.uint8)
-            row[[offsets[h] + classes.index(behaviour) for behaviour in condition.behaviours]] = 1
-            conditions.append((r, h, int(condition.negate)))
-            chosen.append(row)
-    head_at = np.repeat(np.arange(len(heads)), np.diff(offsets))
-    outputs = np.stack([head_at, np.arange(offsets[-1]) - np.array(offsets)[head_at]]).astype(np.int64)
-    return np.array(conditions, np.int64), np.stack(chosen), outputs
-
-
 @njit(cache=False)
 def _value(
     n: int,
@@ -244,7 +173,7 @@ def _value(
     """The value in [0, 1] that trigger r watches in row n; a bout counts as 1. NaN where a probability is."""
     combined, is_first = 0.0, True
     for c in range(len(conditions)):
-        if conditions[c, _TRIGGER] != r:
+        if conditions[c, TRIGGER] != r:
             continue
         value = 0.0
         for p in range(probs.shape[1]):
@@ -255,7 +184,7 @@ def _value(
                     value = 1.0
         # Rounding may bring a sum of probabilities just above one.
         value = min(value, 1.0)
-        if conditions[c, _NEGATE]:
+        if conditions[c, NEGATE]:
             value = 1.0 - value
         if is_first or (value < combined if number[_N.needs_all] else value > combined):
             combined = value
@@ -351,8 +280,8 @@ def _why_end(armed: bool, forbidden: bool, elapsed: int, number: NDArray[np.int6
 
 def watched_values(predictions: Predictions, trigger: TriggerSettings) -> NDArray[np.float64]:
     """The value (T,) that a trigger compares with its thresholds, for pictures and for choosing them."""
-    conditions, chosen, outputs = _conditions({"": trigger}, predictions.heads)
-    number = np.array(_numbers(trigger, 1.0), np.int64)
+    conditions, chosen, outputs = condition_arrays({"": trigger}, predictions.heads)
+    number = np.array(trigger_numbers(trigger, 1.0), np.int64)
     values = np.zeros(len(predictions))
     _values(predictions.probs, predictions.labels, number, conditions, chosen, outputs, values)
     return values

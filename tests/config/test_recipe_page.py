@@ -16,7 +16,12 @@ from tests.conftest import REPO
 PAGE = (REPO / "docs" / "recipe.md").read_text(encoding="utf-8")
 SECTIONS = dict(zip(*[iter(re.split(r"^## (.*)\n", PAGE, flags=re.MULTILINE)[1:])] * 2, strict=True))
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| `(.+)` \| (.+) \|$", re.MULTILINE)
-RECIPE_PARTS = {name: kind for name, kind in HEADINGS.items() if name == "A recipe" or name.startswith(("[", "model."))}
+NOT_A_RECIPE_S = ("[triggers",)
+RECIPE_PARTS = {
+    name: kind
+    for name, kind in HEADINGS.items()
+    if name == "A recipe" or (name.startswith(("[", "model.")) and not name.startswith(NOT_A_RECIPE_S))
+}
 REQUIRED = 'name = "a"\ndataset = "a.toml"\narena = [0.0, 0.0, 1.0, 1.0]\n'
 CELLS = "[model]\nlayers = 0\nhead_layers = 0\nhead_channels = 0\ncells = [{}]\n"
 EXAMPLES = [(part, *row) for part in RECIPE_PARTS for row in ROW.findall(SECTIONS[part])]

@@ -6,6 +6,7 @@ The recording has gaps of every length from 1 to 100 frames, begins late and has
 from __future__ import annotations
 
 import csv
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,9 @@ def test_a_daemon_and_its_recording_agree_with_a_table_of_poses(name: str, looka
     recording, classifier = recording_with_gaps(folder), Classifier(load_bundle(folder), capacity=1)
     with daemon(folder, record=str(tmp_path / "recordings")) as child:
         live = replay(recording, child.frames, speed=None)
+        child.signal(signal.SIGTERM)
+        _, log, _ = child.rest()
+    assert log.count("confidences above 1 are taken as 1") == 1
     expected = classifier.run(read_recording(written(recording, tmp_path / "gaps.csv"), fps=30.0))
     assert bits(live.predictions) == bits(expected)
     counted = {key: live.counters[key] for key in ("frames", "gaps", "restarts", "filled")}

@@ -173,3 +173,15 @@ def gaps(lengths: list[int], late: int, rng: np.random.Generator) -> np.ndarray[
     for length in lengths:
         parts += [np.zeros(rng.integers(0, 8), np.bool_), np.ones(length, np.bool_), np.zeros(1, np.bool_)]
     return np.concatenate(parts)
+
+
+def write_gapped_poses(recording: Recording, path: Path) -> Path:
+    """A table of poses with a row for each frame that came."""
+    skeleton = recording.skeleton
+    names = [f"{a}.{k}.{c}" for a in skeleton.animals for k in skeleton.keypoints for c in ("x", "y", "score")]
+    lines = [",".join(["frame", *names])]
+    for t in recording.came.tolist():
+        values = np.concatenate([recording.keypoints[t], recording.confidence[t][..., None]], axis=-1).ravel()
+        lines.append(",".join([str(t), *("" if np.isnan(v) else f"{v:.9g}" for v in values.tolist())]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

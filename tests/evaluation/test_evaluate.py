@@ -18,7 +18,9 @@ from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.recordings.open import read_recording
 from rtseg.simulate.tasks import simulate_sequence
+from tests.live import without_frames, write_gapped_poses
 
 DATASET = """
 name = "two mice"
@@ -143,6 +145,43 @@ def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dat
         assert one["low"] <= one["difference"] <= one["high"]
     itself = compare_bundles(classifier, classifier, dataset)["heads"]["task1"]["f1"]
     assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
+
+
+PAIRS = """
+name = "gaps"
+fps = 30
+[skeleton]
+animals = ["resident", "intruder"]
+keypoints = ["nose", "left_ear", "right_ear", "neck", "left_hip", "right_hip", "tail_base"]
+[heads.task1]
+classes = ["attack", "investigation", "mount", "other"]
+scored = ["attack", "investigation", "mount"]
+[[recordings]]
+poses = "{id}.poses.csv"
+labels = "{id}.labels.csv"
+ids = ["v"]
+[split]
+validation = ["v"]
+"""
+
+
+def test_frames_that_a_stream_never_answers_are_not_scored(classifier: Classifier, tmp_path: Path) -> None:
+    """Tracking that begins late, and a gap that restarts the stream; frames of a short gap are answered and scored."""
+    recording, labels = simulate_sequence(3, 400, name="v")
+    absent = np.zeros(400, np.bool_)
+    absent[:20] = absent[100:110] = absent[200:260] = True
+    write_gapped_poses(without_frames(recording, absent), tmp_path / "v.poses.csv")
+    names = [labels.classes[label] for label in labels.frames]
+    rows = [f"{t},{name}" for t, name in enumerate(names)]
+    (tmp_path / "v.labels.csv").write_text("\n".join(["frame,task1", *rows]) + "\n")
+    (tmp_path / "dataset.toml").write_text(PAIRS)
+    report = evaluate(classifier, load_dataset(tmp_path / "dataset.toml"))
+    assert report["videos"]["v"]["task1"]["frames"] == 400 - 20 - 60
+    (head,) = load_dataset(tmp_path / "dataset.toml").heads
+    answers = classifier.run(read_recording(tmp_path / "v.poses.csv", fps=30.0))
+    assert len(answers) == 320
+    score = score_head(head, [(answers.of("task1"), labels.frames[answers.seq])], 30.0)
+    assert report["heads"] == {"task1": without_nan(asdict(score))}
 
 
 def test_an_unknown_split_is_refused(classifier: Classifier, dataset: Dataset) -> None:

@@ -6,6 +6,7 @@ The recording has gaps of every length from 1 to 100 frames, begins late and has
 from __future__ import annotations
 
 import csv
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rtseg.playback.export import export_recording
 from rtseg.playback.replay import replay
 from rtseg.recordings.open import read_recording
 from rtseg.recordings.recording import Recording
-from tests.live import REPO, daemon, gaps, random_walk, without_frames
+from tests.live import REPO, daemon, gaps, random_walk, without_frames, write_gapped_poses
 
 LATE, LENGTHS = 37, list(range(1, 101))
 
@@ -31,18 +32,6 @@ def recording_with_gaps(bundle: Path) -> Recording:
     walk = without_frames(random_walk(len(absent), 8, load_bundle(bundle).skeleton), absent)
     # As SLEAP gives them, and not clipped by anyone yet.
     return replace(walk, name="gaps", confidence=walk.confidence * np.float32(1.06))
-
-
-def written(recording: Recording, path: Path) -> Path:
-    """A table of poses with a row for each frame that came."""
-    skeleton = recording.skeleton
-    names = [f"{a}.{k}.{c}" for a in skeleton.animals for k in skeleton.keypoints for c in ("x", "y", "score")]
-    lines = [",".join(["frame", *names])]
-    for t in recording.came.tolist():
-        values = np.concatenate([recording.keypoints[t], recording.confidence[t][..., None]], axis=-1).ravel()
-        lines.append(",".join([str(t), *("" if np.isnan(v) else f"{v:.9g}" for v in values.tolist())]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
 
 
 def bundle_of(name: str, lookahead: int, folder: Path) -> Path:
@@ -80,7 +69,7 @@ def rows_of(file: Path) -> list[list[str]]:
 def test_offline_is_what_a_stream_of_the_frames_that_came_gets(name: str, lookahead: int, tmp_path: Path) -> None:
     folder = bundle_of(name, lookahead, tmp_path)
     recording, classifier = recording_with_gaps(folder), Classifier(load_bundle(folder), capacity=1)
-    poses = written(recording, tmp_path / "gaps.csv")
+    poses = write_gapped_poses(recording, tmp_path / "gaps.csv")
     expected = stepped(classifier, recording)
     assert bits(classifier.run(read_recording(poses, fps=30.0))) == bits(expected)
     (done,) = annotate(classifier, [poses], tmp_path / "out", fps=30.0)
@@ -99,7 +88,10 @@ def test_a_daemon_and_its_recording_agree_with_a_table_of_poses(name: str, looka
     recording, classifier = recording_with_gaps(folder), Classifier(load_bundle(folder), capacity=1)
     with daemon(folder, record=str(tmp_path / "recordings")) as child:
         live = replay(recording, child.frames, speed=None)
-    expected = classifier.run(read_recording(written(recording, tmp_path / "gaps.csv"), fps=30.0))
+        child.signal(signal.SIGTERM)
+        _, log, _ = child.rest()
+    assert log.count("confidences above 1 are taken as 1") == 1
+    expected = classifier.run(read_recording(write_gapped_poses(recording, tmp_path / "gaps.csv"), fps=30.0))
     assert bits(live.predictions) == bits(expected)
     counted = {key: live.counters[key] for key in ("frames", "gaps", "restarts", "filled")}
     assert counted == {"frames": len(recording.came), "gaps": 100, "restarts": 70, "filled": sum(range(1, 31))}

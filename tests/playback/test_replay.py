@@ -62,6 +62,18 @@ def test_another_skeleton_gives_the_same_answers(child: Child, bundle: Path) -> 
     assert live.predictions.probs.tobytes() == load(bundle).run(walk).probs.tobytes()
 
 
+@pytest.mark.parametrize("skeleton", [MICE7, Skeleton(MICE7.animals, MICE7.keypoints[::-1])], ids=["same", "turned"])
+def test_confidences_above_1_are_taken_as_1(child: Child, bundle: Path, skeleton: Skeleton) -> None:
+    """By the compiled parser, and where points come in another order by the general way."""
+    walk = random_walk(50, 47, skeleton)
+    raw = replace(walk, confidence=walk.confidence * np.float32(1.06))
+    clipped = replace(walk, confidence=np.minimum(raw.confidence, np.float32(1)))
+    live = replay(raw, child.frames, speed=None)
+    assert live.predictions.probs.tobytes() == load(bundle).run(clipped).probs.tobytes()
+    assert live.counters["clipped"] == (raw.confidence > 1).any(axis=(1, 2)).sum() > 10
+    assert live.counters["refused"] == 0
+
+
 def test_an_arena_can_be_named(child: Child, bundle: Path) -> None:
     walk, arena = random_walk(50, 42), (100.0, 50.0, 700.0, 600.0)
     live = replay(walk, child.frames, speed=None, arena=arena)

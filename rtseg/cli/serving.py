@@ -121,10 +121,11 @@ def replay(
     from rtseg.terminal.tables import watch
 
     times, source = _speed(speed), _source(recording, fps, name, name_map(names, keypoint, animal))
-    print_warnings(source.warnings)
     make_folder_of(out)
     with watch(quiet) as show:
         done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)
+    # With the result: what a daemon refuses is told in one line.
+    print_warnings(source.warnings)
     _show_answers(done, out, source.fps)
 
 

@@ -38,7 +38,8 @@ class Admission:
         """
         counters, recording = self._outlet.counters, self._outlet.recording
         try:
-            hello = Hello.from_message(message)
+            rate_is_assumed = message.get("fps") is None
+            hello = Hello.from_message(message | ({"fps": self._streams.model.bundle.fps} if rate_is_assumed else {}))
             points = self._streams.match_hello(hello)
             before = self._streams.find(hello.stream)
             if before is not None and self._reconnect(before, owner, hello):
@@ -73,11 +74,14 @@ class Admission:
                 stream, [(parse_frame(unpack(data)).seq, then_ns, data) for then_ns, data in waiting]
             )
         LOG.info("stream %r opened", stream.name)
+        if rate_is_assumed:
+            LOG.warning("stream %r: its hello says no fps; the model's %g are assumed", stream.name, hello.fps)
         counters["hellos"] += 1
         arena = None if hello.arena is None else list(hello.arena)
         opened = {"type": "opened", "clock": hello.clock, "arena": arena, "resumed": last_seq}
-        self._outlet.announce(stream.topic, opened)
-        self._accept(stream, last_seq)
+        assumed = {"fps_assumed": True} if rate_is_assumed else {}
+        self._outlet.announce(stream.topic, opened | assumed)
+        self._accept(stream, last_seq, assumed)
         return waiting
 
     def handle_bye(self, owner: bytes, message: dict[str, Any]) -> None:
@@ -127,16 +131,16 @@ class Admission:
             self._front_link.report_moved(stream)
         LOG.info("stream %r goes on over another connection", stream.name)
         self._outlet.counters["hellos"] += 1
-        self._accept(stream, stream.session.last_seq)
+        self._accept(stream, stream.session.last_seq, {})
         return True
 
-    def _accept(self, stream: Stream, last_seq: int | None) -> None:
+    def _accept(self, stream: Stream, last_seq: int | None, assumed: dict[str, bool]) -> None:
         accepted: dict[str, Any] = {"type": "accepted", "stream": stream.name, "resumed": last_seq}
         accepted["policy"] = stream.hello.policy
         delay_s = stream.session.delay_s
         resampled = {"from": stream.hello.fps, "to": stream.model.bundle.fps, "delay_s": delay_s}
         accepted["resampled"] = resampled if stream.session.is_resampled else None
-        self._outlet.answer(stream.owner, accepted | stream.model.served.to_fields())
+        self._outlet.answer(stream.owner, accepted | assumed | stream.model.served.to_fields())
 
 
 def _describe_drift(drift: dict[str, Any]) -> str:

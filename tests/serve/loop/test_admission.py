@@ -43,6 +43,19 @@ def test_accepted_says_what_is_served(child: Child, tiny_bundle: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("hello", [HELLO | {"fps": None}, {k: v for k, v in HELLO.items() if k != "fps"}])
+def test_a_rate_that_is_assumed_is_said(child: Child, hello: dict[str, Any]) -> None:
+    with Raw(child.frames) as raw, Subscriber(child.predictions, "cage1") as subscriber:
+        answer = raw.ask(hello)
+        status = ask_status(child.frames)
+        raw.ask({"v": 1, "type": "bye", "stream": "cage1"})
+        opened = subscriber.receive(60)
+    assert (answer["type"], answer["fps_assumed"], answer["fps"]) == ("accepted", True, 30.0)
+    assert status["rates"]["cage1"] == {"declared": 30.0, "measured": None, "by": "source", "wrong": False}
+    assert isinstance(opened, StreamEvent)
+    assert (opened.type, opened.fields["fps_assumed"]) == ("opened", True)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

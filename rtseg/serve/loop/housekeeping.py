@@ -106,14 +106,21 @@ class Housekeeping:
         # While frames wait, the one that is missed may be among them.
         if next_ns is None or now_ns < next_ns or self._queue:
             return
-        if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
+        if self._message_waits():
             return  # or it has come, and is not read yet
         for stream in watch.fallen_silent(now_ns):
             silent_ms = round((now_ns - stream.queued.last_ns) / 1e6, 1)
             event = {"type": "stale", "seq": stream.queued.newest_seq, "silent_ms": silent_ms}
             self._outlet.announce(stream.topic, event)
 
+    def _message_waits(self) -> bool:
+        return bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN)
+
     def _end_idle_streams(self, now_ns: int) -> None:
+        if self._front_link is not None and self._message_waits():
+            # A front's messages come in the order in which it got them: behind what others flood, a stream's frames may
+            # wait, and that is no silence. (Where clients are connected themselves, ZeroMQ takes them in turn.)
+            now_ns = min(now_ns, self._front_link.newest_receipt_ns)
         for stream in self._streams:
             if stream.silent_ns(now_ns) > self._idle_ns:
                 self._admission.end_stream(stream, "idle")

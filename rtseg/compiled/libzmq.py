@@ -26,7 +26,7 @@ _NAMES = (
     *("zmq_msg_init", "zmq_msg_recv", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more", "zmq_msg_close"),
     *("zmq_send", "zmq_msg_get", "zmq_msg_gets"),
 )
-# On both the first four integer arguments are passed in registers, which `_call` relies on.
+# On both the first six integer arguments are passed in registers, which `_call_code` relies on.
 _MACHINES = "x86_64", "aarch64"
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
 
@@ -51,13 +51,19 @@ def _call(_: Any, address: Any, first: Any, second: Any, third: Any, fourth: Any
     One signature for all of them: arguments that a function does not have stay in registers that it doesn't read. Of
     one that returns an `int` only the lower 32 bits are valid.
     """
+    return types.int64(*[types.int64] * 5), _call_code
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(64)
-        kind = ir.FunctionType(word, [word] * 4)
-        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
 
-    return types.int64(*[types.int64] * 5), code
+def _call_with_six(_: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+    """The same with up to six."""
+    return types.int64(*[types.int64] * 7), _call_code
+
+
+def _call_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    word = ir.IntType(64)
+    kind = ir.FunctionType(word, [word] * (len(arguments) - 1))
+    return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
 
 
 call: Any = intrinsic(_call)
+call_with_six: Any = intrinsic(_call_with_six)

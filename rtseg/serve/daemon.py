@@ -127,7 +127,7 @@ class Daemon:
             self._monitor,
             self._status,
             self._garbage,
-            self._sockets.memory_watch,
+            self._sockets.look_after,
             guard=guard,
             front_link=link,
             now_ns=time.monotonic_ns(),

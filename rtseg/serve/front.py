@@ -23,7 +23,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
-from rtseg.serve.access.memory_watch import LOOK_NS as MEMORY_LOOK_NS
+from rtseg.serve.access.memory_watch import LOOK_NS as CLIENTS_LOOK_NS
 from rtseg.serve.monitoring.monitor import Monitor
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import finish_recordings
@@ -102,7 +102,7 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._xpub, zmq.POLLIN)
-        self._look, self._memory_look = Periodic(LOOK_NS), Periodic(MEMORY_LOOK_NS)
+        self._look, self._clients_look = Periodic(LOOK_NS), Periodic(CLIENTS_LOOK_NS)
 
     def wait_ready(self) -> None:
         """Until all workers serve. Raises ServeError where one ends or does not get there."""
@@ -242,8 +242,8 @@ class Front:
         self._look.restart(now_ns)
         self._monitor.run_due(now_ns, self._router)
         self._subscriptions.send_due(now_ns)
-        if self._memory_look.restart_if_due(now_ns):
-            self._sockets.memory_watch.look()
+        if self._clients_look.restart_if_due(now_ns):
+            self._sockets.look_after()
         for name in self._owners.revoked_streams():
             self._request_router.worker_of(name).tell(EndStream(name, REVOKED))
         for worker in self.workers:

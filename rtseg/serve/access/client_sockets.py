@@ -12,6 +12,7 @@ import os
 import zmq
 
 from rtseg.config import ServeSettings
+from rtseg.serve.access.flood_watch import RECEIVE_BUFFER, FloodWatch
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.memory_watch import MemoryWatch
 from rtseg.serve.access.zap import FRAMES, PREDICTIONS, Authenticator
@@ -33,8 +34,7 @@ class ClientSockets:
     limit_message_bytes: whether messages above `max_message_bytes` are refused unread.
 
     router: where clients' messages come, and answers to them leave. xpub: where predictions and events leave, and
-    subscriptions come. frames, predictions: their addresses. guard: None where no key is asked for. memory_watch: ends
-    connections that fill memory; a worker has none, for its front is its only client.
+    subscriptions come. frames, predictions: their addresses. guard: None where no key is asked for.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ClientSockets:
         self.guard: Guard | None = None
         # A worker's only client is its front.
         max_growth = settings.max_growth_mb << 20 if limit_message_bytes else 0
-        self.memory_watch = MemoryWatch(self._addresses, max_growth)
+        self._memory_watch, self._flood_watch = MemoryWatch(self._addresses, max_growth), FloodWatch()
         try:
             if settings.keys:
                 self._authenticator = Authenticator(context, KeyStore(settings.keys))
@@ -60,10 +60,18 @@ class ClientSockets:
             self.close()
             raise
         self.frames, self.predictions = self._addresses
+        if limit_message_bytes:
+            self._flood_watch.start(self.predictions)
+
+    def look_after(self) -> None:
+        """End connections that fill memory, and say which have flooded a socket. To be called each LOOK_NS."""
+        self._memory_watch.look()
+        self._flood_watch.log_ended()
 
     def refusals(self) -> dict[str, int]:
-        """For the counters: connections that were ended for memory; with keys also whoever and what was refused."""
-        ended = {"ended for memory": self.memory_watch.ended} if self.memory_watch.ended else {}
+        """For the counters: connections that were ended for what they sent, where any were; with keys, refusals."""
+        counts = {"ended for memory": self._memory_watch.ended, "ended for floods": self._flood_watch.ended}
+        ended = {name: count for name, count in counts.items() if count}
         if self._authenticator is None or self.guard is None:
             return ended
         return {"refused connections": self._authenticator.refused, "revoked messages": self.guard.ignored} | ended
@@ -72,8 +80,9 @@ class ClientSockets:
         """Close all sockets of the context, giving what is unsent LINGER_MS, and remove ipc files."""
         if self._authenticator is not None:
             self._authenticator.close()
+        self._flood_watch.close()
         self._context.destroy(linger=LINGER_MS)
-        self.memory_watch.close()
+        self._memory_watch.close()
         for address in self._addresses:
             remove_ipc_file(address)
 
@@ -95,6 +104,8 @@ class ClientSockets:
             # Nothing but topics comes here. ZeroMQ takes a node of its tree for each byte of one, whoever sends it.
             max_bytes = min(max_bytes, MAX_SUBSCRIPTION_BYTES)
             socket.setsockopt(zmq.XPUB_NODROP, 1)  # the outlet is told of a full queue, and drops and counts itself
+            if self._limit_message_bytes:
+                socket.rcvbuf = RECEIVE_BUFFER
             # Every subscription and every cancel is told, with its connection, and not only a topic's first and last.
             socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         if self._limit_message_bytes:

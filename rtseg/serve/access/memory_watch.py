@@ -22,8 +22,8 @@ LOG = logging.getLogger("rtseg.serve")
 LOOK_NS = 100_000_000
 MIN_GROWTH = 10 << 20
 """Less in one look is nobody's fault: streams that are opened and bundles that are loaded take memory as well."""
-_TCP_INFO, _RECEIVED_AT, _INFO_BYTES = 11, 128, 136
-"""Linux' TCP_INFO, where `tcpi_bytes_received` stands in it (64 bits), and how much of it is read."""
+TCP_INFO, RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
+"""Linux' option, where `tcpi_bytes_received` stands in it (64 bits), and how much of it is read."""
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -91,13 +91,13 @@ class MemoryWatch:
 
 def bytes_received() -> dict[Connection, int]:
     """What each TCP connection of this process has brought since it began (Linux)."""
-    libc, info, found = ctypes.CDLL(None), ctypes.create_string_buffer(_INFO_BYTES), dict[Connection, int]()
+    libc, info, found = ctypes.CDLL(None), ctypes.create_string_buffer(TCP_INFO_BYTES), dict[Connection, int]()
     for name in Path("/proc/self/fd").iterdir():
-        descriptor, size = int(name.name), ctypes.c_uint(_INFO_BYTES)
-        if libc.getsockopt(descriptor, socket.IPPROTO_TCP, _TCP_INFO, info, ctypes.byref(size)) == 0:
-            if size.value < _INFO_BYTES:  # a kernel before 4.1
+        descriptor, size = int(name.name), ctypes.c_uint(TCP_INFO_BYTES)
+        if libc.getsockopt(descriptor, socket.IPPROTO_TCP, TCP_INFO, info, ctypes.byref(size)) == 0:
+            if size.value < TCP_INFO_BYTES:  # a kernel before 4.1
                 return {}
-            n_bytes = int.from_bytes(info.raw[_RECEIVED_AT:_INFO_BYTES], "little")
+            n_bytes = int.from_bytes(info.raw[RECEIVED_AT:TCP_INFO_BYTES], "little")
             try:
                 found[Connection(descriptor, os.fstat(descriptor).st_ino)] = n_bytes
             except OSError:

@@ -63,6 +63,8 @@ class FrontOrders:
         """What clients sent, as the front handed it on; an order is obeyed at once, and there is nothing then."""
         message = decode(data)
         if isinstance(message, ClientMessages):
+            if message.messages:
+                self._link.newest_receipt_ns = message.messages[-1][1]
             return message.messages
         self.obey(message, now_ns)
         return ()

@@ -6,13 +6,14 @@ what others watch. A look that finds nothing due costs a comparison or two.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.access.memory_watch import LOOK_NS, MemoryWatch
+from rtseg.serve.access.memory_watch import LOOK_NS
 from rtseg.serve.loop.admission import Admission
 from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.frame_queue import FrameQueue
@@ -29,7 +30,11 @@ RECORDING_CHECK_NS = 2_000_000
 
 
 class Housekeeping:
-    """The daemon's tasks besides frames. router: the frames' socket. front_link: of a worker, otherwise None."""
+    """The daemon's tasks besides frames.
+
+    router: the frames' socket. look_after_clients: is called each `memory_watch.LOOK_NS`. front_link: of a worker,
+    otherwise None.
+    """
 
     def __init__(
         self,
@@ -43,7 +48,7 @@ class Housekeeping:
         monitor: Monitor,
         status: DaemonStatus,
         garbage: GarbageCollector,
-        memory_watch: MemoryWatch,
+        look_after_clients: Callable[[], None],
         *,
         guard: Guard | None,
         front_link: FrontLink | None,
@@ -56,7 +61,7 @@ class Housekeeping:
         # Looked at each second, or more often where a stream may be idle for less than that.
         self._idle_check = Periodic(min(self._idle_ns, IDLE_CHECK_NS), now_ns)
         self._recording_check = Periodic(RECORDING_CHECK_NS)
-        self._memory_watch, self._memory_due_ns = memory_watch, now_ns
+        self._look_after_clients, self._clients_due_ns = look_after_clients, now_ns
         self._heartbeat = Periodic(int(settings.heartbeat_s * 1e9))
 
     def run_due_tasks(self, now_ns: int) -> None:
@@ -71,9 +76,9 @@ class Housekeeping:
         self._bundle_swap.install_loaded()
         if self._outlet.recording is not None and self._recording_check.restart_if_due(now_ns):
             self._record_snapshot(now_ns)
-        if now_ns >= self._memory_due_ns:  # compared here: this is passed after every frame
-            self._memory_due_ns = now_ns + LOOK_NS
-            self._memory_watch.look()
+        if now_ns >= self._clients_due_ns:  # compared here: this is passed after every frame
+            self._clients_due_ns = now_ns + LOOK_NS
+            self._look_after_clients()
         # Whatever takes longer waits for a moment without frames.
         quiet = not self._queue
         if self._front_link is not None:
@@ -101,14 +106,21 @@ class Housekeeping:
         # While frames wait, the one that is missed may be among them.
         if next_ns is None or now_ns < next_ns or self._queue:
             return
-        if cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN:
+        if self._message_waits():
             return  # or it has come, and is not read yet
         for stream in watch.fallen_silent(now_ns):
             silent_ms = round((now_ns - stream.queued.last_ns) / 1e6, 1)
             event = {"type": "stale", "seq": stream.queued.newest_seq, "silent_ms": silent_ms}
             self._outlet.announce(stream.topic, event)
 
+    def _message_waits(self) -> bool:
+        return bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN)
+
     def _end_idle_streams(self, now_ns: int) -> None:
+        if self._front_link is not None and self._message_waits():
+            # A front's messages come in the order in which it got them: behind what others flood, a stream's frames may
+            # wait, and that is no silence. (Where clients are connected themselves, ZeroMQ takes them in turn.)
+            now_ns = min(now_ns, self._front_link.newest_receipt_ns)
         for stream in self._streams:
             if stream.silent_ns(now_ns) > self._idle_ns:
                 self._admission.end_stream(stream, "idle")

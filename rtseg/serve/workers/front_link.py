@@ -108,7 +108,10 @@ class WorkerOutlet(Outlet):
 
 
 class FrontLink:
-    """Gives the front what another worker needs to take this one's place. stop: ends this worker."""
+    """Gives the front what another worker needs to take this one's place. stop: ends this worker.
+
+    newest_receipt_ns: when the front received the newest client's message that has come here.
+    """
 
     def __init__(self, place: WorkerPlace, outlet: WorkerOutlet, streams: Streams, stop: Callable[[], None]) -> None:
         self.place = place
@@ -116,6 +119,7 @@ class FrontLink:
         self._alive, self._parent_check = Periodic(ALIVE_NS), Periodic(PARENT_CHECK_NS)
         self._round = Periodic(int(place.snapshot_s * 1e9))
         self._due: deque[str] = deque()  # streams whose state is still to be sent in this round
+        self.newest_receipt_ns = 0
 
     def report_opened(self, stream: Stream, waiting: Sequence[HeldFrame]) -> None:
         """Called before the hello is answered, so that the front never knows less of a stream than its client.

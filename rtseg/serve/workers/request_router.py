@@ -31,8 +31,8 @@ LOG = logging.getLogger("rtseg.serve")
 
 MAX_FRAME_BYTES = 12 * MAX_POINTS + 2048
 """All points with their confidence, and more than everything else in a frame's message takes."""
-REQUEST_BYTES, REQUEST_BYTES_PER_S = 10e6, 1e6
-"""Of hellos, byes and beats of one client, at once and each second."""
+REQUEST_BYTES, REQUEST_BYTES_PER_S, MIN_REQUEST_BYTES = 10e6, 1e6, 1000
+"""Of hellos, byes and beats of one client, at once and each second; each counts as so many bytes at least."""
 
 
 class ClientRequest(NamedTuple):
@@ -184,7 +184,7 @@ class RequestRouter:
         client, kind, name, data = request.client, request.kind, request.stream or "", request.data
         # Frames are bounded in size and number. Requests may be large, and a worker handles them more slowly than the
         # front takes them.
-        if not self._request_bytes.take_one(client, request.t_recv_ns, len(data)):
+        if not self._request_bytes.take_one(client, request.t_recv_ns, max(len(data), MIN_REQUEST_BYTES)):
             raise LimitError("more hellos, byes and beats than are handed to workers: wait a moment")
         worker = self.worker_of(name)
         if kind == "hello":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers.front_link import state_of
 from rtseg.serve.workers.worker_pool import Worker
-from rtseg.serve.workers.worker_protocol import Answers, RestoreStream, StreamState, decode, encode
+from rtseg.serve.workers.worker_protocol import Alive, Answers, RestoreStream, StreamState, decode, encode
 from rtseg.wire.messages import Hello, PredictionMessage, frame_message, parse_published
 from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, random_walk
@@ -98,3 +99,35 @@ def test_where_a_stream_goes_on(worker: Worker, tiny_bundle: Path, other_bundle:
     assert [answer.seq for _, answer in answers] == list(range(KNOWN, SENT))
     assert {answer.model for _, answer in answers} == {now.bundle.hash}
     assert b"".join(p.tobytes() for _, a in answers for p in a.probs.values()) == expected.tobytes()
+
+
+def test_frames_that_wait_behind_others_messages_are_no_silence(other_bundle: Path, tmp_path: Path) -> None:
+    place = WorkerPlace("tcp://nowhere", 60.0, os.getpid(), 0, "run", is_replacement=False, status_file="")
+    worker = Worker(place, other_bundle, ServeSettings(capacity=4, idle_timeout_s=0.5), tmp_path)
+    try:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not worker.check_ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        walk, now_ns = random_walk(1, 60), time.monotonic_ns()
+        worker.process.send_signal(signal.SIGSTOP)  # it is slower than what its front hands on
+        worker.hold_message("cage1", b"owner", now_ns, msgpack.packb(Hello("cage1", MICE7, 30.0).to_message()))
+        for i in range(1000):
+            worker.send_held()
+            worker.hold_message("x", b"other", now_ns + i, msgpack.packb({"v": 1, "type": "beat", "stream": "x"}))
+        worker.hold_message("cage1", b"owner", now_ns + 1000, message_of(walk, 0))
+        worker.send_held()
+        time.sleep(1.0)
+        worker.process.send_signal(signal.SIGCONT)
+        answered = False
+        while not answered:
+            assert worker.dealer is not None
+            assert worker.dealer.poll(int(TIMEOUT_S * 1000))
+            client, *topic, data = worker.dealer.recv_multipart()
+            if not client and not topic:  # neither for a client nor for subscribers
+                message = decode(data)
+                assert isinstance(message, Alive | Answers | StreamState)  # it has not ended
+                answered = isinstance(message, Answers)
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
+        worker.end()

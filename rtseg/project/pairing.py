@@ -185,16 +185,25 @@ def _shared(pose: Path, label: Path) -> str:
     text = name[match.a : match.a + match.size].strip("_-. ")
     if not text:
         return ""
-    for whole in (name, other):
-        at = whole.index(text)
-        before, behind = whole[:at][-1:], whole[at + len(text) :]
-        inside_number = (before.isdigit() and text[0].isdigit()) or (behind[:1].isdigit() and text[-1].isdigit())
-        inside_word = (before.isalpha() and text[0].isalpha()) or (
-            behind[:1].isalpha() and text[-1].isalpha() and not behind.startswith("DLC")
-        )
-        if inside_number or inside_word:
-            return ""
+    if any(_cuts_word(text, whole, whole.index(text)) for whole in (name, other)):
+        return ""
     return text
+
+
+def _cuts_word(text: str, whole: str, at: int) -> bool:
+    """Whether `text`, which begins at `at`, is a piece of a longer word or number there."""
+    before, behind = whole[:at][-1:], whole[at + len(text) :]
+    inside_number = (before.isdigit() and text[0].isdigit()) or (behind[:1].isdigit() and text[-1].isdigit())
+    # DeepLabCut puts its name behind the video's without anything between.
+    goes_on = behind[:1].isalpha() and text[-1].isalpha() and not behind.startswith("DLC")
+    return inside_number or (before.isalpha() and text[0].isalpha()) or goes_on
+
+
+def _place_of(name: str, stem: str) -> int | None:
+    """Where the id stands in a file's name: as a word of its own if it does so anywhere; None where it does not."""
+    places = [at for at in range(len(stem)) if stem.startswith(name, at)]
+    whole = [at for at in places if not _cuts_word(name, stem, at)]
+    return next(iter(whole or places), None)
 
 
 def _pattern(group: Sequence[Pair], root: Path) -> Pattern | None:
@@ -219,9 +228,12 @@ def _path_pattern(files: Iterable[tuple[str, Path]], root: Path) -> str | None:
     befores, behinds = [], []
     for name, path in files:
         relative = _relative(path, root)
-        if relative.count(name) != 1 or set(relative) & set("*?[]{}"):
+        # In the file's own name: a short id such as 'v' stands in folders and in '.csv' as well.
+        at = _place_of(name, path.stem)
+        if at is None or set(relative) & set("*?[]{}"):
             return None
-        before, behind = relative.split(name)
+        at += len(relative) - len(path.name)
+        before, behind = relative[:at], relative[at + len(name) :]
         befores.append(before)
         behinds.append(behind)
     return f"{_generalized(befores)}{{id}}{_generalized(behinds)}"

@@ -26,6 +26,8 @@ from tests.live import REPO, TIMEOUT_S, Child, daemon
 
 COMMANDS = (
     "simulate",
+    "inspect",
+    "init",
     "check",
     "train",
     "evaluate",

@@ -138,6 +138,12 @@ def float64s(rows: Any, i: Any) -> Any:
 
 
 @njit(cache=False)
+def float64s_2d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m) float64."""
+    return carray(_float64s(rows[i, 0]), (rows[i, 1], rows[i, 2]))
+
+
+@njit(cache=False)
 def float32s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) float32."""
     return carray(_float32s(rows[i, 0]), (rows[i, 1],))

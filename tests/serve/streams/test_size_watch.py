@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import Classifier
+from rtseg.inference.predictions import Predictions
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.size_watch import size_events
 from rtseg.serve.streams.stream import Streams
@@ -52,4 +51,4 @@ def test_a_hello_may_say_how_many_px_are_a_mm(tiny_bundle: Path) -> None:
     walk = wandering(60)
     answers = stepped(stream.session, frames_of(scaled(walk, 2.0)))
     own = streams.model.pool.open("other").run(walk)
-    assert np.array([a.probs for a in answers]).tobytes() == own.probs.tobytes()
+    assert Predictions.collect(own.heads, answers).probs.tobytes() == own.probs.tobytes()

@@ -109,7 +109,9 @@ def make_candidates(
 def frames_of(bundle: Bundle, batch: int) -> list[F32]:
     """Features (batch, F) of some frames; every stream is at another frame of the same recording."""
     keypoints, confidence = walk(bundle)
-    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size).run(
+        keypoints, confidence, bundle.arena
+    )
     places = (np.arange(len(features))[:, None] + 7 * np.arange(batch)) % len(features)
     return [np.ascontiguousarray(features[row]) for row in places]
 

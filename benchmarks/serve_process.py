@@ -96,7 +96,7 @@ def peer(frames: str, predictions: str, bundle: str) -> None:
     served = load_bundle(bundle)
     model = MultitaskTCN(served.network).eval()
     model.load_weights(served.weights)
-    extractor = FeatureExtractor(served.skeleton, served.features, served.fps)
+    extractor = FeatureExtractor(served.skeleton, served.features, served.fps, served.body_size)
     state, slots = extractor.init_state(1, served.arena), np.zeros(1, np.int32)
     window: deque[Any] = deque(maxlen=max(served.warmup_frames, 64))
     (a, k), packer = served.skeleton.shape, msgpack.Packer()

@@ -39,7 +39,7 @@ def _dispatched(
 
 def features_part(bundle: Bundle, seconds: float) -> BenchPart:
     """One causal feature step. Floor: an empty compiled call with the same arguments."""
-    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size)
     keypoints, confidence = walk(bundle)
     rows = [(keypoints[t : t + 1], confidence[t : t + 1]) for t in range(N_FRAMES)]
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
@@ -77,7 +77,9 @@ def engine_part(bundle: Bundle, seconds: float) -> BenchPart:
     size = numba.weight_bytes / 1e3
     part = BenchPart(f"engine: {spec.multiply_adds / 1e3:,.0f} k multiply-adds, {size:,.0f} kB of weights, one stream")
     keypoints, confidence = walk(bundle)
-    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size).run(
+        keypoints, confidence, bundle.arena
+    )
     engines: dict[str, Engine] = {"numba": numba}
     for name, others in (("onnx", _onnx_engines), ("torch", _torch_engine)):
         try:
@@ -110,7 +112,10 @@ def session_part(bundle: Bundle, seconds: float) -> BenchPart:
         frame = checked_frame(keypoints[t], confidence[t], shape=shape, seq=next(numbers), stream="bench")
         session.step(frame)
 
-    extractor, engine = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps), make_engine(bundle)
+    extractor, engine = (
+        FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size),
+        make_engine(bundle),
+    )
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
     features = np.empty((1, extractor.n_features), np.float32)
     out = np.empty((1, bundle.network.n_outputs), np.float32)

@@ -22,6 +22,7 @@ from rtseg.bundle.network import NetworkSpec
 from rtseg.bundle.weights import MAX_HEADER_BYTES, parse_tensors
 from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError, RateError, RtsegError
+from rtseg.features.body_size import BodySize
 from rtseg.features.ranges import FeatureRanges
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import Skeleton
@@ -61,8 +62,10 @@ class Bundle:
     lookahead_frames: the answer about frame t is given at t + lookahead. warmup_frames: a stream's first answers are
     flagged, since training's crops always had this much context. decoding: defaults. abstain_below: head -> the
     probability below which it is unsure; a head not named never is. ranges: of training's features; older bundles have
-    none. scores and provenance: what was measured on what. hash: sha256 over the manifest, which holds it and the
-    weights' own. stored: for a bundle as it was read; one that was made or changed (`dataclasses.replace`) has none.
+    none. body_size: how large training's animals appear; older bundles, and those of one point for each animal, have
+    none. px_per_mm: of training's recordings, where they say it. scores and provenance: what was measured on what.
+    hash: sha256 over the manifest, which holds it and the weights' own. stored: for a bundle as it was read; one that
+    was made or changed (`dataclasses.replace`) has none.
     """
 
     name: str
@@ -79,6 +82,8 @@ class Bundle:
     gaps: GapSettings = field(default_factory=GapSettings)
     abstain_below: Mapping[str, float] = field(default_factory=dict)
     ranges: FeatureRanges | None = None
+    body_size: BodySize | None = None
+    px_per_mm: float | None = None
     tolerance: float = TOLERANCE
     scores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +107,15 @@ class Bundle:
                 "with --fps, set the camera to the model's, or have it resampled (annotate --resample; resample in a "
                 "stream's hello)"
             )
+
+    def scale_of(self, px_per_mm: float | None) -> float | None:
+        """How many px of a source with so many px for a mm stand for one of training; None where either is not known.
+
+        None, too, where features are divided by the body length, which is measured in the same px.
+        """
+        if px_per_mm is None or self.px_per_mm is None or self.features.scale == "body":
+            return None
+        return px_per_mm / self.px_per_mm
 
     def select_heads(self, names: Sequence[str]) -> Bundle:
         """The same model without the heads that are not named: nothing is computed for them, and the others' answers
@@ -276,7 +290,7 @@ def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
     gaps = config.from_plain(manifest["gaps"], GapSettings, where="gaps")
     limits.check_work(network, manifest["lookahead_frames"], decoding, gaps)
     abstain_below = _abstain(manifest.get("abstain_below", {}), network)
-    ranges = manifest.get("ranges")
+    ranges, body_size = manifest.get("ranges"), manifest.get("body_size")
     x0, y0, x1, y1 = map(float, manifest["arena"])
     bundle = Bundle(
         name=manifest["name"],
@@ -293,6 +307,8 @@ def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
         gaps=gaps,
         abstain_below=abstain_below,
         ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
+        body_size=None if body_size is None else BodySize.from_dict(body_size, skeleton),
+        px_per_mm=manifest.get("px_per_mm"),
         tolerance=float(manifest["tolerance"]),
         scores=manifest["scores"],
         provenance=manifest["provenance"],
@@ -311,6 +327,10 @@ def _optional(bundle: Bundle) -> dict[str, Any]:
         plain["abstain_below"] = dict(bundle.abstain_below)
     if bundle.ranges is not None:
         plain["ranges"] = bundle.ranges.to_dict()
+    if bundle.body_size is not None:
+        plain["body_size"] = bundle.body_size.to_dict()
+    if bundle.px_per_mm is not None:
+        plain["px_per_mm"] = bundle.px_per_mm
     return plain
 
 

@@ -14,7 +14,8 @@ from rtseg.bundle.network import LARGEST_SIZE, NetworkSpec
 from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError
 from rtseg.frames.skeleton import Skeleton
-from rtseg.wire.messages import MAX_NAME_CHARACTERS, MAX_POINTS
+from rtseg.wire.fields import MAX_NAME_CHARACTERS
+from rtseg.wire.messages import MAX_POINTS
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 32 << 20
@@ -64,6 +65,8 @@ def check_description(manifest: Mapping[str, Any]) -> None:
         for value in (*ranges["low"], *ranges["high"]):
             if value is not None:  # an open end
                 _check_number(value, "ranges", -1e38, 1e38)
+
+    _check_size(manifest)
 
 
 def check_features(settings: FeatureSettings) -> None:
@@ -132,6 +135,22 @@ def check_work(network: NetworkSpec, lookahead_frames: int, decoding: DecodingSe
 def weight_bytes(network: NetworkSpec) -> int:
     """Of all tensors that the network names."""
     return 4 * sum(math.prod(shape) for shape in network.shapes().values())
+
+
+def _check_size(manifest: Mapping[str, Any]) -> None:
+    if manifest.get("px_per_mm") is not None:
+        _check_number(manifest["px_per_mm"], "px_per_mm", 1e-6, 1e6)
+    size = manifest.get("body_size")
+    if size is not None:
+        lengths = _mapping(size, "body_size")["lengths_px"]
+        if not isinstance(size["pairs"], list) or not isinstance(lengths, list) or len(size["pairs"]) > _MAX_LISTED:
+            raise BundleError(f"body_size: expected at most {_MAX_LISTED} pairs and their lengths, got {size!r}")
+        for value in lengths:
+            _check_number(value, "body_size.lengths_px", 1e-6, 1e9)
+        for key in ("low", "high"):
+            _check_number(size[key], f"body_size.{key}", 1e-6, 1e6)
+        _check_number(size["horizon_s"], "body_size.horizon_s", 1e-3, MAX_FRAMES)
+        _check_count(size["frames"], "body_size.frames", 1, MAX_FRAMES)
 
 
 def _check_skeleton(plain: Any) -> None:

@@ -89,6 +89,9 @@ AnimalNames = Annotated[
 NamesFile = Annotated[
     Path | None, typer.Option("--names", help="Instead: a TOML file with keypoints and animals, as in a dataset.")
 ]
+PxPerMm = Annotated[
+    float | None, typer.Option("--px-per-mm", help="How many px are a mm, for models that know their training's.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 HeadNames = Annotated[list[str] | None, typer.Option("--head", help="Answer this head only (repeatable).")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help="Your key file, where the daemon asks for one.")]

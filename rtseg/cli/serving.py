@@ -24,6 +24,7 @@ from rtseg.cli.app import (
     KeypointNames,
     NamesFile,
     Out,
+    PxPerMm,
     Quiet,
     Settings,
     above_zero,
@@ -57,6 +58,7 @@ def annotate(
     workers: Annotated[int, typer.Option(help="Processes that share the files.", min=1)] = 1,
     resample: Annotated[bool, typer.Option("--resample", help="Resample recordings of other frame rates.")] = False,
     identity: Annotated[str, typer.Option(help="Where the tracker mixed up animals: flag, swap or reset.")] = "flag",
+    px_per_mm: PxPerMm = None,
     head: HeadNames = None,
     keypoint: KeypointNames = None,
     animal: AnimalNames = None,
@@ -67,7 +69,7 @@ def annotate(
     from rtseg.inference.classifier import load
 
     opened = partial(load, bundle, engine, identity=identity, heads=tuple(head or ()))
-    reading = Reading(fps, resample, name_map(names, keypoint, animal))
+    reading = Reading(fps, resample, name_map(names, keypoint, animal), px_per_mm)
     _annotate(opened, recordings, out, reading, _existing(overwrite, skip_existing), workers, keep_going)
 
 
@@ -109,6 +111,7 @@ def replay(
     keypoint: KeypointNames = None,
     animal: AnimalNames = None,
     names: NamesFile = None,
+    px_per_mm: PxPerMm = None,
     quiet: Quiet = False,
     key: KeyFile = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compute an .mcap's answers again, and compare.")] = False,
@@ -123,7 +126,7 @@ def replay(
     times, source = _speed(speed), _source(recording, fps, name, name_map(names, keypoint, animal))
     make_folder_of(out)
     with watch(quiet) as show:
-        done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key)
+        done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key, px_per_mm=px_per_mm)
     # With the result: what a daemon refuses is told in one line.
     print_warnings(source.warnings)
     _show_answers(done, out, source.fps)

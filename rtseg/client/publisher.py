@@ -56,7 +56,9 @@ class Publisher:
 
     policy: what is published where frames wait: `all` answers, or the `newest` one and those with an event, for closed
     loops. resample: take the camera's rate though the model has another one (docs/serving.md); delay_s then says by how
-    much answers come later for it, at most.
+    much answers come later for it, at most. px_per_mm: how many of your px are a mm; where the model's training says it
+    too, yours are brought to training's, and scale says how many of yours stand for one there (None: they are as
+    training's).
 
     A daemon that stops or dies is waited for, which the log says (`rtseg.client`): for ever, or for reconnect_s, then
     sending raises (0 = at once). Frames are kept meanwhile, and a daemon that comes back gets those of the last
@@ -82,8 +84,9 @@ class Publisher:
         resume: bool = False,
         policy: str = "all",
         resample: bool = False,
+        px_per_mm: float | None = None,
     ) -> None:
-        hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample)
+        hello = Hello(stream, skeleton, fps, clock, arena, dict(names or {}), resume, policy, resample, px_per_mm)
         self.address, self.stream = address, stream
         self._shape, self._points_shape, self._timeout_s = skeleton.shape, (*skeleton.shape, 2), timeout_s
         # After a loss the stream always wants to go on where it was.
@@ -91,6 +94,7 @@ class Publisher:
         self._reconnection = Reconnection(math.inf if reconnect_s is None else reconnect_s, keep_frames)
         self.resumed: int | None = None
         self.delay_s = 0.0
+        self.scale: float | None = None
         self._last_seq_known: int | None = None
         self._packer = msgpack.Packer()
         self._key = key_of(key)
@@ -220,6 +224,7 @@ class Publisher:
             raise ServeError(f"the daemon at {self.address} refused stream {self.stream!r}: {answer.get('reason')}")
         self.resumed = answer.get("resumed")
         self.delay_s = float((answer.get("resampled") or {}).get("delay_s", 0.0))
+        self.scale = answer.get("scale")
         return reachable(Served.from_message(answer), self.address)
 
     def _send_message(self, message: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """All settings, in frozen dataclasses; TOML files and `--set section.key=value` fill them; docs/settings.md lists them.
 
 checks     How settings check their values: `require`, `check_abstain`
-inference  What happens around the network: `DecodingSettings`, `GapSettings`, `RangeSettings`
+inference  What happens around the network: `DecodingSettings`, `GapSettings`, `RangeSettings`, `BodySettings`
 model      A network and its inputs: `FeatureSettings`, `ScalerSettings`, `CellSettings`, `ModelSettings`, `KINDS`
 reading    From TOML and overrides to dataclasses, every key and type checked: `load_settings`, `from_plain`, `to_plain`
 recipes    Whole files, and settings of commands: `Recipe`, `PaperSettings`, `CrossValidationSettings` ...
@@ -11,7 +11,7 @@ triggers   Behaviour triggers: `TriggerFile`, `TriggerSettings`, `ConditionSetti
 """
 
 from rtseg.config.checks import check_abstain
-from rtseg.config.inference import DecodingSettings, GapSettings, RangeSettings
+from rtseg.config.inference import BodySettings, DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import KINDS, CellSettings, FeatureSettings, ModelSettings, ScalerSettings
 from rtseg.config.reading import from_plain, load_settings, to_plain
 from rtseg.config.recipes import CrossValidationSettings, OnnxSettings, PaperSettings, PrecisionSettings, Recipe
@@ -27,6 +27,7 @@ __all__ = [
     "TASK_WEIGHTINGS",
     "ArmSettings",
     "AugmentSettings",
+    "BodySettings",
     "BoostingSettings",
     "CellSettings",
     "ConditionSettings",

@@ -1,4 +1,4 @@
-"""What inference does around the network: decoding, missing frames, features outside training's range."""
+"""What inference does around the network: decoding, missing frames, what is outside training's range."""
 
 from __future__ import annotations
 
@@ -72,3 +72,25 @@ class RangeSettings:
         require(0 <= self.percentile < 50, f"ranges.percentile must lie in [0, 50), got {self.percentile}")
         require(0 <= self.share <= 1, f"ranges.share is a share in [0, 1], got {self.share}")
         require(min(self.margin, self.far) >= 0, f"ranges: margin and far must be 0 or more, got {self}")
+
+
+@dataclass(frozen=True)
+class BodySettings:
+    """How large animals appear: measured as a recording goes on, and compared with training; see `features.body_size`.
+
+    horizon_s: time constant of the running measure. frames: with a measured animal, after which a stream is judged.
+    Training's sizes go from this percentile of what was measured in its recordings to 100 minus it, widened at both
+    ends by the share `margin`. (Measured on rats58: 1 in 1,000 frames of videos not trained on; at 1.5 times the scale,
+    at two thirds, a half or a third of it all but a video's first 300 measured frames.)
+    """
+
+    horizon_s: float = 300.0
+    frames: int = 300
+    percentile: float = 1.0
+    margin: float = 0.15
+
+    def __post_init__(self) -> None:
+        require(
+            self.horizon_s > 0 and self.frames >= 1 and 0 <= self.percentile < 50 and self.margin >= 0,
+            f"body: horizon_s must be positive, frames 1 or more, percentile in [0, 50), margin 0 or more, got {self}",
+        )

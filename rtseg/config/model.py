@@ -22,6 +22,10 @@ class FeatureSettings:
     `relinked` gives every animal the name of the one that was last seen nearest to it, so that a tracker that swaps
     names does not disturb the speeds. Links change where that brings the points nearer by relink_margin_px on average,
     a single point counting for relink_cap_px at most.
+
+    scale: `px` takes distances as they come; `body` divides them by the body length measured so far and multiplies them
+    by training's, so that no answer depends on the camera's distance or resolution. `body` has no `position` and no
+    `center`, which are measured from the arena's middle.
     """
 
     groups: tuple[str, ...] = ()
@@ -33,6 +37,7 @@ class FeatureSettings:
     identities: str = "tracker"
     relink_margin_px: float = 5.0
     relink_cap_px: float = 200.0
+    scale: str = "px"
 
     def __post_init__(self) -> None:
         require(
@@ -44,7 +49,11 @@ class FeatureSettings:
             "features.horizons_s and absence_cap_s must be positive, hold_frames not negative",
         )
         # Names of groups are checked by `FeatureSpec`, since this room may not import `features`, which defines them.
-        for name, accepted in (("animal_order", ("kept", "sorted")), ("identities", ("tracker", "relinked"))):
+        for name, accepted in (
+            ("animal_order", ("kept", "sorted")),
+            ("identities", ("tracker", "relinked")),
+            ("scale", ("px", "body")),
+        ):
             one, other = accepted
             require(
                 getattr(self, name) in accepted,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
 from rtseg.config.checks import check_abstain, require
-from rtseg.config.inference import DecodingSettings, GapSettings, RangeSettings
+from rtseg.config.inference import BodySettings, DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import FeatureSettings, ModelSettings, ScalerSettings
 from rtseg.config.training import AugmentSettings, BoostingSettings, TrainSettings
 
@@ -34,6 +34,7 @@ class Recipe:
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
     gaps: GapSettings = field(default_factory=GapSettings)
     ranges: RangeSettings = field(default_factory=RangeSettings)
+    body: BodySettings = field(default_factory=BodySettings)
     abstain: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,10 @@ class Recipe:
             not self.train.apart or bool(cells_alone),
             "train.apart = true needs model.cells, layers = 0, head_layers = 0 and head_channels = 0: only cells can "
             "be trained apart",
+        )
+        require(
+            self.features.scale == "px" or not self.augment.scale,
+            "augment.scale changes nothing where features.scale = 'body' divides by the body length; leave it out",
         )
         x0, y0, x1, y1 = self.arena
         require(x0 < x1 and y0 < y1, f"arena is a box x0, y0, x1, y1 in px with x0 < x1 and y0 < y1, got {self.arena}")

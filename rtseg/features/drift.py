@@ -98,6 +98,9 @@ def check_ranges(
     for n in range(len(slots)):
         slot = slots[n]
         state.frames[slot] += 1
+        # The flag is there already where the animals' size is not training's (`features.scale`).
+        is_flagged = quality[n] & flag != 0
+        state.flagged[slot] += is_flagged
         # Most frames are within all ranges: found first by a loop without branches, which the compiler vectorises.
         beyond_any = 0
         for f in range(len(low)):
@@ -130,5 +133,5 @@ def check_ranges(
             far = far or abs(distance) > rule[FAR]
         # Of the known features: a frame with few points would else pass however odd these are.
         if far or out > rule[SHARE] * known:
-            state.flagged[slot] += 1
+            state.flagged[slot] += not is_flagged
             quality[n] |= flag

@@ -14,19 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.compiled.array_tables import ArrayTable, TableRows
+from rtseg.errors import SettingError
 from rtseg.features import kernels, tables
+from rtseg.features.body_size import BodySize
+from rtseg.features.scale import SizeMeter, SizeState
 from rtseg.features.slot_state import check_values, load_slot
-from rtseg.features.spec import GROUPS, FeatureSpec
+from rtseg.features.spec import GROUPS, FeatureSpec, length_power
 from rtseg.features.tables import FeaturePlan, FeatureRule, Memory
 from rtseg.frames.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeatureState:
-    """The memory of all slots. Iterating gives its arrays. rows: of their table (`compiled.array_tables`)."""
+    """The memory of all slots. Iterating gives its arrays. rows: of their table (`compiled.array_tables`).
+
+    size: of `FeatureExtractor.step`; whoever measures the animals' size himself leaves it alone.
+    """
 
     memory: Memory
     rows: TableRows
+    size: SizeState
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter(self.memory)
@@ -35,12 +42,18 @@ class FeatureState:
 class FeatureExtractor:
     """Causal features of a skeleton at a frame rate (paper, section III, and the groups of `spec`).
 
-    plan_rows: of the table of its plan (`compiled.array_tables`).
+    size: training's, which features in body lengths need. meter: what measures it. plan_rows: of the table of its plan
+    (`compiled.array_tables`). Raises SettingError where features are to be divided by a body length that is not known.
     """
 
-    def __init__(self, skeleton: Skeleton, spec: FeatureSpec, fps: float) -> None:
+    def __init__(self, skeleton: Skeleton, spec: FeatureSpec, fps: float, size: BodySize | None = None) -> None:
+        if spec.scale == "body" and size is None:
+            raise SettingError(
+                "features.scale = 'body' needs a body length: two points of an animal that are seen together in "
+                f"training; the keypoints are {', '.join(skeleton.keypoints)}. Set features.scale = 'px'"
+            )
         rear, front = skeleton.axis_indices
-        self.skeleton, self.spec, self.fps = skeleton, spec, fps
+        self.skeleton, self.spec, self.fps, self.size = skeleton, spec, fps, size
         self.features = spec.features(skeleton)
         self.n_features = len(self.features)
         self._n_averages = sum(f.group == "averages" for f in self.features)
@@ -68,7 +81,11 @@ class FeatureExtractor:
             orbits=np.array([column for orbit in orbits for column in orbit], np.int64),
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
+            powers=np.array([length_power(f) for f in self.features], np.int64),
         )
+        self.meter = SizeMeter(skeleton, size if spec.scale == "body" else None, fps, divides=spec.scale == "body")
+        # What frames are divided by where nothing is measured, for as many of them as there were at once so far.
+        self._ones = np.ones(1)
         self._plan = ArrayTable(plan)
         self.plan_rows = self._plan.rows
 
@@ -90,11 +107,12 @@ class FeatureExtractor:
         # `reset` alone says what a fresh slot is; the arrays above are not initialised.
         for slot in range(slots):
             tables.reset(memory, slot)
-        return FeatureState(memory, ArrayTable(memory).rows)
+        return FeatureState(memory, ArrayTable(memory).rows, self.meter.init_state(slots))
 
     def reset(self, state: FeatureState, slot: int) -> None:
         """Start one slot again."""
         tables.reset(state.memory, slot)
+        self.meter.reset(state.size, slot)
 
     def load_slot(self, data: object) -> Memory:
         """One slot's memory as `slot_state.slot_bytes` gave it. Raises SnapshotError."""
@@ -115,15 +133,30 @@ class FeatureExtractor:
         out: NDArray[np.float32],
     ) -> None:
         """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, into out (N, F); NaN = not known."""
-        kernels.advance(keypoints, confidence, slots, self.plan_rows, state.rows, out)
+        scales = self._scales(keypoints, slots, state.size)
+        kernels.advance(keypoints, confidence, slots, self.plan_rows, state.rows, scales, out)
 
     def run(
         self,
         keypoints: NDArray[np.float32],
         confidence: NDArray[np.float32],
         arena: tuple[float, float, float, float],
+        before: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Features (T, F) float32 of a whole recording (T, A, K, 2) from a fresh state: the same step, T times."""
-        out = np.empty((len(keypoints), self.n_features), np.float32)
-        self.step(keypoints, confidence, np.zeros(len(keypoints), np.int32), self.init_state(1, arena), out)
+        """Features (T, F) float32 of a whole recording (T, A, K, 2) from a fresh state: the same step, T times.
+
+        before: (N, A, K, 2) frames that came earlier, of which only the animals' size is remembered.
+        """
+        out, state = np.empty((len(keypoints), self.n_features), np.float32), self.init_state(1, arena)
+        if before is not None and self.spec.scale == "body":
+            self.meter.measure(before, np.zeros(len(before), np.int32), state.size)
+        self.step(keypoints, confidence, np.zeros(len(keypoints), np.int32), state, out)
         return out
+
+    def _scales(self, keypoints: NDArray[np.float32], slots: NDArray[np.int32], size: SizeState) -> NDArray[np.float64]:
+        """What the features of each frame are divided by."""
+        if self.spec.scale == "body":
+            return self.meter.measure(keypoints, slots, size)
+        if len(slots) > len(self._ones):
+            self._ones = np.ones(len(slots))
+        return self._ones

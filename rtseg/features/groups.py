@@ -17,8 +17,10 @@ from rtseg.features.tables import GROUP, RULE, FeaturePlan, Memory
 
 # cache=False here and below: these functions are compiled into kernels of other files, whose stamps name this file
 # (`compiled.cache_stamps`).
-X, Y, COS, SIN, EXTENSION, SPEED = range(6)
-"""An animal's body: its center, its heading, its extension, and its speed at the first lag."""
+X, Y, COS, SIN, EXTENSION, SPEED, SCALE = range(7)
+"""An animal's body: center, heading, extension, speed at the first lag, and px of the stream for one of training."""
+SHORTEST_PX = 1e-3
+"""In training's px: what is shorter has no direction."""
 
 
 @njit(cache=False)
@@ -33,7 +35,7 @@ def _back(state: Memory, slot: int, frames: int) -> int:
 def describe_body(points: F32, plan: FeaturePlan, body: F32) -> None:
     """Center, heading and extension of one animal from its points (K, 2); paper, section III.G.
 
-    body: (6,), see X; its speed is left as it is.
+    body: (7,), see X; its speed and scale are left as they are.
     """
     x = y = 0.0
     seen = 0
@@ -62,7 +64,7 @@ def describe_body(points: F32, plan: FeaturePlan, body: F32) -> None:
         fx, fy = points[front, 0], points[front, 1]
     length = math.sqrt((fx - rx) ** 2 + (fy - ry) ** 2)
     # An axis shorter than that has no direction: NaN rather than noise of full length.
-    if length > 1e-3:
+    if length > SHORTEST_PX * body[SCALE]:
         body[COS], body[SIN] = (fx - rx) / length, (fy - ry) / length
     else:
         body[COS] = body[SIN] = np.nan
@@ -209,7 +211,8 @@ def frame_groups(points: F32, body: F32, plan: FeaturePlan, out: F32, at: int) -
             for b in range(n_animals):
                 if a != b:
                     dx, dy = body[b, X] - body[a, X], body[b, Y] - body[a, Y]
-                    length = math.sqrt(dx * dx + dy * dy) + 1e-3  # two centers may coincide
+                    # Two centers may coincide.
+                    length = math.sqrt(dx * dx + dy * dy) + SHORTEST_PX * body[a, SCALE]
                     out[at] = (dy * body[a, COS] - dx * body[a, SIN]) / length
                     out[at + 1] = (dx * body[a, COS] + dy * body[a, SIN]) / length
                     at += 2
@@ -225,7 +228,7 @@ def frame_groups(points: F32, body: F32, plan: FeaturePlan, out: F32, at: int) -
 def _approach(body: F32, a: int, b: int, vx: float, vy: float) -> float:
     """The part of a velocity of animal a that leads towards animal b; px/s, negative where it leads away."""
     dx, dy = body[b, X] - body[a, X], body[b, Y] - body[a, Y]
-    return float((vx * dx + vy * dy) / (math.sqrt(dx * dx + dy * dy) + 1e-3))
+    return float((vx * dx + vy * dy) / (math.sqrt(dx * dx + dy * dy) + SHORTEST_PX * body[a, SCALE]))
 
 
 @njit(cache=False)

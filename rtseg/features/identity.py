@@ -20,7 +20,7 @@ from rtseg.features.relink import F32, UNDECIDED, relink
 from rtseg.features.slot_state import check_values
 from rtseg.features.slot_state import load_slot as load_arrays
 
-MARGIN_PX, CAP_PX = range(2)
+MARGIN_PX, CAP_PX, SWAPS = range(3)
 
 
 class IdentityState(NamedTuple):
@@ -76,15 +76,17 @@ def _compiled(stamp: int) -> Callable[..., None]:
         slots: NDArray[np.int32],
         state: IdentityState,
         rule: NDArray[np.float64],
-        swap: bool,
+        scales: NDArray[np.float64],
         flag: int,
         quality: NDArray[np.int32],
     ) -> None:
         _ = stamp
+        swap = rule[SWAPS] > 0
         for n in range(len(slots)):
             # Views, so that both change in place.
             held, links = state.held[slots[n]], state.links[slots[n]]
-            if relink(keypoints[n], held, links, rule[MARGIN_PX], rule[CAP_PX], swap, UNDECIDED):
+            margin, cap = rule[MARGIN_PX] * scales[n], rule[CAP_PX] * scales[n]
+            if relink(keypoints[n], held, links, margin, cap, swap, UNDECIDED):
                 quality[n] |= flag
             if swap:
                 _rename(keypoints[n], confidence[n], links)
@@ -102,6 +104,7 @@ advance = _compiled(cache_stamps.source_stamp(relinking))
 """N frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order.
 
 Adds the flag to quality (N,) where the animals of a pair lie nearer to where the other one was than to where they were
-themselves. rule: (MARGIN_PX) by how many px in the mean, and (CAP_PX) what a single point counts at most. swap: such a
-pair is swapped back, in place, here and in the frames that follow, until the source swaps it again.
+themselves. rule: (MARGIN_PX) by how many px of training in the mean, (CAP_PX) what a single point counts at most, and
+(SWAPS) 1 where such a pair is swapped back, in place, here and in the frames that follow, until the source swaps it
+again. scales: (N,) px of the stream for one of training (`features.scale`).
 """

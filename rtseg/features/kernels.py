@@ -18,6 +18,7 @@ from rtseg.compiled.array_tables import TableRows
 from rtseg.features import groups, spec, tables
 from rtseg.features import relink as relinking
 from rtseg.features.groups import (
+    SCALE,
     SPEED,
     average_groups,
     describe_body,
@@ -81,7 +82,19 @@ def _sort_orbits(plan: FeaturePlan, out: F32) -> None:
         start = end
 
 
-def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, TableRows, F32], None]:
+@njit(cache=False)
+def _divide_lengths(plan: FeaturePlan, scale: float, out: F32) -> None:
+    """Every feature as it would be at training's scale, in place: lengths divided by the scale, areas by its square."""
+    # Not the points before the features: a running scale that changes from frame to frame would make still points move.
+    length, area = 1.0 / scale, 1.0 / (scale * scale)
+    for column in range(len(plan.powers)):
+        if plan.powers[column] == 1:
+            out[column] *= length
+        elif plan.powers[column] == 2:
+            out[column] *= area
+
+
+def _compiled(stamp: int) -> Callable[..., None]:
     """`advance`. stamp: of the other files whose code is compiled into it (`cache_stamps`)."""
 
     @njit(cache=True)
@@ -91,25 +104,27 @@ def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, T
         slots: NDArray[np.int32],
         plan_rows: TableRows,
         memory_rows: TableRows,
+        scales: NDArray[np.float64],
         out: F32,
     ) -> None:
         _ = stamp
         plan, state = open_plan(plan_rows), open_memory(memory_rows)
         rule, n_animals = plan.rule, confidence.shape[1]
         # Once a call, not once a frame: the only memory that is allocated here.
-        body = np.empty((n_animals, 6), np.float32)
+        body = np.empty((n_animals, 7), np.float32)
         # float64, because accelerations are small differences of these.
         moved = np.empty((n_animals, len(plan.lags), 2), np.float64)
         for n in range(len(slots)):
-            slot = slots[n]
+            slot, scale = slots[n], scales[n]
             # First of all: what is remembered of an animal must be that animal's.
             if rule[RULE.is_relinked] > 0:
-                margin, cap = rule[RULE.relink_margin_px], rule[RULE.relink_cap_px]
+                margin, cap = rule[RULE.relink_margin_px] * scale, rule[RULE.relink_cap_px] * scale
                 relink(keypoints[n], state.held[slot], state.links[slot], margin, cap, True, AS_NEAR)
             now = _remember(keypoints[n], slot, plan, state)
             # From the ring, not from the frame: a point that is held counts as seen for the groups.
             points = state.past[slot, now]
             for a in range(n_animals):
+                body[a, SCALE] = scale
                 describe_body(points[a], plan, body[a])
                 # Computed once, for all groups that need velocities.
                 for i in range(len(plan.lags)):
@@ -120,16 +135,19 @@ def _compiled(stamp: int) -> Callable[[F32, F32, NDArray[np.int32], TableRows, T
             at = motion_groups(body, moved, plan, state, slot, out[n], at)
             at = average_groups(points, body, moved, plan, state, slot, out[n], at)
             visibility_groups(confidence[n], plan, state, slot, out[n], at)
+            # Nearly always 1; NaN where the scale is not known yet, and then no length is.
+            if scale != 1.0:
+                _divide_lengths(plan, scale, out[n])
             _sort_orbits(plan, out[n])
             # Last: the groups above count the frames before this one.
             state.frames[slot] += 1
 
-    compiled: Callable[[F32, F32, NDArray[np.int32], TableRows, TableRows, F32], None] = advance
-    return compiled
+    return advance
 
 
 advance = _compiled(cache_stamps.source_stamp(array_tables, tables, groups, relinking, spec))
 """N frames: keypoints (N, A, K, 2) px, confidence (N, A, K), slots (N,) -> out (N, F). State moves on in place.
 
-plan_rows, memory_rows: of the tables of a FeaturePlan and a Memory (`rtseg.compiled.array_tables`).
+scales: (N,) or more, px of the stream for one of training (`features.scale`); NaN where it is not known. plan_rows,
+memory_rows: of the tables of a FeaturePlan and a Memory (`rtseg.compiled.array_tables`).
 """

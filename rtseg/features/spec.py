@@ -41,11 +41,18 @@ class FeatureSpec(FeatureSettings):
     def __post_init__(self) -> None:
         if not self.groups:
             # A manifest must name them: groups that a later version adds are none of this bundle's.
-            object.__setattr__(self, "groups", tuple(GROUPS))
+            every = tuple(g for g in GROUPS if self.scale == "px" or g not in PLACES)
+            object.__setattr__(self, "groups", every)
         unknown = [g for g in self.groups if g not in GROUPS]
         if unknown:
             raise SettingError(f"unknown feature group {', '.join(unknown)}; there are: {', '.join(GROUPS)}")
         super().__post_init__()
+        places = [g for g in self.groups if g in PLACES]
+        if self.scale == "body" and places:
+            raise SettingError(
+                f"features.groups: {', '.join(places)} tell where in the arena an animal is, in px, and "
+                "features.scale = 'body' is to forget what a px is; leave them out, or set features.scale = 'px'"
+            )
 
     @classmethod
     def from_settings(cls, settings: FeatureSettings) -> FeatureSpec:
@@ -105,6 +112,9 @@ class FeatureSpec(FeatureSettings):
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         # Not in the recipe's order: the columns always come in the order of GROUPS.
         plain["groups"] = [g for g in GROUPS if g in self.groups]
+        # Left out where it is as it always was, so that older bundles keep their hashes.
+        if self.scale == "px":
+            del plain["scale"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
@@ -118,6 +128,13 @@ class FeatureSpec(FeatureSettings):
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**values)
+
+
+def length_power(feature: Feature) -> int:
+    """With which power of a length a feature grows: 1 for px, px/s and px/s^2, 2 for px^2, 0 for angles and times."""
+    if feature.group == "averages":
+        return 2 if feature.orbit.startswith("overlap.") else 1
+    return {"px": 1, "px/s": 1, "px/s^2": 1, "px^2": 2, "1": 0, "s": 0}[feature.unit]
 
 
 Columns = Iterator[tuple[str, str, Hashable]]
@@ -205,4 +222,6 @@ GROUPS: dict[str, tuple[str, ColumnsOf]] = {
     "absence": ("s", _per_animal(_points("absence"))),
 }
 """Group name -> (unit, its columns for a skeleton and a spec)."""
+PLACES = ("position", "center")
+"""Groups that are measured from the arena's middle, not from an animal."""
 PAPER_GROUPS = ("position", "within_distance", "between_distance", "speed", "box_overlap", "center", "extension")

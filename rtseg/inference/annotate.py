@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from rtseg.errors import RecordingError, RtsegError
+from rtseg.features.body_size import describe_size
 from rtseg.inference.classifier import Classifier
 from rtseg.inference.predictions import Predictions, Quality, write_bouts, write_predictions
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.naming import NameMap
 from rtseg.recordings.open import holds_several, read_recordings
+from rtseg.recordings.recording import Recording
 from rtseg.system.files import write_json_atomically
 
 EXISTING = ("refuse", "overwrite", "skip")
@@ -40,18 +42,36 @@ class Annotated:
     bouts_file: Path
     warnings: tuple[ReadingWarning, ...]
 
+    @property
+    def size_warnings(self) -> tuple[str, ...]:
+        """What is to be said of animals that appear larger or smaller than in training; empty where they don't."""
+        told = describe_size(self.predictions.drift.get("body_size", {}))
+        return (told,) if told else ()
+
+    def describe_range(self) -> str:
+        """The share of frames unlike training's, to end a line with; '' for a model that does not know these."""
+        flagged = np.count_nonzero(self.predictions.quality & Quality.OUT_OF_RANGE) / max(len(self.predictions), 1)
+        return f"; {100 * flagged:.1f} % of frames out of range" if self.predictions.drift else ""
+
 
 @dataclass(frozen=True)
 class Reading:
     """How recordings are read, whichever file they come from.
 
     fps: frames per second, for files that carry none. resample: take recordings of another frame rate than the model's
-    (`rtseg.frames.resampling`). names: the files' animals and keypoints, as the model calls them.
+    (`rtseg.frames.resampling`). names: the files' animals and keypoints, as the model calls them. px_per_mm: of all
+    recordings; None = what a file says.
     """
 
     fps: float | None = None
     resample: bool = False
     names: NameMap = field(default_factory=NameMap)
+    px_per_mm: float | None = None
+
+    def adapt(self, recording: Recording) -> Recording:
+        """A recording of a file, as the model is to get it."""
+        scaled = recording if self.px_per_mm is None else replace(recording, px_per_mm=self.px_per_mm)
+        return self.names.rename(scaled)
 
 
 @dataclass(frozen=True)
@@ -81,14 +101,15 @@ def annotate(
     overwrite: bool = False,
     resample: bool = False,
     names: NameMap | None = None,
+    px_per_mm: float | None = None,
 ) -> Iterator[Annotated]:
     """Annotate every recording in the files; `NAME.predictions.csv` and `NAME.bouts.csv` under `out`, one by one.
 
-    fps, resample, names: see `Reading`. Files of one name go into different folders (`plan_sources`). Raises as
-    `annotate_source`.
+    fps, resample, names, px_per_mm: see `Reading`. Files of one name go into different folders (`plan_sources`).
+    Raises as `annotate_source`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    reading = Reading(fps, resample, names or NameMap())
+    reading = Reading(fps, resample, names or NameMap(), px_per_mm)
     for source in plan_sources(paths, out):
         for done in annotate_source(classifier, source, reading, "overwrite" if overwrite else "refuse"):
             assert isinstance(done, Annotated), "nothing is skipped unless it is asked for"
@@ -119,7 +140,7 @@ def annotate_source(
         if files.are_done(own, existing):
             yield Skipped(recording.name, files.frames, files.bouts)
             continue
-        predictions = classifier.run(reading.names.rename(recording), resample=reading.resample)
+        predictions = classifier.run(reading.adapt(recording), resample=reading.resample)
         files.write(predictions, recording.fps, own)
         # One by one: the answers of many recordings need not lie in memory together.
         warnings = (*recording.warnings, *_tracker_warnings(predictions, source.path))
@@ -154,6 +175,7 @@ def _origin(classifier: Classifier, source: Source, reading: Reading) -> dict[st
         "resample": reading.resample,
         "keypoints": dict(names.keypoints),
         "animals": dict(names.animals) or list(names.chosen),
+        "px_per_mm": reading.px_per_mm,
         "rtseg": __version__,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -37,13 +38,20 @@ class Classifier:
         engine = engine if isinstance(engine, Engine) else make_engine(bundle, engine, capacity)
         self.pool = SessionPool(bundle, engine, identity)
 
-    def open(self, stream: str = "", arena: Arena | None = None, fps: float | None = None) -> Session:
+    def open(
+        self,
+        stream: str = "",
+        arena: Arena | None = None,
+        fps: float | None = None,
+        px_per_mm: float | None = None,
+    ) -> Session:
         """A session for one stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's.
 
-        fps: of a camera whose frames are to be resampled to the model's rate (`frames.resampling`). Raises RtsegError
+        fps: of a camera whose frames are to be resampled to the model's rate (`frames.resampling`). px_per_mm: of the
+        stream; where the bundle has one too, its px are brought to training's (`features.scale`). Raises RtsegError
         when `capacity` streams are open, RateError for a camera that is too slow or too fast.
         """
-        return self.pool.open(stream, arena, fps)
+        return self.pool.open(stream, arena, fps, px_per_mm)
 
     def frame(
         self,
@@ -76,9 +84,10 @@ class Classifier:
         is_resampled = resample and not self.bundle.has_rate(recording.fps)
         if not is_resampled:
             self.bundle.check_rate(recording.fps, recording.source or recording.name)
-        session = self.open(recording.name, arena, recording.fps if is_resampled else None)
+        session = self.open(recording.name, arena, recording.fps if is_resampled else None, recording.px_per_mm)
         try:
-            return session.run(recording.select(self.bundle.skeleton))
+            predictions = session.run(recording.select(self.bundle.skeleton))
+            return replace(predictions, drift=session.drift())
         finally:
             # Whatever happens: a recording that is refused must not cost a slot.
             session.close()

@@ -87,9 +87,14 @@ class ModelSlots:
                 self._cached[n] = buffers
         return buffers
 
-    def open_slot(self, slot: int, arena: Arena | None) -> None:
-        """A slot gets another stream. arena: its box x0, y0, x1, y1 in px; None = the bundle's."""
-        self.stages.open_slot(slot, self.bundle.arena if arena is None else arena)
+    def open_slot(self, slot: int, arena: Arena | None, px_per_mm: float | None) -> None:
+        """A slot gets another stream. arena: its box x0, y0, x1, y1 in its px; None = the bundle's. px_per_mm: its."""
+        scale = self.bundle.scale_of(px_per_mm)
+        if arena is None:
+            # The bundle's is in px of training.
+            x0, y0, x1, y1 = (end * (scale or 1.0) for end in self.bundle.arena)
+            arena = x0, y0, x1, y1
+        self.stages.open_slot(slot, arena, scale)
 
     def reset_slot(self, slot: int) -> None:
         """The stream of a slot starts again."""

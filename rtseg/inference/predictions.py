@@ -7,8 +7,8 @@ exactly.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,8 @@ class Predictions:
 
     seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32. unsure:
     (T, H) bool, heads that abstain. t_source_ns: (T,) int64, when the source says that a frame was; None where only
-    its number tells, as in a recording.
+    its number tells, as in a recording. drift: how far the recording left training's ranges (`Session.drift`); {} where
+    nobody looked.
     """
 
     heads: tuple[Head, ...]
@@ -158,6 +159,7 @@ class Predictions:
     quality: NDArray[np.int32]
     unsure: NDArray[np.bool_]
     t_source_ns: NDArray[np.int64] | None = None
+    drift: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -228,8 +230,10 @@ class Predictions:
             return cls.collect(heads, ())
         columns = ("seq", "probs", "labels", "quality", "unsure")
         times = [part.t_source_ns for part in parts if part.t_source_ns is not None]
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
-        return cls(heads, **joined, t_source_ns=np.concatenate(times) if len(times) == len(parts) else None)
+        joined: list[NDArray[Any]] = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
+        seq, probs, labels, quality, unsure = joined
+        t_source_ns = np.concatenate(times) if len(times) == len(parts) else None
+        return cls(heads, seq, probs, labels, quality, unsure, t_source_ns)
 
 
 def write_predictions(predictions: Predictions, path: Path | str, fps: float) -> None:

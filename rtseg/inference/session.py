@@ -50,8 +50,12 @@ class SessionPool:
         self.heads, self.capacity = bundle.heads, engine.capacity
         self._free = list(range(engine.capacity))  # a heap: few streams stay in low slots, near one another
 
-    def open(self, stream: str, arena: Arena | None = None, fps: float | None = None) -> Session:
+    def open(
+        self, stream: str, arena: Arena | None = None, fps: float | None = None, px_per_mm: float | None = None
+    ) -> Session:
         """A session in a free slot. arena: its box in px; None = the bundle's. fps: of a camera to be resampled.
+
+        px_per_mm: of the stream; where the bundle has one too, its px are brought to training's.
 
         Raises RtsegError when all slots are taken, RateError for a camera that cannot be resampled (`resampling`).
         """
@@ -62,7 +66,7 @@ class SessionPool:
                 f"stream {stream!r}: all {self.capacity} slots are taken; close a stream or serve with more capacity"
             )
         slot = heapq.heappop(self._free)
-        self.slots.open_slot(slot, arena)
+        self.slots.open_slot(slot, arena, px_per_mm)
         session = Session(self, slot, stream, resampler)
         session.reset()  # the stream that had this slot before has left its state there
         return session
@@ -246,9 +250,14 @@ class Session:
         """How far this stream's features have left training's ranges since it was opened.
 
         Plain values: frames stepped, how many were out_of_range, and the features that were out most, each with its
-        name, frames, and farthest in widths of its range (`RangeCheck.report`). {} for a bundle without ranges.
+        name, frames, and farthest in widths of its range (`RangeCheck.report`); and body_size (`size`). Without what
+        the bundle does not know of its training.
         """
         return self.pool.slots.stages.drift(self.slot)
+
+    def size(self) -> dict[str, Any]:
+        """How large this stream's animals appear beside training's (`SizeMeter.report`); {} where that is not known."""
+        return self.pool.slots.stages.size(self.slot)
 
     def close(self) -> None:
         """Give the slot back; closing twice is no error."""

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from rtseg.bundle.bundle import Bundle
 from rtseg.compiled import array_tables, cache_stamps
 from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
-from rtseg.features import drift, groups, identity, kernels, relink, spec, tables
+from rtseg.features import drift, groups, identity, kernels, relink, scale, spec, tables
 from rtseg.features.drift import DriftState, RangeCheck
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.identity import IdentityState
+from rtseg.features.scale import SizeMeter, SizeState
 from rtseg.features.slot_state import load_slot, set_slot, slot_bytes
 from rtseg.features.tables import Memory
 from rtseg.frames import frame, frozen
@@ -43,26 +44,27 @@ IDENTITY_JUMP, FROZEN = int(Quality.IDENTITY_JUMP), int(Quality.FROZEN)
 
 
 class FrameSwitches(NamedTuple):
-    """Numbers of the first call; the last three are 1 or 0. frozen_frames: repeats from which on a frame is flagged."""
+    """Numbers of the first call; the last two are 1 or 0. frozen_frames: repeats from which on a frame is flagged."""
 
     low_confidence: float
     frozen_frames: float
     watches_identities: float
-    swaps_identities: float
     checks_ranges: float
 
 
 class FrameArrays(NamedTuple):
     """What the call before the network works with; the arrays from `low` on are empty for a bundle without ranges.
 
-    switches: `FrameSwitches`. shown, repeats: a `FrozenState`. identity_rule: see `identity.advance`. held, links: its
-    state. plan, memory: rows of the tables of the features' plan and memory. low, high, range_rule: see `RangeCheck`.
-    The rest: a `DriftState`.
+    switches: `FrameSwitches`. shown, repeats: a `FrozenState`. size_plan, size_state: rows of the tables of a SizePlan
+    and a SizeState. identity_rule: see `identity.advance`. held, links: its state. plan, memory: rows of the tables of
+    the features' plan and memory. low, high, range_rule: see `RangeCheck`. The rest: a `DriftState`.
     """
 
     switches: NDArray[np.float64]
     shown: F32
     repeats: I64
+    size_plan: I64
+    size_state: I64
     identity_rule: NDArray[np.float64]
     held: F32
     links: I32
@@ -101,6 +103,7 @@ _SWITCH, _FRAME, _ANSWER = (field_indices(*kind._fields) for kind in (FrameSwitc
 class StagesSnapshot(NamedTuple):
     """One slot's part of every state: the same arrays without their first axis."""
 
+    size: SizeState
     features: Memory
     decoding: DecoderState
     drift: list[NDArray[Any]]
@@ -116,13 +119,18 @@ class Stages:
     """
 
     def __init__(self, bundle: Bundle, slots: int, *, watch: bool, swap: bool) -> None:
-        self._watch, self._swap = watch, swap
-        self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+        self._watch = watch
+        size, divides = bundle.body_size, bundle.features.scale == "body"
+        self._extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, size)
+        # Also where nothing is divided by it: that animals are not as large as in training is to be noticed.
+        self._meter = SizeMeter(bundle.skeleton, size, bundle.fps, divides=divides)
+        self._size = self._meter.init_state(slots)
+        self._size_table = ArrayTable(self._size)
         self.n_features = self._extractor.n_features
         self._features = self._extractor.init_state(slots, bundle.arena)
         self._frozen = frozen.init_state(slots, bundle.skeleton.shape)
         self._identities = identity.init_state(slots, bundle.skeleton.shape)
-        self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px])
+        self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px, float(swap)])
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
         self._decoding = self._decoder.init_state(slots)
         # Older bundles have none.
@@ -131,12 +139,14 @@ class Stages:
         # Arrays of nothing where there are no ranges, so that the table has the same rows for every bundle.
         low, high, range_rule = drift.NO_PLAN if self._ranges is None else self._ranges.plan
         frozen_frames = math.ceil(bundle.gaps.frozen_s * bundle.fps) or math.inf
-        switches = FrameSwitches(bundle.gaps.low_confidence, frozen_frames, watch, swap, self._ranges is not None)
+        switches = FrameSwitches(bundle.gaps.low_confidence, frozen_frames, watch, self._ranges is not None)
         self._frame_table = ArrayTable(
             FrameArrays(
                 switches=np.array(switches, np.float64),
                 shown=self._frozen.shown,
                 repeats=self._frozen.repeats,
+                size_plan=self._meter.plan_rows,
+                size_state=self._size_table.rows,
                 identity_rule=self._identity_rule,
                 held=self._identities.held,
                 links=self._identities.links,
@@ -180,22 +190,24 @@ class Stages:
         # A call of its own, with a state that this changes: where a jump restarts the stream, it must be known before
         # the frame is stepped, and `preprocess` does not watch.
         quality, slots = np.zeros(1, np.int32), np.array([slot], np.int32)
-        state, swap = self._identities, self._swap
-        identity.advance(
-            keypoints[None], confidence[None], slots, state, self._identity_rule, swap, IDENTITY_JUMP, quality
-        )
+        state, rule = self._identities, self._identity_rule
+        # As of the frame before: this one is measured when it is stepped.
+        scales = self._size.scale[slots]
+        identity.advance(keypoints[None], confidence[None], slots, state, rule, scales, IDENTITY_JUMP, quality)
         return bool(quality[0])
 
-    def open_slot(self, slot: int, arena: Arena) -> None:
-        """A slot gets another stream, whose box is the arena (px)."""
+    def open_slot(self, slot: int, arena: Arena, scale: float | None) -> None:
+        """A slot gets another stream, whose box is the arena (px). scale: see `SizeMeter.open_slot`."""
         # Not by `reset_slot`: the box belongs to the stream, and stays when it restarts.
         self._features.memory.arena[slot] = arena
+        self._meter.open_slot(self._size, slot, scale)
         # Only here, not at a restart: the record covers the stream since it was opened.
         if self._ranges is not None and self._drift is not None:
             self._ranges.reset(self._drift, slot)
 
     def reset_slot(self, slot: int) -> None:
         """The stream of a slot starts again; what its features left of training's ranges stays counted."""
+        self._meter.reset(self._size, slot)
         self._extractor.reset(self._features, slot)
         self._decoder.reset(self._decoding, slot)
         frozen.reset(self._frozen, slot)
@@ -208,12 +220,19 @@ class Stages:
         identity.reset(self._identities, slot)
 
     def drift(self, slot: int) -> dict[str, Any]:
-        """`RangeCheck.report`; {} for a bundle without ranges."""
-        return {} if self._ranges is None or self._drift is None else self._ranges.report(self._drift, slot)
+        """`RangeCheck.report`, and `SizeMeter.report` as body_size; without what the bundle does not have."""
+        ranges = {} if self._ranges is None or self._drift is None else self._ranges.report(self._drift, slot)
+        size = self.size(slot)
+        return ranges | ({"body_size": size} if size else {})
+
+    def size(self, slot: int) -> dict[str, Any]:
+        """`SizeMeter.report`."""
+        return self._meter.report(self._size, slot)
 
     def snapshot(self, slot: int) -> dict[str, Any]:
         """One slot's memory in plain values."""
         return {
+            "size": slot_bytes(self._size, slot),
             "features": slot_bytes(self._features, slot),
             "decoding": [part[slot].tolist() for part in self._decoding],
             "drift": slot_bytes(self._drift or (), slot),
@@ -224,6 +243,7 @@ class Stages:
     def load_snapshot(self, plain: dict[str, Any]) -> StagesSnapshot:
         """What `snapshot` gave, checked, for `restore`. Raises SnapshotError; no slot changes."""
         return StagesSnapshot(
+            size=self._meter.load_slot(self._size, plain.get("size")),
             features=self._extractor.load_slot(plain.get("features")),
             decoding=self._decoder.load_slot(plain.get("decoding")),
             drift=load_slot(self._drift or (), plain.get("drift"), "drift"),
@@ -234,6 +254,7 @@ class Stages:
 
     def restore(self, slot: int, snapshot: StagesSnapshot) -> None:
         """Put a snapshot into a slot."""
+        set_slot(self._size, slot, snapshot.size)
         set_slot(self._features.memory, slot, snapshot.features)
         set_slot(self._decoding, slot, snapshot.decoding)
         set_slot(self._drift or (), slot, snapshot.drift)
@@ -253,15 +274,20 @@ def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
         # The source's own positions, before animals are swapped back.
         shown = FrozenState(array_tables.float32s_4d(rows, _FRAME.shown), array_tables.int64s(rows, _FRAME.repeats))
         flag_frozen(keypoints, slots, shown, switches[_SWITCH.frozen_frames], FROZEN, quality)
+        # Before what follows, which compares px with px of training. Once a call: offline it is for many frames.
+        scales = np.empty(len(slots), np.float64)
+        size_plan = scale.open_plan(array_tables.int64s_2d(rows, _FRAME.size_plan))
+        size_state = scale.open_state(array_tables.int64s_2d(rows, _FRAME.size_state))
+        scale.measure(keypoints, slots, size_plan, size_state, OUT_OF_RANGE, quality, scales)
         # Before the features, which are those of the animals as they are swapped back.
         if switches[_SWITCH.watches_identities] > 0:
             held, links = array_tables.float32s_4d(rows, _FRAME.held), array_tables.int32s_2d(rows, _FRAME.links)
-            rule, swap = array_tables.float64s(rows, _FRAME.identity_rule), switches[_SWITCH.swaps_identities] > 0
+            rule = array_tables.float64s(rows, _FRAME.identity_rule)
             state = IdentityState(held, links)
-            identity.advance(keypoints, confidence, slots, state, rule, swap, IDENTITY_JUMP, quality)
+            identity.advance(keypoints, confidence, slots, state, rule, scales, IDENTITY_JUMP, quality)
         # Tables within the table: the features' kernel opens its own.
         plan, memory = array_tables.int64s_2d(rows, _FRAME.plan), array_tables.int64s_2d(rows, _FRAME.memory)
-        kernels.advance(keypoints, confidence, slots, plan, memory, features)
+        kernels.advance(keypoints, confidence, slots, plan, memory, scales, features)
         # Last, since it looks at what was computed; it changes no feature.
         if switches[_SWITCH.checks_ranges] > 0:
             _check_ranges(features, slots, rows, quality)
@@ -306,5 +332,19 @@ def _check_ranges(features: F32, slots: I32, rows: TableRows, quality: I32) -> N
 
 
 # Every file whose code is compiled into the two calls, except this one, which numba checks itself.
-_RULES = (frame, frozen, array_tables, identity, relink, kernels, groups, tables, spec, drift, decoding, abstention)
+_RULES = (
+    frame,
+    frozen,
+    array_tables,
+    scale,
+    identity,
+    relink,
+    kernels,
+    groups,
+    tables,
+    spec,
+    drift,
+    decoding,
+    abstention,
+)
 _preprocess, _postprocess = _compiled(cache_stamps.source_stamp(*_RULES))

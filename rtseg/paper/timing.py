@@ -14,6 +14,7 @@ import numpy as np
 from rtseg.bench.timing import interleaved
 from rtseg.config import PaperSettings
 from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.scale import fit_body_size
 from rtseg.features.spec import FeatureSpec
 from rtseg.paper.data import PaperData, beginning
 from rtseg.paper.plan import Training
@@ -78,7 +79,7 @@ def _offline_case(training: Training, data: PaperData, example: Example) -> Case
     from rtseg.training.selection import predict_probabilities
 
     recipe = training.recipe
-    extractor, model = _untrained(training, data)
+    extractor, model = _untrained(training, data, example)
 
     def case() -> object:
         features = extractor.run(example.keypoints, example.confidence, recipe.arena)
@@ -95,7 +96,7 @@ def _step_case(training: Training, data: PaperData, example: Example) -> Case | 
     recipe = training.recipe
     if recipe.model.kind != "multitask-tcn" or not recipe.model.causal:
         return None
-    extractor, model = _untrained(training, data)
+    extractor, model = _untrained(training, data, example)
     assert isinstance(model, MultitaskTCN)
     engine = NumbaEngine(model.spec, model.tensors(), 1)
     state, slots = extractor.init_state(1, recipe.arena), np.zeros(1, np.int32)
@@ -114,12 +115,14 @@ def _step_case(training: Training, data: PaperData, example: Example) -> Case | 
     return case
 
 
-def _untrained(training: Training, data: PaperData) -> tuple[FeatureExtractor, SequenceModel]:
+def _untrained(training: Training, data: PaperData, example: Example) -> tuple[FeatureExtractor, SequenceModel]:
     """The features and a network of the training's sizes."""
     from rtseg.model.select import make_model
 
     recipe = training.recipe
     spec = FeatureSpec.from_settings(recipe.features)
-    extractor = FeatureExtractor(data.skeleton, spec, data.fps)
+    # Any size takes the same time.
+    size = fit_body_size([example.keypoints], data.skeleton, data.fps, recipe.body) if spec.scale == "body" else None
+    extractor = FeatureExtractor(data.skeleton, spec, data.fps, size)
     views = spec.views(data.skeleton) if recipe.model.forget_order else ()
     return extractor, make_model(recipe, extractor.n_features, data.heads_of(training.tasks), views)

@@ -86,13 +86,14 @@ def replay(
     window_frames: int = WINDOW_FRAMES,
     timeout_s: float = 10.0,
     key: Key = None,
+    px_per_mm: float | None = None,
 ) -> Replayed:
     """Send every frame that `recording` has to the daemon at `address` and return its answers.
 
     speed: times the recording's rate; None = as fast as answers come. stream: name, the recording's where None. arena,
-    names, key: see `Publisher`; the key needs the roles publish and subscribe. on_prediction: called with
-    each answer as it comes. Raises ServeError where the daemon refuses the stream, complains about a frame, or stays
-    silent for timeout_s.
+    names, key: see `Publisher`; the key needs the roles publish and subscribe. px_per_mm: of the recording; None = what
+    its file says. on_prediction: called with each answer as it comes. Raises ServeError where the daemon refuses the
+    stream, complains about a frame, or stays silent for timeout_s.
     """
     if speed is not None and not speed > 0:
         raise ServeError(f"speed must be above 0, got {speed}")
@@ -108,6 +109,7 @@ def replay(
         timeout_s=timeout_s,
         key=key,
         reconnect_s=RECONNECT_S,
+        px_per_mm=px_per_mm or recording.px_per_mm,
     )
     predictions_address = publisher.served.predictions
     with publisher, Subscriber(predictions_address, name, connect_timeout_s=timeout_s, key=key) as subscriber:

@@ -102,7 +102,7 @@ def _int8_scales_of(
 ) -> dict[str, Any]:
     """int8's scales from some of a split's recordings, spread evenly over it, and which those were."""
     features, used = list[F32](), dict[str, str]()
-    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size)
     recordings = [item.recording for item in dataset.items(split)]
     dataset.warnings.tell(progress)
     every = max(1, len(recordings) // settings.range_recordings)

@@ -29,8 +29,9 @@ PER_GROUP = "per-group"
 class Dataset:
     """Recordings with labels under one root folder.
 
-    skeleton: every item is matched to it. fps: frames per second. heads: in the order of the file. simulated: made by
-    `rtseg simulate`. splits: their names. warnings: of all items read so far; `warnings.summary()` is what to print.
+    skeleton: every item is matched to it. fps: frames per second. px_per_mm: of every item; None = not known. heads: in
+    the order of the file. simulated: made by `rtseg simulate`. splits: their names. warnings: of all items read so far;
+    `warnings.summary()` is what to print.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     splits: tuple[str, ...]
     sources: tuple[PairSource | Calms21Source, ...] = field(repr=False)
     rules: tuple[HeadRule, ...] = field(repr=False)
+    px_per_mm: float | None = None
     warnings: WarningLog = field(default_factory=WarningLog, repr=False, compare=False)
 
     def head(self, name: str) -> Head:
@@ -94,21 +96,21 @@ class Dataset:
     def _context(self, split: str) -> Context:
         if split not in self.splits:
             raise SettingError(f"dataset {self.name!r} has the splits {', '.join(self.splits)}, not {split!r}")
-        return Context(self.root, self.skeleton, self.fps, self.rules)
+        return Context(self.root, self.skeleton, self.fps, self.rules, self.px_per_mm)
 
 
 def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
     """The Dataset that a TOML file describes.
 
     root: replaces the file's own root folder, which counts from the file's folder. The keys (engines/*.dataset.toml
-    are examples): name, root, fps, simulated;
+    are examples): name, root, fps, simulated, px_per_mm (to which recordings are brought that have another);
 
     [skeleton]      animals, keypoints, axis, pairs, edges: every recording is matched to it by name
     [[recordings]]  poses, labels: paths with {id} and *; ids: a list, else every id that is found; keypoints, animals:
                     {the pose file's name = the dataset's}, or of animals a list of those that take part; tracks: {the
                     label file's track = the heads'}; observation: of a BORIS file with several, the one to read, with
                     {id}; first_frame = 1, last_included = true: of tables whose frames count from 1, or whose bouts
-                    include their last frame
+                    include their last frame; px_per_mm: of these, where it is not the dataset's
     [[parts]]       frames of a recording that are a recording of their own: id, its name; recording, the id of the
                     whole; from_frame (0), to_frame (all), which is not included. [split] then names the parts
     [[calms21]]     file; split; heads: one head, or "per-group"; only, without: patterns of sequence names
@@ -134,7 +136,9 @@ def load_dataset(path: Path | str, root: Path | str | None = None) -> Dataset:
 
 def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> Dataset:
     top = Table("", plain)
-    top.only("name", "root", "fps", "simulated", "skeleton", "recordings", "parts", "calms21", "heads", "split")
+    top.only(
+        "name", "root", "fps", "simulated", "px_per_mm", "skeleton", "recordings", "parts", "calms21", "heads", "split"
+    )
     # Relative to the file, not to where the command runs: datasets are moved as folders.
     folder = Path(root) if root is not None else path.parent / top.text("root", ".")
     rules = tuple(rule for table in top.tables("heads") for rule in _rules(table))
@@ -157,6 +161,7 @@ def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> D
         splits=tuple(splits),
         sources=(*pairs, *calms),
         rules=rules,
+        px_per_mm=top.positive("px_per_mm") if "px_per_mm" in top.plain else None,
     )
 
 

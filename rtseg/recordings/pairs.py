@@ -22,7 +22,7 @@ REST = "rest"
 """In [split]: every recording, or part of one, that no other split lists."""
 _PAIR_KEYS = (
     *("poses", "labels", "ids", "keypoints", "animals", "tracks"),
-    *("observation", "first_frame", "last_included"),
+    *("observation", "first_frame", "last_included", "px_per_mm"),
 )
 
 
@@ -58,7 +58,7 @@ class PairSource:
     -> names of recordings or parts. parts: name -> part. names: the file's animals and keypoints, as the dataset calls
     them. tracks: a label file's name of a track -> the heads'. observation: of a BORIS file with several, the one to
     read, with {id}; '' = the one that is named like the poses. first_frame, last_included: how label tables count
-    frames.
+    frames. px_per_mm: of these recordings; None = the dataset's.
     """
 
     poses: str
@@ -70,6 +70,7 @@ class PairSource:
     observation: str = ""
     first_frame: int = 0
     last_included: bool = False
+    px_per_mm: float | None = None
 
     def ids(self, split: str, context: Context) -> tuple[str, ...]:
         """The names of the split's recordings and parts, in order."""
@@ -114,7 +115,8 @@ class PairSource:
         poses = _one(context.root, self.poses, name)
         labels = _one(context.root, self.labels, name)
         # The poses first: their length and name are what the labels must fit.
-        recording = self.names.rename(read_recording(poses, fps=context.fps, name=name)).select(context.skeleton)
+        recording = self.names.rename(read_recording(poses, fps=context.fps, name=name))
+        recording = context.brought_to_scale(recording, self.px_per_mm).select(context.skeleton)
         observation = self.observation.replace("{id}", name)
         called = poses.name, name
         video = Video(len(recording), context.fps, called, observation, self.first_frame, self.last_included)
@@ -156,6 +158,7 @@ def pair_sources(top: Table, root: Path) -> tuple[PairSource, ...]:
     cut = _parts_of(parts)
     names = [tuple(name for i in some for name in cut.get(i, (i,))) for some in ids]
     _check_split([name for some in names for name in some], lists, cut)
+    _check_scales(top, tables)
     return tuple(_pair(table, own, parts, split, lists) for table, own in zip(tables, names, strict=True))
 
 
@@ -178,7 +181,15 @@ def _pair(
         observation=table.text("observation", ""),
         first_frame=table.whole("first_frame", 0),
         last_included=table.flag("last_included", False),
+        px_per_mm=table.positive("px_per_mm") if "px_per_mm" in table.plain else None,
     )
+
+
+def _check_scales(top: Table, tables: Sequence[Table]) -> None:
+    """Raise where some recordings say how many px are a mm, and nothing says to how many all are brought."""
+    for table in (t for t in tables if "px_per_mm" in t.plain and "px_per_mm" not in top.plain):
+        problem = "says how many px of some recordings are a mm; say at the top of the file, too, to how many all are"
+        raise SettingError(f"{table.key('px_per_mm')} {problem} brought (px_per_mm = ...)")
 
 
 def _parts(tables: Sequence[Table], known: Sequence[str]) -> dict[str, Part]:

@@ -5,6 +5,7 @@ Every reader returns a `Recording`; every label reader returns a `Labels` track.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -39,7 +40,8 @@ class Recording:
     absent: (T,) where the file has no row for a frame, as when a camera dropped it; None = nowhere. Such a frame has no
     point, but it isn't a frame without points: a live stream would never have sent it, so the gap rule applies.
     first_seq: the sequence number of frame 0, other than 0 in recordings of a stream that began earlier. t_source_ns:
-    (T,) int64, when its source says that each frame was; None where only the number tells.
+    (T,) int64, when its source says that each frame was; None where only the number tells. px_per_mm: how many px are a
+    mm; None = not known.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Recording:
     absent: NDArray[np.bool_] | None = None
     first_seq: int = 0
     t_source_ns: NDArray[np.int64] | None = None
+    px_per_mm: float | None = None
 
     def __post_init__(self) -> None:
         a, k = self.skeleton.shape
@@ -72,6 +75,8 @@ class Recording:
                 self.source or self.name,
                 f"expected absent {(t,)}, true for frames without points only, got {self.absent.shape}",
             )
+        if self.px_per_mm is not None and not 0 < self.px_per_mm < math.inf:
+            raise RecordingError(self.source or self.name, f"px_per_mm must be positive, got {self.px_per_mm}")
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -121,6 +126,14 @@ class Recording:
         return replace(
             here, name=name, keypoints=here.keypoints.copy(), confidence=here.confidence.copy(), unique=unique
         )
+
+    def at_scale(self, px_per_mm: float | None) -> Recording:
+        """The same recording with so many px for a mm; as it is where either is not known."""
+        if px_per_mm is None or self.px_per_mm is None or px_per_mm == self.px_per_mm:
+            return self
+        factor = np.float32(px_per_mm / self.px_per_mm)
+        unique = None if self.unique is None else replace(self.unique, keypoints=self.unique.keypoints * factor)
+        return replace(self, keypoints=self.keypoints * factor, unique=unique, px_per_mm=px_per_mm)
 
     def select(self, skeleton: Skeleton) -> Recording:
         """The same recording with the animals and keypoints of `skeleton`, in its order.

@@ -34,12 +34,18 @@ class Item:
 
 @dataclass(frozen=True)
 class Context:
-    """The dataset of a source: its root folder, skeleton, frame rate and rules."""
+    """The dataset of a source: its root folder, skeleton, frame rate, rules, and px for a mm (None = not known)."""
 
     root: Path
     skeleton: Skeleton
     fps: float
     rules: tuple[HeadRule, ...]
+    px_per_mm: float | None = None
+
+    def brought_to_scale(self, recording: Recording, own: float | None = None) -> Recording:
+        """A recording at the dataset's scale. own: its px for a mm; None = what its file says, or the dataset's."""
+        px_per_mm = own or recording.px_per_mm or self.px_per_mm
+        return replace(recording, px_per_mm=px_per_mm).at_scale(self.px_per_mm)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Calms21Source:
             tracks = {}
             if sequence.labels is not None:
                 tracks[heads[head].track or head] = sequence.labels
-            recording = sequence.recording.select(context.skeleton)
+            recording = context.brought_to_scale(sequence.recording).select(context.skeleton)
             yield Item(recording, apply_rules(rules, tracks, len(recording), f"{path}, sequence {recording.name}"))
             n_items += 1
         if n_items == 0:

@@ -18,6 +18,7 @@ def show_outcomes(outcomes: Iterable[Outcome], n_files: int) -> bool:
     """
     log = WarningLog()
     failed: list[Outcome] = []
+    sizes: list[str] = []
     n_skipped = 0
     try:
         with counting("annotating") as progress:
@@ -28,12 +29,14 @@ def show_outcomes(outcomes: Iterable[Outcome], n_files: int) -> bool:
                         n_skipped += 1
                         continue
                     log.add_warnings(one.warnings)
-                    print(f"{one.name}: {len(one.predictions)} frames -> {one.frames_file}, {one.bouts_file.name}")
+                    sizes += [f"{one.name}: {told}" for told in one.size_warnings]
+                    files = f"{one.frames_file}, {one.bouts_file.name}"
+                    print(f"{one.name}: {len(one.predictions)} frames -> {files}{one.describe_range()}")
                 failed += [outcome] if outcome.error else []
                 progress(number, n_files)
     finally:
         # Also behind an error: what was read before it was read with these.
-        for line in log.summary():
+        for line in (*log.summary(), *sizes):
             print(f"warning: {line}", file=sys.stderr)
         if n_skipped:
             print(f"{n_skipped} recordings were done already and are left out", file=sys.stderr)

@@ -9,6 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from rtseg.features.body_size import describe_size
 from rtseg.wire.keys import Grant
 
 
@@ -55,6 +56,8 @@ def _warnings(status: dict[str, Any]) -> list[str]:
             by = "t_source_ns" if rate["by"] == "source" else "when they come"
             lines.append(f"{name}: {rate['measured']:.4g} frames/s by {by}, {rate['declared']:.4g} declared")
     lines += [f"{name}: the tracker repeats one frame" for name in status.get("frozen", [])]
+    sizes = {name: describe_size(drift.get("body_size", {})) for name, drift in status.get("drift", {}).items()}
+    lines += [f"{name}: {told}" for name, told in sizes.items() if told]
     return lines
 
 

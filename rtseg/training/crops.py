@@ -64,7 +64,9 @@ class CropSampler:
         self._examples, self._n_originals = [*originals, *copies], len(originals)
         self._recipe, self._skeleton = recipe, task.skeleton
         self._extractor = (
-            extractor if factor == 1 else FeatureExtractor(task.skeleton, extractor.spec, extractor.fps * factor)
+            extractor
+            if factor == 1
+            else FeatureExtractor(task.skeleton, extractor.spec, extractor.fps * factor, extractor.size)
         )  # of the up-sampled rate, so that speeds stay px per second
         # A crop's features begin this many frames earlier: as long as averages, held points and lags remember.
         spec, rate = self._extractor.spec, self._extractor.fps
@@ -129,7 +131,8 @@ class CropSampler:
             rng,
         )
         # The lead is augmented together with the crop, or the animals would jump where the crop begins.
-        return self._extractor.run(points, scores, self._recipe.arena)[lead:]
+        before = example.keypoints[: start - lead]  # an animal's size is remembered for longer than the lead
+        return self._extractor.run(points, scores, self._recipe.arena, before)[lead:]
 
     def _place(self, n_frames: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Where a crop lies in a recording, and which of its frames carry loss: start, stop, first, last."""

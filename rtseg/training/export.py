@@ -80,6 +80,8 @@ def train_bundle(
         gaps=recipe.gaps,
         abstain_below=recipe.abstain,
         ranges=_feature_ranges(task),
+        body_size=task.body_size,
+        px_per_mm=dataset.px_per_mm,
         provenance=_provenance(task, dataset, trained),
     )
     progress("scoring through Session")

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from rtseg.checks.findings import find_problems, require_trainable
 from rtseg.checks.summary import DatasetSummary, RecordingSummary, summarize_item
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
+from rtseg.features.body_size import BodySize
 from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.scale import fit_body_size
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.gaps import Stretch, stretches_of
 from rtseg.frames.skeleton import Skeleton
@@ -148,7 +151,14 @@ class TrainingTask:
 
     def feature_extractor(self) -> FeatureExtractor:
         """What turns the recordings into the recipe's features."""
-        return FeatureExtractor(self.skeleton, FeatureSpec.from_settings(self.recipe.features), self.fps)
+        spec = FeatureSpec.from_settings(self.recipe.features)
+        # Measured only where features need it: a look at every training recording.
+        return FeatureExtractor(self.skeleton, spec, self.fps, self.body_size if spec.scale == "body" else None)
+
+    @cached_property
+    def body_size(self) -> BodySize | None:
+        """How large the animals of the training recordings appear; None where no two points are ever seen together."""
+        return fit_body_size([e.keypoints for e in self.training], self.skeleton, self.fps, self.recipe.body)
 
     def fingerprint(self) -> str:
         """A hash of everything that the outcome depends on; a checkpoint of another training is not resumed."""

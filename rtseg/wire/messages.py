@@ -78,7 +78,7 @@ class Hello:
     second. clock: what its t_source_ns are counted in. arena: box x0, y0, x1, y1 in px, static. names: the source's
     animal or keypoint names -> the model's, where they differ. resume: whether it continues where it was interrupted;
     None = only where the daemon itself was restarted to resume. policy: one of POLICIES. resample: whether a camera of
-    another rate than the model's is to be resampled.
+    another rate than the model's is to be resampled. px_per_mm: how many px of its frames are a mm; None = not known.
     """
 
     stream: str
@@ -90,6 +90,7 @@ class Hello:
     resume: bool | None = None
     policy: str = "all"
     resample: bool = False
+    px_per_mm: float | None = None
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -104,6 +105,8 @@ class Hello:
             raise MessageError(f"field 'skeleton': at most {MAX_POINTS} points per frame, got {a} x {k}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise MessageError(f"field 'fps': expected frames per second above 0, got {self.fps}")
+        if self.px_per_mm is not None and not (math.isfinite(self.px_per_mm) and self.px_per_mm > 0):
+            raise MessageError(f"field 'px_per_mm': expected how many px are a mm, above 0, got {self.px_per_mm}")
         if self.arena is not None:
             x0, y0, x1, y1 = self.arena
             if not (all(map(math.isfinite, self.arena)) and x0 < x1 and y0 < y1):
@@ -129,15 +132,16 @@ class Hello:
             **({} if self.resume is None else {"resume": self.resume}),
             **({} if self.policy == "all" else {"policy": self.policy}),
             **({"resample": True} if self.resample else {}),
+            **({} if self.px_per_mm is None else {"px_per_mm": self.px_per_mm}),
         }
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Hello:
         """Raises MessageError or SkeletonError naming the field."""
-        optional = ("clock", "arena", "names", "resume", "policy", "resample")
+        optional = ("clock", "arena", "names", "resume", "policy", "resample", "px_per_mm")
         check_fields(message, ("v", "type", "stream", "skeleton", "fps"), optional)
         plain, arena, names = message["skeleton"], message.get("arena"), message.get("names")
-        resume = message.get("resume")
+        resume, px_per_mm = message.get("resume"), message.get("px_per_mm")
         if resume is not None and type(resume) is not bool:
             raise MessageError(f"field 'resume': expected true, false or nil, got {shown(resume)}")
         resample = message.get("resample", False)
@@ -162,6 +166,7 @@ class Hello:
             resume=resume,
             policy=text_of(message.get("policy", "all"), "policy"),
             resample=resample,
+            px_per_mm=None if px_per_mm is None else numbers_of([px_per_mm], 1, "px_per_mm")[0],
         )
 
 

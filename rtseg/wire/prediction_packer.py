@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from rtseg.compiled import array_tables
 from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
-from rtseg.wire.messages import MAX_NAME_CHARACTERS, VERSION
+from rtseg.wire.fields import MAX_NAME_CHARACTERS
+from rtseg.wire.messages import VERSION
 
 Bytes = NDArray[np.uint8]
 MAX_PREFIX_BYTES = 4 * MAX_NAME_CHARACTERS + 32

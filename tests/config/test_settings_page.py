@@ -25,6 +25,7 @@ HEADINGS: dict[str, type[Any]] = {
     "[decoding]": config.DecodingSettings,
     "[gaps]": config.GapSettings,
     "[ranges]": config.RangeSettings,
+    "[body]": config.BodySettings,
     "rtseg serve": config.ServeSettings,
     "rtseg paper": config.PaperSettings,
     "rtseg crossvalidate": config.CrossValidationSettings,

@@ -235,7 +235,9 @@ def test_whatever_the_extractor_can_emit_the_answers_are_probabilities(make: Mak
     keypoints[60:62] = 1e5
     keypoints[62:64] = keypoints[62:64, :1, :1]  # all points at one place
     confidence = np.where(np.isnan(keypoints).any(axis=-1), 0.0, 1.0).astype(np.float32)
-    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size).run(
+        keypoints, confidence, bundle.arena
+    )
     assert np.isnan(features).any(), "features that are all known would prove nothing"
     answers = make_engine(bundle, make().name).run(features)
     assert np.isfinite(answers).all()

@@ -48,7 +48,9 @@ def real(poses: Path) -> tuple[Bundle, F32, NDArray[np.float64]]:
 
 
 def _reference(bundle: Bundle, keypoints: F32, confidence: F32) -> tuple[F32, NDArray[np.float64]]:
-    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps).run(keypoints, confidence, bundle.arena)
+    features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size).run(
+        keypoints, confidence, bundle.arena
+    )
     assert len(features) == N_FRAMES
     return features, torch_in_double(bundle, features)
 

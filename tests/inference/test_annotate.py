@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtseg.bundle.bundle import load_bundle
+from rtseg.config import BodySettings
 from rtseg.errors import RecordingError, RtsegError, SkeletonError
+from rtseg.features.scale import fit_body_size
 from rtseg.inference.annotate import Source, annotate, plan_sources
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.bouts import bouts_of
@@ -166,3 +170,16 @@ def test_recordings_that_do_not_fit(classifier: Classifier, poses: Path, tmp_pat
         with pytest.raises(SkeletonError):
             list(annotate(classifier, [strangers], out))
     assert len(list(annotate(classifier, [poses], out))) == 2
+
+
+def test_the_share_out_of_range_and_another_size_are_told(tiny_bundle: Path, poses: Path, tmp_path: Path) -> None:
+    made, first = load_bundle(tiny_bundle), next(read_recordings(poses))
+    size = fit_body_size([first.keypoints], made.skeleton, made.fps, BodySettings(frames=20))
+    knowing = Classifier(replace(made, body_size=size, px_per_mm=2.0))
+    (one, _) = annotate(knowing, [poses], tmp_path / "own")
+    assert (one.size_warnings, one.describe_range()) == ((), "; 0.0 % of frames out of range")
+    (one, _) = annotate(knowing, [poses], tmp_path / "half", px_per_mm=4.0)
+    assert one.describe_range() == f"; {100 * (1 - 19 / 400):.1f} % of frames out of range"
+    assert one.size_warnings[0].startswith("animals appear 0.50 x as large as in training")
+    (plain, _) = annotate(Classifier(made), [poses], tmp_path / "unknown")
+    assert (plain.size_warnings, plain.describe_range()) == ((), "")

@@ -297,7 +297,7 @@ def test_quality_flags(classifier: Classifier) -> None:
 def watched(tiny_bundle: Path, lookahead: int = 0) -> Classifier:
     """A model that is unsure of its second head now and then, and knows the ranges of one wandering recording."""
     bundle = load_bundle(tiny_bundle)
-    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size)
     usual = wandering(300)
     features = extractor.run(usual.keypoints, usual.confidence, bundle.arena)
     ranges = fit_ranges([features], extractor.features, RangeSettings(percentile=5, margin=0, share=0.2))

@@ -34,7 +34,7 @@ FPS = 50.0
 def classifier(tiny_bundle: Path) -> Classifier:
     """A model that has everything which a snapshot can hold: a lookahead, ranges, animals that are swapped back."""
     bundle = load_bundle(tiny_bundle)
-    extractor, usual = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps), wandering(100)
+    extractor, usual = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size), wandering(100)
     features = extractor.run(usual.keypoints, usual.confidence, bundle.arena)
     ranges = fit_ranges([features], extractor.features, RangeSettings())
     return Classifier(replace(bundle, ranges=ranges, lookahead_frames=4), capacity=3, identity="swap")

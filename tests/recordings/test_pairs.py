@@ -199,3 +199,22 @@ def test_two_tracks_of_one_name_are_refused(lab: Path) -> None:
     lab.write_text(HEAD + 'tracks = { other = "act" }\n' + ACT + SPLIT)
     with pytest.raises(RecordingError, match="two of its tracks would be called 'act'; correct 'tracks'"):
         list(load_dataset(lab).items("validation"))
+
+
+def test_recordings_of_another_scale_are_brought_to_the_datasets(lab: Path) -> None:
+    text = lab.read_text().replace("fps = 30\n", "fps = 30\npx_per_mm = 2.0\n")
+    lab.write_text(text.replace('labels = "{id}.labels.*"\n', 'labels = "{id}.labels.*"\npx_per_mm = 4.0\n'))
+    dataset = load_dataset(lab)
+    (item,) = dataset.items("validation")
+    assert (dataset.px_per_mm, item.recording.px_per_mm) == (2.0, 2.0)
+    assert item.recording.keypoints[8, 0].tolist() == [[4.0, 0.5], [4.0, 1.0]]
+    lab.write_text(text)
+    (item,) = load_dataset(lab).items("validation")
+    assert item.recording.px_per_mm == 2.0
+    assert item.recording.keypoints[8, 0, 0].tolist() == [8.0, 1.0]
+
+
+def test_a_scale_of_some_recordings_needs_one_for_all(lab: Path) -> None:
+    lab.write_text(lab.read_text().replace('labels = "{id}.labels.*"\n', 'labels = "{id}.labels.*"\npx_per_mm = 4.0\n'))
+    with pytest.raises(SettingError, match=r"recordings.px_per_mm says .* at the top of the file"):
+        load_dataset(lab)

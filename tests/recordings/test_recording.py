@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from rtseg.errors import SkeletonError
+from rtseg.errors import RecordingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.recording import Recording
 
@@ -55,3 +57,16 @@ def test_one_point_for_each_animal_may_come_as_keypoints_of_one() -> None:
     assert xs(fish.select(Skeleton(("fish1", "fish0"), ("centre",)))) == [[1], [0]]
     with pytest.raises(SkeletonError):
         fish.select(Skeleton(("fish1", "fish2"), ("centre",)))
+
+
+def test_a_recording_is_brought_to_another_scale_where_both_are_known() -> None:
+    own = recording(("a", "b"), ("nose", "tail"))
+    assert own.at_scale(2.0) is own
+    known = replace(own, px_per_mm=4.0)
+    assert known.at_scale(None) is known
+    half = known.at_scale(2.0)
+    np.testing.assert_array_equal(half.keypoints, known.keypoints / 2)
+    assert half.px_per_mm == 2.0
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(RecordingError, match="px_per_mm must be positive"):
+            replace(own, px_per_mm=wrong)

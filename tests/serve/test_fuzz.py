@@ -15,7 +15,8 @@ from benchmarks.fuzz import Fuzz, Quiet, parse_anything
 from benchmarks.fuzz_inputs import Mutator, is_stop, packed
 from rtseg.client import ask_status
 from rtseg.frames.skeleton import MICE7
-from rtseg.wire.messages import MessageError, parse_frame, unpack
+from rtseg.wire.fields import MessageError
+from rtseg.wire.messages import parse_frame, unpack
 from tests.live import HELLO, Raw, daemon, frame_of, random_walk
 
 NAMES = ("v", "type", "stream", "seq", "t_source_ns", "kp", "conf", "skeleton", "fps", "arena", "names", "bundle")

@@ -219,3 +219,23 @@ def test_an_example_of_another_length_than_its_labels_is_our_own_mistake() -> No
     one = example("a", 1)
     with pytest.raises((ValueError, AssertionError, IndexError)):
         epochs(sampler_of([replace(one, labels=one.labels[:50])], recipe(augment=PLAIN)), 3)
+
+
+def test_a_crop_remembers_the_size_that_the_recording_has_shown() -> None:
+    """Augmented crops are computed from their lead on; the running body length goes back to the recording's start."""
+    plan = recipe(augment={"mirror": False, "rotate": False, "drop_points": 0.0, "shift_px": 1e-3})
+    whole = task(replace(plan, features=replace(plan.features, scale="body", groups=("within_distance",))), [], [])
+    growing = example("a", 3, 700)
+    growing.keypoints[:] *= np.linspace(1, 3, 700, dtype=np.float32)[:, None, None, None]
+    whole = replace(whole, training=[growing], validation=[growing])
+    extractor = whole.feature_extractor()
+    features = extractor.run(growing.keypoints, growing.confidence, plan.arena)
+    for batch in epochs(CropSampler(whole, extractor), 2):
+        for crop in batch.features:
+            apart = np.nanmean(np.abs(features[:, 0] - crop[-1, 0])), np.nanmin(np.abs(features[:, 0] - crop[-1, 0]))
+            assert apart[1] < 1e-3 < apart[0]
+
+
+def test_a_random_scale_means_nothing_where_features_forget_it() -> None:
+    with pytest.raises(SettingError, match=r"augment.scale changes nothing"):
+        recipe(features={"scale": "body", "groups": ["speed"]}, augment={"scale": 0.1})

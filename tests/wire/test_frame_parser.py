@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtseg.wire.fields import MessageError
 from rtseg.wire.frame_parser import (
     CONF,
     CONF_BYTES,
@@ -25,7 +26,7 @@ from rtseg.wire.frame_parser import (
     STREAM_BYTES,
     parse_frame_fields,
 )
-from rtseg.wire.messages import MAX_INTEGER, FrameMessage, MessageError, frame_message, parse_frame, parse_to_daemon
+from rtseg.wire.messages import MAX_INTEGER, FrameMessage, frame_message, parse_frame, parse_to_daemon
 from tests.live import REPO
 
 integers = st.one_of(st.integers(0, 300), st.integers(0, MAX_INTEGER), st.integers(-2, 2**64 - 1))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from rtseg.errors import RtsegError
 from rtseg.frames.skeleton import MICE7, Skeleton
+from rtseg.wire.fields import MessageError
 from rtseg.wire.messages import (
     FLOAT32,
     Hello,
-    MessageError,
     PredictionMessage,
     Served,
     StreamEvent,
@@ -208,3 +208,13 @@ def test_what_is_served_survives_the_wire() -> None:
     assert list(back.heads) == ["b", "a"]  # the order of the outputs
     with pytest.raises(MessageError):
         Served.from_message({"v": 1, "type": "accepted"})
+
+
+def test_a_hello_says_how_many_px_are_a_mm_where_it_knows() -> None:
+    hello = Hello("cage1", MICE7, 30.0, px_per_mm=1.5)
+    assert Hello.from_message(unpack(msgpack.packb(hello.to_message()))).px_per_mm == 1.5
+    assert "px_per_mm" not in Hello("cage1", MICE7, 30.0).to_message(), "older daemons know no such field"
+    assert Hello.from_message(HELLO | {"px_per_mm": None}).px_per_mm is None
+    for wrong in (0, -1.0, "2", True, float("nan"), float("inf"), [1.0]):
+        with pytest.raises(MessageError, match="'px_per_mm'"):
+            Hello.from_message(HELLO | {"px_per_mm": wrong})

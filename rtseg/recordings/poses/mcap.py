@@ -145,6 +145,7 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
         absent=absent if absent.any() else None,
         first_seq=first,
         t_source_ns=times,
+        px_per_mm=segment.hello.get("px_per_mm"),
     )
 
 

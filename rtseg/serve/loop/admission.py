@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from rtseg.errors import RtsegError, clip_reason
+from rtseg.features.body_size import describe_size
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.rate_limits import OpeningLimits
 from rtseg.serve.publish.outlet import Outlet
@@ -78,7 +79,8 @@ class Admission:
             LOG.warning("stream %r: its hello says no fps; the model's %g are assumed", stream.name, hello.fps)
         counters["hellos"] += 1
         arena = None if hello.arena is None else list(hello.arena)
-        opened = {"type": "opened", "clock": hello.clock, "arena": arena, "resumed": last_seq}
+        opened: dict[str, Any] = {"type": "opened", "clock": hello.clock, "arena": arena, "resumed": last_seq}
+        opened["px_per_mm"] = hello.px_per_mm
         assumed = {"fps_assumed": True} if rate_is_assumed else {}
         self._outlet.announce(stream.topic, opened | assumed)
         self._accept(stream, last_seq, assumed)
@@ -140,10 +142,13 @@ class Admission:
         delay_s = stream.session.delay_s
         resampled = {"from": stream.hello.fps, "to": stream.model.bundle.fps, "delay_s": delay_s}
         accepted["resampled"] = resampled if stream.session.is_resampled else None
+        accepted["scale"] = stream.model.bundle.scale_of(stream.hello.px_per_mm)
         self._outlet.answer(stream.owner, accepted | assumed | stream.model.served.to_fields())
 
 
 def _describe_drift(drift: dict[str, Any]) -> str:
     """A stream's drift in one line."""
     worst = ", ".join(f"{f['feature']} in {f['frames']} ({f['farthest']:+.2g} widths)" for f in drift["features"])
-    return f"{drift['out_of_range']} of {drift['frames']} frames unlike training's; out of range were {worst}"
+    told = f"{drift['out_of_range']} of {drift['frames']} frames unlike training's; out of range were {worst or 'none'}"
+    size = describe_size(drift.get("body_size", {}))
+    return f"{told}; {size}" if size else told

@@ -18,7 +18,8 @@ from rtseg.serve.loop.rejection import reject_message
 from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Streams
-from rtseg.wire.messages import MessageError, parse_beat, parse_frame, parse_to_daemon
+from rtseg.wire.fields import MessageError
+from rtseg.wire.messages import parse_beat, parse_frame, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 

@@ -1,11 +1,12 @@
 """What the loop does besides frames, after each turn: whatever is due of many small tasks.
 
-Silent and idle streams, revoked keys, bundles that are loaded, snapshots for the recording, heartbeats, garbage, and
-what others watch. A look that finds nothing due costs a comparison or two.
+Silent and idle streams, animals of another size than training's, revoked keys, bundles that are loaded, snapshots for
+the recording, heartbeats, garbage, and what others watch. A look that finds nothing due costs a comparison or two.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import cast
 
@@ -20,11 +21,13 @@ from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.monitoring.monitor import Monitor
 from rtseg.serve.monitoring.status import DaemonStatus
 from rtseg.serve.publish.outlet import POLLIN, Outlet
+from rtseg.serve.streams.size_watch import size_events
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.timing.realtime import GarbageCollector
 from rtseg.serve.workers.front_link import FrontLink
 
+LOG = logging.getLogger("rtseg.serve")
 IDLE_CHECK_NS = 1_000_000_000
 RECORDING_CHECK_NS = 2_000_000
 
@@ -69,6 +72,7 @@ class Housekeeping:
         self._announce_silent_streams(now_ns)
         if self._idle_check.restart_if_due(now_ns):
             self._end_idle_streams(now_ns)
+            self._announce_sizes()
         # Other threads find out that a key was revoked or a bundle is loaded. It is acted on only here, between two
         # frames: so nothing that a frame passes needs a lock.
         if self._guard is not None:
@@ -115,6 +119,12 @@ class Housekeeping:
 
     def _message_waits(self) -> bool:
         return bool(cast(int, self._router.getsockopt(zmq.EVENTS)) & POLLIN)
+
+    def _announce_sizes(self) -> None:
+        for stream, event in size_events(self._streams):
+            if event["reason"]:
+                LOG.warning("stream %r: %s", stream.name, event["reason"])
+            self._outlet.announce(stream.topic, event)
 
     def _end_idle_streams(self, now_ns: int) -> None:
         if self._front_link is not None and self._message_waits():

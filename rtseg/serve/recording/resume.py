@@ -262,7 +262,7 @@ def _stream_of(path: Path, message: RecordedMessage) -> str:
 
 
 def _description(hello: Hello) -> tuple[Any, ...]:
-    return hello.skeleton, hello.fps, hello.clock, hello.arena, hello.names
+    return hello.skeleton, hello.fps, hello.clock, hello.arena, hello.names, hello.px_per_mm
 
 
 def describe_streams(streams: dict[str, ResumableStream]) -> Iterator[str]:

@@ -24,7 +24,7 @@ from rtseg.inference.predictions import Prediction
 from rtseg.inference.session import Session
 from rtseg.recordings.recording import Recording
 from rtseg.serve.streams.served_model import ServedModel
-from rtseg.serve.streams.stream_records import OutletRecord, QueueRecord, SilenceRecord
+from rtseg.serve.streams.stream_records import OutletRecord, QueueRecord, SilenceRecord, SizeRecord
 from rtseg.serve.timing.declared_rate import DeclaredRate
 from rtseg.serve.timing.source_clock import SourceClock
 from rtseg.wire.messages import FLOAT32, FrameMessage, Hello, Served
@@ -51,10 +51,11 @@ class Stream:
     topic: its name on the wire. opened_ns: when it was opened, on the monotonic clock. interval_ns: between two frames
     of its camera. prefix: the bytes that its predictions begin with; prefix_at: their address.
 
-    queued, silence, output: the records of the frame queue, the silence watch and the outlet, which they alone write.
-    clock: its source's, as the frame queue compares it; rate: what its frames say of the declared rate. beat_ns: when
-    its source last sent a sign of life. refused: its messages that were in error. handled_ns: when the last frame came
-    that was stepped or left out. is_closed: whether it has ended; frames of it that still wait are left out.
+    queued, silence, size, output: the records of the frame queue, the silence watch, the size watch and the outlet,
+    which they alone write. clock: its source's, as the frame queue compares it; rate: what its frames say of the
+    declared rate. beat_ns: when its source last sent a sign of life. refused: its messages that were in error.
+    handled_ns: when the last frame came that was stepped or left out. is_closed: whether it has ended; frames of it
+    that still wait are left out.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stream:
     clock: SourceClock
     rate: DeclaredRate
     silence: SilenceRecord = field(default_factory=SilenceRecord)
+    size: SizeRecord = field(default_factory=SizeRecord)
     lookahead_frames: int = 0
     prefix: bytes = b""
     prefix_at: int = 0
@@ -259,7 +261,8 @@ class Streams:
                 f"stream {hello.stream!r}: all {capacity} slots are taken; close a stream or serve with more capacity"
             )
         other_rate = hello.resample and not self.model.bundle.has_rate(hello.fps)
-        session = self.model.pool.open(hello.stream, hello.arena, hello.fps if other_rate else None)
+        fps = hello.fps if other_rate else None
+        session = self.model.pool.open(hello.stream, hello.arena, fps, hello.px_per_mm)
         interval_ns = int(1e9 / hello.fps)
         stream = Stream(
             name=hello.stream,
@@ -292,7 +295,8 @@ class Streams:
 
         publish: gets what the old one's lookahead owes. Numbering and counters go on, the state is fresh.
         """
-        session = model.pool.open(stream.name, arena=stream.hello.arena)
+        hello = stream.hello
+        session = model.pool.open(hello.stream, arena=hello.arena, px_per_mm=hello.px_per_mm)
         session.follow(stream.session)
         publish(stream.session.finish())
         stream.session.close()

@@ -77,6 +77,14 @@ class SilenceRecord:
 
 
 @dataclass(slots=True, eq=False)
+class SizeRecord:
+    """The size watch's. out_of_range: answers that were, at the last look. is_out: whether that was told."""
+
+    out_of_range: int = 0
+    is_out: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class OutletRecord:
     """The outlet's.
 

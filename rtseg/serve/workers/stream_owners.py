@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtseg.serve.access.guard import Guard
-from rtseg.wire.messages import MAX_NAME_CHARACTERS
+from rtseg.wire.fields import MAX_NAME_CHARACTERS
 
 REVOKED = "key revoked"
 

@@ -163,7 +163,7 @@ def test_whole_recordings_in_one_batch_equal_torch_in_double(data_root: Path) ->
 def features_of_video(bundle: Bundle, data_root: Path, video: str) -> F32:
     (path,) = (data_root / "rats58" / "poses").glob(f"{video}DLC_*.csv")
     recording = read_recording(path, fps=bundle.fps).select(bundle.skeleton)
-    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size)
     return extractor.run(recording.keypoints, recording.confidence, bundle.arena).copy()
 
 

@@ -24,7 +24,8 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.timing.loop_load import LoopLoad
-from rtseg.wire.messages import Hello, MessageError, parse_to_daemon
+from rtseg.wire.fields import MessageError
+from rtseg.wire.messages import Hello, parse_to_daemon
 from tests.live import frame_of, random_walk
 
 SETTINGS = ServeSettings(capacity=4, max_batch=4, max_message_bytes=100_000)

@@ -25,7 +25,7 @@ from tests.live import Child, daemon, random_walk
 def doubtful(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose heads are sometimes unsure, and that knows the features of another walk."""
     bundle, walk = load_bundle(tiny_bundle), random_walk(400, 1)
-    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps)
+    extractor = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size)
     features = extractor.run(walk.keypoints, walk.confidence, bundle.arena)
     ranges = fit_ranges([features], extractor.features, RangeSettings())
     answers = Classifier(bundle).run(walk)

@@ -49,14 +49,14 @@ def test_what_is_written_reads_back_to_the_same_bits(classifier: Classifier, pos
         truth = classifier.run(recording)
         with one.frames_file.open(newline="") as file:
             header, *rows = csv.reader(file)
-        assert header[:7] == ["seq", "quality", *HEAD_COLUMNS]
-        assert header[7:] == ["sniff_face", "sniff_face.other", "sniff_face.sniff_face", "unsure"]
+        assert header[:10] == ["seq", "time_s", "t_source_ns", "quality", "quality_words", *HEAD_COLUMNS]
+        assert header[10:] == ["sniff_face", "sniff_face.other", "sniff_face.sniff_face", "unsure"]
         assert {row[-1] for row in rows} == {""}
         columns = [i for i, name in enumerate(header) if "." in name]
         probs = np.array([[np.float32(row[i]) for i in columns] for row in rows], np.float32)
         assert probs.tobytes() == truth.probs.tobytes()
         assert [int(row[0]) for row in rows] == truth.seq.tolist()
-        assert [int(row[1]) for row in rows] == truth.quality.tolist()
+        assert [int(row[3]) for row in rows] == truth.quality.tolist()
         for h, head in enumerate(truth.heads):
             written = [row[header.index(head.name)] for row in rows]
             assert written == [head.classes[label] for label in truth.labels[:, h]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtseg.errors import RecordingError
@@ -66,6 +66,7 @@ def test_numbers_with_decimal_commas_and_points(tmp_path: Path) -> None:
         commas.parse_number("1.234", 9)
 
 
+@settings(deadline=None)  # files are written, which takes as long as the disk likes
 @given(
     st.lists(st.lists(st.integers(-999, 999), min_size=2, max_size=4), min_size=1, max_size=5).filter(
         lambda rows: len({len(row) for row in rows}) == 1

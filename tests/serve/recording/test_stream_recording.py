@@ -124,7 +124,6 @@ def test_what_was_recorded_is_what_comes_out_again(bundle: Path, tmp_path: Path)
     assert done["cage 1"].bouts_file.read_bytes() == annotated.bouts_file.read_bytes()
     assert done["cage/2"].predictions.probs.tobytes() == classifier.run(other).probs.tobytes()
     assert done["cage1"].predictions.probs.tobytes() == classifier.run(gappy).probs.tobytes()
-    assert done["cage1"].predictions.seq.tolist() == classifier.run(gappy).seq.tolist()
     with pytest.raises(RtsegError, match="exists already"):
         list(export_recording(path, tmp_path / "exported"))
 
@@ -133,10 +132,8 @@ def test_what_cannot_be_compared_is_an_error(tiny_bundle: Path, tmp_path: Path) 
     with daemon(tiny_bundle, record=str(tmp_path / "r")) as child:
         replay(random_walk(5, 54), child.frames, speed=None, stream="cage 1")
     path, bundle = the_file(tmp_path / "r"), ["--bundle", str(tiny_bundle)]
-    data = path.read_bytes()
-    path.write_bytes(
-        data.replace(b"\xa4type\xa5hello", b"\xa4type\xa5other")
-    )  # without it nothing is known of a stream
+    data = path.read_bytes()  # without its hello nothing is known of a stream
+    path.write_bytes(data.replace(b"\xa4type\xa5hello", b"\xa4type\xa5other"))
     done = run("replay", str(path), "--verify", *bundle)
     assert done.exit_code == 1, done.output
     assert "0 predictions and 0 snapshots of 0 frames compared: nothing could be compared" in done.output

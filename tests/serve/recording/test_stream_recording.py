@@ -132,8 +132,8 @@ def test_what_cannot_be_compared_is_an_error(tiny_bundle: Path, tmp_path: Path) 
     with daemon(tiny_bundle, record=str(tmp_path / "r")) as child:
         replay(random_walk(5, 54), child.frames, speed=None, stream="cage 1")
     path, bundle = the_file(tmp_path / "r"), ["--bundle", str(tiny_bundle)]
-    # Without it nothing is known of a stream.
-    path.write_bytes(path.read_bytes().replace(b"\xa4type\xa5hello", b"\xa4type\xa5other"))
+    data = path.read_bytes()  # without its hello nothing is known of a stream
+    path.write_bytes(data.replace(b"\xa4type\xa5hello", b"\xa4type\xa5other"))
     done = run("replay", str(path), "--verify", *bundle)
     assert done.exit_code == 1, done.output
     assert "0 predictions and 0 snapshots of 0 frames compared: nothing could be compared" in done.output

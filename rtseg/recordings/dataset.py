@@ -6,7 +6,7 @@ Read by training and evaluation. Nothing is opened before an item of its split i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -161,8 +161,15 @@ def _dataset(path: Path, plain: Mapping[str, Any], root: Path | str | None) -> D
         splits=tuple(splits),
         sources=(*pairs, *calms),
         rules=rules,
-        px_per_mm=top.positive("px_per_mm") if "px_per_mm" in top.plain else None,
+        px_per_mm=_px_per_mm(top, pairs),
     )
+
+
+def _px_per_mm(top: Table, pairs: Sequence[PairSource]) -> float | None:
+    """Of the dataset: what the file says at its top, else what its first recordings have."""
+    if "px_per_mm" in top.plain:
+        return top.positive("px_per_mm")
+    return pairs[0].px_per_mm if pairs else None
 
 
 def _skeleton(table: Table) -> Skeleton:

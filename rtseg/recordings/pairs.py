@@ -186,10 +186,11 @@ def _pair(
 
 
 def _check_scales(top: Table, tables: Sequence[Table]) -> None:
-    """Raise where some recordings say how many px are a mm, and nothing says to how many all are brought."""
-    for table in (t for t in tables if "px_per_mm" in t.plain and "px_per_mm" not in top.plain):
+    """Raise where only some recordings say how many px are a mm, and the dataset does not."""
+    said = [table for table in tables if "px_per_mm" in table.plain]
+    if said and "px_per_mm" not in top.plain and (len(said) < len(tables) or "calms21" in top.plain):
         problem = "says how many px of some recordings are a mm; say at the top of the file, too, to how many all are"
-        raise SettingError(f"{table.key('px_per_mm')} {problem} brought (px_per_mm = ...)")
+        raise SettingError(f"{said[0].key('px_per_mm')} {problem} brought (px_per_mm = ...)")
 
 
 def _parts(tables: Sequence[Table], known: Sequence[str]) -> dict[str, Part]:

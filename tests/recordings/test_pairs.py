@@ -216,5 +216,8 @@ def test_recordings_of_another_scale_are_brought_to_the_datasets(lab: Path) -> N
 
 def test_a_scale_of_some_recordings_needs_one_for_all(lab: Path) -> None:
     lab.write_text(lab.read_text().replace('labels = "{id}.labels.*"\n', 'labels = "{id}.labels.*"\npx_per_mm = 4.0\n'))
-    with pytest.raises(SettingError, match=r"recordings.px_per_mm says .* at the top of the file"):
+    assert load_dataset(lab).px_per_mm == 4.0
+    more = '[[recordings]]\nids = ["w"]\nposes = "{id}.csv"\nlabels = "{id}.txt"\n'
+    lab.write_text(lab.read_text().replace(ACT, more + ACT))
+    with pytest.raises(SettingError, match=r"px_per_mm says .* at the top of the file"):
         load_dataset(lab)

@@ -112,7 +112,8 @@ def test_jumps_are_those_of_the_rule(n_animals: int, n_points: int, swap: bool, 
     scores = np.where(np.isnan(points[..., 0]), 0, 1).astype(np.float32)
     expected, renamed = jumps(points, margin=5.0, cap=40.0, swap=swap)
     state, quality = init_state(1, shape[1:]), np.zeros(12, np.int32)
-    advance(points, scores, np.zeros(12, np.int32), state, np.array([5.0, 40.0]), swap, 1, quality)
+    rule = np.array([5.0, 40.0, float(swap)])
+    advance(points, scores, np.zeros(12, np.int32), state, rule, np.ones(12), 1, quality)
     assert quality.tolist() == expected
     np.testing.assert_array_equal(points, renamed)
 

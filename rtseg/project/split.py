@@ -91,11 +91,17 @@ def _halves(video: LabelledVideo, heads: Sequence[Head], fps: float) -> list[Par
 def _split_blocks(video: LabelledVideo, heads: Sequence[Head], fps: float, share: float) -> Split:
     """Blocks of one video: neighbours of the same side are one part."""
     best: tuple[float, list[int], tuple[int, ...]] | None = None
+    whole = np.array(_counts(video.labels, heads, video.start, video.stop))
     for n in _BLOCKS:
         cuts = _cuts(video, heads, n)
         if min(np.diff(cuts), default=0) <= 2 * _margin(video, fps, n):
             continue
-        counts = np.array([_counts(video.labels, heads, a, b) for a, b in pairwise(cuts)])
+        # Without what margins may take: a behaviour that lies there alone would be on neither side.
+        margin = _margin(video, fps, n)
+        sure = [(a + margin * (a > video.start), b - margin * (b < video.stop)) for a, b in pairwise(cuts)]
+        counts = np.array([_counts(video.labels, heads, a, b) for a, b in sure])
+        if (whole > 0)[counts.sum(axis=0) == 0].any():
+            continue
         try:
             held_out, miss = _best_subset(counts, max(2, round(share * n)), share, least=2)
         except SettingError:

@@ -131,7 +131,7 @@ def test_what_files_leave_open_is_asked(tmp_path: Path) -> None:
 
 def test_a_behaviour_in_one_place_alone_is_masked_and_said(tmp_path: Path) -> None:
     write_poses(tmp_path / "vDLC_x.csv")
-    jumps = [("jump", 19 + i / 15, 19 + (i + 0.5) / 15) for i in range(5)]  # within a third of a second
+    jumps = [("jump", 19 + i / 10, 19 + i / 10 + 1 / 30) for i in range(5)]  # within half a second
     later = [(name, start + 30, stop + 30) for name, start, stop in regular_bouts(n=6)]
     write_boris(tmp_path / "v.csv", [*regular_bouts(n=3), *later, *jumps])
     done = init(tmp_path, Wishes(name="a"))

@@ -34,6 +34,7 @@ def example_with(section: str, key: str, value: Any) -> dict[str, Any]:
     match PLACES[section]:
         case "recordings":
             plain["recordings"][0][key] = value
+            plain["px_per_mm"] = 1.0  # which those of some recordings need
         case "parts":
             plain["parts"] = [{**PART, key: value}]
         case "calms21":

@@ -34,6 +34,7 @@ def test_accepted_says_what_is_served(child: Child, tiny_bundle: Path) -> None:
         "resumed": None,
         "policy": "all",
         "resampled": None,
+        "scale": None,
         "heads": [{"name": h.name, "classes": list(h.classes)} for h in bundle.heads],
         "lookahead": 0,
         "fps": 30.0,

@@ -7,7 +7,7 @@ from rtseg.serve.workers.pending_status import MAX_OPEN, PendingStatus
 
 def test_a_status_is_whole_when_all_have_answered() -> None:
     pending, summary = PendingStatus(), {"count": 1, "p50_us": 5.0}
-    answer = {"type": "status", "capacity": 4, "load": 0.25, "stale": ["a"], "latency": {"step": summary}}
+    answer = {"type": "status", "capacity": 4, "load": 0.25, "stale": ["a"], "frozen": [], "latency": {"step": summary}}
     answer |= {key: {"a": 1} for key in ("streams", "drift", "models", "rates", "clocks")} | {"counters": {"frames": 2}}
     other = answer | {key: {"b": 2} for key in ("streams", "drift", "models", "rates", "clocks")} | {"load": 0.5}
     question_id = pending.open_question(b"client", 2)

@@ -56,6 +56,8 @@ def inspect(
             print_file_report(report)
     for path in draw_reports(reports, picture) if picture is not None else ():
         typer.echo(f"picture: {path}", err=as_json)
+    if any(report.problem for report in reports):
+        raise typer.Exit(1)
 
 
 @app.command(name="init")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,17 @@ from rtseg.recordings.recording import Recording
 @dataclass(frozen=True, eq=False)
 class FileReport:
     """One file. poses: its recordings, none of a label file. tracks: none of a pose file. video: the poses beside which
-    labels were read, '' where their own length was taken. recordings, labels: what was read, for a picture.
+    labels were read, '' where their own length was taken. problem: why it can't be read, '' where it was. recordings,
+    labels: what was read, for a picture.
     """
 
     path: Path
-    format: str
-    fps: float
+    format: str = ""
+    fps: float = 0.0
     poses: tuple[PoseReport, ...] = ()
     tracks: tuple[TrackReport, ...] = ()
     video: str = ""
+    problem: str = ""
     recordings: tuple[Recording, ...] = field(default=(), repr=False)
     labels: Tracks = field(default_factory=Tracks, repr=False)
 
@@ -40,30 +43,46 @@ class FileReport:
             "format": self.format,
             "fps": self.fps,
             "video": self.video,
+            "problem": self.problem,
             "poses": [asdict(report) for report in self.poses],
             "tracks": [asdict(report) for report in self.tracks],
         }
 
 
 def inspect_files(paths: Sequence[Path], fps: float | None = None) -> list[FileReport]:
-    """A report of each file, poses first. fps: of files that say none (None = DEFAULT_FPS, with a warning).
+    """A report of each file: poses, labels, and last what can't be read. fps: of files that say none (None =
+    DEFAULT_FPS, with a warning).
 
     A label file is laid over the poses of its video where they are among the files, by their names; else its own labels
-    say how long it is. Raises RecordingError for a file of neither kind.
+    say how long it is. One broken file keeps no other from being looked at. Raises SettingError for a folder.
     """
     poses: list[Path] = []
     labels: list[Path] = []
+    broken: list[FileReport] = []
     for path in paths:
         if path.is_dir():
             raise SettingError(f"{path} is a folder; name files, or let `rtseg init` look through it")
-        (poses if _holds_poses(path) else labels).append(path)
+        with _noting(path, broken):
+            (poses if _holds_poses(path) else labels).append(path)
     pairing = pair_files(FoundFiles(Path(), tuple(poses), tuple(labels)))
     partner = {pair.labels: pair.poses for pair in pairing.pairs}
-    reports = {path: _inspect_poses(path, fps) for path in poses}
+    reports: dict[Path, FileReport] = {}
+    for path in poses:
+        with _noting(path, broken):
+            reports[path] = _inspect_poses(path, fps)
     found = list(reports.values())
     for path in labels:
-        found.append(_inspect_labels(path, reports.get(partner[path]) if path in partner else None, fps))
-    return found
+        with _noting(path, broken):
+            found.append(_inspect_labels(path, reports.get(partner[path]) if path in partner else None, fps))
+    return [*found, *broken]
+
+
+@contextmanager
+def _noting(path: Path, broken: list[FileReport]) -> Iterator[None]:
+    try:
+        yield
+    except RecordingError as error:
+        broken.append(FileReport(path, problem=str(error)))
 
 
 def _holds_poses(path: Path) -> bool:

@@ -31,8 +31,8 @@ def draw_reports(reports: Sequence[FileReport], folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     labels_of = {report.video: report.labels for report in reports if report.video}
     for report in reports:
-        if report.video:
-            continue  # drawn with its poses
+        if report.video or report.problem:
+            continue  # labels are drawn with their poses
         for number, recording in enumerate(report.recordings or (None,)):
             path = folder / f"{report.path.stem}{f'-{number + 1}' if number else ''}.png"
             labels = labels_of.get(report.path.name, report.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def print_file_report(report: FileReport) -> None:
-    """Format, what it holds, and what looks odd. Fits 80 columns."""
+    """Format, what it holds, and what looks odd; on stderr why it can't be read. Fits 80 columns."""
+    if report.problem:
+        print(f"rtseg: {report.problem}", file=sys.stderr)
+        return
     console = Console(highlight=False, markup=False)
     console.print(f"{report.path}: {report.format}", soft_wrap=True)
     for poses in report.poses:

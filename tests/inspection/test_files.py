@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from rtseg.errors import RecordingError, SettingError
+from rtseg.errors import SettingError
 from rtseg.inspection.files import inspect_files
 from tests.commands import here
 from tests.project.scenes import N_FRAMES, regular_bouts, write_boris, write_bouts, write_poses
@@ -51,11 +51,20 @@ def test_a_silent_end_and_a_lone_bout_look_odd(tmp_path: Path) -> None:
     assert "b: 1 of 1 bouts are shorter than 3 frames" in odd
 
 
-def test_what_is_neither_poses_nor_labels_is_refused(tmp_path: Path) -> None:
+def test_what_is_neither_poses_nor_labels_keeps_no_other_from_being_looked_at(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("bought food\n", encoding="utf-8")
-    with pytest.raises(RecordingError, match=r"notes\.txt"):
-        inspect_files([notes])
+    cut = write_poses(tmp_path / "cut.csv")
+    cut.write_bytes(cut.read_bytes()[:-20])
+    whole = write_poses(tmp_path / "whole.csv")
+    reports = inspect_files([notes, cut, whole])
+    assert [report.path for report in reports] == [whole, notes, cut]
+    assert [bool(report.problem) for report in reports] == [False, True, True]
+    done = here("inspect", notes, whole)
+    assert done.returncode == 1
+    assert "whole.csv: DeepLabCut .csv" in done.stdout
+    assert "notes.txt: is of a kind that is not read" in done.stderr
+    assert "Traceback" not in done.stderr
     with pytest.raises(SettingError, match="is a folder"):
         inspect_files([tmp_path])
 

@@ -120,16 +120,9 @@ def replay(
     """Play a recording to a daemon as a camera would, and show its answers as they come."""
     if verify:
         return _verify(recording, bundle)
-    from rtseg.playback.replay import replay as play
-    from rtseg.terminal.tables import watch
-
     times, source = _speed(speed), _source(recording, fps, name, name_map(names, keypoint, animal))
     make_folder_of(out)
-    with watch(quiet) as show:
-        done = play(source, to, speed=times, stream=stream, on_prediction=show, key=key, px_per_mm=px_per_mm)
-    # With the result: what a daemon refuses is told in one line.
-    print_warnings(source.warnings)
-    _show_answers(done, out, source.fps)
+    _show_answers(_play(source, to, times, stream, key, px_per_mm, quiet=quiet), source, out)
 
 
 @app.command()
@@ -268,13 +261,33 @@ def _source(file: Path, fps: float | None, name: str | None, names: NameMap) -> 
     return names.rename(read_recording(file, fps=fps, name=name))
 
 
-def _show_answers(done: Replayed, file: Path | None, fps: float) -> None:
-    """Print how long the answers took, and write them to the file, if there is one."""
+def _play(
+    source: Recording,
+    to: str,
+    speed: float | None,
+    stream: str | None,
+    key: Path | None,
+    px_per_mm: float | None,
+    *,
+    quiet: bool,
+) -> Replayed:
+    """Play the recording, its answers on the screen as they come."""
+    from rtseg.playback.replay import replay as play
+    from rtseg.terminal.tables import watch
+
+    with watch(quiet) as show:
+        return play(source, to, speed=speed, stream=stream, on_prediction=show, key=key, px_per_mm=px_per_mm)
+
+
+def _show_answers(done: Replayed, source: Recording, file: Path | None) -> None:
+    """Print how long the answers took and what the reader warned of, and write the answers to the file, if any."""
     from rtseg.inference.predictions import write_predictions
     from rtseg.terminal.tables import print_latency
 
+    # With the result, not before: what a daemon refuses is told in one line.
+    print_warnings(source.warnings)
     if file:
-        write_predictions(done.predictions, file, fps)
+        write_predictions(done.predictions, file, source.fps)
     print_latency(done)
 
 

@@ -161,6 +161,18 @@ class BatchSender:
             self._table = ArrayTable(SenderArrays(self._functions, self._rows, self._sent, self._out, self._time))
 
 
+@njit(cache=False)
+def _send_parts(send: int, socket: int, row: NDArray[np.int64], address: int, n_bytes: int) -> bool:
+    """Topic and prediction as one message; False where the socket's queue is full, and nothing was sent."""
+    # A prefix ends with the stream's name, which is the topic as well.
+    topic = row[_PREFIX] + row[_PREFIX_BYTES] - row[_TOPIC_BYTES]
+    if np.int32(call(send, socket, topic, row[_TOPIC_BYTES], SNDMORE | DONTWAIT)) < 0:
+        return False
+    # The second part of a message whose first one was taken never finds a full queue.
+    call(send, socket, address, n_bytes, 0)
+    return True
+
+
 def _compiled(stamp: int) -> Callable[..., Any]:
     """The call. stamp: of the files of what is compiled into it."""
 
@@ -210,15 +222,9 @@ def _compiled(stamp: int) -> Callable[..., Any]:
             if len(ring):
                 append_message(ring, out_at + used, end - used, now_ns)
             if row[_WANTED] and sending:
-                # A prefix ends with the stream's name, which is the topic as well.
-                topic = row[_PREFIX] + row[_PREFIX_BYTES] - row[_TOPIC_BYTES]
                 # Once a queue was full, nothing more is sent from here: a stream's predictions must leave in order.
-                flags = SNDMORE | DONTWAIT
-                sending = bool(np.int32(call(functions[SEND], socket, topic, row[_TOPIC_BYTES], flags)) >= 0)
-                if sending:
-                    # The second part of a message whose first one was taken never finds a full queue.
-                    call(functions[SEND], socket, out_at + used, end - used, 0)
-                    sent[i, _SENT] = True
+                sending = _send_parts(functions[SEND], socket, row, out_at + used, end - used)
+                sent[i, _SENT] = sending
             if not sent[i, _SENT]:
                 all_sent = False
             used = end

@@ -87,8 +87,25 @@ def parse_channel(content: memoryview) -> tuple[int, str, str]:
     """(number, topic, message encoding) of a channel record. Raises ValueError."""
     number, _ = _unpack("<HH", content, 0)
     topic, at = _read_text(content, 4)
-    encoding, _ = _read_text(content, at)
+    encoding, at = _read_text(content, at)
+    _check_last(content, at)
     return number, topic, encoding
+
+
+def check_header(content: memoryview) -> None:
+    """Raise ValueError unless this is the content of a header record."""
+    _, at = _read_text(content, 0)
+    _, at = _read_text(content, at)
+    if at != len(content):
+        raise ValueError("a header record whose lengths contradict one another")
+
+
+def check_schema(content: memoryview) -> None:
+    """Raise ValueError unless this is the content of a schema record."""
+    _unpack("<H", content, 0)
+    _, at = _read_text(content, 2)
+    _, at = _read_text(content, at)
+    _check_last(content, at)
 
 
 def parse_metadata(content: memoryview) -> tuple[str, dict[str, str]]:
@@ -153,6 +170,15 @@ def _sized(data: bytes) -> bytes:
 
 def _text(text: str) -> bytes:
     return _sized(text.encode())
+
+
+def _check_last(content: memoryview, at: int) -> None:
+    """Raise ValueError unless a record ends with the sized bytes that begin at `at`: a damaged length reaches over the
+    records behind it.
+    """
+    (length,) = _unpack("<I", content, at)
+    if at + 4 + length != len(content):
+        raise ValueError("a record whose lengths contradict one another")
 
 
 def _unpack(form: str, content: memoryview, at: int) -> tuple[int, ...]:

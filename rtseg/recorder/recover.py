@@ -123,14 +123,20 @@ def _repair(part: Path) -> int:
                 if record.opcode == mcap_records.HOLE:
                     holes.append((record.start, len(record.content)))
                 record.content.release()
-            for at, length in holes:
-                # One record of ours over all of it: offsets in the file, which marks hold, stay as they are.
-                _write_hole(data, at, length)
-            _restore_description(data, holes)
             end, lost = records.end, records.lost
             if not records.complete:
                 lost += size - end
+            few = [(start, stop) for start, stop in records.damaged if stop - start < mcap_records.PREFIX.size]
             records.release()
+            for at, length in holes:
+                # One record of ours over all of it: offsets in the file, which marks hold, stay as they are.
+                if at not in dict(few):
+                    _write_hole(data, at, length)
+            _restore_description(data, holes)
+            for start, stop in reversed(few):
+                # Too few for a record are taken out. Whatever put them there has moved what follows them.
+                data.move(start, stop, end - stop)
+                end -= stop - start
         file.truncate(end)
         file.seek(end)
         file.write(mcap_records.end())

@@ -25,18 +25,25 @@ _CLOSING = mcap_records.end()
 class WholeRecords:
     """The records of a file of ours from an offset on (None = the first), and holes where bytes are no record.
 
-    A hole is a Record with the opcode HOLE, whether the file has one (`rtseg recover`) or bytes are damaged here. After
-    iterating, `end` is the offset after the last whole record, `complete` whether the closing records follow, `problem`
-    says what is wrong ("" where nothing is), and `lost` counts the damaged bytes before `end`.
+    A hole is a Record with the opcode HOLE, whether the file has one (`rtseg recover`) or bytes are damaged here; fewer
+    bytes than a record's prefix are a hole as well. After iterating, `end` is the offset after the last whole record,
+    `complete` whether the closing records follow, `problem` says what is wrong ("" where nothing is), and `damaged`
+    where the damaged bytes before `end` begin and stop.
     """
 
     def __init__(self, data: Buffer, at: int | None = None) -> None:
         self._data = memoryview(data)
         self.end = len(mcap_records.MAGIC) if at is None else at
-        self.problem, self.complete, self.lost = "", False, 0
+        self.problem, self.complete = "", False
+        self.damaged: list[tuple[int, int]] = []
+
+    @property
+    def lost(self) -> int:
+        """How many bytes before `end` are damaged."""
+        return sum(stop - start for start, stop in self.damaged)
 
     def __iter__(self) -> Iterator[Record]:
-        data, size, damaged = self._data, len(self._data), ""
+        data, size = self._data, len(self._data)
         before: list[Record] = []  # the last whole record, until what follows it is known
         while True:
             at = self.end
@@ -47,23 +54,24 @@ class WholeRecords:
                 before = [Record(data[at], at, data[at + PREFIX.size : self.end])]
                 continue
             self.complete = data[at:] == _CLOSING
-            # Bytes that are missing or too many move the end of a record: it may reach into the next one, or not to it.
+            # Bytes that are missing from a record let it reach into the next one. Where it does not, it is whole: bytes
+            # that are too many would have cut its map short.
             following = None if self.complete else _next_record(data, before[0].start if before else at)
-            if before and following is not None and following < at + PREFIX.size:
+            if before and following is not None and following < at:
                 at = before[0].start
             else:
                 yield from before
             before = []
             if following is None:
                 break
-            damaged = damaged or f"offset {at}: a damaged record"
-            self.lost += following - at
+            self.damaged.append((at, following))
             self.end = following
             yield Record(mcap_records.HOLE, at, data[at + PREFIX.size : following])
         self.problem = "" if self.complete else _describe_end(data, at)
-        if damaged:
+        if self.damaged:
             ending = f"; {self.problem}" if self.problem else ""
-            self.problem = f"{damaged}, in all {self.lost} bytes of {size} are no records{ending}"
+            first, lost = self.damaged[0][0], self.lost
+            self.problem = f"offset {first}: a damaged record, in all {lost} bytes of {size} are no records{ending}"
 
     def release(self) -> None:
         """Release the view of the bytes, so that a mapped file can be closed."""
@@ -108,10 +116,13 @@ def _is_content(opcode: int, content: memoryview, at: int) -> bool:
             mcap_records.parse_metadata(content)
         elif opcode == mcap_records.CHANNEL:
             mcap_records.parse_channel(content)
+        elif opcode == mcap_records.SCHEMA:
+            mcap_records.check_schema(content)
         elif opcode == mcap_records.HEADER:
+            mcap_records.check_header(content)
             return at == len(mcap_records.MAGIC)
         else:
-            return opcode in (mcap_records.SCHEMA, mcap_records.HOLE)
+            return opcode == mcap_records.HOLE
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
         return False
     return True
@@ -120,11 +131,11 @@ def _is_content(opcode: int, content: memoryview, at: int) -> bool:
 def _next_record(data: memoryview, at: int) -> int | None:
     """Offset of the next whole record behind damage at `at`, or of the closing records; None where nothing follows."""
     # The damaged length is not believed: it may lead to a later record, over whole ones.
-    for candidate in _CANDIDATE.finditer(data, at + PREFIX.size):
+    for candidate in _CANDIDATE.finditer(data, at + 1):
         if _whole_length(data, candidate.start()):
             return candidate.start()
     closing = len(data) - len(_CLOSING)
-    return closing if closing >= at + PREFIX.size and data[closing:] == _CLOSING else None
+    return closing if closing > at and data[closing:] == _CLOSING else None
 
 
 def _describe_end(data: memoryview, at: int) -> str:

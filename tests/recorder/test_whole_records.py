@@ -74,6 +74,28 @@ def test_a_length_that_leads_to_another_record_hides_none(data: bytes, tmp_path:
     assert copied(path) == numbers(path)
 
 
+@pytest.mark.parametrize("n_bytes", [1, 2, 8, 9, 30])
+@pytest.mark.parametrize("fill", [b"\0", b"\x05", b"\x0c", b"\xff"])
+def test_bytes_between_two_records_cost_neither(data: bytes, tmp_path: Path, fill: bytes, n_bytes: int) -> None:
+    path, at = tmp_path / "a.mcap", offsets(data)[20]
+    path.write_bytes(data[:at] + fill * n_bytes + data[at:])
+    assert numbers(path) == list(range(N))
+    assert copied(path) == list(range(N))
+    # Few bytes are taken out again, and with them the file is what it was.
+    with RecordingFile(path) as file:
+        list(file.messages())
+        assert f"in all {n_bytes} bytes" in file.problem
+
+
+@pytest.mark.parametrize("opcode", [mcap_records.SCHEMA, mcap_records.CHANNEL, mcap_records.METADATA])
+def test_no_other_record_hides_messages_by_its_length(data: bytes, tmp_path: Path, opcode: int) -> None:
+    damaged, path = bytearray(data), tmp_path / "a.mcap"
+    start = next(record.start for record in WholeRecords(data) if record.opcode == opcode)
+    struct.pack_into("<Q", damaged, start + 1, offsets(data)[24] - start - 9)
+    path.write_bytes(damaged)
+    assert numbers(path) == list(range(N))
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_what_was_not_touched_is_read(data: bytes, tmp_path: Path, seed: int) -> None:
     """`benchmarks/fuzz_recordings.py` in small."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import socket
 import sys
 import threading
@@ -23,13 +24,16 @@ class Pair:
         self.peer = socket.create_connection(listener.getsockname())
         self.accepted, _ = listener.accept()
 
-    def bring(self, n_bytes: int) -> bytearray:
+    def bring(self, n_bytes: int) -> mmap.mmap:
         """Bytes from the peer, read and kept."""
         sender = threading.Thread(target=self.peer.sendall, args=(bytes(n_bytes),))
         sender.start()
-        kept = bytearray()
-        while len(kept) < n_bytes:
-            kept += self.accepted.recv(MB)
+        # Pages of its own: what earlier tests have freed would be used again, and memory would not grow.
+        kept, n = mmap.mmap(-1, n_bytes), 0
+        while n < n_bytes:
+            part = self.accepted.recv(MB)
+            kept[n : n + len(part)] = part
+            n += len(part)
         sender.join()
         return kept
 
@@ -90,7 +94,8 @@ def test_memory_that_no_connection_brought_ends_none(listener: socket.socket, pa
     with contextlib.closing(watch_of(listener, 40)) as watch:
         held = []
         for _ in range(4):
-            held.append(bytearray(b"x" * 30 * MB))
+            held.append(mmap.mmap(-1, 30 * MB))
+            held[-1].write(b"x" * 30 * MB)
             held.append(pairs[0].bring(MB))
             watch.look()
         assert watch.ended == 0

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's co
 MB = 1 << 20
 
 
+def pages(n_bytes: int) -> mmap.mmap:
+    """Memory that no other process shares, and that was nobody's before."""
+    return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 class Pair:
     """A connection over loopback, whose accepted end is this process's as well."""
 
@@ -29,7 +34,7 @@ class Pair:
         sender = threading.Thread(target=self.peer.sendall, args=(bytes(n_bytes),))
         sender.start()
         # Pages of its own: what earlier tests have freed would be used again, and memory would not grow.
-        kept, n = mmap.mmap(-1, n_bytes), 0
+        kept, n = pages(n_bytes), 0
         while n < n_bytes:
             part = self.accepted.recv(MB)
             kept[n : n + len(part)] = part
@@ -94,7 +99,7 @@ def test_memory_that_no_connection_brought_ends_none(listener: socket.socket, pa
     with contextlib.closing(watch_of(listener, 40)) as watch:
         held = []
         for _ in range(4):
-            held.append(mmap.mmap(-1, 30 * MB))
+            held.append(pages(30 * MB))
             held[-1].write(b"x" * 30 * MB)
             held.append(pairs[0].bring(MB))
             watch.look()

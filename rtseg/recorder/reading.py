@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -44,6 +45,8 @@ class RecordingFile:
         self.problem = ""
         try:
             with open_regular(self.path) as file:
+                if not os.fstat(file.fileno()).st_size:
+                    raise RecordingError(self.path, "is empty: its daemon ended before anything was written")
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
             raise RecordingError(self.path, "no such file") from None

@@ -114,6 +114,12 @@ def test_what_was_not_touched_is_read(data: bytes, tmp_path: Path, seed: int) ->
         list(file.recent(2.0))
 
 
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.mcap").touch()
+    with pytest.raises(RecordingError, match="is empty: its daemon ended before anything was written"):
+        RecordingFile(tmp_path / "a.mcap")
+
+
 def test_damage_is_said(data: bytes, tmp_path: Path) -> None:
     damaged, path = bytearray(data), tmp_path / "a.mcap"
     at = offsets(data)[20]

@@ -45,7 +45,9 @@ def classifier(tiny_bundle: Path) -> Classifier:
 
 
 def files_of(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.mcap"), key=lambda path: path.stat().st_mtime_ns)
+    # A worker that is killed as soon as it has begun leaves an empty file.
+    written = [path for path in folder.glob("*.mcap") if path.stat().st_size]
+    return sorted(written, key=lambda path: path.stat().st_mtime_ns)
 
 
 def recorded(folder: Path) -> tuple[Counter[Key], dict[Key, bytes]]:

@@ -107,7 +107,10 @@ def _checked_answer(message: dict[str, Any], model: str, heads: dict[str, tuple[
         raise ValueError("an event among the predictions")
     if not isinstance(answer.stream, str) or "\0" in answer.stream or not isinstance(answer.event, dict):
         raise ValueError("a prediction with fields of the wrong kind")
-    if any(type(n) is not int or not 0 <= n <= MAX_INTEGER for n in (answer.seq, answer.quality)):
+    numbers = (answer.seq, answer.t_source_ns, answer.t_recv_ns, answer.t_pub_ns)
+    # As the columns of a table hold them: times in int64, flags in int32.
+    fits = all(type(n) is int and 0 <= n <= MAX_INTEGER for n in numbers)
+    if not fits or type(answer.quality) is not int or not 0 <= answer.quality < 2**31:
         raise ValueError("a prediction with numbers out of range")
     if answer.model == model and any(
         len(answer.probs[head]) != len(classes) or answer.label[head] not in classes for head, classes in heads.items()

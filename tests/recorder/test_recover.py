@@ -134,5 +134,5 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, kind: str) -> No
     content = {"empty": b"", "text": b"frame,a.nose.x\n", "another mcap": other, "cut in its beginning": other[:20]}
     if kind != "missing":
         path.write_bytes(content[kind])
-    with pytest.raises(RecordingError, match=r"a\.mcap: (no such file|cannot be read|expected a recording of)"):
+    with pytest.raises(RecordingError, match=r"a\.mcap: (no such file|is empty|expected a recording of)"):
         recover_recording(path)

@@ -17,7 +17,7 @@ from rtseg.features.scale import SizeMeter, fit_body_size, measure
 from rtseg.features.slot_state import load_slot, set_slot, slot_bytes
 from rtseg.features.spec import PLACES, FeatureSpec
 from rtseg.frames.skeleton import Skeleton
-from tests import naive
+from tests import naive, naive_scale
 from tests.features.scenes import ARENA, FPS, scene_of, skeleton_of, wander
 
 SKELETON = skeleton_of(2, 4)
@@ -48,17 +48,17 @@ def test_the_measure_equals_the_slow_version(missing: float) -> None:
     points[:4] = np.nan
     meter = SizeMeter(SKELETON, SIZE, FPS, divides=True)
     found = meter.measure(points, np.zeros(80, np.int32), meter.init_state(1))
-    np.testing.assert_allclose(found, naive.running_sizes(points, PAIRS, SIZE.lengths_px, 2.0 * FPS), rtol=1e-6)
+    np.testing.assert_allclose(found, naive_scale.running_sizes(points, PAIRS, SIZE.lengths_px, 2.0 * FPS), rtol=1e-6)
     assert np.isnan(found[:4]).all()
 
 
 def test_features_in_body_lengths_equal_the_naive_version() -> None:
     extractor, (points, scores) = in_bodies(), wander((2, 4), 40, seed=5, missing=0.5)
-    scales = naive.running_sizes(points, PAIRS, SIZE.lengths_px, 2.0 * FPS)
+    scales = naive_scale.running_sizes(points, PAIRS, SIZE.lengths_px, 2.0 * FPS)
     found, wanted = extractor.run(points, scores, ARENA), naive.features(scene_of(extractor, points, scores))
     assert {f.group for f in extractor.features} == set(wanted) - set(PLACES)
     for column, feature in enumerate(extractor.features):
-        values = np.array(naive.at_scale(feature.group, wanted[feature.group], scales)[feature.name])
+        values = np.array(naive_scale.at_scale(feature.group, wanted[feature.group], scales)[feature.name])
         size = np.nanmax(np.abs(values), initial=1.0)
         np.testing.assert_allclose(found[:, column], values, rtol=1e-4, atol=2e-5 * size, err_msg=str(feature))
 

@@ -13,6 +13,7 @@ from typing import Any
 from rtseg.bundle.network import LARGEST_SIZE, NetworkSpec
 from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError
+from rtseg.frames import scale
 from rtseg.frames.skeleton import Skeleton
 from rtseg.wire.fields import MAX_NAME_CHARACTERS
 from rtseg.wire.messages import MAX_POINTS
@@ -139,7 +140,7 @@ def weight_bytes(network: NetworkSpec) -> int:
 
 def _check_size(manifest: Mapping[str, Any]) -> None:
     if manifest.get("px_per_mm") is not None:
-        _check_number(manifest["px_per_mm"], "px_per_mm", 1e-6, 1e6)
+        _check_number(manifest["px_per_mm"], "px_per_mm", scale.MIN_PX_PER_MM, scale.MAX_PX_PER_MM)
     size = manifest.get("body_size")
     if size is not None:
         lengths = _mapping(size, "body_size")["lengths_px"]

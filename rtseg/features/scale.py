@@ -126,9 +126,11 @@ class SizeMeter:
         """One slot as `slot_state.slot_bytes` gave it. Raises SnapshotError."""
         loaded = SizeState(*load_arrays(state, data, "size"))
         check_values(min(int(loaded.measured), int(loaded.outside)) >= 0, "counts of measured frames")
-        # What a kernel divides by.
-        check_values(bool((loaded.sums >= 0).all()) and not loaded.scale <= 0, "size")
-        check_values(loaded.measured == 0 or bool(loaded.sums[1] > 0), "size")
+        # What a kernel divides by, and by its square, which must not be rounded to 0; NaN where it is not known.
+        scale, seen, usual = float(loaded.scale), float(loaded.sums[0]), float(loaded.sums[1])
+        check_values(math.isnan(scale) or 1e-60 <= scale <= 1e60, "size")
+        check_values(min(seen, usual) >= 0 and (loaded.measured == 0 or usual > 0), "size")
+        check_values(loaded.measured == 0 or seen == 0 or 1e-60 <= seen / usual <= 1e60, "size")
         return loaded
 
     def report(self, state: SizeState, slot: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Every reader returns a `Recording`; every label reader returns a `Labels` track.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, SkeletonError
+from rtseg.frames import scale
 from rtseg.frames.frame import PERCENT, clean_frames
 from rtseg.frames.gaps import Stretch, filled_time_ns, stretches_of
 from rtseg.frames.skeleton import Skeleton, match_names, matches
@@ -75,8 +75,8 @@ class Recording:
                 self.source or self.name,
                 f"expected absent {(t,)}, true for frames without points only, got {self.absent.shape}",
             )
-        if self.px_per_mm is not None and not 0 < self.px_per_mm < math.inf:
-            raise RecordingError(self.source or self.name, f"px_per_mm must be positive, got {self.px_per_mm}")
+        if self.px_per_mm is not None and not scale.is_px_per_mm(self.px_per_mm):
+            raise RecordingError(self.source or self.name, f"px_per_mm: {scale.EXPECTED}, got {self.px_per_mm}")
 
     def __len__(self) -> int:
         return len(self.keypoints)

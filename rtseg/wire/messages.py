@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import msgpack
 import numpy as np
 
+from rtseg.frames import scale
 from rtseg.frames.skeleton import Skeleton
 from rtseg.wire.class_probabilities import ClassProbabilities
 from rtseg.wire.fields import MAX_NAME_CHARACTERS as MAX_NAME_CHARACTERS
@@ -105,8 +106,8 @@ class Hello:
             raise MessageError(f"field 'skeleton': at most {MAX_POINTS} points per frame, got {a} x {k}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise MessageError(f"field 'fps': expected frames per second above 0, got {self.fps}")
-        if self.px_per_mm is not None and not (math.isfinite(self.px_per_mm) and self.px_per_mm > 0):
-            raise MessageError(f"field 'px_per_mm': expected how many px are a mm, above 0, got {self.px_per_mm}")
+        if self.px_per_mm is not None and not scale.is_px_per_mm(self.px_per_mm):
+            raise MessageError(f"field 'px_per_mm': {scale.EXPECTED}, got {self.px_per_mm}")
         if self.arena is not None:
             x0, y0, x1, y1 = self.arena
             if not (all(map(math.isfinite, self.arena)) and x0 < x1 and y0 < y1):

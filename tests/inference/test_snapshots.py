@@ -112,7 +112,7 @@ plain_values = st.recursive(
     max_leaves=8,
 )
 FIELDS = (
-    *("features", "decoding", "drift", "identities", "network"),
+    *("size", "features", "decoding", "drift", "identities", "network"),
     *("last", "since_reset", "pending", "counters", "resampler"),
 )
 
@@ -131,6 +131,18 @@ def test_a_field_that_is_missing_is_seen(session: Session, classifier: Classifie
     del plain[field]
     with pytest.raises(SnapshotError, match="damaged"):
         session.restore(msgpack.packb(plain))
+    assert_fresh(session, classifier)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1e-170, 1e170, float("inf")])
+def test_a_scale_that_no_kernel_may_divide_by_is_refused(
+    session: Session, classifier: Classifier, snapshot: bytes, scale: float
+) -> None:
+    plain = msgpack.unpackb(snapshot)
+    one = np.float64(1.0).tobytes()
+    assert plain["size"].count(one) == 1
+    with pytest.raises(SnapshotError, match="damaged"):
+        session.restore(msgpack.packb(plain | {"size": plain["size"].replace(one, np.float64(scale).tobytes())}))
     assert_fresh(session, classifier)
 
 

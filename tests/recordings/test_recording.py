@@ -68,5 +68,5 @@ def test_a_recording_is_brought_to_another_scale_where_both_are_known() -> None:
     np.testing.assert_array_equal(half.keypoints, known.keypoints / 2)
     assert half.px_per_mm == 2.0
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(RecordingError, match="px_per_mm must be positive"):
+        with pytest.raises(RecordingError, match="px_per_mm: expected how many px are a mm"):
             replace(own, px_per_mm=wrong)

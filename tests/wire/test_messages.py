@@ -215,6 +215,6 @@ def test_a_hello_says_how_many_px_are_a_mm_where_it_knows() -> None:
     assert Hello.from_message(unpack(msgpack.packb(hello.to_message()))).px_per_mm == 1.5
     assert "px_per_mm" not in Hello("cage1", MICE7, 30.0).to_message(), "older daemons know no such field"
     assert Hello.from_message(HELLO | {"px_per_mm": None}).px_per_mm is None
-    for wrong in (0, -1.0, "2", True, float("nan"), float("inf"), [1.0]):
+    for wrong in (0, -1.0, "2", True, float("nan"), float("inf"), [1.0], 1e-200, 1e200):
         with pytest.raises(MessageError, match="'px_per_mm'"):
             Hello.from_message(HELLO | {"px_per_mm": wrong})

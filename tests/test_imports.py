@@ -26,6 +26,7 @@ ROOMS = (
     "wire",
     "recordings",
     "client",
+    "sinks",
     "bundle",
     "simulate",
     "model",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rtseg.config.checks import require
+from rtseg.config.sinks import SinkSettings
 
 SOURCES = ("probability", "bout")
 COMBINE = ("any", "all")
@@ -84,6 +85,9 @@ class TriggerSettings:
 
     never_on: quality flags with which no event begins and a running one ends (`QUALITY_FLAGS`). streams: names that it
     applies to, with `*` and `?` as in file names.
+
+    sinks: names of sections `[sinks.NAME]` where its line goes. line: which one, as the sink numbers or names them: a
+    pin, a TTL line; "" = the trigger's name.
     """
 
     conditions: tuple[ConditionSettings, ...]
@@ -102,6 +106,8 @@ class TriggerSettings:
     train_width_s: float = 0.005
     never_on: tuple[str, ...] = _NEVER_ON
     streams: tuple[str, ...] = ("*",)
+    sinks: tuple[str, ...] = ()
+    line: int | str = ""
     arms: ArmSettings = ArmSettings()
 
     def __post_init__(self) -> None:
@@ -117,15 +123,24 @@ class TriggerSettings:
         require(self.window_s <= 3600, f"triggers: window_s must be 3600 or less, got {self.window_s}")
         require(self.max_events >= 0 and 0 <= self.max_duty <= 1, "triggers: max_events >= 0, max_duty in [0, 1]")
         require(self.train_hz * self.train_width_s < 1, "triggers: a train's pulses must be shorter than its period")
+        require(len(set(self.sinks)) == len(self.sinks), f"triggers: sinks must be different names, got {self.sinks}")
         unknown = sorted(set(self.never_on) - set(QUALITY_FLAGS))
         require(not unknown, f"triggers: unknown flag {', '.join(unknown)}; accepted: {', '.join(QUALITY_FLAGS)}")
 
 
 @dataclass(frozen=True)
 class TriggerFile:
-    """A trigger file. triggers: by name."""
+    """A trigger file. triggers, sinks: by name."""
 
     triggers: Mapping[str, TriggerSettings]
+    sinks: Mapping[str, SinkSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(bool(self.triggers), "a trigger file needs a section [triggers.NAME]")
+        for name, trigger in self.triggers.items():
+            unknown = [sink for sink in trigger.sinks if sink not in self.sinks]
+            require(
+                not unknown,
+                f"triggers.{name}: no section [sinks.NAME] for {', '.join(unknown)}; "
+                f"there are: {', '.join(self.sinks) or 'none'}",
+            )

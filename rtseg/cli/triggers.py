@@ -25,6 +25,7 @@ def try_(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for logs and pictures.")] = None,
     set_: Settings = None,
     engine: EngineName = "auto",
+    resample: Annotated[bool, typer.Option("--resample", help="Recordings of other rates than the model's.")] = False,
 ) -> None:
     """Show when triggers would have fired, and beside labels how well. Nothing is sent anywhere."""
     from rtseg.inference.classifier import load
@@ -34,7 +35,8 @@ def try_(
 
     chosen = load_triggers(triggers, tuple(set_ or ()))
     items = tried_items(recordings or (), dataset, root, split, fps)
-    trials, scores = run_trials(chosen, load(bundle, engine, capacity=1), items, out, print_progress)
+    classifier = load(bundle, engine, capacity=1)
+    trials, scores = run_trials(chosen, classifier, items, out, print_progress, resample=resample)
     print_trials(trials, scores)
     if out is not None:
         typer.echo(f"logs and pictures in {out}")

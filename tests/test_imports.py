@@ -34,6 +34,7 @@ ROOMS = (
     "annotation",
     "triggers",
     "evaluation",
+    "tuning",
     "checks",
     "serve",
     "bench",

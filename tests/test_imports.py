@@ -35,6 +35,7 @@ ROOMS = (
     "annotation",
     "triggers",
     "evaluation",
+    "tuning",
     "checks",
     "serve",
     "bench",

@@ -44,9 +44,15 @@ class TriggerEvent:
         return self.decision == FIRED
 
 
-def events_of(rule: TriggerRule, stream: str, seq: NDArray[np.int64], decided: NDArray[np.uint8]) -> list[TriggerEvent]:
+CLOSED = "closed"
+"""Why an event ends that still runs when its stream ends."""
+
+
+def events_of(
+    rule: TriggerRule, stream: str, seq: NDArray[np.int64], decided: NDArray[np.uint8], ended: str = ""
+) -> list[TriggerEvent]:
     """All events of one stream, from what was decided (T, R, 4) about its answers to frames seq (T,); by first frame,
-    then by trigger as in the file.
+    then by trigger as in the file. ended: why those ended that still run after the last frame.
     """
     found: list[TriggerEvent] = []
     for r, (name, trigger) in enumerate(zip(rule.names, rule.settings, strict=True)):
@@ -62,7 +68,7 @@ def events_of(rule: TriggerRule, stream: str, seq: NDArray[np.int64], decided: N
                 found.append(TriggerEvent(stream, name, int(seq[t]), decision, arms[decided[t, r, ARM]]))
                 running = len(found) - 1 if decision == FIRED else running
         if running is not None:
-            found[running] = replace(found[running], last_seq=int(seq[-1]))
+            found[running] = replace(found[running], last_seq=int(seq[-1]), ended=ended)
     return sorted(found, key=lambda event: (event.seq, rule.names.index(event.trigger)))
 
 

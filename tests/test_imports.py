@@ -56,7 +56,7 @@ INNER = {
         *("calms21", "calms21_counts", "heads", "open", "sources", "pairs", "dataset"),
     ),
     "serve": (
-        *("timing", "access", "streams", "recording", "publish", "monitoring", "workers", "loop"),
+        *("timing", "access", "streams", "recording", "publish", "triggers", "monitoring", "workers", "loop"),
         *("daemon", "worker", "front"),
     ),
 }

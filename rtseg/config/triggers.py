@@ -105,6 +105,9 @@ class TriggerSettings:
     `bout`, the decoded label. min_duration_s: it must hold for so long before the trigger fires. refractory_s: after
     the end of an event none begins for so long.
 
+    grace_s: live, an event ends where an answer comes later than one frame interval and this time after the one before;
+    as long as this a sink keeps the line on that hears nothing more.
+
     pulse_s: how long the line is on; 0 = as long as the behaviour lasts. max_on_s: never longer than this. max_events
     and max_duty: within each window_s at most so many events, and the line on for at most this share of the time (0
     events = no limit). train_hz and train_width_s: pulses within the event, made by the sink (0 = a steady line).
@@ -126,6 +129,7 @@ class TriggerSettings:
     refractory_s: float = 1.0
     pulse_s: float = 0.5
     max_on_s: float = 5.0
+    grace_s: float = 0.003
     max_events: int = 0
     max_duty: float = 1.0
     window_s: float = 60.0
@@ -146,7 +150,7 @@ class TriggerSettings:
         require(0 <= self.off <= self.on <= 1, f"triggers: 0 <= off <= on <= 1, got on {self.on} and off {self.off}")
         for name in ("min_duration_s", "refractory_s", "pulse_s", "train_hz"):
             require(getattr(self, name) >= 0, f"triggers: {name} must not be negative, got {getattr(self, name)}")
-        for name in ("max_on_s", "window_s", "train_width_s"):
+        for name in ("max_on_s", "grace_s", "window_s", "train_width_s"):
             require(getattr(self, name) > 0, f"triggers: {name} must be positive, got {getattr(self, name)}")
         require(self.window_s <= 3600, f"triggers: window_s must be 3600 or less, got {self.window_s}")
         require(0 <= self.max_missing <= 1, f"triggers: max_missing is a share in [0, 1], got {self.max_missing}")

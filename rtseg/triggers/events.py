@@ -78,10 +78,10 @@ def write_events(events: Sequence[TriggerEvent] | Iterable[TriggerEvent], path: 
     for event in events:
         last = "" if event.last_seq is None else event.last_seq
         values = (event.stream, event.trigger, event.seq, event.decision, event.arm, last, event.ended)
-        lines.append(",".join(_cell(str(value)) for value in values))
+        lines.append(",".join(cell(str(value)) for value in values))
     write_atomically(Path(path), "\n".join(lines) + "\n")
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A cell of CSV: names of streams and triggers are anybody's."""
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

@@ -40,7 +40,7 @@ WITHHELD = ("", "fired", "disarmed", "quality", "running", "refractory", "max_ev
 """What became of an event that might begin, by its code; "" = nothing began."""
 FIRED, DISARMED, QUALITY, RUNNING, REFRACTORY, MAX_EVENTS, MAX_DUTY = range(1, 8)
 ENDED = ("", "disarmed", "quality", "pulse over", "max_on", "behaviour over", "gap")
-"""Why an event ended, by its code; "" = none did."""
+"""Why an event ended at a frame, by its code; "" = none did. What ends one between frames: `cuts.CUTS`."""
 END_DISARMED, END_QUALITY, END_PULSE, END_MAX_ON, END_BEHAVIOUR, END_GAP = range(1, 7)
 
 LINE, BEGAN, ARM, ENDED_AT = range(4)
@@ -158,6 +158,11 @@ class TriggerRule:
         arrays = self._table.arrays
         assert isinstance(arrays, TriggerArrays)
         return arrays
+
+    @property
+    def table_rows(self) -> TableRows:
+        """The same, for compiled code."""
+        return self._table.rows
 
     def open_slot(self, slot: int, stream: str, camera_fps: float | None = None) -> None:
         """Start a slot for a stream: which triggers apply to it, and its own sequence of arms.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +74,14 @@ class TrialScore:
 
 def load_triggers(path: Path | str, overrides: Sequence[str] = ()) -> Mapping[str, TriggerSettings]:
     """The triggers of a file, the yoked ones with the events of their logs. Raises SettingError, which names it."""
+    return load_trigger_file(path, overrides).triggers
+
+
+def load_trigger_file(path: Path | str, overrides: Sequence[str] = ()) -> TriggerFile:
+    """All of a trigger file, as `load_triggers`. Raises SettingError, which names it."""
     try:
-        return with_yoked_events(load_settings(path, TriggerFile, overrides).triggers, Path(path).parent)
+        file = load_settings(path, TriggerFile, overrides)
+        return replace(file, triggers=with_yoked_events(file.triggers, Path(path).parent))
     except SettingError as error:
         # What a value must be is checked by the settings themselves, which know no file.
         text = str(error)

@@ -54,6 +54,10 @@ class ServeError(RtsegError):
     """The daemon or a client could not start or was refused."""
 
 
+class SinkError(RtsegError):
+    """What a trigger's line goes to is not there, or does not do what it should."""
+
+
 def needs_extra(package: str, extra: str, purpose: str) -> RtsegError:
     """The error for an optional dependency that is not installed."""
     return RtsegError(f"{purpose} needs the package {package!r}: pip install 'rtseg[{extra}]'")

@@ -28,20 +28,30 @@ class Numbers:
     shares: tuple[tuple[str, float], ...]
     block_events: int
     seed: int
+    block_frames: int = 0
+    max_missing: int = 10**9
+    yoked: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A frame: its number, the watched value, whether a forbidden flag is set, whether the stream is armed."""
+    """A frame: its number, the watched value, whether a forbidden flag is set, whether the stream is armed, how many of
+    its points are missing.
+    """
 
     seq: int
     value: float
     forbidden: bool
     armed: bool
+    missing: int = 0
 
 
-def arm(numbers: Numbers, stream: str, trigger: str, count: int) -> str:
-    """The arm of the count-th event."""
+def arm(numbers: Numbers, stream: str, trigger: str, count: int, frame: int = 0) -> str:
+    """The arm of the count-th event, in a frame counted from the stream's first."""
+    if numbers.yoked is not None:
+        return "yoked"
+    if numbers.block_frames:
+        return numbers.shares[frame // numbers.block_frames % len(numbers.shares)][0]
     if numbers.block_events:
         return numbers.shares[count // numbers.block_events % len(numbers.shares)][0]
     text = f"{numbers.seed}\0{stream}\0{trigger}".encode()
@@ -65,13 +75,20 @@ def decide(answers: list[Answer], numbers: Numbers, stream: str, trigger: str) -
     begun: list[int] = []  # frames at which an event fired
     on_frames: list[int] = []  # frames of events, of any arm
     event: list[int] = []  # those of the running one
-    running, last_end = "", -math.inf
+    running, last_end, length = "", -math.inf, 0
     previous: Answer | None = None
     for answer in answers:
         gap = previous is not None and answer.seq > previous.seq + 1
         is_on, stays = answer.value >= numbers.on, answer.value >= numbers.off
-        begins = ""
-        if answer.forbidden or gap:
+        begins, pulse = "", numbers.pulse
+        forbidden = answer.forbidden or answer.missing > numbers.max_missing
+        if numbers.yoked is not None:
+            # Recorded events since the last frame; those before the first one are over.
+            since = answer.seq - 1 if previous is None else previous.seq
+            due = [frames for start, frames in numbers.yoked if since < start <= answer.seq]
+            if due:
+                begins, pulse = "quality" if forbidden or gap else "fired", due[-1]
+        elif forbidden or gap:
             if is_on and not holds and not blocked:
                 begins = "quality"
             blocked = stays and (is_on or blocked or holds)
@@ -90,22 +107,22 @@ def decide(answers: list[Answer], numbers: Numbers, stream: str, trigger: str) -
         if running:
             if not answer.armed:
                 ended = "disarmed"
-            elif answer.forbidden:
+            elif forbidden:
                 ended = "quality"
             elif gap:
                 ended = "gap"
-            elif numbers.pulse and len(event) >= numbers.pulse:
+            elif length and len(event) >= length:
                 ended = "pulse over"
             elif len(event) >= numbers.max_on or len(in_window) >= numbers.duty:
                 ended = "max_on"
-            elif not numbers.pulse and not holds:
+            elif not length and not holds:
                 ended = "behaviour over"
         if ended:
             running, last_end = "", answer.seq
 
         its_arm = ""
         if begins:
-            its_arm = arm(numbers, stream, trigger, count)
+            its_arm = arm(numbers, stream, trigger, count, answer.seq - answers[0].seq)
             lately = [seq for seq in begun if seq > answer.seq - numbers.window]
             if not answer.armed:
                 begins = "disarmed"
@@ -120,12 +137,12 @@ def decide(answers: list[Answer], numbers: Numbers, stream: str, trigger: str) -
             elif len(in_window) >= numbers.duty:
                 begins = "max_duty"
             else:
-                running, event = its_arm, []
+                running, event, length = its_arm, [], pulse
                 count += 1
                 begun.append(answer.seq)
         if running:
             event.append(answer.seq)
             on_frames.append(answer.seq)
-        result.append((running == "real", begins, its_arm, ended))
+        result.append((running in ("real", "yoked"), begins, its_arm, ended))
         previous = answer
     return result

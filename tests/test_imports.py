@@ -26,6 +26,7 @@ ROOMS = (
     "wire",
     "recordings",
     "client",
+    "sinks",
     "bundle",
     "simulate",
     "model",
@@ -34,6 +35,7 @@ ROOMS = (
     "annotation",
     "triggers",
     "evaluation",
+    "tuning",
     "checks",
     "serve",
     "bench",
@@ -54,7 +56,7 @@ INNER = {
         *("calms21", "calms21_counts", "heads", "open", "sources", "pairs", "dataset"),
     ),
     "serve": (
-        *("timing", "access", "streams", "recording", "publish", "monitoring", "workers", "loop"),
+        *("timing", "access", "streams", "recording", "publish", "triggers", "monitoring", "workers", "loop"),
         *("daemon", "worker", "front"),
     ),
 }

@@ -22,7 +22,7 @@ Address = Annotated[str, typer.Argument(help="Frames address of a running daemon
 @keys_app.command("new")
 def keys_new(
     name: Annotated[str, typer.Argument(help="Of whoever gets the key, e.g. camera1.", show_default=False)],
-    role: Annotated[list[str], typer.Option("--role", help="publish, subscribe or control (repeatable).")],
+    role: Annotated[list[str], typer.Option("--role", help="publish, subscribe, control or arm (repeatable).")],
     keys: Folder = None,
     out: Annotated[Path | None, typer.Option("--out", help="The key file; default NAME.key here.")] = None,
 ) -> None:
@@ -102,3 +102,32 @@ def swap_bundle(
     done = ask_load(to, bundle.resolve(), stream=stream, timeout_s=timeout, key=key)
     whose = f"stream {stream!r}" if stream else f"{len(done['streams'])} open streams and all to come"
     typer.echo(f"model {done['model'][:12]} ({done['engine']}) answers {whose}")
+
+
+Stream = Annotated[str | None, typer.Argument(help="An open stream; default: all, and those to come.")]
+Connect = Annotated[str, typer.Option("--connect", help="Frames address of a running daemon.")]
+
+
+@app.command()
+def arm(
+    stream: Stream = None,
+    for_s: Annotated[
+        float | None, typer.Option("--for", help="Disarm after so many seconds.", callback=above_zero)
+    ] = None,
+    address: Connect = "tcp://127.0.0.1:5757",
+    key: KeyFile = None,
+) -> None:
+    """Arm the triggers of a running daemon: from now on they act on animals."""
+    from rtseg.client import ask_arm
+    from rtseg.terminal.daemon_status import arming_line
+
+    typer.echo(arming_line(ask_arm(address, stream, for_s=for_s, key=key)))
+
+
+@app.command()
+def disarm(stream: Stream = None, address: Connect = "tcp://127.0.0.1:5757", key: KeyFile = None) -> None:
+    """Disarm the triggers of a running daemon; what runs ends at once."""
+    from rtseg.client import ask_disarm
+    from rtseg.terminal.daemon_status import arming_line
+
+    typer.echo(arming_line(ask_disarm(address, stream, key=key)))

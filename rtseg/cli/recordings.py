@@ -117,3 +117,5 @@ def export(
         if done.other:
             typer.echo(f"{done.name}: warning: {done.other} answers of another model are left out", err=True)
         typer.echo(f"{done.name}: {len(done.predictions)} frames -> {done.frames_file}, {done.bouts_file.name}")
+        if done.trigger_files:
+            typer.echo(f"{done.name}: triggers -> {', '.join(file.name for file in done.trigger_files)}")

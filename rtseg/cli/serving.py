@@ -83,13 +83,14 @@ def serve(
     predictions: Annotated[str | None, typer.Option(help="Address for predictions.")] = None,
     keys: Annotated[str | None, typer.Option(help="Folder of keys: every connection needs one (`rtseg keys`).")] = None,
     record: Annotated[str | None, typer.Option(help="Folder for recordings (MCAP), one file per run.")] = None,
+    triggers: Annotated[str | None, typer.Option(help="File of triggers (TOML); it starts disarmed.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the streams.")] = None,
     head: HeadNames = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue streams where a killed daemon left off.")] = False,
 ) -> None:
     """Serve a bundle: frames in over one ZeroMQ socket, predictions out over another, until SIGINT or SIGTERM."""
     given: dict[str, object] = {"engine": engine, "frames": frames, "predictions": predictions, "keys": keys}
-    given |= {"record": record, "resume": resume, "workers": workers, "heads": head}
+    given |= {"record": record, "resume": resume, "workers": workers, "heads": head, "triggers": triggers}
     try:
         is_whole = _serve(bundle, _serve_settings(config_file, set_ or [], given))
     except RtsegError as error:
@@ -232,6 +233,7 @@ def _verify(recording: Path, bundle: Path | None) -> None:
 
     found = verify_recording(recording, bundle)
     compared = f"{found.predictions} predictions and {found.snapshots} snapshots of {found.frames} frames compared"
+    compared += f", and {found.decisions} decisions of triggers" if found.decisions else ""
     if found.problem:
         print_progress(f"{recording}: {found.problem}; {found.unanswered} frames at its end are without an answer")
     if found.uncompared:

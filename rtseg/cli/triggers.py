@@ -25,6 +25,7 @@ def try_(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for logs and pictures.")] = None,
     set_: Settings = None,
     engine: EngineName = "auto",
+    resample: Annotated[bool, typer.Option("--resample", help="Recordings of other rates than the model's.")] = False,
 ) -> None:
     """Show when triggers would have fired, and beside labels how well. Nothing is sent anywhere."""
     from rtseg.inference.classifier import load
@@ -34,7 +35,39 @@ def try_(
 
     chosen = load_triggers(triggers, tuple(set_ or ()))
     items = tried_items(recordings or (), dataset, root, split, fps)
-    trials, scores = run_trials(chosen, load(bundle, engine, capacity=1), items, out, print_progress)
+    classifier = load(bundle, engine, capacity=1)
+    trials, scores = run_trials(chosen, classifier, items, out, print_progress, resample=resample)
     print_trials(trials, scores)
     if out is not None:
         typer.echo(f"logs and pictures in {out}")
+
+
+@trigger_app.command("tune")
+def tune(
+    triggers: Annotated[Path, typer.Argument(help="Trigger file (TOML).", show_default=False)],
+    bundle: BundlePath,
+    dataset: Annotated[Path, typer.Option(help="Dataset file with labels.", show_default=False)],
+    false_starts: Annotated[
+        float | None, typer.Option("--false-starts-per-min", help="So many at most, with as many hits as that allows.")
+    ] = None,
+    delay: Annotated[
+        float | None, typer.Option("--delay", help="Half of all bouts within so many s, with few false starts.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--trigger", help="Only this one (repeatable).")] = None,
+    root: Root = None,
+    split: Split = "validation",
+    out: Annotated[Path | None, typer.Option("--out", help="The new file (TRIGGERS.tuned.toml).")] = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Choose thresholds for a stated rate of false starts or delay, cross-fitted by video."""
+    from rtseg.inference.classifier import load
+    from rtseg.recordings.dataset import load_dataset
+    from rtseg.terminal.tuning_table import print_tuned
+    from rtseg.tuning.choose import Goal
+    from rtseg.tuning.report import run_tuning, tuned_path
+
+    goal, target = Goal(false_starts, delay), tuned_path(triggers, out)
+    items = load_dataset(dataset, root).items(split)
+    for tuned in run_tuning(triggers, only or (), goal, load(bundle, engine, 1), items, target, print_progress):
+        print_tuned(tuned)
+    typer.echo(f"written: {target}, and tables and pictures beside it")

@@ -47,6 +47,24 @@ def ask_load(
     return _ask(address, {"v": VERSION, "type": "load", "bundle": str(bundle), "stream": stream}, timeout_s, key)
 
 
+def ask_arm(
+    address: str, stream: str | None = None, *, for_s: float | None = None, timeout_s: float = 5.0, key: Key = None
+) -> dict[str, Any]:
+    """Arm a daemon's triggers (docs/wire.md, `arm`); who is armed now.
+
+    stream: only this one, which must be open; None = all, and those that are opened later. for_s: after so many seconds
+    they are disarmed; None = until somebody does. key: with the role arm. Raises ServeError with the reason for a
+    refusal.
+    """
+    message: dict[str, Any] = {"v": VERSION, "type": "arm", "stream": stream, "for_s": for_s}
+    return _ask(address, message, timeout_s, key)
+
+
+def ask_disarm(address: str, stream: str | None = None, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
+    """Disarm a daemon's triggers; what runs ends at once. stream: as of `ask_arm`. Raises ServeError."""
+    return _ask(address, {"v": VERSION, "type": "disarm", "stream": stream}, timeout_s, key)
+
+
 def ask_stop(address: str, *, timeout_s: float = 5.0, key: Key = None) -> dict[str, Any]:
     """Make a daemon drain and end, as SIGTERM does (docs/wire.md, `stop`). Raises ServeError."""
     return _ask(address, {"v": VERSION, "type": "stop"}, timeout_s, key)

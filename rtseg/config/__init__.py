@@ -6,6 +6,7 @@ model      A network and its inputs: `FeatureSettings`, `ScalerSettings`, `CellS
 reading    From TOML and overrides to dataclasses, every key and type checked: `load_settings`, `from_plain`, `to_plain`
 recipes    Whole files, and settings of commands: `Recipe`, `PaperSettings`, `CrossValidationSettings` ...
 serving    The daemon and its workers: `ServeSettings`, `WorkerPlace`, `IDENTITY`
+sinks      Where a trigger's line goes: `SinkSettings` and its kinds, `SINK_KINDS`
 training   Augmentation, the training loop, gradient boosting: `AugmentSettings`, `TrainSettings`, `BoostingSettings`
 triggers   Behaviour triggers: `TriggerFile`, `TriggerSettings`, `ConditionSettings`, `ArmSettings`, `QUALITY_FLAGS`
 """
@@ -16,6 +17,15 @@ from rtseg.config.model import KINDS, CellSettings, FeatureSettings, ModelSettin
 from rtseg.config.reading import from_plain, load_settings, to_plain
 from rtseg.config.recipes import CrossValidationSettings, OnnxSettings, PaperSettings, PrecisionSettings, Recipe
 from rtseg.config.serving import IDENTITY, ServeSettings, WorkerPlace
+from rtseg.config.sinks import (
+    SINK_KINDS,
+    LslSinkSettings,
+    OpenEphysSinkSettings,
+    OscSinkSettings,
+    SerialSinkSettings,
+    SinkSettings,
+    ZmqSinkSettings,
+)
 from rtseg.config.training import SELECTIONS, TASK_WEIGHTINGS, AugmentSettings, BoostingSettings, TrainSettings
 from rtseg.config.triggers import QUALITY_FLAGS, ArmSettings, ConditionSettings, TriggerFile, TriggerSettings
 
@@ -24,6 +34,7 @@ __all__ = [
     "KINDS",
     "QUALITY_FLAGS",
     "SELECTIONS",
+    "SINK_KINDS",
     "TASK_WEIGHTINGS",
     "ArmSettings",
     "AugmentSettings",
@@ -35,18 +46,24 @@ __all__ = [
     "DecodingSettings",
     "FeatureSettings",
     "GapSettings",
+    "LslSinkSettings",
     "ModelSettings",
     "OnnxSettings",
+    "OpenEphysSinkSettings",
+    "OscSinkSettings",
     "PaperSettings",
     "PrecisionSettings",
     "RangeSettings",
     "Recipe",
     "ScalerSettings",
+    "SerialSinkSettings",
     "ServeSettings",
+    "SinkSettings",
     "TrainSettings",
     "TriggerFile",
     "TriggerSettings",
     "WorkerPlace",
+    "ZmqSinkSettings",
     "check_abstain",
     "from_plain",
     "load_settings",

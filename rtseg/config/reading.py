@@ -74,6 +74,8 @@ def _build(value: Any, kind: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise SettingError(f"{where}: expected a section, got {value!r}")
+        # Of some sections one value says which other ones belong there.
+        kind = kind.section_kind(value) if hasattr(kind, "section_kind") else kind
         # Annotations are strings in these modules; the hints are the types that they name.
         hints = typing.get_type_hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -92,8 +94,7 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         return typing.cast(type, kind)(**values)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        # A union here is always one type or None.
-        return None if value is None else _build(value, next(a for a in arguments if a is not type(None)), where)
+        return _build_one_of(value, arguments, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise SettingError(f"{where}: expected a list, got {value!r}")
@@ -105,6 +106,8 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise SettingError(f"{where}: expected a section, got {value!r}")
         return {str(k): _build(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+    if kind is Any:  # what is checked elsewhere
+        return value
     # To Python a bool is an int, and an int no float; to someone who writes a recipe it is the other way round.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -112,4 +115,16 @@ def _build(value: Any, kind: Any, where: str) -> Any:
         raise SettingError(f"{where}: expected {kind.__name__}, got {value!r}")
     if kind is float and not math.isfinite(value):
         raise SettingError(f"{where}: expected a finite number, got {value}")
+    return value
+
+
+def _build_one_of(value: Any, kinds: Sequence[Any], where: str) -> Any:
+    """A value of a union: a type or None, or one of several plain types. Raises SettingError."""
+    some = [kind for kind in kinds if kind is not type(None)]
+    if value is None and len(some) < len(kinds):
+        return None
+    if len(some) == 1:
+        return _build(value, some[0], where)
+    if type(value) not in some:
+        raise SettingError(f"{where}: expected {' or '.join(kind.__name__ for kind in some)}, got {value!r}")
     return value

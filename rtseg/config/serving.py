@@ -45,6 +45,8 @@ class ServeSettings:
     for /metrics, /healthz and /readyz (none where empty; port 0 = a free one). fresh_s: the daemon is not ready while
     an open stream has had no frame for this long. log_format: `text` or `json`, a line each, on stderr.
 
+    triggers: file of triggers that the daemon steps (none where empty; docs/triggers.md). It starts disarmed.
+
     record: folder for recordings, one file a run (none where empty; docs/recording.md). resume: streams that come back
     after the daemon was killed go on where the folder's last recording ends. record_buffer_mb: memory between the
     daemon and the process that writes. record_snapshot_s: how often a stream's state is recorded; a restart steps
@@ -81,6 +83,7 @@ class ServeSettings:
     http: str = ""
     fresh_s: float = 2.0
     log_format: str = "text"
+    triggers: str = ""
     record: str = ""
     resume: bool = False
     record_buffer_mb: int = 32
@@ -117,6 +120,10 @@ class ServeSettings:
         require(self.log_format in ("text", "json"), f"log_format must be one of text, json; got {self.log_format!r}")
         for name in ("record_buffer_mb", "record_snapshot_s", "record_sync_s"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        require(
+            not self.triggers or self.workers == 1,
+            "triggers need workers = 1: a sink's line has one owner, and one core serves hundreds of cameras",
+        )
         require(bool(self.record) or not self.resume, "resume needs record: the folder that holds the recordings")
 
 

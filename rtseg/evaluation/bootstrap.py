@@ -52,11 +52,11 @@ def bootstrap(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int
     high are its own score: it says nothing about others.
     """
     videos = answered(videos)
-    drawn = _draw(len(videos), n, seed)
+    drawn = draw_videos(len(videos), n, seed)
     f1, precision = _resampled(videos, head, drawn)
     return {
-        "f1": {"value": macro_f1(head, videos), **_interval(f1)},
-        "map": {"value": mean_average_precision(head, videos), **_interval(precision)},
+        "f1": {"value": macro_f1(head, videos), **interval(f1)},
+        "map": {"value": mean_average_precision(head, videos), **interval(precision)},
     }
 
 
@@ -71,14 +71,14 @@ def paired_bootstrap(
     both = _paired(ours, theirs)
     ours, theirs = [a for a, _ in both], [b for _, b in both]
     # One draw for both: the difference then does not vary with how hard the drawn videos are.
-    drawn = _draw(len(both), n, seed)
+    drawn = draw_videos(len(both), n, seed)
     f1, precision = _resampled(ours, head, drawn)
     their_f1, their_precision = _resampled(theirs, head, drawn)
     f1_ahead = macro_f1(head, ours) - macro_f1(head, theirs)
     map_ahead = mean_average_precision(head, ours) - mean_average_precision(head, theirs)
     return {
-        "f1": {"difference": f1_ahead, **_interval(f1 - their_f1)},
-        "map": {"difference": map_ahead, **_interval(precision - their_precision)},
+        "f1": {"difference": f1_ahead, **interval(f1 - their_f1)},
+        "map": {"difference": map_ahead, **interval(precision - their_precision)},
     }
 
 
@@ -88,7 +88,7 @@ def resampled_scores(videos: Sequence[Video], head: Head, n: int = RESAMPLES, se
     The same seed draws the same resamples of as many videos, so that the differences of two systems are paired.
     """
     videos = answered(videos)
-    return _resampled(videos, head, _draw(len(videos), n, seed))
+    return _resampled(videos, head, draw_videos(len(videos), n, seed))
 
 
 def _paired(ours: Sequence[Video], theirs: Sequence[Video]) -> list[tuple[Video, Video]]:
@@ -105,7 +105,7 @@ def _paired(ours: Sequence[Video], theirs: Sequence[Video]) -> list[tuple[Video,
     return both
 
 
-def _draw(n_videos: int, n: int, seed: int) -> F64:
+def draw_videos(n_videos: int, n: int, seed: int) -> F64:
     """How often each video was drawn, (n, videos)."""
     if not n_videos:
         return np.zeros((n, 0))
@@ -155,7 +155,8 @@ def _precisions(videos: Sequence[Video], c: int, drawn: F64) -> F64:
     return result
 
 
-def _interval(values: F64) -> dict[str, float]:
+def interval(values: F64) -> dict[str, float]:
+    """The 95 % interval of a score's values in many resamples (n,), without those that are NaN."""
     known = values[~np.isnan(values)]  # a resample may hold no frame of any scored class
     low, high = np.percentile(known, INTERVAL) if len(known) else (np.nan, np.nan)
     return {"low": float(low), "high": float(high)}

@@ -179,9 +179,15 @@ def clean_frames(points: Float32, scores: Float32, counts: NDArray[np.int64], fi
 
 @njit(cache=True)
 def point_quality(
-    keypoints: Float32, confidence: Float32, low: float, missing_flag: int, low_flag: int, out: NDArray[np.int32]
+    keypoints: Float32,
+    confidence: Float32,
+    low: float,
+    missing_flag: int,
+    low_flag: int,
+    out: NDArray[np.int32],
+    missing: NDArray[np.int32],
 ) -> None:
-    """Flags of frames (N, A, K, 2) and (N, A, K) into out (N,).
+    """Flags of frames (N, A, K, 2) and (N, A, K) into out (N,), and how many of their points are missing, (N,).
 
     missing_flag where a point is missing; low_flag where the mean confidence of the seen points is under `low`, or no
     point was seen.
@@ -195,7 +201,7 @@ def point_quality(
                 if not math.isnan(keypoints[n, a, k, 0]):
                     seen += 1
                     total += confidence[n, a, k]
-        out[n] = 0
+        out[n], missing[n] = 0, points - seen
         if seen < points:
             out[n] |= missing_flag
         # Multiplied, not divided: no point may have been seen.

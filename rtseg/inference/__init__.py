@@ -5,7 +5,7 @@ annotate     Recordings into files: `annotate`
 classifier   What a user puts into their own loop: `load`, `Classifier`
 decoding     From probabilities to bouts: `Decoder`, its state and its compiled step
 gap_rule     Which frames are stepped for one that came: `GapRule`; what a stream has seen: `Counters`
-lookahead    Which frame an answer is about: `PendingFrames`
+lookahead    Which frame an answer is about, and how many of its points were missing: `PendingFrames`, `DelayedCounts`
 model_slots  All that a bundle computes and remembers for the slots of an engine: `ModelSlots`
 predictions  `Prediction`, `PredictionBatch`, a table and its files: `Predictions`, and flags: `Quality`
 recording_run  A whole recording through a slot, by the gap rule, in chunks: `RecordingRun`

@@ -64,12 +64,12 @@ class ModelSlots:
         labels = np.empty((n, n_heads), np.int16)
         # Two arrays of a kind from one allocation: at one row these calls are a good part of a step's overhead.
         events, unsure = np.empty((2, n, n_heads), np.bool_)
-        flags, unsure_flags = np.empty((2, n), np.int32)
-        self.stages.preprocess(keypoints, confidence, slots, features, flags)
+        flags, unsure_flags, missing = np.empty((3, n), np.int32)
+        self.stages.preprocess(keypoints, confidence, slots, features, flags, missing)
         self.engine.step(features, slots, probs)
         self.stages.postprocess(probs, slots, labels, events, unsure, unsure_flags)
         # Two kinds of flags, apart: with a lookahead this step's answer is about an earlier frame than the one it saw.
-        return PredictionBatch(probs, labels, events, unsure, self._heads), flags, unsure_flags
+        return PredictionBatch(probs, labels, events, unsure, missing, self._heads), flags, unsure_flags
 
     def row_buffers(self, n: int) -> RowBuffers:
         """Room for N rows, the same from batch to batch."""

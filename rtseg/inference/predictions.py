@@ -59,10 +59,10 @@ class PredictionBatch:
 
     heads: what the columns are. probs: (N, P) float32, the heads side by side. labels: (N, H) int16, decoded class
     index per head. events: (N, H) whether a new bout begins. unsure: (N, H) whether a head abstains; what it says is
-    there all the same.
+    there all the same. missing: (N,) int32, how many points of the frames were missing.
     """
 
-    __slots__ = ("events", "heads", "labels", "probs", "unsure")
+    __slots__ = ("events", "heads", "labels", "missing", "probs", "unsure")
 
     def __init__(
         self,
@@ -70,9 +70,11 @@ class PredictionBatch:
         labels: NDArray[np.int16],
         events: NDArray[np.bool_],
         unsure: NDArray[np.bool_],
+        missing: NDArray[np.int32],
         heads: tuple[Head, ...],
     ) -> None:
-        self.probs, self.labels, self.events, self.unsure, self.heads = probs, labels, events, unsure, heads
+        self.probs, self.labels, self.events, self.unsure = probs, labels, events, unsure
+        self.missing, self.heads = missing, heads
 
 
 @dataclass(slots=True, eq=False)
@@ -149,7 +151,8 @@ class Predictions:
     seq: (T,) int64. probs: (T, P) float32. labels: (T, H) int16, decoded. quality: (T,) int32. unsure:
     (T, H) bool, heads that abstain. t_source_ns: (T,) int64, when the source says that a frame was; None where only
     its number tells, as in a recording. drift: how far the recording left training's ranges (`Session.drift`); {} where
-    nobody looked.
+    nobody looked. missing: (T,) int32, how many of the frame's points were missing; None where only flags are known, as
+    of what a daemon published.
     """
 
     heads: tuple[Head, ...]
@@ -160,6 +163,7 @@ class Predictions:
     unsure: NDArray[np.bool_]
     t_source_ns: NDArray[np.int64] | None = None
     drift: Mapping[str, Any] = field(default_factory=dict)
+    missing: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -221,6 +225,7 @@ class Predictions:
             np.array([p.quality for p in rows], np.int32),
             np.array([p.abstains for p in rows], np.bool_).reshape(len(rows), len(heads)),
             np.array([p.t_source_ns for p in rows], np.int64),
+            missing=np.array([p.batch.missing[p.row] for p in rows], np.int32),
         )
 
     @classmethod
@@ -233,7 +238,9 @@ class Predictions:
         joined: list[NDArray[Any]] = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
         seq, probs, labels, quality, unsure = joined
         t_source_ns = np.concatenate(times) if len(times) == len(parts) else None
-        return cls(heads, seq, probs, labels, quality, unsure, t_source_ns)
+        counts = [part.missing for part in parts if part.missing is not None]
+        missing = np.concatenate(counts) if len(counts) == len(parts) else None
+        return cls(heads, seq, probs, labels, quality, unsure, t_source_ns, missing=missing)
 
 
 def write_predictions(predictions: Predictions, path: Path | str, fps: float) -> None:

@@ -95,4 +95,5 @@ class RecordingRun:
             flags,
             batch.unsure[first:],
             about[:, 1],
+            missing=batch.missing[first:],
         )

@@ -28,9 +28,10 @@ from rtseg.features.tables import Memory
 from rtseg.frames import frame, frozen
 from rtseg.frames.frame import point_quality
 from rtseg.frames.frozen import FrozenState, flag_frozen
-from rtseg.inference import abstention, decoding
+from rtseg.inference import abstention, decoding, lookahead
 from rtseg.inference.abstention import judge
 from rtseg.inference.decoding import Decoder, DecoderState
+from rtseg.inference.lookahead import DelayedCounts, delay_counts
 from rtseg.inference.predictions import Quality
 
 F32 = NDArray[np.float32]
@@ -55,12 +56,15 @@ class FrameSwitches(NamedTuple):
 class FrameArrays(NamedTuple):
     """What the call before the network works with; the arrays from `low` on are empty for a bundle without ranges.
 
-    switches: `FrameSwitches`. shown, repeats: a `FrozenState`. size_plan, size_state: rows of the tables of a SizePlan
-    and a SizeState. identity_rule: see `identity.advance`. held, links: its state. plan, memory: rows of the tables of
-    the features' plan and memory. low, high, range_rule: see `RangeCheck`. The rest: a `DriftState`.
+    switches: `FrameSwitches`. counts, counts_at: `DelayedCounts`. shown, repeats: a `FrozenState`. size_plan,
+    size_state: rows of the tables of a SizePlan and a SizeState. identity_rule: see `identity.advance`. held, links:
+    its state. plan, memory: rows of the tables of the features' plan and memory. low, high, range_rule: see
+    `RangeCheck`. The rest: a `DriftState`.
     """
 
     switches: NDArray[np.float64]
+    counts: I32
+    counts_at: I64
     shown: F32
     repeats: I64
     size_plan: I64
@@ -109,6 +113,7 @@ class StagesSnapshot(NamedTuple):
     drift: list[NDArray[Any]]
     identities: IdentityState
     frozen: list[NDArray[Any]]
+    missing: list[int]
 
 
 class Stages:
@@ -129,6 +134,7 @@ class Stages:
         self.n_features = self._extractor.n_features
         self._features = self._extractor.init_state(slots, bundle.arena)
         self._frozen = frozen.init_state(slots, bundle.skeleton.shape)
+        self._missing = lookahead.init_counts(slots, bundle.lookahead_frames)
         self._identities = identity.init_state(slots, bundle.skeleton.shape)
         self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px, float(swap)])
         self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
@@ -143,6 +149,8 @@ class Stages:
         self._frame_table = ArrayTable(
             FrameArrays(
                 switches=np.array(switches, np.float64),
+                counts=self._missing.counts,
+                counts_at=self._missing.at,
                 shown=self._frozen.shown,
                 repeats=self._frozen.repeats,
                 size_plan=self._meter.plan_rows,
@@ -164,12 +172,15 @@ class Stages:
         # What each call is handed, without a look-up of the table's attribute for every frame.
         self._frame_rows, self._answer_rows = self._frame_table.rows, self._answer_table.rows
 
-    def preprocess(self, keypoints: F32, confidence: F32, slots: I32, features: F32, quality: I32) -> None:
+    def preprocess(
+        self, keypoints: F32, confidence: F32, slots: I32, features: F32, quality: I32, missing: I32
+    ) -> None:
         """Frames (N, A, K, 2) and (N, A, K) of the slots (N,), in order, to features (N, F) and quality flags (N,).
 
+        missing: (N,) how many points were missing of the frames that are answered, which a lookahead sets back.
         Keypoints and confidence change where animals are swapped back.
         """
-        _preprocess(keypoints, confidence, slots, self._frame_rows, features, quality)
+        _preprocess(keypoints, confidence, slots, self._frame_rows, features, quality, missing)
 
     def postprocess(
         self,
@@ -211,6 +222,7 @@ class Stages:
         self._extractor.reset(self._features, slot)
         self._decoder.reset(self._decoding, slot)
         frozen.reset(self._frozen, slot)
+        lookahead.reset_counts(self._missing, slot)
         # Where a jump restarts the stream, the animals' new places are what the new start begins with.
         if self._watch:
             self.forget_identities(slot)
@@ -238,6 +250,7 @@ class Stages:
             "drift": slot_bytes(self._drift or (), slot),
             "identities": slot_bytes(self._identities, slot),
             "frozen": slot_bytes(self._frozen, slot),
+            "missing": lookahead.waiting_counts(self._missing, slot),
         }
 
     def load_snapshot(self, plain: dict[str, Any]) -> StagesSnapshot:
@@ -250,6 +263,7 @@ class Stages:
             identities=identity.load_slot(self._identities, plain.get("identities")),
             # Recordings that are older than the rule have none: what was repeated until then is not known.
             frozen=load_slot(self._frozen, plain["frozen"], "frozen frame") if "frozen" in plain else NO_FRAME,
+            missing=lookahead.checked_counts(self._missing, plain.get("missing")),
         )
 
     def restore(self, slot: int, snapshot: StagesSnapshot) -> None:
@@ -260,17 +274,22 @@ class Stages:
         set_slot(self._drift or (), slot, snapshot.drift)
         set_slot(self._identities, slot, snapshot.identities)
         set_slot(self._frozen, slot, snapshot.frozen)
+        lookahead.restore_counts(self._missing, slot, snapshot.missing)
 
 
 def _compiled(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """Both calls. stamp: of the rules' files (`cache_stamps`)."""
 
     @njit(cache=True)
-    def preprocess(keypoints: F32, confidence: F32, slots: I32, rows: TableRows, features: F32, quality: I32) -> None:
+    def preprocess(
+        keypoints: F32, confidence: F32, slots: I32, rows: TableRows, features: F32, quality: I32, missing: I32
+    ) -> None:
         _ = stamp
         switches = array_tables.float64s(rows, _FRAME.switches)
         low = switches[_SWITCH.low_confidence]
-        point_quality(keypoints, confidence, low, MISSING_POINTS, LOW_CONFIDENCE, quality)
+        point_quality(keypoints, confidence, low, MISSING_POINTS, LOW_CONFIDENCE, quality, missing)
+        counts, at = array_tables.int32s_2d(rows, _FRAME.counts), array_tables.int64s(rows, _FRAME.counts_at)
+        delay_counts(slots, DelayedCounts(counts, at), missing)
         # The source's own positions, before animals are swapped back.
         shown = FrozenState(array_tables.float32s_4d(rows, _FRAME.shown), array_tables.int64s(rows, _FRAME.repeats))
         flag_frozen(keypoints, slots, shown, switches[_SWITCH.frozen_frames], FROZEN, quality)
@@ -335,6 +354,7 @@ def _check_ranges(features: F32, slots: I32, rows: TableRows, quality: I32) -> N
 _RULES = (
     frame,
     frozen,
+    lookahead,
     array_tables,
     scale,
     identity,

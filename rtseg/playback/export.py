@@ -11,13 +11,17 @@ from typing import Any
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
 from rtseg.playback.replay import predictions_from_messages
+from rtseg.playback.trigger_log import recorded_triggers, write_event_times
 from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.serve.triggers.records import EventLog, check_record
+from rtseg.triggers.events import write_events
 from rtseg.wire.messages import MAX_INTEGER, PredictionMessage, parse_published
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One stream's answers and the two files they were written to. other: answers of another model, left out.
+    """One stream's answers and the two files they were written to. trigger_files: its triggers' log and times, where it
+    has any. other: answers of another model, left out.
     damaged: messages of the whole file that cannot be read, left out.
     """
 
@@ -25,6 +29,7 @@ class Exported:
     predictions: Predictions
     frames_file: Path
     bouts_file: Path
+    trigger_files: tuple[Path, ...]
     other: int
     damaged: int
 
@@ -34,30 +39,37 @@ class _PublishedStream:
     """What was published of one stream, from its hello to its end."""
 
     name: str
+    log: EventLog
     answers: dict[int, PredictionMessage] = field(default_factory=dict)  # a restart may publish one again
     other: int = 0
 
 
 def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Iterator[Exported]:
-    """Write what was published about every stream of a recording: `NAME.predictions.csv` and `NAME.bouts.csv`.
+    """Write what was published about every stream of a recording: `NAME.predictions.csv` and `NAME.bouts.csv`; and
+    where there were triggers, `NAME.triggers.csv` (as of `rtseg trigger try`) and `NAME.trigger_times.csv`.
 
     A stream that was opened again in the same file is NAME#2. Raises RecordingError where the file is no recording,
     RtsegError for a file that exists already, unless `overwrite`.
     """
     with RecordingFile(path) as file:
         heads, fps = _described(file)
+        has_triggers = "triggers" in file.session
         streams, damaged = _published_streams(path, file, file.described("model"), heads)
     out.mkdir(parents=True, exist_ok=True)
     for stream in streams:
         stem = stream.name.replace("/", "_")
         files = out / f"{stem}.predictions.csv", out / f"{stem}.bouts.csv"
-        for target in files:
+        logs = (out / f"{stem}.triggers.csv", out / f"{stem}.trigger_times.csv") if has_triggers else ()
+        for target in (*files, *logs):
             if target.exists() and not overwrite:
                 raise RtsegError(f"{target} exists already; name another folder with --out, or add --overwrite")
         predictions, _ = predictions_from_messages(heads, stream.answers.values())
         write_predictions(predictions, files[0], fps)
         write_bouts(predictions, files[1], fps)
-        yield Exported(stream.name, predictions, *files, stream.other, damaged)
+        if logs:
+            write_events(stream.log.events(), logs[0])
+            write_event_times(stream.log, logs[1])
+        yield Exported(stream.name, predictions, *files, logs, stream.other, damaged)
 
 
 def _described(file: RecordingFile) -> tuple[dict[str, tuple[str, ...]], float]:
@@ -74,6 +86,7 @@ def _published_streams(
 ) -> tuple[list[_PublishedStream], int]:
     """What was published, and how many messages cannot be read."""
     streams: list[_PublishedStream] = []
+    order = recorded_triggers(file)
     current: dict[str, _PublishedStream] = {}
     times_opened: dict[str, int] = {}
     damaged = 0
@@ -83,13 +96,21 @@ def _published_streams(
                 event = unpacked(path, message.data)
                 if event["type"] in ("hello", "closed"):
                     current.pop(event["stream"], None)
-            elif message.topic == "predictions":
-                answer = _checked_answer(unpacked(path, message.data), model, heads)
-                name = answer.stream
+            elif message.topic in ("predictions", "triggers"):
+                record = unpacked(path, message.data)
+                answer = _checked_answer(record, model, heads) if message.topic == "predictions" else None
+                if answer is None:
+                    check_record(record)
+                name = _stream_name(record)
                 if name not in current:
                     times_opened[name] = n = times_opened.get(name, 0) + 1
-                    current[name] = _PublishedStream(name if n == 1 else f"{name}#{n}")
+                    opened = name if n == 1 else f"{name}#{n}"
+                    current[name] = _PublishedStream(opened, EventLog(opened, order))
                     streams.append(current[name])
+                if answer is None:
+                    current[name].log.add(record)
+                    continue
+                current[name].log.add_answer(answer.seq)
                 # The head columns are those of the session's model; another one, loaded meanwhile, may have others.
                 if answer.model == model:
                     current[name].answers[answer.seq] = answer
@@ -98,6 +119,13 @@ def _published_streams(
         except MALFORMED:
             damaged += 1
     return streams, damaged
+
+
+def _stream_name(record: dict[str, Any]) -> str:
+    name = record["stream"]
+    if not isinstance(name, str) or "\0" in name:
+        raise ValueError("a record of a stream without a name")
+    return name
 
 
 def _checked_answer(message: dict[str, Any], model: str, heads: dict[str, tuple[str, ...]]) -> PredictionMessage:

@@ -1,8 +1,8 @@
 """`rtseg replay FILE.mcap --verify`: the recorded frames stepped again by the same Session, and every answer compared.
 
-What a daemon published must come out again bit for bit: probabilities, labels, events, flags. The recorded states are
-compared as well. The flag `late`, which depends on the daemon's clock, is not, and neither are answers that are missing
-at the file's end.
+What a daemon published must come out again bit for bit: probabilities, labels, events, flags. The recorded states and
+every decision of triggers (`verify_triggers`) are compared as well. The flag `late`, which depends on the daemon's
+clock, is not, and neither are answers that are missing at the file's end.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from rtseg.config import TriggerFile
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.inference.snapshots import is_same_state
+from rtseg.playback.trigger_log import recorded_settings
+from rtseg.playback.verify_triggers import TriggerCheck
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
@@ -35,15 +38,17 @@ MAX_CAPACITY = 4096
 class Verified:
     """The result of a comparison.
 
-    frames: stepped again. predictions, snapshots: compared. differences: how many of those are not the same; first: the
-    first of these, in words. unanswered: frames at the file's end whose answers it lacks. uncompared: predictions that
-    cannot be compared, because frames before them are missing or another model gave them. damaged: messages whose
-    content cannot be; damage: of the first of these. problem: what is wrong with the file, "" where it is whole.
+    frames: stepped again. predictions, snapshots, decisions (of triggers): compared. differences: how many of those are
+    not the same; first: the first of these, in words. unanswered: frames at the file's end whose answers it lacks.
+    uncompared: predictions that cannot be compared, because frames before them are missing or another model gave them.
+    damaged: messages whose content cannot be; damage: of the first of these. problem: what is wrong with the file, ""
+    where it is whole.
     """
 
     frames: int = 0
     predictions: int = 0
     snapshots: int = 0
+    decisions: int = 0
     differences: int = 0
     first: str = ""
     unanswered: int = 0
@@ -62,12 +67,13 @@ class Verified:
 class _StreamRun:
     """One stream, run again. known: whether its state is the one that the daemon had.
 
-    computed, published: answers that wait for their counterpart. Frames are recorded before their answers, but a
-    lookahead and other streams come in between.
+    triggers: the daemon's, None where it had none. computed, published: answers that wait for their counterpart. Frames
+    are recorded before their answers, but a lookahead and other streams come in between.
     """
 
     stream: Stream
     known: bool
+    triggers: TriggerCheck | None = None
     computed: deque[Prediction] = field(default_factory=deque)
     published: deque[PredictionMessage] = field(default_factory=deque)
 
@@ -88,7 +94,7 @@ def verify_recording(path: Path, bundle: Path | str | None = None, engine: str |
                 f"{path} was recorded with model {expected[:12]} ({file.session.get('bundle')}), and the bundle here "
                 f"is {found[:12]}: name the folder of that very bundle with --bundle"
             )
-        verifier = _Verifier(classifier, path)
+        verifier = _Verifier(classifier, path, recorded_settings(file))
         for recorded in file.messages():
             verifier.compare_message(recorded)
         return verifier.end(file.problem)
@@ -97,7 +103,8 @@ def verify_recording(path: Path, bundle: Path | str | None = None, engine: str |
 class _Verifier:
     """Steps every stream of a recording again, and compares what it gives with what was published."""
 
-    def __init__(self, classifier: Classifier, path: Path) -> None:
+    def __init__(self, classifier: Classifier, path: Path, triggers: TriggerFile | None) -> None:
+        self._triggers, self._bundle = triggers, classifier.bundle
         self._streams = Streams(ServedModel(classifier, ""))
         self._heads = self._streams.model.heads
         self._model, self._path = classifier.bundle.hash, path
@@ -124,6 +131,10 @@ class _Verifier:
             self._snapshot(message)
         elif recorded.topic == "events":
             self._event(message)
+        elif recorded.topic == "triggers":
+            run = self._runs.get(message["stream"])
+            if run is not None and run.triggers is not None:
+                self._count_decisions(run.triggers, run.triggers.add(message))
 
     def end(self, problem: str) -> Verified:
         """The result after the last message. problem: why the file ends early, or ""."""
@@ -157,11 +168,20 @@ class _Verifier:
         while run.computed and run.published:
             published, computed = run.published.popleft(), run.computed.popleft()
             self._result.predictions += 1
+            if run.triggers is not None:
+                self._count_decisions(run.triggers, run.triggers.step(computed))
             for name, here, there in self._fields(computed, published):
                 if here != there:
                     where = f"stream {run.stream.name!r}, seq {published.seq}"
                     self._result.count_difference(f"{where}: {name} was published as {there}, and is {here} here")
                     break
+
+    def _count_decisions(self, triggers: TriggerCheck, difference: str) -> None:
+        self._result.decisions += triggers.decisions
+        triggers.decisions = 0
+        if difference:
+            self._result.count_difference(difference)
+            triggers.forget()  # what follows differs as well
 
     def _fields(self, computed: Prediction, published: PredictionMessage) -> list[tuple[str, Any, Any]]:
         probs = computed.outputs.astype("<f4").tobytes()
@@ -184,12 +204,15 @@ class _Verifier:
             if not is_same_state(message["state"], run.stream.session.snapshot()):
                 where = f"stream {run.stream.name!r}, after seq {run.stream.session.last_seq}"
                 self._result.count_difference(f"{where}: its state")
+            self._trigger_state(run, message.get("triggers", b""))
             return
         try:
             run.stream.session.restore(message["state"])
         except RtsegError:  # of another model: its answers are not compared
             return
         run.known = True
+        if run.triggers is not None:
+            run.triggers.restore(message.get("triggers", b""))
 
     def _event(self, message: dict[str, Any]) -> None:
         kind, run = message["type"], self._runs.get(str(message.get("stream")))
@@ -202,6 +225,8 @@ class _Verifier:
             if run.known:
                 run.computed += run.stream.session.finish()
                 self._compare(run)
+                if run.triggers is not None and kind == "closed":
+                    self._count_decisions(run.triggers, run.triggers.end())
                 for extra in run.computed:
                     where = f"stream {run.stream.name!r}, seq {extra.seq}"
                     self._result.count_difference(f"{where}: computed here, and not published")
@@ -209,12 +234,27 @@ class _Verifier:
             if kind == "closed":
                 self._streams.close_stream(self._runs.pop(run.stream.name).stream)
 
+    def _trigger_state(self, run: _StreamRun, recorded: bytes) -> None:
+        """Compare what a stream's triggers remember, or go on from it where that was not known."""
+        triggers = run.triggers
+        if triggers is None:
+            return
+        if not triggers.known:
+            triggers.restore(recorded)
+        elif not triggers.is_same_state(recorded):
+            where = f"stream {run.stream.name!r}, after seq {run.stream.session.last_seq}"
+            self._result.count_difference(f"{where}: what its triggers remember")
+            triggers.restore(recorded)
+
     def _open(self, hello: Hello, *, known: bool) -> _StreamRun:
         before = self._runs.pop(hello.stream, None)
         if before is not None:
             self._streams.close_stream(before.stream)
         stream = self._streams.open_stream(b"", hello, self._streams.match_hello(hello), 0)
-        run = self._runs[hello.stream] = _StreamRun(stream, known)
+        triggers = None
+        if self._triggers is not None:
+            triggers = TriggerCheck(self._triggers, self._bundle, stream, known=known)
+        run = self._runs[hello.stream] = _StreamRun(stream, known, triggers)
         return run
 
     def _forget_all(self) -> None:
@@ -224,6 +264,8 @@ class _Verifier:
     def _forget(self, run: _StreamRun) -> None:
         """Compare nothing of a stream until its next snapshot: its state is not the daemon's any more."""
         run.known = False
+        if run.triggers is not None:
+            run.triggers.forget()
         run.computed.clear()
         run.published.clear()
 

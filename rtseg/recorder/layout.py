@@ -81,13 +81,16 @@ CHANNELS = {
             "rtseg.Snapshot",
             "All that a stream remembers between two frames, and its hello.",
             {
-                **{"hello": _MAP, "state": _BYTES, "opened_ns": _WHOLE},
+                **{"hello": _MAP, "state": _BYTES, "opened_ns": _WHOLE, "triggers": _BYTES},
                 "answers": {**_WHOLE, "description": "number of the last answer before it"},
             },
             "v stream hello state",
         ),
     ),
-    TRIGGERS: ("triggers", _schema("rtseg.Trigger", "What was fired.", {}, "v", more=True)),
+    TRIGGERS: (
+        "triggers",
+        _schema("rtseg.Trigger", "What triggers decided, and what they were told.", {"type": _TEXT}, "v", more=True),
+    ),
 }
 """Number of a channel -> its topic and schema."""
 

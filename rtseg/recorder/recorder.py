@@ -120,7 +120,7 @@ class Recorder:
         self._append(layout.EVENTS, data, now_ns)
 
     def record_trigger(self, data: bytes, now_ns: int) -> None:
-        """Record a trigger that was fired: one msgpack map."""
+        """Record what a trigger decided, or was told between two frames: one msgpack map."""
         self._append(layout.TRIGGERS, data, now_ns)
 
     def record_opening(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
@@ -133,15 +133,22 @@ class Recorder:
         self._snapshots.pop(stream, None)
 
     def record_snapshot(
-        self, hello: Mapping[str, Any], state: bytes, now_ns: int, opened_ns: int = 0, answers: int = 0
+        self,
+        hello: Mapping[str, Any],
+        state: bytes,
+        now_ns: int,
+        opened_ns: int = 0,
+        answers: int = 0,
+        triggers: bytes = b"",
     ) -> None:
         """Record a stream's state between two frames (`Session.snapshot`).
 
-        opened_ns, answers: when it was opened, and the number of its last answer (`Stream`).
+        opened_ns, answers: when it was opened, and the number of its last answer (`Stream`). triggers: what its
+        triggers remember, b"" where it has none.
         """
         stream, at = hello["stream"], self._ring.head
         before, _ = self._snapshots.pop(stream, (at, 0))
-        data = self._packer.pack(snapshot_map(hello, state, opened_ns, answers))
+        data = self._packer.pack(snapshot_map(hello, state, opened_ns, answers, triggers))
         recorded = self._append(layout.SNAPSHOTS, data, now_ns)
         # Popped and put back, so that the dictionary is in the order of the last snapshots. Where this one found no
         # room, reading still has to begin at the one before it.
@@ -283,7 +290,10 @@ _RESERVE = 4096
 """Bytes of the ring that records leave free, so that a loss can always be marked."""
 
 
-def snapshot_map(hello: Mapping[str, Any], state: bytes, opened_ns: int, answers: int) -> dict[str, Any]:
+def snapshot_map(
+    hello: Mapping[str, Any], state: bytes, opened_ns: int, answers: int, triggers: bytes = b""
+) -> dict[str, Any]:
     """A snapshot as it is in a recording."""
     plain = {"v": 1, "stream": hello["stream"], "hello": dict(hello), "state": state}
-    return plain | {"opened_ns": opened_ns, "answers": answers}
+    plain |= {"opened_ns": opened_ns, "answers": answers}
+    return plain | ({"triggers": triggers} if triggers else {})

@@ -6,6 +6,7 @@ front       one address in front of several workers: `Front`
 loop        what the daemon's loop does, one file for each part of it
 workers     several worker processes behind one address: their protocol, and how a front routes and replaces
 monitoring  what a daemon says of itself, and to whom (docs/operations.md)
+triggers    behaviour triggers: lines that go on and off, who is armed (docs/triggers.md)
 publish     predictions, events and answers on their way out
 recording   what is recorded of every stream, and how a stream goes on from it (docs/recording.md)
 streams     open streams and what answers them

@@ -18,7 +18,7 @@ from typing import Any
 
 import zmq
 
-from rtseg.config import ServeSettings
+from rtseg.config import ServeSettings, TriggerFile, to_plain
 from rtseg.inference.classifier import Classifier
 from rtseg.serve.access.client_sockets import ClientSockets
 from rtseg.serve.loop.admission import Admission
@@ -39,8 +39,12 @@ from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.timing.realtime import GarbageCollector, LoopPrivileges
+from rtseg.serve.triggers.lines import open_links
+from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.serve.workers.front_link import FrontLink
+from rtseg.sinks.link import SinkLink
 from rtseg.system.shutdown import COUNT_S, LINGER_MS, QUIET_MS, print_line, quiet_ms, stopped_by_signals
+from rtseg.triggers.trial import load_trigger_file
 from rtseg.wire.messages import Served
 
 LOG = logging.getLogger("rtseg.serve")
@@ -77,22 +81,32 @@ class Daemon:
             places = min(settings.capacity, classifier.pool.capacity - settings.rehearses)
             model = ServedModel(classifier, self._predictions_address(), places)
             self._streams = Streams(model)
-            recording = self._make_recording(model) if settings.record else None
+            triggers = load_trigger_file(settings.triggers) if settings.triggers else None
+            links = {} if triggers is None else open_links(triggers, opened)
+            recording = self._make_recording(model, triggers) if settings.record else None
             if recording is not None:
                 opened.callback(recording.close)
-            self._compose_loop(recording)
+            self._compose_loop(recording, triggers, links)
             self._opened = opened.pop_all()
 
-    def _compose_loop(self, recording: StreamRecording | None) -> None:
+    def _compose_loop(
+        self, recording: StreamRecording | None, triggers: TriggerFile | None, links: dict[str, SinkLink]
+    ) -> None:
         """Make the parts that a frame passes, and those around them; none of these opens anything."""
         settings, streams, guard = self._settings, self._streams, self._sockets.guard
         self.frames, self.url, self.granted = self._sockets.frames, self._monitor.url, self._privileges.describe()
         self._load, self._garbage = LoopLoad(settings.max_load), GarbageCollector()
-        self._poller = LoopPoller(settings, self._sockets.router, self._sockets.xpub)
         self._outlet, link = self._make_outlet(recording)
-        self._queue = FrameQueue(settings, self._outlet, self._load)
-        self._stepper = Stepper(self._queue, streams, self._outlet)
-        self._admission = Admission(streams, self._outlet, self._load, guard, link)
+        stage = self._stage = None if triggers is None else TriggerStage(triggers, links, streams, self._outlet)
+        if recording is not None:
+            recording.trigger_memory = stage
+        self._poller = LoopPoller(
+            settings, self._sockets.router, self._sockets.xpub, [] if stage is None else stage.descriptors
+        )
+        leave_out = None if stage is None else stage.leave_out_frame
+        self._queue = FrameQueue(settings, self._outlet, self._load, leave_out)
+        self._stepper = Stepper(self._queue, streams, self._outlet, stage)
+        self._admission = Admission(streams, self._outlet, self._load, guard, link, stage)
         self._bundle_swap = self._make_bundle_swap()
         self._status = DaemonStatus(
             settings=settings,
@@ -102,6 +116,7 @@ class Daemon:
             load=self._load,
             granted=self.granted,
             refusals=self._sockets.refusals,
+            stage=stage,
         )
         self._dispatcher = Dispatcher(
             streams,
@@ -111,6 +126,7 @@ class Daemon:
             self._admission,
             self._bundle_swap,
             guard=guard,
+            stage=stage,
             control=settings.control,
             status=self.status,
             stop=self.stop,
@@ -130,6 +146,7 @@ class Daemon:
             self._sockets.look_after,
             guard=guard,
             front_link=link,
+            stage=stage,
             now_ns=time.monotonic_ns(),
         )
 
@@ -143,6 +160,8 @@ class Daemon:
         fields: dict[str, Any] = {"frames": self.frames, "predictions": self.served.predictions}
         fields |= {"model": self.served.model, "engine": self.served.engine, "pid": os.getpid()}
         fields |= {"http": self.url} if self.url else {}
+        if self._stage is not None:
+            fields["triggers"] = self._stage.status()
         return fields | {"loop": self.granted}
 
     def warm_up(self) -> None:
@@ -155,6 +174,8 @@ class Daemon:
         # As many as it takes until a lookahead gives an answer, which is then packed and sent.
         for _ in range(1 + model.bundle.lookahead_frames):
             warmer.step_own_frame()
+        if self._stage is not None:
+            self._stage.warm_up()
         warmer.close()  # its slot is a stream's, where nothing is to keep the caches warm
         self._receiver.warm_up()
         self._keep_warm(model)
@@ -166,11 +187,15 @@ class Daemon:
         """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
         started_ns = time.monotonic_ns()
         self._status.mark_started(started_ns)
+        if self._stage is not None:
+            LOG.info("triggers: %d, disarmed (rtseg arm)", len(self._stage.status()["triggers"]))
         self._monitor.announce_ready(started_ns, f"serving {self.served.model[:12]} at {self.frames}")
         with self._garbage.between_frames():
             while not self._stopping:
                 self._turn(self._wait_ms())
                 self._housekeeping.run_due_tasks(time.monotonic_ns())
+        if self._stage is not None:
+            self._stage.stop()  # before whatever takes time
         self._monitor.announce_stopping(time.monotonic_ns())
         self._drain()
 
@@ -186,6 +211,8 @@ class Daemon:
             self._receiver.socket_is_empty(started_ns)
             if not ready and not self._queue:
                 return False
+        if self._stage is not None and len(ready) > has_frames + (self._sockets.xpub in ready):
+            self._stage.watch.reports_wait = True
         # Subscriptions first: of frames that come together with one, its subscriber gets the predictions.
         if self._sockets.xpub in ready:
             self._outlet.receive_subscriptions(self._streams.served_to)
@@ -209,6 +236,9 @@ class Daemon:
             return 0
         most_ms = CONFIRM_MS if self._outlet.subscribers.unconfirmed else POLL_MS
         next_ns = self._queue.silence_watch.next_due_ns()
+        if self._stage is not None:
+            due_ns = self._stage.watch.due_ns
+            next_ns = due_ns if next_ns is None else min(next_ns, due_ns)
         if next_ns is None:
             return most_ms
         # Rounded up: a look before the time finds nobody silent, and the loop would spin until then.
@@ -291,15 +321,18 @@ class Daemon:
         """Where clients subscribe."""
         return self._sockets.predictions
 
-    def _make_recording(self, model: ServedModel) -> StreamRecording:
-        return StreamRecording(model, self._settings)
+    def _make_recording(self, model: ServedModel, triggers: TriggerFile | None) -> StreamRecording:
+        # As loaded: the file may name others, which are elsewhere when the recording is verified.
+        text = "" if triggers is None else json.dumps(to_plain(triggers))
+        return StreamRecording(model, self._settings, triggers=text)
 
     def _make_outlet(self, recording: StreamRecording | None) -> tuple[Outlet, FrontLink | None]:
         """What answers and publishes, and who is told of streams besides."""
         return Outlet(self._sockets.router, self._sockets.xpub, self._sockets.guard, recording), None
 
     def _make_bundle_swap(self) -> BundleSwap:
-        return BundleSwap(self._settings, self._streams, self._outlet, self._stepper.step_all, self._keep_warm)
+        step_all, keep_warm = self._stepper.step_all, self._keep_warm
+        return BundleSwap(self._settings, self._streams, self._outlet, step_all, keep_warm, self._stage)
 
     def _make_source(self) -> MessageSource:
         shape = self._streams.model.bundle.skeleton.shape

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from rtseg import config
-from rtseg.config import ServeSettings, WorkerPlace
+from rtseg.config import ServeSettings, TriggerFile, WorkerPlace
 from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.serve.access.client_sockets import ClientSockets
@@ -64,7 +64,7 @@ class WorkerDaemon(Daemon):
     def _predictions_address(self) -> str:
         return self._place.predictions
 
-    def _make_recording(self, model: ServedModel) -> StreamRecording:
+    def _make_recording(self, model: ServedModel, triggers: TriggerFile | None) -> StreamRecording:
         return StreamRecording(model, self._settings, self._place)
 
     def _make_outlet(self, recording: StreamRecording | None) -> tuple[Outlet, FrontLink]:

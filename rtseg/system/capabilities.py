@@ -44,6 +44,16 @@ def why_no_workers() -> str:
     )
 
 
+def why_no_sinks() -> str:
+    """Of sinks: a daemon hands its commands to a process of its own, message by message, and sees it end."""
+    if SOCKETS_ARE_FILES and hasattr(socket, "SOCK_SEQPACKET") and not why_no_ipc():
+        return ""
+    return (
+        "this system has no Unix sockets that keep messages apart (SOCK_SEQPACKET), over which a daemon and a sink's "
+        "process speak: serve triggers on Linux; `rtseg.Subscriber` receives the same events on any system"
+    )
+
+
 def _has(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None

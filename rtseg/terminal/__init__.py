@@ -11,4 +11,5 @@ project_table  What `rtseg init` proposes: `print_project`
 questions      Questions to a person: `TerminalAsker`
 tables         Scores, comparisons, latencies and live answers: `print_scores`, `print_latency`, `watch`
 trigger_table  What triggers would have done: `print_trials`
+tuning_table   What `rtseg trigger tune` chose, and the curve: `print_tuned`
 """

@@ -39,6 +39,12 @@ def print_status(address: str, status: dict[str, Any]) -> None:
         # Names are cut, so that the table keeps to 80 columns.
         streams.add_row(name[:24], model[:8], *(str(counters.get(field, "-")) for field in fields))
     console.print(streams)
+    if triggers := status.get("triggers"):
+        console.print(f"triggers {', '.join(triggers['triggers'])}: {arming_line(triggers)}", markup=False)
+        for stream, running in triggers["running"].items():
+            console.print(f"{stream}: ON: {', '.join(running)}", markup=False)
+        for name, sink in triggers["sinks"].items():
+            console.print(f"sink {name}: {sink['state']} {sink['text']}".rstrip(), markup=False)
     for line in _warnings(status):
         console.print(line, markup=False)
     if recording := status.get("recording"):
@@ -46,6 +52,15 @@ def print_status(address: str, status: dict[str, Any]) -> None:
         console.print(f"recording: {state}, {recording['bytes']} bytes in {recording['file']}", markup=False)
     counted = ", ".join(f"{name} {count}" for name, count in sorted(status["counters"].items()))
     console.print(f"counted: {counted or 'nothing'}", markup=False)
+
+
+def arming_line(arming: dict[str, Any]) -> str:
+    """Who is armed, in one line."""
+    left_s, streams = arming["left_s"], arming["armed"]
+    armed = [f"{name} ({left_s[name]:g} s left)" if name in left_s else name for name in streams]
+    if arming["all"]:
+        armed.append(f"every new stream ({left_s['']:g} s left)" if "" in left_s else "every new stream")
+    return f"ARMED: {', '.join(armed)}" if armed else "disarmed"
 
 
 def _warnings(status: dict[str, Any]) -> list[str]:

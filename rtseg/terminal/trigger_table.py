@@ -19,14 +19,14 @@ SCORED = ("hits", "misses", "false\nstarts/min", "onset delay, s\nmedian, p95")
 def print_trials(trials: Sequence[Trial], scores: Mapping[str, TrialScore]) -> None:
     """All recordings together. scores: by trigger; {} where there are no labels."""
     console = Console()
-    total_s = sum(len(trial.seq) / trial.fps for trial in trials)
+    total_s = sum(len(trial.seq) / trial.answer_fps for trial in trials)
     title = f"{len(trials)} recordings, {total_s / 60:.1f} min, armed all through"
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     for column in (*COLUMNS, *(SCORED if scores else ())):
         table.add_column(column, justify="left" if column in ("trigger", "withheld") else "right")
     for r, name in enumerate(trials[0].triggers):
         events = [event for trial in trials for event in trial.events if event.trigger == name]
-        on_s = sum(float(np.count_nonzero(trial.line[:, r])) / trial.fps for trial in trials)
+        on_s = sum(float(np.count_nonzero(trial.line[:, r])) / trial.answer_fps for trial in trials)
         fired = Counter(event.arm for event in events if event.fired)
         withheld = Counter(event.decision for event in events if not event.fired)
         row = [

@@ -17,12 +17,19 @@ from numpy.typing import NDArray
 from rtseg.config import ArmSettings
 
 REAL = 0
-"""The index of the arm whose events reach the animal; the others are controls."""
+"""The index of the arm whose events reach the animal, `real` or `yoked`; the others are controls."""
+YOKED = "yoked"
+REACHING = ("real", YOKED)
+"""The names of the arm with that index."""
 _UNIT = 2.0**-53
 
 
 def arm_names(settings: ArmSettings) -> tuple[str, ...]:
-    """The arms by index: `real` first, whether it has a share or not, then the others as they are listed."""
+    """The arms by index: `real` first, whether it has a share or not, then the others as they are listed; `yoked` alone
+    where a log says when events begin.
+    """
+    if settings.is_yoked:
+        return (YOKED,)
     return ("real", *(name for name in settings.shares if name != "real"))
 
 
@@ -34,7 +41,7 @@ def arm_tables(settings: Sequence[ArmSettings]) -> tuple[NDArray[np.float64], ND
     shares, order = np.ones((len(settings), widest)), np.zeros((len(settings), widest), np.int64)
     for r, arms in enumerate(settings):
         names, listed = arm_names(arms), np.array(list(arms.shares.values()))
-        order[r, : len(listed)] = [names.index(name) for name in arms.shares]
+        order[r, : len(listed)] = 0 if arms.is_yoked else [names.index(name) for name in arms.shares]
         # The last one stays exactly 1, whatever rounding makes of the sum.
         shares[r, : len(listed) - 1] = np.cumsum(listed / listed.sum())[:-1]
     return shares, order
@@ -58,11 +65,13 @@ def draw(seed: int, count: int) -> float:
 
 @njit(cache=False)
 def arm_of(
-    seed: int, count: int, shares: NDArray[np.float64], order: NDArray[np.int64], n_arms: int, block_events: int
+    seed: int, count: int, shares: NDArray[np.float64], order: NDArray[np.int64], n_arms: int, block: int
 ) -> int:
-    """The arm of a trigger's event number `count` (from 0). block_events: 0 = drawn one by one."""
-    if block_events:
-        return int(order[(count // block_events) % n_arms])
+    """The arm of a trigger's event number `count` (from 0), or of events in frame number `count` of a stream where
+    blocks are stretches of time. block: events or frames of one; 0 = drawn one by one.
+    """
+    if block:
+        return int(order[(count // block) % n_arms])
     place, number = 0, draw(seed, count)
     while number >= shares[place]:
         place += 1

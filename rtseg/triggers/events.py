@@ -44,9 +44,15 @@ class TriggerEvent:
         return self.decision == FIRED
 
 
-def events_of(rule: TriggerRule, stream: str, seq: NDArray[np.int64], decided: NDArray[np.uint8]) -> list[TriggerEvent]:
+CLOSED = "closed"
+"""Why an event ends that still runs when its stream ends."""
+
+
+def events_of(
+    rule: TriggerRule, stream: str, seq: NDArray[np.int64], decided: NDArray[np.uint8], ended: str = ""
+) -> list[TriggerEvent]:
     """All events of one stream, from what was decided (T, R, 4) about its answers to frames seq (T,); by first frame,
-    then by trigger as in the file.
+    then by trigger as in the file. ended: why those ended that still run after the last frame.
     """
     found: list[TriggerEvent] = []
     for r, (name, trigger) in enumerate(zip(rule.names, rule.settings, strict=True)):
@@ -62,7 +68,7 @@ def events_of(rule: TriggerRule, stream: str, seq: NDArray[np.int64], decided: N
                 found.append(TriggerEvent(stream, name, int(seq[t]), decision, arms[decided[t, r, ARM]]))
                 running = len(found) - 1 if decision == FIRED else running
         if running is not None:
-            found[running] = replace(found[running], last_seq=int(seq[-1]))
+            found[running] = replace(found[running], last_seq=int(seq[-1]), ended=ended)
     return sorted(found, key=lambda event: (event.seq, rule.names.index(event.trigger)))
 
 
@@ -72,10 +78,10 @@ def write_events(events: Sequence[TriggerEvent] | Iterable[TriggerEvent], path: 
     for event in events:
         last = "" if event.last_seq is None else event.last_seq
         values = (event.stream, event.trigger, event.seq, event.decision, event.arm, last, event.ended)
-        lines.append(",".join(_cell(str(value)) for value in values))
+        lines.append(",".join(cell(str(value)) for value in values))
     write_atomically(Path(path), "\n".join(lines) + "\n")
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A cell of CSV: names of streams and triggers are anybody's."""
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

@@ -14,7 +14,8 @@ from rtseg.config import TriggerSettings
 from rtseg.errors import needs_extra
 from rtseg.inference.predictions import Predictions
 from rtseg.recordings.bouts import bouts_of
-from rtseg.triggers.rule import watched_values
+from rtseg.triggers.arms import REACHING
+from rtseg.triggers.conditions import watched_values
 from rtseg.triggers.trial import Trial
 
 _TRUTH, _WATCHED, _REAL, _CONTROL, _WITHHELD = "#7fa37f", "#33415c", "#c8553d", "#9a9a9a", "#d9a441"
@@ -37,15 +38,15 @@ def draw_trial(
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     bars, curve = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     rows = ["line", *(["labels"] if truth is not None else [])]
-    seconds = trial.seq / trial.fps
+    seconds = (trial.seq - trial.first_seq) / trial.fps
     for event in trial.events:
         if event.trigger != trigger:
             continue
-        start = event.seq / trial.fps
+        start = (event.seq - trial.first_seq) / trial.fps
         if event.last_seq is None:
             bars.plot([start], [0.5], marker="x", markersize=4, color=_WITHHELD)
             continue
-        color = _REAL if event.arm == "real" else _CONTROL
+        color = _REAL if event.arm in REACHING else _CONTROL
         bars.broken_barh([(start, (event.last_seq + 1 - event.seq) / trial.fps)], (0.08, 0.84), color=color)
     if truth is not None:
         for bout in bouts_of(truth):

@@ -1,26 +1,23 @@
-"""Triggers as numbers: their settings in frames, and their conditions on a model's outputs.
+"""Triggers as numbers: their settings in frames, points and places of tables.
 
 No kernel: `rule` steps what is made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rtseg.config import QUALITY_FLAGS, TriggerSettings
-from rtseg.errors import SettingError
-from rtseg.recordings.heads import Head, output_offsets
-
-TRIGGER, HEAD, NEGATE = range(3)
-"""Places in a condition's row."""
 
 
 class TriggerNumbers(NamedTuple):
-    """Whole numbers of a trigger; a row of int64 in this order. flags: which quality flags are forbidden."""
+    """Whole numbers of a trigger; a row of int64 in this order.
+
+    flags: which quality flags are forbidden. max_missing: points. block: of arms, in events or, where blocks_in_time is
+    1, in frames; 0 = none. is_yoked: whether the rows yoked_from to yoked_to of the recorded events say when its events
+    begin.
+    """
 
     min_frames: int
     refractory_frames: int
@@ -30,19 +27,26 @@ class TriggerNumbers(NamedTuple):
     duty_frames: int
     window_frames: int
     flags: int
+    max_missing: int
     needs_all: int
     uses_probability: int
     n_arms: int
-    block_events: int
+    block: int
+    blocks_in_time: int
+    is_yoked: int
+    yoked_from: int
+    yoked_to: int
 
 
-def trigger_numbers(t: TriggerSettings, fps: float) -> TriggerNumbers:
-    """A trigger's settings in frames of the model's rate."""
+def trigger_numbers(t: TriggerSettings, fps: float, points: int, yoked_from: int = 0) -> TriggerNumbers:
+    """A trigger's settings in frames of the model's rate. points: of a frame, of all animals together."""
 
     def frames(seconds: float) -> int:
         return round(seconds * fps)
 
     window = max(frames(t.window_s), 1)
+    in_time = t.arms.assign == "time_blocks"
+    blocks = {"blocks": t.arms.block_events, "time_blocks": max(frames(t.arms.block_s), 1)}
     return TriggerNumbers(
         # At least one frame each: a duration shorter than a frame is not "never".
         min_frames=max(frames(t.min_duration_s), 1),
@@ -53,37 +57,14 @@ def trigger_numbers(t: TriggerSettings, fps: float) -> TriggerNumbers:
         duty_frames=int(t.max_duty * window),
         window_frames=window,
         flags=sum(1 << QUALITY_FLAGS.index(flag) for flag in t.never_on),
+        # A share that is just a number of points must not lose one of them to rounding.
+        max_missing=math.floor(t.max_missing * points + 1e-6),
         needs_all=t.combine == "all",
         uses_probability=t.source == "probability",
         n_arms=len(t.arms.shares),
-        block_events=t.arms.block_events if t.arms.assign == "blocks" else 0,
+        block=blocks.get(t.arms.assign, 0),
+        blocks_in_time=in_time,
+        is_yoked=t.arms.is_yoked,
+        yoked_from=yoked_from,
+        yoked_to=yoked_from + len(t.arms.yoked_events),
     )
-
-
-def condition_arrays(
-    triggers: Mapping[str, TriggerSettings], heads: tuple[Head, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-    """conditions (C, 3), chosen (C, P) and outputs (2, P), see `rule.TriggerArrays`. Raises SettingError."""
-    offsets, names = output_offsets(heads), [head.name for head in heads]
-    conditions, chosen = [], []
-    for r, (name, trigger) in enumerate(triggers.items()):
-        for condition in trigger.conditions:
-            if condition.head not in names:
-                raise SettingError(
-                    f"triggers.{name}: the model has no head {condition.head!r}; it has: {', '.join(names)}"
-                )
-            h = names.index(condition.head)
-            classes = heads[h].classes
-            unknown = sorted(set(condition.behaviours) - set(classes))
-            if unknown:
-                raise SettingError(
-                    f"triggers.{name}: head {condition.head!r} has no behaviour {', '.join(unknown)}; "
-                    f"it has: {', '.join(classes)}"
-                )
-            row = np.zeros(offsets[-1], np.uint8)
-            row[[offsets[h] + classes.index(behaviour) for behaviour in condition.behaviours]] = 1
-            conditions.append((r, h, int(condition.negate)))
-            chosen.append(row)
-    head_at = np.repeat(np.arange(len(heads)), np.diff(offsets))
-    outputs = np.stack([head_at, np.arange(offsets[-1]) - np.array(offsets)[head_at]]).astype(np.int64)
-    return np.array(conditions, np.int64), np.stack(chosen), outputs

@@ -36,11 +36,14 @@ def run_trials(
     items: Iterable[TriedItem],
     out: Path | None,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    resample: bool = False,
 ) -> tuple[list[Trial], dict[str, TrialScore]]:
     """Try the triggers on every recording; NAME.triggers.csv and NAME.TRIGGER.png under `out`.
 
-    Returns the trials, and each trigger's score over all recordings, {} where none has labels. Raises RecordingError
-    where there is no recording, or for a second one of the same name where files are written.
+    resample: recordings of another rate than the model's. Returns the trials, and each trigger's score over all
+    recordings, {} where none has labels. Raises RecordingError where there is no recording, or for a second one of the
+    same name where files are written.
     """
     trials: list[Trial] = []
     scores: dict[str, TrialScore] = {}
@@ -50,8 +53,8 @@ def run_trials(
         progress(recording.name)
         if out is not None and recording.name in (trial.name for trial in trials):
             raise RecordingError(recording.source, f"is a second recording named {recording.name!r}; try it apart")
-        predictions = classifier.run(recording)
-        trial = try_triggers(triggers, predictions, recording.name, recording.fps, classifier.bundle.fps)
+        predictions = classifier.run(recording, resample=resample)
+        trial = try_triggers(triggers, predictions, recording, classifier.bundle)
         trials.append(trial)
         stem = recording.name.replace("/", "_")
         if out is not None:

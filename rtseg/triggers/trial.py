@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.bundle.bundle import Bundle
 from rtseg.config import TriggerFile, TriggerSettings, load_settings
 from rtseg.errors import SettingError
 from rtseg.inference.predictions import Predictions
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
-from rtseg.recordings.recording import IGNORE, Labels
-from rtseg.triggers.events import TriggerEvent, events_of
+from rtseg.recordings.recording import IGNORE, Labels, Recording
+from rtseg.triggers.events import CLOSED, TriggerEvent, events_of
 from rtseg.triggers.rule import LINE, TriggerRule
+from rtseg.triggers.yoked import with_yoked_events
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A recording gone through. seq: (T,). line: (T, R), on. events: all, fired or withheld."""
+    """A recording gone through. fps: of its frames' numbers; answer_fps: of its answers, another one where it was
+    resampled. first_seq: of its first frame. seq: (T,) of the answers. line: (T, R), on. events: all, fired or
+    withheld.
+    """
 
     name: str
     fps: float
+    answer_fps: float
+    first_seq: int
     triggers: tuple[str, ...]
     seq: NDArray[np.int64]
     line: NDArray[np.bool_]
@@ -65,9 +73,15 @@ class TrialScore:
 
 
 def load_triggers(path: Path | str, overrides: Sequence[str] = ()) -> Mapping[str, TriggerSettings]:
-    """The triggers of a file. Raises SettingError, which names it."""
+    """The triggers of a file, the yoked ones with the events of their logs. Raises SettingError, which names it."""
+    return load_trigger_file(path, overrides).triggers
+
+
+def load_trigger_file(path: Path | str, overrides: Sequence[str] = ()) -> TriggerFile:
+    """All of a trigger file, as `load_triggers`. Raises SettingError, which names it."""
     try:
-        return load_settings(path, TriggerFile, overrides).triggers
+        file = load_settings(path, TriggerFile, overrides)
+        return replace(file, triggers=with_yoked_events(file.triggers, Path(path).parent))
     except SettingError as error:
         # What a value must be is checked by the settings themselves, which know no file.
         text = str(error)
@@ -75,18 +89,39 @@ def load_triggers(path: Path | str, overrides: Sequence[str] = ()) -> Mapping[st
 
 
 def try_triggers(
-    triggers: Mapping[str, TriggerSettings], predictions: Predictions, name: str, fps: float, model_fps: float
+    triggers: Mapping[str, TriggerSettings], predictions: Predictions, recording: Recording, bundle: Bundle
 ) -> Trial:
-    """What the triggers decide about a recording's answers, armed all through. fps: of the recording; model_fps: the
-    model's, in whose frames the triggers count.
+    """What the triggers decide about a recording's answers, armed all through. They count in frames of the bundle's
+    rate, to which another recording was resampled.
     """
-    rule = TriggerRule(triggers, predictions.heads, model_fps, slots=1)
-    rule.open_slot(0, name)
-    n = len(predictions)
-    slots, armed = np.zeros(n, np.int32), np.ones(n, np.bool_)
-    decided = rule.step(slots, predictions.seq, predictions.probs, predictions.labels, predictions.quality, armed)
-    events = events_of(rule, name, predictions.seq, decided)
-    return Trial(name, fps, rule.names, predictions.seq, decided[:, :, LINE].astype(np.bool_), tuple(events))
+    rule = TriggerRule(triggers, predictions.heads, bundle.fps, slots=1, points=math.prod(bundle.skeleton.shape))
+    name, n = recording.name, len(predictions)
+    is_resampled = not bundle.has_rate(recording.fps)
+    rule.open_slot(0, name, recording.fps if is_resampled else None)
+    decided = rule.step(
+        np.zeros(n, np.int32),
+        predictions.seq,
+        predictions.probs,
+        predictions.labels,
+        predictions.quality,
+        missing_points(predictions, triggers),
+        armed=np.ones(n, np.bool_),
+    )
+    # As live, where the end of a stream ends its events.
+    events = events_of(rule, name, predictions.seq, decided, ended=CLOSED)
+    line = decided[:, :, LINE].astype(np.bool_)
+    answer_fps = bundle.fps if is_resampled else recording.fps
+    return Trial(name, recording.fps, answer_fps, recording.first_seq, rule.names, predictions.seq, line, tuple(events))
+
+
+def missing_points(predictions: Predictions, triggers: Mapping[str, TriggerSettings]) -> NDArray[np.int32]:
+    """How many points of each frame were missing (T,). Raises SettingError where it is not known and a trigger asks."""
+    if predictions.missing is not None:
+        return predictions.missing
+    asking = [name for name, trigger in triggers.items() if trigger.max_missing < 1]
+    if asking:
+        raise SettingError(f"triggers.{asking[0]}: max_missing needs the frames; published answers have flags only")
+    return np.zeros(len(predictions), np.int32)
 
 
 def truth_of(trigger: TriggerSettings, heads: Sequence[Head], labels: Mapping[str, Labels], n: int) -> NDArray[np.int8]:
@@ -113,7 +148,7 @@ def truth_of(trigger: TriggerSettings, heads: Sequence[Head], labels: Mapping[st
 
 def score_trial(trial: Trial, trigger: str, truth: NDArray[np.int8]) -> TrialScore:
     """One trigger of a trial beside the truth (T,) of all frames of the recording (`truth_of`)."""
-    starts = np.array([e.seq for e in trial.events if e.trigger == trigger and e.fired], np.int64)
+    starts = np.array([e.seq for e in trial.events if e.trigger == trigger and e.fired], np.int64) - trial.first_seq
     starts = starts[starts < len(truth)]
     bouts = [bout for bout in bouts_of(truth) if bout.label == 1]
     inside = [starts[(starts >= bout.start) & (starts < bout.stop)] for bout in bouts]

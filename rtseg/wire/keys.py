@@ -22,8 +22,8 @@ import zmq
 from rtseg.errors import ServeError
 from rtseg.system.capabilities import FILES_HAVE_OWNERS
 
-ROLES = ("publish", "subscribe", "control")
-"""publish: streams of frames. subscribe: predictions. control: status, load, stop."""
+ROLES = ("publish", "subscribe", "control", "arm")
+"""publish: streams of frames. subscribe: predictions. control: status, load, stop. arm: arm and disarm triggers."""
 SERVER_FILE = "server.toml"
 ALLOWED, REVOKED = "allowed", "revoked"
 # It becomes part of a file's name, so it may hold no slash and not begin with a dot.

@@ -323,7 +323,9 @@ class Served:
             ) from None
 
 
-_KINDS = ("hello", "bye", "beat", "status", "load", "stop")
+_KINDS = ("hello", "bye", "beat", "status", "load", "stop", "arm", "disarm")
+MAX_ARMED_S = 30 * 24 * 3600.0
+"""Longer is a typing mistake; without a time it is until somebody disarms."""
 
 
 def parse_to_daemon(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -360,3 +362,16 @@ def parse_load(message: dict[str, Any]) -> tuple[str, str | None]:
     if not bundle.startswith("/") or not bundle.isprintable():
         raise MessageError(f"field 'bundle': expected the full path of a folder, got {shown(bundle)}")
     return bundle, stream
+
+
+def parse_arming(message: dict[str, Any]) -> tuple[str | None, float | None]:
+    """(stream or None for all, for how many seconds or None) of `arm` and `disarm`. Raises MessageError."""
+    check_fields(message, ("v", "type"), ("stream", "for_s") if message["type"] == "arm" else ("stream",))
+    stream, for_s = message.get("stream"), message.get("for_s")
+    if stream is not None:
+        check_name(text_of(stream, "stream"), "stream")
+    if for_s is not None:
+        for_s = numbers_of([for_s], 1, "for_s")[0]
+        if not 0 < for_s <= MAX_ARMED_S:
+            raise MessageError(f"field 'for_s': expected seconds above 0, {MAX_ARMED_S:g} at most, got {shown(for_s)}")
+    return stream, for_s

@@ -35,6 +35,12 @@ HEADINGS: dict[str, type[Any]] = {
     "[triggers.NAME]": config.TriggerSettings,
     "triggers.NAME.conditions": config.ConditionSettings,
     "[triggers.NAME.arms]": config.ArmSettings,
+    "[sinks.NAME]": config.SinkSettings,
+    '[sinks.NAME] kind = "zmq"': config.ZmqSinkSettings,
+    '[sinks.NAME] kind = "serial"': config.SerialSinkSettings,
+    '[sinks.NAME] kind = "lsl"': config.LslSinkSettings,
+    '[sinks.NAME] kind = "osc"': config.OscSinkSettings,
+    '[sinks.NAME] kind = "open_ephys"': config.OpenEphysSinkSettings,
 }
 NOT_FOR_USERS = {config.WorkerPlace}
 """What a front tells a worker; nobody writes it."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
 from rtseg.errors import SettingError
-from rtseg.evaluation.bootstrap import THRESHOLDS, _draw, _resampled, answered, bootstrap, paired_bootstrap
+from rtseg.evaluation.bootstrap import THRESHOLDS, _resampled, answered, bootstrap, draw_videos, paired_bootstrap
 from rtseg.evaluation.metrics import Video, score_head
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
@@ -32,7 +32,7 @@ def made(rng: np.random.Generator, n_videos: int, n_frames: int, skill: float = 
 @pytest.mark.parametrize(("n_frames", "decimals"), [(200, 7), (200, 1), (30_000, 7)])
 def test_a_resample_scores_as_scikit_learn_scores_its_frames(n_frames: int, decimals: int) -> None:
     videos = made(np.random.default_rng(n_frames), 5, n_frames, decimals=decimals)
-    drawn = _draw(5, 3, seed=1)
+    drawn = draw_videos(5, 3, seed=1)
     f1, precision = _resampled(answered(videos), HEAD, drawn)
     for row, times in enumerate(drawn.astype(int)):
         some = [video for video, n in zip(videos, times, strict=True) for _ in range(n)]

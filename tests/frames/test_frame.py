@@ -312,10 +312,11 @@ def test_point_quality() -> None:
     scores[2] = 0.25
     points[3], scores[3] = np.nan, 0
     points[4, 0], scores[4, 0], scores[4, 1] = np.nan, 0, 0.3  # the mean is over the seen points alone
-    out = np.full(5, 99, np.int32)
-    point_quality(points, scores, 0.3, 1, 2, out)
+    out, missing = np.full((2, 5), 99, np.int32)
+    point_quality(points, scores, 0.3, 1, 2, out, missing)
     assert out[:4].tolist() == [0, 1, 2, 3]
-    point_quality(points, scores, 0.31, 1, 2, out)
+    assert missing.tolist() == [0, 1, 0, SHAPE[0] * SHAPE[1], SHAPE[1]]
+    point_quality(points, scores, 0.31, 1, 2, out, missing)
     assert out[4] == 3
-    point_quality(points, scores, 0.29, 1, 2, out)
+    point_quality(points, scores, 0.29, 1, 2, out, missing)
     assert out[4] == 1

@@ -132,7 +132,7 @@ def test_collecting_and_looking_up_a_head() -> None:
     table = predictions_of(6)
     events = np.zeros(table.labels.shape, np.bool_)
     events[2, 1] = True
-    answers = PredictionBatch(table.probs, table.labels, events, table.unsure, HEADS)
+    answers = PredictionBatch(table.probs, table.labels, events, table.unsure, np.arange(6, dtype=np.int32), HEADS)
     single = [
         Prediction("s", int(seq), 0, int(quality), answers, row)
         for row, (seq, quality) in enumerate(zip(table.seq, table.quality, strict=True))
@@ -150,6 +150,8 @@ def test_collecting_and_looking_up_a_head() -> None:
     for part in ("seq", "probs", "labels", "quality", "unsure"):
         assert getattr(again, part).tobytes() == getattr(table, part).tobytes()
         assert getattr(again, part).dtype == getattr(table, part).dtype
+    assert again.missing is not None
+    assert again.missing.tolist() == list(range(6))
     assert again.of("task1").tobytes() == np.ascontiguousarray(table.probs[:, :3]).tobytes()
     assert again.of("face").shape == (6, 2)
     with pytest.raises(KeyError, match="task1, face"):

@@ -49,7 +49,7 @@ def stepped(session: Session, some: list[Frame]) -> list[Prediction]:
 def same(one: Predictions, two: Predictions) -> bool:
     return all(
         getattr(one, part).tobytes() == getattr(two, part).tobytes()
-        for part in ("seq", "probs", "labels", "quality", "unsure")
+        for part in ("seq", "probs", "labels", "quality", "unsure", "missing")
     )
 
 
@@ -69,6 +69,8 @@ def test_a_recording_gets_what_its_frames_get_one_by_one(tiny_bundle: Path, look
     answers = stepped(session, frames_of(recording)) + session.finish()
     assert same(classifier.run(recording), Predictions.collect(classifier.bundle.heads, answers))
     assert [a.seq for a in answers] == list(range(300))
+    absent = np.isnan(recording.keypoints[..., 0]).sum(axis=(1, 2))
+    assert [a.batch.missing[a.row] for a in answers] == absent.tolist()
 
 
 def test_chunks_do_not_matter(classifier: Classifier) -> None:

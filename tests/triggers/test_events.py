@@ -10,16 +10,16 @@ import numpy as np
 from rtseg.config import ArmSettings, TriggerSettings
 from rtseg.triggers.events import COLUMNS, TriggerEvent, events_of, write_events
 from rtseg.triggers.rule import TriggerRule
-from tests.triggers.test_rule import FPS, HEADS, probabilities, trigger
+from tests.triggers.test_rule import FPS, HEADS, POINTS, probabilities, trigger
 
 
 def decided_events(attack: list[float], first_seq: int = 0, **triggers: TriggerSettings) -> list[TriggerEvent]:
-    rule, n = TriggerRule(triggers, HEADS, FPS, 1), len(attack)
+    rule, n = TriggerRule(triggers, HEADS, FPS, 1, POINTS), len(attack)
     rule.open_slot(0, "cage")
     seq = np.arange(first_seq, first_seq + n)
     labels, armed = np.zeros((n, 2), np.int16), np.ones(n, np.bool_)
     zeros = np.zeros(n, np.int32)
-    return events_of(rule, "cage", seq, rule.step(zeros, seq, probabilities(attack), labels, zeros, armed))
+    return events_of(rule, "cage", seq, rule.step(zeros, seq, probabilities(attack), labels, zeros, zeros, armed))
 
 
 def test_an_event_has_its_frames_and_its_ends() -> None:

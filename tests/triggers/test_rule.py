@@ -14,6 +14,7 @@ from rtseg.config import QUALITY_FLAGS, ArmSettings, ConditionSettings, TriggerS
 from rtseg.errors import SettingError
 from rtseg.recordings.heads import Head
 from rtseg.triggers.arms import arm_names
+from rtseg.triggers.plan import trigger_numbers
 from rtseg.triggers.rule import ARM, BEGAN, ENDED, ENDED_AT, FIRED, LINE, WITHHELD, TriggerRule
 from tests.naive_triggers import Answer, Numbers, decide
 
@@ -22,6 +23,7 @@ HEADS = (
     Head("posture", ("still", "rear"), ("rear",), "posture"),
 )
 FPS = 10.0
+POINTS = 10
 UNSURE = 1 << QUALITY_FLAGS.index("unsure")
 ATTACK = (ConditionSettings("social", ("attack",)),)
 
@@ -51,10 +53,12 @@ def run(
     probs: NDArray[np.float32] | None = None,
     stream: str = "cage",
     chunk: int | None = None,
+    missing: list[int] | None = None,
+    camera_fps: float | None = None,
 ) -> NDArray[np.uint8]:
     """What one trigger decides about frames of one stream: (T, 4)."""
-    rule, n = TriggerRule({"laser": chosen}, HEADS, FPS, 3), len(attack)
-    rule.open_slot(1, stream)
+    rule, n = TriggerRule({"laser": chosen}, HEADS, FPS, 3, POINTS), len(attack)
+    rule.open_slot(1, stream, camera_fps)
     flags, armed = np.zeros(n, np.int32), np.ones(n, np.bool_)
     for t, flag in (quality or {}).items():
         flags[t] = flag
@@ -62,11 +66,12 @@ def run(
     probs = probabilities(attack) if probs is None else probs
     labels = np.zeros((n, 2), np.int16) if labels is None else labels
     numbers = np.array(seq or range(n), np.int64)
+    absent = np.array(missing or [0] * n, np.int32)
     parts = []
     for start in range(0, n, chunk or n):
         here = slice(start, start + (chunk or n))
         slots = np.full(len(numbers[here]), 1, np.int32)
-        parts.append(rule.step(slots, numbers[here], probs[here], labels[here], flags[here], armed[here]))
+        parts.append(rule.step(slots, numbers[here], probs[here], labels[here], flags[here], absent[here], armed[here]))
     return np.concatenate(parts)[:, 0]
 
 
@@ -201,6 +206,87 @@ def test_conditions_combine() -> None:
         assert on(run(chosen, [0.0] * 3, probs=probs)) == expected
 
 
+def test_a_condition_that_is_not_known_leaves_all_unknown_and_any_to_the_others() -> None:
+    probs = np.array([[0.0, 0.9, 0, 0.1, 0.9], [0.0, 0.9, 0, 0.1, np.nan], [0.0, np.nan, 0, 0.1, 0.9]], np.float32)
+    attack, rear = ConditionSettings("social", ("attack",)), ConditionSettings("posture", ("rear",))
+    for conditions in ((attack, rear), (rear, attack)):
+        assert on(run(trigger(conditions=conditions, combine="any"), [0.0] * 3, probs=probs)) == [0, 1, 2]
+        assert on(run(trigger(conditions=conditions, combine="all"), [0.0] * 3, probs=probs)) == [0]
+
+
+def test_heads_of_several_animals_are_chosen_by_name() -> None:
+    heads = tuple(Head(f"attack of {name}", ("no", "yes"), ("yes",), "attack") for name in ("left", "right"))
+    probs = np.array([[0.1, 0.9, 0.9, 0.1], [0.9, 0.1, 0.1, 0.9]], np.float32)
+    chosen = {
+        name: trigger(conditions=(ConditionSettings(f"attack of {name}", ("yes",)),)) for name in ("left", "right")
+    }
+    rule = TriggerRule(chosen, heads, FPS, 1, POINTS)
+    rule.open_slot(0, "cage")
+    zeros = np.zeros(2, np.int32)
+    labels = np.zeros((2, 2), np.int16)
+    decided = rule.step(zeros, np.arange(2), probs, labels, zeros, zeros, np.ones(2, np.bool_))
+    assert decided[:, :, LINE].tolist() == [[1, 0], [0, 1]]
+
+
+def test_too_many_missing_points_are_as_a_forbidden_flag() -> None:
+    decided = run(trigger(max_missing=0.3), [0.9] * 5 + [0.1, 0.9], missing=[0, 3, 4, 0, 0, 10, 3])
+    assert on(decided) == [0, 1, 6]
+    assert ended(decided) == [(2, "quality")]
+
+
+def test_a_share_that_is_a_whole_number_of_points_is_that_number() -> None:
+    for points in range(1, 60):
+        for n in range(points + 1):
+            assert trigger_numbers(trigger(max_missing=n / points), FPS, points).max_missing == n
+
+
+def test_arms_alternate_in_stretches_of_time() -> None:
+    arms = ArmSettings({"real": 1.0, "sham": 1.0}, assign="time_blocks", block_s=1.0)
+    decided = run(trigger(pulse_s=0.1, arms=arms), [0.9, 0.1] * 20, seq=list(range(7, 47)))
+    assert [t for t, _ in began(decided)] == list(range(0, 40, 2))
+    # By the stream's own frames, whatever their numbers.
+    assert on(decided) == [t for t in range(0, 40, 2) if t // 10 % 2 == 0]
+
+
+def yoked(*events: tuple[int, int], **changes: Any) -> TriggerSettings:
+    return trigger(conditions=(), arms=ArmSettings(yoked="log.csv", yoked_events=events), **changes)
+
+
+def test_a_yoked_trigger_fires_at_the_recorded_frames_whatever_the_animal_does() -> None:
+    decided = run(yoked((102, 3), (109, 1)), [0.9] + [0.0] * 11, seq=list(range(100, 112)))
+    assert on(decided) == [2, 3, 4, 9]
+    assert ended(decided) == [(5, "pulse over"), (10, "pulse over")]
+    assert arm_names(yoked((0, 1)).arms) == ("yoked",)
+
+
+def test_limits_and_quality_hold_for_a_yoked_trigger_too() -> None:
+    events = ((0, 5), (6, 1), (8, 1), (12, 2))
+    decided = run(yoked(*events, max_on_s=0.2, refractory_s=0.5), [0.0] * 14, quality={8: UNSURE}, disarmed=(13,))
+    assert on(decided) == [0, 1, 12]
+    assert began(decided) == [(0, "fired"), (6, "refractory"), (8, "quality"), (12, "fired")]
+    assert ended(decided) == [(2, "max_on"), (13, "disarmed")]
+
+
+def test_recorded_events_of_before_the_first_frame_and_in_a_gap_are_not_made_up_for() -> None:
+    decided = run(yoked((3, 2), (20, 2), (24, 2), (30, 2)), [0.0] * 5, seq=[10, 11, 26, 27, 30])
+    assert on(decided) == []
+    assert began(decided) == [(2, "quality"), (4, "quality")]
+    decided = run(yoked((3, 2), (20, 2), (24, 2), (30, 2)), [0.0] * 3, seq=[29, 30, 31])
+    assert on(decided) == [1, 2]
+
+
+def test_a_resampled_camera_s_numbers_are_no_gaps() -> None:
+    for camera_fps, seq in ((20.0, [5, 7, 9, 11, 13]), (5.0, [5, 6, 6, 7, 7]), (7.0, [5, 6, 7, 8, 8])):
+        assert on(run(trigger(pulse_s=0.3), [0.9] * 5, seq=seq, camera_fps=camera_fps)) == [0, 1, 2]
+    reset = 1 << QUALITY_FLAGS.index("reset")
+    decided = run(trigger(never_on=()), [0.9] * 4, seq=[5, 7, 49, 51], camera_fps=20.0, quality={2: reset})
+    assert ended(decided) == [(2, "gap")]
+
+
+def test_recorded_events_last_as_long_at_a_resampled_camera() -> None:
+    assert on(run(yoked((8, 4)), [0.0] * 8, seq=list(range(5, 21, 2)), camera_fps=20.0)) == [2, 3]
+
+
 def test_a_probability_that_is_no_number_is_no_behaviour() -> None:
     assert on(run(trigger(), [float("nan"), 0.9, float("nan"), 0.9])) == [1, 3]
 
@@ -214,13 +300,17 @@ def test_a_probability_that_is_no_number_is_no_behaviour() -> None:
 )
 def test_what_the_model_does_not_have_is_named(conditions: tuple[ConditionSettings, ...], words: str) -> None:
     with pytest.raises(SettingError, match=words):
-        TriggerRule({"laser": trigger(conditions=conditions)}, HEADS, FPS, 1)
+        TriggerRule({"laser": trigger(conditions=conditions)}, HEADS, FPS, 1, POINTS)
 
 
 values = st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0])
 answers = st.lists(
-    st.tuples(st.sampled_from([1, 1, 1, 1, 1, 1, 2, 9]), values, st.integers(0, 7), st.integers(0, 9)), max_size=80
+    st.tuples(
+        st.sampled_from([1, 1, 1, 1, 1, 1, 2, 9]), values, st.integers(0, 7), st.integers(0, 9), st.integers(0, POINTS)
+    ),
+    max_size=80,
 )
+recorded = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 6)), min_size=1, max_size=20)
 
 
 @given(
@@ -231,25 +321,35 @@ answers = st.lists(
     max_duty=st.sampled_from([0.0, 0.1, 0.4, 1.0]),
     window=st.integers(1, 20),
     shares=st.sampled_from([{"real": 1.0}, {"real": 0.5, "sham": 0.5}, {"a": 1.0, "real": 2.0, "b": 0.0}]),
-    block=st.integers(0, 3),
+    block=st.tuples(st.sampled_from(["random", "blocks", "time_blocks"]), st.integers(1, 20)),
+    max_missing=st.integers(0, POINTS),
+    recorded=st.none() | recorded,
     chunk=st.integers(1, 7),
 )
 @settings(max_examples=150, deadline=None)
 def test_it_decides_as_the_slow_version_does_in_any_chunks(
-    answers: list[tuple[int, float, int, int]],
+    answers: list[tuple[int, float, int, int, int]],
     frames: tuple[int, int, int],
     max_on: int,
     max_events: int,
     max_duty: float,
     window: int,
     shares: dict[str, float],
-    block: int,
+    block: tuple[str, int],
+    max_missing: int,
+    recorded: list[tuple[int, int]] | None,
     chunk: int,
 ) -> None:
     if not answers:
         return
-    assign = {"assign": "blocks", "block_events": block} if block else {}
-    arms = ArmSettings(shares, seed=7, **assign)  # type: ignore[arg-type]
+    assign, size = block
+    arms = ArmSettings(shares, seed=7, assign=assign, block_events=size, block_s=size / FPS)
+    yoked_events = None
+    if recorded is not None:
+        # Each so many frames after the end of the one before.
+        ends = np.cumsum([wait + frames for wait, frames in recorded]).tolist()
+        yoked_events = tuple((end - frames, frames) for end, (_, frames) in zip(ends, recorded, strict=True))
+        arms = ArmSettings(seed=7, yoked="log.csv", yoked_events=yoked_events)
     min_frames, refractory, pulse = frames
     chosen = trigger(
         on=0.7,
@@ -261,14 +361,18 @@ def test_it_decides_as_the_slow_version_does_in_any_chunks(
         max_events=max_events,
         max_duty=max_duty,
         window_s=window / FPS,
+        max_missing=max_missing / POINTS,
         arms=arms,
     )
     seq = np.cumsum([step for step, *_ in answers])
-    values = np.array([value for _, value, _, _ in answers], np.float32).tolist()
-    quality = {t: UNSURE for t, (_, _, flag, _) in enumerate(answers) if flag == 0}
-    disarmed = tuple(t for t, (*_, armed) in enumerate(answers) if armed == 0)
+    values = np.array([value for _, value, *_ in answers], np.float32).tolist()
+    quality = {t: UNSURE for t, (_, _, flag, *_) in enumerate(answers) if flag == 0}
+    disarmed = tuple(t for t, (*_, armed, _) in enumerate(answers) if armed == 0)
+    # Mostly few, so that events do happen.
+    missing = [points if points > 7 else 0 for *_, points in answers]
     plain = [
-        Answer(int(s), v, t in quality, t not in disarmed) for t, (s, v) in enumerate(zip(seq, values, strict=True))
+        Answer(int(s), v, t in quality, t not in disarmed, missing[t])
+        for t, (s, v) in enumerate(zip(seq, values, strict=True))
     ]
     numbers = Numbers(
         0.7,
@@ -281,11 +385,14 @@ def test_it_decides_as_the_slow_version_does_in_any_chunks(
         int(max_duty * window),
         window,
         tuple(shares.items()),
-        block,
+        size if assign == "blocks" else 0,
         7,
+        size if assign == "time_blocks" else 0,
+        max_missing,
+        yoked_events,
     )
     expected = decide(plain, numbers, "cage", "laser")
-    decided = run(chosen, values, quality=quality, disarmed=disarmed, seq=seq.tolist(), chunk=chunk)
+    decided = run(chosen, values, quality=quality, disarmed=disarmed, seq=seq.tolist(), chunk=chunk, missing=missing)
     names = arm_names(arms)
     told = [
         (bool(line), WITHHELD[b], names[arm] if b else "", ENDED[end])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rtseg.bundle.bundle import load_bundle
-from rtseg.config import QUALITY_FLAGS, ConditionSettings
+from rtseg.config import QUALITY_FLAGS, ConditionSettings, TriggerSettings
+from rtseg.errors import SettingError
+from rtseg.frames.skeleton import MICE7
 from rtseg.inference.predictions import Predictions, Quality
-from rtseg.recordings.recording import IGNORE, Labels
-from rtseg.triggers.trial import TrialScore, load_triggers, score_trial, truth_of, try_triggers
+from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
+from rtseg.triggers.trial import Trial, TrialScore, load_triggers, score_trial, truth_of, try_triggers
 from tests.commands import here
 from tests.conftest import REPO
 from tests.triggers.test_rule import ATTACK, FPS, HEADS, probabilities, trigger
@@ -30,6 +34,14 @@ def predictions(attack: list[float]) -> Predictions:
     )
 
 
+def tried(chosen: TriggerSettings, answers: Predictions, first_seq: int = 0, fps: float = FPS) -> Trial:
+    """One trigger tried on answers to a recording without points; the model's rate is FPS."""
+    bundle = replace(load_bundle(REPO / "engines" / "rats58"), fps=FPS)
+    n = int(answers.seq[-1]) + 1 - first_seq
+    clip = Recording("clip", MICE7, *clean(np.full((n, 2, 7, 2), np.nan), None), fps, first_seq=first_seq)
+    return try_triggers({"laser": chosen}, answers, clip, bundle)
+
+
 def test_flags_have_the_names_that_tables_print() -> None:
     assert tuple(str(flag.name).lower() for flag in Quality) == QUALITY_FLAGS
     assert [1 << i for i in range(len(QUALITY_FLAGS))] == [int(flag) for flag in Quality]
@@ -39,13 +51,42 @@ def test_hits_misses_false_starts_and_delays() -> None:
     #         0    1    2    3    4    5    6    7    8    9
     attack = [0.1, 0.1, 0.9, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9]
     truth = np.array([1, 1, 1, 1, 0, 0, 0, 1, 0, IGNORE], np.int8)
-    trial = try_triggers({"laser": trigger()}, predictions(attack), "clip", FPS, FPS)
+    trial = tried(trigger(), predictions(attack))
     score = score_trial(trial, "laser", truth)
     assert score == TrialScore(
         bouts=2, hits=1, false_starts=1, delays_s=(0.2,), labelled_s=pytest.approx(0.9), absent_s=pytest.approx(0.4)
     )
     assert score.false_starts_per_min == pytest.approx(150)
     assert (score + score).hits == 2
+
+
+def test_a_recording_that_begins_late_is_scored_by_its_own_frames() -> None:
+    answers = predictions([0.1, 0.9, 0.1, 0.9])
+    truth = np.array([0, 1, 1, 0], np.int8)
+    plain = score_trial(tried(trigger(), answers), "laser", truth)
+    late = score_trial(tried(trigger(), replace(answers, seq=answers.seq + 100), first_seq=100), "laser", truth)
+    assert (plain.hits, plain.false_starts) == (1, 1)
+    assert late == plain
+
+
+def test_an_event_that_still_runs_ends_with_the_recording() -> None:
+    assert [event.ended for event in tried(trigger(), predictions([0.1, 0.9])).events] == ["closed"]
+
+
+def test_a_resampled_recording_s_durations_are_those_of_its_answers() -> None:
+    trial = tried(trigger(pulse_s=0.2), replace(predictions([0.9] * 4), seq=np.array([0, 2, 4, 6])), fps=2 * FPS)
+    assert [(e.seq, e.last_seq) for e in trial.events] == [(0, 2)]
+    assert (trial.fps, trial.answer_fps) == (2 * FPS, FPS)
+
+
+def test_missing_points_must_be_known_where_a_trigger_asks_for_them() -> None:
+    answers = predictions([0.9] * 3)
+    with pytest.raises(SettingError, match="max_missing needs the frames"):
+        tried(trigger(max_missing=0.5), answers)
+    points = math.prod(load_bundle(REPO / "engines" / "rats58").skeleton.shape)
+    known = replace(answers, missing=np.array([0, points // 2, 0], np.int32))
+    assert [event.ended for event in tried(trigger(max_missing=0.4), known).events] == ["quality"]
+    assert [event.ended for event in tried(trigger(max_missing=0.6), known).events] == ["closed"]
 
 
 @pytest.mark.parametrize(("combine", "expected"), [("any", [1, 1, -1, 0, 1]), ("all", [1, 0, 0, 0, -1])])

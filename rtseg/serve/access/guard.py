@@ -21,7 +21,7 @@ from rtseg.wire.keys import Grant
 from rtseg.wire.messages import clip_name
 
 LOG = logging.getLogger("rtseg.serve")
-ROLE_OF = {"frame": "publish", "hello": "publish", "bye": "publish", "beat": "publish"}
+ROLE_OF = {"frame": "publish", "hello": "publish", "bye": "publish", "beat": "publish", "arm": "arm", "disarm": "arm"}
 """The role that a kind of message takes; what is not named here takes `control`."""
 
 

@@ -13,6 +13,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import same_source
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
 from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.serve.workers.front_link import FrontLink
 from rtseg.wire.messages import Hello, clip_name, parse_bye, parse_frame, unpack
 
@@ -23,11 +24,19 @@ class Admission:
     """Opens and ends a daemon's streams.
 
     guard: None where no key is asked for. front_link: of a worker, whose front is told of its streams; otherwise None.
+    stage: None where there are no triggers.
     """
 
     def __init__(
-        self, streams: Streams, outlet: Outlet, load: LoopLoad, guard: Guard | None, front_link: FrontLink | None
+        self,
+        streams: Streams,
+        outlet: Outlet,
+        load: LoopLoad,
+        guard: Guard | None,
+        front_link: FrontLink | None,
+        stage: TriggerStage | None = None,
     ) -> None:
+        self._stage = stage
         self._streams, self._outlet, self._load = streams, outlet, load
         self._guard, self._front_link = guard, front_link
         self._openings = OpeningLimits(streams.model.places)
@@ -57,6 +66,8 @@ class Admission:
             stream = self._streams.open_stream(owner, hello, points, now_ns)
             # Only now: hellos that are refused must not use up what others may open.
             self._openings.count_opening(hello.stream, now_ns)
+            if self._stage is not None:
+                self._stage.open_stream(stream)
             last_seq, frames = (None, []) if recording is None else recording.begin_stream(stream, now_ns)
             # Each gets a time of its own, before whatever follows the hello: a front tells frames apart by them.
             waiting = [(now_ns - len(frames) + i, data) for i, data in enumerate(frames)]
@@ -83,6 +94,8 @@ class Admission:
         opened["px_per_mm"] = hello.px_per_mm
         assumed = {"fps_assumed": True} if rate_is_assumed else {}
         self._outlet.announce(stream.topic, opened | assumed)
+        if self._stage is not None:
+            self._stage.stream_begins(stream)
         self._accept(stream, last_seq, assumed)
         return waiting
 
@@ -94,10 +107,15 @@ class Admission:
 
     def end_stream(self, stream: Stream, reason: str) -> None:
         """Publish what a lookahead still owes, close the stream, and tell its subscribers."""
-        for prediction in stream.session.finish():
+        owed = stream.session.finish()
+        if self._stage is not None:
+            self._stage.end_stream(stream, owed)
+        for prediction in owed:
             self._outlet.publish_prediction(stream, prediction, stream.queued.last_ns)
         self._outlet.flush()
         drift = stream.drift()  # the session's, which is gone once the stream is closed
+        if self._stage is not None:
+            self._stage.close_stream(stream)
         self._streams.close_stream(stream)
         if self._outlet.recording is not None:
             self._outlet.recording.end_stream(stream)

@@ -19,6 +19,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.bundle_loader import BundleLoader, LoadRequest
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, StreamError, Streams
+from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.wire.messages import parse_load
 
 LOG = logging.getLogger("rtseg.serve")
@@ -30,6 +31,7 @@ class BundleSwap:
     """Loads bundles and lets them answer.
 
     step_all: steps every frame that waits. adopted: called with a model that answers all streams from now on.
+    stage: None where there are no triggers.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class BundleSwap:
         outlet: Outlet,
         step_all: Callable[[], None],
         adopted: Callable[[ServedModel], None],
+        stage: TriggerStage | None = None,
     ) -> None:
+        self._stage = stage
         self._streams, self._outlet = streams, outlet
         self._step_all, self._adopted = step_all, adopted
         self._loader = BundleLoader(settings, streams.model.served.predictions)
@@ -68,6 +72,8 @@ class BundleSwap:
                 raise StreamError(f"stream {request.stream!r} has been closed in the meantime"[:300])
             # All are checked before one is swapped: all go over to the new bundle, or none.
             places = [(stream, self._streams.check_new_model(stream, result)) for stream in streams]
+            if self._stage is not None:
+                self._stage.check_model(result, request.stream)
         except Exception as error:
             self._refuse(request, error)
             return
@@ -82,6 +88,8 @@ class BundleSwap:
         places: each stream, and where the model finds its points among the stream's.
         """
         self._step_all()  # frames that wait have their points in the old model's order
+        if self._stage is not None:
+            self._stage.change_model(model)
         for stream, index in places:
             self._streams.swap_model(stream, model, index, partial(self._publish_owed, stream))
             self._outlet.announce(stream.topic, {"type": "model", **model.served.to_fields()})

@@ -1,4 +1,4 @@
-"""What the daemon does about every message that is no plain frame: hello, bye, beat, status, load, stop.
+"""What the daemon does about every message that is no plain frame: hello, bye, beat, status, load, stop, arm, disarm.
 
 And about frames that need another order of points, or a general look because something is wrong with them.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rtseg.errors import ServeError
 from rtseg.serve.access.guard import AccessError, Guard
 from rtseg.serve.loop.admission import Admission
 from rtseg.serve.loop.bundle_swap import BundleSwap
@@ -18,8 +19,9 @@ from rtseg.serve.loop.rejection import reject_message
 from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Streams
+from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.wire.fields import MessageError
-from rtseg.wire.messages import parse_beat, parse_frame, parse_to_daemon
+from rtseg.wire.messages import parse_arming, parse_beat, parse_frame, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 
@@ -27,7 +29,8 @@ LOG = logging.getLogger("rtseg.serve")
 class Dispatcher:
     """Gives each message to the part whose business it is; whatever a client sends, it raises nothing.
 
-    guard: None where no key is asked for. control: whether `load` and `stop` are taken from connections without a key.
+    guard: None where no key is asked for. stage: None where there are no triggers. control: whether `load`,
+    `stop`, `arm` and `disarm` are taken from connections without a key.
     status: the daemon's. stop: ends its loop.
     """
 
@@ -41,12 +44,13 @@ class Dispatcher:
         bundle_swap: BundleSwap,
         *,
         guard: Guard | None,
+        stage: TriggerStage | None = None,
         control: bool,
         status: Callable[[], dict[str, Any]],
         stop: Callable[[], None],
     ) -> None:
         self._streams, self._queue, self._stepper, self._outlet = streams, queue, stepper, outlet
-        self._admission, self._bundle_swap, self._guard = admission, bundle_swap, guard
+        self._admission, self._bundle_swap, self._guard, self._stage = admission, bundle_swap, guard, stage
         self._control, self._status, self._stop = control, status, stop
 
     def handle_message(self, owner: bytes, data: bytes, t_recv_ns: int, parts: int = 1) -> None:
@@ -107,8 +111,24 @@ class Dispatcher:
             LOG.info("asked to stop%s", by)
             self._outlet.answer(owner, {"type": "stopping"})  # when all is drained, only owners of streams are told
             self._stop()
+        elif kind in ("arm", "disarm"):
+            self._handle_arming(owner, kind, message, by)
         else:
             self._bundle_swap.request_load(owner, message, by)
+
+    def _handle_arming(self, owner: bytes, kind: str, message: dict[str, Any], by: str) -> None:
+        stream, for_s = parse_arming(message)
+        if self._stage is None:
+            raise ServeError(f"{kind} is not taken here: the daemon was started without triggers (--triggers FILE)")
+        arming = self._stage.arming
+        if kind == "arm":
+            arming.arm(stream, for_s, by)
+        else:
+            arming.disarm(stream, by)
+        was_told = self._outlet.answer(owner, {"type": "arming", **arming.summary()})
+        if kind == "arm" and not was_told:
+            # Somebody who waited in vain believes that nothing is armed.
+            arming.disarm(stream, ", for whoever armed is gone")
 
 
 def parse_queued_frame(

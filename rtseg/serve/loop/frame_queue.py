@@ -48,9 +48,18 @@ new_queued_frame = cast(
 
 
 class FrameQueue:
-    """The queue of frames. silence_watch: tells which streams should have sent and have not."""
+    """The queue of frames. leave_out: is told of each stream of which a frame is not stepped. silence_watch: tells
+    which streams should have sent and have not.
+    """
 
-    def __init__(self, settings: ServeSettings, outlet: Outlet, load: LoopLoad) -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        outlet: Outlet,
+        load: LoopLoad,
+        leave_out: Callable[[Stream], None] | None = None,
+    ) -> None:
+        self._leave_out = leave_out
         self._backlog_frames, self._max_batch = settings.backlog_frames, settings.max_batch
         # A stream is crowded from this many waiting frames on; counted as it happens, for the receiver asks in between.
         self._crowded_from, self._crowded_streams = max(1, settings.backlog_frames // 2), 0
@@ -169,6 +178,8 @@ class FrameQueue:
         stream.queued.dropping -= 1
         stream.count_left_out(t_recv_ns)
         self._outlet.counters["dropped frames"] += 1
+        if self._leave_out is not None:
+            self._leave_out(stream)
         if stream.queued.overload.restart_if_due(time.monotonic_ns()):
             self._announce_overload(stream, seq)
 

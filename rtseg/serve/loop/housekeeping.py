@@ -25,6 +25,7 @@ from rtseg.serve.streams.size_watch import size_events
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.timing.realtime import GarbageCollector
+from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.serve.workers.front_link import FrontLink
 
 LOG = logging.getLogger("rtseg.serve")
@@ -36,7 +37,7 @@ class Housekeeping:
     """The daemon's tasks besides frames.
 
     router: the frames' socket. look_after_clients: is called each `memory_watch.LOOK_NS`. front_link: of a worker,
-    otherwise None.
+    otherwise None. stage: None where there are no triggers.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Housekeeping:
         *,
         guard: Guard | None,
         front_link: FrontLink | None,
+        stage: TriggerStage | None,
         now_ns: int,
     ) -> None:
+        self._stage = stage
         self._router, self._streams, self._queue, self._outlet = router, streams, queue, outlet
         self._admission, self._bundle_swap, self._monitor, self._status = admission, bundle_swap, monitor, status
         self._garbage, self._guard, self._front_link = garbage, guard, front_link
@@ -69,6 +72,8 @@ class Housekeeping:
 
     def run_due_tasks(self, now_ns: int) -> None:
         """Do whatever is due."""
+        if self._stage is not None and (self._stage.watch.reports_wait or now_ns >= self._stage.watch.due_ns):
+            self._stage.run_due(now_ns)  # first: a line may have to go off
         self._announce_silent_streams(now_ns)
         if self._idle_check.restart_if_due(now_ns):
             self._end_idle_streams(now_ns)

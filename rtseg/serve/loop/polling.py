@@ -5,7 +5,9 @@ A loop that never sleeps has time to keep the caches warm (`cache_warming`). Tak
 
 from __future__ import annotations
 
+import select
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import zmq
@@ -20,17 +22,27 @@ WARM_UP_FRAMES = 100
 
 
 class LoopPoller:
-    """Waits at a daemon's two sockets.
+    """Waits at a daemon's two sockets, and at the descriptors of sinks, if there are any.
 
     With `busy_poll` it never sleeps, and steps frames of the daemon's own while nothing comes (`set_cache_warmer`).
     """
 
-    def __init__(self, settings: ServeSettings, router: zmq.Socket[bytes], xpub: zmq.Socket[bytes]) -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        router: zmq.Socket[bytes],
+        xpub: zmq.Socket[bytes],
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self._router, self._xpub = router, xpub
         self._busy_poll, self._warm_after_ns = settings.busy_poll, settings.rehearse_us * 1000
         self._poller = zmq.Poller()
         self._poller.register(router, zmq.POLLIN)
         self._poller.register(xpub, zmq.POLLIN)
+        self._sinks = select.poll() if descriptors else None
+        for descriptor in descriptors:
+            self._poller.register(descriptor, zmq.POLLIN)
+            cast(select.poll, self._sinks).register(descriptor, select.POLLIN)
         self._cache_warmer: CacheWarmer | None = None
         self._stopped, self._warmed_ns = False, 0
 
@@ -51,7 +63,7 @@ class LoopPoller:
         self._stopped = True
 
     def wait_for_messages(self, timeout_ms: int, worked_ns: int) -> dict[Any, int]:
-        """The sockets at which a message waits, as soon as one does; none after the time.
+        """The sockets at which a message waits, and the descriptors of sinks, as soon as one does; none after the time.
 
         worked_ns: when the loop last did something, on the monotonic clock.
         """
@@ -72,6 +84,8 @@ class LoopPoller:
                     return {self._router: zmq.POLLIN}
             if cast(int, self._xpub.getsockopt(zmq.EVENTS)) & POLLIN:
                 return {self._xpub: zmq.POLLIN}
+            if self._sinks is not None and (waiting := self._sinks.poll(0)):
+                return dict(waiting)
             now_ns = clock()
             if now_ns >= end_ns or self._stopped:
                 return {}

@@ -13,16 +13,17 @@ from rtseg.serve.loop.rejection import reject_message
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.timing.latency import Histogram
+from rtseg.serve.triggers.stage import TriggerStage
 
 
 class Stepper:
-    """Takes frames from the queue, batch by batch.
+    """Takes frames from the queue, batch by batch. stage: decides what triggers do; None where there are none.
 
     latency: `decode` of a frame, `step` and `publish` of a batch, `total` from a frame's receipt to its publishing.
     """
 
-    def __init__(self, queue: FrameQueue, streams: Streams, outlet: Outlet) -> None:
-        self._queue, self._streams, self._outlet = queue, streams, outlet
+    def __init__(self, queue: FrameQueue, streams: Streams, outlet: Outlet, stage: TriggerStage | None = None) -> None:
+        self._queue, self._streams, self._outlet, self._stage = queue, streams, outlet, stage
         self._decode, self._step, self._publish = Histogram(), Histogram(), Histogram()
         self.latency = {"decode": self._decode, "step": self._step, "publish": self._publish, "total": outlet.total}
 
@@ -57,6 +58,9 @@ class Stepper:
                 )
             return len(batch)
         stepped_ns = time.monotonic_ns()
+        stage = self._stage
+        if stage is not None:
+            stage.decide(batch, predictions)  # before anything else: a line waits for it
         publish, frame_done = outlet.publish_prediction, self._queue.frame_done
         for (stream, frame, t_recv_ns, _, _), of_frame in zip(batch, predictions, strict=True):
             stream.remember_receipt(frame.seq, t_recv_ns)
@@ -65,6 +69,8 @@ class Stepper:
             for prediction in of_frame:
                 publish(stream, prediction, t_recv_ns, keep_back=keep_back)
         outlet.flush()
+        if stage is not None:
+            stage.finish_batch()
         # Counted only now, when nobody waits for it.
         self._publish.count_latency(time.monotonic_ns() - stepped_ns)
         self._step.count_latency(stepped_ns - started_ns)

@@ -78,6 +78,8 @@ class Metrics:
             ("rtseg_streams_capacity", "Streams that may be open at once.", status["capacity"]),
         ):
             yield GaugeMetricFamily(name, text, value)
+        if "armed" in status:  # a daemon with triggers
+            yield GaugeMetricFamily("rtseg_streams_armed", "Streams whose triggers are armed.", status["armed"])
         counters = status.get("counters", {})
         yield CounterMetricFamily("rtseg_frames", "Frames stepped.", counters.get("frames", 0))
         events = CounterMetricFamily("rtseg_events", "What else was counted since the start.", labels=["event"])

@@ -13,6 +13,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.latency import Histogram
 from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.triggers.stage import TriggerStage
 
 STREAMS_A_PIECE = 16
 
@@ -21,7 +22,7 @@ class DaemonStatus:
     """Looks at a daemon's parts and changes none.
 
     latency: by stage. granted: what the system gave the loop (`LoopPrivileges`). refusals: the counters of who was not
-    let in (`ClientSockets`).
+    let in (`ClientSockets`). stage: None where there are no triggers.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class DaemonStatus:
         load: LoopLoad,
         granted: Mapping[str, Any],
         refusals: Callable[[], dict[str, int]],
+        stage: TriggerStage | None = None,
     ) -> None:
+        self._stage = stage
         self._settings, self._streams, self._outlet, self._latency = settings, streams, outlet, latency
         self._load, self._granted, self._refusals = load, granted, refusals
         self._started_ns = time.monotonic_ns()
@@ -61,6 +64,7 @@ class DaemonStatus:
             "counters": self._counters(),
             "latency": {stage: histogram.summary() for stage, histogram in self._latency.items()},
             **({} if recording is None else {"recording": recording.status()}),
+            **({} if self._stage is None else {"triggers": self._stage.status()}),
         }
 
     def shared_pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
@@ -77,6 +81,7 @@ class DaemonStatus:
             "stopping": stopping,
             "counters": self._counters(),
             "streams": {},
+            **({} if self._stage is None else {"armed": self._stage.n_armed()}),
         }
         for stage, histogram in self._latency.items():
             yield {"latency": {stage: histogram.cumulative()}}
@@ -93,6 +98,8 @@ class DaemonStatus:
             return {}
         seq = stream.queued.newest_seq if stream.queued.newest_seq >= 0 else None
         told = {"stale": stream.silence.is_stale, "frozen": bool(stream.output.frozen)}
+        if self._stage is not None:
+            told["armed"] = self._stage.is_armed(stream)
         return {**told, "seq": seq, "clock": stream.clock.summary(), "rate": stream.rate.summary()}
 
     def _counters(self) -> dict[str, int]:

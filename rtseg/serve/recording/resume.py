@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import RtsegError
+from rtseg.inference.predictions import Prediction
 from rtseg.recorder import mcap_records
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
 from rtseg.recorder.recover import check_ring, ring_path
@@ -38,8 +39,9 @@ class ResumableStream:
     state: its last snapshot, None for one that began with `frames`. opened_ns: when it was opened. number: of its last
     prediction before `frames` (`OutletRecord.answers`). frames: what came after the snapshot: when, on the daemon's
     monotonic clock, and the message. answers: the predictions after the snapshot, as they were published; earlier: some
-    of those before. received_ns: when the frames came that were recorded lately, and last_ns: when the last one came,
-    on the monotonic clock of the process that reads.
+    of those before. triggers: what its triggers remembered at the snapshot, b"" for a fresh start; trigger_records:
+    what was recorded of them since, each with the number of answers before it. received_ns: when the frames came that
+    were recorded lately, and last_ns: when the last one came, on the monotonic clock of the process that reads.
     """
 
     hello: Hello
@@ -48,6 +50,8 @@ class ResumableStream:
     number: int = 0
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
+    triggers: bytes = b""
+    trigger_records: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     earlier: list[bytes] = field(default_factory=list)
     received_ns: set[int] = field(default_factory=set)
     last_ns: int = 0
@@ -142,15 +146,17 @@ def same_source(one: Hello, other: Hello) -> bool:
     return _description(one) == _description(other)
 
 
-def restore_stream(stream: Stream, resumable: ResumableStream) -> list[bytes]:
-    """Bring a fresh stream to where it stood, and return the messages of the frames that are still to be answered.
+def restore_stream(stream: Stream, resumable: ResumableStream) -> tuple[list[bytes], list[Prediction]]:
+    """Bring a fresh stream to where it stood.
 
-    Raises RtsegError where its snapshot is of another model or engine.
+    Returns the messages of the frames that are still to be answered, and the answers since the snapshot. Raises
+    RtsegError where its snapshot is of another model or engine.
     """
     done = rewind_stream(stream, resumable)
+    answers: list[Prediction] = []
     for _, data in resumable.frames[:done]:
-        stream.session.step(stream.to_frame(parse_frame(unpack(data))))
-    return [data for _, data in resumable.frames[done:]]
+        answers += stream.session.step(stream.to_frame(parse_frame(unpack(data))))
+    return [data for _, data in resumable.frames[done:]], answers
 
 
 def rewind_stream(stream: Stream, resumable: ResumableStream) -> int:
@@ -222,6 +228,10 @@ def _collect_message(
         resumable = streams.get(_stream_of(path, message))
         if resumable is not None:
             resumable.answers.append(message.data)
+    elif message.topic == "triggers":
+        resumable = streams.get(_stream_of(path, message))
+        if resumable is not None:
+            resumable.trigger_records.append((len(resumable.answers), unpacked(path, message.data)))
     elif message.topic == "snapshots":
         _collect_snapshot(streams, unpacked(path, message.data), now_ns)
     elif message.topic == "events":
@@ -231,11 +241,13 @@ def _collect_message(
 def _collect_snapshot(streams: dict[str, ResumableStream], snapshot: dict[str, Any], now_ns: int) -> None:
     hello, state = Hello.from_message(snapshot["hello"]), snapshot["state"]
     opened_ns, number = snapshot.get("opened_ns", 0), snapshot.get("answers", 0)
-    if (type(state), type(opened_ns), type(number), hello.stream) != (bytes, int, int, snapshot["stream"]):
+    triggers = snapshot.get("triggers", b"")
+    kinds = (type(state), type(opened_ns), type(number), type(triggers), hello.stream)
+    if kinds != (bytes, int, int, bytes, snapshot["stream"]):
         raise ValueError("a snapshot whose fields contradict one another")
     before = streams.get(hello.stream)
     resumable = streams[hello.stream] = ResumableStream(
-        hello, state, opened_ns, number, last_ns=now_ns if before is None else before.last_ns
+        *(hello, state, opened_ns, number), triggers=triggers, last_ns=now_ns if before is None else before.last_ns
     )
     if before is not None and before.opened_ns == resumable.opened_ns:
         resumable.earlier, resumable.received_ns = before.earlier + before.answers, before.received_ns

@@ -11,10 +11,10 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -22,6 +22,7 @@ import zmq
 
 import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
+from rtseg.inference.predictions import Prediction
 from rtseg.recorder.reading import MALFORMED
 from rtseg.recorder.recorder import Recorder
 from rtseg.serve.recording.resume import (
@@ -38,13 +39,31 @@ from rtseg.wire.messages import parse_frame, unpack
 LOG = logging.getLogger("rtseg.serve")
 
 
+class TriggerMemory(Protocol):
+    """What a stream's triggers remember; the trigger stage, where there is one."""
+
+    def snapshot(self, stream: Stream) -> bytes:
+        """Of a stream, between two frames."""
+
+    def restore(self, stream: Stream, resumable: ResumableStream, answers: Sequence[Prediction]) -> None:
+        """Go on from what was recorded. answers: those since its last snapshot."""
+
+
 class StreamRecording:
     """A daemon's recording, and the streams of earlier recordings that may come back.
 
-    worker_place: a worker's place behind a front. Raises ServeError where a recording cannot be begun.
+    worker_place: a worker's place behind a front. triggers: their text, for the file's metadata; trigger_memory: to be
+    set where there are triggers. Raises ServeError where a recording cannot be begun.
     """
 
-    def __init__(self, model: ServedModel, settings: ServeSettings, worker_place: WorkerPlace | None = None) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        settings: ServeSettings,
+        worker_place: WorkerPlace | None = None,
+        triggers: str = "",
+    ) -> None:
+        self.trigger_memory: TriggerMemory | None = None
         folder = Path(settings.record)
         self._idle_ns = int(settings.idle_timeout_s * 1e9)
         self._resumable: dict[str, ResumableStream] = {}
@@ -54,7 +73,7 @@ class StreamRecording:
             wanted = (lambda session: True) if worker_place is None else worker_place.may_resume_from
             self._resumable = read_resumable_streams(folder, self._idle_ns, wanted)
             LOG.info("streams that may be resumed: %s", ", ".join(describe_streams(self._resumable)) or "none")
-        metadata, name = _metadata(model, settings), ""
+        metadata, name = _metadata(model, settings) | ({"triggers": triggers} if triggers else {}), ""
         self._replaced: dict[str, ResumableStream] = {}
         if worker_place is not None:
             metadata |= worker_place.recording_metadata()
@@ -64,10 +83,11 @@ class StreamRecording:
                 self._replaced = read_resumable_streams(folder, wanted=worker_place.wrote, with_closed=True)
         self._recorder = Recorder(folder, metadata, settings, name)
         # The recorder's own methods: they are called for every frame, which pays for no call in between.
-        self.record_frame, self.record_prediction, self.record_event = (
+        self.record_frame, self.record_prediction, self.record_event, self.record_trigger = (
             self._recorder.record_frame,
             self._recorder.record_prediction,
             self._recorder.record_event,
+            self._recorder.record_trigger,
         )
         self.lend_ring, self.take_ring_back = self._recorder.lend_ring, self._recorder.take_ring_back
         self.status = self._recorder.status
@@ -83,12 +103,14 @@ class StreamRecording:
         hello = stream.hello.to_message()
         if resumable is not None:
             try:
-                waiting = restore_stream(stream, resumable)
+                waiting, answers = restore_stream(stream, resumable)
                 last_seq = _last_seq(stream, waiting)
             except MALFORMED as error:
                 LOG.warning("stream %r begins afresh: %s", stream.name, error)
                 stream.session.reset()
             else:
+                if self.trigger_memory is not None:
+                    self.trigger_memory.restore(stream, resumable, answers)
                 self.continue_stream(stream, now_ns)
                 LOG.info("stream %r goes on, %d frames are still to be answered", stream.name, len(waiting))
                 return last_seq, waiting
@@ -116,7 +138,8 @@ class StreamRecording:
     def record_snapshot(self, stream: Stream, now_ns: int) -> None:
         """Record a stream's state: a resumed stream steps again only the frames after it."""
         hello, state = stream.hello.to_message(), stream.session.snapshot()
-        self._recorder.record_snapshot(hello, state, now_ns, stream.opened_ns, stream.output.answers)
+        triggers = b"" if self.trigger_memory is None else self.trigger_memory.snapshot(stream)
+        self._recorder.record_snapshot(hello, state, now_ns, stream.opened_ns, stream.output.answers, triggers)
 
     def stream_due(self, now_ns: int) -> str | None:
         """Name of the stream whose snapshot is due now, if any. Cheap enough for every turn of the loop."""

@@ -52,10 +52,10 @@ class Stream:
     of its camera. prefix: the bytes that its predictions begin with; prefix_at: their address.
 
     queued, silence, size, output: the records of the frame queue, the silence watch, the size watch and the outlet,
-    which they alone write. clock: its source's, as the frame queue compares it; rate: what its frames say of the
-    declared rate. beat_ns: when its source last sent a sign of life. refused: its messages that were in error.
-    handled_ns: when the last frame came that was stepped or left out. is_closed: whether it has ended; frames of it
-    that still wait are left out.
+    which they alone write. trigger_slot: where the trigger stage remembers it, -1 where no trigger applies. clock: its
+    source's, as the frame queue compares it; rate: what its frames say of the declared rate. beat_ns: when its source
+    last sent a sign of life. refused: its messages that were in error. handled_ns: when the last frame came that was
+    stepped or left out. is_closed: whether it has ended; frames of it that still wait are left out.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Stream:
     rate: DeclaredRate
     silence: SilenceRecord = field(default_factory=SilenceRecord)
     size: SizeRecord = field(default_factory=SizeRecord)
+    trigger_slot: int = -1
     lookahead_frames: int = 0
     prefix: bytes = b""
     prefix_at: int = 0

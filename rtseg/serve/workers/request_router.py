@@ -93,6 +93,8 @@ class RequestRouter:
         request = ClientRequest(client, kind, stream, message, data, t_recv_ns)
         try:
             self._check_access(client, kind, stream, t_recv_ns)
+            if kind in ("arm", "disarm"):
+                raise ServeError(f"{kind} is not taken here: a daemon with workers has no triggers")
             if kind in ("status", "load", "stop"):
                 self._control(request)
             else:

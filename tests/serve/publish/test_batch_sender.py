@@ -63,7 +63,9 @@ def answers_of(stream: Stream, n: int, seed: int = 0) -> PredictionBatch:
     n_outputs = sum(len(head.classes) for head in heads)
     labels = np.stack([rng.integers(0, len(head.classes), n) for head in heads], axis=1).astype(np.int16)
     flags = rng.random((2, n, len(heads))) < 0.3
-    return PredictionBatch(rng.random((n, n_outputs), dtype=np.float32), labels, flags[0], flags[1], heads)
+    return PredictionBatch(
+        rng.random((n, n_outputs), dtype=np.float32), labels, flags[0], flags[1], np.zeros(n, np.int32), heads
+    )
 
 
 def add(

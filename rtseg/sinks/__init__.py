@@ -1,0 +1,50 @@
+"""Sinks: where a trigger's line goes. Each runs in a process of its own and lets go of its lines by itself.
+
+base             What passes between a daemon and a sink, and what a sink is: `Sink`, `LineCommand`, `SinkReport`
+leases           Which events are on, and until when: `LeaseTable`
+link             A daemon's end, which never waits: `SinkLink`
+process          The process of a sink: `SinkServer`
+select           Which class drives a kind, those of installed packages too: `sink_class`
+"""
+
+from rtseg.config import SinkSettings
+from rtseg.sinks.base import (
+    ACK_OFF,
+    ACK_ON,
+    ERROR,
+    EXPIRED,
+    LOST,
+    NO_EVENT,
+    OFF,
+    ON,
+    READY,
+    RENEW,
+    Answer,
+    LineCommand,
+    LineSpec,
+    ProbabilityRow,
+    Sink,
+    SinkReport,
+)
+from rtseg.sinks.link import SinkLink
+
+__all__ = [
+    "ACK_OFF",
+    "ACK_ON",
+    "ERROR",
+    "EXPIRED",
+    "LOST",
+    "NO_EVENT",
+    "OFF",
+    "ON",
+    "READY",
+    "RENEW",
+    "Answer",
+    "LineCommand",
+    "LineSpec",
+    "ProbabilityRow",
+    "Sink",
+    "SinkLink",
+    "SinkReport",
+    "SinkSettings",
+]

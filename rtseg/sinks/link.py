@@ -1,0 +1,234 @@
+"""A daemon's end of a sink: starts its process, hands it commands, and brings its reports. Never waits.
+
+The process is started again where it ends or hangs, with longer and longer pauses; each start begins with all lines
+off. Nothing here raises into the daemon's loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import rtseg
+from rtseg.config import SinkSettings, to_plain
+from rtseg.errors import ServeError
+from rtseg.sinks.base import ALIVE, ERROR, LOST, NO_EVENT, READY, LineCommand, LineSpec, ProbabilityRow, SinkReport
+from rtseg.sinks.select import sink_class
+from rtseg.system.capabilities import why_no_sinks
+
+STARTING, IS_READY, IS_LOST, CLOSED = "starting", "ready", "lost", "closed"
+MESSAGE_BYTES = 65536
+COMMAND_BUFFER = 32768
+"""Bytes of the kernel's queue for commands, its own bookkeeping included: room for about forty on Linux."""
+ROW_BUFFER = 1 << 18
+SILENT_S = 2.0
+"""A process that says nothing for so long hangs, unless its heartbeats are rarer still."""
+RESTART_S = (0.25, 0.5, 1.0, 2.0, 5.0)
+"""Pauses before one start after the other; the last one again and again."""
+CLOSE_S = 2.0
+"""How long `close` waits for a process that turns its lines off."""
+
+
+class SinkLink:
+    """A sink's process, and the way to it.
+
+    lines: one for each trigger that names the sink; a command's `line` is an index into them. channels: names of the
+    probabilities that `send_probabilities` hands over. cpus, priority: where the process runs (none and 0: where this
+    thread does now, without one).
+
+    state: `starting`, `ready`, `lost` or `closed`; text: what it is, or why it is lost. acknowledges: whether its
+    acknowledgements come from the far end itself; known when ready. restarts: how often it was started again.
+    dropped_rows: probabilities that had no room. Raises ServeError where this system has no such processes,
+    SettingError for a kind that nobody brings.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: SinkSettings,
+        lines: Sequence[LineSpec],
+        channels: Sequence[str] = (),
+        *,
+        cpus: Sequence[int] = (),
+        priority: int = 0,
+    ) -> None:
+        if reason := why_no_sinks():
+            raise ServeError(f"sinks.{name}: {reason}")
+        self.name, self.settings, self.lines = name, settings, tuple(lines)
+        # Asked for now, so that a file that names no sink is refused before anything starts.
+        self.takes_probabilities = sink_class(name, settings.kind).takes_probabilities
+        # Those of this thread as it is now: the loop, which may start it again, has cores of its own later.
+        if not cpus and hasattr(os, "sched_getaffinity"):
+            cpus = sorted(os.sched_getaffinity(0))
+        self._about = json.dumps(
+            {
+                "name": name,
+                "settings": to_plain(settings),
+                "lines": lines,
+                "channels": list(channels),
+                "cpus": list(cpus),
+                "priority": priority,
+            }
+        )
+        self.state, self.text, self.acknowledges = STARTING, "", False
+        self.restarts = self.dropped_rows = 0
+        self._failures = 0
+        self._commands, self._rows = _socket_pair_end(), _socket_pair_end()
+        self._start()
+
+    def fileno(self) -> int:
+        """Readable when reports wait; the same number for as long as this lives, for `poll`.
+
+        Not for `epoll`, which forgets a descriptor that stands for another socket after a restart.
+        """
+        return self._commands.fileno()
+
+    def send(self, command: LineCommand) -> bool:
+        """Hand a command over; False where the sink is not ready, or has not taken in what was sent before."""
+        if self.state != IS_READY:
+            return False
+        try:
+            self._commands.send(command.pack())
+        except OSError:  # no room, or its end is closed, of which `receive` tells more
+            return False
+        return True
+
+    def send_probabilities(self, stream: str, seq: int, t_ns: int, fps: float, probs: bytes) -> bool:
+        """Hand an answer over, see `ProbabilityRow`; False, and counted, where there is no room."""
+        if self.state != IS_READY:
+            return False
+        try:
+            self._rows.send(ProbabilityRow(stream, seq, t_ns, fps, probs).pack())
+        except OSError:
+            self.dropped_rows += 1
+            return False
+        return True
+
+    def receive(self) -> list[SinkReport]:
+        """All reports that wait. One of the kind LOST comes where the process has ended."""
+        reports: list[SinkReport] = []
+        while self.state in (STARTING, IS_READY):
+            try:
+                data = self._commands.recv(MESSAGE_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                reports.append(self._lose("its process ended"))
+                break
+            report = SinkReport.unpack(data)
+            self._heard_ns = time.monotonic_ns()
+            if report.kind == READY:
+                self.state, self.text, self.acknowledges = IS_READY, report.text, bool(report.line)
+                self._failures = 0
+                report = report._replace(line=0)
+            elif report.kind == ERROR and report.event == NO_EVENT:
+                self._last_words = report.text
+                continue
+            if report.kind != ALIVE:
+                reports.append(report)
+        return reports
+
+    def look_after(self) -> list[SinkReport]:
+        """To be called several times a second: ends a process that hangs, and starts one that was lost again.
+
+        A start takes this thread about a millisecond. Returns what `receive` does, for what became known.
+        """
+        now_ns = time.monotonic_ns()
+        # The next one may need what the last one still has, as a port.
+        if self.state == IS_LOST and self._last_has_ended(now_ns) and now_ns >= self._restart_ns:
+            self.restarts += 1
+            self._start()
+        reports = self.receive()  # a loop that was held up has not read yet what it is about to miss
+        if self.state == STARTING and now_ns - self._started_ns > (self.settings.start_s + SILENT_S) * 1e9:
+            reports.append(self._lose(f"it was not ready within {self.settings.start_s} s", kill=True))
+        elif self.state == IS_READY:
+            silent_s = (now_ns - self._heard_ns) / 1e9
+            if silent_s > max(SILENT_S, 4 * self.settings.heartbeat_s):
+                reports.append(self._lose(f"its process said nothing for {silent_s:.1f} s", kill=True))
+        return reports
+
+    def close(self) -> None:
+        """Turn all off and end the process, within about CLOSE_S."""
+        if self.state == CLOSED:
+            return
+        self.state = CLOSED
+        # Its end of the commands says to the process that it is over.
+        for end in (self._commands, self._rows):
+            end.close()
+        if self._process is None:
+            return
+        try:
+            self._process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the system holds it: there is no more to be done
+                self._process.wait(CLOSE_S)
+
+    def _start(self) -> None:
+        """A process for sockets that are new, under the old numbers."""
+        self.state, self.text, self._last_words = STARTING, "", ""
+        self._started_ns = self._heard_ns = time.monotonic_ns()
+        commands, rows = _renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)
+        # The process must find this very package, and the same extras, from wherever the daemon was started.
+        paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "rtseg.sinks.process", str(commands.fileno()), str(rows.fileno()), self._about],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # the daemon's own output is read by programs
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                pass_fds=(commands.fileno(), rows.fileno()),
+            )
+        except OSError as error:  # not even a process can be had: tried again
+            self._last_words = str(error)
+        finally:
+            # With this end closed here, the process's death is the end of what can be read.
+            commands.close()
+            rows.close()
+
+    def _lose(self, reason: str, *, kill: bool = False) -> SinkReport:
+        """The process has ended or is about to; kill: it hangs."""
+        if kill and self._process is not None:
+            self._process.kill()
+        self.state, self.text = IS_LOST, self._last_words or reason
+        pause_s = RESTART_S[min(self._failures, len(RESTART_S) - 1)]
+        self._failures += 1
+        self._lost_ns = time.monotonic_ns()
+        self._restart_ns = self._lost_ns + round(pause_s * 1e9)
+        # What an ended process leaves would be readable for ever, and the loop would never sleep.
+        self._idle_ends = [_renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)]
+        return SinkReport(LOST, NO_EVENT, 0, self._lost_ns, self.text)
+
+    def _last_has_ended(self, now_ns: int) -> bool:
+        """Whether the process that was lost is gone; it is killed where it takes its time."""
+        if self._process is None or self._process.poll() is not None:
+            return True
+        if now_ns - self._lost_ns > CLOSE_S * 1e9:
+            self._process.kill()
+        return False
+
+
+def _socket_pair_end() -> socket.socket:
+    """A socket to stand under a number until `_renew_end` connects it."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _renew_end(end: socket.socket, buffer_bytes: int) -> socket.socket:
+    """Connect `end` anew, keeping its number, and return the other end of the pair."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+    here.setblocking(False)
+    os.dup2(here.fileno(), end.fileno(), inheritable=False)
+    here.close()
+    end.setblocking(False)
+    return there

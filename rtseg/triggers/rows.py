@@ -1,0 +1,155 @@
+"""The rule for the rows of a live batch: one compiled call, from arrays that are written into and used again.
+
+Where nothing begins and nothing ends, as for nearly every frame, that is all that triggers cost.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rtseg.compiled import array_tables, cache_stamps
+from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
+from rtseg.inference.predictions import PredictionBatch
+from rtseg.triggers import arms, conditions, plan, rule, yoked
+from rtseg.triggers.cuts import is_old
+from rtseg.triggers.rule import BEGAN, ENDED_AT, LINE, SlotMemory, TriggerArrays, TriggerRule
+from rtseg.triggers.rule import _advance as advance
+
+ROWS = 256
+"""Answers that are decided in one call at most."""
+_ROW_FIELDS = struct.Struct("=4q")
+_SLOT, _ROW, _SEQ, _QUALITY = range(4)
+_OLD_ROWS = -1
+
+
+class RowArrays(NamedTuple):
+    """rows (N, 4): slot, place among the batch's answers, seq, flags. slots, seq, armed (N,), quality (N,
+    2) and decided (N, R, 4): as the rule's kernel has them. armed_slots: (S,) whether a slot's stream is armed.
+    """
+
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int32]
+    seq: NDArray[np.int64]
+    quality: NDArray[np.int32]
+    armed: NDArray[np.bool_]
+    decided: NDArray[np.uint8]
+    armed_slots: NDArray[np.bool_]
+
+
+_A, _RULE, _S = (field_indices(*kind._fields) for kind in (RowArrays, TriggerArrays, SlotMemory))
+
+
+class DecisionRows:
+    """Answers on their way through a rule. armed_slots: (S,) bool, to be written by whoever arms."""
+
+    def __init__(self, trigger_rule: TriggerRule, slots: int) -> None:
+        self._rule = trigger_rule
+        n_triggers = len(trigger_rule.names)
+        self._arrays = RowArrays(
+            rows=np.zeros((ROWS, 4), np.int64),
+            slots=np.zeros(ROWS, np.int32),
+            seq=np.zeros(ROWS, np.int64),
+            quality=np.zeros((ROWS, 2), np.int32),
+            armed=np.zeros(ROWS, np.bool_),
+            decided=np.zeros((ROWS, n_triggers, 4), np.uint8),
+            armed_slots=np.zeros(slots, np.bool_),
+        )
+        self._table, self._fields = ArrayTable(self._arrays), self._arrays.rows.data.cast("B")
+        self.armed_slots = self._arrays.armed_slots
+
+    def follow_rule(self, trigger_rule: TriggerRule) -> None:
+        """Decide by this rule from now on; it has the same triggers."""
+        self._rule = trigger_rule
+
+    def add(self, n: int, slot: int, row: int, seq: int, quality: int) -> None:
+        """Write the n-th answer of a call. row: its place in the arrays that `decide` gets."""
+        _ROW_FIELDS.pack_into(self._fields, n * 32, slot, row, seq, quality)
+
+    def decide(self, n: int, answers: PredictionBatch) -> list[list[list[int]]]:
+        """Decide about the first n that were added; (n, R, 4) as `TriggerRule.step` gives it, [] where nothing begins
+        or ends. answers: that they stand in.
+
+        An answer whose frame was decided about before, as after a restart, decides nothing.
+        """
+        rule_rows = self._rule.table_rows
+        outputs = answers.probs, answers.labels, answers.missing
+        found = _decide_rows(n, self._table.rows, rule_rows, *outputs)
+        if found == _OLD_ROWS:
+            # Other streams' answers stand between them, or with a lookahead some frames have none yet.
+            rows = self._arrays.rows[:n]
+            places = rows[:, _ROW].copy()
+            rows[:, _ROW] = np.arange(n)
+            probs, labels, missing = answers.probs[places], answers.labels[places], answers.missing[places]
+            found = _decide_rows(n, self._table.rows, rule_rows, probs, labels, missing)
+            if found == _OLD_ROWS:
+                return self._decide_new(n, probs, labels, missing)
+        decided: list[list[list[int]]] = self._arrays.decided[:n].tolist() if found else []
+        return decided
+
+    def _decide_new(
+        self, n: int, probs: NDArray[np.float32], labels: NDArray[np.int16], missing: NDArray[np.int32]
+    ) -> list[list[list[int]]]:
+        """The same one by one, where some are old."""
+        decided = np.zeros((n, len(self._rule.names), 4), np.uint8)
+        for i, (slot, _, seq, quality) in enumerate(self._arrays.rows[:n].tolist()):
+            if not is_old(self._rule, slot, seq):
+                one, flags = slice(i, i + 1), np.array([quality], np.int32)
+                given = np.array([slot], np.int32), np.array([seq]), probs[one], labels[one], flags, missing[one]
+                decided[i] = self._rule.step(*given, self.armed_slots[slot : slot + 1])[0]
+        found: list[list[list[int]]] = decided.tolist() if decided[:, :, [BEGAN, ENDED_AT]].any() else []
+        return found
+
+
+def _compiled(stamp: int) -> Callable[..., int]:
+    """The call. stamp: of the other files that are compiled into it (`cache_stamps`)."""
+
+    @njit(cache=True)
+    def decide_rows(
+        n: int,
+        table: TableRows,
+        rule_rows: TableRows,
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        missing: NDArray[np.int32],
+    ) -> int:
+        """How many of n rows have something that begins or ends; _OLD_ROWS, with nothing done, where rows do not stand
+        in their arrays' order or one of them is old.
+        """
+        _ = stamp
+        rows, per_slot = array_tables.int64s_2d(table, _A.rows), array_tables.int64s_2d(rule_rows, _RULE.slots)
+        slots, seq = array_tables.int32s(table, _A.slots), array_tables.int64s(table, _A.seq)
+        quality, armed = array_tables.int32s_2d(table, _A.quality), array_tables.bools(table, _A.armed)
+        decided, armed_slots = array_tables.uint8s_3d(table, _A.decided), array_tables.bools(table, _A.armed_slots)
+        if len(probs) != n:
+            return _OLD_ROWS
+        for i in range(n):
+            slot = rows[i, _SLOT]
+            newest = per_slot[slot, _S.last_seq]
+            if rows[i, _ROW] != i or rows[i, _SEQ] < newest:
+                return _OLD_ROWS
+            # A resampled camera's number may come again (`cuts.is_old`).
+            if rows[i, _SEQ] == newest and not per_slot[slot, _S.camera]:
+                return _OLD_ROWS
+            slots[i], seq[i] = slot, rows[i, _SEQ]
+            quality[i, 0], quality[i, 1] = rows[i, _QUALITY], missing[i]
+            armed[i] = armed_slots[slot]
+            decided[i, :, LINE] = 0
+            decided[i, :, BEGAN] = 0
+            decided[i, :, ENDED_AT] = 0
+        advance(slots[:n], seq[:n], probs, labels, quality[:n], armed[:n], rule_rows, decided[:n])
+        found = 0
+        for i in range(n):
+            for r in range(decided.shape[1]):
+                found += decided[i, r, BEGAN] != 0 or decided[i, r, ENDED_AT] != 0
+        return found
+
+    return decide_rows
+
+
+_decide_rows = _compiled(cache_stamps.source_stamp(rule, conditions, plan, arms, yoked, array_tables))

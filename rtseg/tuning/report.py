@@ -1,0 +1,141 @@
+"""`rtseg trigger tune`: from a dataset's recordings to a new trigger file, a table of all settings and a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rtseg.config import TriggerSettings
+from rtseg.errors import SettingError
+from rtseg.inference.classifier import Classifier
+from rtseg.recordings.recording import IGNORE
+from rtseg.recordings.sources import Item
+from rtseg.system.files import write_atomically
+from rtseg.triggers.conditions import condition_arrays
+from rtseg.triggers.trial import load_triggers, truth_of
+from rtseg.tuning.choose import Goal, Tuned, tune
+from rtseg.tuning.edit import check_text, tuned_text
+from rtseg.tuning.picture import draw_curve
+from rtseg.tuning.sweep import Example, candidates, sweep
+
+COLUMNS = (
+    *("on", "off", "min_duration_s", "bouts", "hits", "false_starts", "false_starts_per_min"),
+    *("delay_median_s", "delay_p95_s", "absent_min", "chosen"),
+)
+
+
+def tuned_path(path: Path, out: Path | None) -> Path:
+    """Where the new file goes: beside the old one, unless `out` says otherwise. Raises SettingError where it exists."""
+    target = out or path.with_name(f"{path.stem}.tuned.toml")
+    if target.exists():
+        raise SettingError(f"{target} exists already, and is not overwritten; name another file with --out")
+    return target
+
+
+def run_tuning(
+    path: Path,
+    only: Sequence[str],
+    goal: Goal,
+    classifier: Classifier,
+    items: Iterable[Item],
+    target: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Tuned]:
+    """Choose thresholds for the triggers of a file by labelled recordings; TARGET, and beside it for each trigger
+    TARGET's name with .TRIGGER.csv and .TRIGGER.png. only: names of triggers, none = all that are not yoked.
+
+    Raises SettingError for a trigger that is not there, or for which nothing can be chosen.
+    """
+    chosen = _tunable(path, load_triggers(path), only)
+    # Before the work: a head that the model lacks is told at once.
+    condition_arrays(chosen, classifier.bundle.heads)
+    examples = _examples(chosen, classifier, items, progress)
+    results = [_tuned(name, trigger, goal, examples, classifier, progress) for name, trigger in chosen.items()]
+    taken = {tuned.name: tuned.tried[tuned.chosen] for tuned in results}
+    text = tuned_text(path, taken)
+    write_atomically(target, _head(path, results) + text)
+    check_text(path, target, taken)
+    for tuned in results:
+        stem = target.with_suffix("")
+        write_atomically(stem.with_name(f"{stem.name}.{tuned.name}.csv"), _table(tuned))
+        draw_curve(tuned, stem.with_name(f"{stem.name}.{tuned.name}.png"))
+    return results
+
+
+def _tunable(path: Path, triggers: Mapping[str, TriggerSettings], only: Sequence[str]) -> dict[str, TriggerSettings]:
+    unknown = sorted(set(only) - set(triggers))
+    if unknown:
+        raise SettingError(f"{path}: no trigger {', '.join(unknown)}; it has: {', '.join(triggers)}")
+    wanted = {name: trigger for name, trigger in triggers.items() if not only or name in only}
+    yoked = [name for name, trigger in wanted.items() if trigger.arms.is_yoked]
+    if only and yoked:
+        raise SettingError(f"{path}: {', '.join(yoked)} follows a recorded session and has no thresholds to choose")
+    found = {name: trigger for name, trigger in wanted.items() if name not in yoked}
+    if not found:
+        raise SettingError(f"{path}: all triggers follow recorded sessions; there are no thresholds to choose")
+    return found
+
+
+def _examples(
+    triggers: Mapping[str, TriggerSettings],
+    classifier: Classifier,
+    items: Iterable[Item],
+    progress: Callable[[str], None],
+) -> list[Example]:
+    examples = []
+    for item in items:
+        recording = item.recording
+        progress(recording.name)
+        answers = classifier.run(recording)
+        truth = {
+            name: truth_of(trigger, answers.heads, item.labels, len(recording)) for name, trigger in triggers.items()
+        }
+        examples.append(Example(recording, answers, truth))
+    return examples
+
+
+def _tuned(
+    name: str,
+    trigger: TriggerSettings,
+    goal: Goal,
+    examples: Sequence[Example],
+    classifier: Classifier,
+    progress: Callable[[str], None],
+) -> Tuned:
+    labelled = [e for e in examples if (e.truth[name] != IGNORE).any()]
+    tried = candidates(trigger, classifier.bundle.fps)
+    progress(f"{name}: {len(tried)} settings on {len(labelled)} recordings")
+    scores = sweep(name, trigger, tried, labelled, classifier.bundle)
+    return tune(name, goal, [e.recording.name for e in labelled], tried, scores)
+
+
+def _head(path: Path, results: Sequence[Tuned]) -> str:
+    """What the new file says of itself."""
+    lines = [f"# {path.name} with thresholds chosen by `rtseg trigger tune`."]
+    for tuned in results:
+        score, rates = tuned.held_out, tuned.intervals["false_starts_per_min"]
+        lines += [
+            f"# {tuned.name}: {tuned.goal}. On videos that had no part in the choice:",
+            f"# {score.hits} of {score.bouts} bouts hit, {score.false_starts_per_min:.2f} false starts per minute "
+            f"(95 % {rates['low']:.2f} to {rates['high']:.2f}).",
+            *(f"# {note}" for note in tuned.notes),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(tuned: Tuned) -> str:
+    """CSV, a row a setting: its scores over all videos. In the column chosen: how many videos' folds took it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for c, (candidate, score) in enumerate(zip(tuned.tried, tuned.totals, strict=True)):
+        late = np.percentile(score.delays_s, (50, 95)) if score.delays_s else ()
+        delays = [f"{delay:.4f}" for delay in late] or ["", ""]
+        settings = candidate.on, candidate.off, candidate.min_duration_s
+        counts = score.bouts, score.hits, score.false_starts, f"{score.false_starts_per_min:.4f}"
+        writer.writerow([*settings, *counts, *delays, f"{score.absent_s / 60:.3f}", tuned.folds.count(c)])
+    return text.getvalue()

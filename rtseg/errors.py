@@ -22,6 +22,7 @@ class RecordingError(RtsegError):
 
     def __init__(self, path: Path | str, problem: str, *, line: int | None = None) -> None:
         self.path, self.line = Path(path), line
+        self.problem = problem
         where = f"{path}" if line is None else f"{path}, line {line}"
         super().__init__(f"{where}: {problem}")
 
@@ -52,6 +53,14 @@ class SnapshotError(RtsegError):
 
 class ServeError(RtsegError):
     """The daemon or a client could not start or was refused."""
+
+
+class RefusedError(ServeError):
+    """The daemon has refused a message of a stream. kind: as the wire names it, such as FrameError (docs/wire.md)."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 def needs_extra(package: str, extra: str, purpose: str) -> RtsegError:

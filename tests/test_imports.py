@@ -26,6 +26,7 @@ ROOMS = (
     "wire",
     "recordings",
     "client",
+    "sources",
     "bundle",
     "simulate",
     "model",

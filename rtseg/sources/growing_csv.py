@@ -22,7 +22,7 @@ from rtseg.recordings.files.delimited import as_plain_lines, delimited_rows, del
 from rtseg.recordings.naming import NameMap
 from rtseg.recordings.poses import csv as plain
 from rtseg.recordings.poses import dlc
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, recording_from_columns
+from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, float32_of, recording_from_columns
 from rtseg.recordings.recording import Recording
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.growing_text import GrowingText, NewLines
@@ -66,9 +66,13 @@ class GrowingCsv:
         self._look_every_s = min(0.01, max(0.001, 0.25 / fps))
         self._sleeping = threading.Event()  # never set; its wait is ended by a signal
         self._skeleton: Skeleton | None = None  # until the header has come
-        self._wait_for_header(wait_s)
-        if from_end:
-            self._skip_rows()
+        try:
+            self._wait_for_header(wait_s)
+            if from_end:
+                self._skip_rows()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def skeleton(self) -> Skeleton:
@@ -148,7 +152,10 @@ class GrowingCsv:
         if self._is_dlc():
             table = as_plain_lines(self._path, lines)
             columns, n_header = dlc.csv_header(self._path, table)
-            index, values = dlc.csv_rows(self._path, table[n_header:], len(columns), rows[0][0])
+            pairs = zip(table[n_header:], rows, strict=False)  # an empty row at the end is gone
+            parsed = [dlc.csv_row(self._path, line, len(columns), number) for line, (number, _) in pairs]
+            index = np.array([number for number, _ in parsed], np.int64)
+            values = float32_of([cells for _, cells in parsed])
         else:
             columns, index, values, _ = plain.poses_of_table(self._path, delimited_rows(self._path, lines))
         numbers = [int(number) for number in index]

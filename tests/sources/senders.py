@@ -69,33 +69,22 @@ def zmq_json(recording: Recording, _: Path) -> Iterator[tuple[Source, Send]]:
             yield source, send
 
 
-@contextmanager
-def osc_client(port: int) -> Iterator[Any]:
-    """python-osc's own client."""
+def osc_client(port: int) -> Any:
+    """python-osc's own client, a context manager."""
     clients = pytest.importorskip("pythonosc.udp_client", reason="needs python-osc: pip install 'rtseg[osc]'")
-    client = clients.SimpleUDPClient("127.0.0.1", port)
-    with closing(client._sock):  # it has no way to close it
-        yield client
+    return clients.SimpleUDPClient("127.0.0.1", port)
 
 
 @contextmanager
 def osc(recording: Recording, _: Path) -> Iterator[tuple[Source, Send]]:
-    client_of = pytest.importorskip(
-        "pythonosc.udp_client", reason="python-osc is not installed: pip install 'rtseg[osc]'"
-    )
-    with closing(OscSource("127.0.0.1", 0, declared(recording))) as source:
-        client = client_of.SimpleUDPClient("127.0.0.1", source.port)
+    with closing(OscSource("127.0.0.1", 0, declared(recording))) as source, osc_client(source.port) as client:
         yield source, lambda t: client.send_message("/pose", [t, *pose_of(recording, t).ravel().tolist()])
 
 
 @contextmanager
 def osc_blob(recording: Recording, _: Path) -> Iterator[tuple[Source, Send]]:
     """As Bonsai's SendMessage packs an array of floats."""
-    client_of = pytest.importorskip(
-        "pythonosc.udp_client", reason="python-osc is not installed: pip install 'rtseg[osc]'"
-    )
-    with closing(OscSource("127.0.0.1", 0, declared(recording))) as source:
-        client = client_of.SimpleUDPClient("127.0.0.1", source.port)
+    with closing(OscSource("127.0.0.1", 0, declared(recording))) as source, osc_client(source.port) as client:
         yield source, lambda t: client.send_message("/pose", [t, pose_of(recording, t).tobytes()])
 
 

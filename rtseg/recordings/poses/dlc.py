@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.delimited import plain_lines
@@ -40,32 +39,21 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
     leave missing frames, with a warning that counts them. Raises RecordingError with the line for wrong column counts,
     cells that are no numbers, and frame indices that repeat or run backwards.
     """
-    lines, warnings = plain_lines(path)
-    columns, n_header = csv_header(path, lines)
-    body = lines[n_header:]
-    if not body:
-        raise RecordingError(path, "has a header and no frames; export it again", line=n_header)
-    index, values = csv_rows(path, body, len(columns), n_header + 1)
-    return recording_from_columns(path, columns, index, values, warnings, fps=fps, name=name, first_line=n_header + 1)
-
-
-def csv_rows(
-    path: Path, body: Sequence[str], n_columns: int, first_line: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Frame indices (T,) and values (T, C) of plain rows, of which the first is line first_line of the file.
-
-    n_columns: C, without the index. Raises RecordingError with the line for another number of cells, and for cells that
-    are no numbers.
-    """
     try:
         import pandas as pd
     except ImportError as error:
         raise needs_extra("pandas", "io", "Reading DeepLabCut CSV files") from error
+    lines, warnings = plain_lines(path)
+    columns, n_header = csv_header(path, lines)
     # Counted before parsing: pandas fills short rows, and a file that was cut would be read as missing points.
+    n_commas = len(columns)
+    body = lines[n_header:]
+    if not body:
+        raise RecordingError(path, "has a header and no frames; export it again", line=n_header)
     for i, line in enumerate(body):
-        if line.count(",") != n_columns:
-            _refuse_row(path, line, first_line + i, n_columns + 1, last=i == len(body) - 1)
-    dtype: dict[int, Any] = {0: np.int64} | dict.fromkeys(range(1, n_columns + 1), np.float32)
+        if line.count(",") != n_commas:
+            _refuse_row(path, line, n_header + i + 1, n_commas + 1, last=i == len(body) - 1)
+    dtype: dict[int, Any] = {0: np.int64} | dict.fromkeys(range(1, n_commas + 1), np.float32)
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as too large
             table = pd.read_csv(
@@ -79,9 +67,30 @@ def csv_rows(
             )
     except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
         # Only now, because looking at every cell takes longer than reading them.
-        _refuse_cells(path, body, first_line)
+        _refuse_cells(path, body, n_header)
         raise RecordingError(path, f"is no table of numbers: {error}") from error
-    return table[0].to_numpy(np.int64), table.iloc[:, 1:].to_numpy(np.float32)
+    index = table[0].to_numpy(np.int64)
+    values = table.iloc[:, 1:].to_numpy(np.float32)
+    return recording_from_columns(path, columns, index, values, warnings, fps=fps, name=name, first_line=n_header + 1)
+
+
+def csv_row(path: Path, line: str, n_columns: int, number: int) -> tuple[int, list[float]]:
+    """Frame index and values (C) of one plain row, line `number` of the file; raises as `read_dlc_csv`.
+
+    For rows that come one at a time, of which each would take pandas milliseconds. Numbers of up to 15 digits become
+    the same float32 as there; longer ones are rounded rightly here, and by pandas but for the last bit of few.
+    """
+    if line.count(",") != n_columns:
+        _refuse_row(path, line, number, n_columns + 1, last=False)
+    index, *cells = line.split(",")
+    try:
+        # Python's own numbers may have underscores, and be longer than any index.
+        if index.isdecimal() and len(index) < 19 and "_" not in line:
+            return int(index), [float("nan") if cell in _MISSING else float(cell) for cell in cells]
+    except ValueError:
+        pass
+    _refuse_cells(path, [line], number - 1)
+    raise RecordingError(path, "is no row of numbers; " + _AGAIN, line=number)
 
 
 def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
@@ -111,7 +120,7 @@ def _refuse_row(path: Path, line: str, number: int, n_expected: int, *, last: bo
     raise RecordingError(path, f"expected {n_expected} columns, got {n_cells}; {hint}", line=number)
 
 
-def _refuse_cells(path: Path, body: Sequence[str], first_line: int) -> None:
+def _refuse_cells(path: Path, body: Sequence[str], n_header: int) -> None:
     """Raise for the first cell that is no number; return if there is none."""
     for i, line in enumerate(body):
         for j, cell in enumerate(line.split(",")):
@@ -119,14 +128,14 @@ def _refuse_cells(path: Path, body: Sequence[str], first_line: int) -> None:
                 if not cell.strip().isdecimal():
                     hint = "labelled training images are no recording" if "img" in cell else _AGAIN
                     problem = f"expected a frame index in column 1, got {cell[:60]!r}; {hint}"
-                    raise RecordingError(path, problem, line=first_line + i)
+                    raise RecordingError(path, problem, line=n_header + i + 1)
                 continue
             try:
                 if cell not in _MISSING:
                     float(cell)
             except ValueError:
                 problem = f"expected a number in column {j + 1}, got {cell[:60]!r}; {_AGAIN}"
-                raise RecordingError(path, problem, line=first_line + i) from None
+                raise RecordingError(path, problem, line=n_header + i + 1) from None
 
 
 READER = PoseReader("DeepLabCut .csv", (".csv", ".tsv"), is_dlc_csv, one_recording(read_dlc_csv))

@@ -36,7 +36,7 @@ class RtsegProcessor:
     """Sends poses to a daemon as one stream, and receives what it says about them.
 
     stream: its name. keypoints: in the model's order (`bodyparts` of its config), as many as a pose has rows. animals:
-    names, for poses (A, K, 3). fps: of the camera. address, names, key, arena, px_per_mm: see `rtseg.Publisher`.
+    names, for poses (A, K, 3). fps: of the camera. address, names, key, arena, px_per_mm, timeout_s: as of a Publisher.
     wait_s: how long `process` waits for the answer about the very pose, 0 = not at all; a daemon that is away is not
     waited for.
 
@@ -59,6 +59,7 @@ class RtsegProcessor:
         arena: tuple[float, float, float, float] | None = None,
         px_per_mm: float | None = None,
         wait_s: float = 0.0,
+        timeout_s: float = 5.0,
     ) -> None:
         skeleton = Skeleton(tuple(animals), tuple(keypoints))
         self.wait_s = wait_s
@@ -70,10 +71,12 @@ class RtsegProcessor:
         self._answers: deque[PredictionMessage] = deque(maxlen=KEPT_ANSWERS)
         # The clock of `frame_time` is the camera program's own, and only passed on.
         self.publisher = Publisher(
-            address, stream, skeleton, fps, clock="dlclive", names=names, key=key, arena=arena, px_per_mm=px_per_mm
-        )
+            address, stream, skeleton, fps, clock="dlclive", names=names, key=key, arena=arena, px_per_mm=px_per_mm,
+            timeout_s=timeout_s,
+        )  # fmt: skip
         try:
-            self._subscriber = Subscriber(self.publisher.served.predictions, stream, key=key)
+            predictions = self.publisher.served.predictions
+            self._subscriber = Subscriber(predictions, stream, key=key, connect_timeout_s=timeout_s)
         except BaseException:
             self.publisher.close()
             raise

@@ -71,7 +71,7 @@ class LslSource:
             LOG.warning("LSL stream %s is back", self._predicate)
         try:
             sample, t_s = self._inlet.pull_sample(timeout_s)
-        except self._lsl.LostError:
+        except self._lsl.util.LostError:
             LOG.warning("LSL stream %s has ended; waiting until it comes back", self._predicate)
             self.close()
             return None
@@ -94,7 +94,7 @@ class LslSource:
         try:
             info = inlet.info(OPEN_S)
             inlet.open_stream(OPEN_S)
-        except (self._lsl.LostError, TimeoutError, self._lsl.util.TimeoutError) as error:
+        except (self._lsl.util.LostError, self._lsl.util.TimeoutError) as error:
             raise ServeError(f"LSL stream {found.name()!r} was found and cannot be opened: {error}") from None
         if info.channel_format() == self._lsl.cf_string:
             raise ServeError(f"LSL stream {found.name()!r} carries texts; expected numbers, one channel a coordinate")

@@ -129,7 +129,8 @@ def nanoseconds(seconds: object) -> int:
 def _local(address: str) -> str:
     """The address, if it can be reached from this machine alone. Raises ServeError."""
     scheme, _, rest = address.partition("://")
-    if scheme == "tcp" and not is_loopback(rest.rpartition(":")[0]):
+    host, colon, _ = rest.rpartition(":")
+    if scheme == "tcp" and colon and not is_loopback(host):
         raise ServeError(f"address {address!r} {beyond_this_machine('tcp://127.0.0.1:PORT')}")
     # libzmq knows localhost only as a name of both families.
     return address.replace("tcp://localhost:", "tcp://127.0.0.1:")

@@ -22,6 +22,7 @@ class RecordingError(RtsegError):
 
     def __init__(self, path: Path | str, problem: str, *, line: int | None = None) -> None:
         self.path, self.line = Path(path), line
+        self.problem = problem
         where = f"{path}" if line is None else f"{path}, line {line}"
         super().__init__(f"{where}: {problem}")
 
@@ -56,6 +57,14 @@ class ServeError(RtsegError):
 
 class SinkError(RtsegError):
     """What a trigger's line goes to is not there, or does not do what it should."""
+
+
+class RefusedError(ServeError):
+    """The daemon has refused a message of a stream. kind: as the wire names it, such as FrameError (docs/wire.md)."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 def needs_extra(package: str, extra: str, purpose: str) -> RtsegError:

@@ -13,6 +13,8 @@ REPO = Path(__file__).parent.parent
 # all where other processes want the cores. And a child that may keep no bytecode compiles every module of rtseg anew.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Read once, when liblsl is loaded.
+os.environ.setdefault("LSLAPICFG", str(REPO / "tests" / "lsl_api.cfg"))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ ROOMS = (
     "recordings",
     "client",
     "sinks",
+    "sources",
     "bundle",
     "simulate",
     "model",

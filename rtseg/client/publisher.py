@@ -30,7 +30,7 @@ from rtseg.client.connection import (
     reachable,
 )
 from rtseg.client.reconnect import Reconnection
-from rtseg.errors import FrameError, ServeError
+from rtseg.errors import FrameError, RefusedError, ServeError
 from rtseg.frames.pose_arrays import split_pose
 from rtseg.frames.skeleton import Skeleton
 from rtseg.wire.messages import (
@@ -322,9 +322,10 @@ class Publisher:
         if kind == "stopping":
             raise ServeError(f"the daemon at {self.address} is stopping")
         if kind == "error":
-            raise ServeError(
+            raise RefusedError(
                 f"the daemon at {self.address} refused stream {message.get('stream')!r}, seq {message.get('seq')}: "
-                f"{message.get('reason')} ({message.get('repeated', 0)} more like this before)"
+                f"{message.get('reason')} ({message.get('repeated', 0)} more like this before)",
+                str(message.get("kind")),
             )
 
     def _array_bytes(self, values: ArrayLike, shape: tuple[int, ...], what: str, seq: int) -> bytes:

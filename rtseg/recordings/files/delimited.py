@@ -63,7 +63,12 @@ def read_delimited(path: Path) -> DelimitedText:
     anything at the end of every row, are left out: spreadsheets write them. Raises RecordingError for a quote that
     never closes and where nothing is left.
     """
-    lines, warnings = read_lines(path)
+    return delimited_rows(path, *read_lines(path))
+
+
+def delimited_rows(path: Path, lines: Sequence[str], tolerated: Sequence[ReadingWarning] = ()) -> DelimitedText:
+    """The same of lines that were read already, of a file or of its beginning and some later ones."""
+    warnings = list(tolerated)
     declared = _SEPARATOR_LINE.match(lines[0].strip())  # Excel's own first line
     skipped = 1 if declared else 0
     delimiter = declared[1] if declared else delimiter_of(lines)
@@ -91,21 +96,27 @@ def plain_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
     `read_delimited`. Raises RecordingError where decimal commas and decimal points are mixed.
     """
     lines, warnings = read_lines(path)
-    n_lines = len(lines)
+    plain = as_plain_lines(path, lines)
+    if len(plain) < len(lines):
+        warnings.append(ReadingWarning(_EMPTY_ROWS, len(lines) - len(plain), "rows"))
+    return plain, warnings
+
+
+def as_plain_lines(path: Path, read: Sequence[str]) -> list[str]:
+    """The same of lines that were read already, of a file or of its header and some rows; empty ones at the end go."""
+    lines = list(read)
     # From the end only: an empty row in the middle would shift every frame behind it.
     while lines and not lines[-1].strip(' ,;\t"'):
         lines.pop()
     if not lines:
         raise RecordingError(path, "holds nothing but empty cells; export it again")
-    if n_lines > len(lines):
-        warnings.append(ReadingWarning(_EMPTY_ROWS, n_lines - len(lines), "rows"))
     delimiter = delimiter_of(lines)
     if delimiter != "," or any('"' in line for line in lines):
         lines = _rewritten(path, lines, delimiter)
     n_empty = min((len(line) - len(line.rstrip(",")) for line in lines), default=0)
     if n_empty and lines[0].endswith(","):
         lines = [line[:-n_empty] for line in lines]
-    return lines, warnings
+    return lines
 
 
 def _rewritten(path: Path, lines: Sequence[str], delimiter: str) -> list[str]:

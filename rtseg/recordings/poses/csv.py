@@ -40,7 +40,7 @@ _MAX_FRAME = 10**9
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
     """points: column number -> (animal or '', keypoint, coordinate)."""
 
     names: list[str]
@@ -78,7 +78,15 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
     numbers, frames out of order, and several instances in a frame without tracks.
     """
     table = read_delimited(path)
-    header = _read_header(path, table)
+    columns, index, values, warnings = poses_of_table(path, table)
+    return recording_from_columns(path, columns, index, values, [*table.warnings, *warnings], fps=fps, name=name)
+
+
+def poses_of_table(
+    path: Path, table: DelimitedText
+) -> tuple[list[Column], NDArray[np.int64], NDArray[np.float32], list[ReadingWarning]]:
+    """Columns (C), frame numbers (T,), values (T, C) and warnings of such a table; raises as `read_poses_csv`."""
+    header = read_header(path, table)
     by_track, warnings = _values_by_track(path, table, header)
     if not by_track:
         raise RecordingError(path, "has a header and no frames; export it again", line=table.rows[0].line)
@@ -91,10 +99,10 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
         for animal, keypoint, coord in points
     ]
     index, values = _join([by_track[track] for track in tracks], len(points))
-    return recording_from_columns(path, columns, index, values, [*table.warnings, *warnings], fps=fps, name=name)
+    return columns, index, values, warnings
 
 
-def _read_header(path: Path, table: DelimitedText) -> _Header:
+def read_header(path: Path, table: DelimitedText) -> Header:
     names, line = table.rows[0].cells, table.rows[0].line
     lower = [name.lower() for name in names]
     frame = next((i for i, name in enumerate(lower) if name in _FRAME), None)
@@ -111,7 +119,7 @@ def _read_header(path: Path, table: DelimitedText) -> _Header:
     if unknown:
         raise RecordingError(path, f"unknown columns {', '.join(map(repr, unknown))}; expected {LAYOUTS}", line=line)
     score = names.index(_INSTANCE_SCORE) if _INSTANCE_SCORE in names else None
-    return _Header(names, frame, track, score, points)
+    return Header(names, frame, track, score, points)
 
 
 def _points_of(names: Sequence[str]) -> dict[int, Column]:
@@ -124,7 +132,7 @@ def _points_of(names: Sequence[str]) -> dict[int, Column]:
 
 
 def _values_by_track(
-    path: Path, table: DelimitedText, header: _Header
+    path: Path, table: DelimitedText, header: Header
 ) -> tuple[dict[str, dict[int, _Values]], list[ReadingWarning]]:
     """Track ('' where there is none) -> frame -> values, and warnings about rows that are left out."""
     style = NumberStyle(path, table.delimiter)

@@ -44,7 +44,7 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
     except ImportError as error:
         raise needs_extra("pandas", "io", "Reading DeepLabCut CSV files") from error
     lines, warnings = plain_lines(path)
-    columns, n_header = _csv_header(path, lines)
+    columns, n_header = csv_header(path, lines)
     # Counted before parsing: pandas fills short rows, and a file that was cut would be read as missing points.
     n_commas = len(columns)
     body = lines[n_header:]
@@ -74,7 +74,26 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
     return recording_from_columns(path, columns, index, values, warnings, fps=fps, name=name, first_line=n_header + 1)
 
 
-def _csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
+def csv_row(path: Path, line: str, n_columns: int, number: int) -> tuple[int, list[float]]:
+    """Frame index and values (C) of one plain row, line `number` of the file; raises as `read_dlc_csv`.
+
+    For rows that come one at a time, of which each would take pandas milliseconds. Numbers of up to 15 digits become
+    the same float32 as there; longer ones are rounded rightly here, and by pandas but for the last bit of few.
+    """
+    if line.count(",") != n_columns:
+        _refuse_row(path, line, number, n_columns + 1, last=False)
+    index, *cells = line.split(",")
+    try:
+        # Python's own numbers may have underscores, and be longer than any index.
+        if index.isdecimal() and len(index) < 19 and "_" not in line:
+            return int(index), [float("nan") if cell in _MISSING else float(cell) for cell in cells]
+    except ValueError:
+        pass
+    _refuse_cells(path, [line], number - 1)
+    raise RecordingError(path, "is no row of numbers; " + _AGAIN, line=number)
+
+
+def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
     """The columns behind the index column, and how many lines the header takes."""
     rows: dict[str, list[str]] = {}
     for row in csv.reader(lines[:4]):

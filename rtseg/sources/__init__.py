@@ -1,0 +1,12 @@
+"""What brings keypoints to a daemon that does not come as rtseg's own messages (docs/sources).
+
+bridge        A source's frames sent on by a publisher: `Bridge`, the contract `Source`, `SourceFrame`
+dlclive       Poses of DeepLabCut-Live: `RtsegProcessor`
+growing_csv   A CSV that a tracker is writing: `GrowingCsv`
+growing_text  Whole lines of a file that grows, is truncated or replaced: `GrowingText`
+lsl           An LSL stream with a channel a coordinate: `LslSource`
+numbering     Sequence numbers, by the source's own count or its times: `FrameNumbers`
+osc           OSC messages (Bonsai): `OscSource`
+points        What the numbers of a message mean: `DeclaredPoints`, `ChannelPoints`
+zeromq        Plain ZeroMQ messages of float32 or JSON (Bonsai): `ZmqSource`
+"""

@@ -1,0 +1,144 @@
+"""Poses over a plain ZeroMQ socket, as Bonsai and programs without msgpack send them: float32 numbers, or JSON.
+
+A frame is one message, of one or several parts, and its last part is the pose. Binds to loopback alone: ZeroMQ without
+keys takes frames from whoever reaches the port.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import zmq
+
+from rtseg.errors import FrameError, ServeError
+from rtseg.sources.bridge import SourceFrame
+from rtseg.sources.points import MAX_FRAME, DeclaredPoints, frame_number
+from rtseg.wire.addresses import is_loopback
+
+FORMATS = ("float32", "json")
+SOCKETS = ("pull", "sub")
+MAX_MESSAGE_BYTES = 4_000_000
+"""JSON of the largest stream (4,096 points) has a tenth of it."""
+_FIELDS = {"pose", "frame", "time"}
+
+
+class ZmqSource:
+    """Frames from a PULL or SUB socket.
+
+    address: tcp://HOST:PORT or ipc://PATH. bind: whether to listen there rather than to connect. form: float32, little-
+    endian values in the order of `points`, with the frame's number (8 bytes, little-endian) in a part before them, if
+    there is one; or json, `{"pose": ..., "frame": 12, "time": 0.4}` or the pose alone (docs/sources/bonsai.md). With
+    SUB the first of several parts is the topic. Raises ServeError for an address that cannot be used, and for one to
+    listen at that reaches beyond this machine.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        points: DeclaredPoints,
+        *,
+        form: str = "float32",
+        socket: str = "pull",
+        bind: bool = True,
+        topic: str = "",
+    ) -> None:
+        for what, value, known in (("format", form, FORMATS), ("socket", socket, SOCKETS)):
+            if value not in known:
+                raise ServeError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
+        self._points, self._is_json, self._is_sub = points, form == "json", socket == "sub"
+        self.skeleton, self.clock = points.skeleton, "source"
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB if self._is_sub else zmq.PULL)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # What is larger is no pose; without a limit a stranger's message could take all memory.
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        try:
+            if self._is_sub:
+                self._socket.subscribe(topic)
+            if bind:
+                self._socket.bind(_local(address))
+            else:
+                self._socket.connect(address)
+        except (zmq.ZMQError, ServeError) as error:
+            self._socket.close()
+            if isinstance(error, ServeError):
+                raise
+            raise ServeError(f"address {address!r}: expected tcp://HOST:PORT or ipc://PATH: {error}") from None
+        self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def receive(self, timeout_s: float) -> SourceFrame | None:
+        """See `bridge.Source`."""
+        if not self._socket.poll(max(0, math.ceil(timeout_s * 1000))):
+            return None
+        parts = self._socket.recv_multipart()
+        if self._is_sub and len(parts) > 1:
+            parts = parts[1:]
+        return self._from_json(parts) if self._is_json else self._from_float32(parts)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close(linger=0)
+
+    def _from_float32(self, parts: list[bytes]) -> SourceFrame:
+        number = None
+        if len(parts) > 2 or (len(parts) == 2 and len(parts[0]) != 8):
+            sizes = ", ".join(str(len(part)) for part in parts)
+            raise FrameError(
+                f"expected the pose, or the frame's number (8 bytes) and the pose, got parts of {sizes} bytes"
+            )
+        if len(parts) == 2:
+            number = int.from_bytes(parts[0], "little")
+            if number > MAX_FRAME:
+                raise FrameError(f"expected a frame's number below 2^63 as 8 bytes, little-endian, got {number}")
+        if len(parts[-1]) % 4:
+            raise FrameError(f"expected float32 values of 4 bytes each, got {len(parts[-1])} bytes")
+        return SourceFrame(self._points.from_flat(np.frombuffer(parts[-1], "<f4")), number)
+
+    def _from_json(self, parts: list[bytes]) -> SourceFrame:
+        if len(parts) != 1:
+            raise FrameError(f"expected JSON in one message part, got {len(parts)}")
+        return frame_from_json(parts[0], self._points)
+
+
+def frame_from_json(data: bytes, points: DeclaredPoints) -> SourceFrame:
+    """A frame from JSON: `{"pose": ..., "frame": number, "time": seconds}`, or the pose alone. Raises FrameError."""
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"expected JSON, got {data[:40]!r}: {str(error)[:100]}") from None
+    number = t_ns = None
+    pose: object = message
+    if isinstance(message, dict) and "pose" in message:
+        unknown = set(message) - _FIELDS
+        if unknown:
+            raise FrameError(f"expected the fields {', '.join(sorted(_FIELDS))}, got also {', '.join(sorted(unknown))}")
+        pose = message["pose"]
+        number = None if message.get("frame") is None else frame_number(message["frame"])
+        t_ns = None if message.get("time") is None else nanoseconds(message["time"])
+    return SourceFrame(points.from_nested(pose), number, t_ns)
+
+
+def nanoseconds(seconds: object) -> int:
+    """A time in seconds as ns, as frames carry it. Raises FrameError for what is none, or before 0."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < MAX_FRAME / 1e9:
+        raise FrameError(f"expected a time in seconds from 0 on, got {str(seconds)[:40]!r}")
+    return round(seconds * 1e9)
+
+
+def _local(address: str) -> str:
+    """The address, if it can be reached from this machine alone. Raises ServeError."""
+    scheme, _, rest = address.partition("://")
+    host, colon, _ = rest.rpartition(":")
+    if scheme == "tcp" and colon and not is_loopback(host):
+        raise ServeError(f"address {address!r} {beyond_this_machine('tcp://127.0.0.1:PORT')}")
+    # libzmq knows localhost only as a name of both families.
+    return address.replace("tcp://localhost:", "tcp://127.0.0.1:")
+
+
+def beyond_this_machine(instead: str) -> str:
+    """Why a source listens on loopback alone, and what to do: for errors."""
+    return (
+        f"can be reached from other machines, which such a source cannot tell apart: listen at {instead} on the "
+        "sender's machine, and send on from there with a key (--to tcp://HOST:PORT --key FILE; docs/security.md)"
+    )

@@ -1,0 +1,113 @@
+"""Whole lines of a file that another program writes, in every way in which programs write files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rtseg.errors import RecordingError
+from rtseg.sources.growing_text import GrowingText, NewLines
+
+Growing = Callable[[Path], GrowingText]
+
+
+@pytest.fixture
+def growing() -> Iterator[Growing]:
+    with ExitStack() as stack:
+        yield lambda path: stack.enter_context(closing(GrowingText(path)))
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("ab") as file:
+        file.write(text.encode())
+
+
+def test_lines_come_once_they_are_whole(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    text = growing(path)
+    assert text.read() == NewLines([], 1)  # not there yet
+    append(path, "one\ntw")
+    assert text.read() == NewLines(["one"], 1)
+    assert text.read() == NewLines([], 2)
+    append(path, "o\r\nthree\n")
+    assert text.read() == NewLines(["two", "three"], 2)
+
+
+def test_a_truncated_file_begins_again(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    append(path, "one\ntwo\n")
+    text = growing(path)
+    text.read()
+    path.write_text("on")
+    assert text.read() == NewLines([], 1)  # said with the first whole line
+    append(path, "ce\n")
+    assert text.read() == NewLines(["once"], 1, "was truncated from 8 to 2 bytes")
+    assert text.read() == NewLines([], 2)
+
+
+def test_a_file_that_is_written_anew_begins_again(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    append(path, "one\ntwo\n")
+    text = growing(path)
+    text.read()
+    path.write_text("four\nfive\nsix\n")
+    assert text.read() == NewLines(["four", "five", "six"], 1, "was written anew")
+
+
+def test_another_file_under_the_name_begins_again(growing: Growing, tmp_path: Path) -> None:
+    path, moved = tmp_path / "a.csv", tmp_path / "b.csv"
+    append(path, "one\n")
+    text = growing(path)
+    text.read()
+    path.rename(moved)
+    assert text.read().lines == []
+    append(moved, "two\n")  # its writer has it open still
+    assert text.read() == NewLines(["two"], 2)
+    append(path, "three\n")
+    assert text.read() == NewLines(["three"], 1, "was replaced by another file")
+
+
+def test_encodings(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfone\nM\xfcller\n")
+    text = growing(path)
+    assert text.read().lines == ["one", "Müller"]
+    path.write_bytes("one\n".encode("utf-16"))
+    with pytest.raises(RecordingError, match="is no UTF-8 text"):
+        text.read()
+    with pytest.raises(RecordingError, match="cannot be read"):
+        GrowingText(tmp_path).read()
+
+
+def test_what_is_there_can_be_left_out(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    append(path, "one\ntwo\nhal")
+    text = growing(path)
+    text.skip_to_end()
+    append(path, "f\nthree\n")
+    assert text.read() == NewLines(["half", "three"], 3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=6), max_size=8), st.data())
+def test_every_line_comes_once_however_it_is_written(tmp_path: Path, lines: list[str], data: st.DataObject) -> None:
+    path = tmp_path / "written.csv"
+    path.write_bytes(b"")
+    whole = ("".join(f"{line}\n" for line in lines)).encode()
+    came: list[str] = []
+    position = 0
+    with closing(GrowingText(path)) as text:
+        while position < len(whole):
+            n = data.draw(st.integers(1, len(whole) - position))
+            with path.open("ab") as file:
+                file.write(whole[position : position + n])
+            position += n
+            new = text.read()
+            assert (new.first, new.begins) == (len(came) + 1, "")
+            came += new.lines
+    assert came == [line.removeprefix("\ufeff") if i == 0 else line for i, line in enumerate(lines)]

@@ -33,7 +33,7 @@ EARLIEST = 1 / 3
 """Of `BodySize.frames`, after which a stream whose size is far from training's is flagged already."""
 _SLACK_POWER = 1 / 8
 """Until then training's range is widened by (frames / measured) to this power: 1.15 at the earliest. On rats58, 1,157
-starts of streams: at a third of 300 frames none is flagged at its own scale (1.4 % without slack), all at half of it."""
+starts of streams: after 100 frames none is flagged at its own scale (1.4 % without slack), all are at half of it."""
 
 
 class SizeRule(NamedTuple):

@@ -65,7 +65,8 @@ def main() -> None:
     dataset = load_dataset(options.recipe.parent / load_settings(options.recipe, Recipe).dataset, options.root)
     words = [str(options.recipe), "--root FOLDER --mice FOLDER --out FOLDER", f"--seeds {options.seeds}"]
     command = " ".join(["python benchmarks/scale.py", *words, *(f"--set '{text}'" for text in options.set)])
-    result = preamble("benchmarks/scale.py", command, f"{dataset.name}, validation", dataset.simulated)
+    n_videos = sum(1 for _ in dataset.items("validation"))
+    result = preamble("benchmarks/scale.py", command, f"{dataset.name}, validation", dataset.simulated, n_videos)
     result["note"] = options.note
     result |= measure_recipe(options.recipe, dataset, options.root, options.out, options.seeds, options.set)
     if options.mice:

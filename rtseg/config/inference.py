@@ -78,10 +78,11 @@ class RangeSettings:
 class BodySettings:
     """How large animals appear: measured as a recording goes on, and compared with training; see `features.body_size`.
 
-    horizon_s: time constant of the running measure. frames: with a measured animal, after which a stream is judged.
+    horizon_s: time constant of the running measure. frames: with a measured animal, after which a stream is judged;
+    where its size is far from training's, after a third of them.
     Training's sizes go from this percentile of what was measured in its recordings to 100 minus it, widened at both
     ends by the share `margin`. (Measured on rats58: 1 in 1,000 frames of videos not trained on; at 1.5 times the scale,
-    at two thirds, a half or a third of it all but a video's first 300 measured frames.)
+    at two thirds, a half or a third of it all but a video's first 100 to 300 measured frames.)
     """
 
     horizon_s: float = 300.0

@@ -2,7 +2,7 @@
 
 Up to `fill_frames` missing frames are stepped as frames without any point, each flagged; beyond that the stream
 restarts. Duplicates and late frames are dropped. The frames after a start are flagged as warming up. Everything is
-counted. A recording's frames are not looked at one by one: `count_stretch` counts what `Recording.stretches` says.
+counted. A recording's frames are not looked at one by one, only its gaps (`count_stretch`).
 """
 
 from __future__ import annotations
@@ -91,28 +91,34 @@ class GapRule:
             self.count_old(frame.seq, last[0])
             return []
         self.last = (frame.seq, frame.t_source_ns)
-        # One gap, however many frames it lacks; those are counted as filled, or the stream restarts.
-        self.counters.gaps += 1
         # By numbers, not by times: a source's clock may jump, and its frame numbers tell how many did not come.
         missing = frame.seq - last[0] - 1
-        if not is_filled(missing, self._fill_frames):
-            self.restart()
+        if not self.bridge_gap(missing):
             # Its answers start from nothing, as those of a stream's first frame do.
             return [(frame, RESET)]
-        self.counters.filled += missing
         return [*self._filled(*last, frame, missing), (frame, 0)]
 
-    def count_stretch(self, came: NDArray[np.bool_], *, is_restart: bool) -> None:
-        """Count frames (N,) that are stepped at once, of which some `came` and the others are filled.
-
-        is_restart: whether a gap lies before them at which the stream starts again.
-        """
-        n_came = int(np.count_nonzero(came))
-        self.counters.frames += n_came
-        self.counters.filled += len(came) - n_came
-        self.counters.gaps += int(np.count_nonzero(came[:-1] & ~came[1:])) + is_restart
-        if is_restart:
+    def bridge_gap(self, missing: int) -> bool:
+        """Count a gap of so many frames before the newest one; whether they are filled. Else the stream restarts."""
+        # One gap, however many frames it lacks.
+        self.counters.gaps += 1
+        if not is_filled(missing, self._fill_frames):
             self.restart()
+            return False
+        self.counters.filled += missing
+        return True
+
+    def count_stretch(self, came: NDArray[np.bool_], missing_before: int) -> bool:
+        """Count frames (N,) that are stepped at once, of which some `came` and the others are filled; whether the
+        stream restarts at the first. missing_before: how many frames lie between it and the last one that came.
+        """
+        is_restart = missing_before > 0 and not self.bridge_gap(missing_before)
+        at = np.flatnonzero(came)
+        self.counters.frames += len(at)
+        gaps = np.diff(at) - 1
+        for missing in gaps[gaps > 0].tolist():
+            self.bridge_gap(missing)
+        return is_restart
 
     def restart(self) -> None:
         """The stream starts again at the newest frame."""

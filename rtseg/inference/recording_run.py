@@ -15,36 +15,33 @@ from rtseg.inference.lookahead import PendingFrames
 from rtseg.inference.model_slots import ModelSlots
 from rtseg.inference.predictions import Predictions
 from rtseg.inference.stages import FROZEN, IDENTITY_JUMP, OUT_OF_RANGE
-from rtseg.recordings.recording import Recording
+from rtseg.recordings.recording import Recording, clean
 
 
 class RecordingRun:
-    """One recording through a fresh slot, whose stream's gap rule and lookahead it moves on.
+    """One recording through a fresh slot, whose stream's gap rule and lookahead it moves on."""
 
-    swaps: whether animals are swapped back, so that keypoints change.
-    """
-
-    def __init__(self, slots: ModelSlots, slot: int, gap_rule: GapRule, pending: PendingFrames, *, swaps: bool) -> None:
+    def __init__(self, slots: ModelSlots, slot: int, gap_rule: GapRule, pending: PendingFrames) -> None:
         self._slots, self._slot, self._gap_rule, self._pending = slots, slot, gap_rule, pending
-        self._swaps = swaps
 
     def answer(self, recording: Recording, chunk_frames: int) -> Predictions:
         """All answers; frames that never came and are not filled get none."""
         bundle, parts = self._slots.bundle, list[Predictions]()
-        times = recording.source_times()
-        for i, (start, stop) in enumerate(recording.stretches(bundle.gaps.fill_frames)):
-            parts += self._answer_stretch(recording.between(start, stop), times[start:stop], chunk_frames, i > 0)
+        times, behind = recording.source_times(), -1
+        for start, stop in recording.stretches(bundle.gaps.fill_frames):
+            missing = start - behind if behind >= 0 else 0
+            parts += self._answer_stretch(recording.between(start, stop), times[start:stop], chunk_frames, missing)
+            behind = stop
         return Predictions.join(bundle.heads, parts)
 
     def _answer_stretch(
-        self, stretch: Recording, times: NDArray[np.int64], chunk_frames: int, is_restart: bool
+        self, stretch: Recording, times: NDArray[np.int64], chunk_frames: int, missing_before: int
     ) -> list[Predictions]:
-        """The answers about frames without a restart among them; is_restart: whether there is one before them."""
+        """The answers about frames without a restart among them; missing_before: frames since the stretch before."""
         n, lookahead = len(stretch), self._slots.bundle.lookahead_frames
         came = np.ones(n, np.bool_) if stretch.absent is None else ~stretch.absent
-        self._gap_rule.count_stretch(came, is_restart=is_restart)
         flags = np.where(came, 0, GAP_FILLED).astype(np.int32)
-        if is_restart:
+        if self._gap_rule.count_stretch(came, missing_before):
             flags[0] |= RESET
             self._slots.reset_slot(self._slot)
         seqs = stretch.first_seq + np.arange(n)
@@ -52,7 +49,8 @@ class RecordingRun:
         # In chunks, to limit the memory for features; the bits do not depend on the chunk size.
         for start in range(0, n, chunk_frames):
             here = slice(start, start + chunk_frames)
-            points, scores = stretch.keypoints[here], stretch.confidence[here]
+            # Points from a file are clean already; those of a program's own arrays are judged as live ones are.
+            points, scores = clean(stretch.keypoints[here], stretch.confidence[here])
             parts.append(self._answer_chunk(points, scores, seqs[here], times[here], flags[here]))
         if lookahead:  # what is still owed comes with frames without points, as `Session.finish` and `restart` give it
             shape, nothing = (lookahead, *self._slots.bundle.skeleton.shape), np.zeros(lookahead, np.int64)
@@ -69,10 +67,11 @@ class RecordingRun:
         times: NDArray[np.int64],
         gap_flags: NDArray[np.int32],
     ) -> Predictions:
-        """The answers that come with consecutive frames (N, A, K, 2) and (N, A, K), their numbers, times and flags."""
+        """The answers that come with consecutive frames (N, A, K, 2) and (N, A, K), their numbers, times and flags.
+
+        Points are changed in place where animals are swapped back.
+        """
         slots, n, counters = self._slots, len(keypoints), self._gap_rule.counters
-        if self._swaps:  # the recording is not ours to change
-            keypoints, confidence = keypoints.copy(), confidence.copy()
         features = np.empty((n, slots.stages.n_features), np.float32)
         batch, flags, unsure_flags = slots.compute_rows(
             keypoints, confidence, np.full(n, self._slot, np.int32), features

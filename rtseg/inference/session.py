@@ -27,7 +27,7 @@ from rtseg.inference.predictions import Prediction, Predictions
 from rtseg.inference.recording_run import RecordingRun
 from rtseg.inference.snapshots import SessionSnapshot, pack_snapshot, unpack_snapshot
 from rtseg.inference.stages import FROZEN, IDENTITY_JUMP, OUT_OF_RANGE, Arena
-from rtseg.recordings.recording import Recording
+from rtseg.recordings.recording import Recording, clean
 
 COUNTED = OUT_OF_RANGE | IDENTITY_JUMP | FROZEN
 _Row = tuple[int, "Session", Frame, int]
@@ -213,9 +213,7 @@ class Session:
         if not self.takes_any_next:
             # Resampling and restarts depend on what came before, frame by frame; there is no chunk to compute at once.
             return self._run_frames(recording)
-        run = RecordingRun(
-            self.pool.slots, self.slot, self.gap_rule, self.pending, swaps=self.pool.on_identity_jump == "swap"
-        )
+        run = RecordingRun(self.pool.slots, self.slot, self.gap_rule, self.pending)
         answers = run.answer(recording, chunk_frames)
         self.reset()
         return answers
@@ -224,10 +222,10 @@ class Session:
         """`run` for sessions that resample or may restart: frame by frame."""
         answers: list[Prediction] = []
         times = recording.source_times()
+        points, scores = clean(recording.keypoints, recording.confidence)
         for t in recording.came.tolist():
-            points, scores = recording.keypoints[t], recording.confidence[t]
             # Frame after frame through the live path itself.
-            answers += self.step(Frame(self.stream, recording.first_seq + t, int(times[t]), points, scores))
+            answers += self.step(Frame(self.stream, recording.first_seq + t, int(times[t]), points[t], scores[t]))
         return Predictions.collect(self.pool.bundle.heads, [*answers, *self.finish()])
 
     def finish(self) -> list[Prediction]:

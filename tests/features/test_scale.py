@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,11 +110,29 @@ def test_animals_of_another_size_are_flagged_once_enough_is_seen() -> None:
         flagged, report = judged(points * np.float32(factor), own)
         first = int(np.argmax(flagged))
         assert flagged[first:].all()
-        assert 4 <= first < 12, "after five frames that show a distance"
+        assert 1 <= first < 8, "after a third of five frames that show a distance"
         assert report["out_of_range"] == flagged.sum()
         assert report["ratio"] == pytest.approx(factor, rel=0.05)
         assert describe_size(report).startswith(f"animals appear {report['ratio']:.2f} x")
         assert not judged(points * np.float32(factor), own, given=factor)[0].any(), "its scale is known"
+
+
+@pytest.mark.parametrize(("beyond", "first"), [(1.2, 10), (1.1, 14), (1.05, 21), (1.01, 28), (0.99, None)])
+def test_few_frames_flag_only_a_size_that_is_far_from_trainings(beyond: float, first: int | None) -> None:
+    """Judged from a third of `frames` on, in a range that narrows to training's as more is seen."""
+    size = replace(SIZE, frames=30, horizon_s=1e6)
+    still = np.zeros((40, 2, 4, 2))
+    still[..., 1:, 0] = (30, 70, 0)
+    still[:, :, 3, 1] = 50
+    for factor in (1.25 * beyond, 0.8 / beyond):
+        flagged, report = judged((still * factor).astype(np.float32), size)
+        assert flagged.tolist() == [first is not None and n >= first for n in range(1, 41)]
+        assert report["out_of_range"] == flagged.sum()
+        assert report["ratio"] == pytest.approx(factor, rel=1e-4)
+        early, report = judged((still[:29] * factor).astype(np.float32), size)
+        assert early.tolist() == flagged[:29].tolist()
+        # A size that is training's is only told once all of the frames have shown it.
+        assert (report["ratio"] is None) == (not early.any())
 
 
 def test_a_restart_forgets_the_size_and_a_new_stream_the_report() -> None:

@@ -30,5 +30,7 @@ def test_rats_at_another_scale(data_root: Path, scale: float) -> None:
     known = Classifier(replace(bundle, px_per_mm=PX_PER_MM), "numba", 1)
     assert np.mean((known.run(shrunk).labels != known.run(recording).labels).any(axis=1)) < 0.01
     assert flagged(known) < 0.01
-    # Of a whole video: nothing is judged until 300 frames have shown an animal.
-    assert flagged(Classifier(bundle, "numba", 1)) > 0.9
+    # Of 200 s and of a whole video: nothing is judged until 100 frames have shown an animal.
+    out_of_range = Classifier(bundle, "numba", 1).run(shrunk).quality & Quality.OUT_OF_RANGE > 0
+    assert out_of_range[:6000].mean() > 0.9
+    assert out_of_range.mean() > 0.9

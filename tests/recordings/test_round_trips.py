@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg.errors import RecordingError
@@ -22,6 +22,7 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.bouts import Bout, frames_of
 from rtseg.recordings.open import read_labels, read_recording
 from rtseg.recordings.recording import IGNORE
+from tests.examples import examples
 from tests.recordings import writers
 from tests.recordings.writers import ABSENT, Observation, State, Style
 
@@ -72,7 +73,7 @@ def names(prefix: str, n: int) -> list[str]:
     return [f"{prefix}_{i}" for i in range(n)]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(poses(), STYLES, st.sampled_from(sorted(ABSENT)), st.integers(0, 400), st.sampled_from([(), ("x_ens_var",)]))
 def test_deeplabcut(scene, style: Style, absent: str, first: int, extra: tuple[str, ...]) -> None:
     points, likelihood = scene
@@ -90,7 +91,7 @@ def test_deeplabcut(scene, style: Style, absent: str, first: int, extra: tuple[s
     assert recording.skeleton.animals == (tuple(animals) if len(animals) > 1 else ("animal",))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(poses(), st.data())
 def test_skipped_frames_of_deeplabcut_are_missing(scene, data: st.DataObject) -> None:
     points, likelihood = scene
@@ -104,7 +105,7 @@ def test_skipped_frames_of_deeplabcut_are_missing(scene, data: st.DataObject) ->
     assert_same(recording, points, likelihood)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(poses(), STYLES, st.sampled_from(sorted(ABSENT)), st.integers(0, 200), st.data())
 def test_sleap_csv_in_any_order_of_rows(scene, style: Style, absent: str, first: int, data: st.DataObject) -> None:
     points, likelihood = scene
@@ -127,7 +128,7 @@ def test_sleap_csv_in_any_order_of_rows(scene, style: Style, absent: str, first:
     assert_same(recording, np.pad(points, (*pad, (0, 0)), constant_values=np.nan), np.pad(likelihood, pad))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(poses(), st.booleans(), st.data())
 def test_sleap_h5_with_tracks_that_are_never_seen(scene, dims: bool, data: st.DataObject) -> None:
     points, likelihood = scene
@@ -146,7 +147,7 @@ def test_sleap_h5_with_tracks_that_are_never_seen(scene, dims: bool, data: st.Da
     assert_same(recording.select(Skeleton(tuple(tracks), tuple(nodes))), points, likelihood)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(poses(), STYLES, st.sampled_from(sorted(ABSENT)), st.sampled_from(["{}", "{}.0"]))
 def test_plain_csv(scene, style: Style, absent: str, form: str) -> None:
     points, likelihood = scene
@@ -211,7 +212,7 @@ def assert_labels(tracks, some: tuple[State, ...]) -> None:
         assert track.covered.tolist() == [bool(label) for label in labels]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     states(), STYLES, st.sampled_from([0.0, 2.5, 100.0]), st.booleans(), st.sampled_from(["", "one\ntwo", 'a "b", c'])
 )
@@ -225,7 +226,7 @@ def test_boris_tabular(some, style: Style, offset_s: float, start_first: bool, c
         assert_labels(read_labels(path, N_FRAMES, FPS), some)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(states(), STYLES, st.sampled_from([0.0, 2.5]), st.lists(st.integers(1, 900), max_size=4), st.integers(0, 4))
 def test_boris_over_several_media_files(some, style: Style, offset_s: float, tenths: list[int], place: int) -> None:
     others = tuple((f"C:\\videos\\m{i + 2}.mp4", n / 10) for i, n in enumerate(tenths))
@@ -238,7 +239,7 @@ def test_boris_over_several_media_files(some, style: Style, offset_s: float, ten
                 read_labels(path, N_FRAMES, FPS, names=["m77DLC_resnet50.csv"])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(states(), STYLES, st.sampled_from([0.0, 2.5]))
 def test_boris_aggregated(some, style: Style, offset_s: float) -> None:
     with folder() as tmp:
@@ -246,7 +247,7 @@ def test_boris_aggregated(some, style: Style, offset_s: float) -> None:
         assert_labels(read_labels(path, N_FRAMES, FPS), some)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(states(modifiers=False), STYLES, st.sampled_from([0.0, 2.5]))
 def test_boris_of_old_versions(some, style: Style, offset_s: float) -> None:
     with folder() as tmp:
@@ -254,7 +255,7 @@ def test_boris_of_old_versions(some, style: Style, offset_s: float) -> None:
         assert_labels(read_labels(path, N_FRAMES, FPS), some)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(states(), min_size=2, max_size=4), st.data())
 def test_boris_with_several_observations(several, data: st.DataObject) -> None:
     observations = [Observation(f"obs {i}", f"C:\\videos\\m{i}.mp4", some) for i, some in enumerate(several)]
@@ -269,7 +270,7 @@ def test_boris_with_several_observations(several, data: st.DataObject) -> None:
         assert_labels(read_labels(path, N_FRAMES, FPS, observation=f"obs {wanted}"), several[wanted])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.dictionaries(st.sampled_from(["S1", "S2"]), st.lists(st.integers(1, N_FRAMES - 1), max_size=8), min_size=1),
     STYLES,
@@ -291,7 +292,7 @@ def test_caltech(edges: dict[str, list[int]], style: Style, data: st.DataObject)
         np.testing.assert_array_equal(found[track].frames, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(st.tuples(st.integers(0, 199), st.integers(1, 30), st.sampled_from(["a", "b"])), min_size=1, max_size=6),
     STYLES,
@@ -320,7 +321,7 @@ def test_bouts_in_csv(triples: list[tuple[int, int, str]], style: Style, header:
         )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(st.booleans(), min_size=60, max_size=90),
     STYLES,
@@ -337,7 +338,7 @@ def test_zeros_and_ones_in_csv(values: list[bool], style: Style, index: str, wor
     assert track.frames.tolist() == [int(value) for value in values]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(st.booleans(), min_size=20, max_size=60),
     st.sampled_from([0.1, 0.2, 0.5, 1 / 30, 1 / 25, 0.01]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "none", "null"})
 """Cells without a number, in lower case."""
 CLOCK = re.compile(r"^(\d+):([0-5]\d):([0-5]\d(?:[.,]\d+)?)$")
 """A time as h:mm:ss."""
+_SHORT_CLOCK = re.compile(r"^(\d+):([0-5]\d)([.,]\d+)?$")
+"""m:ss, with a fraction or without; without one it may as well be h:mm."""
 _EMPTY_ROWS = "rows without anything at the end of the file are left out"
 _SEPARATOR_LINE = re.compile(r'^"?sep=(.)"?$')
 _DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+([eE][+-]?\d+)?$")
@@ -157,6 +159,20 @@ def _without_quotes(line: str) -> str:
     return re.sub(r'"[^"]*"', "", line)
 
 
+def is_clock(cell: str) -> bool:
+    """Whether a cell is a time with colons."""
+    return bool(CLOCK.match(cell) or _SHORT_CLOCK.match(cell))
+
+
+def has_minutes(cells: Iterable[str], longest_s: float) -> bool:
+    """Whether times such as 1:30 in these cells of a file are minutes and seconds, and not hours and minutes.
+
+    They are where one of them has a fraction, and where hours and minutes would lie beyond longest_s.
+    """
+    short = [found for cell in cells if (found := _SHORT_CLOCK.match(cell))]
+    return any(found[3] or 3600 * int(found[1]) + 60 * int(found[2]) > longest_s for found in short)
+
+
 def wrong_width(path: Path, row: Row, n_expected: int, *, last: bool) -> RecordingError:
     """The error for a row with another number of cells than its header."""
     cut = "; the file was cut here, copy it again" if last and len(row.cells) < n_expected else "; mend or remove it"
@@ -167,11 +183,12 @@ class NumberStyle:
     """Reads the numbers of one file, with decimal points or decimal commas; a file that mixes them is refused.
 
     Where commas separate columns there are no decimal commas. A mix is refused because a point may then stand for
-    thousands: 1.234 beside 1,5 is either of two numbers.
+    thousands: 1.234 beside 1,5 is either of two numbers. has_minutes: whether 1:30 is m:ss (`has_minutes`).
     """
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    def __init__(self, path: Path, delimiter: str, *, has_minutes: bool = False) -> None:
         self._path, self._comma_possible = path, delimiter != ","
+        self._has_minutes = has_minutes
         self._seen: dict[str, int] = {}
 
     def parse_number(self, cell: str, line: int, what: str = "a number") -> float:
@@ -188,14 +205,20 @@ class NumberStyle:
         return value
 
     def parse_time(self, cell: str, line: int, what: str = "a time") -> float:
-        """A time in seconds, written as seconds or as h:mm:ss with or without a fraction.
+        """A time in seconds, written as seconds, as h:mm:ss or as m:ss, the last two with or without a fraction.
 
-        m:ss is refused, because it may as well be hours and minutes. Raises as `parse_number`.
+        m:ss without one is refused unless `has_minutes`, because it may as well be hours and minutes. Raises as
+        `parse_number`.
         """
-        found = CLOCK.match(cell)
+        if found := CLOCK.match(cell):
+            return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3].replace(",", "."))
+        found = _SHORT_CLOCK.match(cell)
         if found is None:
             return self.parse_number(cell, line, f"{what}, as seconds or h:mm:ss")
-        return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3].replace(",", "."))
+        if found[3] is None and not self._has_minutes:
+            problem = f"expected {what}, as seconds or h:mm:ss, got {cell!r}, which is m:ss or h:mm; write h:mm:ss"
+            raise RecordingError(self._path, problem, line=line)
+        return 60 * int(found[1]) + int(found[2]) + float((found[3] or ".0").replace(",", "."))
 
     def with_point(self, cell: str, line: int) -> str:
         """The cell with a decimal point where it is a number with a decimal comma; any other cell as it is."""

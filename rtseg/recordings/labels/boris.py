@@ -35,7 +35,9 @@ from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, LabelReader, Tr
 
 _STATUS = ("status", "behavior type")
 _AGGREGATED = ("start (s)", "stop (s)")
-_MEDIA = ("media file name", "media file path", "media file")
+_MEDIA = "media files"
+"""All of a row's cells that name media, apart by semicolons."""
+_PLAYER = re.compile(r"^\s*player #\d+\s*:")
 _DURATION = ("media duration (s)", "total length")
 _OFFSET = "time offset (s)"
 _FPS = ("fps", "fps (frame/s)")
@@ -120,6 +122,9 @@ def _named_cells(path: Path, row: Row, header: Sequence[str], *, last: bool) -> 
     named = dict(zip(header, cells, strict=True))
     # BORIS writes a column for each set of modifiers; together they tell apart what goes on at once.
     named["modifiers"] = "|".join(cell for name, cell in zip(header, cells, strict=True) if name.startswith("modifier"))
+    # Media stand in one column, or in several: of name and path, or of one file each.
+    media = [cell for name, cell in zip(header, cells, strict=True) if name.startswith("media file")]
+    named[_MEDIA] = ";".join(cell for cell in media if cell.lower() not in _NOTHING)
     return named
 
 
@@ -128,7 +133,7 @@ def _of_one_observation(path: Path, table: _EventTable, video: Video) -> tuple[s
     media: dict[str, dict[str, None]] = {}
     for row, _ in table.rows:
         files = media.setdefault(_observation(row, table), {})
-        files.update(dict.fromkeys(row[key] for key in _MEDIA if row.get(key, "").lower() not in _NOTHING))
+        files.update(dict.fromkeys(name for player in _played(row[_MEDIA]) for name in player))
     # An export without events has no rows to name its observation; old versions name it above the table.
     if not media:
         media = {_observation({}, table): {}}
@@ -140,18 +145,35 @@ def _of_one_observation(path: Path, table: _EventTable, video: Video) -> tuple[s
 def _media_files(table: _EventTable) -> list[MediaFile]:
     """The files that the first player plays one after another, as far as the table tells."""
     for row, _ in table.rows[:1]:
-        # The players are apart by bars, the files of one by semicolons, and their lengths likewise.
-        files = re.sub(r"^player #1:", "", row.get("source", "").split("|")[0]).split(";")
+        cell = row.get("source") or row[_MEDIA]
+        files = next(iter(_played(cell)), [])
         lengths = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
-        cells = lengths.split("|")[0].split(";")
+        seconds = _PLAYER.sub("", lengths.split("|")[0]).split(";")
         if len(files) > 1:
-            known = len(cells) == len(files) and all(re.fullmatch(_LENGTH, cell) for cell in cells)
-            seconds = [float(cell.replace(",", ".")) for cell in cells] if known else [None] * len(files)
-            return [MediaFile(name.strip(), length) for name, length in zip(files, seconds, strict=True)]
+            known = len(seconds) == len(files) and all(re.fullmatch(_LENGTH, one.strip()) for one in seconds)
+            return [
+                MediaFile(name, float(one.replace(",", ".")) if known else None)
+                for name, one in zip(files, seconds if known else files, strict=True)
+            ]
     # Old versions name them above the table and beside every event, without lengths.
-    named = [row[key] for row, _ in table.rows for key in _MEDIA if row.get(key, "").lower() not in _NOTHING]
+    named = [name for row, _ in table.rows for name in next(iter(_played(row[_MEDIA])), [])]
     several = len(table.played) > 1
     return [MediaFile(name, None) for name in dict.fromkeys(table.played if several else named)]
+
+
+def _played(cell: str) -> list[list[str]]:
+    """The media files of each player, in order, one name each: 'player #1:a.mp4;b.mp4|player #2:c.mp4'.
+
+    Players are apart by bars and play at once; the files of one are apart by semicolons and follow one another. The
+    same file by its name and by its path counts once.
+    """
+    players = []
+    for player in cell.split("|"):
+        names = [name.strip() for name in _PLAYER.sub("", player).split(";") if name.strip().lower() not in _NOTHING]
+        by_name = {re.split(r"[\\/]", name)[-1]: name for name in names}
+        if by_name:
+            players.append(list(by_name.values()))
+    return players
 
 
 def _observation(row: dict[str, str], table: _EventTable) -> str:
@@ -175,7 +197,7 @@ def _differences(table: _EventTable, observation: str, video: Video) -> list[Rea
         if not video.open_ended and abs(duration - seconds) > MAX_DIFFERENCE_S:
             kind = "BORIS saw a video of another length than the recording"
             warnings.append(ReadingWarning(kind, round(abs(duration - seconds)), "seconds"))
-        media = [row[key] for key in _MEDIA if row.get(key, "").lower() not in _NOTHING]
+        media = [name for player in _played(row[_MEDIA]) for name in player]
         if media_differ(media, observation, video):
             kind = "neither the observation nor its media file is named like the poses"
             warnings.append(ReadingWarning(kind, 1, "observation"))

@@ -1,10 +1,11 @@
-"""Tables of bouts: one row per bout with its start, its stop and its behaviour, whatever the columns are called.
+"""Tables of bouts: one row per bout with its start, its stop or duration, and its behaviour, whatever they are called.
 
 rtseg's own `*.bouts.csv` is one of them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,15 +14,16 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.files.delimited import CLOCK, DelimitedText, NumberStyle, Row
+from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import choose_observation
-from rtseg.recordings.labels.label_file import NumberedBout, Tracks, Video, check_reaches_end, paint
+from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, check_reaches_end, paint
 
 DEFAULT_TRACK = "labels"
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
 _STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
 _EDGES = (*_STARTS, *_STOPS)
+_DURATIONS = ("duration", "boutduration")
 _LAST_INCLUDED = "last"
 _FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx")
 _SECOND_WORDS = (
@@ -37,9 +39,9 @@ _TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "cha
 _VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
 _IGNORED = (
     *("", "index", "unnamed:0", "id", "comment", "comments", "note", "notes"),
-    *("duration", "durations", "duration(s)", "duration(frames)", "starttsourcens"),
+    *("duration(frames)", "starttsourcens"),
 )
-_OWN_NAMES = (("start", "stop"), ("firstseq", "lastseq"))
+_OWN_NAMES = (("start", "stop"), ("firstseq", "lastseq"), ("start", "duration"))
 """What `start,stop` and rtseg's own bouts mean is documented; what other programs mean by their names is not known."""
 _MAX_NUMBER = 1e9
 _MIN_BOUTS_TO_DOUBT = 3
@@ -49,8 +51,9 @@ _MIN_BOUTS_TO_DOUBT = 3
 class BoutColumns:
     """Which column is which; None where there is none.
 
-    in_seconds: the unit of start and stop, else frames. last_included: whether the stop is the last frame, by its
-    name. documented: whether the names say what the numbers mean. unknown: columns of another kind.
+    is_duration: whether `stop` is how long the bout lasts. in_seconds: the unit of both, else frames. last_included:
+    whether the stop is the last frame, by its name. documented: whether the names say what the numbers mean. unknown:
+    columns of another kind.
     """
 
     start: int
@@ -58,6 +61,7 @@ class BoutColumns:
     behaviour: int | None
     track: int | None
     video: int | None
+    is_duration: bool
     in_seconds: bool
     last_included: bool
     documented: bool
@@ -65,26 +69,40 @@ class BoutColumns:
 
 
 def bout_columns(names: Sequence[str]) -> BoutColumns | None:
-    """The columns of a table of bouts; None where the header has no start and stop of the same unit."""
+    """The columns of a table of bouts; None where the header has no start and stop, or duration, of the same unit."""
     plain = [re.sub(r"[\s_.\-]+", "", name).lower() for name in names]
-    # Frames first: rtseg's own bouts have both, and frames are exact.
-    for in_seconds, words in ((False, _FRAME_WORDS), (True, _SECOND_WORDS)):
-        start, stop = _find_edge(plain, _STARTS, words), _find_edge(plain, _STOPS, words)
-        if start is None or stop is None:
-            continue
-        behaviour, track, video = (_find(plain, some) for some in (_BEHAVIOURS, _TRACKS, _VIDEOS))
-        used = {start, stop, behaviour, track, video}
-        # Beside frames, as in rtseg's own bouts, the same edges in seconds say nothing new.
-        known = [
-            i in used or plain[i] in _IGNORED or _is_edge(plain[i], _EDGES, _SECOND_WORDS) for i in range(len(plain))
-        ]
-        return BoutColumns(
-            *(start, stop, behaviour, track, video, in_seconds),
-            last_included=plain[stop].startswith(_LAST_INCLUDED),
-            documented=in_seconds or (plain[start], plain[stop]) in _OWN_NAMES,
-            unknown=tuple(name for name, is_known in zip(names, known, strict=True) if not is_known),
-        )
+    # Frames first: rtseg's own bouts have both, and frames are exact. A stop says more than a duration.
+    for ends in (_STOPS, _DURATIONS):
+        for in_seconds, words in ((False, _FRAME_WORDS), (True, _SECOND_WORDS)):
+            is_duration = ends is _DURATIONS
+            start = _find_edge(plain, _STARTS, words)
+            # A duration without a unit has that of the start.
+            stop = _find_edge(plain, ends, ("", *words) if is_duration else words)
+            if start is not None and stop is not None:
+                return _columns_with(names, plain, start, stop, is_duration=is_duration, in_seconds=in_seconds)
     return None
+
+
+def _columns_with(
+    names: Sequence[str], plain: Sequence[str], start: int, stop: int, *, is_duration: bool, in_seconds: bool
+) -> BoutColumns:
+    """The other columns of a table whose start and stop are known."""
+    behaviour, track, video = (_find(plain, some) for some in (_BEHAVIOURS, _TRACKS, _VIDEOS))
+    used = {start, stop, behaviour, track, video}
+    # Beside frames, as in rtseg's own bouts, the same edges in seconds say nothing new, nor do durations beside stops.
+    known = [
+        i in used
+        or name in _IGNORED
+        or _is_edge(name, _EDGES, _SECOND_WORDS)
+        or _is_edge(name, _DURATIONS, ("", *_SECOND_WORDS))
+        for i, name in enumerate(plain)
+    ]
+    return BoutColumns(
+        *(start, stop, behaviour, track, video, is_duration, in_seconds),
+        last_included=plain[stop].startswith(_LAST_INCLUDED),
+        documented=in_seconds or (plain[start], plain[stop]) in _OWN_NAMES,
+        unknown=tuple(name for name, is_known in zip(names, known, strict=True) if not is_known),
+    )
 
 
 def _find_edge(plain: Sequence[str], edges: Sequence[str], words: Sequence[str]) -> int | None:
@@ -103,18 +121,19 @@ def _find(plain: Sequence[str], accepted: Iterable[str]) -> int | None:
 def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Tracks:
     """Tracks of frame labels (T,) of the video from a table of bouts.
 
-    Columns in any order and case: start and stop (or onset and offset, begin and end, ...), in frames or, where their
-    names say so or they are written as h:mm:ss, in seconds; behaviour (or label, class, ...); if wanted, track (or
-    subject, ...; else one track, 'labels') and video, of which the video's own is read. Frames count from
-    `Video.first_frame`; the stop is not included unless its name begins with 'last' or `Video.last_included` says so.
-    Classes are in the order of their first bout. Frames without a bout are IGNORE; a table without any is a video in
-    which nothing happened. Raises RecordingError with the line for fractions of frames, and for bouts that end
-    before they start.
+    Columns in any order and case: start and stop (or onset and offset, begin and end, ...) or duration, in frames or,
+    where their names say so or they are written as h:mm:ss or m:ss, in seconds; behaviour (or label, class, ...); if
+    wanted, track (or subject, ...; else one track, 'labels') and video, of which the video's own is read. Frames count
+    from `Video.first_frame`; the stop is not included unless its name begins with 'last' or `Video.last_included` says
+    so. Classes are in the order of their first bout. Frames without a bout are IGNORE; a table without any is a video
+    in which nothing happened. Raises RecordingError with the line for fractions of frames, and for bouts that end before
+    they start.
     """
     columns = bout_columns(table.rows[0].cells)
     assert columns is not None
     # What no column's name says may be plain from its cells: no frame is written 0:01:30.
-    if any(CLOCK.match(row.cells[columns.start]) for row in table.rows[1:]):
+    cells = [row.cells[i] for row in table.rows[1:] for i in (columns.start, columns.stop)]
+    if any(map(is_clock, cells)):
         columns = replace(columns, in_seconds=True, documented=True, last_included=False)
     if columns.behaviour is None or columns.unknown:
         expected = "start_s, stop_s" if columns.in_seconds else "start, stop"
@@ -122,7 +141,8 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
         problem = f"expected the columns {expected}, behaviour and, if wanted, track; got {got}"
         raise RecordingError(path, problem, line=table.rows[0].line)
     found: dict[str, list[tuple[int, int, str, int]]] = {}
-    style = NumberStyle(path, table.delimiter)
+    longest_s = math.inf if video.open_ended else video.n_frames / video.fps + MAX_DIFFERENCE_S
+    style = NumberStyle(path, table.delimiter, has_minutes=has_minutes(cells, longest_s))
     for row in _rows_of_video(path, table.rows[1:], columns, video):
         start, stop = _edges(path, row, columns, style, video)
         behaviour = row.cells[columns.behaviour]
@@ -162,11 +182,13 @@ def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video
                 f"expected whole frames, got {row.cells[column]!r}; call the columns start_s and stop_s if seconds"
             )
             raise RecordingError(path, problem, line=row.line)
+    if columns.is_duration:
+        stop += start
     if columns.in_seconds:
         first = round(start * video.fps)
         # A bout shorter than a frame still happened; one that ends where it starts is a mistake.
         return first, max(round(stop * video.fps), first + 1) if stop > start else first
-    included = columns.last_included or video.last_included
+    included = columns.last_included or (video.last_included and not columns.is_duration)
     first, behind = int(start) - video.first_frame, int(stop) - video.first_frame + included
     if first < 0:
         problem = f"starts at frame {start:g}, and the dataset file says that frames count from {video.first_frame}"
@@ -192,6 +214,8 @@ def _doubts(
     gaps = [after[0] - before[1] for some in found.values() for before, after in pairwise(sorted(some))]
     if video.last_included:
         return warnings
+    if columns.is_duration:
+        gaps = [0]  # a duration leaves no doubt about the last frame
     if gaps.count(1) > gaps.count(0):
         kind = "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
         warnings.append(ReadingWarning(kind, gaps.count(1), "bouts"))

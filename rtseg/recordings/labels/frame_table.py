@@ -6,6 +6,7 @@ hold names or 0 and 1.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row
+from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, check_reaches_end, paint
 
@@ -60,8 +61,10 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     names, rows = table.rows[0].cells, table.rows[1:]
     if not rows:
         raise RecordingError(path, "has a header and no rows; export the labels again", line=table.rows[0].line)
-    style = NumberStyle(path, table.delimiter)
     frame, time = _counting_columns(names)
+    times = [] if time is None else [row.cells[time] for row in rows]
+    longest_s = math.inf if video.open_ended else video.n_frames / video.fps + MAX_DIFFERENCE_S
+    style = NumberStyle(path, table.delimiter, has_minutes=has_minutes(times, longest_s))
     if frame is not None:
         _check_frames(path, rows, frame, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
@@ -187,7 +190,8 @@ def _rows_by_time(
     path: Path, names: Sequence[str], rows: Sequence[Row], column: int, style: NumberStyle, video: Video
 ) -> list[int | None]:
     """For every frame of the video the row in whose step of time it lies, None before the first and behind the last."""
-    unit = _time_unit(_plain(names[column])) or 1.0
+    is_written_out = any(is_clock(row.cells[column]) for row in rows)
+    unit = 1.0 if is_written_out else _time_unit(_plain(names[column])) or 1.0
     times = [style.parse_time(row.cells[column], row.line) * unit for row in rows]
     if len(times) < 2:
         raise RecordingError(

@@ -217,6 +217,40 @@ def test_media_files_of_which_nothing_tells_the_own_are_refused(tmp_path: Path) 
         read_boris(path, Video(300, 30, ("m2",)))
 
 
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        ("Media file name,Media duration (s)", "v/m1.mp4;v/m2.mp4,10.0;20.0"),
+        ("Media file name,Media duration (s)", "player #1:v/m1.mp4; v/m2.mp4|player #2:x.mp4; y.mp4,10.0; 20.0"),
+        ("Media file name,Media file path,Media duration (s)", "m1.mp4;m2.mp4,v/m1.mp4;v/m2.mp4,10;20"),
+        ("Media file,Media file 2,Media duration (s)", r"C:\v\m1.mp4,C:\v\m2.mp4,10;20"),
+    ],
+)
+def test_media_files_may_stand_in_one_cell_or_in_several(tmp_path: Path, columns: str, cells: str) -> None:
+    """Also without `Source`, as BORIS 7 writes them: what happens at 12 s happens 2 s into m2."""
+    text = f"Observation id,Time offset (s),Subject,Behavior,Behavior type,Time,{columns}\n"
+    path = tmp_path / "e.csv"
+    path.write_text(text + f"o,0,a,rear,POINT,12,{cells}\n")
+    assert bouts(read_boris(path, Video(600, 30, ("m2DLC_net",))), "a") == [(60, 61)]
+    assert "a" not in read_boris(path, Video(300, 30, ("m1DLC_net",)))
+    with pytest.raises(RecordingError, match=r"plays 2 media files .* none is named like the poses"):
+        read_boris(path, Video(600, 30, ("m3DLC_net",)))
+    # Without lengths nobody knows where m2 begins.
+    path.write_text(text.rpartition(",")[0] + "\n" + f"o,0,a,rear,POINT,12,{cells.rpartition(',')[0]}\n")
+    with pytest.raises(RecordingError, match=r"plays 2 media files .* nothing says how long they are"):
+        read_boris(path, Video(600, 30, ("m2DLC_net",)))
+
+
+def test_players_beside_one_another_play_one_file_each(tmp_path: Path) -> None:
+    text = "Observation id,Subject,Behavior,Behavior type,Time,Media file name\n"
+    path = tmp_path / "e.csv"
+    path.write_text(text + "o,a,rear,POINT,2,player #1:top.mp4|player #2:side.mp4\n")
+    for name in ("topDLC_net", "sideDLC_net"):
+        tracks = read_boris(path, Video(300, 30, (name,)))
+        assert bouts(tracks, "a") == [(60, 61)]
+        assert not any("named like" in warning for warning in tracks["a"].warnings)
+
+
 def test_another_video_is_told(tmp_path: Path) -> None:
     text = "Observation id,Subject,Behavior,Behavior type,Time,Media file name,Media duration (s)\n"
     (tmp_path / "e.csv").write_text(text + "o,a,rear,POINT,1,m1.mp4,60.0\n")

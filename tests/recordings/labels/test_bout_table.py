@@ -73,7 +73,57 @@ def test_times_may_be_hours_minutes_and_seconds(tmp_path: Path, text: str) -> No
     assert not any("taken as frames" in warning for warning in tracks["labels"].warnings)
 
 
-@pytest.mark.parametrize("cell", ["1:30", "01:30", "0:61:00", "0:00:75", "-0:00:01", "0:00:01:00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        # As hours and minutes all of these lie far beyond the video, or have fractions that no minute has.
+        "start,stop,behaviour\n0:30,0:45,a\n1:00,1:30,b\n",
+        "start_s,stop_s,behaviour\n0:30.0,0:45.0,a\n1:00.0,1:30.0,b\n",
+        "Start;End;Label\n00:30,00;00:45,00;a\n01:00,00;01:30,00;b\n",
+        "start (s),stop (s),behaviour\n30,45,a\n1:00,90.0,b\n",
+        "start,duration,behaviour\n0:30,0:15,a\n1:00,0:30,b\n",
+    ],
+)
+def test_times_may_be_minutes_and_seconds(tmp_path: Path, text: str) -> None:
+    assert bouts(read(tmp_path, text, Video(3000, 30))) == [(900, 1350, "a"), (1800, 2700, "b")]
+
+
+@pytest.mark.parametrize("n_frames", [30 * 7200, 0])
+def test_minutes_and_seconds_that_may_be_hours_and_minutes_are_refused(tmp_path: Path, n_frames: int) -> None:
+    video = Video(n_frames, 30, open_ended=not n_frames)
+    with pytest.raises(RecordingError, match=r"line 2: .*got '0:30', which is m:ss or h:mm; write h:mm:ss"):
+        read(tmp_path, "start,stop,behaviour\n0:30,0:45,a\n", video)
+    # A fraction anywhere in the file says what all of its times are.
+    tracks = read(tmp_path, "start,stop,behaviour\n0:30,0:45,a\n0:50,0:51.5,a\n", video)
+    assert bouts(tracks) == [(900, 1350, "a"), (1500, 1545, "a")]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("start,duration,behaviour", "30,15,a\n60,1,b\n"),
+        ("onset_frame,duration_frames,label", "30,15,a\n60,1,b\n"),
+        ("start_s,duration_s,behaviour", "1.0,0.5,a\n2,0.03,b\n"),
+        ("Start (s);Duration;Label", "1,0;0,5;a\n2,0;0,03;b\n"),
+        ("Start Time,Duration (sec),Behavior", "0:00:01,0.5,a\n0:00:02,0.03,b\n"),
+        ("start,stop,duration,behaviour", "30,45,7,a\n60,61,7,b\n"),
+    ],
+)
+def test_bouts_may_say_how_long_they_last(tmp_path: Path, header: str, rows: str) -> None:
+    assert bouts(read(tmp_path, f"{header}\n{rows}")) == [(30, 45, "a"), (60, 61, "b")]
+
+
+def test_a_duration_counts_no_last_frame(tmp_path: Path) -> None:
+    tracks = read(tmp_path, "start,duration,behaviour\n31,15,a\n", Video(300, 30, first_frame=1, last_included=True))
+    assert bouts(tracks) == [(30, 45, "a")]
+    # Frames and seconds beside one another tell nothing.
+    with pytest.raises(RecordingError, match="column 'start' holds numbers that are not 0 and 1"):
+        read(tmp_path, "start,duration_s,behaviour\n31,0.5,a\n")
+    with pytest.raises(RecordingError, match="ends after it starts"):
+        read(tmp_path, "start,duration,behaviour\n31,0,a\n")
+
+
+@pytest.mark.parametrize("cell", ["0:61:00", "0:00:75", "-0:00:01", "0:00:01:00", "1:75"])
 def test_other_times_are_refused(tmp_path: Path, cell: str) -> None:
     with pytest.raises(RecordingError, match=f"line 2: expected a frame number or time .* or h:mm:ss, got '{cell}'"):
         read(tmp_path, f"start_s,stop_s,behaviour\n{cell},0:02:00,a\n", Video(9000, 30))

@@ -159,7 +159,7 @@ class SinkServer:
             return
         # Expired or failed at the far end, and with it all events of the same line. They are turned off there once
         # more, for nobody knows what failed.
-        for held in self._leases.end_lane(answer.event):
+        for held in self._leases.end_lane(answer.event, answer.line):
             self._report(answer.kind, held.command, answer.text)
             self._turn_off(held, FAILED)
 

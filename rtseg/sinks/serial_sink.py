@@ -35,7 +35,7 @@ class SerialSink(Sink):
     def open(self) -> str:
         """Open the port, greet the board until it answers, and set its pins up."""
         pins = board_lines(self.name, self.lines)
-        self._index = [list(pins).index(spec.line) for spec in self.lines]
+        self._index = [list(pins).index(int(spec.line)) for spec in self.lines]
         self._first_spec = [self._index.index(i) for i in range(len(pins))]
         self._reader, self._number, self._answered = FrameReader(), 0, True
         deadline = time.monotonic() + self.settings.start_s

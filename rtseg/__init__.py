@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtseg.bundle.bundle import Bundle, load_bundle
-    from rtseg.client import Publisher, Subscriber
+    from rtseg.client import Publisher, Subscriber, TriggerSubscriber
     from rtseg.errors import RtsegError
     from rtseg.frames.frame import Frame
     from rtseg.frames.skeleton import Skeleton
@@ -40,6 +40,7 @@ _HOME = {
     "Session": "inference.session",
     "Skeleton": "frames.skeleton",
     "Subscriber": "client",
+    "TriggerSubscriber": "client",
     "load": "inference.classifier",
     "load_bundle": "bundle.bundle",
     "read_recording": "recordings.open",
@@ -58,6 +59,7 @@ __all__ = [
     "Session",
     "Skeleton",
     "Subscriber",
+    "TriggerSubscriber",
     "load",
     "load_bundle",
     "read_recording",

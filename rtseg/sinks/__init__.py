@@ -5,6 +5,10 @@ leases           Which events are on, and until when: `LeaseTable`
 link             A daemon's end, which never waits: `SinkLink`
 process          The process of a sink: `SinkServer`
 select           Which class drives a kind, those of installed packages too: `sink_class`
+serial_frames    The frames between the serial sink and the sketch: `Frame`, `FrameReader`
+serial_sink      An Arduino or Teensy: `SerialSink`
+simulated_board  Such a board, simulated with the sketch's own logic: `SimulatedBoard`
+sketch           The sketch itself, for the Arduino IDE, and what simulates it
 """
 
 from rtseg.config import SinkSettings

@@ -122,12 +122,13 @@ class ProbabilityRow(NamedTuple):
 
 class Answer(NamedTuple):
     """What a device or peer said of one event. kind: ACK_ON, ACK_OFF, EXPIRED (its own watchdog turned the line off) or
-    ERROR (it refused, or failed).
+    ERROR (it refused, or failed). line: index of the line, for EXPIRED and ERROR of a line that several events hold.
     """
 
     kind: int
     event: int
     text: str = ""
+    line: int | None = None
 
 
 class Sink(ABC):

@@ -58,7 +58,7 @@ class LeaseTable:
         until_ns = command.t_sent_ns + command.hold_ns
         if until_ns <= now_ns:
             return f"it came {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent, when its lease was over"
-        lane: Hashable = self._lines[command.line].line if self._shares_lines else command.event
+        lane = self._lane(command.line, command.event)
         together = [held.off_ns for held in self._events.values() if held.lane == lane]
         # A line that is on already has been on since its first event.
         off_ns = min([command.t_sent_ns + round(self._lines[command.line].max_on_s * _S), *together])
@@ -78,12 +78,17 @@ class LeaseTable:
         """End an event; None where it is not on."""
         return self._events.pop(event, None)
 
-    def end_lane(self, event: int) -> list[HeldEvent]:
-        """End an event and all that hold the same line."""
-        held = self._events.get(event)
-        together = [other for other in self._events.values() if held is not None and other.lane == held.lane]
-        for other in together:
-            del self._events[other.command.event]
+    def end_lane(self, event: int, line: int | None) -> list[HeldEvent]:
+        """End an event and all that hold the same line. line: its index, where the event itself may have ended."""
+        if event in self._events:
+            lane = self._events[event].lane
+        elif line is not None:
+            lane = self._lane(line, event)
+        else:
+            return []
+        together = [held for held in self._events.values() if held.lane == lane]
+        for held in together:
+            del self._events[held.command.event]
         return together
 
     def lane_is_held(self, lane: Hashable) -> bool:
@@ -108,3 +113,7 @@ class LeaseTable:
     def events(self) -> list[HeldEvent]:
         """All that are on."""
         return list(self._events.values())
+
+    def _lane(self, line: int, event: int) -> Hashable:
+        """What an event holds: a line that others may hold as well, or something of its own."""
+        return self._lines[line].line if self._shares_lines else event

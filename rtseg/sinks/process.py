@@ -39,7 +39,7 @@ from rtseg.sinks.base import (
     Sink,
     SinkReport,
 )
-from rtseg.sinks.leases import HeldEvent, LeaseTable
+from rtseg.sinks.leases import LEASE, HeldEvent, LeaseTable
 from rtseg.sinks.select import sink_class
 from rtseg.system.shutdown import STOP_SIGNALS
 
@@ -152,16 +152,22 @@ class SinkServer:
                 raise SinkError(f"event {event}: turning it {_WAITING[kind]} was not acknowledged within {waited_s} s")
 
     def _take_answer(self, answer: Answer) -> None:
-        if answer.kind in (ACK_ON, ACK_OFF):
-            _, command = self._unanswered.pop((answer.event, ON if answer.kind == ACK_ON else OFF), (0, None))
-            if command is not None:
-                self._report(answer.kind, command, answer.text)
-            return
-        # Expired or failed at the far end, and with it all events of the same line. They are turned off there once
-        # more, for nobody knows what failed.
-        for held in self._leases.end_lane(answer.event):
-            self._report(answer.kind, held.command, answer.text)
-            self._turn_off(held, FAILED)
+        kind = ON if answer.kind == ACK_ON else OFF
+        if answer.kind in (ACK_ON, ACK_OFF) and (answer.event, kind) in self._unanswered:
+            _, command = self._unanswered.pop((answer.event, kind))
+            self._report(answer.kind, command, answer.text)
+        elif answer.kind == ACK_OFF and (over := self._leases.end(answer.event)) is not None:
+            # A receiver that keeps the lease as well was a moment earlier, and will not say so again.
+            self._report(EXPIRED, over.command, LEASE)
+            self._sink.turn_off(over.command._replace(kind=OFF, hold_ns=0), LEASE)
+            self._unanswered.pop((answer.event, ON), None)
+            self._report(ACK_OFF, over.command, answer.text)
+        elif answer.kind in (EXPIRED, ERROR):
+            # At the far end, and with it all events of the same line. They are turned off there once more, for nobody
+            # knows what failed.
+            for held in self._leases.end_lane(answer.event, answer.line):
+                self._report(answer.kind, held.command, answer.text)
+                self._turn_off(held, FAILED)
 
     def _expire(self, now_ns: int) -> None:
         for held, reason in self._leases.expire(now_ns):

@@ -55,14 +55,14 @@ class LeaseTable:
         if command.event <= self._newest:
             return f"event {command.event} is not after {self._newest}"
         self._newest = command.event
-        until_ns = command.t_sent_ns + command.hold_ns
-        if until_ns <= now_ns:
-            return f"it came {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent, when its lease was over"
         lane = self._lane(command.line, command.event)
         together = [held.off_ns for held in self._events.values() if held.lane == lane]
         # A line that is on already has been on since its first event.
         off_ns = min([command.t_sent_ns + round(self._lines[command.line].max_on_s * _S), *together])
-        self._events[command.event] = HeldEvent(command, lane, until_ns, off_ns)
+        held = HeldEvent(command, lane, command.t_sent_ns + command.hold_ns, off_ns)
+        if held.ends_ns <= now_ns:
+            return f"it came {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent, when its lease was over"
+        self._events[command.event] = held
         return ""
 
     def renew(self, command: LineCommand) -> bool:

@@ -39,7 +39,7 @@ from rtseg.sinks.base import (
     Sink,
     SinkReport,
 )
-from rtseg.sinks.leases import LEASE, HeldEvent, LeaseTable
+from rtseg.sinks.leases import LEASE, MAX_ON, HeldEvent, LeaseTable
 from rtseg.sinks.select import sink_class
 from rtseg.system.shutdown import STOP_SIGNALS
 
@@ -166,7 +166,9 @@ class SinkServer:
             # At the far end, and with it all events of the same line. They are turned off there once more, for nobody
             # knows what failed.
             for held in self._leases.end_lane(answer.event, answer.line):
-                self._report(answer.kind, held.command, answer.text)
+                # The far end knows of one time only, whichever comes first.
+                is_max_on = answer.kind == EXPIRED and held.ends_ns == held.off_ns
+                self._report(answer.kind, held.command, MAX_ON if is_max_on else answer.text)
                 self._turn_off(held, FAILED)
 
     def _expire(self, now_ns: int) -> None:

@@ -29,6 +29,11 @@ class HeldEvent(NamedTuple):
         """When it ends at the latest, as far as is known now."""
         return min(self.until_ns, self.off_ns)
 
+    @property
+    def why_it_ends(self) -> str:
+        """What it will be that ends it, unless an OFF does."""
+        return MAX_ON if self.off_ns <= self.until_ns else LEASE
+
 
 class LeaseTable:
     """The events that are on.
@@ -100,7 +105,7 @@ class LeaseTable:
         over = [held for held in self._events.values() if held.ends_ns <= now_ns]
         for held in over:
             del self._events[held.command.event]
-        return [(held, MAX_ON if held.off_ns <= now_ns else LEASE) for held in over]
+        return [(held, held.why_it_ends) for held in over]
 
     def hold_ns(self, event: int, now_ns: int) -> int:
         """How much longer an event may hold its line."""

@@ -177,6 +177,7 @@ class OscServer(Threaded):
         from pythonosc.dispatcher import Dispatcher
         from pythonosc.osc_server import BlockingOSCUDPServer
 
+        self._is_on = False
         dispatcher = Dispatcher()
         dispatcher.map("/rtseg/line", self._take)
         self._server = BlockingOSCUDPServer(("127.0.0.1", 0), dispatcher)
@@ -187,8 +188,9 @@ class OscServer(Threaded):
         assert trigger in ("attack", "brief")
         event = rest[1]
         assert isinstance(event, int)
-        if event:
-            self._states.put(bool(state))
+        if bool(state) != self._is_on:
+            self._is_on = bool(state)
+            self._states.put(self._is_on)
         return "/rtseg/ack", event, state
 
     def settings(self, **changes: float) -> SinkSettings:

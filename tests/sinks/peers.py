@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import pytest
 import zmq
@@ -363,6 +363,12 @@ class Daemon:
         self.link = SinkLink("laser", settings, lines, ("task1:attack", "task1:other"))
         self._reports: list[SinkReport] = []
         self._event = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.link.close()
 
     def command(self, kind: int, event: int, hold_s: float = 0.0, *, line: int = 0, ago_s: float = 0.0) -> bool:
         """Send a command, as if it had been sent ago_s before."""

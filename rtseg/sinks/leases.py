@@ -29,6 +29,11 @@ class HeldEvent(NamedTuple):
         """When it ends at the latest, as far as is known now."""
         return min(self.until_ns, self.off_ns)
 
+    @property
+    def why_it_ends(self) -> str:
+        """What it will be that ends it, unless an OFF does."""
+        return MAX_ON if self.off_ns <= self.until_ns else LEASE
+
 
 class LeaseTable:
     """The events that are on.
@@ -55,14 +60,14 @@ class LeaseTable:
         if command.event <= self._newest:
             return f"event {command.event} is not after {self._newest}"
         self._newest = command.event
-        until_ns = command.t_sent_ns + command.hold_ns
-        if until_ns <= now_ns:
-            return f"it came {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent, when its lease was over"
         lane = self._lane(command.line, command.event)
         together = [held.off_ns for held in self._events.values() if held.lane == lane]
         # A line that is on already has been on since its first event.
         off_ns = min([command.t_sent_ns + round(self._lines[command.line].max_on_s * _S), *together])
-        self._events[command.event] = HeldEvent(command, lane, until_ns, off_ns)
+        held = HeldEvent(command, lane, command.t_sent_ns + command.hold_ns, off_ns)
+        if held.ends_ns <= now_ns:
+            return f"it came {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent, when its lease was over"
+        self._events[command.event] = held
         return ""
 
     def renew(self, command: LineCommand) -> bool:
@@ -100,7 +105,7 @@ class LeaseTable:
         over = [held for held in self._events.values() if held.ends_ns <= now_ns]
         for held in over:
             del self._events[held.command.event]
-        return [(held, MAX_ON if held.off_ns <= now_ns else LEASE) for held in over]
+        return [(held, held.why_it_ends) for held in over]
 
     def hold_ns(self, event: int, now_ns: int) -> int:
         """How much longer an event may hold its line."""

@@ -80,6 +80,7 @@ class SinkLink:
         self.state, self.text, self.acknowledges = STARTING, "", False
         self.restarts = self.dropped_rows = 0
         self._failures = 0
+        self._idle_ends: list[socket.socket] = []
         self._commands, self._rows = _socket_pair_end(), _socket_pair_end()
         self._start()
 
@@ -89,6 +90,11 @@ class SinkLink:
         Not for `epoll`, which forgets a descriptor that stands for another socket after a restart.
         """
         return self._commands.fileno()
+
+    @property
+    def pid(self) -> int:
+        """The process's number; 0 where there is none."""
+        return 0 if self._process is None else self._process.pid
 
     def send(self, command: LineCommand) -> bool:
         """Hand a command over; False where the sink is not ready, or has not taken in what was sent before."""
@@ -162,7 +168,7 @@ class SinkLink:
             return
         self.state = CLOSED
         # Its end of the commands says to the process that it is over.
-        for end in (self._commands, self._rows):
+        for end in (self._commands, self._rows, *self._idle_ends):
             end.close()
         if self._process is None:
             return
@@ -177,6 +183,8 @@ class SinkLink:
         """A process for sockets that are new, under the old numbers."""
         self.state, self.text, self._last_words = STARTING, "", ""
         self._started_ns = self._heard_ns = time.monotonic_ns()
+        for end in self._idle_ends:
+            end.close()
         commands, rows = _renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)
         # The process must find this very package, and the same extras, from wherever the daemon was started.
         paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]

@@ -39,7 +39,7 @@ from rtseg.sinks.base import (
     Sink,
     SinkReport,
 )
-from rtseg.sinks.leases import LEASE, HeldEvent, LeaseTable
+from rtseg.sinks.leases import HeldEvent, LeaseTable
 from rtseg.sinks.select import sink_class
 from rtseg.system.shutdown import STOP_SIGNALS
 
@@ -158,15 +158,16 @@ class SinkServer:
             self._report(answer.kind, command, answer.text)
         elif answer.kind == ACK_OFF and (over := self._leases.end(answer.event)) is not None:
             # A receiver that keeps the lease as well was a moment earlier, and will not say so again.
-            self._report(EXPIRED, over.command, LEASE)
-            self._sink.turn_off(over.command._replace(kind=OFF, hold_ns=0), LEASE)
+            self._report(EXPIRED, over.command, over.why_it_ends)
+            self._sink.turn_off(over.command._replace(kind=OFF, hold_ns=0), over.why_it_ends)
             self._unanswered.pop((answer.event, ON), None)
             self._report(ACK_OFF, over.command, answer.text)
         elif answer.kind in (EXPIRED, ERROR):
             # At the far end, and with it all events of the same line. They are turned off there once more, for nobody
             # knows what failed.
             for held in self._leases.end_lane(answer.event, answer.line):
-                self._report(answer.kind, held.command, answer.text)
+                text = f"{held.why_it_ends}, {answer.text}" if answer.kind == EXPIRED else answer.text
+                self._report(answer.kind, held.command, text)
                 self._turn_off(held, FAILED)
 
     def _expire(self, now_ns: int) -> None:

@@ -6,7 +6,6 @@ A package names its own as an entry point of the group `rtseg.sinks` (docs/sinks
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 
 from rtseg.config import SINK_KINDS
 from rtseg.errors import SettingError
@@ -28,6 +27,8 @@ def sink_class(name: str, kind: str) -> type[Sink]:
         module, _, attribute = _CLASSES[kind].partition(":")
         found = getattr(importlib.import_module(f"rtseg.sinks.{module}"), attribute)
     else:
+        from importlib.metadata import entry_points  # which takes a while to import, and few need
+
         own = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
         if kind not in own:
             accepted = ", ".join([*SINK_KINDS, *sorted(own)])

@@ -16,7 +16,6 @@ HELLO, SETUP, TURN_ON, KEEP_ON, TURN_OFF, PING = 1, 2, 3, 4, 5, 6
 READY, SET_UP, IS_ON, IS_OFF, OVER, REFUSED, PONG, FAULT = 65, 66, 67, 68, 69, 70, 71, 72
 PIN, PERIOD_US, WIDTH_US, MAX_ON_US = 1, 2, 3, 4
 """What SETUP sets, in its field event."""
-OVER_REASONS = {1: "expired", 2: "max_on"}
 REFUSALS = {1: "no such line", 2: "the sketch may not drive this pin", 3: "a value out of range", 4: "not set up"}
 FAULTS = {1: "a damaged frame", 2: "a frame out of order", 3: "the computer was silent"}
 LONGEST_LEASE_US = 60_000_000

@@ -76,8 +76,7 @@ class SerialSink(Sink):
             if frame.kind in _ANSWERS:
                 yield Answer(_ANSWERS[frame.kind], frame.event, f"board_us={frame.value}")
             elif frame.kind == frames.OVER:
-                reason = f"by the board: {frames.OVER_REASONS.get(frame.value, frame.value)}"
-                yield Answer(EXPIRED, frame.event, reason, self._first_spec[frame.line])
+                yield Answer(EXPIRED, frame.event, "by the board", self._first_spec[frame.line])
             elif frame.kind == frames.REFUSED:
                 reason = f"the board refused: {frames.REFUSALS.get(frame.value, frame.value)}"
                 yield Answer(ERROR, frame.event, reason)

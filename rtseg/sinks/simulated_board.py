@@ -80,10 +80,11 @@ class SimulatedBoard:
 
 def why_no_simulated_board() -> str:
     """Why none can be had here, "" where it can."""
-    return "" if _compiler() else "the simulated board needs a C compiler: install gcc or clang"
+    return "" if compiler() else "the simulated board needs a C compiler: install gcc or clang"
 
 
-def _compiler() -> str | None:
+def compiler() -> str | None:
+    """The system's C compiler."""
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
@@ -91,7 +92,7 @@ def _compile(folder: Path) -> Path:
     if reason := why_no_simulated_board():
         raise SinkError(reason)
     program = folder / "board"
-    command = [str(_compiler()), "-std=c11", "-O2", "-o", str(program), str(SKETCH / "simulated_board.c")]
+    command = [str(compiler()), "-std=c11", "-O2", "-o", str(program), str(SKETCH / "simulated_board.c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SinkError(f"the simulated board does not compile: {done.stderr.strip()[:500]}")

@@ -40,6 +40,7 @@ LINGER_MS = 200
 """How long the last messages, which turn lines off, may take to leave."""
 QUEUE_MESSAGES = 1000
 """For each receiver; one that does not read gets nothing more, and its lines go off."""
+DOMAIN = "sink"
 MAX_BYTES = 4096
 """Of what receivers send: subscriptions and acknowledgements."""
 
@@ -163,7 +164,7 @@ class ZmqSink(Sink):
             socket.curve_server = True
             socket.curve_publickey, socket.curve_secretkey = public.encode(), secret.encode()
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-            socket.setsockopt_string(zmq.ZAP_DOMAIN, "sink")
+            socket.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
         try:
             self._addresses.append(bind(socket, address, keyed=bool(self.settings.keys)))
         except ServeError as error:
@@ -175,7 +176,7 @@ class ZmqSink(Sink):
 
         authenticator = ThreadAuthenticator(self._context)
         authenticator.start()
-        authenticator.configure_curve_callback("*", _Keys(KeyStore(self.settings.keys)))
+        authenticator.configure_curve_callback(DOMAIN, _Keys(KeyStore(self.settings.keys)))
         return authenticator
 
 

@@ -43,6 +43,7 @@ ROOMS = (
     "training",
     "precision",
     "playback",
+    "experiment",
     "study",
     "paper",
     "project",

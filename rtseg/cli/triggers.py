@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import BundlePath, EngineName, Fps, Root, Settings, Split, app, print_progress
+from rtseg.cli.app import BundlePath, EngineName, Fps, KeyFile, Root, Settings, Split, app, print_progress
 
 trigger_app = typer.Typer(help="Triggers: what would act on an animal's behaviour.", no_args_is_help=True)
 app.add_typer(trigger_app, name="trigger")
@@ -71,3 +71,31 @@ def tune(
     for tuned in run_tuning(triggers, only or (), goal, load(bundle, engine, 1), items, target, print_progress):
         print_tuned(tuned)
     typer.echo(f"written: {target}, and tables and pictures beside it")
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(help="Experiment (TOML), or a session's folder.", show_default=False)],
+    set_: Settings = None,
+    armed: Annotated[bool, typer.Option("--armed", help="Events reach the animal; else a dry run.")] = False,
+    replay: Annotated[
+        str | None, typer.Option("--replay", help="Play a pose file, or 'simulated', as the first camera.")
+    ] = None,
+    fps: Fps = None,
+    key: KeyFile = None,
+) -> None:
+    """Run a session from one file; of a session's folder, write its log and page again."""
+    from rtseg.experiment.finish import finish_folder
+    from rtseg.experiment.replayed import recording_for
+    from rtseg.experiment.run import run_session
+    from rtseg.experiment.session_folder import load_experiment
+
+    if experiment.is_dir():
+        finish_folder(experiment)
+        typer.echo(f"written: {experiment / 'summary.html'}")
+        return
+    loaded = load_experiment(experiment, set_ or ())
+    played = recording_for(replay, next(iter(loaded.settings.cameras)), fps) if replay else None
+    folder, summary, is_well = run_session(loaded, armed=armed, played=played, key=key, say=print_progress)
+    typer.echo(f"{sum(pulse.event.fired for pulse in summary.pulses)} events; see {folder.path / 'summary.html'}")
+    raise typer.Exit(0 if is_well else 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import pairwise
 
 from rtseg.config.checks import require
@@ -141,6 +142,10 @@ class TriggerSettings:
     sinks: tuple[str, ...] = ()
     line: int | str = ""
     arms: ArmSettings = ArmSettings()
+
+    def applies_to(self, stream: str) -> bool:
+        """Whether the trigger is for a stream of this name."""
+        return any(fnmatchcase(stream, pattern) for pattern in self.streams)
 
     def __post_init__(self) -> None:
         for name, accepted in (("combine", COMBINE), ("source", SOURCES)):

@@ -68,7 +68,7 @@ def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Itera
         write_bouts(predictions, files[1], fps)
         if logs:
             write_events(stream.log.events(), logs[0])
-            write_event_times(stream.log, logs[1])
+            write_event_times([stream.log], logs[1])
         yield Exported(stream.name, predictions, *files, logs, stream.other, damaged)
 
 

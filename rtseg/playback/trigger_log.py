@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from rtseg.config import TriggerFile, from_plain
@@ -64,11 +65,10 @@ def read_trigger_log(path: Path) -> dict[str, EventLog]:
     return logs
 
 
-def write_event_times(log: EventLog, path: Path | str) -> None:
+def write_event_times(logs: Iterable[EventLog], path: Path | str) -> None:
     """CSV, a row an event: which one, and its `TIMES`, empty for what did not happen. Raises OSError."""
     lines = [",".join(("stream", "trigger", "seq", "decision", "arm", "ended", *TIMES))]
-    for event in log.events():
-        times = log.times_of(event)
+    for event, times in ((event, log.times_of(event)) for log in logs for event in log.events()):
         about = (event.stream, event.trigger, event.seq, event.decision, event.arm, event.ended)
         lines.append(",".join(cell(str(value)) for value in (*about, *(times.get(name, "") for name in TIMES))))
     write_atomically(Path(path), "\n".join(lines) + "\n")

@@ -16,7 +16,6 @@ are frames of the model's rate, counted by the frames' numbers. Per trigger and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -180,7 +179,7 @@ class TriggerRule:
         for r, (name, trigger) in enumerate(zip(self.names, self.settings, strict=True)):
             memory = arrays.memory[slot, r]
             memory[_M.seed] = seed_of(trigger.arms.seed, stream, name)
-            memory[_M.applies] = any(fnmatchcase(stream, pattern) for pattern in trigger.streams)
+            memory[_M.applies] = trigger.applies_to(stream)
             # Nothing has ended yet, so nothing has to be waited for.
             memory[_M.since_end] = arrays.numbers[r, _N.refractory_frames]
             memory[_M.next_yoked] = arrays.numbers[r, _N.yoked_from]

@@ -31,6 +31,8 @@ HEADINGS: dict[str, type[Any]] = {
     "rtseg crossvalidate": config.CrossValidationSettings,
     "rtseg calibrate --int8 --fp16": config.PrecisionSettings,
     "The onnx engine": config.OnnxSettings,
+    "An experiment": config.ExperimentSettings,
+    "[cameras.NAME]": config.CameraSettings,
     "A trigger file": config.TriggerFile,
     "[triggers.NAME]": config.TriggerSettings,
     "triggers.NAME.conditions": config.ConditionSettings,

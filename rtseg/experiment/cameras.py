@@ -1,0 +1,71 @@
+"""Who is expected in a session, who is there, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rtseg.config import CameraSettings
+from rtseg.wire.messages import PredictionMessage, StreamEvent
+
+TOLD = ("rate", "frozen", "unfrozen", "renumbered", "overload")
+"""Events of streams that a person at the experiment should know of."""
+
+
+class CameraWatch:
+    """Follows what a daemon publishes. problems: what was wrong, in words, as it happened."""
+
+    def __init__(self, expected: Mapping[str, CameraSettings]) -> None:
+        self._expected = expected
+        self._answered: set[str] = set()
+        self._closed: set[str] = set()
+        self.problems: list[str] = []
+
+    @property
+    def missing(self) -> list[str]:
+        """Expected streams that have not been answered yet, or have ended."""
+        return [name for name in self._expected if name not in self._answered or name in self._closed]
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether all expected streams were there and have ended."""
+        return self._closed.issuperset(self._expected) and self._answered.issuperset(self._expected)
+
+    def follow(self, message: PredictionMessage | StreamEvent) -> list[str]:
+        """What a message says of cameras, in words; [] for nearly every one."""
+        name = message.stream
+        if isinstance(message, PredictionMessage):
+            if name in self._answered:
+                return []
+            self._answered.add(name)
+            known = "" if name in self._expected else ", which the experiment does not expect"
+            return self._tell(f"camera {name}{known}: first answer, frame {message.seq}", is_problem=bool(known))
+        reason = message.fields.get("reason")
+        if message.type == "opened":
+            self._closed.discard(name)
+        elif message.type == "closed" and name in self._answered:
+            self._closed.add(name)
+            return self._tell(f"camera {name}: closed ({reason})", is_problem=reason != "bye")
+        elif message.type == "stale":
+            # Counted and not said: on a busy computer it happens every now and then.
+            self.problems.append(f"camera {name}: no frame for two intervals")
+        elif message.type in TOLD:
+            told = {k: v for k, v in message.fields.items() if k not in ("v", "type", "stream", "t_pub_ns")}
+            words = ", ".join(f"{key} {value}" for key, value in told.items())
+            return self._tell(f"camera {name}: {message.type} {words}".rstrip(), is_problem=True)
+        return []
+
+    def check_rates(self, rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """What a daemon's status says of rates beside those that are expected, in words."""
+        wrong = [
+            f"camera {name}: declares {rates[name]['declared']:g} frames per second, where {camera.fps:g} are expected"
+            for name, camera in self._expected.items()
+            if camera.fps and name in rates and abs(rates[name]["declared"] / camera.fps - 1) > 0.01
+        ]
+        self.problems += wrong
+        return wrong
+
+    def _tell(self, words: str, *, is_problem: bool) -> list[str]:
+        if is_problem:
+            self.problems.append(words)
+        return [words]

@@ -1,0 +1,102 @@
+"""The daemon of a session, as a child: its log goes to the session's folder, and it never outlives the session.
+
+python -m rtseg.experiment.daemon_process JSON
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rtseg.config import ServeSettings, from_plain, to_plain
+from rtseg.errors import RtsegError, ServeError
+
+_PR_SET_PDEATHSIG = 1
+STOP_S = 30.0
+"""How long it may take to drain; then it is killed, and its sinks let go by themselves."""
+
+
+class DaemonProcess:
+    """A running daemon. frames, predictions: its addresses. Raises ServeError where it does not start."""
+
+    def __init__(self, bundle: str, settings: ServeSettings, log: Path) -> None:
+        self._log = log
+        about = {"bundle": bundle, "settings": to_plain(settings), "parent": os.getpid()}
+        command = [sys.executable, "-m", "rtseg.experiment.daemon_process", json.dumps(about)]
+        with log.open("ab") as file:
+            # In a session of its own: Ctrl-C is for whoever ends it in order.
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.startswith("ready "):
+            self.stop()
+            raise ServeError(f"the daemon did not start: {self.last_words()}")
+        ready = json.loads(line.removeprefix("ready "))
+        self.frames, self.predictions = str(ready["frames"]), str(ready["predictions"])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self._process.poll() is None
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f"{lines[-1]} ({self._log})" if lines else f"it said nothing ({self._log})"
+
+    def stop(self) -> int:
+        """Let it drain and end, and its exit code; it is killed where it takes too long."""
+        if self.is_running:
+            self._process.terminate()
+        try:
+            code = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+
+def main(text: str) -> int:
+    """Serve until the session says so, or ends."""
+    about: dict[str, Any] = json.loads(text)
+    if sys.platform == "linux":
+        # A session that is killed must not leave a daemon that fires: as by SIGTERM it disarms, drains and ends.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != about["parent"]:
+            return 1  # it ended while this one began
+    from rtseg.inference.classifier import load
+    from rtseg.serve.daemon import serve
+    from rtseg.system.log_setup import background
+
+    settings = from_plain(about["settings"], ServeSettings)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("rtseg").setLevel(logging.INFO)
+    try:
+        with background(settings.log_format):
+            serve(load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads), settings)
+    except RtsegError as error:
+        print(f"rtseg: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

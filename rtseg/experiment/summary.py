@@ -1,0 +1,158 @@
+"""What happened in a session, in numbers, from its recording alone: so it is there after a crash, too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.inference.predictions import Quality
+from rtseg.playback.trigger_log import read_trigger_log
+from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.serve.triggers.records import EventLog
+from rtseg.triggers.events import TriggerEvent
+
+WAYS = (
+    ("frame received to decision", "t_recv_ns", "t_decided_ns"),
+    ("decision to sending", "t_decided_ns", "t_sent_ns"),
+    ("sending to acknowledgement, on", "t_sent_ns", "t_sink_on_ns"),
+    ("frame received to acknowledgement, on", "t_recv_ns", "t_sink_on_ns"),
+    ("end decided to acknowledgement, off", "t_end_decided_ns", "t_sink_off_ns"),
+)
+"""Parts of an event's way whose times are told, by the times of `trigger_log.TIMES`."""
+
+
+@dataclass(eq=False)
+class Camera:
+    """One stream. fps: as it declared. frames, answers: how many were recorded. first_s, last_s: of its answers, since
+    the session's first frame. flags: answers by quality flag. restarts and the like: the daemon's counters, {} where
+    the stream was not closed.
+    """
+
+    name: str
+    fps: float = 0.0
+    frames: int = 0
+    answers: int = 0
+    first_s: float = 0.0
+    last_s: float = 0.0
+    flags: Counter[str] = field(default_factory=Counter)
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """An event on the session's clock. stop_s: None where it was withheld. ways_ms: by the names of `WAYS`."""
+
+    event: TriggerEvent
+    start_s: float
+    stop_s: float | None
+    ways_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """cameras: by name. pulses: of all streams, by time. triggers: as in the file. length_s: from the first frame to
+    the last one. damage: what of the recordings cannot be read, in words.
+    """
+
+    cameras: Mapping[str, Camera]
+    pulses: Sequence[Pulse]
+    triggers: tuple[str, ...]
+    length_s: float
+    damage: tuple[str, ...]
+
+    def latency(self, way: str) -> tuple[int, float, float, float] | None:
+        """How many events have it, and median, 99th percentile and maximum in ms; None for none."""
+        found = [pulse.ways_ms[way] for pulse in self.pulses if way in pulse.ways_ms]
+        if not found:
+            return None
+        median, late = np.percentile(found, (50, 99)).tolist()
+        return len(found), median, late, max(found)
+
+
+class _Times:
+    """When the frames of a stream were answered, by their numbers."""
+
+    def __init__(self) -> None:
+        self._seq: list[int] = []
+        self._ns: list[int] = []
+
+    def add(self, seq: int, log_ns: int) -> None:
+        self._seq.append(seq)
+        self._ns.append(log_ns)
+
+    def of(self, seq: int) -> int:
+        """Of the frame or, where it has no answer, of the last one before it."""
+        at = int(np.searchsorted(self._seq, seq, "right")) - 1
+        return self._ns[max(at, 0)] if self._ns else 0
+
+
+def summarise(recordings: Sequence[Path], triggers: tuple[str, ...]) -> tuple[Summary, list[EventLog]]:
+    """All of a session's recordings, and the event logs of their streams. Raises RecordingError for no recording."""
+    cameras: dict[str, Camera] = {}
+    times: dict[str, _Times] = {}
+    damage: list[str] = []
+    newest_ns, logs = 0, dict[str, EventLog]()
+    for path in recordings:
+        with RecordingFile(path) as file:
+            for message in file.messages():
+                newest_ns = max(newest_ns, message.log_ns)
+                try:
+                    _count(unpacked(path, message.data), message.topic, message.log_ns, cameras, times)
+                except MALFORMED:
+                    damage.append(f"{path.name}: a damaged message in {message.topic}")
+            if file.problem:
+                damage.append(f"{path.name}: {file.problem}")
+        logs |= read_trigger_log(path)
+    begun = [t.of(-1) for t in times.values() if t.of(-1)]
+    origin_ns = min(begun, default=newest_ns)
+    for name, camera in cameras.items():
+        if name in times:
+            camera.first_s = (times[name].of(-1) - origin_ns) / 1e9
+            camera.last_s = (times[name].of(2**63 - 1) - origin_ns) / 1e9
+    pulses = [
+        _pulse(event, log, times.get(event.stream, _Times()), cameras[event.stream].fps, origin_ns)
+        for log in logs.values()
+        for event in log.events()
+        if event.stream in cameras
+    ]
+    pulses.sort(key=lambda pulse: (pulse.start_s, pulse.event.stream, pulse.event.trigger))
+    length_s = max((camera.last_s for camera in cameras.values()), default=0.0)
+    return Summary(cameras, pulses, triggers, length_s, tuple(damage)), list(logs.values())
+
+
+def _count(
+    record: Mapping[str, Any], topic: str, log_ns: int, cameras: dict[str, Camera], times: dict[str, _Times]
+) -> None:
+    """One message of a recording."""
+    if topic not in ("frames", "predictions", "events") or "stream" not in record:
+        return
+    name = str(record["stream"])
+    if topic == "events" and record["type"] not in ("hello", "closed"):
+        return
+    camera = cameras.setdefault(name, Camera(name))
+    if topic == "frames":
+        camera.frames += 1
+    elif topic == "predictions":
+        camera.answers += 1
+        times.setdefault(name, _Times()).add(int(record["seq"]), log_ns)
+        quality = int(record["quality"])
+        camera.flags.update(str(flag.name).lower() for flag in Quality if flag & quality)
+    elif record["type"] == "hello":
+        camera.fps = float(record["fps"])
+    else:
+        camera.counters = {str(k): int(v) for k, v in record.get("counters", {}).items()}
+
+
+def _pulse(event: TriggerEvent, log: EventLog, times: _Times, fps: float, origin_ns: int) -> Pulse:
+    told = log.times_of(event)
+    ways = {name: (told[end] - told[start]) / 1e6 for name, start, end in WAYS if start in told and end in told}
+    start_s, stop_s = (times.of(event.seq) - origin_ns) / 1e9, None
+    if event.last_seq is not None:
+        # Until the end of its last frame's interval.
+        stop_s = (times.of(event.last_seq) - origin_ns) / 1e9 + (1 / fps if fps else 0.0)
+    return Pulse(event, start_s, stop_s, ways)

@@ -1,0 +1,173 @@
+"""A session as one page to keep: HTML without any other file, script or address."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from rtseg.experiment.summary import WAYS, Summary
+from rtseg.experiment.timeline import timeline_svg
+from rtseg.triggers.arms import REACHING
+
+MOST_EVENTS = 500
+"""Rows of the list of events; triggers.csv has all."""
+STYLE = """
+:root { color-scheme: light dark; --ink: #22262e; --paper: #fff; --faint: #d9dce2; --dim: #667; --real: #c8553d;
+ --control: #9a9a9a; --withheld: #b98a1f; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #16181d; --faint: #383c45; --dim: #9aa; } }
+body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
+ margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p.mode { margin: 0 0 1rem; }
+.mode b { padding: .1rem .5rem; border-radius: .3rem; color: #fff; background: var(--dim); }
+.mode b.armed { background: var(--real); }
+table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .9rem .2rem 0; vertical-align: top;
+ border-bottom: 1px solid var(--faint); } th { font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric:
+ tabular-nums; } .scroll { overflow-x: auto; } .dim { color: var(--dim); } code { overflow-wrap: anywhere; }
+svg.timeline { width: 100%; height: auto; font-size: 12px; } svg text { fill: var(--ink); }
+svg .grid { stroke: var(--faint); } svg .base { stroke: var(--faint); } svg .real { fill: var(--real); }
+svg .dry { fill: none; stroke: var(--real); stroke-width: 1.5; } svg .control { fill: var(--control); }
+svg .withheld { stroke: var(--withheld); stroke-width: 1.6; fill: none; }
+.key { display: inline-block; width: 1em; height: .7em; margin: 0 .3em 0 1em; } .key.real { background: var(--real); }
+.key.dry { border: 1.5px solid var(--real); box-sizing: border-box; } .key.control { background: var(--control); }
+ul.problems { color: var(--real); padding-left: 1.2rem; }
+@media print { body { margin: 0; max-width: none; } }
+"""
+
+
+def page_of(about: Mapping[str, Any], summary: Summary, settings_text: str) -> str:
+    """The page. about: the session's own words (`SessionFolder.about`). settings_text: its triggers, "" for none."""
+    names = about["metadata"]
+    title = f"{names.get('subject', '')}, {names.get('session', '')}"
+    problems = [*about["problems"], *summary.damage]
+    if not about.get("ended"):
+        problems.append("The session was not ended in order; this page is made of what was recorded until then.")
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _mode(about),
+        _problems(problems),
+        "<h2>Pulses</h2>",
+        timeline_svg(summary, about["mode"]),
+        _legend(about["mode"]),
+        _triggers(summary),
+        _latencies(summary),
+        "<h2>Cameras</h2>",
+        _cameras(summary),
+        "<h2>Session</h2>",
+        _about(about),
+        _events(summary),
+    ]
+    if settings_text:
+        parts.append(f"<h2>Trigger settings</h2><pre class='scroll'>{escape(settings_text)}</pre>")
+    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
+    body = "\n".join(part for part in parts if part)
+    return (
+        f"<!doctype html>\n<html lang='en'><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _mode(about: Mapping[str, Any]) -> str:
+    armed = about["mode"] == "armed"
+    words = "events of the arm real reached the animal" if armed else "nothing was sent to any device"
+    times = f"{about['started']} to {about.get('ended') or 'an unknown end'}"
+    mode = f"<b class='{'armed' if armed else 'dry'}'>{escape(about['mode'])}</b>"
+    return f"<p class='mode'>{mode} {words}. {escape(times)}</p>"
+
+
+def _problems(problems: Sequence[str]) -> str:
+    if not problems:
+        return "<p>No camera, sink or recording had a problem.</p>"
+    counted = Counter(problems)
+    items = "".join(f"<li>{escape(p)}{f' ({n} times)' if n > 1 else ''}</li>" for p, n in counted.items())
+    return f"<h2>Problems</h2><ul class='problems'>{items}</ul>"
+
+
+def _legend(mode: str) -> str:
+    reached = "real" if mode == "armed" else "dry"
+    words = "line on" if mode == "armed" else "line would have been on"
+    return (
+        f"<p class='dim'><span class='key {reached}'></span>{words}<span class='key control'></span>control, line off"
+        "<span style='margin-left:1em;color:var(--withheld)'>✕</span> withheld. Point at a mark for its frames.</p>"
+    )
+
+
+def _triggers(summary: Summary) -> str:
+    rows = []
+    for stream in summary.cameras:
+        for trigger in summary.triggers:
+            here = [p for p in summary.pulses if (p.event.stream, p.event.trigger) == (stream, trigger)]
+            arms = Counter(p.event.arm for p in here if p.event.fired)
+            why = Counter(p.event.decision for p in here if not p.event.fired)
+            on_s = sum(p.stop_s - p.start_s for p in here if p.stop_s is not None and p.event.arm in REACHING)
+            share = f"{on_s / summary.length_s:.1%}" if summary.length_s else "-"
+            rows.append([stream, trigger, _counts(arms) or "none", f"{on_s:.1f}", share, _counts(why) or "none"])
+    columns = ("camera", "trigger", "events by arm", "line on, s", "of the time", "withheld")
+    return _table(columns, rows, numbers=(3, 4)) if rows else "<p>This session had no triggers.</p>"
+
+
+def _latencies(summary: Summary) -> str:
+    found = [(name, summary.latency(name)) for name, _, _ in WAYS]
+    rows = [[name, str(t[0]), *(f"{value:.3f}" for value in t[1:])] for name, t in found if t is not None]
+    if not rows:
+        return ""
+    columns = ("way of an event", "events", "median, ms", "99 %, ms", "longest, ms")
+    return "<h2>Times</h2>" + _table(columns, rows, numbers=(1, 2, 3, 4))
+
+
+def _cameras(summary: Summary) -> str:
+    rows = []
+    for camera in summary.cameras.values():
+        counters = {name: n for name, n in camera.counters.items() if n and name != "frames"}
+        seconds = camera.last_s - camera.first_s
+        rate = f"{(camera.answers - 1) / seconds:.2f}" if seconds > 0 else "-"
+        flags = _counts({flag.replace("_", " "): n for flag, n in camera.flags.items()})
+        cells = [camera.name, f"{camera.fps:g}", rate, str(camera.frames), str(camera.answers)]
+        rows.append([*cells, flags or "none", _counts(counters) or "none"])
+    columns = ("camera", "declared fps", "answers/s", "frames", "answers", "answers with flags", "counted")
+    return _table(columns, rows, numbers=(1, 2, 3, 4)) if rows else "<p>No camera sent anything.</p>"
+
+
+def _about(about: Mapping[str, Any]) -> str:
+    bundle = about["bundle"]
+    rows = [
+        *([name, str(value)] for name, value in about["metadata"].items()),
+        ["ended because", str(about.get("reason") or "unknown")],
+        ["model", f"{bundle.get('name', '')} ({bundle.get('folder', '')})"],
+        ["model's hash", bundle["hash"]],
+        ["experiment file", str(about.get("experiment", ""))],
+        *([name, version] for name, version in about["versions"].items()),
+    ]
+    return _table(("", ""), rows)
+
+
+def _events(summary: Summary) -> str:
+    if not summary.pulses:
+        return ""
+    rows = []
+    for pulse in summary.pulses[:MOST_EVENTS]:
+        event, last = pulse.event, "" if pulse.event.last_seq is None else str(pulse.event.last_seq)
+        length = "" if pulse.stop_s is None else f"{pulse.stop_s - pulse.start_s:.2f}"
+        cells = [f"{pulse.start_s:.2f}", event.stream, event.trigger, str(event.seq), last, length]
+        rows.append([*cells, event.decision, event.arm, event.ended])
+    columns = ("time, s", "camera", "trigger", "first frame", "last", "s", "decision", "arm", "ended")
+    more = len(summary.pulses) - MOST_EVENTS
+    note = f"<p class='dim'>The first {MOST_EVENTS}; {more} more stand in triggers.csv.</p>" if more > 0 else ""
+    return f"<h2>Events</h2>{_table(columns, rows, numbers=(0, 3, 4, 5))}{note}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items())
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table; numbers: columns that stand at the right."""
+
+    def cells(kind: str, values: Sequence[str]) -> str:
+        marks = (" class='n'" if i in numbers else "" for i in range(len(values)))
+        return "".join(f"<{kind}{mark}>{escape(v)}</{kind}>" for mark, v in zip(marks, values, strict=True))
+
+    head = f"<thead><tr>{cells('th', columns)}</tr></thead>" if any(columns) else ""
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<div class='scroll'><table>{head}<tbody>{body}</tbody></table></div>"

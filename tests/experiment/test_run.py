@@ -1,0 +1,93 @@
+"""A whole session with a real daemon: played, decided, recorded, ended, kept; and one that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtseg.errors import SettingError
+from rtseg.experiment.finish import finish_folder
+from rtseg.experiment.replayed import recording_for
+from rtseg.experiment.run import PLAYED, run_session
+from rtseg.experiment.session_folder import load_experiment
+from rtseg.inference.classifier import load
+from rtseg.playback.verify import verify_recording
+from rtseg.triggers.events import write_events
+from rtseg.triggers.trial import load_triggers, try_triggers
+from tests.commands import here
+from tests.experiment.examples import write_experiment
+
+
+def test_a_dry_run_decides_what_trying_the_recording_does(tmp_path: Path) -> None:
+    experiment, said = load_experiment(write_experiment(tmp_path)), list[str]()
+    played = recording_for("simulated", "arena", None).between(80, 200)
+    folder, summary, is_well = run_session(experiment, armed=False, played=played, say=said.append)
+    assert is_well, said
+    assert folder.about["reason"] == PLAYED
+    classifier = load(experiment.bundle, capacity=1)
+    trial = try_triggers(load_triggers(tmp_path / "t.toml"), classifier.run(played), played, classifier.bundle)
+    write_events(trial.events, tmp_path / "tried.csv")
+    assert (folder.path / "triggers.csv").read_bytes() == (tmp_path / "tried.csv").read_bytes()
+    assert sum(event.fired for event in trial.events) > 1
+    assert [pulse.event for pulse in summary.pulses] == list(trial.events)
+    assert any("near would go on" in line for line in said)
+    (recording,) = folder.recordings()
+    assert not verify_recording(recording, Path(experiment.bundle)).differences
+    page = (folder.path / "summary.html").read_text(encoding="utf-8")
+    assert "dry run" in page
+    assert "&lt;b&gt;AB&lt;/b&gt;" in page
+    # Again, from its folder alone.
+    (folder.path / "triggers.csv").unlink()
+    done = here("run", folder.path)
+    assert done.returncode == 0, done.stderr
+    assert (folder.path / "triggers.csv").read_bytes() == (tmp_path / "tried.csv").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
+def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rtseg", "run", str(write_experiment(tmp_path)), "--replay", "simulated"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as session:
+        assert session.stderr is not None
+        said = list[str]()
+        for line in session.stderr:
+            said.append(line)
+            if "near would go on" in line:
+                break
+        else:
+            pytest.fail("".join(said))
+        children = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text(encoding="ascii").split()
+        handles, watched = [os.pidfd_open(int(child)) for child in children], select.poll()
+        for handle in handles:
+            watched.register(handle, select.POLLIN)
+        session.send_signal(signal.SIGKILL)
+        assert len(handles) == 1
+        assert watched.poll(60_000), "the daemon outlived its session"
+        os.close(handles[0])
+    (folder,) = (tmp_path / "sessions").iterdir()
+    summary = finish_folder(folder)
+    assert summary.pulses
+    assert "not ended in order" in (folder / "summary.html").read_text(encoding="utf-8")
+    assert (folder / "triggers.csv").read_text(encoding="utf-8").count("\n") == len(summary.pulses) + 1
+
+
+def test_a_daemon_that_does_not_start_is_told_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text('engine = "none"\n', encoding="utf-8")
+    done = here("run", write_experiment(tmp_path, 'serve = "serve.toml"'))
+    assert done.returncode == 3
+    assert "rtseg: the daemon did not start: " in done.stderr
+    (folder,) = (tmp_path / "sessions").iterdir()
+    assert "unknown engine 'none'" in json.loads((folder / "session.json").read_text(encoding="utf-8"))["reason"]
+
+
+def test_several_workers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text("workers = 2\n", encoding="utf-8")
+    experiment = load_experiment(write_experiment(tmp_path, 'serve = "serve.toml"'))
+    with pytest.raises(SettingError, match="workers = 1, got 2"):
+        run_session(experiment, armed=False, say=print)

@@ -163,7 +163,7 @@ def do(laboratory: Laboratory, kind: str, what: Any) -> None:
     elif kind == "disarm":
         stage.arming.disarm(name, "")
     elif kind == "overload":
-        stage.leave_out_frame(laboratory.open[0])
+        stage.cut_stream(laboratory.open[0], "overload")
     elif kind in ("full", "empty"):
         sink.is_full = kind == "full"
     elif kind in ("expire", "lose"):

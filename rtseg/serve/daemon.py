@@ -103,8 +103,8 @@ class Daemon:
         self._poller = LoopPoller(
             settings, self._sockets.router, self._sockets.xpub, [] if stage is None else stage.descriptors
         )
-        leave_out = None if stage is None else stage.leave_out_frame
-        self._queue = FrameQueue(settings, self._outlet, self._load, leave_out)
+        cut_events = None if stage is None else stage.cut_stream
+        self._queue = FrameQueue(settings, self._outlet, self._load, cut_events)
         self._stepper = Stepper(self._queue, streams, self._outlet, stage)
         self._admission = Admission(streams, self._outlet, self._load, guard, link, stage)
         self._bundle_swap = self._make_bundle_swap()

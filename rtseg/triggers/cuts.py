@@ -19,10 +19,10 @@ from rtseg.triggers.rule import SlotMemory, TriggerMemory, TriggerRule
 
 STALE, RESTART, OVERLOAD, LOST_SINK = "stale", "restart", "overload", "lost sink"
 QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED = "sink queue full", "sink timeout", "expired"
-BUNDLE_CHANGED, STOPPING, DISARMED = "bundle changed", "stopping", "disarmed"
+BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP = "bundle changed", "stopping", "disarmed", "clock jump"
 CUTS = (
     *(STALE, CLOSED, RESTART, OVERLOAD, LOST_SINK, QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED),
-    *(BUNDLE_CHANGED, STOPPING, DISARMED),
+    *(BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP),
 )
 """Why an event may end between two frames; why at a frame: `rule.ENDED`."""
 _M, _S = field_indices(*TriggerMemory._fields), field_indices(*SlotMemory._fields)

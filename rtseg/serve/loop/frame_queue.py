@@ -19,6 +19,7 @@ from rtseg.serve.streams.stream import SequenceError, Stream
 from rtseg.serve.timing.loop_load import CapacityError, LoopLoad
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.timing.silence import SilenceWatch
+from rtseg.triggers.cuts import CLOCK_JUMP, OVERLOAD
 
 LOG = logging.getLogger("rtseg.serve")
 NEVER_STEPPED = 1 << 62
@@ -48,8 +49,8 @@ new_queued_frame = cast(
 
 
 class FrameQueue:
-    """The queue of frames. leave_out: is told of each stream of which a frame is not stepped. silence_watch: tells
-    which streams should have sent and have not.
+    """The queue of frames. cut_events: ends what triggers do on a stream that is in doubt, with the reason; None where
+    there are none. silence_watch: tells which streams should have sent and have not.
     """
 
     def __init__(
@@ -57,9 +58,9 @@ class FrameQueue:
         settings: ServeSettings,
         outlet: Outlet,
         load: LoopLoad,
-        leave_out: Callable[[Stream], None] | None = None,
+        cut_events: Callable[[Stream, str], None] | None = None,
     ) -> None:
-        self._leave_out = leave_out
+        self._cut_events = cut_events
         self._backlog_frames, self._max_batch = settings.backlog_frames, settings.max_batch
         # A stream is crowded from this many waiting frames on; counted as it happens, for the receiver asks in between.
         self._crowded_from, self._crowded_streams = max(1, settings.backlog_frames // 2), 0
@@ -94,6 +95,8 @@ class FrameQueue:
             record.newest_seq = frame.seq
             t_source_ns, rate = frame.t_source_ns, stream.rate
             if stream.clock.compare_times(t_source_ns, t_recv_ns):
+                if self._cut_events is not None:
+                    self._cut_events(stream, CLOCK_JUMP)
                 self._outlet.announce(stream.topic, {"type": "clock", "seq": frame.seq, **stream.clock.summary()})
             if t_source_ns >= rate.due_source_ns or t_recv_ns >= rate.due_recv_ns:
                 self._check_rate(stream, frame.seq, t_source_ns, t_recv_ns)
@@ -178,8 +181,8 @@ class FrameQueue:
         stream.queued.dropping -= 1
         stream.count_left_out(t_recv_ns)
         self._outlet.counters["dropped frames"] += 1
-        if self._leave_out is not None:
-            self._leave_out(stream)
+        if self._cut_events is not None:
+            self._cut_events(stream, OVERLOAD)
         if stream.queued.overload.restart_if_due(time.monotonic_ns()):
             self._announce_overload(stream, seq)
 

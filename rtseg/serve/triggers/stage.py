@@ -141,10 +141,6 @@ class TriggerStage:
             self._events.cut_all(of, why)
             self.finish_batch()
 
-    def leave_out_frame(self, stream: Stream) -> None:
-        """A frame of it is not stepped: nobody knows what it showed."""
-        self.cut_stream(stream, cuts.OVERLOAD)
-
     def open_stream(self, stream: Stream) -> None:
         """A stream is opened: its triggers start afresh, disarmed."""
         if not any(fnmatchcase(stream.name, pattern) for t in self._triggers.values() for pattern in t.streams):

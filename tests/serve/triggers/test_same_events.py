@@ -39,7 +39,7 @@ LEVELS = (20, 35, 50, 65, 80)
 
 
 def write_triggers(model: Classifier, recording: Recording, path: Path) -> None:
-    """Triggers at several levels of what changes most: so that events come whatever the model says of them."""
+    """Triggers at several levels of what changes most: so that events come whatever the model makes of the animals."""
     head, probs = model.bundle.heads[0], model.run(recording).probs
     of_head = probs[:, : len(head.classes)]
     watched = int(np.argmax(np.diff(np.quantile(of_head, [0.2, 0.8], axis=0), axis=0)))

@@ -9,16 +9,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zmq
 
+from rtseg.cli import serving
 from rtseg.client import Subscriber
 from rtseg.frames.skeleton import MICE7
 from rtseg.wire.messages import PredictionMessage
 from tests.commands import here
-from tests.live import REPO, TIMEOUT_S, Child, daemon
+from tests.live import REPO, TIMEOUT_S, Child, daemon, random_walk, write_gapped_poses
 
 POINTS, ANIMALS = ",".join(MICE7.keypoints), ",".join(MICE7.animals)
 DECLARED = ("--points", POINTS, "--animals", ANIMALS, "--fps", 30)
@@ -97,6 +99,25 @@ def test_a_signal_ends_it_with_its_summary(child: Child, tmp_path: Path) -> None
             finally:
                 process.kill()
     assert (process.returncode, out, seqs) == (0, "3 frames sent\n", [0, 1, 2])
+
+
+def test_a_replay_in_a_loop_is_a_new_trial_each_time(
+    child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poses, play = write_gapped_poses(random_walk(20, 1), tmp_path / "poses.csv"), serving._play
+    counters: list[dict[str, int]] = []
+
+    def twice(*words: Any, **more: Any) -> Any:
+        if len(counters) == 2:
+            raise KeyboardInterrupt
+        done = play(*words, **more)
+        counters.append(done.counters)
+        return done
+
+    monkeypatch.setattr(serving, "_play", twice)
+    done = here("replay", poses, "--to", child.frames, "--speed", "max", "--loop", "--quiet", "--fps", 30)
+    assert done.returncode == 130
+    assert [(found["frames"], found["late"]) for found in counters] == [(20, 0), (20, 0)]
 
 
 @pytest.mark.parametrize(

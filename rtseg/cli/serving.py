@@ -105,6 +105,7 @@ def replay(
     recording: Annotated[Path, typer.Argument(help="Pose file.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Frames address of a running daemon.")] = "tcp://127.0.0.1:5757",
     speed: Annotated[str, typer.Option(help="Multiple of the recording's frame rate, or 'max'.")] = "1",
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at its end, as a new trial, until Ctrl-C.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the answers to this CSV file.")] = None,
     name: Annotated[str | None, typer.Option(help="Sequence of a CalMS21 file.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream name; default: the recording's.")] = None,
@@ -123,6 +124,8 @@ def replay(
         return _verify(recording, bundle)
     times, source = _speed(speed), _source(recording, fps, name, name_map(names, keypoint, animal))
     make_folder_of(out)
+    while loop:
+        _play(source, to, times, stream, key, px_per_mm, quiet=quiet)
     _show_answers(_play(source, to, times, stream, key, px_per_mm, quiet=quiet), source, out)
 
 

@@ -41,6 +41,7 @@ COMMANDS = (
     "serve",
     "replay",
     "listen",
+    "source",
     "bench",
     "keys",
     "status",

@@ -264,6 +264,21 @@ def percentiles(late_ms: list[float]) -> dict[str, float]:
     return {"steps": len(late_ms), **shown, "over_10_ms": sum(ms > 10 for ms in late_ms)}
 
 
+def all_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several runs found together, and each of them."""
+    results: Counter[str] = Counter()
+    for run in runs:
+        results.update(run["results"])
+    cases = sum(run["cases"] for run in runs)
+    return {
+        "cases": cases,
+        "results": dict(results.most_common(40)),
+        "crashes": sum(run["crashes"] for run in runs),
+        "passed": results["loaded"] + results["refused"] == cases,
+        "runs": runs,
+    }
+
+
 def work(sources: list[Path], quiet: Path, seed: int, n_cases: int, results: Any) -> None:
     """A child process."""
     results.put(Child(sources, quiet, seed).run(n_cases))
@@ -277,7 +292,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, whatever was done")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--add", action="store_true", help="to the runs that the file has; the seed must be a new one")
     chosen = parser.parse_args()
+    earlier = json.loads(chosen.json.read_text())["runs"] if chosen.add else []
+    if chosen.seed in [run["seed"] for run in earlier]:
+        parser.error(f"a run with seed {chosen.seed} is there already: its cases would be the same")
     results: Counter[str] = Counter()
     took: list[float] = []
     late: list[float] = []
@@ -309,8 +328,7 @@ def main() -> None:
                 otherwise += ms_idle
             process.join()
             child += 1
-    right = results["loaded"] + results["refused"]
-    result = {
+    this_run = {
         **describe_run(("numba", "numpy", "msgpack")),
         "seed": chosen.seed,
         "cases": sum(results.values()),
@@ -319,8 +337,8 @@ def main() -> None:
         "slowest_cpu_s": round(max(took, default=0.0), 3),
         "other_stream": {"while_loading": percentiles(late), "otherwise": percentiles(otherwise)},
         "minutes": round((time.monotonic() - began_s) / 60, 1),
-        "passed": right == sum(results.values()),
     }
+    result = all_runs([*earlier, this_run])
     text = json.dumps(result, indent=1)
     if chosen.json:
         chosen.json.write_text(text + "\n")

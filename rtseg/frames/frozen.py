@@ -40,6 +40,18 @@ def reset(state: FrozenState, slot: int) -> None:
 
 
 @njit(cache=True)
+def _is_coarse(keypoints: NDArray[np.float32]) -> bool:
+    """Whether a frame (A, K, 2) gives one point an animal in whole pixels."""
+    if keypoints.shape[1] != 1:
+        return False
+    for a in range(keypoints.shape[0]):
+        x, y = keypoints[a, 0, 0], keypoints[a, 0, 1]
+        if not math.isnan(x) and not (x == math.floor(x) and y == math.floor(y)):
+            return False
+    return True
+
+
+@njit(cache=True)
 def flag_frozen(
     keypoints: NDArray[np.float32],
     slots: NDArray[np.int32],
@@ -54,23 +66,32 @@ def flag_frozen(
     neither a repeat nor a new one: it may be one that never came. One point an animal in whole pixels must be repeated
     WHOLE_PIXELS times as often.
     """
+    _, animals, points, _ = keypoints.shape
     for n in range(len(slots)):
-        shown = state.shown[slots[n]]
-        is_seen, is_same, is_coarse = False, True, keypoints.shape[2] == 1
-        for a in range(keypoints.shape[1]):
-            for k in range(keypoints.shape[2]):
+        slot = slots[n]
+        is_seen, is_same = False, True
+        for a in range(animals):
+            for k in range(points):
                 x, y = keypoints[n, a, k, 0], keypoints[n, a, k, 1]
+                was_x, was_y = state.shown[slot, a, k, 0], state.shown[slot, a, k, 1]
                 is_missing = math.isnan(x)
                 is_seen |= not is_missing
-                is_coarse &= is_missing or (x == math.floor(x) and y == math.floor(y))
                 # NaN is unequal to itself, and a point that is missing again is the same.
-                is_same &= math.isnan(shown[a, k, 0]) if is_missing else (x == shown[a, k, 0] and y == shown[a, k, 1])
+                is_same &= math.isnan(was_x) if is_missing else (x == was_x and y == was_y)
+                # The first point of nearly every frame says it all.
+                if is_seen and not is_same:
+                    break
+            if is_seen and not is_same:
+                break
         if not is_seen:
             continue
         if not is_same:
-            state.repeats[slots[n]] = 0
-            shown[:] = keypoints[n]
+            state.repeats[slot] = 0
+            for a in range(animals):
+                for k in range(points):
+                    for axis in range(2):
+                        state.shown[slot, a, k, axis] = keypoints[n, a, k, axis]
             continue
-        state.repeats[slots[n]] += 1
-        if state.repeats[slots[n]] >= (WHOLE_PIXELS * limit if is_coarse else limit):
+        state.repeats[slot] += 1
+        if state.repeats[slot] >= (WHOLE_PIXELS * limit if _is_coarse(keypoints[n]) else limit):
             quality[n] |= flag

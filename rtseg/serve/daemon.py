@@ -25,7 +25,7 @@ from rtseg.serve.loop.admission import Admission
 from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.cache_warming import CacheWarmer
 from rtseg.serve.loop.dispatch import Dispatcher
-from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
+from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.loop.housekeeping import Housekeeping
 from rtseg.serve.loop.polling import LoopPoller
 from rtseg.serve.loop.receiver import MessageSource, Receiver, client_source
@@ -218,12 +218,7 @@ class Daemon:
             self._outlet.receive_subscriptions(self._streams.served_to)
         # What is not read yet is ZeroMQ's to hold, and its sender hears of it when that is full as well.
         if has_frames and len(self._queue) < self._settings.queue_messages:
-            enqueue_frame, handle_message = self._queue.enqueue_frame, self._dispatcher.handle_message
-            for received in self._receiver.receive():
-                if isinstance(received, QueuedFrame):
-                    enqueue_frame(received)
-                else:
-                    handle_message(received.owner, received.data, received.t_recv_ns, received.parts)
+            self._receiver.receive(self._dispatcher.handle_message)
         # One batch a turn: between two of them the socket is looked at, so that t_recv_ns is true under load as well.
         stepped = self._stepper.step_and_publish_batch()
         worked_ns = self._worked_ns = time.monotonic_ns()

@@ -104,7 +104,7 @@ class BatchReceiver:
         rows = np.zeros((most, _WORDS), np.int64)
         message, time = np.zeros(MESSAGE_WORDS, np.int64), np.zeros(2, np.int64)
         self._table = ArrayTable(ReceiverArrays(functions, message, self._data, time, rows))
-        self._array_rows, self._words = self._table.rows, rows.reshape(-1).data
+        self._array_rows, self._found = self._table.rows, rows[:, :_USED]
         self._socket, self._handle = socket, socket.underlying  # the handle is the socket's as long as that lives
 
     def receive_messages(self) -> list[ReceivedMessage]:
@@ -112,16 +112,14 @@ class BatchReceiver:
         # Fresh each time, for frames refer to them.
         keypoints, confidence = np.empty(self._points_shape, np.float32), np.empty(self._points_shape[:-1], np.float32)
         n, used = _receive(self._handle, self._array_rows, self._largest, self._user_id, keypoints, confidence)
-        # One copy of all bytes and one list of all numbers; slices of them are cheaper than numpy's items.
-        data, words = self._data[:used].tobytes(), self._words[: n * _WORDS].tolist()
-        messages: list[ReceivedMessage] = []
-        for i, at in enumerate(range(0, n * _WORDS, _WORDS)):
-            parts, owner, owner_end, start, stop, received_ns, is_frame = words[at : at + _NAME]
-            name, name_end, seq, t_ns, key, key_end, descriptor = words[at + _NAME : at + _USED]
-            clipped = is_frame == CLIPPED_FRAME
-            frame = (data[name:name_end], seq, t_ns, keypoints[i], confidence[i], clipped) if is_frame else None
-            sender = (data[key:key_end], descriptor) if self._user_id else None
-            messages.append((data[owner:owner_end], data[start:stop], received_ns, frame, parts, sender))
+        # One copy of all bytes and one list of all numbers; slices of them are cheaper than numpy's items, and so is to
+        # go through arrays: all that is made here is made for every frame.
+        data, messages, keyed = self._data[:used].tobytes(), list[ReceivedMessage](), self._user_id
+        for row, points, scores in zip(self._found[:n].tolist(), keypoints, confidence, strict=False):
+            parts, owner, owner_end, start, stop, came_ns, is_frame, name, name_end, seq, t_ns, key, key_end, fd = row
+            frame = (data[name:name_end], seq, t_ns, points, scores, is_frame == CLIPPED_FRAME) if is_frame else None
+            sender = (data[key:key_end], fd) if keyed else None
+            messages.append((data[owner:owner_end], data[start:stop], came_ns, frame, parts, sender))
         return messages
 
 

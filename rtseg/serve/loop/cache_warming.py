@@ -12,7 +12,7 @@ import zmq
 
 from rtseg.config import ServeSettings
 from rtseg.serve.loop.dispatch import parse_queued_frame
-from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
+from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.loop.receiver import Receiver, client_source
 from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
@@ -58,12 +58,13 @@ class CacheWarmer:
         self._seq += 1
         times = self._seq, self._seq * self._interval_ns
         self._camera.send(self._packer.pack(frame_message(NAME, *times, self._points, self._scores)))
-        for received in self._receiver.receive():
-            if not isinstance(received, QueuedFrame):  # messages come one by one, and are not parsed yet
-                _, message = parse_to_daemon(received.data)
-                received = parse_queued_frame(self._streams, OWNER, message, received.data, received.t_recv_ns)
-            self._queue.enqueue_frame(received)
+        self._receiver.receive(self._enqueue_unparsed)
         self._stepper.step_and_publish_batch()
+
+    def _enqueue_unparsed(self, owner: bytes, data: bytes, t_recv_ns: int, parts: int) -> None:
+        """The same frame where messages come one by one, and are not parsed yet."""
+        _, message = parse_to_daemon(data)
+        self._queue.enqueue_frame(parse_queued_frame(self._streams, OWNER, message, data, t_recv_ns))
 
     def close(self) -> None:
         """Close its sockets and give the slot back."""

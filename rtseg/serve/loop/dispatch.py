@@ -140,4 +140,4 @@ def parse_queued_frame(
     """
     wire = parse_frame(message)
     stream = streams.owned_stream(owner, wire.stream)
-    return QueuedFrame(stream, stream.to_frame(wire), t_recv_ns, time.monotonic_ns(), data)
+    return stream, stream.to_frame(wire), t_recv_ns, time.monotonic_ns(), data

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
 from rtseg.config import ServeSettings
 from rtseg.frames.frame import Frame
@@ -28,24 +28,12 @@ TOLD_EVERY_NS = 1_000_000_000
 """What is logged about a stream's frames is logged about one stream in this time, lest it fill the log."""
 
 
-class QueuedFrame(NamedTuple):
-    """A frame of an open stream on its way through the loop.
-
-    t_recv_ns, decoded_ns: when its message came, and when it was a Frame, on the monotonic clock. data: the message.
-    """
-
-    stream: Stream
-    frame: Frame
-    t_recv_ns: int
-    decoded_ns: int
-    data: bytes
-
-
-# The constructor of a NamedTuple is a Python function. Frames come by the thousand: theirs are made without it.
+QueuedFrame = tuple[Stream, Frame, int, int, bytes]
+"""A frame of an open stream on its way through the loop: when its message came, when it was a Frame (both on the
+monotonic clock), and the message. A plain tuple: frames come by the thousand, and a named one takes five times as long.
+"""
+# The constructor of a NamedTuple is a Python function, and frames are made without it.
 new_frame = cast(Callable[[tuple[object, ...]], Frame], partial(tuple.__new__, Frame))
-new_queued_frame = cast(
-    Callable[[tuple[Stream, Frame, int, int, bytes]], QueuedFrame], partial(tuple.__new__, QueuedFrame)
-)
 
 
 class FrameQueue:
@@ -83,29 +71,25 @@ class FrameQueue:
         self._frames.append(queued)
         stream, frame, t_recv_ns, _, _ = queued
         record = stream.queued
-        record.waiting += 1
-        if record.waiting == self._crowded_from:
-            self._crowded_streams += 1
         record.last_ns = t_recv_ns
-        if record.waiting - record.dropping > self._backlog_frames:
-            # The oldest one is left out, but only when its turn comes: the queue holds all streams' frames, and to
-            # search it for one costs more than to pass it by.
-            record.dropping += 1
-        if frame.seq > record.newest_seq:  # a late or repeated frame says nothing of the source's clock
-            record.newest_seq = frame.seq
-            t_source_ns, rate = frame.t_source_ns, stream.rate
-            if stream.clock.compare_times(t_source_ns, t_recv_ns):
-                if self._cut_events is not None:
-                    self._cut_events(stream, CLOCK_JUMP)
-                self._outlet.announce(stream.topic, {"type": "clock", "seq": frame.seq, **stream.clock.summary()})
-            if t_source_ns >= rate.due_source_ns or t_recv_ns >= rate.due_recv_ns:
-                self._check_rate(stream, frame.seq, t_source_ns, t_recv_ns)
+        record.waiting = waiting = record.waiting + 1
+        if waiting >= self._crowded_from:
+            self._crowded_streams += waiting == self._crowded_from
+            if waiting - record.dropping > self._backlog_frames:
+                # The oldest one is left out, but only when its turn comes: the queue holds all streams' frames, and to
+                # search it for one costs more than to pass it by.
+                record.dropping += 1
+        seq = frame.seq
+        if seq > record.newest_seq:  # a late or repeated frame says nothing of the source's clock
+            record.newest_seq = seq
+            if not stream.clock.takes_next(frame.t_source_ns, t_recv_ns):
+                self._check_times(stream, seq, frame.t_source_ns, t_recv_ns)
         else:
-            self._count_old(stream, frame.seq)
+            self._count_old(stream, seq)
         # Once a stream, since SLEAP gives such confidences in nearly every frame; the session counts them.
         if frame.is_clipped and not record.told_clipped and self._tell_clipped.restart_if_due(t_recv_ns):
             record.told_clipped = True
-            LOG.warning("stream %s, seq %d: confidences above 1 are taken as 1", ascii(stream.name), frame.seq)
+            LOG.warning("stream %s, seq %d: confidences above 1 are taken as 1", ascii(stream.name), seq)
         if not stream.silence.is_watched:
             if stream.silence.is_stale:
                 self._outlet.announce(stream.topic, {"type": "fresh", "seq": frame.seq})
@@ -120,14 +104,16 @@ class FrameQueue:
         batch: list[QueuedFrame] = []
         frames, most = self._frames, self._max_batch
         while frames and len(batch) < most:
-            queued = frames.popleft()
-            stream = queued.stream
-            if stream.queued.dropping:
-                self._drop_frame(stream, queued.frame.seq, queued.t_recv_ns)
-            elif stream.is_closed:
-                self.frame_done(stream)
-            else:
-                batch.append(queued)
+            for _ in range(min(len(frames), most - len(batch))):
+                queued = frames.popleft()
+                stream = queued[0]
+                if stream.queued.dropping:
+                    _, frame, t_recv_ns, _, _ = queued
+                    self._drop_frame(stream, frame.seq, t_recv_ns)
+                elif stream.is_closed:
+                    self.frame_done(stream)
+                else:
+                    batch.append(queued)
         return batch
 
     def leave_out_all(self, streams: Iterable[Stream], reason: str) -> None:
@@ -136,11 +122,24 @@ class FrameQueue:
         for stream in streams:
             stream.queued.dropping = NEVER_STEPPED
 
-    def frame_done(self, stream: Stream) -> None:
-        """A frame that was taken out of the queue is answered, or left out."""
-        if stream.queued.waiting == self._crowded_from:
+    def frame_done(self, stream: Stream) -> int:
+        """A frame that was taken out of the queue is answered, or left out; how many of its stream still wait."""
+        record = stream.queued
+        if record.waiting == self._crowded_from:
             self._crowded_streams -= 1
-        stream.queued.waiting -= 1
+        record.waiting -= 1
+        return record.waiting
+
+    def _check_times(self, stream: Stream, seq: int, t_source_ns: int, t_recv_ns: int) -> None:
+        """Tell everybody where a source's clock was set, or its rate is another one than declared."""
+        clock, rate = stream.clock, stream.rate
+        if clock.compare_times(t_source_ns, t_recv_ns):
+            if self._cut_events is not None:
+                self._cut_events(stream, CLOCK_JUMP)
+            self._outlet.announce(stream.topic, {"type": "clock", "seq": seq, **clock.summary()})
+        if t_source_ns >= rate.due_source_ns or t_recv_ns >= rate.due_recv_ns:
+            self._check_rate(stream, seq, t_source_ns, t_recv_ns)
+        clock.compare_from(rate.due_source_ns, rate.due_recv_ns)
 
     def _check_rate(self, stream: Stream, seq: int, t_source_ns: int, t_recv_ns: int) -> None:
         """Tell everybody where a camera turns out to have another rate than declared, or the declared one again."""

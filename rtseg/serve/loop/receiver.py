@@ -6,15 +6,15 @@ Many messages in one compiled call (`wire.batch_receiver`); one by one where lib
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import zmq
 
 from rtseg.compiled.libzmq import addresses
 from rtseg.config import ServeSettings
 from rtseg.serve.access.guard import Guard
-from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame, new_frame, new_queued_frame
+from rtseg.serve.loop.frame_queue import FrameQueue, new_frame
 from rtseg.serve.publish.outlet import POLLIN
 from rtseg.serve.streams.stream import Streams
 from rtseg.wire.batch_receiver import BatchReceiver, ReceivedMessage, parse_messages
@@ -23,16 +23,9 @@ MAX_BATCHES = 4
 """Read before the next batch is stepped: soon enough that t_recv_ns is true, and few enough that a step is not late."""
 
 
-class OtherMessage(NamedTuple):
-    """A message that is no plain frame of an open stream: for the dispatcher, which says what it is.
-
-    owner: routing id of its sender. t_recv_ns: when it came, on the monotonic clock. parts: how many it had.
-    """
-
-    owner: bytes
-    data: bytes
-    t_recv_ns: int
-    parts: int = 1
+HandleMessage = Callable[[bytes, bytes, int, int], None]
+"""Gets a message that is no plain frame of an open stream: routing id of its sender, bytes, when it came (the monotonic
+clock), and how many parts it had."""
 
 
 class MessageSource(Protocol):
@@ -144,16 +137,17 @@ class Receiver:
         """From now on leave a burst in the socket for this long at most."""
         self._burst_ns = burst_s * 1e9
 
-    def receive(self) -> Iterator[QueuedFrame | OtherMessage]:
-        """What has arrived, in order, up to MAX_BATCHES, or a little more from a front.
+    def receive(self, handle_message: HandleMessage) -> None:
+        """Queue the plain frames that have arrived and hand on all other messages, up to MAX_BATCHES, or a little more
+        from a front.
 
-        Each is to be handled before the next is asked for: a hello opens the stream of the frames behind it, and with
+        One after the other, in the order in which they came: a hello opens the stream of the frames behind it, and with
         keys the guard knows whose the message in hand is.
 
         A burst is left in the socket while the queue is crowded, but for `burst_s` at most: so no frame of it is lost.
         What waits for longer is more than can be served: it is read, and the queue leaves out what is too much.
         """
-        by_topic, guard, shape = self._by_topic, self._guard, self._shape
+        by_topic, guard, shape, enqueue_frame = self._by_topic, self._guard, self._shape, self._queue.enqueue_frame
         now_ns, left = time.monotonic_ns(), self._most
         while left > 0:
             # The clock is read once a call: a burst is a matter of seconds, and a call of microseconds.
@@ -161,7 +155,7 @@ class Receiver:
                 return
             messages, more = self._source.read_messages()
             decoded_ns = time.monotonic_ns()  # of all of them: they were decoded in one call
-            # This loop's body is run for every frame: it enters no Python function but the guard's.
+            # This loop's body is run for every frame: it enters no Python function but the guard's and the queue's.
             for owner, data, t_recv_ns, parsed, parts, sender in messages:
                 # A sender is told where the source has not asked the guard itself (`SingleSource` has).
                 if guard is not None and sender is not None:
@@ -180,9 +174,9 @@ class Receiver:
                         and (guard is None or guard.allows_frame(stream.name, t_recv_ns))
                     ):
                         frame = new_frame((stream.name, seq, t_source_ns, keypoints, confidence, is_clipped))
-                        yield new_queued_frame((stream, frame, t_recv_ns, decoded_ns, data))
+                        enqueue_frame((stream, frame, t_recv_ns, decoded_ns, data))
                         continue
-                yield OtherMessage(owner, data, t_recv_ns, parts)
+                handle_message(owner, data, t_recv_ns, parts)
             if not more:
                 self._emptied_ns = now_ns
                 return

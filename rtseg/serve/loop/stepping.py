@@ -44,18 +44,14 @@ class Stepper:
         outlet, recording = self._outlet, self._outlet.recording
         if recording is not None:
             # Before the step: a frame that brings the daemon down must be in its recording.
-            for queued in batch:
-                recording.record_frame(queued.data, queued.t_recv_ns)
+            for _, _, t_recv_ns, _, data in batch:
+                recording.record_frame(data, t_recv_ns)
         try:
             predictions = _step(batch)
         except Exception as error:
-            for queued in batch:
-                stream = queued.stream
+            for stream, frame, t_recv_ns, _, _ in batch:
                 self._queue.frame_done(stream)
-                came = queued.t_recv_ns
-                reject_message(
-                    self._streams, outlet, stream.owner, stream.name, queued.frame.seq, error, t_recv_ns=came
-                )
+                reject_message(self._streams, outlet, stream.owner, stream.name, frame.seq, error, t_recv_ns=t_recv_ns)
             return len(batch)
         stepped_ns = time.monotonic_ns()
         stage = self._stage
@@ -63,9 +59,10 @@ class Stepper:
             stage.decide(batch, predictions)  # before anything else: a line waits for it
         publish, frame_done = outlet.publish_prediction, self._queue.frame_done
         for (stream, frame, t_recv_ns, _, _), of_frame in zip(batch, predictions, strict=True):
-            stream.remember_receipt(frame.seq, t_recv_ns)
-            frame_done(stream)
-            keep_back = stream.queued.waiting > 0 and stream.hello.policy == "newest"
+            stream.handled_ns = t_recv_ns
+            if stream.lookahead_frames:
+                stream.remember_receipt(frame.seq, t_recv_ns)
+            keep_back = frame_done(stream) > 0 and stream.hello.policy == "newest"
             for prediction in of_frame:
                 publish(stream, prediction, t_recv_ns, keep_back=keep_back)
         outlet.flush()
@@ -74,7 +71,7 @@ class Stepper:
         # Counted only now, when nobody waits for it.
         self._publish.count_latency(time.monotonic_ns() - stepped_ns)
         self._step.count_latency(stepped_ns - started_ns)
-        self._decode.count_latencies([queued.decoded_ns - queued.t_recv_ns for queued in batch])
+        self._decode.count_latencies([decoded_ns - t_recv_ns for _, _, t_recv_ns, decoded_ns, _ in batch])
         outlet.counters["batches"] += 1
         outlet.counters["frames"] += len(batch)
         return len(batch)
@@ -82,14 +79,15 @@ class Stepper:
 
 def _step(batch: list[QueuedFrame]) -> list[list[Prediction]]:
     """The predictions that the frames of a batch bring, row by row; each model steps its own in one go."""
-    first = batch[0].stream.model
-    if all(queued.stream.model is first for queued in batch):
-        return first.pool.step([queued.stream.session for queued in batch], [queued.frame for queued in batch])
+    streams, frames = [queued[0] for queued in batch], [queued[1] for queued in batch]
+    first, *others = dict.fromkeys([stream.model for stream in streams])
+    if not others:
+        return first.pool.step([stream.session for stream in streams], frames)
     # Only while streams are answered by different bundles (`rtseg load --stream`).
     predictions: list[list[Prediction]] = [[] for _ in batch]
-    for model in {id(queued.stream.model): queued.stream.model for queued in batch}.values():
-        rows = [row for row, queued in enumerate(batch) if queued.stream.model is model]
-        stepped = model.pool.step([batch[row].stream.session for row in rows], [batch[row].frame for row in rows])
+    for model in (first, *others):
+        rows = [row for row, stream in enumerate(streams) if stream.model is model]
+        stepped = model.pool.step([streams[row].session for row in rows], [frames[row] for row in rows])
         for row, of_frame in zip(rows, stepped, strict=True):
             predictions[row] = of_frame
     return predictions

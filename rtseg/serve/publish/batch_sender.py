@@ -33,6 +33,7 @@ ROWS = 256
 """Predictions that are collected at most."""
 _PREFIX, _PREFIX_BYTES, _TOPIC_BYTES, _WANTED, _ROW, _SEQ, _SOURCE_NS, _RECEIVED_NS, _QUALITY = range(9)
 _ROW_FIELDS = struct.Struct("=9q")
+_ROW_BYTES = _ROW_FIELDS.size
 _AT, _BYTES, _PUBLISHED_NS, _SENT, _TOOK_NS = range(5)
 _SENT_WORDS = 5
 LATE = int(Quality.LATE)
@@ -88,14 +89,19 @@ class BatchSender:
     def __len__(self) -> int:
         return len(self._collected)
 
-    def add_prediction(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, wanted: bool) -> None:
-        """Add one prediction, numbered by its stream's `output.answers`. wanted: whether it is to be published."""
+    def add_prediction(self, stream: Stream, prediction: Prediction, t_recv_ns: int, *, wanted: bool) -> bool:
+        """Add one prediction, numbered by its stream's `output.answers`; whether there is no room for another.
+
+        wanted: whether it is to be published.
+        """
+        collected = self._collected
         fields = (
             *(stream.prefix_at, len(stream.prefix), len(stream.topic), wanted, prediction.row),
             *(prediction.seq, prediction.t_source_ns, t_recv_ns, prediction.quality),
         )
-        _ROW_FIELDS.pack_into(self._fields, len(self._collected) * _ROW_FIELDS.size, *fields)
-        self._collected.append((stream, prediction.batch, stream.output.answers))
+        _ROW_FIELDS.pack_into(self._fields, len(collected) * _ROW_BYTES, *fields)
+        collected.append((stream, prediction.batch, stream.output.answers))
+        return len(collected) == ROWS
 
     def send_batch(
         self, recording: StreamRecording | None = None, *, pack_all: bool = False

@@ -20,7 +20,7 @@ from rtseg.errors import RtsegError, clip_reason
 from rtseg.inference.predictions import Prediction, Quality
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.rate_limits import Buckets, LimitError
-from rtseg.serve.publish.batch_sender import ROWS, BatchSender, SentPrediction
+from rtseg.serve.publish.batch_sender import BatchSender, SentPrediction
 from rtseg.serve.publish.subscribers import Subscribers
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.stream import Stream
@@ -92,10 +92,9 @@ class Outlet:
         if keep_back:
             keep_back = not prediction.events.any() and not prediction.quality & BROKEN
             output.superseded += keep_back
-        if len(self._batch_sender) == ROWS:
-            self.flush()
         # Sent whether anybody listens or not: ZeroMQ's filter costs less than to know.
-        self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=not keep_back)
+        if self._batch_sender.add_prediction(stream, prediction, t_recv_ns, wanted=not keep_back):
+            self.flush()
         if prediction.quality & FROZEN != output.frozen:
             self._announce_frozen(stream, prediction)
 

@@ -171,10 +171,8 @@ class Stream:
         self.queued.last_ns = now_ns
 
     def remember_receipt(self, seq: int, t_recv_ns: int) -> None:
-        """Keep when a frame came: for `covered`, and for a prediction that only a later frame brings (lookahead)."""
-        self.handled_ns = t_recv_ns
-        if self.lookahead_frames:
-            self._recv_ns.append((seq, t_recv_ns))
+        """Keep when a frame came whose prediction only a later frame brings (lookahead)."""
+        self._recv_ns.append((seq, t_recv_ns))
 
     def received_ns(self, seq: int, otherwise_ns: int) -> int:
         """When frame `seq` came, whose prediction is given now; otherwise_ns for one that never came.

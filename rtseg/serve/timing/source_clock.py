@@ -31,6 +31,9 @@ class SourceClock:
     __slots__ = (
         *(
             "_began_ns",
+            "_due_recv_ns",
+            "_due_source_ns",
+            "_has_begun",
             "_least_ns",
             "_long_ns",
             "_quickest",
@@ -49,11 +52,34 @@ class SourceClock:
         self._recv_ns = self._began_ns = 0
         self._source_ns = -1
         self._windows: deque[tuple[int, int]] = deque(maxlen=WINDOWS)  # when, and the least difference then
-        self._least_ns: int | None = None
+        self._has_begun, self._least_ns = False, 0
         self._started_ns = self._quickest = 0
+        self._due_source_ns = self._due_recv_ns = 0  # the first frame reaches both
+
+    def takes_next(self, t_source_ns: int, t_recv_ns: int) -> bool:
+        """Whether a frame's two times tell nothing new, as nearly all do: they are then taken in. Where not, nothing
+        has changed, and `compare_times` decides.
+        """
+        step_ns = t_source_ns - self._source_ns
+        if (
+            step_ns < self._tick_ns
+            or t_recv_ns - t_source_ns < self._least_ns
+            or t_recv_ns >= self._due_recv_ns
+            or t_source_ns >= self._due_source_ns
+        ):
+            return False
+        if step_ns > self._long_ns:
+            self.long_intervals += 1
+        self._source_ns, self._recv_ns = t_source_ns, t_recv_ns
+        return True
+
+    def compare_from(self, t_source_ns: int, t_recv_ns: int) -> None:
+        """From either of these times on `takes_next` takes no frame: somebody else (`declared_rate`) has to see one."""
+        # Or when the window of this clock has passed, which only `compare_times` begins anew.
+        self._due_source_ns, self._due_recv_ns = t_source_ns, min(t_recv_ns, self._started_ns + WINDOW_NS + 1)
 
     def compare_times(self, t_source_ns: int, t_recv_ns: int) -> bool:
-        """Take in one frame's two times; whether the source's clock has jumped. Costs a few integer operations."""
+        """Take in one frame's two times; whether the source's clock has jumped."""
         apart_ns = t_recv_ns - t_source_ns
         before_ns, self._source_ns = self._source_ns, t_source_ns
         step_ns = t_source_ns - before_ns
@@ -61,10 +87,9 @@ class SourceClock:
             self.long_intervals += 1
         self._recv_ns = t_recv_ns
         least_ns = self._least_ns
-        # Most frames are neither the first nor the quickest of a window, and fall through all of these.
-        if least_ns is None:
+        if not self._has_begun:
+            self._has_begun, self._began_ns = True, t_source_ns
             self._started_ns, self._least_ns, self._quickest = t_recv_ns, apart_ns, t_recv_ns
-            self._began_ns = t_source_ns
         # Nothing travels faster than before by a quarter of a second, nor backwards: its clock was set.
         elif t_source_ns < before_ns or apart_ns < least_ns - JUMP_NS:
             return self._jumped(t_source_ns, t_recv_ns)
@@ -81,11 +106,10 @@ class SourceClock:
         _MIN_WINDOWS windows. jumps.
         """
         windows = list(self._windows)
-        offset_ns = windows[-1][1] if windows else self._least_ns
+        offset_ns = windows[-1][1] if windows else self._least_ns if self._has_begun else None
         return {"offset_ns": offset_ns, "drift_ppm": _drift_ppm(windows), "jumps": self.jumps}
 
     def _close_window(self, t_source_ns: int, t_recv_ns: int) -> bool:
-        assert self._least_ns is not None
         passed_ns, self._began_ns = t_source_ns - self._began_ns, t_source_ns
         if passed_ns * IMPLAUSIBLE < WINDOW_NS:  # it stands still: the source sends no times, and no clock was set
             self._windows.clear()

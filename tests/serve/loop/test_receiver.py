@@ -17,8 +17,8 @@ from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Quality
 from rtseg.serve.loop import receiver
 from rtseg.serve.loop.dispatch import parse_queued_frame
-from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
-from rtseg.serve.loop.receiver import OtherMessage, Receiver, client_source
+from rtseg.serve.loop.frame_queue import FrameQueue
+from rtseg.serve.loop.receiver import Receiver, client_source
 from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.served_model import ServedModel
@@ -65,17 +65,13 @@ class Loop:
         outlet.receive_subscriptions(self.streams.served_to)
         assert self.ear.recv_multipart()[0] == b"cage"
 
-    def handle(self, received: QueuedFrame | OtherMessage) -> None:
-        """As the daemon does: frames are queued, and what waits is stepped before anything but a frame is handled."""
-        if isinstance(received, QueuedFrame):
-            self.queue.enqueue_frame(received)
-            return
+    def handle(self, owner: bytes, data: bytes, t_recv_ns: int, parts: int) -> None:
+        """As the daemon does: what waits is stepped before anything but a frame is handled."""
         try:
-            if received.parts != 1:
-                raise MessageError(f"expected one message part, got {received.parts}")
-            _, message = parse_to_daemon(received.data)
-            queued = parse_queued_frame(self.streams, received.owner, message, received.data, received.t_recv_ns)
-            self.queue.enqueue_frame(queued)
+            if parts != 1:
+                raise MessageError(f"expected one message part, got {parts}")
+            _, message = parse_to_daemon(data)
+            self.queue.enqueue_frame(parse_queued_frame(self.streams, owner, message, data, t_recv_ns))
         except Exception as error:
             self.stepper.step_all()
             self.others.append(repr(error).encode())
@@ -87,8 +83,7 @@ class Loop:
         found: list[dict[str, Any]] = []
         while len(found) < count:
             if self.router.poll(0 if len(self.queue) else 10):
-                for received in self.receiver.receive():
-                    self.handle(received)
+                self.receiver.receive(self.handle)
             self.stepper.step_and_publish_batch()
             while self.ear.poll(0):
                 found.append(msgpack.unpackb(self.ear.recv_multipart()[1]))

@@ -24,10 +24,13 @@ class Stream:
         self.changes: list[tuple[float, bool]] = []
 
     def send(self, seq: int, source_ns: int, recv_ns: int) -> None:
+        if self.clock.takes_next(source_ns, recv_ns):
+            return
         self.clock.compare_times(source_ns, recv_ns)
         is_due = source_ns >= self.rate.due_source_ns or recv_ns >= self.rate.due_recv_ns
         if is_due and self.rate.close_window(seq, source_ns, recv_ns, self.clock.long_intervals):
             self.changes.append(((recv_ns - OPENED_NS) / 1e9, self.rate.is_wrong))
+        self.clock.compare_from(self.rate.due_source_ns, self.rate.due_recv_ns)
 
 
 def sent(times_s: Sequence[float], *, by: str = "source", seqs: Sequence[int] | None = None, fps: float = 30) -> Stream:

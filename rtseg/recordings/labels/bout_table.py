@@ -126,8 +126,8 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     wanted, track (or subject, ...; else one track, 'labels') and video, of which the video's own is read. Frames count
     from `Video.first_frame`; the stop is not included unless its name begins with 'last' or `Video.last_included` says
     so. Classes are in the order of their first bout. Frames without a bout are IGNORE; a table without any is a video
-    in which nothing happened. Raises RecordingError with the line for fractions of frames, and for bouts that end before
-    they start.
+    in which nothing happened. Raises RecordingError with the line for fractions of frames, and for bouts that end
+    before they start.
     """
     columns = bout_columns(table.rows[0].cells)
     assert columns is not None

@@ -47,12 +47,15 @@ def keys_list(
     from rtseg.terminal.daemon_status import print_keys
     from rtseg.wire.keys import KeyStore, default_folder
 
-    grants, problems = KeyStore(keys or default_folder()).grants()
+    store = KeyStore(keys or default_folder())
+    grants, problems = store.grants()
     rows = sorted(grants.values(), key=lambda grant: grant.name)
     if as_json:
         typer.echo(json.dumps([asdict(grant) for grant in rows]))
     else:
         print_keys(rows)
+    if not rows:
+        typer.echo(f"no key is let in by {store.folder}; make one with: rtseg keys new NAME --role publish", err=True)
     for problem in problems:
         typer.echo(f"rtseg: {problem}", err=True)
 

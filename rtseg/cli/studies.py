@@ -53,7 +53,7 @@ def crossvalidate(
     runs: Runs = None,
 ) -> None:
     """Cross-validate a recipe over groups of videos; an interrupted run resumes."""
-    with _training() as common:
+    with _training(out) as common:
         from rtseg.config import CrossValidationSettings
         from rtseg.study.crossvalidate import crossvalidate as run
 
@@ -74,7 +74,7 @@ def ablation(
     runs: Runs = None,
 ) -> None:
     """Train without one group of features at a time; an interrupted run resumes."""
-    with _training() as common:
+    with _training(out) as common:
         from rtseg.study.ablation import study_ablation
 
         study_ablation(
@@ -96,7 +96,7 @@ def lookahead(
 ) -> None:
     """Train with several delays: what a later answer gains; an interrupted run resumes."""
     delays = _numbers(frames)
-    with _training() as common:
+    with _training(out) as common:
         from rtseg.study.lookahead import study_lookahead
 
         study_lookahead(recipe, out, frames=delays, seeds=seeds, root=root, overrides=set_ or (), runs=runs, **common)
@@ -116,6 +116,7 @@ def missing(
     """Score a bundle under missing points and animals, swapped identities, noise and lost frames."""
     from rtseg.study.missing import study_missing
 
+    out.mkdir(parents=True, exist_ok=True)
     study_missing(
         bundle,
         dataset,
@@ -144,6 +145,7 @@ def decoding(
     """Choose a bundle's decoding (from probabilities to bouts), and measure it on held-out videos."""
     from rtseg.study.decoding import study_decoding
 
+    out.mkdir(parents=True, exist_ok=True)
     study_decoding(
         bundle, dataset, out, root=root, split=split, heads=head or (), max_loss=max_loss, engine=engine,
         command=_command(), progress=print_progress,
@@ -152,10 +154,14 @@ def decoding(
 
 
 @contextmanager
-def _training() -> Iterator[dict[str, Any]]:
-    """Arguments that every study with trainings takes: the command, and where its progress goes."""
+def _training(out: Path) -> Iterator[dict[str, Any]]:
+    """Arguments that every study with trainings takes: the command, and where its progress goes.
+
+    The folder `out` is made before the work of hours begins.
+    """
     from rtseg.terminal.progress import training
 
+    out.mkdir(parents=True, exist_ok=True)
     with training_packages(), training() as (report, bar):
 
         def progress(text: str) -> None:

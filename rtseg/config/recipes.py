@@ -95,8 +95,8 @@ class CrossValidationSettings:
     inside_every: int = 5
 
     def __post_init__(self) -> None:
-        # The number of folds is checked where the number of videos is known (`study.crossvalidate.folds_of`).
-        for name, least in (("seeds", 1), ("inside_every", 1)):
+        # How many folds there can be is checked where the number of videos is known (`study.crossvalidate.folds_of`).
+        for name, least in (("folds", 2), ("seeds", 1), ("inside_every", 1)):
             require(getattr(self, name) >= least, f"{name} must be {least} or more, got {getattr(self, name)}")
 
 

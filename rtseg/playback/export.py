@@ -15,7 +15,7 @@ from rtseg.playback.trigger_log import recorded_triggers, write_event_times
 from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
 from rtseg.serve.triggers.records import EventLog, check_record
 from rtseg.triggers.events import write_events
-from rtseg.wire.messages import MAX_INTEGER, PredictionMessage, parse_published
+from rtseg.wire.messages import MAX_INTEGER, Hello, PredictionMessage, parse_published
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Exported:
 
 @dataclass(eq=False)
 class _PublishedStream:
-    """What was published of one stream, from its hello to its end."""
+    """What was published of one stream, from its hello to its end. fps: of its frames' numbers."""
 
     name: str
+    fps: float
     log: EventLog
     answers: dict[int, PredictionMessage] = field(default_factory=dict)  # a restart may publish one again
     other: int = 0
@@ -54,7 +55,7 @@ def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Itera
     with RecordingFile(path) as file:
         heads, fps = _described(file)
         has_triggers = "triggers" in file.session
-        streams, damaged = _published_streams(path, file, file.described("model"), heads)
+        streams, damaged = _published_streams(path, file, file.described("model"), heads, fps)
     out.mkdir(parents=True, exist_ok=True)
     for stream in streams:
         stem = stream.name.replace("/", "_")
@@ -64,8 +65,8 @@ def export_recording(path: Path, out: Path, *, overwrite: bool = False) -> Itera
             if target.exists() and not overwrite:
                 raise RtsegError(f"{target} exists already; name another folder with --out, or add --overwrite")
         predictions, _ = predictions_from_messages(heads, stream.answers.values())
-        write_predictions(predictions, files[0], fps)
-        write_bouts(predictions, files[1], fps)
+        write_predictions(predictions, files[0], stream.fps)
+        write_bouts(predictions, files[1], stream.fps)
         if logs:
             write_events(stream.log.events(), logs[0])
             write_event_times([stream.log], logs[1])
@@ -82,12 +83,14 @@ def _described(file: RecordingFile) -> tuple[dict[str, tuple[str, ...]], float]:
 
 
 def _published_streams(
-    path: Path, file: RecordingFile, model: str, heads: dict[str, tuple[str, ...]]
+    path: Path, file: RecordingFile, model: str, heads: dict[str, tuple[str, ...]], model_fps: float
 ) -> tuple[list[_PublishedStream], int]:
     """What was published, and how many messages cannot be read."""
     streams: list[_PublishedStream] = []
     order = recorded_triggers(file)
     current: dict[str, _PublishedStream] = {}
+    # A resampled stream's answers have its camera's numbers, which count at the camera's rate.
+    rates: dict[str, float] = {}
     times_opened: dict[str, int] = {}
     damaged = 0
     for message in file.messages():
@@ -96,6 +99,11 @@ def _published_streams(
                 event = unpacked(path, message.data)
                 if event["type"] in ("hello", "closed"):
                     current.pop(event["stream"], None)
+                if event["type"] == "hello":
+                    rates[event["stream"]] = _declared_rate(event)
+            elif message.topic == "snapshots":
+                snapshot = unpacked(path, message.data)
+                rates.setdefault(snapshot["stream"], _declared_rate(snapshot["hello"]))
             elif message.topic in ("predictions", "triggers"):
                 record = unpacked(path, message.data)
                 answer = _checked_answer(record, model, heads) if message.topic == "predictions" else None
@@ -105,7 +113,7 @@ def _published_streams(
                 if name not in current:
                     times_opened[name] = n = times_opened.get(name, 0) + 1
                     opened = name if n == 1 else f"{name}#{n}"
-                    current[name] = _PublishedStream(opened, EventLog(opened, order))
+                    current[name] = _PublishedStream(opened, rates.get(name, model_fps), EventLog(opened, order))
                     streams.append(current[name])
                 if answer is None:
                     current[name].log.add(record)
@@ -119,6 +127,12 @@ def _published_streams(
         except MALFORMED:
             damaged += 1
     return streams, damaged
+
+
+def _declared_rate(hello: dict[str, Any]) -> float:
+    """Frames per second that a recorded hello declares. Raises MALFORMED."""
+    # The daemon adds to what the sender wrote whether the stream was resumed.
+    return Hello.from_message({key: value for key, value in hello.items() if key != "resumed"}).fps
 
 
 def _stream_name(record: dict[str, Any]) -> str:

@@ -63,7 +63,10 @@ class KeyStore:
     """
 
     def __init__(self, folder: Path | str) -> None:
+        """Raises KeyFileError where the folder is a file, such as somebody's own key."""
         self.folder = Path(folder).expanduser()
+        if self.folder.is_file():
+            raise KeyFileError(f"{self.folder}: is a file, and a daemon's keys are a folder; name that folder")
 
     def server(self) -> tuple[str, str]:
         """The daemon's pair (public, secret), made on first use. Raises KeyFileError."""

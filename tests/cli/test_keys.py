@@ -27,3 +27,14 @@ def test_keys_as_a_user_makes_them(tmp_path: Path, tiny_bundle: Path) -> None:
     assert here("keys", "revoke", "boss", "--keys", keys).stdout == "key 'boss' (control) is revoked\n"
     wrong = here("keys", "revoke", "boss", "--keys", keys)
     assert (wrong.returncode, wrong.stderr) == (3, f"rtseg: no key 'boss' in {keys}; there are: camera1\n")
+
+
+def test_a_folder_without_keys_and_a_file_in_its_place(tmp_path: Path) -> None:
+    nothing = here("keys", "list", "--keys", tmp_path)
+    assert nothing.returncode == 0
+    assert nothing.stderr == f"no key is let in by {tmp_path}; make one with: rtseg keys new NAME --role publish\n"
+    (tmp_path / "camera.key").write_text("")
+    for words in (("list",), ("revoke", "camera")):
+        wrong = here("keys", *words, "--keys", tmp_path / "camera.key")
+        assert wrong.returncode == 3
+        assert f"{tmp_path / 'camera.key'}: is a file, and a daemon's keys are a folder" in wrong.stderr

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import signal
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtseg.playback.export import _checked_answer
+from rtseg.client import Publisher
+from rtseg.inference.annotate import annotate
+from rtseg.inference.classifier import load
+from rtseg.playback.export import _checked_answer, export_recording
+from tests.live import daemon, random_walk
 
 HEADS = {"task": ("other", "attack")}
 WHOLE: dict[str, Any] = {
@@ -39,3 +47,27 @@ def test_numbers_that_no_column_holds_are_damaged(field: str, value: object) -> 
 def test_flags_beyond_their_column_are_damaged() -> None:
     with pytest.raises(ValueError, match="numbers out of range"):
         _checked_answer(WHOLE | {"quality": 2**31}, "m", HEADS)
+
+
+def test_times_of_a_resampled_stream_are_its_cameras(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A camera of 60 frames per second: its frame 60 is one second in, though the model counts 30."""
+    walk = replace(random_walk(120, 5), fps=60.0, name="fast")
+    with daemon(tiny_bundle, record=str(tmp_path / "recordings")) as child:
+        with Publisher(child.frames, "fast", walk.skeleton, fps=60.0, resample=True, clock="recording") as camera:
+            for t in range(len(walk)):
+                camera.send(walk.keypoints[t], walk.confidence[t], seq=t, t_source_ns=round(t * 1e9 / 60))
+            camera.close()
+        child.signal(signal.SIGTERM)
+        child.rest()
+    (file,) = (tmp_path / "recordings").glob("*.mcap")
+    (exported,) = export_recording(file, tmp_path / "exported")
+    classifier = load(tiny_bundle)
+    (annotated,) = annotate(classifier, [file], tmp_path / "annotated", resample=True)
+    assert exported.bouts_file.read_text() == annotated.bouts_file.read_text()
+    with exported.bouts_file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            assert float(row["start_s"]) == pytest.approx(int(row["first_seq"]) / 60, abs=6e-4)
+    with exported.frames_file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 60
+    assert all(float(row["time_s"]) == pytest.approx(int(row["seq"]) / 60, abs=1e-6) for row in rows)

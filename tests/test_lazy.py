@@ -55,8 +55,9 @@ def test_serving_imports_no_torch(module: str) -> None:
     assert not loaded_by(f"import rtseg.{module}") & SERVING
 
 
-def test_a_client_needs_no_compiler() -> None:
-    assert not loaded_by("import rtseg.client.publisher") & {"numba", "llvmlite", "safetensors"}
+@pytest.mark.parametrize("module", ["client.publisher", "sources.dlclive", "sources.bridge"])
+def test_a_client_needs_no_compiler(module: str) -> None:
+    assert not loaded_by(f"import rtseg.{module}") & {"numba", "llvmlite", "safetensors"}
 
 
 def test_loading_a_bundle_and_stepping_imports_no_torch(tiny_bundle: object) -> None:

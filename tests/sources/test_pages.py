@@ -15,16 +15,28 @@ import numpy as np
 import pytest
 import zmq
 
-from rtseg.client import Subscriber
+from rtseg.client import Subscriber, ask_arm
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
 from rtseg.sources.points import DeclaredPoints
 from rtseg.sources.zeromq import ZmqSource
 from rtseg.wire.messages import PredictionMessage, StreamEvent
-from tests.live import REPO, TIMEOUT_S, Child, random_walk, write_gapped_poses
+from tests.live import REPO, TIMEOUT_S, Child, daemon, random_walk, write_gapped_poses
 from tests.sources.senders import osc_client, pose_of
 
 PAGES = REPO / "docs" / "sources"
+MICE7_POSE = np.ones((2, 7, 3))
+TRIGGER = """
+[triggers.always]
+conditions = [{ head = "task1", behaviours = ["attack"] }]
+on = 1e-9
+off = 1e-9
+min_duration_s = 0.0
+pulse_s = 0.0
+max_duty = 1.0
+grace_s = 60.0
+never_on = []
+"""
 
 
 def example(page: str, holding: str) -> str:
@@ -56,6 +68,22 @@ def test_a_closed_loop_ends_with_the_light_off(child: Child) -> None:
     assert lights[-1] is False
 
 
+def test_a_closed_loop_at_a_daemon_with_triggers(tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "triggers.toml"
+    file.write_text(TRIGGER, encoding="utf-8")
+    names, walk = run_example("python.md", "def closed_loop"), random_walk(20, 1)
+    names["ANSWER_S"] = TIMEOUT_S  # a busy machine
+    lights: list[bool] = []
+    with daemon(tiny_bundle, triggers=str(file)) as child:
+        names["closed_loop"]((pose_of(walk, t) for t in range(20)), lights.append, child.frames)
+        assert lights == [False] * 21, "it is not armed"
+        ask_arm(child.frames)
+        lights.clear()
+        names["closed_loop"]((pose_of(walk, t) for t in range(20)), lights.append, child.frames)
+    assert lights.count(True) >= 10
+    assert lights[-1] is False
+
+
 def test_a_closed_loop_follows_its_triggers(child: Child) -> None:
     """Every kind of message, in the order of a daemon with triggers; None is silence."""
 
@@ -83,9 +111,6 @@ def test_a_closed_loop_follows_its_triggers(child: Child) -> None:
         loop(([MICE7_POSE] * len(frames)), lights.append, child.frames)
     assert lights == [*(light for _, light in frames), False]
     assert receive.call_count == len(messages)
-
-
-MICE7_POSE = np.ones((2, 7, 3))
 
 
 def test_the_loop_around_sleap_nn(child: Child, tiny_bundle: Path) -> None:

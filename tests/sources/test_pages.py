@@ -28,9 +28,9 @@ PAGES = REPO / "docs" / "sources"
 MICE7_POSE = np.ones((2, 7, 3))
 TRIGGER = """
 [triggers.always]
-conditions = [{ head = "task1", behaviours = ["attack"] }]
-on = 1e-9
-off = 1e-9
+conditions = [{ head = "task1", behaviours = ["attack", "investigation", "mount", "other"] }]
+on = 0.5
+off = 0.5
 min_duration_s = 0.0
 pulse_s = 0.0
 max_duty = 1.0
@@ -80,7 +80,7 @@ def test_a_closed_loop_at_a_daemon_with_triggers(tiny_bundle: Path, tmp_path: Pa
         ask_arm(child.frames)
         lights.clear()
         names["closed_loop"]((pose_of(walk, t) for t in range(20)), lights.append, child.frames)
-    assert lights.count(True) >= 10
+    assert lights.count(True) >= 18  # an event may be heard with the next frame
     assert lights[-1] is False
 
 
@@ -103,7 +103,7 @@ def test_a_closed_loop_follows_its_triggers(child: Child) -> None:
         ([answer(5), event("trigger", 3, **fired), None], True),
         ([None], False),  # no answer in time
         ([event("trigger", 4, **fired), answer(7), None], True),
-        ([event("stale", 0), answer(8), None], False),
+        ([answer(8), event("closed", 0), None], False),
     ]
     messages = [message for sent, _ in frames for message in sent]
     loop, lights = run_example("python.md", "def closed_loop")["closed_loop"], []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import operator
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.client import Key, Publisher, Subscriber
-from rtseg.errors import RtsegError, clip_reason
+from rtseg.errors import RefusedError, RtsegError, clip_reason
 from rtseg.frames.skeleton import Skeleton
 from rtseg.sources.numbering import FrameNumbers
 from rtseg.sources.points import ONE_ANIMAL
@@ -90,10 +91,11 @@ class RtsegProcessor:
         """
         # As broad as it gets: whatever goes wrong here, the camera's loop must go on.
         try:
-            seq = self._send(pose, kwargs.get("frame_time"), kwargs.get("seq"))
-            self._receive(seq)
+            self._receive(self._send(pose, kwargs.get("frame_time"), kwargs.get("seq")))
         except Exception as error:
             self._tell(error)
+            if isinstance(error, RefusedError) and error.kind == "SequenceError":
+                self._begin_again()
         return pose
 
     def save(self, file: str = "") -> int:
@@ -118,11 +120,21 @@ class RtsegProcessor:
     def _send(self, pose: Any, frame_time: float | None, number: int | None) -> int:
         t_ns = None if frame_time is None else round(float(frame_time) * 1e9)
         # Numbered before anything can fail: a pose that cannot be sent leaves a gap behind.
-        seq, begins = self._numbers.number_frame(None if number is None else int(number), t_ns)
+        seq, begins = self._numbers.number_frame(None if number is None else operator.index(number), t_ns)
         if begins:
+            self.prediction = None
             self.publisher.restart()
         self.publisher.send(pose, seq=seq, t_source_ns=time.monotonic_ns() if t_ns is None else t_ns)
         return seq
+
+    def _begin_again(self) -> None:
+        """The camera counts from an earlier number: nothing is answered until the stream starts afresh."""
+        self._numbers.begin()
+        self.prediction = None  # its number says nothing about the frames to come
+        try:
+            self.publisher.restart()
+        except RtsegError as error:
+            self._tell(error)
 
     def _receive(self, seq: int) -> None:
         """Read what has come; with wait_s wait for the answer about this frame."""

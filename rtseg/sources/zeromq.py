@@ -48,7 +48,7 @@ class ZmqSource:
             if value not in known:
                 raise ServeError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
         self._points, self._is_json, self._is_sub = points, form == "json", socket == "sub"
-        self.skeleton, self.clock = points.skeleton, "source"
+        self.skeleton, self.clock, self._topic = points.skeleton, "source", topic.encode()
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB if self._is_sub else zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
         # What is larger is no pose; without a limit a stranger's message could take all memory.
@@ -73,7 +73,12 @@ class ZmqSource:
             return None
         parts = self._socket.recv_multipart()
         if self._is_sub and len(parts) > 1:
+            # ZeroMQ compares topics by their beginning: `cage1` would hear `cage10` as well.
+            if self._topic and parts[0] != self._topic:
+                return None
             parts = parts[1:]
+        elif self._topic:
+            raise FrameError(f"expected the topic {self._topic.decode()!r} in a part of its own before the pose")
         return self._from_json(parts) if self._is_json else self._from_float32(parts)
 
     def close(self) -> None:

@@ -111,6 +111,22 @@ def test_a_clock_that_runs_back_begins_the_stream_afresh(making: Making) -> None
     assert [event.fields["reason"] for event in processor.events if event.type == "closed"] == ["reopened"]
 
 
+def test_a_camera_that_counts_anew_begins_the_stream_afresh(making: Making) -> None:
+    processor = making("anew", wait_s=0.02)
+    for n in range(100, 160):
+        processor.process(POSE, seq=n)
+    deadline_s, n = time.monotonic() + TIMEOUT_S, 0
+    while not processor.problems and time.monotonic() < deadline_s:
+        processor.process(POSE, seq=n)
+        n += 1
+    assert "say hello again where a camera counts anew" in processor.problem
+    assert processor.prediction is None
+    processor.wait_s = TIMEOUT_S
+    processor.process(POSE, seq=n)
+    assert processor.prediction is not None
+    assert (processor.prediction.seq, processor.problems) == (n, 1)
+
+
 def test_save_writes_the_answers(making: Making, tmp_path: Path) -> None:
     processor, path = making("saved", wait_s=TIMEOUT_S), tmp_path / "answers.csv"
     assert processor.save(str(path)) == 0  # none yet

@@ -121,8 +121,13 @@ def test_a_publisher_that_binds_and_its_topics() -> None:
             assert pub.poll(int(TIMEOUT_S * 1000))
             pub.recv()
             pub.send_multipart([b"cage2", BYTES])
+            pub.send_multipart([b"cage10", struct.pack("<Q", 2), BYTES])
             pub.send_multipart([b"cage1", struct.pack("<Q", 3), BYTES])
+            pub.send(b"cage1" + BYTES)
+            assert source.receive(TIMEOUT_S) is None  # of another stream
             assert received(source).number == 3
+            with pytest.raises(FrameError, match="expected the topic 'cage1' in a part of its own"):
+                source.receive(TIMEOUT_S)
 
 
 def test_an_ipc_address(tmp_path: Path) -> None:

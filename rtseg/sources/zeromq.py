@@ -47,6 +47,8 @@ class ZmqSource:
         for what, value, known in (("format", form, FORMATS), ("socket", socket, SOCKETS)):
             if value not in known:
                 raise ServeError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
+        if topic and socket != "sub":
+            raise ServeError(f"topic {topic!r}: only a SUB socket has topics; add --socket sub, or leave it out")
         self._points, self._is_json, self._is_sub = points, form == "json", socket == "sub"
         self.skeleton, self.clock, self._topic = points.skeleton, "source", topic.encode()
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB if self._is_sub else zmq.PULL)

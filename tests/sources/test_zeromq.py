@@ -159,6 +159,11 @@ def test_formats_and_sockets_are_named(more: dict[str, str]) -> None:
         ZmqSource("tcp://127.0.0.1:*", POINTS, **more)  # type: ignore[arg-type]
 
 
+def test_only_a_sub_socket_has_topics() -> None:
+    with pytest.raises(ServeError, match="only a SUB socket has topics"):
+        ZmqSource("tcp://127.0.0.1:*", POINTS, topic="cage1")
+
+
 @pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1", "udp://127.0.0.1:1", "tcp://localhost:port"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ServeError, match="expected tcp://HOST:PORT or ipc://PATH"):

@@ -39,7 +39,7 @@ from rtseg.sinks.base import (
     Sink,
     SinkReport,
 )
-from rtseg.sinks.leases import HeldEvent, LeaseTable
+from rtseg.sinks.leases import LATE, HeldEvent, LeaseTable
 from rtseg.sinks.select import sink_class
 from rtseg.system.shutdown import STOP_SIGNALS
 
@@ -114,7 +114,7 @@ class SinkServer:
     def _turn_on(self, command: LineCommand) -> None:
         now_ns = time.monotonic_ns()
         if reason := self._leases.turn_on(command, now_ns):
-            self._report(EXPIRED if "lease" in reason else ERROR, command, reason)
+            self._report(EXPIRED if reason.startswith(LATE) else ERROR, command, reason)
             return
         self._sink.turn_on(command._replace(hold_ns=self._leases.hold_ns(command.event, now_ns)))
         self._expect(command)

@@ -113,7 +113,7 @@ def test_a_sink_that_never_acknowledges_is_lost_and_turned_off(failing: Path) ->
         daemon.wait_for(READY)
         daemon.command(ON, daemon.next_event(), LONG_S)
         assert daemon.wait_for(LOST).text == "event 1: turning it on was not acknowledged within 0.3 s"
-        assert failing.read_text() == "1 failed\n"
+    assert failing.read_text() == "1 failed\n"
 
 
 def test_entry_points_that_are_no_sinks(failing: Path) -> None:

@@ -13,6 +13,8 @@ from rtseg.sinks.base import LineCommand, LineSpec
 
 LEASE, MAX_ON = "expired", "max_on"
 """Why an event ended without an OFF."""
+LATE = "its lease was over when it came"
+"""How the reason begins for which an event that would have been taken was not."""
 _S = 1_000_000_000
 
 
@@ -66,7 +68,7 @@ class LeaseTable:
         off_ns = min([command.t_sent_ns + round(self._lines[command.line].max_on_s * _S), *together])
         held = HeldEvent(command, lane, command.t_sent_ns + command.hold_ns, off_ns)
         if held.ends_ns <= now_ns:
-            return f"it came {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent, when its lease was over"
+            return f"{LATE}, {(now_ns - command.t_sent_ns) / 1e6:.1f} ms after it was sent"
         self._events[command.event] = held
         return ""
 

@@ -137,8 +137,8 @@ class SinkLink:
                 self._failures = 0
                 report = report._replace(line=0)
             elif report.kind == ERROR and report.event == NO_EVENT:
-                self._last_words = report.text
-                continue
+                reports.append(self._lose(report.text))  # it is about to end, and takes no more commands
+                break
             if report.kind != ALIVE:
                 reports.append(report)
         return reports
@@ -181,7 +181,7 @@ class SinkLink:
 
     def _start(self) -> None:
         """A process for sockets that are new, under the old numbers."""
-        self.state, self.text, self._last_words = STARTING, "", ""
+        self.state, self.text, self._no_process = STARTING, "", ""
         self._started_ns = self._heard_ns = time.monotonic_ns()
         for end in self._idle_ends:
             end.close()
@@ -198,7 +198,7 @@ class SinkLink:
                 pass_fds=(commands.fileno(), rows.fileno()),
             )
         except OSError as error:  # not even a process can be had: tried again
-            self._last_words = str(error)
+            self._no_process = str(error)
         finally:
             # With this end closed here, the process's death is the end of what can be read.
             commands.close()
@@ -208,7 +208,7 @@ class SinkLink:
         """The process has ended or is about to; kill: it hangs."""
         if kill and self._process is not None:
             self._process.kill()
-        self.state, self.text = IS_LOST, self._last_words or reason
+        self.state, self.text = IS_LOST, self._no_process or reason
         pause_s = RESTART_S[min(self._failures, len(RESTART_S) - 1)]
         self._failures += 1
         self._lost_ns = time.monotonic_ns()

@@ -16,6 +16,7 @@ from rtseg.sinks.base import LineCommand, ProbabilityRow, Sink
 
 MAX_STREAMS = 64
 """Cameras with a stream of their own; each takes threads and a port."""
+LINGER_S = 0.3
 MANUFACTURER = "rtseg"
 
 
@@ -69,9 +70,10 @@ class LslSink(Sink):
             outlet.push_sample(values.tolist(), row.t_ns / 1e9 + self._lsl_minus_monotonic_s)
 
     def close(self) -> None:
-        """Close the outlets: an inlet learns of it at once."""
-        self._probabilities = {}
-        self._markers = None
+        """Close the outlets, once the last markers have left: liblsl tells nobody when, and drops what has not."""
+        if getattr(self, "_markers", None) is not None and self._markers.have_consumers():
+            time.sleep(LINGER_S)
+        self._probabilities, self._markers = {}, None
 
     def _mark(self, command: LineCommand, state: str) -> None:
         marker = f"{self.lines[command.line].trigger}/{command.stream}/{state}"

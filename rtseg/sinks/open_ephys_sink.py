@@ -21,6 +21,7 @@ from rtseg.sinks.base import ACK_OFF, ACK_ON, ERROR, Answer, LineCommand, Sink
 LINES = 256
 NO_EVENT = 0
 QUEUE_MESSAGES = 100
+LINGER_MS = 200
 _TTL_REPLY = re.compile(r"TTLHandled: \w+=(\d+) \w+=(\d+)")
 _ACQUIRING = "IsAcquiring"
 
@@ -55,7 +56,6 @@ class OpenEphysSink(Sink):
         self._context = zmq.Context()
         # As REQ, but without its rule that a request waits for the reply before it: an OFF must not wait.
         self._socket = self._context.socket(zmq.DEALER)
-        self._socket.linger = 0
         self._socket.sndhwm = self._socket.rcvhwm = QUEUE_MESSAGES
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing is kept for a GUI that is away, and sent to it later
         try:
@@ -108,15 +108,9 @@ class OpenEphysSink(Sink):
                 yield answer
 
     def close(self) -> None:
-        """Wait for the replies to what turned the lines off, and close."""
-        if not hasattr(self, "_socket"):
-            return
-        deadline = time.monotonic() + self.settings.answer_s
-        # A message that has not left yet would be lost with the socket.
-        while self._requests and (remaining_s := deadline - time.monotonic()) > 0:
-            if self._socket.poll(round(remaining_s * 1000)):
-                list(self.poll())
-        self._context.destroy(linger=0)
+        """Close the socket, with a moment for what is still to leave."""
+        if hasattr(self, "_context"):
+            self._context.destroy(linger=LINGER_MS)
 
     def _line(self, command: LineCommand) -> int:
         return int(self.lines[command.line].line)

@@ -39,13 +39,16 @@ from rtseg.sinks.base import (
     Sink,
     SinkReport,
 )
-from rtseg.sinks.leases import HeldEvent, LeaseTable
+from rtseg.sinks.leases import LATE, HeldEvent, LeaseTable
 from rtseg.sinks.select import sink_class
 from rtseg.system.shutdown import STOP_SIGNALS
 
 MESSAGE_BYTES = 65536
 ROWS_AT_ONCE = 8
 """Probabilities that are passed on between two looks at the commands, which go first."""
+LAST_ANSWERS_NS = 1_000_000_000
+"""How long the end may wait for acknowledgements, whatever `answer_s` allows."""
+LOOK_S = 0.01
 FAILED, ENDS = "failed", "ends"
 _WAITING = {ON: "on", OFF: "off"}
 
@@ -75,7 +78,9 @@ class SinkServer:
                 self._take_answers()  # what came while something was sent is not told by the descriptor again
                 self._take_rows()
                 self._wait()
-        except BaseException:
+        except Exception as error:
+            # First: the daemon must not count on it while the rest is tried.
+            tell_end(self._commands, error)
             self._end_all(FAILED)
             raise
         self._end_all(ENDS)
@@ -114,7 +119,7 @@ class SinkServer:
     def _turn_on(self, command: LineCommand) -> None:
         now_ns = time.monotonic_ns()
         if reason := self._leases.turn_on(command, now_ns):
-            self._report(EXPIRED if "lease" in reason else ERROR, command, reason)
+            self._report(EXPIRED if reason.startswith(LATE) else ERROR, command, reason)
             return
         self._sink.turn_on(command._replace(hold_ns=self._leases.hold_ns(command.event, now_ns)))
         self._expect(command)
@@ -204,7 +209,19 @@ class SinkServer:
             with contextlib.suppress(RtsegError, OSError):
                 self._turn_off(held, reason)
         with contextlib.suppress(RtsegError, OSError):
+            self._wait_for_offs()
+        with contextlib.suppress(RtsegError, OSError):
             self._sink.close()
+
+    def _wait_for_offs(self) -> None:
+        """Until the far end has acknowledged that its lines are off: closing may lose what is still on its way."""
+        deadline_ns = time.monotonic_ns() + min(self._answer_ns, LAST_ANSWERS_NS)
+        while any(kind == OFF for _, kind in self._unanswered):
+            for answer in self._sink.poll():
+                self._take_answer(answer)
+            if (remaining_ns := deadline_ns - time.monotonic_ns()) <= 0:
+                return
+            select.select(self._sink.filenos(), [], [], min(remaining_ns / 1e9, LOOK_S))
 
     def _report(self, kind: int, command: LineCommand, text: str = "") -> None:
         self._send(SinkReport(kind, command.event, command.line, time.monotonic_ns(), text))
@@ -232,17 +249,19 @@ def serve_sink(commands: socket.socket, rows: socket.socket | None, about: dict[
         gc.freeze()  # what is there stays; a collection later on looks at little
         SinkServer(sink, commands, rows if sink.takes_probabilities else None).run()
     except (RtsegError, OSError) as error:
-        return _tell_end(commands, str(error))
+        tell_end(commands, error)
+        return 1
     except Exception as error:  # a sink of somebody's own may raise anything, and the daemon must hear of it
-        _tell_end(commands, f"{type(error).__name__}: {error}")
+        tell_end(commands, error)
         raise
     return 0
 
 
-def _tell_end(commands: socket.socket, text: str) -> int:
+def tell_end(commands: socket.socket, error: Exception) -> None:
+    """Tell the daemon, if it is there, why the sink is lost."""
+    text = str(error) if isinstance(error, RtsegError | OSError) else f"{type(error).__name__}: {error}"
     with contextlib.suppress(OSError):
         commands.send(SinkReport(ERROR, NO_EVENT, 0, time.monotonic_ns(), text).pack())
-    return 1
 
 
 def apply_placement(cpus: Sequence[int], priority: int) -> None:

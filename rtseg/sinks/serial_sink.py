@@ -86,7 +86,7 @@ class SerialSink(Sink):
                 raise SinkError(f"{self.settings.port}: the board was restarted")
 
     def close(self) -> None:
-        """Wait until what was sent has left, and close the port."""
+        """Close the port."""
         if hasattr(self, "_port"):
             with contextlib.suppress(OSError):
                 self._port.close()

@@ -5,6 +5,7 @@ It runs the sketch's own logic, compiled with the system's C compiler. Nothing o
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shutil
 import subprocess
@@ -97,3 +98,16 @@ def _compile(folder: Path) -> Path:
     if done.returncode:
         raise SinkError(f"the simulated board does not compile: {done.stderr.strip()[:500]}")
     return program
+
+
+def main() -> None:
+    """A board that prints its port, and what its pins do, until it is interrupted: `python -m ...simulated_board`."""
+    with SimulatedBoard() as board, contextlib.suppress(KeyboardInterrupt):
+        print(f"port = {board.port!r}", flush=True)
+        while True:
+            for change in board.changes(1.0):
+                print(f"{change.t_ns / 1e9:.4f} s, pin {change.pin}: {'high' if change.level else 'low'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -46,12 +46,15 @@ def why_no_workers() -> str:
 
 def why_no_sinks() -> str:
     """Of sinks: a daemon hands its commands to a process of its own, message by message, and sees it end."""
-    if SOCKETS_ARE_FILES and hasattr(socket, "SOCK_SEQPACKET") and not why_no_ipc():
-        return ""
-    return (
-        "this system has no Unix sockets that keep messages apart (SOCK_SEQPACKET), over which a daemon and a sink's "
-        "process speak: serve triggers on Linux; `rtseg.Subscriber` receives the same events on any system"
-    )
+    try:
+        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            end.close()
+    except (AttributeError, OSError):  # Windows lacks the names, macOS what they stand for
+        return (
+            "this system has no Unix sockets that keep messages apart (SOCK_SEQPACKET), over which a daemon and a "
+            "sink's process speak: serve triggers on Linux; `rtseg.Subscriber` receives the same events on any system"
+        )
+    return ""
 
 
 def _has(module: str) -> bool:

@@ -103,6 +103,8 @@ def test_a_line_of_its_own_and_a_shared_one() -> None:
 def test_refusals_say_why() -> None:
     table = LeaseTable(LINES, shares_lines=True)
     assert table.turn_on(LineCommand(ON, 1, 7, 100 * MS, 0, 0), 0) == "line 7 is none of 3"
-    assert table.turn_on(LineCommand(ON, 4, 0, 10 * MS, 0, 0), 12 * MS).startswith("it came 12.0 ms after")
+    assert table.turn_on(LineCommand(ON, 4, 0, 10 * MS, 0, 0), 12 * MS).endswith(
+        "when it came, 12.0 ms after it was sent"
+    )
     assert table.turn_on(LineCommand(ON, 4, 0, 100 * MS, 0, 0), 0) == "event 4 is not after 4"
     assert not table.events()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.config import SinkSettings, to_plain
+from rtseg.config import LslSinkSettings, OscSinkSettings, SerialSinkSettings, SinkSettings, to_plain
 from rtseg.errors import ServeError, SettingError
 from rtseg.sinks import LOST, ON, READY, SinkLink, link
 from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board, Daemon, Own, install_package
@@ -113,7 +113,7 @@ def test_a_sink_that_never_acknowledges_is_lost_and_turned_off(failing: Path) ->
         daemon.wait_for(READY)
         daemon.command(ON, daemon.next_event(), LONG_S)
         assert daemon.wait_for(LOST).text == "event 1: turning it on was not acknowledged within 0.3 s"
-        assert failing.read_text() == "1 failed\n"
+    assert failing.read_text() == "1 failed\n"
 
 
 def test_entry_points_that_are_no_sinks(failing: Path) -> None:
@@ -164,3 +164,20 @@ def test_probabilities_that_have_no_room_are_counted_and_left_out() -> None:
         assert daemon.link.dropped_rows == 1
         daemon.turn_on()
     peer.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "words"),
+    [
+        ("serial", SerialSinkSettings(kind="serial", port="/dev/null"), "'pyserial': pip install 'rtseg[serial]'"),
+        ("pylsl", LslSinkSettings(kind="lsl"), "'pylsl': pip install 'rtseg[lsl]'"),
+        ("pythonosc", OscSinkSettings(kind="osc", address="127.0.0.1:9"), "'python-osc': pip install 'rtseg[osc]'"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(
+    module: str, settings: SinkSettings, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{module}.py").write_text("raise ImportError", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Daemon(settings, 8) as daemon:
+        assert words in daemon.wait_for(LOST).text

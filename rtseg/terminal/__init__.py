@@ -1,6 +1,7 @@
 """Output for people: tables and progress. Only words and layout; what is shown was computed elsewhere.
 
 annotations    What becomes of recordings that are annotated: `show_outcomes`
+check_sinks_table  What `rtseg trigger check` measured: `print_check`
 check_table    What a dataset holds and what speaks against it: `print_report`
 daemon_status  A running daemon's status and its keys: `print_status`, `print_keys`
 doctor         What this machine has for serving, and its engine: `examine_machine`, `print_findings`

@@ -62,7 +62,7 @@ def tune(
     """Choose thresholds for a stated rate of false starts or delay, cross-fitted by video."""
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
-    from rtseg.terminal.tuning_table import print_tuned
+    from rtseg.terminal.trigger_table import print_tuned
     from rtseg.tuning.choose import Goal
     from rtseg.tuning.report import run_tuning, tuned_path
 
@@ -114,7 +114,7 @@ def check(
     from rtseg.experiment.check import check_sinks, checked_lines
     from rtseg.experiment.check_page import about_check, check_page_of
     from rtseg.system.files import write_atomically
-    from rtseg.terminal.check_sinks_table import print_check
+    from rtseg.terminal.trigger_table import print_check
     from rtseg.triggers.trial import load_trigger_file
 
     file, model = load_trigger_file(triggers), load_bundle(bundle)

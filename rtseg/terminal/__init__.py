@@ -1,7 +1,6 @@
 """Output for people: tables and progress. Only words and layout; what is shown was computed elsewhere.
 
 annotations    What becomes of recordings that are annotated: `show_outcomes`
-check_sinks_table  What `rtseg trigger check` measured: `print_check`
 check_table    What a dataset holds and what speaks against it: `print_report`
 daemon_status  A running daemon's status and its keys: `print_status`, `print_keys`
 doctor         What this machine has for serving, and its engine: `examine_machine`, `print_findings`
@@ -11,6 +10,5 @@ progress       Progress bars on stderr: `counting`, `reading`, `training`, `comp
 project_table  What `rtseg init` proposes: `print_project`
 questions      Questions to a person: `TerminalAsker`
 tables         Scores, comparisons, latencies and live answers: `print_scores`, `print_latency`, `watch`
-trigger_table  What triggers would have done: `print_trials`
-tuning_table   What `rtseg trigger tune` chose, and the curve: `print_tuned`
+trigger_table  Triggers tried, tuned, and their sinks checked: `print_trials`, `print_tuned`, `print_check`
 """

@@ -74,7 +74,7 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 def _mode(about: Mapping[str, Any]) -> str:
     armed = about["mode"] == "armed"
-    words = "events of the arm real reached the animal" if armed else "nothing was sent to any device"
+    words = "events of the arms real and yoked were sent to the sinks" if armed else "nothing was sent to any device"
     times = f"{about['started']} to {about.get('ended') or 'an unknown end'}"
     mode = f"<b class='{'armed' if armed else 'dry'}'>{escape(about['mode'])}</b>"
     return f"<p class='mode'>{mode} {words}. {escape(times)}</p>"

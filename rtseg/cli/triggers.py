@@ -62,7 +62,7 @@ def tune(
     """Choose thresholds for a stated rate of false starts or delay, cross-fitted by video."""
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
-    from rtseg.terminal.tuning_table import print_tuned
+    from rtseg.terminal.trigger_table import print_tuned
     from rtseg.tuning.choose import Goal
     from rtseg.tuning.report import run_tuning, tuned_path
 
@@ -99,3 +99,31 @@ def run(
     folder, summary, is_well = run_session(loaded, armed=armed, played=played, key=key, say=print_progress)
     typer.echo(f"{sum(pulse.event.fired for pulse in summary.pulses)} events; see {folder.path / 'summary.html'}")
     raise typer.Exit(0 if is_well else 1)
+
+
+@trigger_app.command("check")
+def check(
+    triggers: Annotated[Path, typer.Argument(help="Trigger file (TOML) with sinks.", show_default=False)],
+    bundle: BundlePath,
+    events: Annotated[int, typer.Option(help="How often every line goes on.", min=1, max=10_000)] = 100,
+    out: Annotated[Path, typer.Option("--out", help="The page.")] = Path("check.html"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: no animal is at these lines.")] = False,
+) -> None:
+    """Drive the real sinks without an animal: times from frame to line, and whether lines go off by themselves."""
+    from rtseg.bundle.bundle import load_bundle
+    from rtseg.experiment.check import check_sinks, checked_lines
+    from rtseg.experiment.check_page import about_check, check_page_of
+    from rtseg.system.files import write_atomically
+    from rtseg.terminal.trigger_table import print_check
+    from rtseg.triggers.trial import load_trigger_file
+
+    file, model = load_trigger_file(triggers), load_bundle(bundle)
+    lines = ", ".join(checked_lines(file, model, events).triggers)
+    question = f"The lines of {lines} really go on, {events} times and more. Is no animal connected?"
+    if not yes and not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+    checked = check_sinks(file, str(bundle), model, events, print_progress)
+    write_atomically(out, check_page_of(checked, about_check(triggers, model), triggers.read_text(encoding="utf-8")))
+    print_check(checked)
+    typer.echo(f"written: {out}")
+    raise typer.Exit(1 if checked.problems else 0)

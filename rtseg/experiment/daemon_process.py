@@ -45,6 +45,11 @@ class DaemonProcess:
         self.frames, self.predictions = str(ready["frames"]), str(ready["predictions"])
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it has not ended by itself."""
         return self._process.poll() is None

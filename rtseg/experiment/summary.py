@@ -6,24 +6,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rtseg.inference.predictions import Quality
-from rtseg.playback.trigger_log import read_trigger_log
 from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
-from rtseg.serve.triggers.records import EventLog
+from rtseg.serve.triggers.records import EventLog, check_record
 from rtseg.triggers.events import TriggerEvent
 
 WAYS = (
     ("frame received to decision", "t_recv_ns", "t_decided_ns"),
-    ("decision to sending", "t_decided_ns", "t_sent_ns"),
     ("sending to acknowledgement, on", "t_sent_ns", "t_sink_on_ns"),
     ("frame received to acknowledgement, on", "t_recv_ns", "t_sink_on_ns"),
     ("end decided to acknowledgement, off", "t_end_decided_ns", "t_sink_off_ns"),
 )
 """Parts of an event's way whose times are told, by the times of `trigger_log.TIMES`."""
+_LAST_SEQ = 2**63 - 1
 
 
 @dataclass(eq=False)
@@ -85,6 +84,11 @@ class _Times:
         self._seq.append(seq)
         self._ns.append(log_ns)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether any frame was answered."""
+        return bool(self._seq)
+
     def of(self, seq: int) -> int:
         """Of the frame or, where it has no answer, of the last one before it."""
         at = int(np.searchsorted(self._seq, seq, "right")) - 1
@@ -92,60 +96,83 @@ class _Times:
 
 
 def summarise(recordings: Sequence[Path], triggers: tuple[str, ...]) -> tuple[Summary, list[EventLog]]:
-    """All of a session's recordings, and the event logs of their streams. Raises RecordingError for no recording."""
-    cameras: dict[str, Camera] = {}
-    times: dict[str, _Times] = {}
+    """All of a session's recordings, and the event logs of their streams. Raises RecordingError for no recording.
+
+    A stream that was opened again, and may count its frames from 0 again, is NAME#2, as exported.
+    """
+    opened = _OpenedStreams(triggers)
     damage: list[str] = []
-    newest_ns, logs = 0, dict[str, EventLog]()
     for path in recordings:
         with RecordingFile(path) as file:
             for message in file.messages():
-                newest_ns = max(newest_ns, message.log_ns)
                 try:
-                    _count(unpacked(path, message.data), message.topic, message.log_ns, cameras, times)
+                    opened.add(unpacked(path, message.data), message.topic, message.log_ns)
                 except MALFORMED:
                     damage.append(f"{path.name}: a damaged message in {message.topic}")
             if file.problem:
                 damage.append(f"{path.name}: {file.problem}")
-        logs |= read_trigger_log(path)
-    begun = [t.of(-1) for t in times.values() if t.of(-1)]
-    origin_ns = min(begun, default=newest_ns)
-    for name, camera in cameras.items():
-        if name in times:
-            camera.first_s = (times[name].of(-1) - origin_ns) / 1e9
-            camera.last_s = (times[name].of(2**63 - 1) - origin_ns) / 1e9
-    pulses = [
-        _pulse(event, log, times.get(event.stream, _Times()), cameras[event.stream].fps, origin_ns)
-        for log in logs.values()
-        for event in log.events()
-        if event.stream in cameras
-    ]
+    streams = [stream for stream in opened.streams if stream.times.has_any]
+    origin_ns = min((stream.times.of(-1) for stream in streams), default=0)
+    pulses = []
+    for stream in streams:
+        camera, times = stream.camera, stream.times
+        camera.first_s, camera.last_s = (times.of(-1) - origin_ns) / 1e9, (times.of(_LAST_SEQ) - origin_ns) / 1e9
+        pulses += [_pulse(event, stream.log, times, camera.fps, origin_ns) for event in stream.log.events()]
     pulses.sort(key=lambda pulse: (pulse.start_s, pulse.event.stream, pulse.event.trigger))
+    cameras = {stream.camera.name: stream.camera for stream in opened.streams}
     length_s = max((camera.last_s for camera in cameras.values()), default=0.0)
-    return Summary(cameras, pulses, triggers, length_s, tuple(damage)), list(logs.values())
+    return Summary(cameras, pulses, triggers, length_s, tuple(damage)), [stream.log for stream in opened.streams]
 
 
-def _count(
-    record: Mapping[str, Any], topic: str, log_ns: int, cameras: dict[str, Camera], times: dict[str, _Times]
-) -> None:
-    """One message of a recording."""
-    if topic not in ("frames", "predictions", "events") or "stream" not in record:
-        return
-    name = str(record["stream"])
-    if topic == "events" and record["type"] not in ("hello", "closed"):
-        return
-    camera = cameras.setdefault(name, Camera(name))
-    if topic == "frames":
-        camera.frames += 1
-    elif topic == "predictions":
-        camera.answers += 1
-        times.setdefault(name, _Times()).add(int(record["seq"]), log_ns)
-        quality = int(record["quality"])
-        camera.flags.update(str(flag.name).lower() for flag in Quality if flag & quality)
-    elif record["type"] == "hello":
-        camera.fps = float(record["fps"])
-    else:
-        camera.counters = {str(k): int(v) for k, v in record.get("counters", {}).items()}
+class _OpenedStream(NamedTuple):
+    """A stream from its hello to its end."""
+
+    camera: Camera
+    log: EventLog
+    times: _Times
+
+
+class _OpenedStreams:
+    """Gathers what recordings say, in their order. streams: in the order of their first words."""
+
+    def __init__(self, triggers: tuple[str, ...]) -> None:
+        self._triggers = triggers
+        self.streams: list[_OpenedStream] = []
+        self._current: dict[str, _OpenedStream] = {}
+        self._times_opened: Counter[str] = Counter()
+
+    def add(self, record: Mapping[str, Any], topic: str, log_ns: int) -> None:
+        """One message. Raises MALFORMED for one that is damaged."""
+        if "stream" not in record:
+            return
+        name = str(record["stream"])
+        if topic == "events" and record["type"] == "hello":
+            # What comes late of the stream before, as a line's acknowledgement, still belongs to that one.
+            if record.get("resumed") is None:
+                self._current.pop(name, None)
+            self._of(name).camera.fps = float(record["fps"])
+        elif topic == "events" and record["type"] == "closed" and name in self._current:
+            counters = record.get("counters", {})
+            self._current[name].camera.counters = {str(k): int(v) for k, v in counters.items()}
+        elif topic == "frames":
+            self._of(name).camera.frames += 1
+        elif topic == "predictions":
+            stream, seq, quality = self._of(name), int(record["seq"]), int(record["quality"])
+            stream.camera.answers += 1
+            stream.times.add(seq, log_ns)
+            stream.log.add_answer(seq)
+            stream.camera.flags.update(str(flag.name).lower() for flag in Quality if flag & quality)
+        elif topic == "triggers":
+            check_record(record)
+            self._of(name).log.add(record)
+
+    def _of(self, name: str) -> _OpenedStream:
+        if name not in self._current:
+            self._times_opened[name] = n = self._times_opened[name] + 1
+            opened = name if n == 1 else f"{name}#{n}"
+            self._current[name] = _OpenedStream(Camera(opened), EventLog(opened, self._triggers), _Times())
+            self.streams.append(self._current[name])
+        return self._current[name]
 
 
 def _pulse(event: TriggerEvent, log: EventLog, times: _Times, fps: float, origin_ns: int) -> Pulse:

@@ -61,16 +61,20 @@ def page_of(about: Mapping[str, Any], summary: Summary, settings_text: str) -> s
     ]
     if settings_text:
         parts.append(f"<h2>Trigger settings</h2><pre class='scroll'>{escape(settings_text)}</pre>")
+    return document(title, parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page of these parts; empty ones are left out."""
     head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
+    head += f"<style>{STYLE}</style>"
     body = "\n".join(part for part in parts if part)
-    return (
-        f"<!doctype html>\n<html lang='en'><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
 
 
 def _mode(about: Mapping[str, Any]) -> str:
     armed = about["mode"] == "armed"
-    words = "events of the arm real reached the animal" if armed else "nothing was sent to any device"
+    words = "events of the arms real and yoked were sent to the sinks" if armed else "nothing was sent to any device"
     times = f"{about['started']} to {about.get('ended') or 'an unknown end'}"
     mode = f"<b class='{'armed' if armed else 'dry'}'>{escape(about['mode'])}</b>"
     return f"<p class='mode'>{mode} {words}. {escape(times)}</p>"
@@ -104,7 +108,7 @@ def _triggers(summary: Summary) -> str:
             share = f"{on_s / summary.length_s:.1%}" if summary.length_s else "-"
             rows.append([stream, trigger, _counts(arms) or "none", f"{on_s:.1f}", share, _counts(why) or "none"])
     columns = ("camera", "trigger", "events by arm", "line on, s", "of the time", "withheld")
-    return _table(columns, rows, numbers=(3, 4)) if rows else "<p>This session had no triggers.</p>"
+    return table(columns, rows, numbers=(3, 4)) if rows else "<p>This session had no triggers.</p>"
 
 
 def _latencies(summary: Summary) -> str:
@@ -113,7 +117,7 @@ def _latencies(summary: Summary) -> str:
     if not rows:
         return ""
     columns = ("way of an event", "events", "median, ms", "99 %, ms", "longest, ms")
-    return "<h2>Times</h2>" + _table(columns, rows, numbers=(1, 2, 3, 4))
+    return "<h2>Times</h2>" + table(columns, rows, numbers=(1, 2, 3, 4))
 
 
 def _cameras(summary: Summary) -> str:
@@ -126,7 +130,7 @@ def _cameras(summary: Summary) -> str:
         cells = [camera.name, f"{camera.fps:g}", rate, str(camera.frames), str(camera.answers)]
         rows.append([*cells, flags or "none", _counts(counters) or "none"])
     columns = ("camera", "declared fps", "answers/s", "frames", "answers", "answers with flags", "counted")
-    return _table(columns, rows, numbers=(1, 2, 3, 4)) if rows else "<p>No camera sent anything.</p>"
+    return table(columns, rows, numbers=(1, 2, 3, 4)) if rows else "<p>No camera sent anything.</p>"
 
 
 def _about(about: Mapping[str, Any]) -> str:
@@ -139,7 +143,7 @@ def _about(about: Mapping[str, Any]) -> str:
         ["experiment file", str(about.get("experiment", ""))],
         *([name, version] for name, version in about["versions"].items()),
     ]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _events(summary: Summary) -> str:
@@ -154,14 +158,14 @@ def _events(summary: Summary) -> str:
     columns = ("time, s", "camera", "trigger", "first frame", "last", "s", "decision", "arm", "ended")
     more = len(summary.pulses) - MOST_EVENTS
     note = f"<p class='dim'>The first {MOST_EVENTS}; {more} more stand in triggers.csv.</p>" if more > 0 else ""
-    return f"<h2>Events</h2>{_table(columns, rows, numbers=(0, 3, 4, 5))}{note}"
+    return f"<h2>Events</h2>{table(columns, rows, numbers=(0, 3, 4, 5))}{note}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {name}" for name, n in counts.items())
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
     """A table; numbers: columns that stand at the right."""
 
     def cells(kind: str, values: Sequence[str]) -> str:

@@ -10,6 +10,5 @@ progress       Progress bars on stderr: `counting`, `reading`, `training`, `comp
 project_table  What `rtseg init` proposes: `print_project`
 questions      Questions to a person: `TerminalAsker`
 tables         Scores, comparisons, latencies and live answers: `print_scores`, `print_latency`, `watch`
-trigger_table  What triggers would have done: `print_trials`
-tuning_table   What `rtseg trigger tune` chose, and the curve: `print_tuned`
+trigger_table  Triggers tried, tuned, and their sinks checked: `print_trials`, `print_tuned`, `print_check`
 """

@@ -1,4 +1,4 @@
-"""What triggers would have done, on the screen: a row a trigger."""
+"""Triggers on the screen: what they would have done, which thresholds were chosen, how their sinks did."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from rtseg.experiment.check import Checked
+from rtseg.experiment.check_page import lateness, off_rows, way_rows
 from rtseg.triggers.trial import Trial, TrialScore
+from rtseg.tuning.choose import Tuned
 
 COLUMNS = ("trigger", "fired", "on, s", "duty", "withheld")
 SCORED = ("hits", "misses", "false\nstarts/min", "onset delay, s\nmedian, p95")
+_SHOWN = 12
+"""Rows of the curve; the file has all."""
 
 
 def print_trials(trials: Sequence[Trial], scores: Mapping[str, TrialScore]) -> None:
@@ -51,3 +56,81 @@ def _scored(score: TrialScore) -> list[str]:
         delays = f"{median:.2f}, {late:.2f}"
     rate = score.false_starts_per_min
     return [str(score.hits), str(score.bouts - score.hits), "-" if np.isnan(rate) else f"{rate:.2f}", delays]
+
+
+def print_tuned(tuned: Tuned) -> None:
+    """One trigger."""
+    console = Console()
+    candidate = tuned.tried[tuned.chosen]
+    console.print(f"{tuned.name}: {tuned.goal}; chosen of {len(tuned.tried)} settings on {len(tuned.videos)} videos")
+    table = _table("", "on", "off", "min, s", "hits", "misses", "false\nstarts/min", "onset delay, s\nmedian, p95")
+    for what, one, score in (
+        ("file", tuned.tried[-1], tuned.totals[-1]),
+        ("chosen", candidate, tuned.totals[tuned.chosen]),
+    ):
+        table.add_row(what, f"{one.on:g}", f"{one.off:g}", f"{one.min_duration_s:g}", *_scored(score))
+    table.add_row("left out", *_folds(tuned), *_scored(tuned.held_out), style="bold")
+    console.print(table)
+    rates, hits, delay = (tuned.intervals[part] for part in ("false_starts_per_min", "hits", "delay_s"))
+    console.print(
+        "Left out: each video scored with what the others choose, which is what new recordings may expect; 95 % over "
+        f"videos: {rates['low']:.2f} to {rates['high']:.2f} false starts/min, "
+        f"{hits['low']:.0%} to {hits['high']:.0%} hits, delay {delay['low']:.2f} to {delay['high']:.2f} s"
+    )
+    for note in tuned.notes:
+        console.print(note)
+    console.print(f"At a minimum duration of {candidate.min_duration_s:g} s:")
+    console.print(_curve(tuned))
+
+
+def _curve(tuned: Tuned) -> Table:
+    """Some thresholds at the chosen minimum duration, evenly spread."""
+    seconds = tuned.tried[tuned.chosen].min_duration_s
+    rows = [c for c, one in enumerate(tuned.tried[:-1]) if one.min_duration_s == seconds]
+    shown = {rows[i] for i in np.linspace(0, len(rows) - 1, min(_SHOWN, len(rows))).round().astype(int)} | {
+        tuned.chosen
+    }
+    table = _table("on", "hits", "misses", "false\nstarts/min", "onset delay, s\nmedian, p95")
+    for c in sorted(shown, key=lambda c: tuned.tried[c].on):
+        mark = " *" if c == tuned.chosen else ""
+        table.add_row(f"{tuned.tried[c].on:.2f}{mark}", *_scored(tuned.totals[c]))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """Without a title, which would be broken where the table is narrower."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    return table
+
+
+def _folds(tuned: Tuned) -> list[str]:
+    """The range of each number over the folds."""
+    taken = [tuned.tried[c] for c in tuned.folds]
+    columns = ([one.on for one in taken], [one.off for one in taken], [one.min_duration_s for one in taken])
+    return [f"{min(c):g}" if min(c) == max(c) else f"{min(c):g}..{max(c):g}" for c in columns]
+
+
+def print_check(checked: Checked) -> None:
+    """Times, fail-off and what should not be."""
+    console = Console()
+    console.print("From a frame to a line, ms:")
+    ways = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("sink", "lines", "way", "events", "median", "99 %", "longest"):
+        ways.add_column(column, justify="left" if column in ("sink", "lines", "way") else "right")
+    for row in way_rows(checked):
+        ways.add_row(*row)
+    console.print(ways)
+    console.print(f"Off by itself, after the last renewal; the lease is {checked.lease_ms:.1f} ms:")
+    off = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("sink", "what was done", "off after, ms", "in time"):
+        off.add_column(column)
+    for row in off_rows(checked):
+        off.add_row(*row)
+    console.print(off)
+    console.print(lateness(checked))
+    for problem in checked.problems:
+        console.print(f"[bold red]{problem}[/]")
+    if not checked.problems:
+        console.print("everything was as it should be")

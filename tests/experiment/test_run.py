@@ -18,7 +18,9 @@ from rtseg.experiment.replayed import recording_for
 from rtseg.experiment.run import PLAYED, run_session
 from rtseg.experiment.session_folder import load_experiment
 from rtseg.inference.classifier import load
+from rtseg.playback.replay import replay
 from rtseg.playback.verify import verify_recording
+from rtseg.recorder.reading import RecordingFile
 from rtseg.triggers.events import write_events
 from rtseg.triggers.trial import load_triggers, try_triggers
 from tests.commands import here
@@ -50,18 +52,49 @@ def test_a_dry_run_decides_what_trying_the_recording_does(tmp_path: Path) -> Non
     assert (folder.path / "triggers.csv").read_bytes() == (tmp_path / "tried.csv").read_bytes()
 
 
+def started(path: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rtseg", "run", str(path), *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def said_until(session: subprocess.Popen[str], words: str) -> str:
+    """The first line of what it says that holds these words."""
+    said = list[str]()
+    assert session.stderr is not None
+    for line in session.stderr:
+        said.append(line)
+        if words in line:
+            return line
+    pytest.fail("".join(said))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no Ctrl-C for a child alone")
+def test_a_live_camera_is_waited_for_and_ctrl_c_ends_the_session_in_order(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text(
+        'frames = "tcp://127.0.0.1:*"\npredictions = "tcp://127.0.0.1:*"\n', encoding="utf-8"
+    )
+    with started(write_experiment(tmp_path, 'serve = "serve.toml"')) as session:
+        address = said_until(session, "cameras publish to").split()[3].rstrip(";")
+        done = replay(recording_for("simulated", "arena", None).between(80, 200), address)
+        said_until(session, "dry run: triggers decide, nothing is sent")
+        said_until(session, "camera arena: closed (bye)")
+        session.send_signal(signal.SIGINT)
+        out, err = session.communicate(timeout=60)
+    assert session.returncode == 0, err
+    assert "session ends: stopped by the operator" in err
+    (folder,) = (tmp_path / "sessions").iterdir()
+    about = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    assert (about["reason"], about["mode"]) == ("stopped by the operator", "dry run")
+    assert str(folder / "summary.html") in out
+    with RecordingFile(next(folder.glob("*.mcap"))) as recording:
+        answers = sum(message.topic == "predictions" for message in recording.messages())
+    assert answers == len(done.predictions)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
 def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "rtseg", "run", str(write_experiment(tmp_path)), "--replay", "simulated"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as session:
-        assert session.stderr is not None
-        said = list[str]()
-        for line in session.stderr:
-            said.append(line)
-            if "near would go on" in line:
-                break
-        else:
-            pytest.fail("".join(said))
+    with started(write_experiment(tmp_path), "--replay", "simulated") as session:
+        said_until(session, "near would go on")
         children = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text(encoding="ascii").split()
         handles, watched = [os.pidfd_open(int(child)) for child in children], select.poll()
         for handle in handles:

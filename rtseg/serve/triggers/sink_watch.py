@@ -84,7 +84,9 @@ class SinkWatch:
                 self._recorder.record(told[0], message)
             found = self._events.find(report.event)
             if report.kind == EXPIRED and found is not None:
-                self._events.cut(*found, cuts.EXPIRED)
+                # The same lease ends here and there, whoever sees it first.
+                is_overdue = report.t_ns >= found[1].due_ns
+                self._events.cut(*found, cuts.STALE if is_overdue else cuts.EXPIRED)
             elif report.kind == ACK_ON and found is not None:
                 found[1].waiting = tuple(name for name in found[1].waiting if name != link.name)
             elif report.kind in (LOST, ERROR):

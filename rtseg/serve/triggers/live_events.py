@@ -26,7 +26,7 @@ from rtseg.triggers.rule import TriggerRule
 LOG = logging.getLogger("rtseg.serve")
 NEVER_NS = 1 << 62
 MAX_TOLD = 4096
-"""Of so many events it is remembered whose they were, until their ends are acknowledged."""
+"""Of so many events it is remembered whose they were: their ends are acknowledged later."""
 
 
 @dataclass(slots=True, eq=False)
@@ -131,9 +131,9 @@ class LiveEvents:
         of = None if told is None else self.open.get(told[0].trigger_slot)
         return next(((of, e) for e in of.live.values() if e.number == number), None) if of is not None else None
 
-    def told(self, number: int, *, is_last: bool) -> tuple[Stream, str] | None:
-        """The stream and the trigger of an event that sinks were told of. is_last: nothing more is asked about it."""
-        return self._told.pop(number, None) if is_last else self._told.get(number)
+    def told(self, number: int) -> tuple[Stream, str] | None:
+        """The stream and the trigger of an event that sinks were told of; None for one of long ago."""
+        return self._told.get(number)
 
     def using(self, links: Sequence[SinkLink]) -> Iterator[tuple[TriggeredStream, LiveEvent]]:
         """The events whose lines these sinks drive."""

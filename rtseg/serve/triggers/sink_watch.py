@@ -77,7 +77,7 @@ class SinkWatch:
             if report.kind == READY:
                 LOG.info("sink %r is ready: %s", link.name, report.text)
                 continue
-            told = self._events.told(report.event, is_last=report.kind == ACK_OFF)
+            told = self._events.told(report.event)
             if told is not None:
                 word = _WORDS.get(report.kind, "lost")
                 message = records.acknowledged(report.event, told[1], link.name, word, report.t_ns, report.text)

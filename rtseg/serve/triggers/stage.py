@@ -92,9 +92,8 @@ class TriggerStage:
         probs, labels = np.zeros((1, model.bundle.network.n_outputs), np.float32), np.zeros((1, len(heads)), np.int16)
         events, unsure = np.zeros((2, 1, len(heads)), np.bool_)
         answers = PredictionBatch(probs, labels, events, unsure, np.zeros(1, np.int32), heads)
-        for seq in (1, 2, 1):  # the last one is old, which goes another way
-            rows.add(0, 0, 0, seq, 0)
-            rows.decide(1, answers)
+        rows.add(0, 0, 0, 1, 0)
+        rows.decide(1, answers)
 
     def decide(self, batch: Sequence[QueuedRow], predictions: Iterable[list[Prediction]]) -> None:
         """Decide about the answers that a batch has brought, before they are published; `finish_batch` follows after.

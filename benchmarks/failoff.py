@@ -84,7 +84,7 @@ class Laboratory:
             triggers=str(self.triggers),
             record_snapshot_s=0.5,
         )
-        self.lines = {"board": BoardLine(folder / "board"), "topic": TopicLine(topic)}
+        self.lines: dict[str, BoardLine | TopicLine] = {"board": BoardLine(folder / "board"), "topic": TopicLine(topic)}
         self.start_daemon()
 
     def start_daemon(self) -> None:
@@ -120,6 +120,9 @@ class Laboratory:
 
 class Round:
     """One fault. sink: which line. name: of its stream."""
+
+    line: BoardLine | TopicLine
+    events: Subscriber
 
     def __init__(self, laboratory: Laboratory, fault: str, number: int) -> None:
         self.lab, self.fault = laboratory, fault
@@ -197,7 +200,7 @@ class Round:
         lab = self.lab
         if any(change.is_on for change in again):
             return "the line went on again"
-        if self.fault == "daemon stopped" and any(change.is_on for change in self.line.changes(0.3)):
+        if self.fault == "daemon stopped" and self._goes_on(0.3):
             return "the line went on again when the daemon went on"
         if self.fault == "daemon killed":
             lab.start_daemon()
@@ -206,18 +209,26 @@ class Round:
                 if time.monotonic() > deadline:
                     return "the camera did not come back"
                 time.sleep(0.05)
-            if self.line.changes(0.3):
-                return "the line changed while disarmed, after a restart"
+            if self._goes_on(0.3):
+                return "the line went on while disarmed, after a restart"
             ask_arm(lab.settings.frames)
-            if self.line.changes(0.3):
+            if self._goes_on(0.3):
                 return "the bout from before the restart fired again"
         if self.fault == "disarmed":
             other = Camera(lab.settings.frames, f"{self.name}-disarmed", lab.walk)
-            changes = self.line.changes(0.5)
+            went_on = self._goes_on(0.5)
             other.close()
-            if changes:
-                return "a line changed while disarmed"
+            if went_on:
+                return "a line went on while disarmed"
         return ""
+
+    def _goes_on(self, within_s: float) -> bool:
+        """Whether the line goes on within this time."""
+        deadline = time.monotonic() + within_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            if any(change.is_on for change in self.line.changes(left_s)):
+                return True
+        return False
 
     def _mend(self) -> None:
         if isinstance(self.line, BoardLine) and self.line.is_unplugged:

@@ -82,7 +82,7 @@ class Daemon:
             model = ServedModel(classifier, self._predictions_address(), places)
             self._streams = Streams(model)
             triggers = load_trigger_file(settings.triggers) if settings.triggers else None
-            links = {} if triggers is None else open_links(triggers, opened)
+            links = {} if triggers is None else open_links(triggers, model.bundle.heads, settings, opened)
             recording = self._make_recording(model, triggers) if settings.record else None
             if recording is not None:
                 opened.callback(recording.close)

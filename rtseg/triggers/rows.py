@@ -17,15 +17,13 @@ from rtseg.compiled import array_tables, cache_stamps
 from rtseg.compiled.array_tables import ArrayTable, TableRows, field_indices
 from rtseg.inference.predictions import PredictionBatch
 from rtseg.triggers import arms, conditions, plan, rule, yoked
-from rtseg.triggers.cuts import is_old
-from rtseg.triggers.rule import BEGAN, ENDED_AT, LINE, SlotMemory, TriggerArrays, TriggerRule
+from rtseg.triggers.rule import BEGAN, ENDED_AT, SlotMemory, TriggerArrays, TriggerRule
 from rtseg.triggers.rule import _advance as advance
 
 ROWS = 256
 """Answers that are decided in one call at most."""
 _ROW_FIELDS = struct.Struct("=4q")
 _SLOT, _ROW, _SEQ, _QUALITY = range(4)
-_OLD_ROWS = -1
 
 
 class RowArrays(NamedTuple):
@@ -77,33 +75,11 @@ class DecisionRows:
 
         An answer whose frame was decided about before, as after a restart, decides nothing.
         """
-        rule_rows = self._rule.table_rows
         outputs = answers.probs, answers.labels, answers.missing
-        found = _decide_rows(n, self._table.rows, rule_rows, *outputs)
-        if found == _OLD_ROWS:
-            # Other streams' answers stand between them, or with a lookahead some frames have none yet.
-            rows = self._arrays.rows[:n]
-            places = rows[:, _ROW].copy()
-            rows[:, _ROW] = np.arange(n)
-            probs, labels, missing = answers.probs[places], answers.labels[places], answers.missing[places]
-            found = _decide_rows(n, self._table.rows, rule_rows, probs, labels, missing)
-            if found == _OLD_ROWS:
-                return self._decide_new(n, probs, labels, missing)
-        decided: list[list[list[int]]] = self._arrays.decided[:n].tolist() if found else []
+        if not _decide_rows(n, self._table.rows, self._rule.table_rows, *outputs):
+            return []
+        decided: list[list[list[int]]] = self._arrays.decided[:n].tolist()
         return decided
-
-    def _decide_new(
-        self, n: int, probs: NDArray[np.float32], labels: NDArray[np.int16], missing: NDArray[np.int32]
-    ) -> list[list[list[int]]]:
-        """The same one by one, where some are old."""
-        decided = np.zeros((n, len(self._rule.names), 4), np.uint8)
-        for i, (slot, _, seq, quality) in enumerate(self._arrays.rows[:n].tolist()):
-            if not is_old(self._rule, slot, seq):
-                one, flags = slice(i, i + 1), np.array([quality], np.int32)
-                given = np.array([slot], np.int32), np.array([seq]), probs[one], labels[one], flags, missing[one]
-                decided[i] = self._rule.step(*given, self.armed_slots[slot : slot + 1])[0]
-        found: list[list[list[int]]] = decided.tolist() if decided[:, :, [BEGAN, ENDED_AT]].any() else []
-        return found
 
 
 def _compiled(stamp: int) -> Callable[..., int]:
@@ -118,33 +94,26 @@ def _compiled(stamp: int) -> Callable[..., int]:
         labels: NDArray[np.int16],
         missing: NDArray[np.int32],
     ) -> int:
-        """How many of n rows have something that begins or ends; _OLD_ROWS, with nothing done, where rows do not stand
-        in their arrays' order or one of them is old.
-        """
+        """How many of n rows have something that begins or ends."""
         _ = stamp
         rows, per_slot = array_tables.int64s_2d(table, _A.rows), array_tables.int64s_2d(rule_rows, _RULE.slots)
         slots, seq = array_tables.int32s(table, _A.slots), array_tables.int64s(table, _A.seq)
         quality, armed = array_tables.int32s_2d(table, _A.quality), array_tables.bools(table, _A.armed)
         decided, armed_slots = array_tables.uint8s_3d(table, _A.decided), array_tables.bools(table, _A.armed_slots)
-        if len(probs) != n:
-            return _OLD_ROWS
-        for i in range(n):
-            slot = rows[i, _SLOT]
-            newest = per_slot[slot, _S.last_seq]
-            if rows[i, _ROW] != i or rows[i, _SEQ] < newest:
-                return _OLD_ROWS
-            # A resampled camera's number may come again (`cuts.is_old`).
-            if rows[i, _SEQ] == newest and not per_slot[slot, _S.camera]:
-                return _OLD_ROWS
-            slots[i], seq[i] = slot, rows[i, _SEQ]
-            quality[i, 0], quality[i, 1] = rows[i, _QUALITY], missing[i]
-            armed[i] = armed_slots[slot]
-            decided[i, :, LINE] = 0
-            decided[i, :, BEGAN] = 0
-            decided[i, :, ENDED_AT] = 0
-        advance(slots[:n], seq[:n], probs, labels, quality[:n], armed[:n], rule_rows, decided[:n])
         found = 0
         for i in range(n):
+            decided[i, :, :] = 0
+            slot, place = rows[i, _SLOT], rows[i, _ROW]
+            newest = per_slot[slot, _S.last_seq]
+            # A resampled camera's number may come again (`cuts.is_old`).
+            if rows[i, _SEQ] < newest or (rows[i, _SEQ] == newest and not per_slot[slot, _S.camera]):
+                continue
+            slots[i], seq[i], armed[i] = slot, rows[i, _SEQ], armed_slots[slot]
+            quality[i, 0], quality[i, 1] = rows[i, _QUALITY], missing[place]
+            # Row by row: with a lookahead, or beside other streams' answers, they do not stand one after another.
+            here, there = slice(i, i + 1), slice(place, place + 1)
+            outputs = probs[there], labels[there]
+            advance(slots[here], seq[here], *outputs, quality[here], armed[here], rule_rows, decided[here])
             for r in range(decided.shape[1]):
                 found += decided[i, r, BEGAN] != 0 or decided[i, r, ENDED_AT] != 0
         return found

@@ -14,6 +14,8 @@ from tests.live import REPO
 def test_settings_of_a_daemon_that_are_unknown_or_wrong(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="unknown key colour; accepted: frames, predictions"):
         from_plain({"colour": "red"}, ServeSettings)
+    with pytest.raises(Exception, match="triggers need workers = 1: a sink's line has one owner"):
+        from_plain({"triggers": "t.toml", "workers": 2}, ServeSettings)
     with pytest.raises(Exception, match="log_format must be one of text, json; got 'xml'"):
         from_plain({"log_format": "xml"}, ServeSettings)
     example = REPO / "packaging" / "rtseg.toml"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.terminal.daemon_status import print_status
+from rtseg.terminal.daemon_status import arming_line, print_status
 from tests.commands import here
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -48,3 +48,15 @@ def test_a_wrong_rate_and_a_frozen_tracker_are_shown(capsys: pytest.CaptureFixtu
     assert "a: 59.97 frames/s by t_source_ns, 30 declared\n" in shown
     assert "c: the tracker repeats one frame\n" in shown
     assert "b:" not in shown
+
+
+@pytest.mark.parametrize(
+    ("armed", "left_s", "to_come", "line"),
+    [
+        ([], {}, False, "disarmed"),
+        (["cage1", "cage2"], {"cage2": 9.5}, False, "ARMED: cage1, cage2 (9.5 s left)"),
+        ([], {"": 600.0}, True, "ARMED: every new stream (600 s left)"),
+    ],
+)
+def test_who_is_armed_in_one_line(armed: list[str], left_s: dict[str, float], to_come: bool, line: str) -> None:
+    assert arming_line({"armed": armed, "left_s": left_s, "all": to_come}) == line

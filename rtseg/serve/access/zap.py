@@ -25,7 +25,7 @@ LOG = logging.getLogger("rtseg.serve")
 CHECK_MS = 500
 """How soon a change in the folder of keys is seen."""
 FRAMES, PREDICTIONS = "frames", "predictions"
-_ROLES = {FRAMES: ("publish", "control"), PREDICTIONS: ("subscribe",)}
+_ROLES = {FRAMES: ("publish", "control", "arm"), PREDICTIONS: ("subscribe",)}
 """Which roles open which socket."""
 ID_BEGIN, ID_BYTES = b"\1", 15
 """Of the routing id that a connection is given: this byte, and so many random ones. One that a peer gives itself could

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from rtseg.config import TriggerFile, TriggerSettings
+from rtseg.config import ServeSettings, TriggerFile, TriggerSettings
+from rtseg.recordings.heads import Head
 from rtseg.sinks.base import LineCommand, LineSpec
 from rtseg.sinks.link import IS_READY, SinkLink
 from rtseg.triggers.cuts import LOST_SINK, QUEUE_FULL
@@ -14,12 +15,20 @@ SPARE_S = 0.1
 """The rule counts frames, the sink measures time: it must not be the sink that ends an event of the full length."""
 
 
-def open_links(file: TriggerFile, opened: contextlib.ExitStack) -> dict[str, SinkLink]:
-    """Start the sinks that triggers name. opened: closes them. Raises ServeError where this system has none."""
+def open_links(
+    file: TriggerFile, heads: Sequence[Head], settings: ServeSettings, opened: contextlib.ExitStack
+) -> dict[str, SinkLink]:
+    """Start the sinks that triggers name. heads: whose probabilities there are. opened: closes the sinks.
+
+    Raises ServeError where this system has none.
+    """
+    channels = [f"{head.name}:{name}" for head in heads for name in head.classes]
     links: dict[str, SinkLink] = {}
-    for name, settings in file.sinks.items():
+    for name, sink in file.sinks.items():
         if specs := line_specs(file.triggers, name):
-            links[name] = SinkLink(name, settings, specs)
+            # The first core is the loop's; and what turns a line off comes before everything else.
+            cpus, priority = settings.cpus[1:], min(settings.priority + 1, 99) if settings.priority else 0
+            links[name] = SinkLink(name, sink, specs, channels, cpus=cpus, priority=priority)
             opened.callback(links[name].close)
     return links
 

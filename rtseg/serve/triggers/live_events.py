@@ -26,7 +26,7 @@ from rtseg.triggers.rule import TriggerRule
 LOG = logging.getLogger("rtseg.serve")
 NEVER_NS = 1 << 62
 MAX_TOLD = 4096
-"""Of so many events it is remembered whose they were, until their ends are acknowledged."""
+"""Of so many events it is remembered whose they were: their ends are acknowledged later."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +77,7 @@ class LiveEvents:
         self.n += 1
         hold_ns, seq, now_ns = of.hold_ns[r], prediction.seq, time.monotonic_ns()
         number, count, name = self._n_begun, of.counts[r], self.rule.names[r]
-        event = LiveEvent(number, count, r, name, self._arms[r][arm], seq, seq, hold_ns, now_ns + hold_ns)
+        event = LiveEvent(number, count, r, name, self._arms[r][arm], seq, seq, hold_ns, t_recv_ns + hold_ns)
         of.live[r] = event
         of.counts[r] += 1
         sinks = self._lines.sinks(r) if arm == REAL and sending else []
@@ -116,12 +116,12 @@ class LiveEvents:
         for event in list(of.live.values()):
             self.cut(of, event, why)
 
-    def renew(self, streams: Iterable[TriggeredStream]) -> None:
-        """These streams were answered: their lines may stay on for another while."""
+    def renew(self, answered: Iterable[tuple[TriggeredStream, int]]) -> None:
+        """Streams were answered: their lines may stay on for another while, from when the frame came."""
         now_ns = time.monotonic_ns()
-        for of in streams:
+        for of, t_recv_ns in answered:
             for event in of.live.values():
-                event.due_ns = now_ns + event.hold_ns
+                event.due_ns = t_recv_ns + event.hold_ns
                 if event.is_sent and event.seq != event.last_seq:
                     self._send(RENEW, of, event, now_ns)
 
@@ -131,9 +131,9 @@ class LiveEvents:
         of = None if told is None else self.open.get(told[0].trigger_slot)
         return next(((of, e) for e in of.live.values() if e.number == number), None) if of is not None else None
 
-    def told(self, number: int, *, is_last: bool) -> tuple[Stream, str] | None:
-        """The stream and the trigger of an event that sinks were told of. is_last: nothing more is asked about it."""
-        return self._told.pop(number, None) if is_last else self._told.get(number)
+    def told(self, number: int) -> tuple[Stream, str] | None:
+        """The stream and the trigger of an event that sinks were told of; None for one of long ago."""
+        return self._told.get(number)
 
     def using(self, links: Sequence[SinkLink]) -> Iterator[tuple[TriggeredStream, LiveEvent]]:
         """The events whose lines these sinks drive."""
@@ -144,7 +144,8 @@ class LiveEvents:
 
     def _send(self, kind: int, of: TriggeredStream, event: LiveEvent, now_ns: int, *, is_known: bool = False) -> None:
         """is_known: whether somebody has been told already that the sink is in trouble."""
-        hold_ns = 0 if kind == OFF else event.hold_ns
+        # Not below 1: what was held up for too long reaches the sink too late, which then says so.
+        hold_ns = 0 if kind == OFF else max(event.due_ns - now_ns, 1)
         failed = self._lines.send(kind, event.number, event.r, hold_ns, now_ns, event.last_seq, of.stream.name)
         if failed and not is_known:
             self.failures.append((of, event, failed))

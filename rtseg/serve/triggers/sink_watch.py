@@ -77,14 +77,16 @@ class SinkWatch:
             if report.kind == READY:
                 LOG.info("sink %r is ready: %s", link.name, report.text)
                 continue
-            told = self._events.told(report.event, is_last=report.kind == ACK_OFF)
+            told = self._events.told(report.event)
             if told is not None:
                 word = _WORDS.get(report.kind, "lost")
                 message = records.acknowledged(report.event, told[1], link.name, word, report.t_ns, report.text)
                 self._recorder.record(told[0], message)
             found = self._events.find(report.event)
             if report.kind == EXPIRED and found is not None:
-                self._events.cut(*found, cuts.EXPIRED)
+                # The same lease ends here and there, whoever sees it first.
+                is_overdue = report.t_ns >= found[1].due_ns
+                self._events.cut(*found, cuts.STALE if is_overdue else cuts.EXPIRED)
             elif report.kind == ACK_ON and found is not None:
                 found[1].waiting = tuple(name for name in found[1].waiting if name != link.name)
             elif report.kind in (LOST, ERROR):

@@ -73,6 +73,8 @@ class TriggerStage:
         self.watch = SinkWatch(self._lines, self._events, self.arming, self._recorder)
         self._open, self._is_sending = self._events.open, True
         self._context: list[tuple[TriggeredStream, Prediction, int]] = []
+        self._takers = [link for link in links.values() if link.takes_probabilities]
+        self._untold: list[tuple[TriggeredStream, Prediction, int]] = []  # answers that these get
         self._late: dict[int, list[int]] = {}
 
     @property
@@ -90,9 +92,8 @@ class TriggerStage:
         probs, labels = np.zeros((1, model.bundle.network.n_outputs), np.float32), np.zeros((1, len(heads)), np.int16)
         events, unsure = np.zeros((2, 1, len(heads)), np.bool_)
         answers = PredictionBatch(probs, labels, events, unsure, np.zeros(1, np.int32), heads)
-        for seq in (1, 2, 1):  # the last one is old, which goes another way
-            rows.add(0, 0, 0, seq, 0)
-            rows.decide(1, answers)
+        rows.add(0, 0, 0, 1, 0)
+        rows.decide(1, answers)
 
     def decide(self, batch: Sequence[QueuedRow], predictions: Iterable[list[Prediction]]) -> None:
         """Decide about the answers that a batch has brought, before they are published; `finish_batch` follows after.
@@ -125,6 +126,8 @@ class TriggerStage:
 
     def finish_batch(self) -> None:
         """The answers are published: tell subscribers what was decided, and end events that a sink did not take."""
+        if self._untold:
+            self._send_probabilities()
         if self._events.failures:
             self.watch.end_failed()
         self._recorder.tell()
@@ -278,9 +281,19 @@ class TriggerStage:
             for of, prediction, _ in context:
                 for event in of.live.values():
                     event.last_seq = max(event.last_seq, prediction.seq)
+        if self._takers:
+            self._untold += context
         if events.n:
-            events.renew({of.slot: of for of, _, _ in context}.values())
+            events.renew({of.slot: (of, t_recv_ns) for of, _, t_recv_ns in context}.values())
         context.clear()
+
+    def _send_probabilities(self) -> None:
+        """For sinks that show them; what has no room there is left out and counted."""
+        untold, self._untold = self._untold, []
+        for of, answer, t_recv_ns in untold:
+            fps, probs = of.stream.hello.fps, answer.outputs.tobytes()
+            for link in self._takers:
+                link.send_probabilities(of.stream.name, answer.seq, t_recv_ns, fps, probs)
 
     def _act(self, of: TriggeredStream, prediction: Prediction, t_recv_ns: int, decided: list[list[int]]) -> None:
         """Do what was decided about one answer."""

@@ -16,7 +16,7 @@ import msgpack
 import pytest
 import zmq
 
-from rtseg.client import Publisher, Subscriber, ask_load, ask_status, ask_stop
+from rtseg.client import Publisher, Subscriber, ask_arm, ask_disarm, ask_load, ask_status, ask_stop
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
 from rtseg.wire.keys import ClientKey, KeyStore, make_key_file
@@ -158,6 +158,14 @@ def test_each_role_opens_its_own_socket_only(lab: Lab, key: Callable[..., Client
             assert f"that takes the role {role}" in answer["reason"]
     with Connection(lab.frames, control) as raw:
         assert "may not send hello: that takes the role publish" in raw.ask(HELLO)["reason"]
+    arm = key("arm")
+    for who in (publish, control):
+        with pytest.raises(ServeError, match="may not send arm: that takes the role arm"):
+            ask_arm(lab.frames, key=who, timeout_s=30)
+    with pytest.raises(ServeError, match="disarm is not taken here: the daemon was started without triggers"):
+        ask_disarm(lab.frames, key=arm, timeout_s=30)
+    with pytest.raises(ServeError, match="that takes the role control"):
+        ask_stop(lab.frames, key=arm, timeout_s=30)
     with pytest.raises(ServeError, match="that takes the role control"):
         ask_stop(lab.frames, key=publish, timeout_s=30)
     with pytest.raises(ServeError, match="that takes the role control"):

@@ -106,3 +106,22 @@ def test_a_daemon_that_is_asked_to_stop_says_so_first(classifier: Classifier, co
     client = Client(classifier, context)
     assert client.ask({"v": 1, "type": "stop"})["type"] == "stopping"
     assert client.stops == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"type": "arm", "stream": None, "for_s": 5}, "arm is not taken here: the daemon was started without triggers"),
+        ({"type": "disarm"}, "disarm is not taken here"),
+        ({"type": "arm", "for_s": 0}, "field 'for_s': expected seconds above 0, 2.592e+06 at most, got 0.0"),
+        ({"type": "arm", "for_s": True}, "field 'for_s': expected 1 number"),
+        ({"type": "disarm", "for_s": 5}, "disarm needs the fields v, type and may have stream"),
+        ({"type": "arm", "stream": ""}, "field 'stream': expected 1 to 200 printable characters"),
+    ],
+)
+def test_arming_that_cannot_be(
+    classifier: Classifier, context: zmq.Context[Any], message: dict[str, Any], reason: str
+) -> None:
+    error = Client(classifier, context).ask({"v": 1, **message})
+    assert error["type"] == "error"
+    assert error["reason"].startswith(reason)

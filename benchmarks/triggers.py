@@ -1,0 +1,323 @@
+"""What triggers cost: `python benchmarks/triggers.py --seconds 120 --json FILE`.
+
+- From a decision to its acknowledgement, over a simulated board at a pseudo-terminal (the shipped sketch's own logic)
+  and over the ZeroMQ sink with a receiver that acknowledges, in a real daemon behind cameras; beside a bare echo: the
+  same sink driven by a loop that does nothing else, at the same time.
+- What a frame of a stream costs more in the daemon's loop with triggers than without: the same frames through the same
+  stepper, in turns: without triggers, with some of which nothing comes, and while events run whose sinks are told at
+  every frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+from failoff_parts import PIN, BoardLine, Camera, TopicLine, end, fork
+from random_walk import random_walk
+
+from rtseg.bundle.bundle import Bundle
+from rtseg.client import Subscriber, ask_arm, ask_status
+from rtseg.config import ConditionSettings, ServeSettings, SinkSettings, TriggerFile, TriggerSettings, ZmqSinkSettings
+from rtseg.config.sinks import SerialSinkSettings
+from rtseg.errors import ServeError
+from rtseg.frames.frame import own_frame
+from rtseg.inference.classifier import Classifier, load
+from rtseg.recordings.recording import Recording
+from rtseg.serve.daemon import serve
+from rtseg.serve.loop.frame_queue import FrameQueue, QueuedFrame
+from rtseg.serve.loop.stepping import Stepper
+from rtseg.serve.publish.outlet import Outlet
+from rtseg.serve.streams.served_model import ServedModel
+from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.serve.timing.loop_load import LoopLoad
+from rtseg.serve.triggers.stage import TriggerStage
+from rtseg.sinks.base import ACK_ON, OFF, ON, LineCommand, LineSpec
+from rtseg.sinks.link import IS_READY, SinkLink
+from rtseg.system.machine import describe_run
+from rtseg.wire.messages import Hello, StreamEvent
+
+CAMERAS = 2
+"""For each sink."""
+EVERY = 6
+"""Frames from one event to the next."""
+WARM_UP = 10
+"""Events that are not counted."""
+HOLD_NS = 10**9
+_ROW = struct.Struct("<q")
+TRIGGERS = """
+[triggers.{sink}]
+pulse_s = 0.05
+refractory_s = 0.0
+never_on = []
+grace_s = 1.0
+streams = ["{sink}*"]
+sinks = ["{sink}"]
+line = {pin}
+arms = {{ yoked = "times.csv", yoked_stream = "{sink}", yoked_trigger = "{sink}" }}
+"""
+
+
+def measure_acknowledgements(bundle: Path, seconds: float) -> dict[str, Any]:
+    """Decision to acknowledgement of every event, in ms, and the bare echo's, by sink."""
+    with tempfile.TemporaryDirectory(prefix="rtseg-triggers-") as name:
+        folder = Path(name)
+        sinks = {
+            "board": SerialSinkSettings(kind="serial", port=f"{folder}/board"),
+            "topic": ZmqSinkSettings(kind="zmq", address=f"ipc://{folder}/l", acknowledgements=f"ipc://{folder}/a"),
+        }
+        echoed = {
+            "board": SerialSinkSettings(kind="serial", port=f"{folder}/echo"),
+            "topic": ZmqSinkSettings(kind="zmq", address=f"ipc://{folder}/el", acknowledgements=f"ipc://{folder}/ea"),
+        }
+        lines = [BoardLine(folder / "board"), BoardLine(folder / "echo")]
+        topics = [TopicLine(settings["topic"].address) for settings in (sinks, echoed)]  # type: ignore[attr-defined]
+        classifier = load(bundle, capacity=16)
+        walk = random_walk(classifier.bundle.skeleton, 300, classifier.bundle.fps, 1)
+        settings = ServeSettings(
+            *(f"ipc://{folder}/frames", f"ipc://{folder}/predictions"),
+            capacity=16,
+            triggers=str(write_triggers(folder, sinks, int(seconds * classifier.bundle.fps))),
+        )
+        daemon = fork(lambda: quiet_daemon(classifier, settings, folder))
+        echoes = {sink: Echo(sink, of) for sink, of in echoed.items()}
+        try:
+            times = listen(settings, walk, seconds)
+            return {sink: {"decision": times[sink], "echo": echo.times_ms()} for sink, echo in echoes.items()}
+        finally:
+            end(daemon)
+            for part in (*echoes.values(), *lines, *topics):
+                part.close()
+
+
+def write_triggers(folder: Path, sinks: dict[str, Any], frames: int) -> Path:
+    """Triggers that fire at stated frames."""
+    rows = ["stream,trigger,seq,decision,arm,last_seq,ended"]
+    rows += [f"{sink},{sink},{t},fired,real,{t + 1},pulse over" for sink in sinks for t in range(30, frames, EVERY)]
+    (folder / "times.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    text = "".join(TRIGGERS.format(sink=sink, pin=PIN) for sink in sinks)
+    text += f'[sinks.board]\nkind = "serial"\nport = "{sinks["board"].port}"\n[sinks.topic]\nkind = "zmq"\n'
+    text += f'address = "{sinks["topic"].address}"\nacknowledgements = "{sinks["topic"].acknowledgements}"\n'
+    path = folder / "triggers.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def quiet_daemon(classifier: Classifier, settings: ServeSettings, folder: Path) -> None:
+    """A daemon that writes into a log."""
+    sys.stderr = sys.stdout = (folder / "daemon.log").open("a")
+    serve(classifier, settings)
+
+
+def listen(settings: ServeSettings, walk: Recording, seconds: float) -> dict[str, list[float]]:
+    """What the daemon tells of its events, in ms from decision to acknowledgement, by trigger."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ServeError):
+            found = ask_status(settings.frames)["triggers"]["sinks"]
+            if all(sink["state"] == "ready" for sink in found.values()):
+                break
+        time.sleep(0.05)
+    ask_arm(settings.frames)
+    cameras = [Camera(settings.frames, f"{sink}{i}", walk) for sink in ("board", "topic") for i in range(CAMERAS)]
+    decided: dict[int, int] = {}
+    times: dict[str, list[float]] = {"board": [], "topic": []}
+    with Subscriber(settings.predictions) as subscriber:
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            message = subscriber.receive(left_s)
+            if not isinstance(message, StreamEvent):
+                continue
+            fields = message.fields
+            if message.type == "trigger" and fields["decision"] == "fired":
+                decided[fields["event"]] = fields["t_decided_ns"]
+            elif message.type == "trigger_ack" and fields["report"] == "on" and fields["event"] in decided:
+                times[fields["trigger"]].append((fields["t_sink_ns"] - decided.pop(fields["event"])) / 1e6)
+    for camera in cameras:
+        camera.close()
+    return {sink: of[WARM_UP:] for sink, of in times.items()}
+
+
+class Echo:
+    """The same sink, driven by a loop that does nothing else, as often as a daemon's."""
+
+    def __init__(self, name: str, settings: SinkSettings) -> None:
+        self._out, writes = os.pipe()
+        self._process = fork(lambda: self._drive(name, settings, writes))
+        os.close(writes)
+
+    def times_ms(self) -> list[float]:
+        """From each command to its acknowledgement."""
+        end(self._process)
+        data = b"".join(iter(lambda: os.read(self._out, 65536), b""))
+        return [ns / 1e6 for (ns,) in _ROW.iter_unpack(data)][WARM_UP:]
+
+    def close(self) -> None:
+        """End it."""
+        end(self._process)
+        os.close(self._out)
+
+    def _drive(self, name: str, settings: SinkSettings, writes: int) -> None:
+        link = SinkLink(name, settings, [LineSpec(name, PIN, 0.0, 0.005, 60.0)])
+        event = 0
+        while True:
+            link.look_after()
+            time.sleep(EVERY / 30 / CAMERAS)
+            if link.state != IS_READY:
+                continue
+            event += 1
+            sent_ns = time.monotonic_ns()
+            link.send(LineCommand(ON, event, 0, HOLD_NS, sent_ns, event, name))
+            while select.select([link.fileno()], [], [], 1.0)[0]:
+                on = [report for report in link.receive() if (report.kind, report.event) == (ACK_ON, event)]
+                if on:
+                    os.write(writes, _ROW.pack(on[0].t_ns - sent_ns))
+                    break
+            link.send(LineCommand(OFF, event, 0, 0, time.monotonic_ns(), event, name))
+
+
+class Loop:
+    """A stepper and its streams, as the daemon has them. kind: `none`, `idle` or `running` triggers."""
+
+    def __init__(self, classifier: Classifier, context: zmq.Context[Any], kind: str, n: int) -> None:
+        bundle = classifier.bundle
+        streams = Streams(ServedModel(classifier, ""))
+        outlet = Outlet(context.socket(zmq.ROUTER), context.socket(zmq.XPUB))
+        self.link = SinkLink("topic", ZmqSinkSettings(kind="zmq", address="tcp://127.0.0.1:*"), [LINE] * 4)
+        stage = (
+            None if kind == "none" else TriggerStage(triggers_of(bundle, kind), {"topic": self.link}, streams, outlet)
+        )
+        self.queue = FrameQueue(ServeSettings(), outlet, LoopLoad(0.0))
+        self.stepper = Stepper(self.queue, streams, outlet, stage)
+        self.open: list[Stream] = []
+        for i in range(n):
+            hello = Hello(f"{kind}{i}", bundle.skeleton, bundle.fps, "monotonic", None, {})
+            stream = streams.open_stream(b"", hello, None, time.monotonic_ns())
+            self.open.append(stream)
+            if stage is not None:
+                stage.open_stream(stream)
+        while self.link.state != IS_READY:
+            self.link.look_after()
+            time.sleep(0.01)
+        if stage is not None:
+            stage.arming.arm(None, None, "")
+        self.stage, self.seq = stage, 0
+
+    def turn(self, points: Any, scores: Any) -> int:
+        """One frame of every stream, stepped and published as one batch; how many ns that took."""
+        now_ns = time.monotonic_ns()
+        for stream in self.open:
+            times = {"seq": self.seq, "t_source_ns": self.seq * stream.interval_ns}
+            frame = own_frame(points, scores, **times, stream=stream.name, has_scores=True)
+            self.queue.enqueue_frame(QueuedFrame(stream, frame, now_ns, now_ns, b""))
+        self.seq += 1
+        started_ns = time.perf_counter_ns()
+        self.stepper.step_and_publish_batch()
+        took_ns = time.perf_counter_ns() - started_ns
+        if self.stage is not None:
+            self.stage.watch.reports_wait = True
+            self.stage.run_due(time.monotonic_ns())
+        return took_ns
+
+
+LINE = LineSpec("t", 1, 0.0, 0.005, 3600.0)
+
+
+def triggers_of(bundle: Bundle, kind: str) -> TriggerFile:
+    """Four triggers: idle ones never begin; of the others one runs from the first frame on."""
+    head = bundle.heads[0]
+    rare = ConditionSettings(head.name, (head.classes[0],))
+    always = ConditionSettings(head.name, (head.classes[0],), negate=True)
+    about: dict[str, Any] = {"sinks": ("topic",), "grace_s": 3600.0, "never_on": ("reset",)}
+    triggers = {f"t{i}": TriggerSettings((rare,), on=1.0, off=1.0, **about) for i in range(4)}
+    if kind == "running":
+        triggers["t0"] = TriggerSettings((always,), on=0.0, off=0.0, pulse_s=0.0, max_on_s=3600.0, **about)
+    return TriggerFile(triggers, {"topic": SinkSettings(kind="zmq")})
+
+
+def measure_cost(bundle: Path, turns: int, n: int) -> dict[str, float]:
+    """Median µs for a frame of a stream without triggers, with n streams in a batch, and what triggers add to it."""
+    context: zmq.Context[Any] = zmq.Context()
+    loops = {kind: Loop(load(bundle, capacity=n), context, kind, n) for kind in ("none", "idle", "running")}
+    walk = random_walk(loops["none"].open[0].model.bundle.skeleton, 300, 30.0, 2)
+    took: dict[str, list[int]] = {kind: [] for kind in loops}
+    for t in range(turns):
+        for kind, loop in loops.items():
+            ns = loop.turn(walk.keypoints[t % 300].copy(), walk.confidence[t % 300].copy())
+            took[kind] += [ns] if t >= 200 else []
+    for loop in loops.values():
+        loop.link.close()
+    context.destroy(linger=0)
+    none, idle, running = (np.array(took[kind]) / 1000 / n for kind in loops)
+    medians = {"none": np.median(none), "idle": np.median(idle - none), "running": np.median(running - none)}
+    return {kind: round(float(us), 3) for kind, us in medians.items()}
+
+
+def quantiles(times: Sequence[float]) -> dict[str, float]:
+    """p50, p99 and the largest, in ms."""
+    if not times:
+        return {"count": 0, "p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0}
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    return {"count": len(times), "p50_ms": round(float(p50), 4), "p99_ms": round(float(p99), 4), "max_ms": max(times)}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result in Markdown."""
+    lines = ["# Triggers: from decision to acknowledgement, and their cost", ""]
+    lines += ["| sink | what | events | p50, ms | p99, ms | largest, ms |", "|---|---|---|---|---|---|"]
+    for sink, of in result["acknowledgement"].items():
+        for what, q in of.items():
+            lines.append(
+                f"| {sink} | {what} | {q['count']} | {q['p50_ms']:.3f} | {q['p99_ms']:.3f} | {q['max_ms']:.3f} |"
+            )
+    lines += [
+        "",
+        "| streams in a batch | without, µs | with triggers | while an event of each runs |",
+        "|---|---|---|---|",
+    ]
+    for n, us in result["cost_us"].items():
+        more, running = us["idle"] - us["none"], us["running"] - us["none"]
+        lines.append(f"| {n} | {us['none']:.1f} | {more:+.2f} | {running:+.2f} |")
+    lines += [
+        "",
+        "Medians, for a frame of one stream: receipt and network included, so what triggers add is a difference.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure both, and write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=Path(__file__).parent.parent / "engines" / "mice-sim")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--turns", type=int, default=3000)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    acknowledged = measure_acknowledgements(given.bundle, given.seconds)
+    result = describe_run(("numpy", "numba", "pyzmq", "pyserial")) | {
+        "bundle": given.bundle.name,
+        "acknowledgement": {
+            sink: {what: quantiles(ms) for what, ms in of.items()} for sink, of in acknowledged.items()
+        },
+        "cost_us": {n: measure_cost(given.bundle, given.turns, n) for n in (1, 16)},
+    }
+    print(table(result))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        given.json.with_suffix(".md").write_text(table(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--mice", type=Path, help="folder of the one video of mice")
     parser.add_argument("--out", type=Path, required=True, help="where bundles and trials are kept")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--mice-seeds", type=int, help="default: as many as --seeds")
     parser.add_argument("--set", action="append", default=[], help="change a setting of the recipe")
     parser.add_argument("--note", default="", help="what a reader must know of these bundles")
     parser.add_argument("--json", type=Path, required=True, help="the result; its table goes beside it")
@@ -70,7 +71,7 @@ def main() -> None:
     result["note"] = options.note
     result |= measure_recipe(options.recipe, dataset, options.root, options.out, options.seeds, options.set)
     if options.mice:
-        result["mice"] = measure_mice(options.mice, options.out / "mice", options.seeds)
+        result["mice"] = measure_mice(options.mice, options.out / "mice", options.mice_seeds or options.seeds)
     result = without_nan(result)
     write_json_atomically(options.json, result)
     write_atomically(options.json.with_suffix(".md"), page(result))

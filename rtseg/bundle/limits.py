@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtseg.bundle.network import LARGEST_SIZE, NetworkSpec
-from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
+from rtseg.config import MAX_LOOKAHEAD_FRAMES, DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError
 from rtseg.frames import scale
 from rtseg.frames.skeleton import Skeleton
@@ -28,7 +28,7 @@ MAX_WIDTH = 4096
 """Of a trunk's output, of all heads' channels, of all cells' codes."""
 MAX_STATE_BYTES = 4 << 20
 """What a stream's state may take. The shipped models take some kilobytes, the paper's causal MS-TCN 3 MB."""
-MAX_LOOKAHEAD_FRAMES = MAX_FILL_FRAMES = 1000
+MAX_FILL_FRAMES = 1000
 MAX_FROZEN_S = 86_400
 MAX_STEPS_AT_ONCE = 150_000_000
 """Multiply-adds of the steps that one message of a client can cause: a gap that is filled, or the answers that a

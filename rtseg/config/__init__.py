@@ -16,7 +16,14 @@ triggers   Behaviour triggers: `TriggerFile`, `TriggerSettings`, `ConditionSetti
 from rtseg.config.checks import check_abstain
 from rtseg.config.experiment import CameraSettings, ExperimentSettings
 from rtseg.config.inference import BodySettings, DecodingSettings, GapSettings, RangeSettings
-from rtseg.config.model import KINDS, CellSettings, FeatureSettings, ModelSettings, ScalerSettings
+from rtseg.config.model import (
+    KINDS,
+    MAX_LOOKAHEAD_FRAMES,
+    CellSettings,
+    FeatureSettings,
+    ModelSettings,
+    ScalerSettings,
+)
 from rtseg.config.reading import from_plain, load_settings, to_plain
 from rtseg.config.recipes import CrossValidationSettings, OnnxSettings, PaperSettings, PrecisionSettings, Recipe
 from rtseg.config.serving import IDENTITY, ServeSettings, WorkerPlace
@@ -35,6 +42,7 @@ from rtseg.config.triggers import QUALITY_FLAGS, ArmSettings, ConditionSettings,
 __all__ = [
     "IDENTITY",
     "KINDS",
+    "MAX_LOOKAHEAD_FRAMES",
     "QUALITY_FLAGS",
     "SELECTIONS",
     "SINK_KINDS",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from rtseg.config.checks import require
 
+MAX_LOOKAHEAD_FRAMES = 1000
+"""A bundle with a longer delay is not loaded; to be refused before it is trained."""
+
 
 @dataclass(frozen=True)
 class FeatureSettings:
@@ -160,7 +163,10 @@ class ModelSettings:
             f"model.layers must be 1 or more (0 or more where there are cells), got {self.layers}",
         )
         require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}")
-        require(self.lookahead_frames >= 0, f"model.lookahead_frames must be 0 or more, got {self.lookahead_frames}")
+        require(
+            0 <= self.lookahead_frames <= MAX_LOOKAHEAD_FRAMES,
+            f"model.lookahead_frames must be 0 to {MAX_LOOKAHEAD_FRAMES}, got {self.lookahead_frames}",
+        )
         require(
             self.causal or self.lookahead_frames == 0,
             "model.lookahead_frames is the delay of a causal model; with causal = false it must be 0, "

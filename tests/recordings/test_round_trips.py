@@ -299,18 +299,19 @@ def test_caltech(edges: dict[str, list[int]], style: Style, data: st.DataObject)
     st.sampled_from(
         [
             *("start,stop,behaviour", "Start,Stop,Behavior", "START,END,LABEL"),
-            *("onset_s,offset_s,label", "start_s,stop_s,h:mm:ss"),
+            *("onset_s,offset_s,label", "start_s,stop_s,h:mm:ss", "start_s,stop_s,m:ss"),
+            *("start,duration,label", "start_s,duration_s,label"),
         ]
     ),
 )
 def test_bouts_in_csv(triples: list[tuple[int, int, str]], style: Style, header: str) -> None:
-    in_seconds, clock = "_s" in header, "h:mm:ss" in header
-    rows = [header.replace("h:mm:ss", "label").split(",")]
+    in_seconds, clock = "_s" in header, {"h:mm:ss": "0:00:", "m:ss": "0:"}.get(header.split(",")[-1])
+    rows = [[name.replace("h:mm:ss", "label").replace("m:ss", "label") for name in header.split(",")]]
     for start, length, label in triples:
-        edges = (start, start + length)
+        edges = (start, length if "duration" in header else start + length)
         cells = [style.number(e / FPS, 4) if in_seconds else str(e) for e in edges]
         # Up to here there are no minutes: 59 s would be too many frames for a quick test.
-        rows.append([*(f"0:00:{cell.zfill(7)}" if clock else cell for cell in cells), label])
+        rows.append([*(clock + cell.zfill(7) if clock else cell for cell in cells), label])
     with folder() as tmp:
         found = read_labels(style.write(tmp / "bouts.csv", rows), 300, FPS)["labels"]
     for t in range(300):

@@ -166,7 +166,7 @@ def test_nothing_of_a_fold_is_in_its_training(recipe: Path) -> None:
 def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
     for changed, reason in (
         ({"folds": 9}, "expected 2 to 8 for 8 recordings, got 9"),
-        ({"folds": 1}, "expected 2 to 8"),
+        ({"folds": 1}, "folds must be 2 or more, got 1"),
         ({"against": "magic"}, "against: expected a recipe .* or one of multitask-tcn, .*, got 'magic'"),
         ({"against": str(recipe)}, "two systems are called 'tiny'"),
         ({"splits": ("train", "public")}, "has the splits train, validation, not 'public'"),

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import time
 
 import zmq
 
 from rtseg.config import ServeSettings
+from rtseg.serve.access.connection_limit import ConnectionLimit, OpenAuthenticator
 from rtseg.serve.access.flood_watch import RECEIVE_BUFFER, FloodWatch
 from rtseg.serve.access.guard import Guard
 from rtseg.serve.access.memory_watch import MemoryWatch
@@ -43,13 +45,17 @@ class ClientSockets:
         self._settings, self._context, self._limit_message_bytes = settings, context, limit_message_bytes
         self._addresses: list[str] = []
         self._authenticator: Authenticator | None = None
+        self._open_authenticator: OpenAuthenticator | None = None
         self.guard: Guard | None = None
         # A worker's only client is its front.
         max_growth = settings.max_growth_mb << 20 if limit_message_bytes else 0
         self._memory_watch, self._flood_watch = MemoryWatch(self._addresses, max_growth), FloodWatch()
+        self._connection_limit = ConnectionLimit(lambda: self._flood_watch.ended)
         try:
             if settings.keys:
-                self._authenticator = Authenticator(context, KeyStore(settings.keys))
+                self._authenticator = Authenticator(context, KeyStore(settings.keys), self._connection_limit)
+            elif limit_message_bytes:
+                self._open_authenticator = OpenAuthenticator(context, self._connection_limit)
             self.router = self._bind(zmq.ROUTER, settings.frames, FRAMES)
             self.xpub = self._bind(zmq.XPUB, settings.predictions, PREDICTIONS)
             if self._authenticator is not None:
@@ -60,12 +66,15 @@ class ClientSockets:
             self.close()
             raise
         self.frames, self.predictions = self._addresses
+        if self._open_authenticator is not None:
+            self._open_authenticator.start()
         if limit_message_bytes:
             self._flood_watch.start(self.predictions)
 
     def look_after(self) -> None:
         """End connections that fill memory, and say which have flooded a socket. To be called each LOOK_NS."""
         self._memory_watch.look()
+        self._connection_limit.grant(time.monotonic_ns())
         self._flood_watch.log_ended()
 
     def refusals(self) -> dict[str, int]:
@@ -78,8 +87,9 @@ class ClientSockets:
 
     def close(self) -> None:
         """Close all sockets of the context, giving what is unsent LINGER_MS, and remove ipc files."""
-        if self._authenticator is not None:
-            self._authenticator.close()
+        for authenticator in (self._authenticator, self._open_authenticator):
+            if authenticator is not None:
+                authenticator.close()
         self._flood_watch.close()
         self._context.destroy(linger=LINGER_MS)
         self._memory_watch.close()
@@ -112,6 +122,8 @@ class ClientSockets:
             socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         if self._authenticator is not None:
             self._authenticator.secure(socket, domain)
+        elif self._open_authenticator is not None and kind == zmq.XPUB:
+            self._open_authenticator.secure(socket, domain)
         self._addresses.append(bind(socket, address, keyed=self._authenticator is not None))
         return socket
 

@@ -27,14 +27,14 @@ from rtseg.compiled.libzmq import call, call_with_six
 from rtseg.serve.access.memory_watch import RECEIVED_AT, TCP_INFO, TCP_INFO_BYTES
 
 LOG = logging.getLogger("rtseg.serve")
-LOOK_US, ALERT_LOOK_US, ALERT_US = 20_000, 1_000, 2_000_000
+LOOK_US, ALERT_LOOK_US, ALERT_US = 20_000, 1_000, 15_000_000
 """Time between two looks, and between those of so long after a connection was ended: whoever floods comes back."""
 BURST, RATE = 64 << 10, 16 << 10
 """Bytes of one connection at once, and in a second. Two thousand topics of thirty bytes are fewer."""
 PENDING, PENDING_LOOKS = 16 << 10, 5
 MAX_DESCRIPTORS, MAX_GAP = 1 << 16, 256
 """Descriptors that are looked at, and how many that are none end a look: the lowest free one is always given first."""
-RECEIVE_BUFFER = 8 << 10
+RECEIVE_BUFFER = 2 << 10
 """Of the predictions' socket: what the kernel holds of a flood is still read after its connection was ended."""
 _NAMES = "getsockname", "getsockopt", "ioctl", "shutdown", "usleep"
 _GETSOCKNAME, _GETSOCKOPT, _IOCTL, _SHUTDOWN, _USLEEP = range(len(_NAMES))

@@ -18,6 +18,7 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
+from rtseg.serve.access.connection_limit import MAX_WAITING, WAIT_MS, ZAP_ENDPOINT, ConnectionLimit
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.wire.keys import Grant, KeyStore
 
@@ -27,13 +28,14 @@ CHECK_MS = 500
 FRAMES, PREDICTIONS = "frames", "predictions"
 _ROLES = {FRAMES: ("publish", "control", "arm"), PREDICTIONS: ("subscribe",)}
 """Which roles open which socket."""
+_DOMAIN_AT = 4
+"""In a request with its two parts of ROUTER's."""
 ID_BEGIN, ID_BYTES = b"\1", 15
 """Of the routing id that a connection is given: this byte, and so many random ones. One that a peer gives itself could
 silence another that has the same, or abort the process (`client_sockets`): with keys nobody chooses its own."""
 HOLD_NS = 20_000_000
 """An answer waits for this long. Of the routing id in it and the one that the peer names in its handshake, libzmq takes
 the one that it reads last; it reads the peer's right after it has sent the request."""
-_ENDPOINT = "inproc://zeromq.zap.01"
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
@@ -44,8 +46,8 @@ class Authenticator:
     that has happened. refused: connections that were not let in.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], store: KeyStore) -> None:
-        self._store = store
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], store: KeyStore, limit: ConnectionLimit) -> None:
+        self._store, self._limit = store, limit
         self._public, self._secret = store.server()
         self.grants: dict[str, Grant] = {}
         self.changes = self.refused = 0
@@ -55,8 +57,10 @@ class Authenticator:
         self._secured: list[zmq.Socket[bytes]] = []
         self._requests = context.socket(zmq.ROUTER)
         self._held: deque[tuple[int, list[bytes]]] = deque()  # when each request is to be answered, and its parts
+        self._subscribers: deque[list[bytes]] = deque(maxlen=MAX_WAITING)  # those that wait for `ConnectionLimit`
         self._requests.linger = 0
-        self._requests.bind(_ENDPOINT)
+        self._requests.setsockopt(zmq.ROUTER_MANDATORY, 1)  # whoever has gone takes nobody's place
+        self._requests.bind(ZAP_ENDPOINT)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtseg authenticator", daemon=True)
 
@@ -107,6 +111,8 @@ class Authenticator:
             wait_ms = CHECK_MS
             if self._held:
                 wait_ms = max(0, -(-(self._held[0][0] - time.monotonic_ns()) // 1_000_000))
+            if self._subscribers:
+                wait_ms = min(wait_ms, WAIT_MS)
             ready = dict(poller.poll(min(CHECK_MS, wait_ms)))
             # A stranger who connects in a loop must not keep it from seeing a revoked key.
             now_ns = time.monotonic_ns()
@@ -116,8 +122,15 @@ class Authenticator:
             if self._requests in ready:
                 self._held.append((now_ns + HOLD_NS, self._requests.recv_multipart()))
             while self._held and self._held[0][0] <= now_ns:
-                _, (asker, empty, *request) = self._held.popleft()
-                self._requests.send_multipart([asker, empty, *self._answer(request)])
+                _, request = self._held.popleft()
+                if request[_DOMAIN_AT : _DOMAIN_AT + 1] == [PREDICTIONS.encode()]:
+                    self._subscribers.append(request)
+                else:
+                    self._answer(request)
+            while self._subscribers and self._limit.take_one():
+                # A refused one takes nobody's place either.
+                if not self._answer(self._subscribers.popleft()):
+                    self._limit.put_back()
             for socket, domain in self._monitors.items():
                 if socket in ready:
                     self._count_failure(socket, domain)
@@ -133,7 +146,16 @@ class Authenticator:
         for problem in problems:
             LOG.error("a key file lets nobody in: %s", problem)
 
-    def _answer(self, request: list[bytes]) -> list[bytes]:
+    def _answer(self, request: list[bytes]) -> bool:
+        """Answer one request of ZeroMQ's; whether a connection is let in."""
+        asker, empty, *fields = request
+        answer = self._decide(fields)
+        with contextlib.suppress(zmq.ZMQError):  # it has gone
+            self._requests.send_multipart([asker, empty, *answer])
+            return answer[2] == b"200"
+        return False
+
+    def _decide(self, request: list[bytes]) -> list[bytes]:
         """To one ZAP request: version, id, domain, address, identity, mechanism, public key."""
         version, number, domain, address, _, mechanism, *credentials = [*request, *[b""] * 7][: max(7, len(request))]
         where, grant, reason = domain.decode(errors="replace"), None, ""

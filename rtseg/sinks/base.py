@@ -22,6 +22,8 @@ NO_EVENT = 0
 """The event of a report that is about the whole sink; events are numbered from 1."""
 MAX_TEXT_BYTES = 1000
 """Of a stream's name, or a report's text."""
+RESTART_S = (0.25, 0.5, 1.0, 2.0, 5.0)
+"""Pauses before one attempt after the other to have a sink that was lost; the last one again and again."""
 _COMMAND = struct.Struct("<BxHqqqq")
 _REPORT = struct.Struct("<BxHqq")
 _PROBABILITIES = struct.Struct("<Hxxqqd")
@@ -135,10 +137,12 @@ class Sink(ABC):
     """One way to drive lines. Its methods are called from one thread, and none may wait: what must be waited for is
     asked for in `open`, or comes through `filenos` and `poll`.
 
-    Raise RtsegError or OSError where the far end is lost: the process turns off what it can, ends, and is started
-    again. acknowledges: whether `poll` brings an ACK_ON or ACK_OFF for every event that was turned on or off.
-    shares_lines: whether two events with the same `LineSpec.line` act on one thing, as a pin: it is then on as long as
-    one of them is. takes_probabilities: whether `send_probabilities` does anything.
+    Raise RtsegError or OSError where the far end is lost: the process turns off what it can, closes the sink, and opens
+    another one after a pause.
+
+    acknowledges: whether `poll` brings an ACK_ON or ACK_OFF for every event that was turned on or off. shares_lines:
+    whether two events with the same `LineSpec.line` act on one thing, as a pin: it is then on as long as one of them
+    is. takes_probabilities: whether `send_probabilities` does anything.
     """
 
     acknowledges: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """A daemon's end of a sink: starts its process, hands it commands, and brings its reports. Never waits.
 
-The process is started again where it ends or hangs, with longer and longer pauses; each start begins with all lines
-off. Nothing here raises into the daemon's loop.
+A far end that is lost is the process's business, which opens it again; a process that ends or hangs is started again,
+with longer and longer pauses. Each begins with all lines off. Nothing here raises into the daemon's loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from pathlib import Path
 import rtseg
 from rtseg.config import SinkSettings, to_plain
 from rtseg.errors import ServeError
-from rtseg.sinks.base import ALIVE, ERROR, LOST, NO_EVENT, READY, LineCommand, LineSpec, ProbabilityRow, SinkReport
+from rtseg.sinks.base import (
+    ALIVE,
+    ERROR,
+    LOST,
+    NO_EVENT,
+    READY,
+    RESTART_S,
+    LineCommand,
+    LineSpec,
+    ProbabilityRow,
+    SinkReport,
+)
 from rtseg.sinks.select import sink_class
 from rtseg.system.capabilities import why_no_sinks
 
@@ -30,8 +41,6 @@ COMMAND_BUFFER = 32768
 ROW_BUFFER = 1 << 18
 SILENT_S = 2.0
 """A process that says nothing for so long hangs, unless its heartbeats are rarer still."""
-RESTART_S = (0.25, 0.5, 1.0, 2.0, 5.0)
-"""Pauses before one start after the other; the last one again and again."""
 CLOSE_S = 2.0
 """How long `close` waits for a process that turns its lines off."""
 
@@ -44,7 +53,7 @@ class SinkLink:
     thread does now, without one).
 
     state: `starting`, `ready`, `lost` or `closed`; text: what it is, or why it is lost. acknowledges: whether its
-    acknowledgements come from the far end itself; known when ready. restarts: how often it was started again.
+    acknowledgements come from the far end itself; known when ready. restarts: how often its process was started again.
     dropped_rows: probabilities that had no room. Raises ServeError where this system has no such processes,
     SettingError for a kind that nobody brings.
     """
@@ -118,9 +127,9 @@ class SinkLink:
         return True
 
     def receive(self) -> list[SinkReport]:
-        """All reports that wait. One of the kind LOST comes where the process has ended."""
+        """All reports that wait. One of the kind LOST comes where the sink or its process is lost."""
         reports: list[SinkReport] = []
-        while self.state in (STARTING, IS_READY):
+        while self._is_connected:
             try:
                 data = self._commands.recv(MESSAGE_BYTES)
             except BlockingIOError:
@@ -128,38 +137,44 @@ class SinkLink:
             except OSError:
                 data = b""
             if not data:
-                reports.append(self._lose("its process ended"))
+                self._disconnect()
+                if self.state != IS_LOST:  # it has not said why
+                    reports.append(self._lose(self._no_process or "its process ended"))
                 break
             report = SinkReport.unpack(data)
             self._heard_ns = time.monotonic_ns()
             if report.kind == READY:
+                if self.state == IS_READY:  # a daemon that was stopped has not heard all
+                    reports.append(self._lose("it was opened again"))
                 self.state, self.text, self.acknowledges = IS_READY, report.text, bool(report.line)
                 self._failures = 0
                 report = report._replace(line=0)
             elif report.kind == ERROR and report.event == NO_EVENT:
-                reports.append(self._lose(report.text))  # it is about to end, and takes no more commands
-                break
+                report = self._lose(report.text)  # its process tries again
             if report.kind != ALIVE:
                 reports.append(report)
         return reports
 
     def look_after(self) -> list[SinkReport]:
-        """To be called several times a second: ends a process that hangs, and starts one that was lost again.
+        """To be called several times a second: kills a process that hangs, and starts another where one has ended.
 
-        A start takes this thread about a millisecond. Returns what `receive` does, for what became known.
+        A start takes this thread some milliseconds; a far end that is lost takes none. Returns what `receive` does.
         """
         now_ns = time.monotonic_ns()
         # The next one may need what the last one still has, as a port.
-        if self.state == IS_LOST and self._last_has_ended(now_ns) and now_ns >= self._restart_ns:
+        if not self._is_connected and self._last_has_ended(now_ns) and now_ns >= self._restart_ns:
             self.restarts += 1
             self._start()
         reports = self.receive()  # a loop that was held up has not read yet what it is about to miss
-        if self.state == STARTING and now_ns - self._started_ns > (self.settings.start_s + SILENT_S) * 1e9:
-            reports.append(self._lose(f"it was not ready within {self.settings.start_s} s", kill=True))
-        elif self.state == IS_READY:
-            silent_s = (now_ns - self._heard_ns) / 1e9
-            if silent_s > max(SILENT_S, 4 * self.settings.heartbeat_s):
-                reports.append(self._lose(f"its process said nothing for {silent_s:.1f} s", kill=True))
+        silent_s = (now_ns - self._heard_ns) / 1e9
+        longest_s = self.settings.start_s + RESTART_S[-1] + SILENT_S
+        if self.state == IS_READY:
+            longest_s = max(SILENT_S, 4 * self.settings.heartbeat_s)
+        if self._is_connected and silent_s > longest_s:
+            if self._process is not None:
+                self._process.kill()
+            self._disconnect()
+            reports.append(self._lose(f"its process said nothing for {silent_s:.1f} s"))
         return reports
 
     def close(self) -> None:
@@ -182,7 +197,7 @@ class SinkLink:
     def _start(self) -> None:
         """A process for sockets that are new, under the old numbers."""
         self.state, self.text, self._no_process = STARTING, "", ""
-        self._started_ns = self._heard_ns = time.monotonic_ns()
+        self._is_connected, self._heard_ns = True, time.monotonic_ns()
         for end in self._idle_ends:
             end.close()
         commands, rows = _renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)
@@ -204,18 +219,17 @@ class SinkLink:
             commands.close()
             rows.close()
 
-    def _lose(self, reason: str, *, kill: bool = False) -> SinkReport:
-        """The process has ended or is about to; kill: it hangs."""
-        if kill and self._process is not None:
-            self._process.kill()
-        self.state, self.text = IS_LOST, self._no_process or reason
-        pause_s = RESTART_S[min(self._failures, len(RESTART_S) - 1)]
+    def _lose(self, reason: str) -> SinkReport:
+        self.state, self.text = IS_LOST, reason
+        return SinkReport(LOST, NO_EVENT, 0, time.monotonic_ns(), reason)
+
+    def _disconnect(self) -> None:
+        """The process has ended or was killed: another one is started after a pause."""
+        self._is_connected, self._lost_ns = False, time.monotonic_ns()
+        self._restart_ns = self._lost_ns + round(RESTART_S[min(self._failures, len(RESTART_S) - 1)] * 1e9)
         self._failures += 1
-        self._lost_ns = time.monotonic_ns()
-        self._restart_ns = self._lost_ns + round(pause_s * 1e9)
         # What an ended process leaves would be readable for ever, and the loop would never sleep.
         self._idle_ends = [_renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)]
-        return SinkReport(LOST, NO_EVENT, 0, self._lost_ns, self.text)
 
     def _last_has_ended(self, now_ns: int) -> bool:
         """Whether the process that was lost is gone; it is killed where it takes its time."""

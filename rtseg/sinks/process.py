@@ -32,6 +32,7 @@ from rtseg.sinks.base import (
     ON,
     READY,
     RENEW,
+    RESTART_S,
     Answer,
     LineCommand,
     LineSpec,
@@ -49,6 +50,7 @@ ROWS_AT_ONCE = 8
 LAST_ANSWERS_NS = 1_000_000_000
 """How long the end may wait for acknowledgements, whatever `answer_s` allows."""
 LOOK_S = 0.01
+IS_TOLD = "the daemon knows"
 FAILED, ENDS = "failed", "ends"
 _WAITING = {ON: "on", OFF: "off"}
 
@@ -82,6 +84,7 @@ class SinkServer:
             # First: the daemon must not count on it while the rest is tried.
             tell_end(self._commands, error)
             self._end_all(FAILED)
+            error.add_note(IS_TOLD)
             raise
         self._end_all(ENDS)
 
@@ -236,29 +239,61 @@ class SinkServer:
             pass  # it has ended: the next look at its commands says so
 
 
-def serve_sink(commands: socket.socket, rows: socket.socket | None, about: dict[str, Any]) -> int:
-    """Open the sink that `about` describes and serve it. Returns the exit status: 1 = lost, with an ERROR report."""
+def serve_sink(commands: socket.socket, rows: socket.socket | None, about: dict[str, Any]) -> None:
+    """Open the sink that `about` describes, and serve it until the daemon ends; open it again where it is lost.
+
+    In this process: to start another one would hold up the daemon. Raises what is neither RtsegError nor OSError.
+    """
+    settings = from_plain(about["settings"], SinkSettings, where=f"sinks.{about['name']}")
+    lines = [LineSpec(*line) for line in about["lines"]]
+    failures = 0
+    while True:
+        try:
+            sink = sink_class(about["name"], settings.kind)(about["name"], settings, lines, about["channels"])
+            open_sink(sink, commands)
+            failures = 0
+            SinkServer(sink, commands, rows if sink.takes_probabilities else None).run()
+            return
+        except (RtsegError, OSError) as error:
+            tell_end(commands, error)
+        except Exception as error:  # a sink of somebody's own may raise anything, and the daemon must hear of it
+            tell_end(commands, error)
+            raise
+        if not wait_for_end(commands, RESTART_S[min(failures, len(RESTART_S) - 1)]):
+            return
+        failures += 1
+
+
+def open_sink(sink: Sink, commands: socket.socket) -> None:
+    """Open it, and tell the daemon. Raises what it raises, with what was opened closed again."""
     try:
-        settings = from_plain(about["settings"], SinkSettings, where=f"sinks.{about['name']}")
-        lines = [LineSpec(*line) for line in about["lines"]]
-        sink = sink_class(about["name"], settings.kind)(about["name"], settings, lines, about["channels"])
         text = sink.open()
-        ready = SinkReport(READY, NO_EVENT, int(sink.acknowledges), time.monotonic_ns(), text)
-        commands.send(ready.pack())
-        gc.collect()
-        gc.freeze()  # what is there stays; a collection later on looks at little
-        SinkServer(sink, commands, rows if sink.takes_probabilities else None).run()
-    except (RtsegError, OSError) as error:
-        tell_end(commands, error)
-        return 1
-    except Exception as error:  # a sink of somebody's own may raise anything, and the daemon must hear of it
-        tell_end(commands, error)
+    except Exception:
+        with contextlib.suppress(Exception):  # half of it may not be there
+            sink.close()
         raise
-    return 0
+    commands.send(SinkReport(READY, NO_EVENT, int(sink.acknowledges), time.monotonic_ns(), text).pack())
+    gc.collect()
+    gc.freeze()  # what is there stays; a collection later on looks at little
+
+
+def wait_for_end(commands: socket.socket, pause_s: float) -> bool:
+    """Wait so long, dropping commands that were sent meanwhile; False where the daemon has ended."""
+    deadline = time.monotonic() + pause_s
+    while (remaining_s := deadline - time.monotonic()) > 0:
+        if select.select([commands], [], [], remaining_s)[0]:
+            try:
+                if not commands.recv(MESSAGE_BYTES):
+                    return False
+            except ConnectionError:
+                return False
+    return True
 
 
 def tell_end(commands: socket.socket, error: Exception) -> None:
-    """Tell the daemon, if it is there, why the sink is lost."""
+    """Tell the daemon, if it is there and was not told before, why the sink is lost."""
+    if IS_TOLD in getattr(error, "__notes__", ()):
+        return
     text = str(error) if isinstance(error, RtsegError | OSError) else f"{type(error).__name__}: {error}"
     with contextlib.suppress(OSError):
         commands.send(SinkReport(ERROR, NO_EVENT, 0, time.monotonic_ns(), text).pack())
@@ -283,7 +318,11 @@ def main(arguments: list[str]) -> int:
     commands, rows = (socket.socket(fileno=int(descriptor)) for descriptor in arguments[:2])
     for end in (commands, rows):
         end.setblocking(False)
-    return serve_sink(commands, rows, about)
+    try:
+        serve_sink(commands, rows, about)
+    except RtsegError:  # settings that this process does not understand
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -57,11 +57,13 @@ class ZmqSink(Sink):
 
     def open(self) -> str:
         """Listen. Raises ServeError for an address that is in use, or reaches beyond loopback without keys."""
-        self._context = zmq.Context()
-        self._authenticator = self._start_authenticator() if self.settings.keys else None
         self._run, self._numbers = os.urandom(8).hex(), Counter[bytes]()
         self._acks: zmq.Socket[bytes] | None = None
         self._addresses: list[str] = []
+        self._authenticator: ThreadAuthenticator | None = None
+        self._context = zmq.Context()
+        if self.settings.keys:
+            self._authenticator = self._start_authenticator()
         self._lines_socket = self._bind(zmq.PUB, self.settings.address)
         if self.settings.acknowledgements:
             self._acks = self._bind(zmq.PULL, self.settings.acknowledgements)
@@ -117,17 +119,11 @@ class ZmqSink(Sink):
         """Let the last messages leave, and close."""
         if not hasattr(self, "_context"):
             return
-        self._context.destroy(linger=LINGER_MS) if self._authenticator is None else self._close_with_keys()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.destroy(linger=LINGER_MS)
         for address in self._addresses:
             remove_ipc_file(address)
-
-    def _close_with_keys(self) -> None:
-        assert self._authenticator is not None
-        for socket in (self._lines_socket, self._acks):
-            if socket is not None:
-                socket.close(linger=LINGER_MS)
-        self._authenticator.stop()
-        self._context.term()
 
     def _publish(self, kind: str, command: LineCommand, reason: str = "") -> None:
         spec = self.lines[command.line]

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -358,9 +358,9 @@ def free_address() -> str:
 class Daemon:
     """A daemon's use of a link: commands, and reports as they come. Line 0 may be on for long, line 1 for BRIEF_S."""
 
-    def __init__(self, settings: SinkSettings, line: int | str) -> None:
+    def __init__(self, settings: SinkSettings, line: int | str, *, cpus: Sequence[int] = ()) -> None:
         lines = [LineSpec("attack", line, 0.0, 0.005, LONG_S), LineSpec("brief", line, 0.0, 0.005, BRIEF_S)]
-        self.link = SinkLink("laser", settings, lines, ("task1:attack", "task1:other"))
+        self.link = SinkLink("laser", settings, lines, ("task1:attack", "task1:other"), cpus=cpus)
         self._reports: list[SinkReport] = []
         self._event = 0
 

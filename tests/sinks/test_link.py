@@ -181,3 +181,12 @@ def test_a_package_that_is_missing_is_named(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with Daemon(settings, 8) as daemon:
         assert words in daemon.wait_for(LOST).text
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system gives no cores")
+def test_its_process_runs_on_the_cores_that_it_is_given() -> None:
+    peer, core = Own(), min(os.sched_getaffinity(0))
+    with Daemon(peer.settings(), "x", cpus=[core]) as daemon:
+        daemon.wait_for(READY)
+        assert os.sched_getaffinity(daemon.link.pid) == {core}
+    peer.close()

@@ -7,12 +7,13 @@ import pty
 import signal
 import tty
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from rtseg.config import SerialSinkSettings
 from rtseg.errors import SettingError
-from rtseg.sinks import LOST, ON, READY, LineSpec
+from rtseg.sinks import ACK_OFF, LOST, OFF, ON, READY, RENEW, LineSpec
 from rtseg.sinks.serial_sink import board_lines
 from rtseg.sinks.simulated_board import PinChange, SimulatedBoard
 from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board, Daemon
@@ -70,13 +71,29 @@ def test_a_port_that_is_not_there_and_one_without_a_board(board: Board) -> None:
         os.close(slave)
 
 
-def test_a_board_that_is_pulled_out(board: Board) -> None:
-    with Daemon(board.settings(), 8) as daemon:
+def test_a_board_that_is_pulled_out_and_plugged_in_again(board: Board, tmp_path: Path) -> None:
+    """Under a name that stays the same, as those of /dev/serial/by-id; by the same process, so that nobody waits."""
+    port = tmp_path / "usb-Arduino"
+    port.symlink_to(board.board.port)
+    with Daemon(SerialSinkSettings(kind="serial", port=str(port), **PATIENT), 8) as daemon:
         daemon.wait_for(READY)
-        daemon.turn_on()
+        pid = daemon.link.pid
+        event = daemon.turn_on()
         board.unplug()
         assert "unplugged" in daemon.wait_for(LOST).text
         assert not daemon.command(ON, daemon.next_event(), LONG_S)
+        with SimulatedBoard() as another:
+            port.unlink()
+            port.symlink_to(another.port)
+            daemon.wait_for(READY)
+            assert (daemon.link.pid, daemon.link.restarts) == (pid, 0)
+            # What was on is forgotten.
+            daemon.command(RENEW, event, LONG_S)
+            daemon.command(OFF, event)
+            event = daemon.turn_on()
+            daemon.command(OFF, event)
+            daemon.wait_for(ACK_OFF, event=event)
+            assert [change.level for change in another.changes() if change.level] == [1]
 
 
 def test_a_board_that_is_stuck(board: Board) -> None:

@@ -174,8 +174,10 @@ class _LiveSession:
             if message is not None:
                 self._tell(message)
             if over := is_over():
-                if over is not _ALL_THERE:
+                if over in (PLAYED, TIME_OVER):
                     self.reason = over
+                elif over is not _ALL_THERE:
+                    self.fail(over)
                 return
             assert self._daemon is not None
             if not self._daemon.is_running:
@@ -214,7 +216,8 @@ class _LiveSession:
         while (message := subscriber.receive(TURN_S)) is not None:
             if isinstance(message, StreamEvent):
                 self._tell(message)
-        self._say(f"session ends: {self.reason}")
+        if self.is_as_it_should:
+            self._say(f"session ends: {self.reason}")
 
     def _tell(self, message: PredictionMessage | StreamEvent) -> None:
         for words in self._cameras.follow(message):

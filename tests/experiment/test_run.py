@@ -119,6 +119,18 @@ def test_a_daemon_that_does_not_start_is_told_and_kept(tmp_path: Path) -> None:
     assert "unknown engine 'none'" in json.loads((folder / "session.json").read_text(encoding="utf-8"))["reason"]
 
 
+def test_a_camera_that_does_not_come_ends_the_session(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text(
+        'frames = "tcp://127.0.0.1:*"\npredictions = "tcp://127.0.0.1:*"\n', encoding="utf-8"
+    )
+    experiment = load_experiment(write_experiment(tmp_path, 'serve = "serve.toml"\nwait_s = 0.1'))
+    folder, summary, is_well = run_session(experiment, armed=False, say=lambda _: None)
+    assert not is_well
+    assert folder.about["problems"] == ["no frames of arena within 0.1 s"]
+    assert not summary.cameras
+    assert "no frames of arena within 0.1 s" in (folder.path / "summary.html").read_text(encoding="utf-8")
+
+
 def test_several_workers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "serve.toml").write_text("workers = 2\n", encoding="utf-8")
     experiment = load_experiment(write_experiment(tmp_path, 'serve = "serve.toml"'))

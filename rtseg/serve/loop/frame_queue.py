@@ -104,16 +104,15 @@ class FrameQueue:
         batch: list[QueuedFrame] = []
         frames, most = self._frames, self._max_batch
         while frames and len(batch) < most:
-            for _ in range(min(len(frames), most - len(batch))):
-                queued = frames.popleft()
-                stream = queued[0]
-                if stream.queued.dropping:
-                    _, frame, t_recv_ns, _, _ = queued
-                    self._drop_frame(stream, frame.seq, t_recv_ns)
-                elif stream.is_closed:
-                    self.frame_done(stream)
-                else:
-                    batch.append(queued)
+            queued = frames.popleft()
+            stream = queued[0]
+            if stream.queued.dropping:
+                _, frame, t_recv_ns, _, _ = queued
+                self._drop_frame(stream, frame.seq, t_recv_ns)
+            elif stream.is_closed:
+                self.frame_done(stream)
+            else:
+                batch.append(queued)
         return batch
 
     def leave_out_all(self, streams: Iterable[Stream], reason: str) -> None:

@@ -28,7 +28,8 @@ _SLOT, _ROW, _SEQ, _QUALITY = range(4)
 
 class RowArrays(NamedTuple):
     """rows (N, 4): slot, place among the batch's answers, seq, flags. slots, seq, armed (N,), quality (N,
-    2) and decided (N, R, 4): as the rule's kernel has them. armed_slots: (S,) whether a slot's stream is armed.
+    2) and decided (N, R, 4): as the rule's kernel has them. armed_slots: (S,) whether a slot's stream is armed. rule:
+    its table.
     """
 
     rows: NDArray[np.int64]
@@ -38,6 +39,7 @@ class RowArrays(NamedTuple):
     armed: NDArray[np.bool_]
     decided: NDArray[np.uint8]
     armed_slots: NDArray[np.bool_]
+    rule: TableRows
 
 
 _A, _RULE, _S = (field_indices(*kind._fields) for kind in (RowArrays, TriggerArrays, SlotMemory))
@@ -47,7 +49,6 @@ class DecisionRows:
     """Answers on their way through a rule. armed_slots: (S,) bool, to be written by whoever arms."""
 
     def __init__(self, trigger_rule: TriggerRule, slots: int) -> None:
-        self._rule = trigger_rule
         n_triggers = len(trigger_rule.names)
         self._arrays = RowArrays(
             rows=np.zeros((ROWS, 4), np.int64),
@@ -57,13 +58,16 @@ class DecisionRows:
             armed=np.zeros(ROWS, np.bool_),
             decided=np.zeros((ROWS, n_triggers, 4), np.uint8),
             armed_slots=np.zeros(slots, np.bool_),
+            rule=trigger_rule.table_rows,
         )
-        self._table, self._fields = ArrayTable(self._arrays), self._arrays.rows.data.cast("B")
-        self.armed_slots = self._arrays.armed_slots
+        self._fields, self.armed_slots = self._arrays.rows.data.cast("B"), self._arrays.armed_slots
+        self.follow_rule(trigger_rule)
 
     def follow_rule(self, trigger_rule: TriggerRule) -> None:
         """Decide by this rule from now on; it has the same triggers."""
-        self._rule = trigger_rule
+        # One table for all: each array that is handed over costs the call.
+        self._arrays = self._arrays._replace(rule=trigger_rule.table_rows)
+        self._table, self._rule = ArrayTable(self._arrays), trigger_rule
 
     def add(self, n: int, slot: int, row: int, seq: int, quality: int) -> None:
         """Write the n-th answer of a call. row: its place in the arrays that `decide` gets."""
@@ -76,7 +80,7 @@ class DecisionRows:
         An answer whose frame was decided about before, as after a restart, decides nothing.
         """
         outputs = answers.probs, answers.labels, answers.missing
-        if not _decide_rows(n, self._table.rows, self._rule.table_rows, *outputs):
+        if not _decide_rows(n, self._table.rows, *outputs):
             return []
         decided: list[list[list[int]]] = self._arrays.decided[:n].tolist()
         return decided
@@ -89,14 +93,14 @@ def _compiled(stamp: int) -> Callable[..., int]:
     def decide_rows(
         n: int,
         table: TableRows,
-        rule_rows: TableRows,
         probs: NDArray[np.float32],
         labels: NDArray[np.int16],
         missing: NDArray[np.int32],
     ) -> int:
         """How many of n rows have something that begins or ends."""
         _ = stamp
-        rows, per_slot = array_tables.int64s_2d(table, _A.rows), array_tables.int64s_2d(rule_rows, _RULE.slots)
+        rows, rule_rows = array_tables.int64s_2d(table, _A.rows), array_tables.int64s_2d(table, _A.rule)
+        per_slot = array_tables.int64s_2d(rule_rows, _RULE.slots)
         slots, seq = array_tables.int32s(table, _A.slots), array_tables.int64s(table, _A.seq)
         quality, armed = array_tables.int32s_2d(table, _A.quality), array_tables.bools(table, _A.armed)
         decided, armed_slots = array_tables.uint8s_3d(table, _A.decided), array_tables.bools(table, _A.armed_slots)

@@ -13,11 +13,13 @@ from rtseg.wire.messages import VERSION
 
 
 class TriggerRecorder:
-    """What the trigger stage says. outlet: where it leaves; its counters count what triggers do."""
+    """What the trigger stage says. outlet: where it leaves; its counters count what triggers do. untold: topics and
+    messages that subscribers have not got yet.
+    """
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet, self._packer = outlet, msgpack.Packer()
-        self._untold: list[tuple[bytes, bytes]] = []
+        self.untold: list[tuple[bytes, bytes]] = []
         self.counters = outlet.counters
 
     def record(self, stream: Stream, message: dict[str, Any]) -> None:
@@ -26,12 +28,13 @@ class TriggerRecorder:
         recording = self._outlet.recording
         if recording is not None:
             recording.record_trigger(packed, time.monotonic_ns())
-        self._untold.append((stream.topic, packed))
+        self.untold.append((stream.topic, packed))
 
     def tell(self) -> None:
         """Tell subscribers what was recorded since the last call. Answers that were published have left before."""
-        if self._untold:
-            self._outlet.flush()
-            untold, self._untold = self._untold, []
-            for topic, packed in untold:
-                self._outlet.send_packed(topic, packed)
+        if not self.untold:
+            return
+        self._outlet.flush()
+        untold, self.untold = self.untold, []
+        for topic, packed in untold:
+            self._outlet.send_packed(topic, packed)

@@ -153,7 +153,9 @@ class EventLog:
         elif kind == ACKNOWLEDGED:
             its_key = self._by_number.get(record["event"])
             if its_key is not None:
-                self._times[its_key].setdefault(f"t_sink_{record['report']}_ns", record["t_sink_ns"])
+                # Of several sinks the last one counts: only then is everything on, or off.
+                times, name = self._times[its_key], f"t_sink_{record['report']}_ns"
+                times[name] = max(times.get(name, 0), record["t_sink_ns"])
 
     def events(self) -> list[TriggerEvent]:
         """All of them, as `rtseg trigger try` lists them."""

@@ -130,7 +130,8 @@ class TriggerStage:
             self._send_probabilities()
         if self._events.failures:
             self.watch.end_failed()
-        self._recorder.tell()
+        if self._recorder.untold:
+            self._recorder.tell()
 
     def run_due(self, now_ns: int) -> None:
         """What is due between two frames (`SinkWatch`)."""

@@ -74,7 +74,8 @@ def wait_for_pin(board: SimulatedBoard, level: int, camera: Camera | None = None
 
 def start(bundle: Path, triggers: Path, folder: Path, board: SimulatedBoard) -> Child:
     address = f"ipc://{folder}/frames"
-    child = Child(bundle, frames=address, triggers=str(triggers), record=str(folder / "r"), resume=True).wait_ready()
+    recorded = {"record": str(folder / "r"), "resume": True, "idle_timeout_s": 600.0}
+    child = Child(bundle, frames=address, triggers=str(triggers), **recorded).wait_ready()
     deadline = time.monotonic() + TIMEOUT_S
     while ask_status(address)["triggers"]["sinks"]["board"]["state"] != "ready" and time.monotonic() < deadline:
         board.changes(0.05)

@@ -324,7 +324,7 @@ def main() -> None:
                 if "invalid" in found:
                     repeated[found["invalid"]] += 1
                     print(f"repeated: {fault}: {found['invalid']}", flush=True)
-                    assert sum(repeated.values()) < 100 + 3 * given.rounds, f"too many rounds came to nothing: {repeated}"
+                    assert repeated.total() < 100 + 3 * given.rounds, f"too many rounds came to nothing: {repeated}"
                     continue
                 done += 1
                 if "late_ms" in found:

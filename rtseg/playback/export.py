@@ -97,7 +97,8 @@ def _published_streams(
         try:
             if message.topic == "events":
                 event = unpacked(path, message.data)
-                if event["type"] in ("hello", "closed"):
+                # Not where it was closed: a sink's last acknowledgement may come after that.
+                if event["type"] == "hello":
                     current.pop(event["stream"], None)
                 if event["type"] == "hello":
                     rates[event["stream"]] = _declared_rate(event)

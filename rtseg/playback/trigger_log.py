@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,19 +43,25 @@ def recorded_triggers(file: RecordingFile) -> tuple[str, ...]:
 
 
 def read_trigger_log(path: Path) -> dict[str, EventLog]:
-    """The events of every stream of a recording, by its name; a stream that was opened again goes on.
+    """The events of every stream of a recording, by its name; one that was opened again is NAME#2.
 
     Raises RecordingError where the file is no recording. What is damaged is left out.
     """
     logs: dict[str, EventLog] = {}
+    opened: Counter[str] = Counter()
     with RecordingFile(path) as file:
         order = recorded_triggers(file)
         for message in file.messages():
-            if message.topic not in ("predictions", "triggers"):
+            if message.topic not in ("events", "predictions", "triggers"):
                 continue
             try:
                 record = unpacked(path, message.data)
-                log = logs.setdefault(str(record["stream"]), EventLog(str(record["stream"]), order))
+                if message.topic == "events":
+                    opened[record["stream"]] += record["type"] == "hello"
+                    continue
+                name, n = str(record["stream"]), opened[record["stream"]]
+                name = name if n < 2 else f"{name}#{n}"
+                log = logs.setdefault(name, EventLog(name, order))
                 if message.topic == "predictions":
                     log.add_answer(int(record["seq"]))
                 else:

@@ -79,11 +79,11 @@ class FrameQueue:
                 # The oldest one is left out, but only when its turn comes: the queue holds all streams' frames, and to
                 # search it for one costs more than to pass it by.
                 record.dropping += 1
-        seq = frame.seq
-        if seq > record.newest_seq:  # a late or repeated frame says nothing of the source's clock
+        seq, newest = frame.seq, record.newest_seq
+        if seq > newest:  # a late or repeated frame says nothing of the source's clock
             record.newest_seq = seq
             if not stream.clock.takes_next(frame.t_source_ns, t_recv_ns):
-                self._check_times(stream, seq, frame.t_source_ns, t_recv_ns)
+                self._check_times(stream, seq, frame.t_source_ns, t_recv_ns, follows=seq == newest + 1)
         else:
             self._count_old(stream, seq)
         # Once a stream, since SLEAP gives such confidences in nearly every frame; the session counts them.
@@ -129,11 +129,15 @@ class FrameQueue:
         record.waiting -= 1
         return record.waiting
 
-    def _check_times(self, stream: Stream, seq: int, t_source_ns: int, t_recv_ns: int) -> None:
-        """Tell everybody where a source's clock was set, or its rate is another one than declared."""
+    def _check_times(self, stream: Stream, seq: int, t_source_ns: int, t_recv_ns: int, *, follows: bool) -> None:
+        """Tell everybody where a source's clock was set, or its rate is another one than declared.
+
+        follows: whether the frame is the next one. Behind a gap, which ends events anyhow, a recording that is played
+        faster than it was made looks like a clock that was set.
+        """
         clock, rate = stream.clock, stream.rate
         if clock.compare_times(t_source_ns, t_recv_ns):
-            if self._cut_events is not None:
+            if self._cut_events is not None and follows:
                 self._cut_events(stream, CLOCK_JUMP)
             self._outlet.announce(stream.topic, {"type": "clock", "seq": seq, **clock.summary()})
         if t_source_ns >= rate.due_source_ns or t_recv_ns >= rate.due_recv_ns:

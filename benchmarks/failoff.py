@@ -28,7 +28,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from failoff_parts import GAP, JUMP, PAUSE, PIN, BoardLine, Camera, TopicLine, children_of, end, fork, stopped
+from failoff_parts import GAP, JUMP, PAUSE, PIN, BoardLine, Camera, Change, TopicLine, children_of, end, fork, stopped
 from random_walk import random_walk
 
 from rtseg.client import Subscriber, ask_arm, ask_disarm, ask_load, ask_status
@@ -121,6 +121,7 @@ class Laboratory:
 class Round:
     """One fault. sink: which line. name: of its stream."""
 
+    is_on = False
     line: BoardLine | TopicLine
     events: Subscriber
 
@@ -136,14 +137,15 @@ class Round:
         """How long the line stayed on in ms (`late_ms`, beyond the last frame or the fault), and what was wrong."""
         lab = self.lab
         ask_arm(lab.settings.frames)
-        self.line.changes(0.0)  # of the round before
+        self._look(0.0)  # of the round before
+        self.is_on = False
         with Subscriber(lab.settings.predictions, self.name) as self.events:
             camera = Camera(lab.settings.frames, self.name, lab.walk)
             try:
                 if not self._wait(is_on=True, timeout_s=20.0):
                     return {"invalid": "the line did not go on"}
-                early = self.line.changes(lab.random.uniform(0.05, 0.3))
-                if any(not change.is_on for change in early):
+                self._look_for(lab.random.uniform(0.05, 0.3))
+                if not self.is_on:
                     return {"invalid": "the line went off before the fault"}
                 return self._break(camera)
             finally:
@@ -155,13 +157,15 @@ class Round:
             at_ns = self._inject(camera, until_then)
             off = self._wait(is_on=False, timeout_s=3.0) if self.fault != "unplugged" else self._ended()
             if not off:
-                return {"wrong": "the line stayed on"}
+                return {"wrong": "the line stayed on", "daemon": self._told()}
             if self.fault == "bundle swapped":
-                at_ns = self._ended() or at_ns
+                at_ns = self._ended("bundle changed")
+                if not at_ns:
+                    return {"invalid": "the line went off before the fault"}
             if off < at_ns - 1_000_000:
                 return {"invalid": "the line went off before the fault"}
-            again = [] if self.fault == "unplugged" else self.line.changes(0.1)
-        wrong = self._after(again, camera)
+            goes_on = self.fault != "unplugged" and self._goes_on(0.1)
+        wrong = "the line went on again" if goes_on else self._after()
         return {"late_ms": (off - at_ns) / 1e6, **({"wrong": wrong} if wrong else {})}
 
     def _inject(self, camera: Camera, until_then: contextlib.ExitStack) -> int:
@@ -195,11 +199,9 @@ class Round:
             ask_disarm(address)
         return at_ns
 
-    def _after(self, again: list[Any], camera: Camera) -> str:
+    def _after(self) -> str:
         """What was wrong after the line had gone off, "" for nothing."""
         lab = self.lab
-        if any(change.is_on for change in again):
-            return "the line went on again"
         if self.fault == "daemon stopped" and self._goes_on(0.3):
             return "the line went on again when the daemon went on"
         if self.fault == "daemon killed":
@@ -224,11 +226,7 @@ class Round:
 
     def _goes_on(self, within_s: float) -> bool:
         """Whether the line goes on within this time."""
-        deadline = time.monotonic() + within_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            if any(change.is_on for change in self.line.changes(left_s)):
-                return True
-        return False
+        return self._look_for(within_s)
 
     def _mend(self) -> None:
         if isinstance(self.line, BoardLine) and self.line.is_unplugged:
@@ -240,16 +238,38 @@ class Round:
         """When the line went on, or off; 0 = it did not."""
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
-            for change in self.line.changes(left_s):
-                if change.is_on == is_on:
-                    return change.t_ns
+            # All that came is looked at: it may have gone on and off again meanwhile.
+            found = [change.t_ns for change in self._look(left_s) if change.is_on == is_on]
+            if found:
+                return found[-1]
         return 0
 
-    def _ended(self) -> int:
-        """When the daemon ended the event, 0 = it did not."""
+    def _look(self, timeout_s: float) -> list[Change]:
+        """What has changed, as soon as anything does."""
+        changes = self.line.changes(timeout_s)
+        self.is_on = changes[-1].is_on if changes else self.is_on
+        return changes
+
+    def _look_for(self, seconds: float) -> bool:
+        """Look all the time; whether the line went on."""
+        deadline, went_on = time.monotonic() + seconds, False
+        while (left_s := deadline - time.monotonic()) > 0:
+            went_on |= any(change.is_on for change in self._look(left_s))
+        return went_on
+
+    def _told(self) -> list[str]:
+        """What the daemon said of the event."""
+        said = []
+        while (message := self.events.receive(0.2)) is not None:
+            if isinstance(message, StreamEvent) and message.type.startswith("trigger"):
+                said.append(str(message.fields))
+        return said
+
+    def _ended(self, why: str = "") -> int:
+        """When the daemon ended the event, 0 = it did not, or for another reason."""
         while (message := self.events.receive(3.0)) is not None:
             if isinstance(message, StreamEvent) and message.type == "trigger_end":
-                return int(message.fields["t_decided_ns"])
+                return int(message.fields["t_decided_ns"]) if why in ("", message.fields["ended"]) else 0
         return 0
 
 

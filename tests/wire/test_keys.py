@@ -45,7 +45,7 @@ def test_revoking_and_making_anew(tmp_path: Path) -> None:
     [
         ("../x", ["publish"], "expected 1 to 64 letters"),
         ("", ["publish"], "expected 1 to 64 letters"),
-        ("x", ["admin"], "expected one or more of publish, subscribe, control; got admin"),
+        ("x", ["admin"], "expected one or more of publish, subscribe, control, arm; got admin"),
         ("x", [], "got none"),
     ],
 )

@@ -162,7 +162,7 @@ def test_each_role_opens_its_own_socket_only(lab: Lab, key: Callable[..., Client
     for who in (publish, control):
         with pytest.raises(ServeError, match="may not send arm: that takes the role arm"):
             ask_arm(lab.frames, key=who, timeout_s=30)
-    with pytest.raises(ServeError, match="disarm is not taken here: the daemon was started without triggers"):
+    with pytest.raises(ServeError, match=r"disarm is not taken here: .*(without|has no) triggers"):
         ask_disarm(lab.frames, key=arm, timeout_s=30)
     with pytest.raises(ServeError, match="that takes the role control"):
         ask_stop(lab.frames, key=arm, timeout_s=30)

@@ -16,8 +16,10 @@ and counted.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -321,58 +323,91 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run the rounds, faults in turn, and write what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path(__file__).parent.parent / "engines" / "mice-sim")
-    parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--faults", nargs="*", default=list(FAULTS))
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+def run_rounds(bundle: Path, rounds: int, seed: int, faults: list[str]) -> dict[str, Any]:
+    """Faults in turn in a laboratory of its own; what came of them."""
     late_ms: dict[str, list[float]] = defaultdict(list)
     wrong: dict[str, list[str]] = defaultdict(list)
     repeated = Counter[str]()
     with tempfile.TemporaryDirectory(prefix="rtseg-failoff-") as name:
-        laboratory = Laboratory(given.bundle, Path(name), given.seed)
+        laboratory = Laboratory(bundle, Path(name), seed)
         try:
             number = done = 0
-            while done < given.rounds:
-                fault = given.faults[done % len(given.faults)]
+            while done < rounds:
+                fault = faults[done % len(faults)]
                 number += 1
                 found = Round(laboratory, fault, number).run()
                 if "invalid" in found:
                     repeated[found["invalid"]] += 1
                     print(f"repeated: {fault}: {found['invalid']}", flush=True)
-                    assert repeated.total() < 100 + 3 * given.rounds, f"too many rounds came to nothing: {repeated}"
+                    assert repeated.total() < 100 + 3 * rounds, f"too many rounds came to nothing: {repeated}"
                     continue
                 done += 1
                 if "late_ms" in found:
                     late_ms[fault].append(found["late_ms"])
                 if "wrong" in found:
                     wrong[fault].append(found["wrong"])
-                print(f"{done}/{given.rounds} {fault} ({laboratory.fps:g} fps): {found}", flush=True)
+                print(f"seed {seed}: {done}/{rounds} {fault} ({laboratory.fps:g} fps): {found}", flush=True)
         finally:
             laboratory.close()
-        result = describe_run(("numpy", "numba", "pyzmq", "pyserial")) | {
-            "tries": done,
-            "seed": given.seed,
-            "bundle": given.bundle.name,
-            "interval_ms": 1000 / laboratory.fps,
-            "faults": {
-                fault: {
-                    "tries": len(of := sorted(late_ms[fault])) + sum("stayed on" in why for why in wrong[fault]),
-                    "median_ms": of[len(of) // 2] if of else 0.0,
-                    "worst_ms": of[-1] if of else 0.0,
-                    "too_late": sum(ms > 1000 / laboratory.fps + MARGIN_MS for ms in of),
-                    "wrong": wrong[fault],
-                }
-                for fault in given.faults
-            },
-            "repeated": sum(repeated.values()),
-            "repeated_because": dict(repeated),
-            "recordings": check_recordings(laboratory),
+        recordings = check_recordings(laboratory)
+    return {
+        "fps": laboratory.fps,
+        "tries": done,
+        "late_ms": dict(late_ms),
+        "wrong": dict(wrong),
+        "repeated": dict(repeated),
+        "recordings": recordings,
+    }
+
+
+def summary(found: list[dict[str, Any]], faults: list[str]) -> dict[str, Any]:
+    """What came of all laboratories."""
+    interval_ms = 1000 / found[0]["fps"]
+    by_fault = {}
+    for fault in faults:
+        late_ms = sorted(ms for of in found for ms in of["late_ms"].get(fault, []))
+        wrong = [why for of in found for why in of["wrong"].get(fault, [])]
+        by_fault[fault] = {
+            "tries": len(late_ms) + sum("stayed on" in why for why in wrong),
+            "median_ms": late_ms[len(late_ms) // 2] if late_ms else 0.0,
+            "worst_ms": late_ms[-1] if late_ms else 0.0,
+            "too_late": sum(ms > interval_ms + MARGIN_MS for ms in late_ms),
+            "wrong": wrong,
         }
+    repeated = sum((Counter[str](of["repeated"]) for of in found), Counter[str]())
+    checked = [of["recordings"] for of in found]
+    recordings = {name: sum((of[name] for of in checked[1:]), checked[0][name]) for name in checked[0]}
+    return {
+        "tries": sum(of["tries"] for of in found),
+        "interval_ms": interval_ms,
+        "faults": by_fault,
+        "repeated": repeated.total(),
+        "repeated_because": dict(repeated),
+        "recordings": recordings,
+    }
+
+
+def main() -> None:
+    """Run the rounds, and write what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=Path(__file__).parent.parent / "engines" / "mice-sim")
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--laboratories", type=int, default=1, help="so many daemons at once, each with its share")
+    parser.add_argument("--seed", type=int, default=1, help="of the first laboratory; the others follow")
+    parser.add_argument("--faults", nargs="*", default=list(FAULTS))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    n = given.laboratories
+    shares = [given.rounds // n + (i < given.rounds % n) for i in range(n)]
+    with concurrent.futures.ProcessPoolExecutor(n, multiprocessing.get_context("spawn")) as pool:
+        seeds = range(given.seed, given.seed + n)
+        found = list(pool.map(run_rounds, [given.bundle] * n, shares, seeds, [given.faults] * n))
+    result = describe_run(("numpy", "numba", "pyzmq", "pyserial")) | {
+        "seed": given.seed,
+        "laboratories": n,
+        "bundle": given.bundle.name,
+        **summary(found, given.faults),
+    }
     print(table(result))
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import RtsegError, SettingError
-from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
+from rtseg.evaluation.bootstrap import RESAMPLES, interval_notes, paired_bootstrap
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.evaluation.out_of_fold import OutOfFold, check_out_of_fold, identify, read_out_of_fold
 from rtseg.recordings.dataset import Dataset, load_dataset
@@ -192,6 +192,7 @@ def page(result: Mapping[str, Any]) -> str:
             f"{board['videos']} recordings, {board['frames']} frames ({', '.join(result['splits'])}); data set "
             f"{board['hash'][:16]}."
         )
+        parts += interval_notes(board["videos"])
         parts += [text for head in board["heads"] for text in _head_parts(head, board["heads"][head])]
         parts += ["### What they are and cost", _cost_table(board["systems"])]
     return "\n\n".join(parts) + "\n"

@@ -176,7 +176,7 @@ def test_a_scale_is_about_the_middle() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_scaled_crop_is_the_poses_at_that_scale(seed: int) -> None:
-    """Features of lengths grow by the factor that was drawn, of areas by its square, angles not at all."""
+    """Features of lengths grow by the factor that was drawn, angles do not."""
     spec = FeatureSpec(groups=("within_distance", "between_distance", "speed", "relative_angle", "acceleration"))
     extractor = FeatureExtractor(MICE7, spec, 30.0)
     points, scores = scene(seed=seed % 5)
@@ -185,9 +185,12 @@ def test_a_scaled_crop_is_the_poses_at_that_scale(seed: int) -> None:
     np.testing.assert_allclose(new, CENTER + (points - CENTER) * factor, rtol=1e-4, atol=1e-2)
     assert same.tobytes() == scores.tobytes()
     powers = np.array([length_power(feature) for feature in extractor.features])
-    assert set(powers) >= {0, 1}
+    assert set(powers) == {0, 1}
     before, after = (extractor.run(p, scores, ARENA) for p in (points, new))
-    np.testing.assert_allclose(after, before * factor**powers, rtol=2e-3, atol=0.2)
+    # Accelerations are small differences of large places in float32, times 900.
+    for power, atol in ((0, 1e-2), (1, 1.0)):
+        own = powers == power
+        np.testing.assert_allclose(after[:, own], before[:, own] * factor**power, rtol=2e-3, atol=atol)
 
 
 @settings(max_examples=50, deadline=None)

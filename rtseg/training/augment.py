@@ -37,7 +37,8 @@ def augment(
 ) -> tuple[F32, F32]:
     """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K).
 
-    NaN stays NaN, but where points trade places, or a slower camera shows a neighbouring frame in its place. arena: box x0, y0, x1, y1 in px. All random numbers come from `rng`.
+    NaN stays NaN, but where points trade places, or a slower camera shows a neighbouring frame in its place.
+    arena: box x0, y0, x1, y1 in px. All random numbers come from `rng`.
     """
     # A switch that is off draws no random number, so that it cannot change what the others draw.
     points, scores = keypoints.copy(), confidence.copy()

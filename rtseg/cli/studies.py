@@ -52,14 +52,15 @@ def crossvalidate(
     set_: Settings = None,
     runs: Runs = None,
 ) -> None:
-    """Cross-validate a recipe over groups of videos; an interrupted run resumes."""
+    """Cross-validate a recipe over groups of videos, keep its out-of-fold answers; an interrupted run resumes."""
     with _training(out) as common:
         from rtseg.config import CrossValidationSettings
         from rtseg.study.crossvalidate import crossvalidate as run
 
         settings = CrossValidationSettings(folds, seeds, against, tuple(split.split(",")), fixed_epochs, inside_every)
-        run(recipe, out, settings, root=root, overrides=set_ or (), runs=runs, **common)
+        result = run(recipe, out, settings, root=root, overrides=set_ or (), runs=runs, **common)
     _show(out, "crossvalidate")
+    typer.echo(f"out-of-fold answers: {', '.join(str(out / name) for name in result['answers'].values())}")
 
 
 @study.command()

@@ -15,7 +15,12 @@ class AugmentSettings:
     interpolate: factor of quadratic up-sampling (paper: 3; 1 = off); as in the paper it slows the training recordings
     only, nothing else is up-sampled. rotate, mirror: about the arena's centre. shift_px, noise_px, scale (of the
     logarithm): standard deviations. drop_points: share of the frames in which a point is missing, in stretches of half
-    a second. drop_animal: the same for a whole animal.
+    a second. drop_animal: the same for a whole animal. swap_points, swap_animals: share of the frames, in such
+    stretches, in which a left and a right point of an animal, or two animals, are taken for each other.
+
+    rate: standard deviation of the logarithm of how fast time runs in a crop, from half to twice as fast; labels run
+    with the poses. camera_rate: the lowest rate of the camera as a share of the recordings' (1 = off, 0.5 at the least,
+    as when serving); each crop is filmed at a rate in between and brought back to the recordings' as when serving.
 
     balance_tasks: copies are added until every head group has as many sequences as the largest (paper, III.E and H:
     Tasks 2 and 3 to Task 1's number). A copy carries its group's labels only, and whenever it is drawn it goes through
@@ -30,14 +35,19 @@ class AugmentSettings:
     scale: float = 0.0
     drop_points: float = 0.0
     drop_animal: float = 0.0
+    swap_points: float = 0.0
+    swap_animals: float = 0.0
+    rate: float = 0.0
+    camera_rate: float = 1.0
     balance_tasks: bool = False
 
     def __post_init__(self) -> None:
         require(self.interpolate >= 1, f"augment.interpolate must be 1 or more, got {self.interpolate}")
-        for name in ("drop_points", "drop_animal"):
+        for name in ("drop_points", "drop_animal", "swap_points", "swap_animals"):
             require(0 <= getattr(self, name) <= 1, f"augment.{name} is a share in [0, 1], got {getattr(self, name)}")
-        for name in ("shift_px", "noise_px", "scale"):
+        for name in ("shift_px", "noise_px", "scale", "rate"):
             require(getattr(self, name) >= 0, f"augment.{name} must be 0 or more, got {getattr(self, name)}")
+        require(0.5 <= self.camera_rate <= 1, f"augment.camera_rate must lie in 0.5 .. 1, got {self.camera_rate}")
 
 
 TASK_WEIGHTINGS = ("settings", "sum", "share", "uncertainty")

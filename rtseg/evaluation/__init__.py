@@ -7,6 +7,7 @@ ethogram          Bouts as bars over time, drawn: `draw_ethogram`
 evaluate          Scores of a bundle on a dataset: `evaluate`, `compare_bundles`, `predict_split`
 logit_scaling     Temperature and vector scaling of a head's logits: `Scaling`, `fit_scaling`
 metrics           Frame, segmental and onset scores of predictions against labels: `score_head`, `group_scores`
+out_of_fold       A system's out-of-fold answers as one file, held to its data set: `OutOfFold`, `check_out_of_fold`
 reliability       Calibration error, log loss, Brier score and reliability bins: `calibration_scores`, `ReliabilityBins`
 reliability_plot  The reliability diagram, drawn: `draw_reliability`
 """

@@ -34,12 +34,15 @@ class _Recurrence(torch.autograd.Function):
         gates = from_input.contiguous().clone()  # becomes r, u and the new value, in place
         states = from_input.new_zeros(frames + 1, batch, n)  # row 0: before anything came
         from_state = from_input.new_empty(frames, batch, 3 * n)
-        for state, after, gate, own in zip(states[:-1], states[1:], gates, from_state, strict=True):
-            torch.addmm(bias, state, recur, out=own)
-            both, new = gate[:, : 2 * n], gate[:, 2 * n :]
-            both.add_(own[:, : 2 * n]).sigmoid_()
-            new.addcmul_(both[:, :n], own[:, 2 * n :]).tanh_()
-            torch.lerp(new, state, both[:, n:], out=after)
+        # All views of single frames at once: made frame by frame they take as long as the sums.
+        both, own_both = gates[:, :, : 2 * n].unbind(), from_state[:, :, : 2 * n].unbind()
+        reset, update, new = (gate.unbind() for gate in gates.split(n, 2))
+        own_new, owns, rows = from_state[:, :, 2 * n :].unbind(), from_state.unbind(), states.unbind()
+        for t, own in enumerate(owns):
+            torch.addmm(bias, rows[t], recur, out=own)
+            both[t].add_(own_both[t]).sigmoid_()
+            new[t].addcmul_(reset[t], own_new[t]).tanh_()
+            torch.lerp(new[t], rows[t], update[t], out=rows[t + 1])
         # Of the sums from the state only the new gate's part is needed again: the reset gate multiplies it.
         ctx.save_for_backward(gates, states, from_state[:, :, 2 * n :], recur)
         return states[1:]
@@ -59,13 +62,16 @@ class _Recurrence(torch.autograd.Function):
         later = torch.zeros_like(states[0])
         frames, batch = gradient.shape[:2]
         after = torch.empty_like(gradient)  # the whole gradient of every state
+        given, here, here_for_gates = gradient.unbind(), after.unbind(), after[:, :, None].unbind()
+        factor, kept, by_gate = factors.unbind(), update.unbind(), grad_from_state.unbind()
+        by_sum = grad_from_state.view(frames, batch, 3 * n).unbind()
         # Only what depends on the following frame's gradient is left for the loop.
         for t in range(frames - 1, -1, -1):
-            here = torch.add(gradient[t], later, out=after[t])
-            torch.mul(factors[t], here[:, None], out=grad_from_state[t])
+            torch.add(given[t], later, out=here[t])
+            torch.mul(factor[t], here_for_gates[t], out=by_gate[t])
             # To the state before: through the share of it that is kept, and through the gates.
-            torch.mul(here, update[t], out=later)
-            later.addmm_(grad_from_state[t].view(batch, 3 * n), back)
+            torch.mul(here[t], kept[t], out=later)
+            later.addmm_(by_sum[t], back)
         grad_from_input = torch.cat((grad_from_state[:, :, 0], grad_from_state[:, :, 1], after * by_new), 2)
         flat = grad_from_state.view(frames * batch, 3 * n)
         grad_recur = states[:-1].reshape(frames * batch, n).t() @ flat

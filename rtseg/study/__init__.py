@@ -3,7 +3,7 @@
 ablation       Which feature groups matter: `study_ablation`
 candidates     Decoder settings tried on every video, and the choice among them: `candidate_table`, `choose_setting`
 compare        Scores over several seeds, and differences paired over videos: `score_system`, `paired_differences`
-crossvalidate  Grouped k-fold cross-validation by video: `crossvalidate`
+crossvalidate  Grouped k-fold cross-validation by video: `crossvalidate`, `out_of_fold_answers`
 decoding       Which decoder settings a bundle should have: `study_decoding`
 faults         Faults of cameras and trackers, put into recordings on purpose: `drop_points`, `jitter` ...
 lookahead      What a delay is worth: `study_lookahead`

@@ -1,11 +1,14 @@
 """Grouped k-fold cross-validation by video: every public video is predicted by a system that never saw it.
 
 Nothing is chosen on a held-out video: each fold keeps some of its own training videos aside to choose the checkpoint
-by, or trains for a fixed number of epochs. The predictions of held-out videos stay on disk.
+by, or trains for a fixed number of epochs. The predictions of held-out videos stay on disk, a file for each system
+(docs/leaderboard.md).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +20,22 @@ from rtseg import config
 from rtseg.config import KINDS, CrossValidationSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
+from rtseg.evaluation.out_of_fold import (
+    DataIdentity,
+    Fold,
+    OutOfFold,
+    TrainingCost,
+    hold_unanswered,
+    identify,
+    write_out_of_fold,
+)
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
 from rtseg.study import compare, results
 from rtseg.study.trials import (
     ProbabilitiesByName,
     Trial,
+    output_columns,
     read_recipe,
     read_splits,
     run_trial,
@@ -62,6 +75,8 @@ def crossvalidate(
 ) -> dict[str, Any]:
     """Cross-validate a recipe, and another system on the same folds; written as OUT/crossvalidate.json, .md and .png.
 
+    Every system's out-of-fold answers go into OUT/crossvalidate.SYSTEM.safetensors (`evaluation.out_of_fold`).
+
     root: replaces the dataset's own folder. overrides: of the recipe, as `--set` takes them. runs: where trials and
     predictions are kept (OUT/crossvalidate.runs); a killed run continues there. Raises SettingError.
     """
@@ -78,6 +93,8 @@ def crossvalidate(
     for warning in absent_from_folds(dataset.heads, examples, folds):
         progress(f"warning: {warning}")
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
+    # Before the scores, which take a while: the answers are what took hours.
+    answers = _write_answers(systems, dataset, examples, folds, trials, out)
     progress("scoring")
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
     label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
@@ -86,6 +103,7 @@ def crossvalidate(
     result |= {
         "folds": folds,
         "checkpoint": chosen_by if settings.fixed_epochs is None else "last epoch",
+        "answers": answers,
         "systems": {
             name: {
                 "recipe": config.to_plain(systems[name]),
@@ -125,6 +143,61 @@ def _run_trials(
                 folder = runs / system / f"seed-{seed}" / f"fold-{fold}"
                 trials[system][seed].append(run_trial(folder, task, predicted, report))
     return trials
+
+
+def _write_answers(
+    systems: Mapping[str, Recipe],
+    dataset: Dataset,
+    examples: Sequence[Example],
+    folds: Sequence[Sequence[str]],
+    trials: Mapping[str, Sequence[Sequence[Trial]]],
+    out: Path,
+) -> dict[str, str]:
+    """System -> the name of its file in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    data = identify(dataset.name, dataset.skeleton, dataset.fps, dataset.heads, examples)
+    files = {}
+    for name, recipe in systems.items():
+        files[name] = f"{NAME}.{name}.safetensors"
+        write_out_of_fold(out_of_fold_answers(name, recipe, data, folds, trials[name]), out / files[name])
+    return files
+
+
+def out_of_fold_answers(
+    system: str, recipe: Recipe, data: DataIdentity, folds: Sequence[Sequence[str]], trials: Sequence[Sequence[Trial]]
+) -> OutOfFold:
+    """What a system answered out of fold. trials: for every seed those of all folds."""
+    held: dict[str, int] = dict.fromkeys(data.recordings, 0)
+    probabilities: list[ProbabilitiesByName] = []
+    for by_fold in trials:
+        whole: ProbabilitiesByName = {}
+        for name, probs in _joined(by_fold).items():
+            whole[name], n_held = hold_unanswered(probs, data.heads)
+            held[name] = max(held[name], n_held)
+        probabilities.append(whole)
+    # The seeds of a fold learn from the same recordings.
+    seen = [Fold(tuple(trial.facts["training"]), tuple(trial.facts["selection"])) for trial in trials[0]]
+    return OutOfFold(
+        system=system,
+        recipe=hashlib.sha256(json.dumps(config.to_plain(recipe), sort_keys=True).encode()).hexdigest(),
+        causal=recipe.model.causal,
+        lookahead_frames=recipe.model.lookahead_frames,
+        dataset=data.name,
+        dataset_hash=data.hash,
+        columns=output_columns(data.heads),
+        seeds=tuple(by_fold[0].facts["seed"] for by_fold in trials),
+        folds=tuple(seen),
+        fold_of={name: number for number, names in enumerate(folds) for name in names},
+        hashes={name: one.hash for name, one in data.recordings.items()},
+        held=held,
+        costs=tuple(
+            TrainingCost(facts["seed"], number, facts["seconds"], facts["multiply_adds"])
+            for by_fold in trials
+            for number, facts in enumerate(trial.facts for trial in by_fold)
+        ),
+        frames={name: np.arange(one.n_frames, dtype=np.int64) for name, one in data.recordings.items()},
+        probabilities=tuple(probabilities),
+    )
 
 
 def split_fold(

@@ -6,6 +6,7 @@ Keypoints in, keypoints out; never used on validation recordings nor when servin
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,16 @@ from rtseg.config import AugmentSettings
 from rtseg.frames.skeleton import Skeleton
 
 F32 = NDArray[np.float32]
+Places = NDArray[np.floating[Any]]
+Tracked = tuple[int, int | slice]
+"""An animal, and one of its points or all."""
+Pairs = list[tuple[Tracked, Tracked]]
 COPY_SHIFT_PX, COPY_NOISE_PX = 20.0, 1.0
 """Standard deviations for copies that balance the tasks; the paper names the changes and not their size."""
 DROPPED_FRAMES = 15
-"""Mean length of a stretch without a point or an animal."""
+"""Mean length of a stretch without a point or an animal, or with two of them taken for each other."""
+FASTEST = 2.0
+"""Time runs in no crop faster than this, nor slower than its inverse."""
 
 
 def augment(
@@ -28,8 +35,9 @@ def augment(
     arena: tuple[float, float, float, float],
     rng: np.random.Generator,
 ) -> tuple[F32, F32]:
-    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K); NaN stays NaN.
+    """A changed copy of keypoints (T, A, K, 2) px and confidence (T, A, K).
 
+    NaN stays NaN, but where points trade places, or a slower camera shows a neighbouring frame in its place.
     arena: box x0, y0, x1, y1 in px. All random numbers come from `rng`.
     """
     # A switch that is off draws no random number, so that it cannot change what the others draw.
@@ -50,10 +58,18 @@ def augment(
     # Independent for every point and frame, unlike the shift, which moves the whole crop.
     if settings.noise_px:
         points += rng.normal(0, settings.noise_px, points.shape).astype(np.float32)
+    if settings.swap_points:
+        _swap(points, scores, rng, settings.swap_points, _left_and_right(skeleton, points.shape[1]))
+    if settings.swap_animals:
+        _swap(points, scores, rng, settings.swap_animals, _animals(points.shape[1]))
     if settings.drop_points:
         _drop(points, scores, rng, settings.drop_points, per_animal=False)
     if settings.drop_animal:
         _drop(points, scores, rng, settings.drop_animal, per_animal=True)
+    # Last of all: what a tracker gets wrong, it gets wrong in the frames that the camera took.
+    if settings.camera_rate < 1:
+        share = np.exp(rng.uniform(np.log(settings.camera_rate), 0))
+        points, scores = film_slower(points, scores, share, rng.random())
     return np.ascontiguousarray(points), np.ascontiguousarray(scores)
 
 
@@ -88,6 +104,80 @@ def _drop(points: F32, scores: F32, rng: np.random.Generator, share: float, *, p
             stop = start + 1 + rng.geometric(1 / DROPPED_FRAMES)
             points[start:stop, animal, point] = np.nan
             scores[start:stop, animal, point] = 0.0
+
+
+def _left_and_right(skeleton: Skeleton, n_animals: int) -> Pairs:
+    pairs = [(k, other) for k, other in enumerate(skeleton.mirror) if k < other]
+    return [((i, k), (i, other)) for i in range(n_animals) for k, other in pairs]
+
+
+def _animals(n_animals: int) -> Pairs:
+    return [((i, slice(None)), (j, slice(None))) for i in range(n_animals) for j in range(i + 1, n_animals)]
+
+
+def _swap(
+    points: F32, scores: F32, rng: np.random.Generator, share: float, pairs: list[tuple[Tracked, Tracked]]
+) -> None:
+    """Let the two of each pair be taken for each other in about `share` of all frames, in stretches, in place."""
+    t = len(points)
+    for one, other in pairs:
+        swapped = np.zeros(t, np.bool_)
+        for start in rng.integers(0, t, rng.poisson(share * t / DROPPED_FRAMES)):
+            # Stretches that overlap are one, as they are of missing points.
+            swapped[start : start + 1 + rng.geometric(1 / DROPPED_FRAMES)] = True
+        for values in (points, scores):
+            first, second = values[swapped, *one].copy(), values[swapped, *other].copy()
+            values[swapped, *one], values[swapped, *other] = second, first
+
+
+def draw_rate(settings: AugmentSettings, rng: np.random.Generator) -> float:
+    """How many frames of the recording pass in one frame of a crop."""
+    if not settings.rate:
+        return 1.0
+    return float(np.clip(np.exp(rng.normal(0, settings.rate)), 1 / FASTEST, FASTEST))
+
+
+def frames_at(n_frames: int, rate: float) -> int:
+    """How many frames a recording of n frames has where time runs `rate` times as fast."""
+    return n_frames if rate == 1 else int((n_frames - 1) / rate) + 1
+
+
+def poses_between(keypoints: F32, confidence: F32, at: Places) -> tuple[F32, F32]:
+    """Keypoints (N, A, K, 2) and confidence (N, A, K) at the places `at` (N,) in [0, T - 1] between T frames.
+
+    By the rule of `frames.resampling`: straight between two frames; a point that is missing in one of the two is taken
+    from the nearer one, where it may be missing too.
+    """
+    early, late, weight = _neighbours(at, len(keypoints))
+    part = weight.astype(np.float32)[:, None, None]
+    points = keypoints[early] + (keypoints[late] - keypoints[early]) * part[..., None]
+    scores = confidence[early] + (confidence[late] - confidence[early]) * part
+    alone, nearer = np.isnan(points[..., 0]), np.where(weight >= 0.5, late, early)
+    points[alone], scores[alone] = keypoints[nearer][alone], confidence[nearer][alone]
+    return points, scores
+
+
+def labels_between(labels: NDArray[np.int16], at: Places) -> NDArray[np.int16]:
+    """Labels (N, ...) at the places `at` (N,) between T frames: those of the nearer frame."""
+    early, late, weight = _neighbours(at, len(labels))
+    return labels[np.where(weight >= 0.5, late, early)]
+
+
+def film_slower(keypoints: F32, confidence: F32, share: float, phase: float) -> tuple[F32, F32]:
+    """The same frames as a slower camera would have shown them, brought back to their rate as when serving.
+
+    share: frames of the camera for one of these, in (0, 1]. phase: in [0, 1), how far within a camera frame the first
+    one lies.
+    """
+    t = len(keypoints)
+    back = np.arange(t) * share + phase  # where each frame lies among those of the camera
+    camera = (np.arange(int(np.ceil(back[-1])) + 1) - phase) / share
+    return poses_between(*poses_between(keypoints, confidence, np.clip(camera, 0, t - 1)), back)
+
+
+def _neighbours(at: Places, n_frames: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Places]:
+    early = np.floor(at).astype(np.intp)
+    return early, np.minimum(early + 1, n_frames - 1), at - early
 
 
 def interpolate(keypoints: F32, confidence: F32, factor: int) -> tuple[F32, F32]:

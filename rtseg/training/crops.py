@@ -17,7 +17,17 @@ from rtseg.errors import SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
-from rtseg.training.augment import augment, augment_settings_of_copies, interpolate, interpolate_labels, mirrored
+from rtseg.training.augment import (
+    augment,
+    augment_settings_of_copies,
+    draw_rate,
+    frames_at,
+    interpolate,
+    interpolate_labels,
+    labels_between,
+    mirrored,
+    poses_between,
+)
 from rtseg.training.task import F32, Example, TrainingTask
 
 LEAD_HORIZONS = 3
@@ -103,15 +113,19 @@ class CropSampler:
         labels = np.full((*shape, self._examples[0].labels.shape[1]), IGNORE, np.int16)
         for row, which in enumerate(rng.choice(len(self._examples), train.batch, p=self._share)):
             example = self._examples[which]
-            start, stop, first, last = self._place(len(example), rng)
-            features[row, : stop - start] = self._features(which, start, stop, rng)
-            labels[row, first - start : last - start] = example.labels[first:last]
+            rate = draw_rate(self._recipe.augment, rng)
+            start, stop, first, last = self._place(frames_at(len(example), rate), rng)
+            features[row, : stop - start] = self._features(which, start, stop, rate, rng)
+            labels[row, first - start : last - start] = labels_between(example.labels, np.arange(first, last) * rate)
         labels = delay_labels(labels, self._recipe.model.lookahead_frames)
         every_nth = slice(None, None, train.frame_stride)  # crops begin anywhere, so every phase is seen
         return Batch(features[:, every_nth], labels[:, every_nth])
 
-    def _features(self, which: int, start: int, stop: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Features (T, F) of the frames start .. stop of an example, augmented; they remember what came before."""
+    def _features(self, which: int, start: int, stop: int, rate: float, rng: np.random.Generator) -> F32:
+        """Features (T, F) of the frames start .. stop of an example, augmented; they remember what came before.
+
+        rate: frames of the recording for one of the crop.
+        """
         if self._cache is not None:
             turned = self._recipe.augment.mirror and rng.random() < 0.5
             if (which, turned) not in self._cache:
@@ -122,16 +136,21 @@ class CropSampler:
                 self._cache[which, turned] = self._extractor.run(points, scores, self._recipe.arena)
             return self._cache[which, turned][start:stop]
         example, lead = self._examples[which], min(start, self._lead)
+        at = np.arange(start - lead, stop) * rate
+        begin, end = int(at[0]), int(np.ceil(at[-1])) + 1
+        points, scores = example.keypoints[begin:end], example.confidence[begin:end]
+        if rate != 1:
+            points, scores = poses_between(points, scores, at - begin)
         points, scores = augment(
-            example.keypoints[start - lead : stop],
-            example.confidence[start - lead : stop],
+            points,
+            scores,
             self._augment_settings(which),
             self._skeleton,
             self._recipe.arena,
             rng,
         )
         # The lead is augmented together with the crop, or the animals would jump where the crop begins.
-        before = example.keypoints[: start - lead]  # an animal's size is remembered for longer than the lead
+        before = example.keypoints[:begin]  # an animal's size is remembered for longer than the lead
         return self._extractor.run(points, scores, self._recipe.arena, before)[lead:]
 
     def _place(self, n_frames: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rtseg.config import CrossValidationSettings
 from rtseg.errors import SettingError
+from rtseg.evaluation.out_of_fold import check_out_of_fold, identify, read_out_of_fold
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.study.crossvalidate import absent_from_folds, crossvalidate, folds_of, split_fold
 from rtseg.study.trials import SavedProbabilities, load_probabilities, read_recipe, read_splits
@@ -73,6 +74,40 @@ def test_every_video_is_answered_by_a_system_that_has_not_seen_it(done: tuple[Pa
         for trial in result["systems"][system]["trials"]:
             assert not set(trial["training"]) & set(trial["selection"])
             assert sorted(trial["training"] + trial["selection"] + trial["asked"]) == NAMES
+
+
+def test_the_answers_of_each_system_are_one_file_that_holds_to_the_data(
+    done: tuple[Path, dict[str, Any]], recipe: Path
+) -> None:
+    out, result = done
+    _, dataset = read_recipe(recipe)
+    examples = read_splits(dataset, ("train", "validation"))
+    data = identify(dataset.name, dataset.skeleton, dataset.fps, dataset.heads, examples)
+    for system, file in result["answers"].items():
+        answers = read_out_of_fold(out / file)
+        check_out_of_fold(answers, data, out / file)
+        assert answers.system == system
+        assert answers.held == dict.fromkeys(NAMES, 0)
+        found = saved(out, system)
+        for name in NAMES:
+            assert answers.probabilities[0][name].tobytes() == found[name].probs.tobytes()
+            assert name in result["folds"][answers.fold_of[name]]
+        trials = result["systems"][system]["trials"]
+        assert [c.seconds for c in answers.costs] == [t["seconds"] for t in trials]
+        assert [c.multiply_adds for c in answers.costs] == [t["multiply_adds"] for t in trials]
+
+
+def test_the_end_of_a_delayed_answer_is_held(recipe: Path, tmp_path: Path) -> None:
+    overrides = ["model.lookahead_frames=4", "train.epochs=1"]
+    result = crossvalidate(recipe, tmp_path, SETTINGS, overrides=overrides, resamples=2)
+    answers = read_out_of_fold(tmp_path / result["answers"]["tiny"])
+    assert answers.lookahead_frames == 4
+    assert answers.held == dict.fromkeys(NAMES, 4)
+    for name, kept in saved(tmp_path).items():
+        whole = answers.probabilities[0][name]
+        assert whole[:-4].tobytes() == kept.probs[:-4].tobytes()
+        assert (whole[-4:] == whole[-5]).all()
+        assert np.isnan(kept.probs[-4:]).all()
 
 
 def test_a_poisoned_video_changes_nothing_in_its_own_fold(

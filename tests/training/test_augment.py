@@ -11,9 +11,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rtseg.config import AugmentSettings
+from rtseg.features.extractor import FeatureExtractor
+from rtseg.features.spec import FeatureSpec, length_power
+from rtseg.frames.frame import Frame
+from rtseg.frames.resampling import Resampler
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.recordings.recording import IGNORE
-from rtseg.training.augment import augment, interpolate, interpolate_labels
+from rtseg.training.augment import (
+    augment,
+    draw_rate,
+    film_slower,
+    frames_at,
+    interpolate,
+    interpolate_labels,
+    labels_between,
+    poses_between,
+)
 
 F32 = NDArray[np.float32]
 ARENA = (0.0, 0.0, 1000.0, 600.0)
@@ -45,7 +58,16 @@ def mirrored_seed() -> int:
 
 
 EVERYTHING = AugmentSettings(
-    rotate=True, mirror=True, shift_px=3.0, noise_px=1.0, scale=0.1, drop_points=0.1, drop_animal=0.1
+    rotate=True,
+    mirror=True,
+    shift_px=3.0,
+    noise_px=1.0,
+    scale=0.1,
+    drop_points=0.1,
+    drop_animal=0.1,
+    swap_points=0.1,
+    swap_animals=0.1,
+    camera_rate=0.6,
 )
 
 
@@ -149,6 +171,125 @@ def test_a_scale_is_about_the_middle() -> None:
     kept = np.abs(points - CENTER) > 5
     assert np.ptp(factor[kept]) < 1e-3
     assert abs(math.log(factor[kept][0])) > 0.01
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_scaled_crop_is_the_poses_at_that_scale(seed: int) -> None:
+    """Features of lengths grow by the factor that was drawn, angles do not."""
+    spec = FeatureSpec(groups=("within_distance", "between_distance", "speed", "relative_angle", "acceleration"))
+    extractor = FeatureExtractor(MICE7, spec, 30.0)
+    points, scores = scene(seed=seed % 5)
+    new, same = changed(AugmentSettings(scale=0.3), points, scores, seed)
+    factor = np.exp(np.random.default_rng(seed).normal(0, 0.3))
+    np.testing.assert_allclose(new, CENTER + (points - CENTER) * factor, rtol=1e-4, atol=1e-2)
+    assert same.tobytes() == scores.tobytes()
+    powers = np.array([length_power(feature) for feature in extractor.features])
+    assert set(powers) == {0, 1}
+    before, after = (extractor.run(p, scores, ARENA) for p in (points, new))
+    # Accelerations are small differences of large places in float32, times 900.
+    for power, atol in ((0, 1e-2), (1, 1.0)):
+        own = powers == power
+        np.testing.assert_allclose(after[:, own], before[:, own] * factor**power, rtol=2e-3, atol=atol)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), share=st.sampled_from([1 / 2, 5 / 8, 3 / 4, 7 / 8, 1.0]), n_frames=st.integers(1, 30))
+def test_a_slower_camera_is_brought_back_as_when_serving(data: st.DataObject, share: float, n_frames: int) -> None:
+    points, scores = scene(n_frames, seed=data.draw(st.integers(0, 9)), missing=0.3)
+    # A camera that took every frame at its own rate: what it saw, and what the daemon's rule makes of it.
+    new, new_scores = film_slower(points, scores, share, 0.0)
+    assert new.shape == points.shape
+    camera, camera_scores = poses_between(points, scores, np.clip(np.arange(n_frames + 1) / share, 0, n_frames - 1))
+    resampler = Resampler(30 * share, 30)
+    served = [
+        frame
+        for seq in range(n_frames + 1)
+        for frame in resampler.push(Frame("s", seq, seq, camera[seq], camera_scores[seq]))
+    ]
+    for n in range(n_frames):
+        np.testing.assert_allclose(new[n], served[n].keypoints, rtol=1e-6)
+        np.testing.assert_allclose(new_scores[n], served[n].confidence, rtol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(share=st.floats(0.5, 1), phase=st.floats(0, 0.99), n_frames=st.integers(1, 40))
+def test_what_moves_evenly_looks_the_same_to_a_slower_camera(share: float, phase: float, n_frames: int) -> None:
+    t = np.arange(n_frames, dtype=np.float32)[:, None, None, None]
+    points = np.broadcast_to(100 + 3 * t, (n_frames, 2, 7, 2)).copy()
+    new, scores = film_slower(points, np.ones((n_frames, 2, 7), np.float32), share, phase)
+    # But at the ends, where the camera's frames lie outside.
+    inside = slice(2, max(n_frames - 2, 2))
+    np.testing.assert_allclose(new[inside], points[inside], atol=1e-3)
+    assert (scores == 1).all()
+
+
+def test_a_slower_camera_is_another_one_for_each_crop() -> None:
+    points, scores = scene(missing=0.0)
+    some = [changed(AugmentSettings(camera_rate=0.5), points, scores, seed)[0] for seed in range(3)]
+    assert len({one.tobytes() for one in (points, *some)}) == 4
+    same, _ = film_slower(points, scores, 1.0, 0.0)
+    assert same.tobytes() == points.tobytes()
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), n_frames=st.integers(1, 20))
+def test_between_frames_the_nearer_one_stands_in_for_what_is_missing(data: st.DataObject, n_frames: int) -> None:
+    points, scores = scene(n_frames, missing=0.4)
+    labels = np.arange(n_frames, dtype=np.int16)
+    at = np.array(data.draw(st.lists(st.floats(0, n_frames - 1), max_size=20)))
+    new, new_scores = poses_between(points, scores, at)
+    assert new.dtype == new_scores.dtype == np.float32
+    for n, place in enumerate(at):
+        early, late = int(place), min(int(place) + 1, n_frames - 1)
+        nearer, part = (late if place - early >= 0.5 else early), np.float32(place - early)
+        straight = points[early] + (points[late] - points[early]) * part
+        expected = np.where(np.isnan(straight), points[nearer], straight)
+        np.testing.assert_array_equal(new[n], expected)
+        assert labels_between(labels, at)[n] == nearer
+        assert (new_scores[n][np.isnan(new[n, ..., 0])] == 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), deviation=st.floats(0.01, 3))
+def test_time_runs_up_to_twice_as_fast_and_no_frame_lies_outside(seed: int, deviation: float) -> None:
+    rate = draw_rate(AugmentSettings(rate=deviation), np.random.default_rng(seed))
+    assert 0.5 <= rate <= 2
+    for n in (1, 2, 50, 997):
+        last = (frames_at(n, rate) - 1) * rate
+        assert n - 1 - rate - 1e-9 < last <= n - 1 + 1e-9
+    rng = np.random.default_rng(seed)
+    assert draw_rate(AugmentSettings(), rng) == 1
+    assert rng.random() == np.random.default_rng(seed).random()  # a switch that is off draws nothing
+
+
+def test_swapped_points_are_left_and_right_of_one_animal_for_a_while() -> None:
+    points, scores = scene(n_frames=3000, missing=0.1)
+    new, new_scores = changed(AugmentSettings(swap_points=0.1), points, scores)
+    mirror = list(MICE7.mirror)
+    swapped = ~np.isclose(new, points, atol=1e-3, equal_nan=True).all(-1)
+    np.testing.assert_allclose(new[swapped], points[:, :, mirror][swapped], atol=1e-3)
+    assert (new_scores[swapped] == scores[:, :, mirror][swapped]).all()
+    single = [k for k, other in enumerate(mirror) if k == other]
+    assert not swapped[:, :, single].any()
+    pair = swapped[:, 0, MICE7.keypoints.index("left_ear")]
+    assert 0.03 < pair.mean() < 0.17
+    assert (swapped[:, 1, MICE7.keypoints.index("left_ear")] != pair).any()
+
+
+@pytest.mark.parametrize("n_animals", [1, 2, 3])
+def test_swapped_animals_trade_all_their_points_for_a_while(n_animals: int) -> None:
+    points, scores = (np.concatenate([x, x + 1], axis=1)[:, :n_animals] for x in scene(n_frames=3000, missing=0.0))
+    skeleton = Skeleton(tuple("abc"[:n_animals]), MICE7.keypoints)
+    rng = np.random.default_rng(2)
+    new, new_scores = augment(points, scores, AugmentSettings(swap_animals=0.1), skeleton, ARENA, rng)
+    order = np.array([[np.isclose(new[:, i], points[:, j], atol=1e-3).all((1, 2)) for j in range(n_animals)]
+                      for i in range(n_animals)])  # fmt: skip
+    assert (order.sum(0) == 1).all()  # each animal is there once, and whole
+    assert (order.sum(1) == 1).all()
+    swapped = ~order[0, 0]
+    assert (0.03 if n_animals > 1 else -1) < swapped.mean() < 0.3
+    np.testing.assert_array_equal(new_scores[~swapped, 0], scores[~swapped, 0])
 
 
 def test_dropped_points_are_missing_with_confidence_zero_for_a_while() -> None:

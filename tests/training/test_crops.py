@@ -83,6 +83,38 @@ def test_crops_of_a_network_that_is_not_causal_are_warmed_up_at_both_ends() -> N
     assert ends == {"first", "middle", "last"}
 
 
+def test_labels_run_with_the_poses_where_time_runs_faster_or_slower() -> None:
+    plan = recipe(augment={**PLAIN, "rate": 0.4})
+    crop, warmup, rates = plan.train.crop_frames, plan.train.warmup_frames, []
+    for x, labels in rows(epochs(sampler_of([numbered("a", 0, 500)], plan), 8)):
+        steps = np.diff(x[~np.isnan(x)])
+        rates.append(float(steps.mean()))
+        np.testing.assert_allclose(steps, steps[0], atol=2e-4)  # float32 places of a few hundred px
+        assert len(x) == crop
+        assert x[0] >= 0
+        assert x[-1] <= 499
+        # A place within rounding of half way may belong to either frame.
+        clear = (np.abs(x % 1 - 0.5) > 1e-3) & (np.arange(crop) >= (warmup if x[0] > 0 else 0))
+        t = np.floor(x[clear] + 0.5).astype(int)
+        assert labels[clear].tolist() == np.stack([t % 2, t % 3, t % 2], axis=1).tolist()
+        assert (labels[: warmup if x[0] > 0 else 0] == IGNORE).all()
+    assert min(rates) < 0.8
+    assert max(rates) > 1.25
+
+
+def test_a_crop_in_time_that_runs_faster_remembers_what_came_before() -> None:
+    """A speed at the crop's first frame needs the frames before it, at the crop's own rate."""
+    spec = FeatureSpec(groups=("position", "speed"), hold_frames=0)
+    sampler = sampler_of([numbered("a", 0, 500)], recipe(augment={**PLAIN, "rate": 0.4}), spec)
+    features = FeatureExtractor(MICE7, spec, 30.0).features
+    column = next(i for i, feature in enumerate(features) if feature.group == "speed")
+    for batch in epochs(sampler, 4):
+        for crop in batch.features:
+            if crop[0, 0] + 500 > 10:  # not where the recording begins
+                rate = crop[1, 0] - crop[0, 0]
+                np.testing.assert_allclose(crop[:, column], rate * 30, rtol=1e-3)
+
+
 def test_a_short_recording_is_padded_with_unknown_features_and_no_labels() -> None:
     for x, labels in rows(epochs(sampler_of([numbered("a", 0, 40)], recipe(augment=PLAIN)), 3)):
         assert x[:40].tolist() == list(range(40))

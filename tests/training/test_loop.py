@@ -55,6 +55,17 @@ def test_another_seed_gives_other_weights() -> None:
     assert bits(one) != bits(two)
 
 
+def test_every_change_of_poses_and_time_at_once_trains_to_the_same_bits_again() -> None:
+    changes = {
+        "rotate": True, "mirror": True, "shift_px": 5.0, "noise_px": 0.5, "scale": 0.2, "drop_points": 0.05,
+        "drop_animal": 0.05, "swap_points": 0.05, "swap_animals": 0.05, "rate": 0.2, "camera_rate": 0.5,
+    }  # fmt: skip
+    one, two, plain = (train_tiny(recipe(train={"epochs": 1}, augment=augment)) for augment in (changes, changes, {}))
+    assert bits(one) == bits(two) != bits(plain)
+    assert all(np.isfinite(tensor).all() for tensor in one.tensors.values())
+    assert np.isfinite(one.score)
+
+
 def test_a_run_killed_in_epoch_1_goes_on_bit_for_bit(uninterrupted: TrainedNetwork, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.training.run_tiny", str(tmp_path)],

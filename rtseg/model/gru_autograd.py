@@ -36,7 +36,7 @@ class _Recurrence(torch.autograd.Function):
         from_state = from_input.new_empty(frames, batch, 3 * n)
         # All views of single frames at once: made frame by frame they take as long as the sums.
         both, own_both = gates[:, :, : 2 * n].unbind(), from_state[:, :, : 2 * n].unbind()
-        reset, update, new = (gate.unbind() for gate in gates.split(n, 2))
+        reset, update, new = (gate.unbind() for gate in torch.split(gates, n, 2))
         own_new, owns, rows = from_state[:, :, 2 * n :].unbind(), from_state.unbind(), states.unbind()
         for t, own in enumerate(owns):
             torch.addmm(bias, rows[t], recur, out=own)

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forked import fork
 from mcap.reader import make_reader
 from random_walk import random_walk
 
@@ -271,24 +272,6 @@ def lines(path: Path) -> list[bytes]:
     """The whole lines of a subscriber's log."""
     data = path.read_bytes()
     return [data[at : at + HEARD.size] for at in range(0, len(data) - HEARD.size + 1, HEARD.size)]
-
-
-def fork(run: Callable[[], None]) -> int:
-    """Run a function in a child process; its process id."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        run()
-        status = 0
-    except SystemExit as error:
-        status = int(error.code or 0)
-    except BaseException as error:
-        print(f"chaos: {error!r}", file=sys.stderr)
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def children(process: int) -> list[int]:

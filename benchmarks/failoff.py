@@ -30,7 +30,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from failoff_parts import GAP, JUMP, PAUSE, PIN, BoardLine, Camera, Change, TopicLine, children_of, end, fork, stopped
+from failoff_parts import GAP, JUMP, PAUSE, PIN, BoardLine, Camera, Change, TopicLine, children_of, end, stopped
+from forked import fork
 from random_walk import random_walk
 
 from rtseg.client import Subscriber, ask_arm, ask_disarm, ask_load, ask_status

@@ -8,11 +8,12 @@ import os
 import select
 import signal
 import struct
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from forked import fork
 
 from rtseg.client import Publisher, TriggerSubscriber
 from rtseg.errors import ServeError
@@ -31,22 +32,6 @@ class Change(NamedTuple):
 
     t_ns: int
     is_on: bool
-
-
-def fork(run: Callable[[], None]) -> int:
-    """A process of its own for `run`."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        run()
-        status = 0
-    except Exception as error:
-        print(f"{run}: {error!r}", file=sys.stderr)
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def end(process: int) -> None:

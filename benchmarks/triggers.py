@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import zmq
-from failoff_parts import PIN, BoardLine, Camera, TopicLine, end, fork
+from failoff_parts import PIN, BoardLine, Camera, TopicLine, end
+from forked import fork
 from random_walk import random_walk
 
 from rtseg.bundle.bundle import Bundle

@@ -15,14 +15,35 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtseg.errors import RateError, SnapshotError
 from rtseg.frames.frame import MAX_SEQ, Frame
 
+Poses = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Keypoints (..., A, K, 2) px and confidence (..., A, K)."""
 LOWEST, HIGHEST = 0.5, 20.0
 """Camera rates that are accepted, as multiples of the model's. Below them most frames would be invented."""
 MAX_DENOMINATOR = 1001
 """Largest denominator of the ratio of rates: 29.97 is 30000 / 1001."""
+
+
+def poses_between(early: Poses, late: Poses, weight: float | NDArray[np.floating[Any]]) -> Poses:
+    """Between two frames, or N pairs of them, by the rule above. weight: in [0, 1], (N,) for N pairs, how far on the
+    way from the early one to the late one.
+    """
+    far = np.asarray(weight)[..., None, None]
+    part = far.astype(np.float32)
+    # NaN in either frame gives NaN; those points are filled in below.
+    points = early[0] + (late[0] - early[0]) * part[..., None]
+    scores = early[1] + (late[1] - early[1]) * part
+    alone = np.isnan(points[..., 0])
+    if alone.any():
+        # Exactly half way the later frame counts as the nearer one, as in `Resampler.push`.
+        from_late, from_early = alone & (far >= 0.5), alone & (far < 0.5)
+        for here, (nearer, nearer_scores) in ((from_late, late), (from_early, early)):
+            points[here], scores[here] = nearer[here], nearer_scores[here]
+    return points, scores
 
 
 class Resampler:
@@ -146,15 +167,7 @@ def _numbered(frame: Frame, n: int) -> Frame:
 def _interpolated(early: Frame, late: Frame, past: int, den: int, n: int) -> Frame:
     """Between two consecutive camera frames, past / den of the way from the early one to the late one."""
     # One division of whole numbers, rounded once: the weight does not depend on how long the stream has run.
-    weight = np.float32(past / den)
-    # NaN in either frame gives NaN; those points are filled in below.
-    points = early.keypoints + (late.keypoints - early.keypoints) * weight
-    scores = early.confidence + (late.confidence - early.confidence) * weight
-    # Exactly half way the later frame counts as the nearer one, as in `push`.
-    nearer = late if 2 * past >= den else early
-    alone = np.isnan(points[..., 0])
-    if alone.any():
-        points[alone] = nearer.keypoints[alone]
-        scores[alone] = nearer.confidence[alone]
+    before, after = (early.keypoints, early.confidence), (late.keypoints, late.confidence)
+    points, scores = poses_between(before, after, past / den)
     t_ns = early.t_source_ns + (late.t_source_ns - early.t_source_ns) * past // den
     return Frame(early.stream, n, t_ns, points, scores)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.config import AugmentSettings
+from rtseg.frames import resampling
 from rtseg.frames.skeleton import Skeleton
 
 F32 = NDArray[np.float32]
@@ -142,19 +143,14 @@ def frames_at(n_frames: int, rate: float) -> int:
     return n_frames if rate == 1 else int((n_frames - 1) / rate) + 1
 
 
-def poses_between(keypoints: F32, confidence: F32, at: Places) -> tuple[F32, F32]:
+def poses_at(keypoints: F32, confidence: F32, at: Places) -> tuple[F32, F32]:
     """Keypoints (N, A, K, 2) and confidence (N, A, K) at the places `at` (N,) in [0, T - 1] between T frames.
 
-    By the rule of `frames.resampling`: straight between two frames; a point that is missing in one of the two is taken
-    from the nearer one, where it may be missing too.
+    By the rule of `frames.resampling`.
     """
     early, late, weight = _neighbours(at, len(keypoints))
-    part = weight.astype(np.float32)[:, None, None]
-    points = keypoints[early] + (keypoints[late] - keypoints[early]) * part[..., None]
-    scores = confidence[early] + (confidence[late] - confidence[early]) * part
-    alone, nearer = np.isnan(points[..., 0]), np.where(weight >= 0.5, late, early)
-    points[alone], scores[alone] = keypoints[nearer][alone], confidence[nearer][alone]
-    return points, scores
+    before, after = (keypoints[early], confidence[early]), (keypoints[late], confidence[late])
+    return resampling.poses_between(before, after, weight)
 
 
 def labels_between(labels: NDArray[np.int16], at: Places) -> NDArray[np.int16]:
@@ -172,7 +168,7 @@ def film_slower(keypoints: F32, confidence: F32, share: float, phase: float) -> 
     t = len(keypoints)
     back = np.arange(t) * share + phase  # where each frame lies among those of the camera
     camera = (np.arange(int(np.ceil(back[-1])) + 1) - phase) / share
-    return poses_between(*poses_between(keypoints, confidence, np.clip(camera, 0, t - 1)), back)
+    return poses_at(*poses_at(keypoints, confidence, np.clip(camera, 0, t - 1)), back)
 
 
 def _neighbours(at: Places, n_frames: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Places]:

@@ -26,7 +26,7 @@ from rtseg.training.augment import (
     interpolate_labels,
     labels_between,
     mirrored,
-    poses_between,
+    poses_at,
 )
 from rtseg.training.task import F32, Example, TrainingTask
 
@@ -140,7 +140,7 @@ class CropSampler:
         begin, end = int(at[0]), int(np.ceil(at[-1])) + 1
         points, scores = example.keypoints[begin:end], example.confidence[begin:end]
         if rate != 1:
-            points, scores = poses_between(points, scores, at - begin)
+            points, scores = poses_at(points, scores, at - begin)
         points, scores = augment(
             points,
             scores,

@@ -25,7 +25,7 @@ from rtseg.training.augment import (
     interpolate,
     interpolate_labels,
     labels_between,
-    poses_between,
+    poses_at,
 )
 
 F32 = NDArray[np.float32]
@@ -200,7 +200,7 @@ def test_a_slower_camera_is_brought_back_as_when_serving(data: st.DataObject, sh
     # A camera that took every frame at its own rate: what it saw, and what the daemon's rule makes of it.
     new, new_scores = film_slower(points, scores, share, 0.0)
     assert new.shape == points.shape
-    camera, camera_scores = poses_between(points, scores, np.clip(np.arange(n_frames + 1) / share, 0, n_frames - 1))
+    camera, camera_scores = poses_at(points, scores, np.clip(np.arange(n_frames + 1) / share, 0, n_frames - 1))
     resampler = Resampler(30 * share, 30)
     served = [
         frame
@@ -238,7 +238,7 @@ def test_between_frames_the_nearer_one_stands_in_for_what_is_missing(data: st.Da
     points, scores = scene(n_frames, missing=0.4)
     labels = np.arange(n_frames, dtype=np.int16)
     at = np.array(data.draw(st.lists(st.floats(0, n_frames - 1), max_size=20)))
-    new, new_scores = poses_between(points, scores, at)
+    new, new_scores = poses_at(points, scores, at)
     assert new.dtype == new_scores.dtype == np.float32
     for n, place in enumerate(at):
         early, late = int(place), min(int(place) + 1, n_frames - 1)

@@ -185,6 +185,7 @@ class Round:
         at_ns = time.monotonic_ns()
         if fault in ("sink killed", "sink stopped, queue full"):
             (process,) = (p for p in children_of(lab.daemon, "rtseg.sinks") if f'"name": "{self.sink}"' in command(p))
+            at_ns = time.monotonic_ns()  # to look for it takes some milliseconds
             if fault == "sink killed":
                 os.kill(process, signal.SIGKILL)
                 return at_ns
@@ -336,7 +337,8 @@ def run_rounds(bundle: Path, rounds: int, seed: int, faults: list[str]) -> dict[
             while done < rounds:
                 fault = faults[done % len(faults)]
                 number += 1
-                found = Round(laboratory, fault, number).run()
+                found_by = Round(laboratory, fault, number)
+                found = found_by.run()
                 if "invalid" in found:
                     repeated[found["invalid"]] += 1
                     print(f"repeated: {fault}: {found['invalid']}", flush=True)
@@ -347,7 +349,10 @@ def run_rounds(bundle: Path, rounds: int, seed: int, faults: list[str]) -> dict[
                     late_ms[fault].append(found["late_ms"])
                 if "wrong" in found:
                     wrong[fault].append(found["wrong"])
-                print(f"seed {seed}: {done}/{rounds} {fault} ({laboratory.fps:g} fps): {found}", flush=True)
+                print(
+                    f"seed {seed}: {done}/{rounds} {fault}, {found_by.sink} ({laboratory.fps:g} fps): {found}",
+                    flush=True,
+                )
         finally:
             laboratory.close()
         recordings = check_recordings(laboratory)

@@ -21,6 +21,7 @@ from rtseg.recordings.recording import Recording
 from rtseg.sinks.simulated_board import SimulatedBoard
 
 PIN = 13
+DEVICE_PRIORITY = 50
 GAP, JUMP, PAUSE = b"g", b"j", b"p"
 """What a camera is told: to skip frames at the next one, to set its clock, to send no more."""
 _CHANGE = struct.Struct("<qq")
@@ -97,6 +98,12 @@ class Camera:
             seq, t = seq + 1, t + 1
 
 
+def run_as_device(process: int) -> None:
+    """Let a process go before all others, as far as the system grants it: a real device shares no core with them."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(process, os.SCHED_FIFO, os.sched_param(DEVICE_PRIORITY))
+
+
 class BoardLine:
     """The pin of a simulated board. link: a path that stays, for the trigger file."""
 
@@ -107,6 +114,7 @@ class BoardLine:
     def plug_in(self) -> None:
         """A board at the same name."""
         self.board, self.is_unplugged = SimulatedBoard(), False
+        run_as_device(self.board.pid)
         self._link.unlink(missing_ok=True)
         self._link.symlink_to(self.board.port)
 
@@ -126,11 +134,13 @@ class BoardLine:
 
 
 class TopicLine:
-    """What a process sees that follows a `zmq` sink."""
+    """What a process sees that follows a `zmq` sink. busy_poll: it never sleeps."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, busy_poll: bool = False) -> None:
         self._out, writes = os.pipe()
-        self._process = fork(lambda: self._follow(address, writes))
+        self._process = fork(lambda: self._follow(address, writes, busy_poll=busy_poll))
+        if not busy_poll:
+            run_as_device(self._process)
         os.close(writes)
 
     def changes(self, timeout_s: float) -> list[Change]:
@@ -147,8 +157,8 @@ class TopicLine:
         end(self._process)
         os.close(self._out)
 
-    def _follow(self, address: str, writes: int) -> None:
-        with TriggerSubscriber(address, connect_timeout_s=60.0) as lines:
+    def _follow(self, address: str, writes: int, *, busy_poll: bool) -> None:
+        with TriggerSubscriber(address, connect_timeout_s=60.0, busy_poll=busy_poll) as lines:
             n_on = 0
             for change in lines:
                 n_on += 1 if change.is_on else -1

@@ -1,8 +1,9 @@
 """What triggers cost: `python benchmarks/triggers.py --seconds 120 --json FILE`.
 
 - From a decision to its acknowledgement, over a simulated board at a pseudo-terminal (the shipped sketch's own logic)
-  and over the ZeroMQ sink with a receiver that acknowledges, in a real daemon behind cameras; beside a bare echo: the
-  same sink driven by a loop that does nothing else, at the same time.
+  and over the ZeroMQ sink with a receiver that acknowledges, in a real daemon behind cameras, asleep until a command
+  comes and with `busy_poll` (the receiver of the topic too); beside a bare echo, the same sink driven by a loop that
+  does nothing else, and beside a message to another process and back over the same kind of wire.
 - What a frame of a stream costs more in the daemon's loop with triggers than without: the same frames through the same
   stepper, in turns: without triggers, with some of which nothing comes, and while events run whose sinks are told at
   every frame.
@@ -11,15 +12,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import math
-import os
 import random
-import select
-import struct
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,19 +21,13 @@ from typing import Any
 
 import numpy as np
 import zmq
-from failoff_parts import PIN, BoardLine, Camera, TopicLine, end
-from forked import fork
+from acknowledgements import measure_acknowledgements
 from random_walk import random_walk
 
 from rtseg.bundle.bundle import Bundle
-from rtseg.client import Subscriber, ask_arm, ask_status
 from rtseg.config import ConditionSettings, ServeSettings, SinkSettings, TriggerFile, TriggerSettings, ZmqSinkSettings
-from rtseg.config.sinks import SerialSinkSettings
-from rtseg.errors import ServeError
 from rtseg.frames.frame import own_frame
 from rtseg.inference.classifier import Classifier, load
-from rtseg.recordings.recording import Recording
-from rtseg.serve.daemon import serve
 from rtseg.serve.loop.frame_queue import FrameQueue
 from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
@@ -47,159 +35,12 @@ from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
 from rtseg.serve.timing.loop_load import LoopLoad
 from rtseg.serve.triggers.stage import TriggerStage
-from rtseg.sinks.base import ACK_ON, OFF, ON, LineCommand, LineSpec
+from rtseg.sinks.base import LineSpec
 from rtseg.sinks.link import IS_READY, SinkLink
 from rtseg.system.machine import describe_run
-from rtseg.wire.messages import Hello, StreamEvent
+from rtseg.wire.messages import Hello
 
-CAMERAS = 2
-"""For each sink."""
-EVERY = 6
-"""Frames from one event to the next."""
-WARM_UP = 10
-"""Events that are not counted."""
 WARM_UP_TURNS = 200
-HOLD_NS = 10**9
-ANSWER_S, SETTLE_S = 2.0, 2.0
-"""A pause of the machine's loses no sink here; receivers of a topic come some time after it."""
-_ROW = struct.Struct("<q")
-TRIGGERS = """
-[triggers.{sink}]
-pulse_s = 0.05
-refractory_s = 0.0
-never_on = []
-grace_s = 1.0
-streams = ["{sink}*"]
-sinks = ["{sink}"]
-line = {pin}
-arms = {{ yoked = "times.csv", yoked_stream = "{sink}", yoked_trigger = "{sink}" }}
-"""
-
-
-def measure_acknowledgements(bundle: Path, seconds: float) -> dict[str, Any]:
-    """Decision to acknowledgement of every event, in ms, and the bare echo's, by sink."""
-    with tempfile.TemporaryDirectory(prefix="rtseg-triggers-") as name:
-        folder = Path(name)
-        sinks = {
-            "board": SerialSinkSettings(kind="serial", answer_s=ANSWER_S, port=f"{folder}/board"),
-            "topic": ZmqSinkSettings(
-                kind="zmq", answer_s=ANSWER_S, address=f"ipc://{folder}/l", acknowledgements=f"ipc://{folder}/a"
-            ),
-        }
-        echoed = {
-            "board": SerialSinkSettings(kind="serial", answer_s=ANSWER_S, port=f"{folder}/echo"),
-            "topic": ZmqSinkSettings(
-                kind="zmq", answer_s=ANSWER_S, address=f"ipc://{folder}/el", acknowledgements=f"ipc://{folder}/ea"
-            ),
-        }
-        lines = [BoardLine(folder / "board"), BoardLine(folder / "echo")]
-        topics = [TopicLine(settings["topic"].address) for settings in (sinks, echoed)]  # type: ignore[attr-defined]
-        classifier = load(bundle, capacity=16)
-        walk = random_walk(classifier.bundle.skeleton, 300, classifier.bundle.fps, 1)
-        settings = ServeSettings(
-            *(f"ipc://{folder}/frames", f"ipc://{folder}/predictions"),
-            capacity=16,
-            triggers=str(write_triggers(folder, sinks, int(seconds * classifier.bundle.fps))),
-        )
-        daemon = fork(lambda: quiet_daemon(classifier, settings, folder))
-        echoes = {sink: Echo(sink, of) for sink, of in echoed.items()}
-        try:
-            times = listen(settings, walk, seconds)
-            return {sink: {"decision": times[sink], "echo": echo.times_ms()} for sink, echo in echoes.items()}
-        finally:
-            end(daemon)
-            for part in (*echoes.values(), *lines, *topics):
-                part.close()
-
-
-def write_triggers(folder: Path, sinks: dict[str, Any], frames: int) -> Path:
-    """Triggers that fire at stated frames."""
-    rows = ["stream,trigger,seq,decision,arm,last_seq,ended"]
-    rows += [f"{sink},{sink},{t},fired,real,{t + 1},pulse over" for sink in sinks for t in range(30, frames, EVERY)]
-    (folder / "times.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    text = "".join(TRIGGERS.format(sink=sink, pin=PIN) for sink in sinks)
-    text += f'[sinks.board]\nkind = "serial"\nanswer_s = {ANSWER_S}\nport = "{sinks["board"].port}"\n'
-    text += f'[sinks.topic]\nkind = "zmq"\nanswer_s = {ANSWER_S}\n'
-    text += f'address = "{sinks["topic"].address}"\nacknowledgements = "{sinks["topic"].acknowledgements}"\n'
-    path = folder / "triggers.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def quiet_daemon(classifier: Classifier, settings: ServeSettings, folder: Path) -> None:
-    """A daemon that writes into a log."""
-    sys.stderr = sys.stdout = (folder / "daemon.log").open("a")
-    serve(classifier, settings)
-
-
-def listen(settings: ServeSettings, walk: Recording, seconds: float) -> dict[str, list[float]]:
-    """What the daemon tells of its events, in ms from decision to acknowledgement, by trigger."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with contextlib.suppress(ServeError):
-            found = ask_status(settings.frames)["triggers"]["sinks"]
-            if all(sink["state"] == "ready" for sink in found.values()):
-                break
-        time.sleep(0.05)
-    time.sleep(SETTLE_S)
-    ask_arm(settings.frames)
-    cameras = [Camera(settings.frames, f"{sink}{i}", walk) for sink in ("board", "topic") for i in range(CAMERAS)]
-    decided: dict[int, int] = {}
-    times: dict[str, list[float]] = {"board": [], "topic": []}
-    with Subscriber(settings.predictions) as subscriber:
-        end_s = time.monotonic() + seconds
-        while (left_s := end_s - time.monotonic()) > 0:
-            message = subscriber.receive(left_s)
-            if not isinstance(message, StreamEvent):
-                continue
-            fields = message.fields
-            if message.type == "trigger" and fields["decision"] == "fired":
-                decided[fields["event"]] = fields["t_decided_ns"]
-            elif message.type == "trigger_ack" and fields["report"] == "on" and fields["event"] in decided:
-                times[fields["trigger"]].append((fields["t_sink_ns"] - decided.pop(fields["event"])) / 1e6)
-    for camera in cameras:
-        camera.close()
-    return {sink: of[WARM_UP:] for sink, of in times.items()}
-
-
-class Echo:
-    """The same sink, driven by a loop that does nothing else, as often as a daemon's."""
-
-    def __init__(self, name: str, settings: SinkSettings) -> None:
-        self._out, writes = os.pipe()
-        self._process = fork(lambda: self._drive(name, settings, writes))
-        os.close(writes)
-
-    def times_ms(self) -> list[float]:
-        """From each command to its acknowledgement."""
-        end(self._process)
-        data = b"".join(iter(lambda: os.read(self._out, 65536), b""))
-        return [ns / 1e6 for (ns,) in _ROW.iter_unpack(data)][WARM_UP:]
-
-    def close(self) -> None:
-        """End it."""
-        end(self._process)
-        os.close(self._out)
-
-    def _drive(self, name: str, settings: SinkSettings, writes: int) -> None:
-        link = SinkLink(name, settings, [LineSpec(name, PIN, 0.0, 0.005, 60.0)])
-        event, settled_s = 0, math.inf
-        while True:
-            link.look_after()
-            time.sleep(EVERY / 30 / CAMERAS)
-            if link.state != IS_READY:
-                settled_s = time.monotonic() + SETTLE_S
-            if time.monotonic() < settled_s:
-                continue
-            event += 1
-            sent_ns = time.monotonic_ns()
-            link.send(LineCommand(ON, event, 0, HOLD_NS, sent_ns, event, name))
-            while select.select([link.fileno()], [], [], 1.0)[0]:
-                on = [report for report in link.receive() if (report.kind, report.event) == (ACK_ON, event)]
-                if on:
-                    os.write(writes, _ROW.pack(on[0].t_ns - sent_ns))
-                    break
-            link.send(LineCommand(OFF, event, 0, 0, time.monotonic_ns(), event, name))
 
 
 class Loop:
@@ -293,7 +134,7 @@ def quantiles(times: Sequence[float]) -> dict[str, float]:
 def table(result: dict[str, Any]) -> str:
     """The result in Markdown."""
     lines = ["# Triggers: from decision to acknowledgement, and their cost", ""]
-    lines += ["| sink | what | events | p50, ms | p99, ms | largest, ms |", "|---|---|---|---|---|---|"]
+    lines += ["| sink, its process | what | events | p50, ms | p99, ms | largest, ms |", "|---|---|---|---|---|---|"]
     for sink, of in result["acknowledgement"].items():
         for what, q in of.items():
             lines.append(

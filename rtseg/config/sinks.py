@@ -18,13 +18,15 @@ class SinkSettings:
 
     kind: `zmq`, `serial`, `lsl`, `osc`, `open_ephys`, or the name of an entry point. heartbeat_s: how often a sign of
     life goes to the other end, which answers it where it can. answer_s: what acknowledges must do so within this time,
-    or the sink is lost. start_s: how long opening may take. options: of a sink of your own, which checks them.
+    or the sink is lost. start_s: how long opening may take. busy_poll: its process never sleeps, and keeps what an
+    event takes in the caches; takes a whole core. options: of a sink of your own, which checks them.
     """
 
     kind: str
     heartbeat_s: float = 0.25
     answer_s: float = 0.1
     start_s: float = 10.0
+    busy_poll: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

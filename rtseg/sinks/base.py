@@ -179,6 +179,11 @@ class Sink(ABC):
         """What came, never waiting: called after each wait, and before it."""
         return ()
 
+    def rehearse(self, command: LineCommand) -> None:  # noqa: B027
+        """Called all the time with `busy_poll`: go through what `turn_on` and `poll` do, with nothing sent and nothing
+        remembered, so that their code and data stay in the caches. command: an ON of no event.
+        """
+
     def send_probabilities(self, row: ProbabilityRow) -> None:  # noqa: B027
         """An answer's probabilities, where `takes_probabilities`. What is slow may leave some out."""
 

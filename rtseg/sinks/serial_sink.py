@@ -21,6 +21,7 @@ from rtseg.sinks.serial_frames import Frame, FrameReader
 GREET_S = 0.2
 """Pause between greetings of a board that restarts, as many do when their port is opened."""
 LEAST_WATCHDOG_S = 1.0
+REHEARSED = Frame(frames.IS_ON, 0, 0, 1, 0).pack()
 _ANSWERS = {frames.IS_ON: ACK_ON, frames.IS_OFF: ACK_OFF}
 _MICROSECONDS = 1_000_000
 
@@ -65,6 +66,13 @@ class SerialSink(Sink):
             raise SinkError(f"{self.settings.port}: the board did not answer for {self.settings.heartbeat_s} s")
         self._answered = False
         self._send(frames.PING, 0, 0, 0)
+
+    def rehearse(self, command: LineCommand) -> None:
+        """A frame for the board that is not written, and an answer that did not come."""
+        Frame(frames.TURN_ON, self._index[command.line], 0, command.event, _lease_us(command)).pack()
+        os.write(self._fd, b"")
+        for frame in FrameReader().feed(REHEARSED):
+            Answer(_ANSWERS[frame.kind], frame.event, f"board_us={frame.value}")
 
     def filenos(self) -> Sequence[int]:
         """The port."""

@@ -27,9 +27,11 @@ from rtseg.wire.line_messages import (
     LINE_OFF,
     LINE_ON,
     LINE_RENEW,
+    LineAck,
     LineMessage,
     line_topic,
     pack_line,
+    pack_line_ack,
     parse_line_ack,
 )
 
@@ -68,6 +70,8 @@ class ZmqSink(Sink):
         if self.settings.acknowledgements:
             self._acks = self._bind(zmq.PULL, self.settings.acknowledgements)
         self._boot = boot_id()
+        self._nowhere: zmq.Socket[bytes] = self._context.socket(zmq.PUB)  # for `rehearse`
+        self._rehearsed_ack = pack_line_ack(LineAck(self._run, 1, True))
         self.heartbeat()
         return f"lines at {', acknowledgements at '.join(self._addresses)}"
 
@@ -85,18 +89,23 @@ class ZmqSink(Sink):
 
     def heartbeat(self) -> None:
         """Publish a sign of life, which also tells receivers that they are connected."""
-        self._send(
-            BEAT_TOPIC,
-            LineMessage(
-                LINE_BEAT,
-                self._run,
-                self._number(BEAT_TOPIC),
-                time.monotonic_ns(),
-                boot=self._boot,
-                acknowledgements=self._addresses[1] if self._acks is not None else "",
-                heartbeat_s=self.settings.heartbeat_s,
-            ),
+        message = LineMessage(
+            LINE_BEAT,
+            self._run,
+            self._number(BEAT_TOPIC),
+            time.monotonic_ns(),
+            boot=self._boot,
+            acknowledgements=self._addresses[1] if self._acks is not None else "",
+            heartbeat_s=self.settings.heartbeat_s,
         )
+        self._send(BEAT_TOPIC, pack_line(message, self.settings.format))
+
+    def rehearse(self, command: LineCommand) -> None:
+        """A message that a socket without receivers drops, and an acknowledgement that did not come."""
+        message = self._pack(LINE_ON, 1, command, "")
+        self._nowhere.send_multipart([line_topic(""), message], zmq.NOBLOCK)
+        if self._acks is not None:
+            parse_line_ack(self._rehearsed_ack)
 
     def filenos(self) -> Sequence[int]:
         """Of the acknowledgements. It tells of what is new only, so `poll` takes all."""
@@ -126,12 +135,15 @@ class ZmqSink(Sink):
             remove_ipc_file(address)
 
     def _publish(self, kind: str, command: LineCommand, reason: str = "") -> None:
+        topic = line_topic(self.lines[command.line].trigger)
+        self._send(topic, self._pack(kind, self._number(topic), command, reason))
+
+    def _pack(self, kind: str, number: int, command: LineCommand, reason: str) -> bytes:
         spec = self.lines[command.line]
-        topic = line_topic(spec.trigger)
         message = LineMessage(
             kind,
             self._run,
-            self._number(topic),
+            number,
             time.monotonic_ns(),
             command.hold_ns,
             spec.trigger,
@@ -141,15 +153,15 @@ class ZmqSink(Sink):
             command.seq,
             reason,
         )
-        self._send(topic, message)
+        return pack_line(message, self.settings.format)
 
     def _number(self, topic: bytes) -> int:
         self._numbers[topic] += 1
         return self._numbers[topic]
 
-    def _send(self, topic: bytes, message: LineMessage) -> None:
+    def _send(self, topic: bytes, packed: bytes) -> None:
         # A PUB socket never waits: it leaves out receivers whose queue is full.
-        self._lines_socket.send_multipart([topic, pack_line(message, self.settings.format)], zmq.NOBLOCK)
+        self._lines_socket.send_multipart([topic, packed], zmq.NOBLOCK)
 
     def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)

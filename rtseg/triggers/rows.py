@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,8 @@ class DecisionRows:
             armed_slots=np.zeros(slots, np.bool_),
             rule=trigger_rule.table_rows,
         )
-        self._fields, self.armed_slots = self._arrays.rows.data.cast("B"), self._arrays.armed_slots
+        self.armed_slots = self._arrays.armed_slots
+        self._put = partial(_ROW_FIELDS.pack_into, self._arrays.rows.data.cast("B"))
         self.follow_rule(trigger_rule)
 
     def follow_rule(self, trigger_rule: TriggerRule) -> None:
@@ -68,10 +70,11 @@ class DecisionRows:
         # One table for all: each array that is handed over costs the call.
         self._arrays = self._arrays._replace(rule=trigger_rule.table_rows)
         self._table, self._rule = ArrayTable(self._arrays), trigger_rule
+        self._table_rows = self._table.rows
 
     def add(self, n: int, slot: int, row: int, seq: int, quality: int) -> None:
         """Write the n-th answer of a call. row: its place in the arrays that `decide` gets."""
-        _ROW_FIELDS.pack_into(self._fields, n * 32, slot, row, seq, quality)
+        self._put(n * _ROW_FIELDS.size, slot, row, seq, quality)
 
     def decide(self, n: int, answers: PredictionBatch) -> list[list[list[int]]]:
         """Decide about the first n that were added; (n, R, 4) as `TriggerRule.step` gives it, [] where nothing begins
@@ -79,15 +82,24 @@ class DecisionRows:
 
         An answer whose frame was decided about before, as after a restart, decides nothing.
         """
-        outputs = answers.probs, answers.labels, answers.missing
-        if not _decide_rows(n, self._table.rows, *outputs):
+        if not _decide_rows(n, self._table_rows, answers.probs, answers.labels, answers.missing):
             return []
         decided: list[list[list[int]]] = self._arrays.decided[:n].tolist()
         return decided
 
+    def decide_one(
+        self, slot: int, row: int, seq: int, quality: int, answers: PredictionBatch
+    ) -> list[list[list[int]]]:
+        """The same about one answer, without `add`: a lone frame finds all of this code out of the caches."""
+        outputs = answers.probs, answers.labels, answers.missing
+        if not _decide_one(slot, row, seq, quality, self._table_rows, *outputs):
+            return []
+        decided: list[list[list[int]]] = self._arrays.decided[:1].tolist()
+        return decided
 
-def _compiled(stamp: int) -> Callable[..., int]:
-    """The call. stamp: of the other files that are compiled into it (`cache_stamps`)."""
+
+def _compiled(stamp: int) -> tuple[Callable[..., int], Callable[..., int]]:
+    """Both calls. stamp: of the other files that are compiled into them (`cache_stamps`)."""
 
     @njit(cache=True)
     def decide_rows(
@@ -122,7 +134,22 @@ def _compiled(stamp: int) -> Callable[..., int]:
                 found += decided[i, r, BEGAN] != 0 or decided[i, r, ENDED_AT] != 0
         return found
 
-    return decide_rows
+    @njit(cache=True)
+    def decide_one(
+        slot: int,
+        row: int,
+        seq: int,
+        quality: int,
+        table: TableRows,
+        probs: NDArray[np.float32],
+        labels: NDArray[np.int16],
+        missing: NDArray[np.int32],
+    ) -> int:
+        rows = array_tables.int64s_2d(table, _A.rows)
+        rows[0, _SLOT], rows[0, _ROW], rows[0, _SEQ], rows[0, _QUALITY] = slot, row, seq, quality
+        return decide_rows(1, table, probs, labels, missing)
+
+    return decide_rows, decide_one
 
 
-_decide_rows = _compiled(cache_stamps.source_stamp(rule, conditions, plan, arms, yoked, array_tables))
+_decide_rows, _decide_one = _compiled(cache_stamps.source_stamp(rule, conditions, plan, arms, yoked, array_tables))

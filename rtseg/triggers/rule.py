@@ -217,11 +217,15 @@ def _move_window(
     """Frames that have passed push the oldest out of every trigger's window; the newest place is empty after it."""
     n_window = window.shape[1]
     for _ in range(min(elapsed, n_window)):
-        at = (slot[_S.at] + 1) % n_window
+        at = slot[_S.at] + 1 if slot[_S.at] + 1 < n_window else 0
         slot[_S.at] = at
         for r in range(len(numbers)):
+            # Nothing happened within it, as nearly always: its bits need not be looked at, which no cache holds.
+            if not memory[r, _M.on_in_window] and not memory[r, _M.begun_in_window]:
+                continue
             # A window shorter than the ring ends that many frames back; equally long ones end at the newest place.
-            old = (at + n_window - numbers[r, _N.window_frames]) % n_window
+            old = at - numbers[r, _N.window_frames]
+            old += n_window if old < 0 else 0
             bits = window[r, old]
             memory[r, _M.on_in_window] -= bits & _IS_ON
             memory[r, _M.begun_in_window] -= bits >> 1

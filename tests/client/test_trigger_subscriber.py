@@ -41,12 +41,11 @@ class Publisher:
     def send(self, topic: bytes, data: bytes) -> None:
         self._lines.send_multipart([topic, data])
 
-    def subscriber(self, *triggers: str) -> TriggerSubscriber:
+    def subscriber(self, *triggers: str, busy_poll: bool = False) -> TriggerSubscriber:
         """One that is connected: it waits for a first beat, which must be sent once it has subscribed."""
         found: list[TriggerSubscriber] = []
-        thread = threading.Thread(
-            target=lambda: found.append(TriggerSubscriber(self.address, triggers, connect_timeout_s=TIMEOUT_S))
-        )
+        about = {"connect_timeout_s": TIMEOUT_S, "busy_poll": busy_poll}
+        thread = threading.Thread(target=lambda: found.append(TriggerSubscriber(self.address, triggers, **about)))
         thread.start()
         for _ in range(1 + max(1, len(triggers))):
             assert self._lines.poll(TIMEOUT_S * 1000)
@@ -66,8 +65,9 @@ def publisher() -> Iterator[Publisher]:
     sink.close()
 
 
-def test_changes_and_acknowledgements(publisher: Publisher) -> None:
-    with publisher.subscriber() as lines:
+@pytest.mark.parametrize("busy_poll", [False, True])
+def test_changes_and_acknowledgements(publisher: Publisher, busy_poll: bool) -> None:
+    with publisher.subscriber(busy_poll=busy_poll) as lines:
         publisher.line("on", 1, 600.0)
         on = lines.receive(TIMEOUT_S)
         assert on is not None
@@ -84,8 +84,9 @@ def test_changes_and_acknowledgements(publisher: Publisher) -> None:
         assert lines.is_alive
 
 
-def test_silence_turns_off(publisher: Publisher) -> None:
-    with publisher.subscriber() as lines:
+@pytest.mark.parametrize("busy_poll", [False, True])
+def test_silence_turns_off(publisher: Publisher, busy_poll: bool) -> None:
+    with publisher.subscriber(busy_poll=busy_poll) as lines:
         publisher.line("on", 1, 1.5)
         on = lines.receive(TIMEOUT_S)
         assert on is not None

@@ -5,6 +5,7 @@ Each tells what its line did, and can be taken away.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import queue
 import select
@@ -306,6 +307,21 @@ class Told(Sink):
 '''
 
 
+class NeverAsleep(Peer):
+    """A far end whose sink's process never sleeps, and rehearses what an event takes."""
+
+    def settings(self, **changes: float) -> SinkSettings:
+        return dataclasses.replace(super().settings(**changes), busy_poll=True)  # type: ignore[safe-super]
+
+
+class BusyBoard(NeverAsleep, Board):
+    pass
+
+
+class BusyReceiver(NeverAsleep, Receiver):
+    pass
+
+
 class Own(Threaded):
     """A sink of one's own, brought by an installed package."""
 
@@ -331,7 +347,9 @@ class Own(Threaded):
 
 PEERS: dict[str, type[Peer]] = {
     "serial": Board,
+    "serial, never asleep": BusyBoard,
     "zmq": Receiver,
+    "zmq, never asleep": BusyReceiver,
     "osc": OscServer,
     "open_ephys": NetworkEvents,
     "lsl": Inlet,

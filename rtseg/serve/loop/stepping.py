@@ -55,8 +55,8 @@ class Stepper:
             return len(batch)
         stepped_ns = time.monotonic_ns()
         stage = self._stage
-        if stage is not None:
-            stage.decide(batch, predictions)  # before anything else: a line waits for it
+        # Before anything else: a line waits for it.
+        has_more = stage is not None and stage.decide(batch, predictions)
         publish, frame_done = outlet.publish_prediction, self._queue.frame_done
         for (stream, frame, t_recv_ns, _, _), of_frame in zip(batch, predictions, strict=True):
             stream.handled_ns = t_recv_ns
@@ -66,7 +66,7 @@ class Stepper:
             for prediction in of_frame:
                 publish(stream, prediction, t_recv_ns, keep_back=keep_back)
         outlet.flush()
-        if stage is not None:
+        if stage is not None and has_more:
             stage.finish_batch()
         # Counted only now, when nobody waits for it.
         self._publish.count_latency(time.monotonic_ns() - stepped_ns)

@@ -26,8 +26,10 @@ def open_links(
     links: dict[str, SinkLink] = {}
     for name, sink in file.sinks.items():
         if specs := line_specs(file.triggers, name):
-            # The first core is the loop's; and what turns a line off comes before everything else.
-            cpus, priority = settings.cpus[1:], min(settings.priority + 1, 99) if settings.priority else 0
+            # The first core is the loop's; and what turns a line off comes before everything else. But one that never
+            # sleeps would keep its core from the system's own threads, which bring what it waits for.
+            has_priority = settings.priority and not sink.busy_poll
+            cpus, priority = settings.cpus[1:], min(settings.priority + 1, 99) if has_priority else 0
             links[name] = SinkLink(name, sink, specs, channels, cpus=cpus, priority=priority)
             opened.callback(links[name].close)
     return links

@@ -12,7 +12,7 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -72,7 +72,8 @@ class TriggerStage:
         self.arming = Arming(self._rows.armed_slots, self._events, self._lines, self._recorder)
         self.watch = SinkWatch(self._lines, self._events, self.arming, self._recorder)
         self._open, self._is_sending = self._events.open, True
-        self._context: list[tuple[TriggeredStream, Prediction, int]] = []
+        self._context: list[tuple[int, Prediction, int]] = []
+        self._answered: dict[int, tuple[TriggeredStream, int]] = {}  # whose lines may stay on for another while
         self._takers = [link for link in links.values() if link.takes_probabilities]
         self._untold: list[tuple[TriggeredStream, Prediction, int]] = []  # answers that these get
         self._late: dict[int, list[int]] = {}
@@ -95,15 +96,32 @@ class TriggerStage:
         rows.add(0, 0, 0, 1, 0)
         rows.decide(1, answers)
 
-    def decide(self, batch: Sequence[QueuedRow], predictions: Iterable[list[Prediction]]) -> None:
-        """Decide about the answers that a batch has brought, before they are published; `finish_batch` follows after.
+    def decide(self, batch: Sequence[QueuedRow], predictions: Sequence[list[Prediction]]) -> bool:
+        """Decide about the answers that a batch has brought, before they are published; lines go on and off here.
 
-        Lines go on and off here.
+        Returns whether `finish_batch` has anything to do afterwards.
         """
-        now_ns = time.monotonic_ns()
-        if now_ns >= self._events.due_ns:
+        now_ns, events = time.monotonic_ns(), self._events
+        is_due = now_ns >= events.due_ns
+        if is_due:
             self.watch.end_overdue(now_ns)  # first: what came too late renews nothing
-        rows, context, n = self._rows, self._context, 0
+        if len(batch) == 1 and len(predictions[0]) == 1:
+            # A lone frame, as most are: it finds all of this out of the caches, so here is as little as can be.
+            (stream, _, t_recv_ns, _, _), (answer,) = batch[0], predictions[0]
+            slot = stream.trigger_slot
+            if slot >= 0 and now_ns - t_recv_ns <= self._late_ns:
+                decided = self._rows.decide_one(slot, answer.row, answer.seq, answer.quality, answer.batch)
+                if not decided and not events.n and not self._takers:
+                    return is_due
+                self._follow_rows([(slot, answer, t_recv_ns)], decided)
+                return True
+        self._decide_batch(batch, predictions, now_ns)
+        return True
+
+    def _decide_batch(self, batch: Sequence[QueuedRow], predictions: Sequence[list[Prediction]], now_ns: int) -> None:
+        """The general way of `decide`."""
+        add, context, n = self._rows.add, self._context, 0
+        late_before_ns = now_ns - self._late_ns
         answers: PredictionBatch | None = None
         for (stream, _, t_recv_ns, _, _), of_frame in zip(batch, predictions, strict=True):
             slot = stream.trigger_slot
@@ -115,17 +133,22 @@ class TriggerStage:
                         self._decide_rows(n, answers)
                     answers, n = prediction.batch, 0
                 quality = prediction.quality
-                if now_ns - t_recv_ns > self._late_ns and self._minds_late:
+                if t_recv_ns < late_before_ns and self._minds_late:
                     quality |= _LATE
                     self._late.setdefault(slot, []).append(prediction.seq)
-                rows.add(n, slot, prediction.row, prediction.seq, quality)
-                context.append((self._open[slot], prediction, t_recv_ns))
+                add(n, slot, prediction.row, prediction.seq, quality)
+                context.append((slot, prediction, t_recv_ns))
                 n += 1
         if answers is not None:
             self._decide_rows(n, answers)
 
     def finish_batch(self) -> None:
-        """The answers are published: tell subscribers what was decided, and end events that a sink did not take."""
+        """The answers are published: renew the lines that are on, tell subscribers what was decided, and end events
+        that a sink did not take.
+        """
+        if self._answered:  # not before: what wakes a sink's process may hold this one up
+            self._events.renew(self._answered.values())
+            self._answered.clear()
         if self._untold:
             self._send_probabilities()
         if self._events.failures:
@@ -274,19 +297,25 @@ class TriggerStage:
             for slot, seqs in self._late.items():
                 self._recorder.record(self._open[slot].stream, records.late(seqs))
             self._late = {}
-        decided, context, events = self._rows.decide(n, answers), self._context, self._events
-        if decided:
-            for (of, prediction, t_recv_ns), of_row in zip(context, decided, strict=True):
-                self._act(of, prediction, t_recv_ns, of_row)
-        elif events.n:
-            for of, prediction, _ in context:
-                for event in of.live.values():
-                    event.last_seq = max(event.last_seq, prediction.seq)
-        if self._takers:
-            self._untold += context
-        if events.n:
-            events.renew({of.slot: (of, t_recv_ns) for of, _, t_recv_ns in context}.values())
+        decided, context = self._rows.decide(n, answers), self._context
+        if decided or self._events.n or self._takers:
+            self._follow_rows(context, decided)
         context.clear()
+
+    def _follow_rows(self, rows: Sequence[tuple[int, Prediction, int]], decided: list[list[list[int]]]) -> None:
+        """Where something begins, ends, or runs, or a sink shows every answer. rows: slot, answer, when its frame came.
+        decided: of each, [] where nothing changes.
+        """
+        told = [(self._open[slot], prediction, t_recv_ns) for slot, prediction, t_recv_ns in rows]
+        for i, (of, prediction, t_recv_ns) in enumerate(told):
+            if decided:
+                self._act(of, prediction, t_recv_ns, decided[i])
+            for event in of.live.values():
+                event.last_seq = max(event.last_seq, prediction.seq)
+            if of.live:
+                self._answered[of.slot] = of, t_recv_ns
+        if self._takers:
+            self._untold += told
 
     def _send_probabilities(self) -> None:
         """For sinks that show them; what has no room there is left out and counted."""
@@ -308,5 +337,3 @@ class TriggerStage:
                 times = (prediction.t_source_ns, t_recv_ns, time.monotonic_ns())
                 self._recorder.record(of.stream, records.withheld(*about, *times))
                 self._recorder.counters["triggers withheld"] += 1
-        for event in of.live.values():
-            event.last_seq = max(event.last_seq, prediction.seq)

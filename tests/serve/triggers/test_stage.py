@@ -93,9 +93,10 @@ class Laboratory:
             self.seq[stream.name] += 1 + skipped
             answers.append([Prediction(stream.name, self.seq[stream.name], 0, flags, batch, row)])
             queued.append((stream, cast(Any, None), time.monotonic_ns() - (10**9 if late else 0), 0, b""))
-        self.stage.decide(queued, answers)
+        has_more = self.stage.decide(queued, answers)
         self.recorded.entries += [answer for (answer,) in answers]
-        self.stage.finish_batch()
+        if has_more:
+            self.stage.finish_batch()
 
     def hear_sink(self) -> None:
         """The sink's reports are read."""

@@ -158,6 +158,8 @@ class Round:
     def _break(self, camera: Camera) -> dict[str, Any]:
         with contextlib.ExitStack() as until_then:
             at_ns = self._inject(camera, until_then)
+            if not at_ns:
+                return {"invalid": "the camera was killed while it sent"}
             off = self._wait(is_on=False, timeout_s=3.0) if self.fault != "unplugged" else self._ended()
             if not off:
                 return {"wrong": "the line stayed on", "daemon": self._told()}
@@ -181,7 +183,7 @@ class Round:
             return camera.last_ns
         if fault == "client killed":
             camera.kill()
-            return camera.last_ns
+            return 0 if camera.is_sending else camera.last_ns
         at_ns = time.monotonic_ns()
         if fault in ("sink killed", "sink stopped, queue full"):
             (process,) = (p for p in children_of(lab.daemon, "rtseg.sinks") if f'"name": "{self.sink}"' in command(p))

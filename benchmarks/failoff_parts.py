@@ -25,7 +25,7 @@ DEVICE_PRIORITY = 50
 GAP, JUMP, PAUSE = b"g", b"j", b"p"
 """What a camera is told: to skip frames at the next one, to set its clock, to send no more."""
 _CHANGE = struct.Struct("<qq")
-_TIMES = struct.Struct("<qq")
+_TIMES = struct.Struct("<3q")
 
 
 class Change(NamedTuple):
@@ -43,9 +43,7 @@ def end(process: int) -> None:
 
 
 class Camera:
-    """A process that sends frames at their rate. last_ns: when it sent the last one; told_ns: when it did what it was
-    told last, 0 = not yet.
-    """
+    """A process that sends frames at their rate."""
 
     def __init__(self, address: str, stream: str, walk: Recording) -> None:
         self._shared = mmap.mmap(-1, _TIMES.size)
@@ -56,13 +54,18 @@ class Camera:
     @property
     def last_ns(self) -> int:
         """When the last frame was sent."""
-        return int(_TIMES.unpack(self._shared[:])[0])
+        return self._times()[0]
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether it was about to send another one: where it was killed then, nobody knows which was the last."""
+        return self._times()[2] != self._times()[0]
 
     def tell(self, what: bytes) -> int:
         """Tell it to do something; when the frame was sent that did it."""
         os.write(self._write_end, what)
         deadline = time.monotonic() + 5
-        while not (told_ns := int(_TIMES.unpack(self._shared[:])[1])) and time.monotonic() < deadline:
+        while not (told_ns := self._times()[1]) and time.monotonic() < deadline:
             time.sleep(0.0005)
         return told_ns
 
@@ -77,6 +80,11 @@ class Camera:
             os.close(descriptor)
         self._shared.close()
 
+    def _times(self) -> tuple[int, int, int]:
+        """When it sent the last frame; when it did what it was told last, 0 = not yet; when it began to send."""
+        last_ns, told_ns, begun_ns = _TIMES.unpack(self._shared[:])
+        return last_ns, told_ns, begun_ns
+
     def _send(self, address: str, walk: Recording) -> None:
         publisher = Publisher(address, self.stream, walk.skeleton, walk.fps, resume=True, timeout_s=10.0)
         seq = ahead_ns = told_ns = t = 0
@@ -87,14 +95,16 @@ class Camera:
             told = os.read(self._read_end, 1) if select.select([self._read_end], [], [], 0)[0] else b""
             now_ns = time.monotonic_ns()
             if told == PAUSE:
-                self._shared[:] = _TIMES.pack(_TIMES.unpack(self._shared[:])[0], now_ns)
+                last_ns, _, begun_ns = self._times()
+                self._shared[:] = _TIMES.pack(last_ns, now_ns, begun_ns)
                 time.sleep(3600)
             seq += 500 if told == GAP else 0
             ahead_ns += 3_600_000_000_000 if told == JUMP else 0
             told_ns = now_ns if told else told_ns
             points, scores = walk.keypoints[t % len(walk)], walk.confidence[t % len(walk)]
+            self._shared[:] = _TIMES.pack(*self._times()[:2], now_ns)
             publisher.send(points, scores, seq=seq, t_source_ns=now_ns + ahead_ns)
-            self._shared[:] = _TIMES.pack(now_ns, told_ns)
+            self._shared[:] = _TIMES.pack(now_ns, told_ns, now_ns)
             seq, t = seq + 1, t + 1
 
 

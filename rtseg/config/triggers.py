@@ -130,7 +130,7 @@ class TriggerSettings:
     refractory_s: float = 1.0
     pulse_s: float = 0.5
     max_on_s: float = 5.0
-    grace_s: float = 0.003
+    grace_s: float = 0.002
     max_events: int = 0
     max_duty: float = 1.0
     window_s: float = 60.0

@@ -22,6 +22,7 @@ def paper(
     root: Root = None,
     recipe: Annotated[Path | None, typer.Option(help="Of rtseg's own systems, e.g. engines/rats58.toml.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A table or row, e.g. II or II/tcn (repeatable).")] = None,
+    hours: Annotated[float | None, typer.Option(help="Begin no training after so many; go on another day.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small networks and short trainings: a trial.")] = False,
     allow_other_counts: Annotated[bool, typer.Option(help="Accept altered CalMS21 files.")] = False,
@@ -37,7 +38,7 @@ def paper(
     options = Options(only=tuple(only or ()), epochs=epochs, quick=quick, overrides=tuple(set_ or ()))
     given = Given(data, root, recipe, allow_other_counts)
     with comparing() as (event, say):
-        report = run_paper(given, out, options, seeds=seeds, say=say, event=event)
+        report = run_paper(given, out, options, seeds=seeds, hours=hours, say=say, event=event)
     print_report(report)
     _require_all(report)  # after the report: what was trained is shown all the same
 

@@ -60,6 +60,11 @@ class PaperSettings:
     validation_share, split_seed: the part of the training recordings that chooses the epoch where a dataset has no
     third split. resamples: of the bootstrap over videos. timing_frames: length of the recording that inference is timed
     on. timing_s: time for measuring all systems together, and again for the steps of those that can be streamed.
+
+    frame_stride: every network is trained on every n-th frame and answers from every n-th frame (all frames are
+    answered and scored); trees and rtseg's own recipe have rates of their own. search_epochs: epochs of each training
+    of the search for learning rate and weight decay (`rtseg.paper.search`); 0 = no search. baseline_seeds: seeds of
+    Table I, at most those of the command; 0 = as many.
     """
 
     validation_share: float = 0.15
@@ -67,13 +72,18 @@ class PaperSettings:
     resamples: int = 1000
     timing_frames: int = 3000
     timing_s: float = 60.0
+    frame_stride: int = 1
+    search_epochs: int = 3
+    baseline_seeds: int = 0
 
     def __post_init__(self) -> None:
         require(
             0 < self.validation_share < 1, f"validation_share must lie between 0 and 1, got {self.validation_share}"
         )
-        for name in ("resamples", "timing_frames", "timing_s"):
+        for name in ("resamples", "timing_frames", "timing_s", "frame_stride"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("search_epochs", "baseline_seeds"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -52,21 +52,29 @@ class AugmentSettings:
 
 TASK_WEIGHTINGS = ("settings", "sum", "share", "uncertainty")
 SELECTIONS = ("score", "f1", "map", "last")
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """The training loop.
 
+    epoch_batches: batches of an epoch; 0 = as many as show every labelled frame about once. With it `epochs`,
+    `evaluate_every` and `patience` count the same number of batches for every system and data set.
+
     apart: every recurrent cell is trained as a network of its own with its own seed, and the cells are then combined
     into one network whose logits are the mean of theirs (an ensemble; it has no convolutions and refines nothing).
-    frame_stride: the network is trained on every n-th frame (features are computed from all of them); its periods and
-    dilations must be multiples of n, so that each phase is a sequence of its own, and it is scored on all frames.
+    frame_stride: the network is trained on every n-th frame (features are computed from all of them) and scored on all
+    frames. multitask-tcn: periods and dilations must be multiples of n, so that each phase is a sequence of its own.
+    Other networks never see the frames between at all: each phase is given to them as a sequence, so that their sizes
+    in frames (dilations, windows, attention) count every n-th frame.
     cache_mb: where crops differ by a mirror at most, features of whole recordings are cached up to this size; beyond
     it each crop's features are computed anew.
     crop_frames: length of a training crop, of which the first warmup_frames carry no loss (unless the crop begins the
-    recording; where causal = false, half of them at either end). warmup_steps: of the learning rate, which then falls
-    along half a cosine to a tenth. ema: decay of the weights' moving average, which is what is evaluated and kept.
+    recording; where causal = false, half of them at either end). warmup_steps: of the learning rate. schedule: after
+    them it falls along half a cosine to a tenth at the last epoch (`cosine`), or stays (`constant`: where `patience`
+    ends the training, nobody knows when; the average of the weights then does what the fall would do). ema: decay of
+    the weights' moving average, which is what is evaluated and kept.
     patience: evaluations without a better validation score before stopping.
 
     Loss: class_weight_power: classes are weighted by inverse frequency to this power. label_smoothing: share of each
@@ -89,6 +97,7 @@ class TrainSettings:
 
     seed: int = 0
     epochs: int = 40
+    epoch_batches: int = 0
     batch: int = 8
     apart: bool = False
     frame_stride: int = 1
@@ -98,6 +107,7 @@ class TrainSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup_steps: int = 50
+    schedule: str = "cosine"
     class_weight_power: float = 0.5
     label_smoothing: float = 0.0
     boundary_smoothing_frames: int = 0
@@ -117,6 +127,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "frame_stride", "crop_frames", "evaluate_every", "patience", "threads"):
             require(getattr(self, name) >= 1, f"train.{name} must be 1 or more, got {getattr(self, name)}")
+        require(self.epoch_batches >= 0, f"train.epoch_batches must be 0 or more, got {self.epoch_batches}")
         require(self.seed >= 0, f"train.seed must be 0 or more, got {self.seed}")
         require(
             # A crop that is all warm-up would carry no loss.
@@ -126,7 +137,11 @@ class TrainSettings:
         for name in ("cache_mb", "learning_rate", "boundary_smoothing_frames", "future_pose_weight"):
             require(getattr(self, name) >= 0, f"train.{name} must be 0 or more, got {getattr(self, name)}")
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
-        for name, accepted in (("task_weighting", TASK_WEIGHTINGS), ("select", SELECTIONS)):
+        for name, accepted in (
+            ("task_weighting", TASK_WEIGHTINGS),
+            ("select", SELECTIONS),
+            ("schedule", SCHEDULES),
+        ):
             require(
                 getattr(self, name) in accepted,
                 f"train.{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}",

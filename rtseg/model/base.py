@@ -26,7 +26,9 @@ class SequenceModel(nn.Module, ABC):
 
     heads: in the order of the P outputs. width: C of the hidden layer. causal: the answer about frame t depends on no
     later frame, and never on the length of the sequence; so no layer normalises over time. frame_stride: the sequences
-    hold every n-th frame; training sets it, for networks all of whose distances in time are multiples of n.
+    hold every n-th frame; training sets it, for networks all of whose distances in time are multiples of n. phases: a
+    network of another kind that was trained on every n-th frame must be given every n-th frame for an answer too, and
+    so each of n phases apart.
 
     The scaler is made of buffers, filled from the training recordings: z = clip((x - shift) * scale), NaN = fill.
     """
@@ -35,7 +37,7 @@ class SequenceModel(nn.Module, ABC):
         super().__init__()
         self.n_features, self.heads, self.width = n_features, tuple(heads), width
         self.causal, self.dropout = causal, dropout
-        self.frame_stride = 1
+        self.frame_stride = self.phases = 1
         # "/" because a buffer's name may hold no dot; `weight` gives them by the names that a bundle uses.
         self.register_buffer("scaler/fill", torch.zeros(n_features))
         self.register_buffer("scaler/shift", torch.zeros(n_features))

@@ -39,9 +39,9 @@ def make_model(
     """A fresh network of the kind `recipe.model.kind`, its weights drawn from torch's generator.
 
     views: of the features (`FeatureSpec.views`), for a network that forgets the animals' order.
-    Raises SettingError for a kind that is no network (`rtseg.training.fit` trains every kind), and for a network whose
-    distances in time can't be trained on every `train.frame_stride`-th frame. Raises BundleError for a network beyond
-    `bundle.limits`.
+    Raises SettingError for a kind that is no network (`rtseg.training.fit` trains every kind), and for a multitask-tcn
+    whose distances in time can't be trained on every `train.frame_stride`-th frame. Raises BundleError for a network
+    beyond `bundle.limits`.
     """
     settings, stride = recipe.model, recipe.train.frame_stride
     if settings.kind == "multitask-tcn":
@@ -60,9 +60,9 @@ def make_model(
     make = NETWORKS.get(settings.kind)
     if make is None:
         raise SettingError(f"model.kind = {settings.kind!r} is no network; networks are: {', '.join(NETWORKS)}")
-    if stride > 1:
-        raise SettingError(f"train.frame_stride = {stride}: only multitask-tcn can be trained on fewer frames")
-    return make(n_features, heads, settings)
+    model = make(n_features, heads, settings)
+    model.phases = stride
+    return model
 
 
 def network_spec(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rtseg import config
-from rtseg.config import Recipe
+from rtseg.config import ModelSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.paper.data import PaperData
 from rtseg.paper.systems import (
@@ -33,19 +33,25 @@ QUOTED = "quoted by the paper; not a system of its own"
 
 @dataclass(frozen=True)
 class Training:
-    """One training run, without its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are."""
+    """One training run, without its seed. key: TABLE/SYSTEM, ending in -causal for the causal one where both are.
+
+    searched: the system whose learning rate and weight decay it takes; "" = the recipe's. scored: on the test
+    recordings; the trainings of the search are not.
+    """
 
     key: str
     label: str
     tasks: tuple[int, ...]
     recipe: Recipe
+    searched: str = ""
+    scored: bool = True
 
 
 @dataclass(frozen=True)
 class TableRow:
     """One line of a table. training: its key; None = not trained, and absent says why. paper: None = not in the paper.
 
-    form: `paper` as the paper had it, `causal`, or `ours`.
+    form: `paper` as the paper had it, `causal`, `extra` (the paper's but for one thing), or `ours`.
     """
 
     table: str
@@ -59,13 +65,17 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line changes. recipe: of rtseg's own systems; only: TABLE, TABLE/SYSTEM or a training's key."""
+    """What the command line changes. recipe: of rtseg's own systems; only: TABLE, TABLE/SYSTEM or a training's key.
+
+    frame_stride: as in PaperSettings.
+    """
 
     recipe: Plain = field(default_factory=dict)
     only: tuple[str, ...] = ()
     epochs: int | None = None
     quick: bool = False
     overrides: tuple[str, ...] = ()
+    frame_stride: int = 1
 
 
 def plan(
@@ -94,7 +104,8 @@ def plan(
                     if not why:
                         assert system.settings is not None
                         recipe = _recipe(key, merged(system.settings, change), tasks, data, options)
-                        trainings[key] = Training(key, system.label, tasks, recipe)
+                        searched = system.key if system.searched is None else system.searched
+                        trainings[key] = Training(key, system.label, tasks, recipe, searched)
     unknown = [name for name in options.only if name not in names]
     if unknown:
         raise SettingError(f"--only {', '.join(unknown)}: no such table or row; there are {', '.join(sorted(names))}")
@@ -111,7 +122,7 @@ def _forms(table: str, system: System) -> list[tuple[str, str, Plain]]:
     """(form, key, change of settings) of every training of a system."""
     key = f"{table}/{system.key}"
     if not system.both:
-        return [("ours" if system.ours else "paper", key, {})]
+        return [("ours" if system.ours else "extra" if system.extra else "paper", key, {})]
     first = "ours" if system.ours else "paper"
     return [(first, key, SYMMETRIC), ("ours" if system.ours else "causal", f"{key}-causal", CAUSAL)]
 
@@ -135,7 +146,7 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
         del plain[OURS]
         if "kind" in plain.get("model", {}):
             own.pop("model", None)  # another kind has sizes of its own, sees every frame, and is trained in one piece
-            plain = merged(plain, {"train": {"frame_stride": 1, "apart": False}})
+            plain = merged(plain, {"train": {"frame_stride": options.frame_stride, "apart": False}})
         elif own:
             quick.pop("model")  # the user's network may be made of other parts
         plain = merged(own, plain)
@@ -143,6 +154,8 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
             plain = merged(plain, {"train": {"select_group": ""}})  # a group that is not trained here
     elif len(tasks) == 1 and data.n_training(tasks[0]) < max(map(data.n_training, data.tasks)):
         plain = merged(plain, AUGMENTED)
+    if OURS not in settings:
+        plain = merged(plain, _strided(plain["model"]["kind"], options.frame_stride))
     if options.quick:
         plain = merged(plain, quick)
     top = {"name": key, "dataset": data.name, "arena": list(data.arena)}
@@ -152,3 +165,17 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
         return recipe
     capped = {**config.to_plain(recipe), "train": {**config.to_plain(recipe)["train"], "epochs": options.epochs}}
     return config.from_plain(capped, Recipe)
+
+
+def _strided(kind: str, stride: int) -> Plain:
+    """What makes a network of the paper see every n-th frame alone, with windows as long as before."""
+    if stride == 1:
+        return {}
+    if kind == "multitask-tcn":
+        model = {"first_dilation": stride, "head_first_dilation": stride}
+    else:
+        # Its frames are every n-th one.
+        usual = ModelSettings()
+        sizes = ("window_frames", "window_stride", "attention_window")
+        model = {name: max(1, getattr(usual, name) // stride) for name in sizes}
+    return {"model": model, "train": {"frame_stride": stride}}

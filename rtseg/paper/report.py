@@ -15,18 +15,28 @@ from rtseg import config
 from rtseg.evaluation.bootstrap import INTERVAL
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import TableRow, Training
-from rtseg.paper.runs import Run
+from rtseg.paper.runs import TO_COME, Run
 from rtseg.paper.sight import future_frames
 from rtseg.paper.systems import TABLES
+from rtseg.recordings.recording import IGNORE
 
 SCORES = ("f1", "map")
-COSTS = ("training_seconds", "training_memory_mb", "process_memory_mb", "parameters", "multiply_adds", "epoch")
+COSTS = (
+    *("training_seconds", "training_cpu_seconds", "training_memory_mb", "process_memory_mb", "parameters"),
+    *("multiply_adds", "epoch", "batches", "batches_trained"),
+)
 METHOD = {
     "score": "macro-F1 and mAP over scored classes, frames of all test recordings pooled, argmax; means over the heads "
     "of a task (annotators, behaviours)",
     "spread": "standard deviation over seeds (n - 1)",
     "interval": "95 %, test recordings drawn with replacement, the same draws for every seed: of the mean over seeds; "
     "none where an annotator or a behaviour has a single test recording",
+    "training": "a network's batches, those of the weights that were kept and all, means over seeds: it ends when the "
+    "held-out score has not risen for `patience` evaluations, or (named below a table) at the cap on epochs",
+    "training_cpu_seconds": "processor seconds of training, one thread where train.threads = 1; what other programs "
+    "take from it does not count, unlike in training_seconds and the hours",
+    "constant": "the class that scores best where it is answered at every frame of the test recordings, and what "
+    "ranking by chance comes to",
     "training_memory_mb": "how far the resident memory of the training's own process rose while it trained, MiB",
     "process_memory_mb": "the most that this process ever held (ru_maxrss), recordings and libraries included, MiB",
     "offline_us": "keypoints of a whole recording to probabilities, one thread, per frame; all networks in turns in "
@@ -42,7 +52,57 @@ def rows_with_figures(
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         by_key.setdefault(run.training.key, []).append(run)
-    return [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
+    lines = [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
+    for table in dict.fromkeys(line["table"] for line in lines if line["training"]):
+        tasks = dict.fromkeys(line["task"] for line in lines if line["table"] == table and line["group"])
+        lines += [constant_answer(table, task, data) for task in tasks]
+    return lines
+
+
+def constant_answer(table: str, task: int, data: PaperData) -> dict[str, Any]:
+    """The row of a task's best constant answer: what a system that learnt nothing could still score."""
+    group = data.tasks[task]
+    scores: dict[str, list[float]] = {score: [] for score in SCORES}
+    for column, head in enumerate(data.heads):
+        labels = np.concatenate([e.labels[:, column] for e in data.test])
+        labels = labels[labels != IGNORE]
+        if head.group != group or not len(labels):
+            continue
+        shares = np.bincount(labels, minlength=len(head.classes)) / len(labels)
+        scored = shares[[head.classes.index(name) for name in head.scored]]
+        scored = scored[scored > 0]  # a class that never occurs has no score, as for the systems
+        if len(scored):
+            # Always answering a class finds all of it, with its share as precision: F1 = 2 p / (1 + p), others 0.
+            scores["f1"].append(float((2 * scored / (1 + scored)).max()) / len(scored))
+            scores["map"].append(float(scored.mean()))
+    line = {"table": table, "label": _label("Best constant answer", table, task), "form": "constant", "task": task}
+    line |= {"group": group, "training": None, "paper": None, "absent": "", "future_frames": 0}
+    unknown = {"spread": float("nan"), "low": float("nan"), "high": float("nan")}
+    return line | {score: {"mean": _mean(values), **unknown} for score, values in scores.items()}
+
+
+def below_constant(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows whose F1 or mAP is below that of the best constant answer, by table, label and form."""
+    constant = {(c["table"], c["task"], s): c[s]["mean"] for c in lines if c["form"] == "constant" for s in SCORES}
+    found = []
+    for line in (line for line in lines if line["training"] and "f1" in line):
+        bars = {score: constant.get((line["table"], line["task"], score)) for score in SCORES}
+        means = {score: line[score]["mean"] for score in SCORES}
+        low = [s for s, bar in bars.items() if bar is not None and means[s] is not None and means[s] < bar]
+        if low:
+            found.append(
+                f"{line['training']} Task {line['task']}: {', '.join('F1' if s == 'f1' else 'mAP' for s in low)}"
+            )
+    return found
+
+
+def hours_of(runs: Sequence[Run]) -> dict[str, float]:
+    """Hours that the trainings of each table took, scoring included; of the search under `search`."""
+    hours: dict[str, float] = {}
+    for run in (run for run in runs if run.result is not None):
+        table = run.training.key.split("/")[0]
+        hours[table] = hours.get(table, 0.0) + _number((run.result or {}).get("wall_seconds")) / 3600
+    return hours
 
 
 def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data: PaperData) -> list[dict[str, Any]]:
@@ -54,7 +114,7 @@ def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data
             continue
         # Section VI names factors without a table of numbers: these are its words.
         for what, cost, claimed in (
-            ("training time", "training_seconds", 10.0),
+            ("training time", "training_cpu_seconds", 10.0),
             ("memory in training", "training_memory_mb", 8.0),
             ("inference time", "offline_us", 20.0),
         ):
@@ -77,10 +137,9 @@ def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data
 def _line(
     row: TableRow, runs: Sequence[Run], data: PaperData, timing: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    several = len(TABLES[row.table].scored) > 1
     line: dict[str, Any] = {
         "table": row.table,
-        "label": f"{row.label}, Task {row.task}" if several else row.label,
+        "label": _label(row.label, row.table, row.task),
         "form": row.form,
         "task": row.task,
         "group": data.tasks.get(row.task),
@@ -92,11 +151,19 @@ def _line(
         return line
     # Of the recipe, which all seeds share.
     line["future_frames"] = future_frames(runs[0].training.recipe, data.fps)
-    failed = [f"{run.name}: {run.why}" for run in runs if run.result is None]
+    failed = [f"{run.name}: {run.why}" for run in runs if run.result is None and not run.to_come]
     done = [run for run in runs if run.result is not None]
+    waiting = [run.seed for run in runs if run.to_come]
+    if waiting and done:
+        failed.append(f"seed{'s' if len(waiting) > 1 else ''} {', '.join(map(str, waiting))} {TO_COME}")
     line |= {"seeds": [run.seed for run in done], "problems": failed}
     if not done:
-        return line | {"absent": failed[0]}
+        return line | {"absent": failed[0] if failed else TO_COME}
+    line["capped"] = any((run.result or {}).get("capped", False) for run in done)
+    if line["capped"]:
+        line["problems"].append(
+            f"stopped by the cap of {done[0].training.recipe.train.epochs} epochs, not by a plateau"
+        )
     group = data.tasks[row.task]
     results = [run.result for run in done if run.result is not None]
     for score in SCORES:
@@ -107,6 +174,10 @@ def _line(
     if any("offline_us" in r for r in results):
         line["offline_us"] = _mean([_number(r.get("offline_us")) for r in results])
     return line | dict(timing.get(runs[0].training.key, {}))
+
+
+def _label(label: str, table: str, task: int) -> str:
+    return f"{label}, Task {task}" if len(TABLES[table].scored) > 1 else label
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, Any]:

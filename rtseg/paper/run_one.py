@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
     from rtseg.training.fit import fit
     from rtseg.training.task import TrainingTask
 
+    started = time.monotonic()
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     recipe = config.from_plain(job["recipe"], Recipe, where=str(folder / JOB))
     data = load_data(Path(job["data"]))
@@ -51,28 +52,55 @@ def main(folder: Path) -> None:
     training, validation = (labelled(examples, data.heads, heads) for examples in (data.training, data.validation))
     task = TrainingTask(recipe, data.skeleton, data.fps, heads, training, validation)
     fitted = fit(task, folder / CHECKPOINTS, _print_event)
+    last = fitted.history[-1]["epoch"] if recipe.model.kind != "gradient-boosting" else 0
     result = {
         "fingerprint": job["fingerprint"],
         "training_seconds": fitted.seconds,
+        "training_cpu_seconds": fitted.cpu_seconds,
         "training_memory_mb": fitted.peak_memory_mb,
         "process_memory_mb": process_memory_mb(),
         "parameters": fitted.parameters,
         "multiply_adds": fitted.multiply_adds,
         "epoch": fitted.epoch,
         "validation_score": fitted.score,
+        "batches": _batches_until(fitted.history, fitted.epoch),
+        "batches_trained": _batches_until(fitted.history, last),
+        # Not the plateau ended it but the cap; a schedule that is meant to end there is another matter.
+        "capped": recipe.train.schedule == "constant" and last >= recipe.train.epochs,
         "history": fitted.history,
     }
-    test = labelled(data.test, data.heads, heads)
-    _print_event({"scoring": len(test)})
-    probs = [fitted.predict(example) for example in test]
-    if recipe.model.kind == "gradient-boosting":  # trees are not timed in `timing`, which makes untrained networks
-        result["offline_us"] = _one_core_us(fitted.predict, test, job["timing_frames"])
-    result |= _scores(data, heads, test, probs)
-    resampled = _resampled(heads, test, probs, job["resamples"])
-    with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
-        np.savez(file, **resampled)  # type: ignore[arg-type]
+    if job["scored"]:
+        result |= _score_test(folder, job, recipe, fitted.predict, data, heads)
+    result["wall_seconds"] = max(time.monotonic() - started, fitted.seconds)
     # Last: a folder with this file is done.
     write_json_atomically(folder / RESULT, without_nan(result))
+
+
+def _score_test(
+    folder: Path,
+    job: dict[str, Any],
+    recipe: Recipe,
+    predict: Callable[[Example], F32],
+    data: PaperData,
+    heads: Sequence[Head],
+) -> dict[str, Any]:
+    """The scores of the test recordings; those of every resample go into a file beside the result."""
+    test = labelled(data.test, data.heads, heads)
+    _print_event({"scoring": len(test)})
+    probs = [predict(example) for example in test]
+    result = _scores(data, heads, test, probs)
+    if recipe.model.kind == "gradient-boosting":  # trees are not timed in `timing`, which makes untrained networks
+        result["offline_us"] = _one_core_us(predict, test, job["timing_frames"])
+    resampled = _resampled(heads, test, probs, job["resamples"])
+    with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
+        # Small enough to be committed: results are gathered over days, and intervals are made of all of them.
+        np.savez_compressed(file, **{name: values.astype(np.float32) for name, values in resampled.items()})  # type: ignore[arg-type]
+    return result
+
+
+def _batches_until(history: Sequence[dict[str, Any]], epoch: int) -> int | None:
+    """Batches that were trained until an epoch's evaluation; None where the history does not say (trees, ensembles)."""
+    return next((entry["batches"] for entry in history if "batches" in entry and entry["epoch"] == epoch), None)
 
 
 def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence[Head]) -> list[Example]:

@@ -10,7 +10,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,27 +26,33 @@ from rtseg.paper.plan import Training
 from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT
 from rtseg.system.files import write_json_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 LOG = "log.txt"
+TO_COME = "still to come"
 TrainingCallback = Callable[[str, dict[str, Any]], None]
 """Called with a run's name and one event of it: its beginning, what the training reports, its end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training with one seed. result: None = it failed or was not started, for the reason in why."""
+    """A training with one seed. result: None = it failed, for the reason in why, or it is still to come."""
 
     training: Training
     seed: int
     folder: Path
     fingerprint: str
     result: dict[str, Any] | None = None
-    why: str = field(default="not trained yet")
+    why: str = field(default=TO_COME)
 
     @property
     def name(self) -> str:
         """As it is printed."""
         return f"{self.training.key} seed {self.seed}"
+
+    @property
+    def to_come(self) -> bool:
+        """Whether it was not tried yet."""
+        return self.result is None and self.why == TO_COME
 
     def resampled(self, group: str, score: str) -> NDArray[np.float64]:
         """The group's score (`f1` or `map`) in every resample of the test recordings, (n,)."""
@@ -67,24 +74,37 @@ def find_runs(
     # Seeds outside: a run that is stopped early has every system once, not some of them five times.
     for seed in seeds:
         for training in trainings:
+            if settings.baseline_seeds and training.key.startswith("I/") and seed >= settings.baseline_seeds:
+                continue
             recipe = recipe_of(training, seed)
             # With the version: another one may train or score in another way.
-            what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, config.to_plain(recipe)]
+            what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, training.scored]
+            # Only what differs from the defaults: a setting that is new and off must not make days of work void.
+            what.append(_changed(config.to_plain(recipe), _DEFAULTS))
             fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
             folder = out / "runs" / training.key.replace("/", "-") / f"seed{seed}"
             runs.append(_with_result(Run(training, seed, folder, fingerprint)))
     return runs
 
 
-def train_all(runs: Sequence[Run], data_folder: Path, settings: PaperSettings, event: TrainingCallback) -> list[Run]:
+def train_all(
+    runs: Sequence[Run],
+    data_folder: Path,
+    settings: PaperSettings,
+    event: TrainingCallback,
+    deadline: float | None = None,
+) -> list[Run]:
     """Train what has no result yet, one process at a time; a run that fails says why and the others go on.
 
-    event: called at every beginning ({"started": ...}), with what the training reports, and at every end.
+    event: called at every beginning ({"started": ...}), with what the training reports, and at every end. deadline: of
+    the monotonic clock; no training begins after it, and what is left is still to come.
     """
     done = []
     for number, run in enumerate(runs, 1):
         place = {"number": number, "of": len(runs)}
-        if run.result is None:
+        if run.result is None and deadline is not None and time.monotonic() >= deadline:
+            event(run.name, {"waits": True, **place})
+        elif run.result is None:
             event(run.name, {"started": True, **place})
             run = _train(run, data_folder, settings, event)
             event(run.name, {"ended": run.why, "seconds": (run.result or {}).get("training_seconds"), **place})
@@ -92,6 +112,21 @@ def train_all(runs: Sequence[Run], data_folder: Path, settings: PaperSettings, e
             event(run.name, {"kept": True, **place})
         done.append(run)
     return done
+
+
+_DEFAULTS = config.to_plain(Recipe("", "", (0.0, 0.0, 1.0, 1.0)))
+
+
+def _changed(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What of nested plain values differs from the defaults."""
+    found: dict[str, Any] = {}
+    for name, value in plain.items():
+        default = defaults.get(name)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            value, default = _changed(value, default), {}
+        if value != default:
+            found[name] = value
+    return found
 
 
 def _with_result(run: Run) -> Run:
@@ -116,6 +151,7 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Training
         "resamples": settings.resamples,
         "timing_frames": settings.timing_frames,
         "tasks": list(run.training.tasks),
+        "scored": run.training.scored,
         "recipe": config.to_plain(recipe_of(run.training, run.seed)),
     }
     write_json_atomically(job_file, job)

@@ -14,6 +14,8 @@ def future_frames(recipe: Recipe, fps: float) -> int | None:
     m = recipe.model
     if m.causal:
         return m.lookahead_frames
+    # Networks other than multitask-tcn count every n-th frame.
+    stride = 1 if m.kind in ("multitask-tcn", "gradient-boosting") else recipe.train.frame_stride
     # Layers in a row add up what each of them sees; half of a symmetric kernel lies in the future.
     half = (m.kernel - 1) // 2
     layers, reach = range(m.layers), None
@@ -35,4 +37,4 @@ def future_frames(recipe: Recipe, fps: float) -> int | None:
             reach += half * m.head_first_dilation * sum(2**i for i in range(m.head_layers))
         case "gradient-boosting":
             reach = max(round(seconds * fps) for seconds in recipe.boosting.windows_s) // 2
-    return reach
+    return None if reach is None else reach * stride

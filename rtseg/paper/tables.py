@@ -14,14 +14,25 @@ from rtseg.paper.systems import NOTES, TABLES
 
 PaperReport = Mapping[str, Any]
 HEADINGS = (
-    *("system", "form", "sees ahead", "paper F1", "paper mAP", "F1", "F1 95 %", "mAP", "mAP 95 %", "training s"),
-    *("memory MiB", "parameters", "µs/frame", "step µs"),
+    *("system", "form", "sees ahead", "paper F1", "paper mAP", "F1", "F1 95 %", "mAP", "mAP 95 %", "batches"),
+    *("CPU s", "memory MiB", "parameters", "µs/frame", "step µs"),
+)
+SEARCHED = (
+    "Chosen per system by the held-out recordings, before its rows were trained: the same grid, seed and number of "
+    "batches for all networks (trees: learning rate and the least weight of a leaf). Its causal form and other tables "
+    "take the same."
 )
 LEFT = 3
 """Columns of words; the others hold figures."""
 NARROW = {"paper F1": "paper F1,\nmAP", "F1": "F1 ± spread,\n95 %", "mAP": "mAP ± spread,\n95 %"}
 """On the screen these columns hold the next one as well, a line below."""
-FORMS = {"paper": "as the paper", "causal": "causal", "ours": "rtseg's"}
+FORMS = {
+    "paper": "as the paper",
+    "causal": "causal",
+    "extra": "one change",
+    "ours": "rtseg's",
+    "constant": "nothing learnt",
+}
 
 
 def print_report(report: PaperReport, console: Console | None = None) -> None:
@@ -42,7 +53,12 @@ def print_report(report: PaperReport, console: Console | None = None) -> None:
         console.print(table)
         for reason in absence_reasons(lines):
             console.print(f"  {reason}", markup=False, highlight=False)
-    for sentence in (*claim_sentences(report), *note_sentences(report), *origin_lines(report)):
+    for sentence in (
+        *claim_sentences(report),
+        *search_sentences(report),
+        *note_sentences(report),
+        *origin_lines(report),
+    ):
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -55,6 +71,8 @@ def markdown(report: PaperReport) -> str:
         out += ["| " + " | ".join(row_texts(line, report["data"]["fps"])) + " |" for line in lines]
         out += ["", *(f"- {reason}" for reason in absence_reasons(lines)), ""]
     out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claim_sentences(report)), ""]
+    if search := search_sentences(report):
+        out += ["## Learning rate and weight decay", "", SEARCHED, "", *(f"- {sentence}" for sentence in search), ""]
     out += ["## Notes", "", *(f"- {sentence}" for sentence in (*note_sentences(report), *origin_lines(report))), ""]
     return "\n".join(out)
 
@@ -92,8 +110,11 @@ def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
     scores = []
     for score in ("f1", "map"):
         scores += [_pair(line[score]["mean"], line[score]["spread"]), _range(line[score])]
+    if line["form"] == "constant":
+        return [*words, "no", *figures, *scores, *[""] * (len(HEADINGS) - LEFT - 2 - len(scores))]
     costs = [
-        _figure(line.get("training_seconds"), 0),
+        _batches(line),
+        _figure(line.get("training_cpu_seconds"), 0),
         _figure(line.get("training_memory_mb"), 0),
         _count(line.get("parameters")),
         _figure(line.get("offline_us"), 1),
@@ -129,12 +150,58 @@ def claim_sentences(report: PaperReport) -> list[str]:
     return sentences
 
 
+def search_sentences(report: PaperReport) -> list[str]:
+    """What the search tried of every system, in thousandths of the held-out score, and what it chose."""
+    sentences = []
+    for system, entry in report.get("search", {}).items():
+        tried = ", ".join(f"{_values(t)} {_score(t['score'])}" for t in entry["tried"])
+        if entry["chosen"] is None:
+            chosen = "still to come"
+        elif not entry["chosen"]:
+            chosen = "nothing; every training failed, the settings stay as they are"
+        else:
+            edge = " (an end of the grid's learning rates)" if entry["at_edge"] else ""
+            chosen = f"{_values(entry['chosen'])}{edge}"
+        sentences.append(f"{system}: chosen {chosen}; tried {tried}")
+    return sentences
+
+
+def state_sentences(report: PaperReport) -> list[str]:
+    """What is still to come, what the tables took, and which rows learnt less than nothing."""
+    sentences = []
+    to_come, below = report.get("to_come", []), report.get("below_constant", [])
+    if to_come:
+        n = len(to_come)
+        sentences.append(f"not finished: {n} training{'s are' if n > 1 else ' is'} still to come; the command goes on")
+    hours = {name: value for name, value in report.get("hours", {}).items() if value}
+    if hours:
+        each = ", ".join(f"{'search' if n == 'search' else f'Table {n}'} {value:.2f}" for n, value in hours.items())
+        sentences.append(
+            f"hours (by the clock, other programs on the machine included): {each}; {sum(hours.values()):.2f} in all"
+        )
+    if below:
+        sentences.append(f"BELOW the best constant answer, so no result of its system: {'; '.join(below)}")
+    elif any("f1" in line for line in report["rows"] if line["training"]):
+        sentences.append("no row is below the best constant answer of its table")
+    stride = report["settings"].get("frame_stride", 1)
+    if stride > 1:
+        seen = f"every network sees one frame in {stride}, in training and for its answers"
+        sentences.append(f"{seen}; all frames are answered and scored")
+    return sentences
+
+
 def note_sentences(report: PaperReport) -> list[str]:
     """Notes for the reader, those about the data first."""
     own = [f"simulated: {report['data']['name']} says nothing about real animals"] if _mark(report) else []
     if report["settings"]["quick"]:
         own.append("--quick: networks and trainings were made small; the figures show that everything runs, no more")
-    return [*own, *report["data"]["notes"], *NOTES, *(f"{k}: {v}" for k, v in report["method"].items())]
+    return [
+        *state_sentences(report),
+        *own,
+        *report["data"]["notes"],
+        *NOTES,
+        *(f"{k}: {v}" for k, v in report["method"].items()),
+    ]
 
 
 def origin_lines(report: PaperReport) -> list[str]:
@@ -177,6 +244,19 @@ def _range(score: Mapping[str, float | None]) -> str:
 
 def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _batches(line: Mapping[str, Any]) -> str:
+    best, trained = line.get("batches"), line.get("batches_trained")
+    return "-" if best is None or trained is None else f"{best:,.0f} of {trained:,.0f}"
+
+
+def _values(tried: Mapping[str, Any]) -> str:
+    return " / ".join(f"{value:g}" for name, value in tried.items() if name not in ("score", "why"))
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _count(value: float | None) -> str:

@@ -73,6 +73,8 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
             place = f"[{values.get('number')}/{values.get('of')}] {name}"
             if "started" in values:
                 console.print(f"{place}: training", markup=False, highlight=False)
+            elif "waits" in values:
+                console.print(f"{place}: still to come", markup=False, highlight=False)
             elif "kept" in values:
                 console.print(f"{place}: there already", markup=False, highlight=False)
             elif "ended" in values:

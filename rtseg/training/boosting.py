@@ -91,6 +91,7 @@ class TrainedTrees:
     boosters: list[Any]
     score: float = float("nan")
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -131,7 +132,7 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
     is_training_only = np.array([e.name not in held_out for e in task.training], np.bool_)
     if not is_training_only.any() or not task.validation:
         raise SettingError("training needs at least one training and one validation recording")
-    started = time.monotonic()
+    started, cpu_started = time.monotonic(), time.process_time()
     table = WindowTable(task)
     rows, labels, owners = table.sample(task.training, recipe.boosting.frames)
     # They only decide when to stop, for which a quarter of the rows is enough.
@@ -148,7 +149,7 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
         trees.boosters.append(booster)
         trees.history.append(entry)
         report({"epoch": column + 1, "step": column + 1, "steps": len(task.heads), "loss": entry["loss"]})
-    trees.seconds = time.monotonic() - started
+    trees.seconds, trees.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
     # On all frames of the validation recordings, as networks are scored, not on the sampled rows.
     scores = score_groups(task.heads, task.validation, [trees.predict(e) for e in task.validation], task.fps)
     trees.score = selection_score(scores, recipe.train)

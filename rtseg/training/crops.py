@@ -94,12 +94,11 @@ class CropSampler:
         if not frames.any():
             raise SettingError("no frame of the training recordings carries a label; look at the dataset file's heads")
         self._share = frames / frames.sum()
-        self.batches_per_epoch = max(
-            1, round(frames.sum() / (recipe.train.batch * (recipe.train.crop_frames - recipe.train.warmup_frames)))
-        )
+        once = frames.sum() / (recipe.train.batch * (recipe.train.crop_frames - recipe.train.warmup_frames))
+        self.batches_per_epoch = recipe.train.epoch_batches or max(1, round(once))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch: about every labelled frame once."""
+        """The batches of one epoch: about every labelled frame once, unless the recipe says how many."""
         # Not one generator for the whole run: a resumed run could not put it where it was.
         rng = np.random.default_rng([self._recipe.train.seed, epoch])
         for _ in range(self.batches_per_epoch):

@@ -38,6 +38,7 @@ class _TrainedCell:
     tensors: dict[str, NDArray[np.float32]]
     epoch: int
     seconds: float
+    cpu_seconds: float
     history: list[dict[str, Any]]
 
 
@@ -68,10 +69,11 @@ def train_network(
     score = selection_score(groups, recipe.train)
     # Each cell stopped at its own epoch: the ensemble reports the latest of these, and the time of all together.
     epoch, seconds = max(cell.epoch for cell in cells), sum(cell.seconds for cell in cells)
+    cpu_seconds = sum(cell.cpu_seconds for cell in cells)
     loss = history[-1]["loss"]
     whole = {"epoch": epoch, "loss": loss, "score": score, "groups": groups, "seconds": round(seconds, 1)}
     report(whole)
-    return TrainedNetwork(model, score, epoch, seconds, [*history, whole])
+    return TrainedNetwork(model, score, epoch, seconds, cpu_seconds, [*history, whole])
 
 
 def _cell_jobs(task: TrainingTask, folder: Path | None) -> list[_CellJob]:
@@ -96,7 +98,9 @@ def _train_cells(jobs: Sequence[_CellJob], threads: int) -> list[_TrainedCell]:
 def _train_cell(job: _CellJob) -> _TrainedCell:
     torch.set_num_threads(1)
     trained = train(job.task, job.folder)
-    return _TrainedCell(trained.spec, trained.tensors, trained.epoch, trained.seconds, trained.history)
+    return _TrainedCell(
+        trained.spec, trained.tensors, trained.epoch, trained.seconds, trained.cpu_seconds, trained.history
+    )
 
 
 def _model_of(cell: _TrainedCell) -> MultitaskTCN:

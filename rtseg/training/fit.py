@@ -25,7 +25,8 @@ class FittedSystem:
     """A trained system.
 
     predict: probabilities (T, P) of an example, row t about frame t (a lookahead is undone; rows that were never
-    answered are NaN). seconds: of training. peak_memory_mb: MiB that training took at its peak, see `peak_memory`.
+    answered are NaN). seconds: of training; cpu_seconds: the processor's, which other load does not lengthen.
+    peak_memory_mb: MiB that training took at its peak, see `peak_memory`.
     parameters: trained numbers; of trees, their nodes. multiply_adds: for one frame; 0 for trees, which only compare.
     epoch: the one whose weights were chosen; of trees, the rounds of all heads. history: the evaluations on the way.
     score: on the validation recordings, what the epoch was chosen by.
@@ -33,6 +34,7 @@ class FittedSystem:
 
     predict: Callable[[Example], NDArray[np.float32]]
     seconds: float
+    cpu_seconds: float
     peak_memory_mb: float
     parameters: int
     multiply_adds: int
@@ -68,6 +70,7 @@ def _fit_network(task: TrainingTask, folder: Path | None, report: EventCallback)
     return FittedSystem(
         predict=lambda example: predict_in_pieces(example, recipe, n_outputs, predict),
         seconds=trained.seconds,
+        cpu_seconds=trained.cpu_seconds,
         peak_memory_mb=float("nan"),
         parameters=sum(p.numel() for p in trained.model.parameters()),
         multiply_adds=trained.model.multiply_adds,
@@ -84,6 +87,7 @@ def _fit_trees(task: TrainingTask, report: EventCallback) -> FittedSystem:
     return FittedSystem(
         predict=lambda example: predict_in_pieces(example, task.recipe, n_outputs, trees.predict),
         seconds=trees.seconds,
+        cpu_seconds=trees.cpu_seconds,
         peak_memory_mb=float("nan"),
         parameters=trees.nodes,
         multiply_adds=0,

@@ -44,6 +44,7 @@ class TrainedNetwork:
     score: float
     epoch: int
     seconds: float
+    cpu_seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -83,7 +84,9 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
     # Not the last weights: those of the best evaluation.
     run.model.load_state_dict(run.best)
     run.model.eval()
-    return TrainedNetwork(run.model, progress.best_score, progress.best_epoch, progress.seconds, progress.history)
+    return TrainedNetwork(
+        run.model, progress.best_score, progress.best_epoch, progress.seconds, progress.cpu_seconds, progress.history
+    )
 
 
 def make_torch_deterministic(settings: TrainSettings) -> None:
@@ -107,6 +110,8 @@ class _Progress:
     best_epoch: int = 0
     best_score: float = -math.inf
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of the processor, which other load does not lengthen."""
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def is_over(self, settings: TrainSettings) -> bool:
@@ -156,7 +161,7 @@ class _TrainingRun:
     def train_epoch(self, report: EventCallback) -> float:
         """One epoch; the mean loss of its batches."""
         settings, progress = self.task.recipe.train, self.progress
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.process_time()
         # Anew for every epoch, so that a resumed run draws the same dropout as one that was never stopped.
         torch.manual_seed(hash_seed(settings.seed, progress.epoch))
         self.model.train()
@@ -168,10 +173,11 @@ class _TrainingRun:
         self.model.frame_stride = 1  # evaluation sees every frame
         progress.epoch += 1
         progress.seconds += time.monotonic() - started
+        progress.cpu_seconds += time.process_time() - cpu_started
         return float(np.mean(losses))
 
     def _train_batch(self, batch: Batch, settings: TrainSettings) -> float:
-        rate = settings.learning_rate * learning_rate_factor(self.progress.step, settings.warmup_steps, self.steps)
+        rate = settings.learning_rate * learning_rate_factor(self.progress.step, settings, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
@@ -195,7 +201,7 @@ class _TrainingRun:
         scores = self._validation_scores()
         score = selection_score(scores, settings)
         entry = {"epoch": progress.epoch, "loss": loss, "score": score, "groups": scores}
-        entry["seconds"] = round(progress.seconds, 1)
+        entry |= {"seconds": round(progress.seconds, 1), "batches": progress.step}
         if progress.record_evaluation(entry, settings):
             self.best = _copied(self.average)
         report(entry)
@@ -234,10 +240,13 @@ class _TrainingRun:
         checkpoint.save_checkpoint(folder, tensors, vars(self.progress))
 
 
-def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
-    """Linear warm-up to 1, then half a cosine down to a tenth."""
+def learning_rate_factor(step: int, settings: TrainSettings, steps: int) -> float:
+    """Linear warm-up to 1, then half a cosine down to a tenth, or 1 to the end."""
+    warmup = settings.warmup_steps
     if step < warmup:
         return (step + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
     # From 1 at the end of the warm-up to 0.1 at the last step.
     return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))
 

@@ -23,11 +23,14 @@ GroupScores = dict[str, dict[str, float]]
 def predict_probabilities(model: SequenceModel, features: NDArray[np.float32], lookahead: int) -> NDArray[np.float32]:
     """Probabilities (T, P), row t about frame t; the last `lookahead` rows, never answered, are NaN.
 
-    features: (T, F), of a whole recording.
+    features: (T, F), of a whole recording. A network that sees every n-th frame answers the n phases one by one.
     """
     model.eval()  # no dropout
     with torch.no_grad():
-        late = model.probabilities(torch.from_numpy(features)[None])[0].numpy()
+        late = np.empty((len(features), model.n_outputs), np.float32)
+        for phase in range(min(model.phases, len(features))):
+            own = slice(phase, None, model.phases)
+            late[own] = model.probabilities(torch.from_numpy(np.ascontiguousarray(features[own]))[None])[0].numpy()
     return np.concatenate((late[lookahead:], np.full((min(lookahead, len(late)), late.shape[1]), np.nan, np.float32)))
 
 

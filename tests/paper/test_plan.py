@@ -105,7 +105,7 @@ def test_only_with_an_unknown_name_lists_what_there_is() -> None:
 
 
 def test_epochs_caps_and_never_raises() -> None:
-    for epochs, expected in ((2, 2), (1000, 20)):
+    for epochs, expected in ((2, 2), (1000, 40)):
         trainings = plan(paper_data(), Options(only=("II/tcn",), epochs=epochs))[1]
         assert {t.recipe.train.epochs for t in trainings} == {expected}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg.config import Recipe
+from rtseg.config import Recipe, TrainSettings
 from rtseg.errors import SettingError
 from rtseg.model.select import network_spec
 from rtseg.recordings.recording import IGNORE
@@ -205,7 +205,9 @@ def test_the_network_that_a_recipe_asks_for() -> None:
 
 
 def test_the_learning_rates_schedule() -> None:
-    rates: NDArray[np.float64] = np.array([learning_rate_factor(step, 10, 100) for step in range(100)])
+    rates: NDArray[np.float64] = np.array(
+        [learning_rate_factor(step, TrainSettings(warmup_steps=10), 100) for step in range(100)]
+    )
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == pytest.approx(1.0)
     assert rates.max() == pytest.approx(1.0)

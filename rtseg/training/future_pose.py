@@ -49,12 +49,15 @@ class FuturePose(nn.Module):
         self.weight = weight
         self.output = nn.Linear(model.width, len(self.columns))
 
-    def forward(self, hidden: Tensor, scaled: Tensor, features: Tensor) -> Tensor:
-        """The weighted loss (Huber) of hidden (B, T, C) on scaled features (B, T, F), where the raw ones are known."""
+    def forward(self, hidden: Tensor, features: Tensor, model: SequenceModel) -> Tensor:
+        """The weighted loss (Huber) of hidden (B, T, C) on raw features (B, T, F), where they are known.
+
+        model: scales them.
+        """
         # The last frames of a crop have no later pose within it to be compared with.
         guess = self.output(hidden[:, : -self.frames]).float()
-        truth = scaled[:, self.frames :, self.columns]
-        # Unknown features were filled with the training mean when scaled; predicting that teaches nothing.
-        known = ~torch.isnan(features[:, self.frames :, self.columns])
-        losses = F.huber_loss(guess, truth, reduction="none") * known
+        raw = features[:, self.frames :, self.columns]
+        # Unknown features are filled with the training mean when scaled; predicting that teaches nothing.
+        known = ~torch.isnan(raw)
+        losses = F.huber_loss(guess, model.scale(raw, self.columns), reduction="none") * known
         return self.weight * losses.sum() / known.sum().clamp(min=1)

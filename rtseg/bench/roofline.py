@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.engine.cpu.lanes import LANES, add, load, muladd, store
+from rtseg.compiled.lanes import LANES, add, load, muladd, store
 from rtseg.engine.cpu.numba_engine import NumbaEngine
 
 F32 = NDArray[np.float32]

@@ -98,12 +98,13 @@ class SequenceModel(nn.Module, ABC):
         """Every weight and buffer as a copy, under dotted names."""
         return {n.replace("/", "."): t.detach().float().cpu().numpy().copy() for n, t in self.state_dict().items()}
 
-    def scale(self, features: Tensor) -> Tensor:
-        """Raw features (B, T, F), NaN = not known, to scaled and clipped ones."""
-        # First of all: one NaN would spread over every later frame that a layer can see it from.
-        known = torch.where(torch.isnan(features), self.weight("scaler.fill"), features)
-        clip = self.weight("scaler.clip")
-        return torch.clamp((known - self.weight("scaler.shift")) * self.weight("scaler.scale"), -clip, clip)
+    def scale(self, features: Tensor, columns: Sequence[int] | slice = slice(None)) -> Tensor:
+        """Raw features (B, T, F), NaN = not known, to scaled and clipped ones. columns: which they are; none = all."""
+        fill, shift, scale = (self.weight(f"scaler.{name}")[columns] for name in ("fill", "shift", "scale"))
+        clip = float(self.weight("scaler.clip"))
+        # First of all: one NaN would spread over every later frame that a layer can see it from. In place from there:
+        # memory for a batch costs more than its arithmetic.
+        return torch.where(torch.isnan(features), fill, features).sub_(shift).mul_(scale).clamp_(-clip, clip)
 
     def split_heads(self, logits: Tensor) -> Stage:
         """Logits (B, T, P) of all heads side by side, per head."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rtseg.config import ModelSettings
 from rtseg.model.base import LinearHeadsModel
+from rtseg.model.recurrence.gru_autograd import gru
 from rtseg.recordings.heads import Head
 
 
@@ -31,8 +32,13 @@ class Recurrent(LinearHeadsModel):
         """The last layer's outputs."""
         # bfloat16 would round the state again at every frame.
         with torch.autocast("cpu", enabled=False):
-            hidden: Tensor = self.cells(self.drop_channels(self.scale(features), self.dropout / 2))[0]
+            hidden = self.hidden(self.drop_channels(self.scale(features), self.dropout / 2))
         return self.drop_channels(hidden, self.dropout)
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """The last layer's states (B, T, C) of scaled features (B, T, F)."""
+        states: Tensor = self.cells(z)[0]
+        return states
 
 
 class LSTM(Recurrent):
@@ -45,3 +51,19 @@ class GRU(Recurrent):
     """Gated recurrent units."""
 
     layer = nn.GRU
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """As torch's own layers, whose weights these are, several times as fast on a CPU."""
+        for number in range(self.cells.num_layers):
+            states = []
+            for suffix in ("", "_reverse") if self.cells.bidirectional else ("",):
+                enter, recur, *biases = (
+                    getattr(self.cells, f"{kind}_l{number}{suffix}")
+                    for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                )
+                # The way back is the way forth of a sequence that is read from its end.
+                x = z.flip(1) if suffix else z
+                way = gru(x, enter.t(), recur.t(), *biases)
+                states.append(way.flip(1) if suffix else way)
+            z = torch.cat(states, -1)
+        return z

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel, Stage
-from rtseg.model.gru_autograd import gru
+from rtseg.model.recurrence.gru_autograd import gru
 
 
 class MultitaskTCN(SequenceModel):
@@ -80,8 +80,7 @@ class MultitaskTCN(SequenceModel):
             x = self._linear("input", z)
             parts.append(self._residual_layers("trunk", x, self.spec.dilations))
         if self.spec.cells:
-            views = self._views(z)
-            parts += [self._recurrent(f"cell.{i}", cell, views) for i, cell in enumerate(self.spec.cells)]
+            parts += [self._recurrent(f"cell.{i}", cell, z) for i, cell in enumerate(self.spec.cells)]
         return torch.cat(parts, -1)
 
     def stage_logits(self, hidden: Tensor) -> list[Stage]:
@@ -128,31 +127,33 @@ class MultitaskTCN(SequenceModel):
             -1,
         )
 
-    def _views(self, z: Tensor) -> list[Tensor]:
-        """Scaled features (B, T, F) as they would be if the animals were named in each other order."""
+    def _encoded(self, name: str, z: Tensor) -> Tensor:
+        """Scaled features (B, T, F) as codes (B, T, E); with views their mean, and the maximum less it: (B, T, 2E)."""
+        if not self.spec.views:
+            return F.relu(self._linear(f"{name}.encode", z))
+        weight, bias = self.weight(f"{name}.encode.weight"), self.weight(f"{name}.encode.bias")
         columns, signs = self.weight("view.columns"), self.weight("view.signs")
-        return [z[..., c] * s.to(z.dtype) for c, s in zip(columns, signs, strict=True)] or [z]
+        # A view of the features is a view of the weights' rows, which are far fewer: one product for all views.
+        turned = [(weight * s[:, None].to(weight.dtype))[c.argsort()] for c, s in zip(columns, signs, strict=True)]
+        n = len(turned)
+        codes = F.relu(F.linear(z, torch.cat(turned, 1).t(), bias.repeat(n))).reshape(*z.shape[:-1], n, len(bias))
+        # Neither depends on which animal is named first.
+        mean = codes.mean(-2)
+        if n == 2:  # the same, and its gradient asks no value whether it is the maximum
+            first, second = codes.unbind(-2)
+            return torch.cat((mean, (first - second).abs() / 2), -1)
+        return torch.cat((mean, codes.amax(-2) - mean), -1)
 
-    def _recurrent(self, name: str, cell: Cell, views: list[Tensor]) -> Tensor:
+    def _recurrent(self, name: str, cell: Cell, z: Tensor) -> Tensor:
         """A cell's states (B, T, R)."""
-        codes = torch.stack([F.relu(self._linear(f"{name}.encode", view)) for view in views])
-        # Mean and maximum over the views do not depend on which animal is named first. Without views there is one code,
-        # which enters as it is.
-        mean = codes.mean(0)
-        e = torch.cat((mean, codes.amax(0) - mean), -1) if self.spec.views else mean
+        e = self._encoded(name, z)
         e = self.drop_channels(e, self.dropout)
-        batch, t, width = e.shape
-        phases = self._strided(cell.period)
-        padded = F.pad(e, (0, 0, 0, -t % phases))
-        # A cell with a period of p has p states; each phase becomes a sequence of its own, as if of another recording.
-        by_phase = padded.reshape(batch, -1, phases, width).transpose(1, 2).reshape(batch * phases, -1, width)
-        # bfloat16 would round the state again at every frame.
+        # A cell with a period of p frames has p states. bfloat16 would round them again at every frame.
         with torch.autocast("cpu", enabled=False):
             parts = ("enter.weight", "recur.weight", "enter.bias", "recur.bias")
-            enter, recur, *biases = (self.weight(f"{name}.{part}") for part in parts)
-            states = gru(by_phase.to(recur.dtype), enter, recur, *biases)
-        in_order = states.reshape(batch, phases, -1, cell.hidden).transpose(1, 2).reshape(batch, -1, cell.hidden)[:, :t]
-        return self.drop_channels(in_order, self.dropout)
+            enter, recur, enter_bias, recur_bias = (self.weight(f"{name}.{part}") for part in parts)
+            states = gru(e.to(recur.dtype), enter, recur, enter_bias, recur_bias, self._strided(cell.period))
+        return self.drop_channels(states, self.dropout)
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self.weight(f"{name}.weight").t(), self.weight(f"{name}.bias"))

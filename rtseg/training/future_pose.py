@@ -6,6 +6,7 @@ Labels teach a network little about what happens next; the poses themselves do, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -45,16 +46,22 @@ class FuturePose(nn.Module):
         self.columns = [i for i, f in enumerate(features) if f.group in POSE_GROUPS]
         if not self.columns:
             raise SettingError(f"train.future_pose_weight needs a feature group of {', '.join(POSE_GROUPS)}")
+        ends = [i for i, column in enumerate(self.columns, 1) if column + 1 not in self.columns]
+        self._stretches = [slice(self.columns[a], self.columns[b - 1] + 1) for a, b in pairwise([0, *ends])]
         self.frames = max(1, round(AHEAD_S * rows_per_s))
         self.weight = weight
         self.output = nn.Linear(model.width, len(self.columns))
 
-    def forward(self, hidden: Tensor, scaled: Tensor, features: Tensor) -> Tensor:
-        """The weighted loss (Huber) of hidden (B, T, C) on scaled features (B, T, F), where the raw ones are known."""
+    def forward(self, hidden: Tensor, features: Tensor, model: SequenceModel) -> Tensor:
+        """The weighted loss (Huber) of hidden (B, T, C) on raw features (B, T, F), where they are known.
+
+        model: scales them.
+        """
         # The last frames of a crop have no later pose within it to be compared with.
         guess = self.output(hidden[:, : -self.frames]).float()
-        truth = scaled[:, self.frames :, self.columns]
-        # Unknown features were filled with the training mean when scaled; predicting that teaches nothing.
-        known = ~torch.isnan(features[:, self.frames :, self.columns])
-        losses = F.huber_loss(guess, truth, reduction="none") * known
+        # Stretches of columns are copied much faster than columns one by one.
+        raw = torch.cat([features[:, self.frames :, stretch] for stretch in self._stretches], -1)
+        # Unknown features are filled with the training mean when scaled; predicting that teaches nothing.
+        known = ~torch.isnan(raw)
+        losses = F.huber_loss(guess, model.scale(raw, self.columns), reduction="none") * known
         return self.weight * losses.sum() / known.sum().clamp(min=1)

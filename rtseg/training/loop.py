@@ -288,5 +288,5 @@ def _batch_loss(model: SequenceModel, extras: nn.ModuleDict, batch: Batch) -> Te
     hidden = model.trunk(features)
     loss: Tensor = extras["loss"](model.stage_logits(hidden), torch.from_numpy(batch.labels))
     if "future_pose" in extras:
-        loss = loss + extras["future_pose"](hidden, model.scale(features), features)
+        loss = loss + extras["future_pose"](hidden, features, model)
     return loss

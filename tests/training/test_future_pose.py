@@ -9,6 +9,7 @@ import torch
 from rtseg.errors import SettingError
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import MICE7
+from rtseg.model.base import SequenceModel
 from rtseg.model.select import make_model
 from rtseg.training.future_pose import FuturePose
 from rtseg.training.loop import train
@@ -18,16 +19,19 @@ FEATURES = FeatureSpec(groups=("speed", "center"), lags=(1,)).features(MICE7)
 ROWS_PER_S = 12.0
 
 
-def auxiliary(causal: bool = True) -> FuturePose:
+def auxiliary(causal: bool = True) -> tuple[FuturePose, SequenceModel]:
     torch.manual_seed(0)
     model = make_model(recipe(model={"causal": causal}), len(FEATURES), HEADS)
-    return FuturePose(model, FEATURES, 0.5, ROWS_PER_S)
+    return FuturePose(model, FEATURES, 0.5, ROWS_PER_S), model
 
 
 def test_the_loss_is_hubers_on_known_poses_half_a_second_ahead() -> None:
-    future_pose, rng = auxiliary(), np.random.default_rng(0)
+    (future_pose, model), rng = auxiliary(), np.random.default_rng(0)
     scaled = rng.normal(0, 2, (2, 30, len(FEATURES))).astype(np.float32)
-    features = scaled.copy()
+    shift, scale = (rng.uniform(0.5, 2, len(FEATURES)).astype(np.float32) for _ in range(2))
+    for name, value in (("shift", shift), ("scale", scale), ("clip", np.full(1, 50, np.float32))):
+        model.weight(f"scaler.{name}").copy_(torch.from_numpy(value))
+    features = scaled / scale + shift
     features[rng.random(features.shape) < 0.2] = np.nan
     hidden = rng.normal(size=(2, 30, 8)).astype(np.float32)
     assert future_pose.frames == 6
@@ -42,7 +46,7 @@ def test_the_loss_is_hubers_on_known_poses_half_a_second_ahead() -> None:
                 if not np.isnan(features[b, t + 6, column]):
                     error = abs(float(value - scaled[b, t + 6, column]))
                     costs.append(0.5 * error**2 if error < 1 else error - 0.5)
-    found = future_pose(torch.from_numpy(hidden), torch.from_numpy(scaled), torch.from_numpy(features))
+    found = future_pose(torch.from_numpy(hidden), torch.from_numpy(features), model)
     assert found.item() == pytest.approx(0.5 * np.mean(costs), rel=1e-4)
 
 

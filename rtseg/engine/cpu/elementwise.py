@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.engine.cpu import lanes
-from rtseg.engine.cpu.lanes import load, store
-from rtseg.engine.cpu.products import N, padded
+from rtseg.compiled import lanes
+from rtseg.compiled.lanes import load, store
+from rtseg.compiled.products import N, padded
 
 F32 = NDArray[np.float32]
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.network import NetworkSpec
 from rtseg.compiled.array_tables import ArrayTable
+from rtseg.compiled.lanes import LANES
 from rtseg.engine.base import Engine
 from rtseg.engine.cpu import numba_kernels as kernels
 from rtseg.engine.cpu import step_tables
-from rtseg.engine.cpu.lanes import LANES
 from rtseg.errors import EngineError
 
 F32 = NDArray[np.float32]

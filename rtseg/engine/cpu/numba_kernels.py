@@ -22,12 +22,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.compiled import array_tables, cache_stamps
+from rtseg.compiled import array_tables, cache_stamps, lanes, products
 from rtseg.compiled.array_tables import TableRows
-from rtseg.engine.cpu import elementwise, lanes, products, step_tables
+from rtseg.compiled.lanes import load, store
+from rtseg.compiled.products import Cursor, N, Weights, padded, product
+from rtseg.engine.cpu import elementwise, step_tables
 from rtseg.engine.cpu.elementwise import enter_cell, relu, scale_features, softmax, update_state
-from rtseg.engine.cpu.lanes import load, store
-from rtseg.engine.cpu.products import Cursor, N, Weights, padded, product
 from rtseg.engine.cpu.step_tables import (
     BLOCK,
     CELL_SIZE,

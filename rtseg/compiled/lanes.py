@@ -1,4 +1,6 @@
-"""Sixteen floats side by side as one value in compiled code: what a step's products and gates are written with.
+"""Sixteen floats side by side as one value in compiled code: what products and gates are written with.
+
+float32 wherever something is served or trained; float64 for checks of what is written with them.
 
 A compiler that is left to vectorise on its own may round a row's sums one way alone and another way in a batch. Here
 every lane is one output, summed in one fixed order, so no bit depends on how many rows or outputs are computed
@@ -18,36 +20,38 @@ from numba.extending import register_model
 
 LANES = 16
 intrinsic: Any = extending.intrinsic  # calls of what it makes take other arguments than its definition
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_VECTORS = {32: ir.VectorType(ir.FloatType(), LANES), 64: ir.VectorType(ir.DoubleType(), LANES)}
 _HALVES = ir.VectorType(ir.HalfType(), LANES)
 _WHOLES = ir.VectorType(ir.IntType(32), LANES)
 
 
 class LanesType(types.Type):
-    """numba's type for LANES float32 side by side."""
+    """numba's type for LANES numbers side by side: float32 or, for checks alone, float64."""
 
-    def __init__(self) -> None:
-        super().__init__("float32x16")
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        super().__init__(f"float{bits}x{LANES}")
 
 
-_lanes = LanesType()
+_TYPES = {bits: LanesType(bits) for bits in _VECTORS}
 
 
 @register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _VECTOR)  # type: ignore[no-untyped-call]
+        super().__init__(dmm, fe_type, _VECTORS[fe_type.bits])  # type: ignore[no-untyped-call]
 
 
 def _call(builder: Any, name: str, *values: Any) -> Any:
     """LLVM's own function of that name on vectors."""
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * len(values))
+    vector = values[0].type
+    kind = ir.FunctionType(vector, [vector] * len(values))
     insert: Any = cgutils.get_or_insert_function
-    function = insert(builder.module, kind, f"llvm.{name}.v{LANES}f32")
+    function = insert(builder.module, kind, f"llvm.{name}.v{LANES}{'f32' if vector == _VECTORS[32] else 'f64'}")
     return builder.call(function, values)
 
 
-def _spread(builder: Any, value: Any, kind: Any = _VECTOR) -> Any:
+def _spread(builder: Any, value: Any, kind: Any) -> Any:
     """One number in all lanes."""
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     nowhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
@@ -64,43 +68,48 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector:
 def load(_: Any, array: Any, at: Any) -> Any:
     """array[at : at + LANES] of a contiguous array, as if it were flat.
 
-    float32, or the bits of float16 stored as uint16, widened exactly.
+    float32, float64, or the bits of float16 stored as uint16, widened exactly to float32.
     """
     # None tells numba that there is no such function for these types: an error when it compiles.
     if array.layout != "C":
         return None
     half = array.dtype == types.uint16
+    bits = 32 if half else array.dtype.bitwidth
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at = arguments
-        pointer = _pointer(context, builder, signature.args[0], array, at, _HALVES if half else _VECTOR)
+        pointer = _pointer(context, builder, signature.args[0], array, at, _HALVES if half else _VECTORS[bits])
         # The alignment of one value: rows need not begin at a cache line, and a load that expects it would crash.
-        value = builder.load(pointer, align=2 if half else 4)
-        return builder.fpext(value, _VECTOR) if half else value
+        value = builder.load(pointer, align=2 if half else bits // 8)
+        return builder.fpext(value, _VECTORS[32]) if half else value
 
-    return _lanes(array, types.uintp), code
+    return _TYPES[bits](array, types.uintp), code
 
 
 @intrinsic
 def store(_: Any, array: Any, at: Any, value: Any) -> Any:
-    """array[at : at + LANES] = value, of a flat float32 array."""
+    """array[at : at + LANES] = value, of a flat array of the same numbers."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at, value = arguments
-        builder.store(value, _pointer(context, builder, signature.args[0], array, at, _VECTOR), align=4)
+        builder.store(
+            value,
+            _pointer(context, builder, signature.args[0], array, at, value.type),
+            align=signature.args[2].bits // 8,
+        )
         return context.get_dummy_value()
 
-    return types.void(array, types.uintp, _lanes), code
+    return types.void(array, types.uintp, value), code
 
 
 @intrinsic
 def spread(_: Any, value: Any) -> Any:
-    """One float32 in all lanes."""
+    """One float32 or float64 in all lanes."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _spread(builder, arguments[0])
+        return _spread(builder, arguments[0], _VECTORS[signature.return_type.bits])
 
-    return _lanes(types.float32), code
+    return _TYPES[value.bitwidth](value), code
 
 
 @intrinsic
@@ -110,7 +119,7 @@ def muladd(_: Any, a: Any, b: Any, c: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _call(builder, "fmuladd", *arguments)
 
-    return _lanes(_lanes, _lanes, _lanes), code
+    return a(a, a, a), code
 
 
 def _binary(operation: str) -> Any:
@@ -119,7 +128,7 @@ def _binary(operation: str) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return getattr(builder, operation)(*arguments)
 
-        return _lanes(_lanes, _lanes), code
+        return a(a, a), code
 
     return both
 
@@ -135,7 +144,7 @@ def larger(_: Any, a: Any, b: Any) -> Any:
         a, b = arguments
         return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
-    return _lanes(_lanes, _lanes), code
+    return a(a, a), code
 
 
 @intrinsic
@@ -146,7 +155,7 @@ def smaller(_: Any, a: Any, b: Any) -> Any:
         a, b = arguments
         return builder.select(builder.fcmp_ordered("<", a, b), a, b)
 
-    return _lanes(_lanes, _lanes), code
+    return a(a, a), code
 
 
 @intrinsic
@@ -157,7 +166,7 @@ def known(_: Any, a: Any, b: Any) -> Any:
         a, b = arguments
         return builder.select(builder.fcmp_ordered("ord", a, a), a, b)
 
-    return _lanes(_lanes, _lanes), code
+    return a(a, a), code
 
 
 @intrinsic
@@ -167,7 +176,7 @@ def whole(_: Any, a: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _call(builder, "floor", *arguments)
 
-    return _lanes(_lanes), code
+    return a(a), code
 
 
 @intrinsic
@@ -179,9 +188,30 @@ def power_of_two(_: Any, n: Any) -> Any:
         bits = builder.fptosi(arguments[0], _WHOLES)
         bits = builder.add(bits, _spread(builder, ir.Constant(ir.IntType(32), 127), _WHOLES))
         bits = builder.shl(bits, _spread(builder, ir.Constant(ir.IntType(32), 23), _WHOLES))
-        return builder.bitcast(bits, _VECTOR)
+        return builder.bitcast(bits, _VECTORS[32])
 
-    return _lanes(_lanes), code
+    return n(n), code
+
+
+@intrinsic
+def _library_exponential(_: Any, a: Any) -> Any:
+    """e**x as the C library computes it, one lane after the other."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "exp", *arguments)
+
+    return a(a), code
+
+
+@intrinsic
+def like(_: Any, number: Any, a: Any) -> Any:
+    """A whole number in all lanes, of the type of a."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = arguments[1].type
+        return _spread(builder, builder.sitofp(arguments[0], vector.element), vector)
+
+    return a(number, a), code
 
 
 f32 = np.float32
@@ -193,8 +223,18 @@ _P0, _P1, _P2 = f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3)
 _P3, _P4, _P5 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)
 
 
-@njit(cache=False, error_model="numpy")
 def exponential(x: Any) -> Any:
+    """e**x: of float32 by `_float32_exponential`, of float64 by the C library."""
+    raise NotImplementedError("only in compiled code")
+
+
+@extending.overload(exponential, jit_options={"error_model": "numpy"}, strict=False)  # names alone
+def _exponential_of(x: Any) -> Any:
+    return {32: lambda x: _float32_exponential(x), 64: lambda x: _library_exponential(x)}[x.bits]
+
+
+@njit(cache=False, error_model="numpy")
+def _float32_exponential(x: Any) -> Any:
     """e**x after Cody and Waite (polynomial: Cephes' expf), within 2e-7 of it as a share; x is held in -87 .. 88."""
     # Within these limits n stays in -126 .. 127, as `power_of_two` needs it.
     x = larger(smaller(x, spread(HIGHEST)), spread(LOWEST))
@@ -214,13 +254,13 @@ def exponential(x: Any) -> Any:
 @njit(cache=False, error_model="numpy")
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e**-x), within 2e-7."""
-    one = spread(f32(1.0))
-    return divide(one, add(one, exponential(subtract(spread(f32(0.0)), x))))
+    one = like(1, x)
+    return divide(one, add(one, exponential(subtract(like(0, x), x))))
 
 
 @njit(cache=False, error_model="numpy")
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent, within 3e-7."""
-    one = spread(f32(1.0))
+    one = like(1, x)
     # 1 - 2 / (1 + e**2x): the exponential is limited, so this goes to 1 and -1 without an overflow.
-    return subtract(one, divide(spread(f32(2.0)), add(one, exponential(add(x, x)))))
+    return subtract(one, divide(add(one, one), add(one, exponential(add(x, x)))))

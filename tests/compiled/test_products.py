@@ -9,8 +9,8 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.engine.cpu.lanes import LANES
-from rtseg.engine.cpu.products import product
+from rtseg.compiled.lanes import LANES
+from rtseg.compiled.products import product
 
 F32 = NDArray[np.float32]
 

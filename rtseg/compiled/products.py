@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.engine.cpu.lanes import LANES, load, muladd, spread, store
+from rtseg.compiled.lanes import LANES, load, muladd, spread, store
 
 F32 = NDArray[np.float32]
 Weights = tuple[F32, NDArray[Any]]

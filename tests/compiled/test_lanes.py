@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rtseg.engine.cpu import lanes
-from rtseg.engine.cpu.lanes import LANES, load, store
+from rtseg.compiled import lanes
+from rtseg.compiled.lanes import LANES, load, store
 
 F32 = NDArray[np.float32]
 

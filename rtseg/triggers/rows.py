@@ -145,6 +145,7 @@ def _compiled(stamp: int) -> tuple[Callable[..., int], Callable[..., int]]:
         labels: NDArray[np.int16],
         missing: NDArray[np.int32],
     ) -> int:
+        _ = stamp
         rows = array_tables.int64s_2d(table, _A.rows)
         rows[0, _SLOT], rows[0, _ROW], rows[0, _SEQ], rows[0, _QUALITY] = slot, row, seq, quality
         return decide_rows(1, table, probs, labels, missing)

@@ -95,6 +95,7 @@ class TriggerStage:
         answers = PredictionBatch(probs, labels, events, unsure, np.zeros(1, np.int32), heads)
         rows.add(0, 0, 0, 1, 0)
         rows.decide(1, answers)
+        rows.decide_one(0, 0, 2, 0, answers)
 
     def decide(self, batch: Sequence[QueuedRow], predictions: Sequence[list[Prediction]]) -> bool:
         """Decide about the answers that a batch has brought, before they are published; lines go on and off here.

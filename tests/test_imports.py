@@ -59,7 +59,7 @@ INNER = {
     ),
     "serve": (
         *("timing", "access", "streams", "recording", "publish", "triggers", "monitoring", "workers", "loop"),
-        *("daemon", "worker", "front"),
+        *("kernels", "daemon", "worker", "front"),
     ),
 }
 """The same within rooms that have rooms of their own."""

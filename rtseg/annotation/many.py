@@ -12,9 +12,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from rtseg.compiled.ahead import compile_missing
 from rtseg.errors import RtsegError, SkeletonError
 from rtseg.inference.annotate import Annotated, Reading, Skipped, Source, annotate_source
 from rtseg.inference.classifier import Classifier
+from rtseg.inference.model_slots import kernels_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def annotate_files(
     without, it is the last one, and its error is raised behind it. Raises what open_classifier raises.
     """
     classifier = open_classifier()
+    compile_missing(kernels_of(classifier.pool.engine))
     workers = min(workers, len(sources))
     if workers <= 1:
         outcomes = (_annotate(classifier, source, reading, existing) for source in sources)

@@ -90,6 +90,9 @@ def zmq_(
     connect: Annotated[str, typer.Option("--connect", help="Instead: the address of a sender that binds.")] = "",
     socket: Annotated[str, typer.Option("--socket", help="pull (from PUSH) or sub (from PUB).")] = "pull",
     topic: Annotated[str, typer.Option("--topic", help="Of --socket sub; none = all.")] = "",
+    answers: Annotated[
+        str, typer.Option("--answers", help="Publish the answers here, in the same format; this machine alone.")
+    ] = "",
     to: To = DAEMON,
     timeout: Timeout = None,
     px_per_mm: PxPerMm = None,
@@ -101,7 +104,7 @@ def zmq_(
     where, declared = connect or listen, _declared(points, animals, likelihood)
     found = ZmqSource(where, declared, form=form, socket=socket, bind=not connect, topic=topic)
     print_progress(f"{'connected to' if connect else 'listening at'} {found.address} for {form}")
-    _send(found, to, stream, fps, key, px_per_mm, timeout)
+    _send(found, to, stream, fps, key, px_per_mm, timeout, answers=answers, form=form)
 
 
 @source.command()
@@ -175,19 +178,31 @@ def _send(
     px_per_mm: float | None,
     timeout: float | None,
     names: dict[str, str] | None = None,
+    answers: str = "",
+    form: str = "",
 ) -> None:
-    """Send the source's frames until a signal or its silence ends it, and print what was counted."""
-    from contextlib import closing
+    """Send the source's frames until a signal or its silence ends it, and print what was counted.
 
-    from rtseg.client import Publisher
+    answers: where they are published in this form; "" = nowhere.
+    """
+    from contextlib import ExitStack
+
+    from rtseg.client import Publisher, Subscriber
+    from rtseg.sources.answers import AnswerRelay
     from rtseg.sources.bridge import Bridge
     from rtseg.system.shutdown import stopped_by_signals
 
-    with closing(found), Publisher(
-        to, stream, found.skeleton, fps, clock=found.clock, names=names, key=key, px_per_mm=px_per_mm
-    ) as publisher:  # fmt: skip
+    with ExitStack() as opened:
+        opened.callback(found.close)
+        publisher = opened.enter_context(
+            Publisher(to, stream, found.skeleton, fps, clock=found.clock, names=names, key=key, px_per_mm=px_per_mm)
+        )
         a, k = found.skeleton.shape
         print_progress(f"stream {stream!r}: {a} x {k} points at {fps:g} frames per second to {to}")
+        if answers:
+            subscriber = opened.enter_context(Subscriber(publisher.served.predictions, stream, key=key))
+            relay = opened.enter_context(AnswerRelay(subscriber, stream, answers, form))
+            print_progress(f"answers at {relay.address} as {form}")
         bridge = Bridge(found, publisher, fps)
         with stopped_by_signals(bridge):
             counts = bridge.run(timeout)

@@ -12,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bundle.network import NetworkSpec
+from rtseg.compiled.ahead import Kernel
 
 
 class Engine(ABC):
     """One network on one backend, for `capacity` slots.
 
     exact: whether a stream's outputs are bit for bit the same whatever other streams are in the batch; where not, they
-    differ by rounding only, within the bundle's tolerance.
+    differ by rounding only, within the bundle's tolerance. kernels: what numba compiles for it (`compiled.ahead`).
     """
 
     name: str
     exact: bool = True
+    kernels: tuple[Kernel, ...] = ()
 
     def __init__(self, spec: NetworkSpec, capacity: int) -> None:
         self.spec, self.capacity = spec, capacity

@@ -138,6 +138,7 @@ def check_sinks(
         )
         say("starting the daemon and the sinks")
         with DaemonProcess(bundle_folder, settings, folder / "daemon.log") as daemon:
+            daemon.wait_ready()
             _wait_for_sinks(daemon, say)
             sent_ns = _send_frames(daemon, bundle, lines, say)
             status = ask_status(daemon.frames)["triggers"]["sinks"]

@@ -25,10 +25,10 @@ STOP_S = 30.0
 
 
 class DaemonProcess:
-    """A running daemon. frames, predictions: its addresses. Raises ServeError where it does not start."""
+    """A daemon that starts. frames, predictions: its addresses, once it is ready (`wait_ready`)."""
 
     def __init__(self, bundle: str, settings: ServeSettings, log: Path) -> None:
-        self._log = log
+        self._log, self.frames, self.predictions = log, "", ""
         about = {"bundle": bundle, "settings": to_plain(settings), "parent": os.getpid()}
         command = [sys.executable, "-m", "rtseg.experiment.daemon_process", json.dumps(about)]
         with log.open("ab") as file:
@@ -36,6 +36,9 @@ class DaemonProcess:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True
             )
+
+    def wait_ready(self) -> None:
+        """Until it serves. Raises ServeError where it does not start."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.startswith("ready "):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rtseg.errors import RtsegError
@@ -13,16 +15,25 @@ from rtseg.recordings.recording import Recording
 from rtseg.simulate.tasks import simulate_sequence
 
 SIMULATED = "simulated"
-"""In the place of a file: twenty seconds of two simulated mice, in the keypoints of the shipped mice-sim."""
-_SECONDS, _FPS, _SEED = 20, 30, 8
+"""In the place of a file: twelve seconds of two simulated mice, in the keypoints of the shipped mice-sim: a scene
+with events of each kind, that is given and withheld, real and sham."""
+_SECONDS, _FPS, _SEED = 12, 30, 94
 
 
-def recording_for(source: str, stream: str, fps: float | None) -> Recording:
-    """What is played: a pose file, or SIMULATED. stream: what it is called in the session. Raises RecordingError."""
+def recording_for(source: str, stream: str, fps: float | None) -> Callable[[], Recording]:
+    """What gives the recording that is played: a pose file's, read at once, or SIMULATED, made when it is asked for.
+
+    stream: what it is called in the session. Raises RecordingError.
+    """
     if source == SIMULATED:
-        recording, _ = simulate_sequence(_SEED, _SECONDS * _FPS, name=stream, aggressive=True)
-        return recording
-    return replace(read_recording(Path(source), fps=fps), name=stream)
+        return partial(_simulated, stream)
+    recording = replace(read_recording(Path(source), fps=fps), name=stream)
+    return lambda: recording
+
+
+def _simulated(stream: str) -> Recording:
+    recording, _ = simulate_sequence(_SEED, _SECONDS * _FPS, name=stream, aggressive=True)
+    return recording
 
 
 class ReplayedCamera:

@@ -53,14 +53,14 @@ def check_experiment(experiment: Experiment) -> Bundle:
 
 
 def run_session(
-    experiment: Experiment, *, armed: bool, played: Recording | None = None, key: Key = None, say: Say
+    experiment: Experiment, *, armed: bool, played: Callable[[], Recording] | None = None, key: Key = None, say: Say
 ) -> tuple[SessionFolder, Summary, bool]:
     """Run a session until it is stopped, its time is over, or what is played has ended.
 
     armed: whether sinks are there and events reach the animal; else a dry run, which decides and records the same.
-    played: in the place of its camera. key: where the daemon's settings ask for one, with the roles publish, subscribe
-    and arm. say: gets a line for whatever a person should see. Returns the folder, what happened, and whether it ended
-    as it should. Raises RtsegError where it cannot begin.
+    played: gives what is played in the place of the first camera. key: where the daemon's settings ask for one, with
+    the roles publish, subscribe and arm. say: gets a line for whatever a person should see. Returns the folder, what
+    happened, and whether it ended as it should. Raises RtsegError where it cannot begin.
     """
     bundle = check_experiment(experiment)
     settings = _serve_settings(experiment, is_played=played is not None)
@@ -72,15 +72,16 @@ def run_session(
     )
     expected = experiment.settings.cameras
     if played is not None:
-        expected = {name: camera for name, camera in expected.items() if name == played.name}
+        expected = dict(list(expected.items())[:1])
     session = _LiveSession(experiment, CameraWatch(expected), armed=armed, say=say, key=key)
-    say("starting the daemon (it compiles its kernels on first use)")
+    say("starting the daemon (the first time on a machine it compiles for half a minute)")
     try:
-        with (
-            DaemonProcess(experiment.bundle, settings, folder.path / "daemon.log") as daemon,
-            stopped_by_signals(session),
-        ):
-            session.run(daemon, played)
+        with DaemonProcess(experiment.bundle, settings, folder.path / "daemon.log") as daemon:
+            # While the daemon starts: simulated mice take a second, and at first some more for compiling.
+            recording = played() if played is not None else None
+            daemon.wait_ready()
+            with stopped_by_signals(session):
+                session.run(daemon, recording)
     except RtsegError as error:
         session.fail(str(error))
     _keep_end(folder, session)

@@ -62,8 +62,12 @@ def _rename(points: F32, scores: F32, links: NDArray[np.int32]) -> None:
     """Points (A, K, 2) and scores (A, K) in the order of the links (A,), in place."""
     # A copy of all animals, since names may move in a cycle (a gets b's, b gets c's, c gets a's).
     points_now, scores_now = points.copy(), scores.copy()
+    # Number by number: numba checks a whole animal's shape first, and makes the message of that error in every kernel,
+    # which takes longer to compile than all the rest of this file.
     for a in range(len(links)):
-        points[a], scores[a] = points_now[links[a]], scores_now[links[a]]
+        for k in range(scores.shape[1]):
+            scores[a, k] = scores_now[links[a], k]
+            points[a, k, 0], points[a, k, 1] = points_now[links[a], k, 0], points_now[links[a], k, 1]
 
 
 def _compiled(stamp: int) -> Callable[..., None]:
@@ -95,7 +99,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
                 for k in range(keypoints.shape[2]):
                     # A missing point stays where it was last seen, however long ago.
                     if not math.isnan(keypoints[n, a, k, 0]):
-                        held[a, k] = keypoints[n, a, k]
+                        held[a, k, 0], held[a, k, 1] = keypoints[n, a, k, 0], keypoints[n, a, k, 1]
 
     return advance
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
+from rtseg.compiled.ahead import Kernel
 from rtseg.engine.base import Engine
 from rtseg.errors import SnapshotError
 from rtseg.inference.predictions import PredictionBatch
@@ -20,6 +21,23 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 MAX_CACHED_ROWS = 256
 """Buffers for larger batches are allocated each time; the others are kept, one set for each size seen so far."""
+
+
+PREPROCESS = Kernel(
+    "rtseg.inference.stages",
+    "_preprocess",
+    "float32[:,:,:,::1], float32[:,:,::1], int32[::1], int64[:,::1], float32[:,::1], int32[::1], int32[::1]",
+)
+POSTPROCESS = Kernel(
+    "rtseg.inference.stages",
+    "_postprocess",
+    "float32[:,::1], int32[::1], int64[:,::1], int16[:,::1], boolean[:,::1], boolean[:,::1], int32[::1]",
+)
+
+
+def kernels_of(engine: Engine) -> list[Kernel]:
+    """What `ModelSlots.compute_rows` calls with this engine, for `compiled.ahead`."""
+    return [PREPROCESS, *engine.kernels, POSTPROCESS]
 
 
 class RowBuffers(NamedTuple):

@@ -3,6 +3,7 @@
 daemon      one process that serves: `Daemon`, `serve`; its `_turn` is a frame's way
 worker      a daemon behind a front: `WorkerDaemon`
 front       one address in front of several workers: `Front`
+kernels     what a daemon compiles at its first start on a machine: `kernels_of`
 loop        what the daemon's loop does, one file for each part of it
 workers     several worker processes behind one address: their protocol, and how a front routes and replaces
 monitoring  what a daemon says of itself, and to whom (docs/operations.md)

@@ -18,9 +18,11 @@ from typing import Any
 
 import zmq
 
+from rtseg.compiled.ahead import compile_missing
 from rtseg.config import ServeSettings, TriggerFile, to_plain
 from rtseg.inference.classifier import Classifier
 from rtseg.serve.access.client_sockets import ClientSockets
+from rtseg.serve.kernels import kernels_of
 from rtseg.serve.loop.admission import Admission
 from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.cache_warming import CacheWarmer
@@ -337,7 +339,7 @@ class Daemon:
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
     """Says what takes so long, where it does: what is compiled is kept for the next start."""
-    reason = "compiling: the first start on a machine takes about a minute, later ones two seconds"
+    reason = "compiling: the first start on a machine takes half a minute or more, later ones two seconds"
     timer = threading.Timer(PATIENCE_S, LOG.info, [reason])
     timer.daemon = True
     timer.start()
@@ -370,5 +372,6 @@ def serve(
     announce: as of `run_daemon`; the lines go to stdout where it is None. Raises ServeError where an address cannot be
     had. A second signal ends the process at once, with status 1.
     """
+    compile_missing(kernels_of(classifier.pool.engine, settings))
     with contextlib.closing(Daemon(classifier, settings)) as daemon, stopped_by_signals(daemon):
         return run_daemon(daemon, announce or print_line)

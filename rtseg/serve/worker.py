@@ -15,11 +15,13 @@ import sys
 from typing import Any
 
 from rtseg import config
+from rtseg.compiled.ahead import compile_missing
 from rtseg.config import ServeSettings, TriggerFile, WorkerPlace
 from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.serve.access.client_sockets import ClientSockets
 from rtseg.serve.daemon import Daemon, run_daemon
+from rtseg.serve.kernels import kernels_of
 from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.front_orders import FrontOrders
 from rtseg.serve.loop.receiver import FrontSource, MessageSource
@@ -112,6 +114,8 @@ def main(text: str) -> int:
     try:
         with background(settings.log_format, worker=place.number):
             classifier = load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads)
+            # Of workers that start together one does it, and the others wait.
+            compile_missing(kernels_of(classifier.pool.engine, settings))
             with contextlib.closing(WorkerDaemon(classifier, settings, place)) as daemon:
                 run_daemon(daemon, print_line)
     except RtsegError as error:

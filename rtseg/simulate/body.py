@@ -117,8 +117,11 @@ def integrate_motion(
             _step(i, int(action[t, i]), style[t, i], normals[t, i], uniforms[t, i], traits, state, points)
             # At once, so that the second animal aims at where the first is in this frame.
             _place_points(state[i], traits[i, 0], points[i])
-            keypoints[t, i] = points[i]
-            poses[t, i] = state[i, :10]
+            # Number by number, as in `features.identity._rename`.
+            for k in range(points.shape[1]):
+                keypoints[t, i, k, 0], keypoints[t, i, k, 1] = points[i, k, 0], points[i, k, 1]
+            for part in range(poses.shape[2]):
+                poses[t, i, part] = state[i, part]
 
 
 @njit(cache=True)

@@ -1,5 +1,6 @@
 """What brings keypoints to a daemon that does not come as rtseg's own messages (docs/sources).
 
+answers       What the daemon answers, as float32 or JSON over plain ZeroMQ: `AnswerRelay`
 bridge        A source's frames sent on by a publisher: `Bridge`, the contract `Source`, `SourceFrame`
 dlclive       Poses of DeepLabCut-Live: `RtsegProcessor`
 growing_csv   A CSV that a tracker is writing: `GrowingCsv`

@@ -59,7 +59,7 @@ class ZmqSource:
             if self._is_sub:
                 self._socket.subscribe(topic)
             if bind:
-                self._socket.bind(_local(address))
+                self._socket.bind(local_address(address))
             else:
                 self._socket.connect(address)
         except (zmq.ZMQError, ServeError) as error:
@@ -133,7 +133,7 @@ def nanoseconds(seconds: object) -> int:
     return round(seconds * 1e9)
 
 
-def _local(address: str) -> str:
+def local_address(address: str) -> str:
     """The address, if it can be reached from this machine alone. Raises ServeError."""
     scheme, _, rest = address.partition("://")
     host, colon, _ = rest.rpartition(":")

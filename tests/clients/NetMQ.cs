@@ -1,4 +1,4 @@
-// What RtsegClient.cs uses of NetMQ, under its names and signatures, over the system's libzmq: NetMQ itself cannot be
+// What RtsegClient.cs and RtsegBridge.cs use of NetMQ, under its names and signatures, over the system's libzmq: NetMQ itself cannot be
 // fetched where these tests run, and mono can call libzmq.
 using System;
 using System.Collections.Generic;
@@ -60,6 +60,13 @@ namespace NetMQ
 
         public static bool TrySendFrame(this NetMQSocket socket, byte[] data) { return socket.Send(data, 1); }
 
+        public static bool TrySendMultipartBytes(this NetMQSocket socket, TimeSpan timeout, params byte[][] frames)
+        {
+            for (int i = 0; i < frames.Length; i++)
+                if (!socket.Send(frames[i], i < frames.Length - 1 ? 3 : 1)) return false;  // ZMQ_DONTWAIT, ZMQ_SNDMORE
+            return true;
+        }
+
         public static bool TryReceiveMultipartBytes(
             this NetMQSocket socket, TimeSpan timeout, ref List<byte[]> frames, int expectedFrameCount = 4)
         {
@@ -78,6 +85,11 @@ namespace NetMQ.Sockets
     public class DealerSocket : NetMQSocket
     {
         public DealerSocket(string connection) : base(5) { Connect(connection.TrimStart('>')); }
+    }
+
+    public class PushSocket : NetMQSocket
+    {
+        public PushSocket(string connection) : base(8) { Connect(connection.TrimStart('>')); }
     }
 
     public class SubscriberSocket : NetMQSocket

@@ -29,8 +29,8 @@ from tests.experiment.examples import write_experiment
 
 def test_a_dry_run_decides_what_trying_the_recording_does(tmp_path: Path) -> None:
     experiment, said = load_experiment(write_experiment(tmp_path)), list[str]()
-    played = recording_for("simulated", "arena", None).between(80, 200)
-    folder, summary, is_well = run_session(experiment, armed=False, played=played, say=said.append)
+    played = recording_for("simulated", "arena", None)().between(10, 130)
+    folder, summary, is_well = run_session(experiment, armed=False, played=lambda: played, say=said.append)
     assert is_well, said
     assert folder.about["reason"] == PLAYED
     classifier = load(experiment.bundle, capacity=1)
@@ -75,7 +75,7 @@ def test_a_live_camera_is_waited_for_and_ctrl_c_ends_the_session_in_order(tmp_pa
     )
     with started(write_experiment(tmp_path, 'serve = "serve.toml"')) as session:
         address = said_until(session, "cameras publish to").split()[3].rstrip(";")
-        done = replay(recording_for("simulated", "arena", None).between(80, 200), address)
+        done = replay(recording_for("simulated", "arena", None)().between(10, 130), address)
         said_until(session, "dry run: triggers decide, nothing is sent")
         said_until(session, "camera arena: closed (bye)")
         session.send_signal(signal.SIGINT)

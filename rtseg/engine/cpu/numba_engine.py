@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.bundle.network import NetworkSpec
+from rtseg.compiled.ahead import Kernel
 from rtseg.compiled.array_tables import ArrayTable
 from rtseg.compiled.lanes import LANES
 from rtseg.engine.base import Engine
@@ -43,6 +44,7 @@ class NumbaEngine(Engine):
         c, g, k, n_heads = spec.channels, spec.head_channels, spec.kernel, len(spec.heads)
         vectors, self._matrices = packed_weights(spec, weights)
         self.stored = "float16" if self._matrices.dtype == np.uint16 else "float32"
+        self.kernels = (advance_for(self._matrices.dtype.name),)
         sizes = step_tables.Sizes(
             channels=c,
             head_channels=g,
@@ -107,6 +109,13 @@ class NumbaEngine(Engine):
             )
         self._frames[slot] = np.frombuffer(data[:8], np.int64)[0]
         self._memory[slot, : self._ring_floats] = np.frombuffer(data[8:], np.float32)
+
+
+def advance_for(matrices: str) -> Kernel:
+    """The step, compiled for matrices of this type: `float32`, or `uint16` of those stored as float16."""
+    return Kernel(
+        kernels.__name__, "advance", f"float32[:,::1], int32[::1], {matrices}[::1], int64[:,::1], float32[:,::1]"
+    )
 
 
 def _regions(spec: NetworkSpec, classes: int) -> step_tables.Regions:

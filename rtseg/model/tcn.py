@@ -133,16 +133,17 @@ class MultitaskTCN(SequenceModel):
             return F.relu(self._linear(f"{name}.encode", z))
         weight, bias = self.weight(f"{name}.encode.weight"), self.weight(f"{name}.encode.bias")
         columns, signs = self.weight("view.columns"), self.weight("view.signs")
-        # A view of the features is a view of the weights' rows, which are far fewer: one product for all views.
+        # A view of the features is a view of the weights' rows, which are far fewer: one product for all views. Divided
+        # by their number there, so that no sum over frames has to be.
+        n = len(columns)
         turned = [(weight * s[:, None].to(weight.dtype))[c.argsort()] for c, s in zip(columns, signs, strict=True)]
-        n = len(turned)
-        codes = F.relu(F.linear(z, torch.cat(turned, 1).t(), bias.repeat(n))).reshape(*z.shape[:-1], n, len(bias))
-        # Neither depends on which animal is named first.
-        mean = codes.mean(-2)
-        if n == 2:  # the same, and its gradient asks no value whether it is the maximum
-            first, second = codes.unbind(-2)
-            return torch.cat((mean, (first - second).abs() / 2), -1)
-        return torch.cat((mean, codes.amax(-2) - mean), -1)
+        codes = F.relu(F.linear(z, torch.cat(turned, 1).t() / n, bias.repeat(n) / n))
+        views = codes.split(len(bias), -1)
+        # Neither mean nor maximum depends on which animal is named first.
+        if n == 2:  # half the difference is the same, and its gradient asks of no value whether it is the maximum
+            return torch.cat((views[0] + views[1], (views[0] - views[1]).abs()), -1)
+        mean = torch.stack(views).sum(0)
+        return torch.cat((mean, torch.stack(views).amax(0) * n - mean), -1)
 
     def _recurrent(self, name: str, cell: Cell, z: Tensor) -> Tensor:
         """A cell's states (B, T, R)."""

@@ -25,7 +25,7 @@ from rtseg.paper.report import (
     rows_with_figures,
 )
 from rtseg.paper.run_one import RESAMPLED, RESULT
-from rtseg.paper.runs import Run, find_runs
+from rtseg.paper.runs import TO_COME, Run, find_runs
 from rtseg.paper.tables import (
     HEADINGS,
     absence_reasons,
@@ -36,6 +36,7 @@ from rtseg.paper.tables import (
     row_texts,
     search_sentences,
     state_sentences,
+    what_it_says,
 )
 from rtseg.recordings.recording import IGNORE
 from tests.conftest import REPO
@@ -242,6 +243,23 @@ def test_what_is_to_come_what_it_took_and_what_was_chosen_are_said(report: dict[
     texts = row_texts(line(report, "II/transformer"), 30.0)
     assert texts[HEADINGS.index("batches")] == "400 of 1,400"
     assert texts[HEADINGS.index("CPU s")] == "120"
+
+
+def test_a_table_is_said_in_words_from_the_rows_that_are_there(report: dict[str, Any]) -> None:
+    lines = dict(report_tables(report))["Table II: Task 1 (simulated)"]
+    causal, change = line(report, "II/tcn-causal"), dict(line(report, "II/tcn"))
+    causal["f1"]["mean"] = 0.5
+    change |= {"training": "II/tcn-other", "label": "TCN, other", "form": "extra", "f1": {"mean": 0.57}, "paper": None}
+    waiting = {"task": 1, "training": "II/gru", "label": "GRU, 128", "form": "ours", "absent": TO_COME}
+    line(report, "II/transformer")["f1"] |= {"mean": 0.6, "low": 0.5, "high": 0.65}
+    assert what_it_says([*lines, change, waiting], 1) == (
+        "Highest F1: Transformer (ASFormer) (sees ahead), 0.600 (0.500-0.650). "
+        "Without any future frame instead of with it: TCN (MS-TCN) -0.050 / -; Transformer (ASFormer) -0.050 / -. "
+        "TCN, other instead of TCN (MS-TCN): +0.020 / -. "
+        "By F1 the paper has Transformer (ASFormer) > TCN (MS-TCN); here Transformer (ASFormer) > TCN (MS-TCN). "
+        "Still to come, so that this may change: GRU, 128."
+    )
+    assert what_it_says(lines, 2) == ""
 
 
 def test_tasks_of_other_names_stand_in_the_headings(report: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def test_the_papers_preprocessing_and_loss_are_in_the_recipes() -> None:
     assert recipes["I/conv1d"].augment.interpolate == 1
     for key in ("II/tcn", "III/transformer", "V/multitask"):
         assert recipes[key].augment.interpolate == 3
-        assert recipes[key].scaler.kind == "minmax"
+        assert recipes[key].scaler.kind == "range"
         assert {"between_distance", "speed", "box_overlap", "center", "extension"} <= set(recipes[key].features.groups)
     assert (recipes["V/multitask"].train.task_weighting, recipes["V/multitask"].train.loss_factor) == ("share", 0.1)
     assert recipes["V/multitask"].augment.balance_tasks
@@ -164,11 +164,12 @@ def test_every_network_of_the_paper_sees_every_second_frame_with_windows_as_long
 def test_a_row_with_one_change_differs_in_one_thing() -> None:
     recipes = {t.key: replace(t.recipe, name="") for t in plan(paper_data(), Options())[1]}
     for key, change in (
+        ("I/conv1d-minmax", {"scaler": replace(recipes["I/conv1d"].scaler, kind="minmax")}),
         ("I/conv1d-standard", {"scaler": replace(recipes["I/conv1d"].scaler, kind="standard")}),
         ("II/tcn-standard", {"scaler": replace(recipes["II/tcn"].scaler, kind="standard")}),
         ("II/tcn-camera-rate", {"augment": replace(recipes["II/tcn"].augment, interpolate=1)}),
     ):
-        paper = key.replace("-standard", "").replace("-camera-rate", "")
+        paper = key.removesuffix("-standard").removesuffix("-camera-rate").removesuffix("-minmax")
         assert recipes[key] == replace(recipes[paper], **change)  # type: ignore[arg-type]
 
 

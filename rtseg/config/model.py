@@ -70,7 +70,8 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class ScalerSettings:
-    """How features are scaled: `standard` (mean 0, deviation 1) or `minmax` (the paper's [0, 1], section III.H).
+    """How features are scaled: `standard` (mean 0, deviation 1), `minmax` (the paper's [0, 1], section III.H) or
+    `range` (minmax, then less the mean: a range of 1 around 0).
 
     clip: scaled features are cut at this distance from the training mean, in standard deviations.
     """
@@ -79,7 +80,10 @@ class ScalerSettings:
     clip: float = 6.0
 
     def __post_init__(self) -> None:
-        require(self.kind in ("standard", "minmax"), f"scaler.kind must be standard or minmax, got {self.kind!r}")
+        require(
+            self.kind in ("standard", "minmax", "range"),
+            f"scaler.kind must be standard, minmax or range, got {self.kind!r}",
+        )
 
 
 KINDS = (

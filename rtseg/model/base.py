@@ -124,6 +124,17 @@ class SequenceModel(nn.Module, ABC):
         return x * F.dropout(torch.ones(len(x), 1, x.shape[-1], dtype=x.dtype), share)
 
 
+def for_rectifier(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights as large as a rectifier after it needs to pass signals on (He et al. 2015), biases 0.
+
+    torch's own are smaller by a factor of 2.4: after three layers on features of [0, 1] an answer hardly depends on
+    them, and the first hundreds of batches teach nothing.
+    """
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class LinearHeadsModel(SequenceModel):
     """A network whose logits are one linear layer on the hidden layer: one stage."""
 

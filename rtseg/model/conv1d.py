@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rtseg.config import ModelSettings
 from rtseg.errors import SettingError
-from rtseg.model.base import LinearHeadsModel
+from rtseg.model.base import LinearHeadsModel, for_rectifier
 from rtseg.model.convolution import taps_side_by_side
 from rtseg.recordings.heads import Head
 
@@ -47,7 +47,9 @@ class Conv1D(LinearHeadsModel):
         self.kernel, self.stride, self.positions = kernel, settings.window_stride, n
         self.span = span + (n - 1) * spacing  # frames from the oldest to the newest that a window uses
         self.after = 0 if settings.causal else self.span - reach * settings.window_stride
-        self.convolutions = nn.ModuleList(nn.Linear(kernel * n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
+        self.convolutions = nn.ModuleList(
+            for_rectifier(nn.Linear(kernel * n_in, n_out)) for n_in, n_out in itertools.pairwise(widths)
+        )
 
     def trunk(self, features: Tensor) -> Tensor:
         """What is left of each frame's window, side by side."""

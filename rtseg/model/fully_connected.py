@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rtseg.config import ModelSettings
-from rtseg.model.base import LinearHeadsModel
+from rtseg.model.base import LinearHeadsModel, for_rectifier
 from rtseg.model.convolution import DilatedConv
 from rtseg.recordings.heads import Head
 
@@ -27,7 +27,8 @@ class FullyConnected(LinearHeadsModel):
         widths = [settings.channels * 4] * settings.depth + [settings.channels]
         # A dense layer over the window is a convolution with as many taps, which computes all frames in one product.
         self.window = DilatedConv(n_features, widths[0], taps, settings.window_stride, after)
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
+        for_rectifier(self.window.mix)
+        self.layers = nn.ModuleList(for_rectifier(nn.Linear(n, n_next)) for n, n_next in itertools.pairwise(widths))
 
     def trunk(self, features: Tensor) -> Tensor:
         """The last hidden layer."""

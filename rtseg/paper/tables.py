@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtseg.paper.plan import LEFT_OUT, QUOTED
+from rtseg.paper.runs import TO_COME
 from rtseg.paper.systems import NOTES, TABLES
 
 PaperReport = Mapping[str, Any]
@@ -53,6 +54,8 @@ def print_report(report: PaperReport, console: Console | None = None) -> None:
         console.print(table)
         for reason in absence_reasons(lines):
             console.print(f"  {reason}", markup=False, highlight=False)
+        for task in dict.fromkeys(line["task"] for line in lines):
+            console.print(what_it_says(lines, task), markup=False, highlight=False)
     for sentence in (
         *claim_sentences(report),
         *search_sentences(report),
@@ -70,6 +73,8 @@ def markdown(report: PaperReport) -> str:
         out += ["|" + "|".join("---" if i < LEFT else "--:" for i in range(len(HEADINGS))) + "|"]
         out += ["| " + " | ".join(row_texts(line, report["data"]["fps"])) + " |" for line in lines]
         out += ["", *(f"- {reason}" for reason in absence_reasons(lines)), ""]
+        out += [text for task in dict.fromkeys(line["task"] for line in lines) if (text := what_it_says(lines, task))]
+        out += [""]
     out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claim_sentences(report)), ""]
     if search := search_sentences(report):
         out += ["## Learning rate and weight decay", "", SEARCHED, "", *(f"- {sentence}" for sentence in search), ""]
@@ -121,6 +126,60 @@ def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
         _figure(line.get("step_us"), 1),
     ]
     return [*words, _sight(line["future_frames"], fps), *figures, *scores, *costs]
+
+
+def what_it_says(lines: Sequence[Mapping[str, Any]], task: int) -> str:
+    """A table's figures about one task in words: what leads, and what the future and single changes bring.
+
+    Of the rows that are there alone; '' without any.
+    """
+    rows = {r["training"]: r for r in lines if r["task"] == task and r["training"] and "f1" in r}
+    if not rows:
+        return ""
+    words = []
+    for score, name in (("f1", "F1"), ("map", "mAP")):
+        known = [row for row in rows.values() if row[score]["mean"] is not None]
+        if known:
+            best = max(known, key=lambda row: row[score]["mean"])
+            words.append(f"Highest {name}: {_named(best)}, {best[score]['mean']:.3f} ({_range(best[score])}).")
+    beside = [(row, rows.get(key.removesuffix("-causal"))) for key, row in rows.items() if key.endswith("-causal")]
+    if pairs := [f"{row['label']} {_change(row, other)}" for row, other in beside if other]:
+        words.append(f"Without any future frame instead of with it: {'; '.join(pairs)}.")
+    for row in (row for row in rows.values() if row["form"] == "extra"):
+        paper = [r for key, r in rows.items() if r["form"] == "paper" and row["training"].startswith(f"{key}-")]
+        if paper:
+            words.append(f"{row['label']} instead of {paper[0]['label']}: {_change(row, paper[0])}.")
+    orders = [
+        " > ".join(row["label"] for row in sorted(both, key=key, reverse=True))
+        for key in (_paper_f1, _our_f1)
+        if len(both := [row for row in rows.values() if row["paper"] and row["f1"]["mean"] is not None]) > 1
+    ]
+    if orders:
+        words.append(f"By F1 the paper has {orders[0]}; here {orders[1]}.")
+    missing = [row["label"] for row in lines if row["task"] == task and row["absent"] == TO_COME]
+    if missing:
+        words.append(f"Still to come, so that this may change: {', '.join(dict.fromkeys(missing))}.")
+    return " ".join(words)
+
+
+def _paper_f1(row: Mapping[str, Any]) -> float:
+    figure: float = row["paper"]["f1"]
+    return figure
+
+
+def _our_f1(row: Mapping[str, Any]) -> float:
+    figure: float = row["f1"]["mean"]
+    return figure
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row['label']} ({'causal' if row['future_frames'] == 0 else 'sees ahead'})"
+
+
+def _change(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """F1 and mAP of a row less those of another."""
+    pairs = [(row[s]["mean"], other[s]["mean"]) for s in ("f1", "map")]
+    return " / ".join("-" if a is None or b is None else f"{a - b:+.3f}" for a, b in pairs)
 
 
 def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:

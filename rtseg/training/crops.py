@@ -191,8 +191,8 @@ def fit_scaler(features: Sequence[NDArray[np.float32]], kind: str, clip: float) 
     """The scaler tensors of a network, all (F,) but the clip (1,), from training features: list of (T, F) with NaN.
 
     `standard`: mean and deviation after cutting each feature at its 0.5 and 99.5 percentiles, because identity swaps
-    make speeds that no animal has. `minmax`: these percentiles to 0 and 1 (the paper's [0, 1]). Unknown values are
-    filled with the mean.
+    make speeds that no animal has. `minmax`: these percentiles to 0 and 1 (the paper's [0, 1]). `range`: the same less
+    the mean. Unknown values are filled with the mean.
     """
     # Percentiles of every n-th frame: neighbouring frames say nearly the same, and a sort of all takes long.
     table = np.concatenate(features)[:: max(1, sum(map(len, features)) // 100_000)]
@@ -201,8 +201,8 @@ def fit_scaler(features: Sequence[NDArray[np.float32]], kind: str, clip: float) 
     low, high = np.nanpercentile(table, (0.5, 99.5), axis=0)
     cut = np.clip(table, low, high)
     mean, deviation = np.nanmean(cut, axis=0), np.nanstd(cut, axis=0)
-    if kind == "minmax":
-        shift, width = low, high - low
+    if kind in ("minmax", "range"):
+        shift, width = low if kind == "minmax" else mean, high - low
     else:
         shift, width = mean, deviation
     # A feature that never changes says nothing: scaled by zero, it cannot blow up where it changes when serving.

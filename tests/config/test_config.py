@@ -114,7 +114,7 @@ def test_settings_are_frozen_and_every_field_has_a_default(kind: type[Any]) -> N
         ("[features]\ngroups = 'position'", "groups: expected a list, got 'position'"),
         ("[features]\nlags = [1, 2.5]", "lags: expected int, got 2.5"),
         ("train = 3", "train: expected a section, got 3"),
-        ("[scaler]\nkind = 'robust'", "standard or minmax, got 'robust'"),
+        ("[scaler]\nkind = 'robust'", "standard, minmax or range, got 'robust'"),
         ("[train", "not a TOML file"),
     ],
 )
@@ -124,7 +124,7 @@ def test_refusals_name_the_file_and_the_key(tmp_path: Path, text: str, says: str
     with pytest.raises(SettingError) as refusal:
         config.load_settings(path, Recipe)
     assert says in str(refusal.value)
-    if "standard or minmax" not in says:
+    if "standard, minmax" not in says:
         assert str(path) in str(refusal.value)
 
 

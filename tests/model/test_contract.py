@@ -50,7 +50,7 @@ def recipe(**model: Any) -> Recipe:
 
 def network(name: str, causal: bool = True, **model: Any) -> SequenceModel:
     """In float64, with weights that let every path show."""
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     made = make_model(recipe(**{**VARIANTS[name], "causal": causal, **model}), N_FEATURES, HEADS).double()
     with torch.no_grad():
         for parameter in made.parameters():
@@ -274,3 +274,13 @@ def test_trees_are_no_network() -> None:
 def test_what_cannot_be_is_an_error_that_says_why(model: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         make_model(recipe(**model), N_FEATURES, HEADS)
+
+
+@pytest.mark.parametrize("kind", ["conv1d", "fully-connected"])
+@torch.no_grad()
+def test_a_fresh_network_of_rectifiers_passes_features_of_0_to_1_on(kind: str) -> None:
+    torch.manual_seed(0)
+    model = make_model(recipe(kind=kind, channels=32, causal=False), 20, HEADS).eval()
+    features = 0.5 + 0.2 * torch.randn(1, 400, 20)
+    # With torch's own initial weights the deviation over time is a tenth of this.
+    assert model.trunk(features).std(1).mean() > 0.05

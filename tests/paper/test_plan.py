@@ -53,11 +53,11 @@ def test_every_system_that_can_be_is_trained_as_the_paper_had_it_and_causal() ->
 
 def test_the_papers_preprocessing_and_loss_are_in_the_recipes() -> None:
     recipes = {t.key: t.recipe for t in plan(paper_data(), Options())[1]}
-    assert recipes["I/conv1d"].features.groups == ("position",)
+    assert recipes["I/conv1d"].features.groups == ("position", "missing")
     assert recipes["I/conv1d"].augment.interpolate == 1
     for key in ("II/tcn", "III/transformer", "V/multitask"):
         assert recipes[key].augment.interpolate == 3
-        assert recipes[key].scaler.kind == "minmax"
+        assert recipes[key].scaler.kind == "range"
         assert {"between_distance", "speed", "box_overlap", "center", "extension"} <= set(recipes[key].features.groups)
     assert (recipes["V/multitask"].train.task_weighting, recipes["V/multitask"].train.loss_factor) == ("share", 0.1)
     assert recipes["V/multitask"].augment.balance_tasks
@@ -145,6 +145,32 @@ def test_a_users_recipe_is_what_rtsegs_own_rows_train() -> None:
         assert recipes[key].model.lookahead_frames == 0
     assert recipes["III/gru"].train.select_group == ""
     assert recipes["V/multitask"].features.animal_order == "kept"
+
+
+def test_every_network_of_the_paper_sees_every_second_frame_with_windows_as_long() -> None:
+    full = {t.key: t.recipe for t in plan(paper_data(), Options())[1]}
+    half = {t.key: t.recipe for t in plan(paper_data(), Options(frame_stride=2))[1]}
+    for key in ("I/conv1d", "I/self-attention", "II/tcn", "II/transformer-causal", "II/gru", "V/multitask"):
+        assert (full[key].train.frame_stride, half[key].train.frame_stride) == (1, 2)
+    # What is seen lasts as long: windows in frames that are half as many, or taps twice as far apart.
+    assert (half["I/conv1d"].model.window_frames, half["I/conv1d"].model.window_stride) == (50, 1)
+    assert half["II/transformer"].model.attention_window == full["II/transformer"].model.attention_window // 2
+    assert half["V/multitask"].model.first_dilation == half["V/multitask"].model.head_first_dilation == 2
+    # Trees see every frame, and the user's recipe says itself what it sees.
+    assert half["V/ours"] == full["V/ours"]
+    assert half["II/boosting"].model == full["II/boosting"].model
+
+
+def test_a_row_with_one_change_differs_in_one_thing() -> None:
+    recipes = {t.key: replace(t.recipe, name="") for t in plan(paper_data(), Options())[1]}
+    for key, change in (
+        ("I/conv1d-minmax", {"scaler": replace(recipes["I/conv1d"].scaler, kind="minmax")}),
+        ("I/conv1d-standard", {"scaler": replace(recipes["I/conv1d"].scaler, kind="standard")}),
+        ("II/tcn-standard", {"scaler": replace(recipes["II/tcn"].scaler, kind="standard")}),
+        ("II/tcn-camera-rate", {"augment": replace(recipes["II/tcn"].augment, interpolate=1)}),
+    ):
+        paper = key.removesuffix("-standard").removesuffix("-camera-rate").removesuffix("-minmax")
+        assert recipes[key] == replace(recipes[paper], **change)  # type: ignore[arg-type]
 
 
 def test_one_more_system_is_one_more_entry() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from rtseg import config
 from rtseg.config import PaperSettings
 from rtseg.paper.data import save_data
 from rtseg.paper.plan import Options, plan
+from rtseg.paper.run import compare_systems
 from rtseg.paper.run_one import JOB
-from rtseg.paper.runs import find_runs, train_all
+from rtseg.paper.runs import _DEFAULTS, TO_COME, find_runs, train_all
 from rtseg.recordings.recording import IGNORE
 from rtseg.simulate.files import simulate_dataset
 from tests.paper.scenes import paper_data
@@ -106,7 +108,14 @@ def test_a_training_ends_when_its_parent_does(tmp_path: Path) -> None:
     recipe = config.to_plain(run.training.recipe)
     recipe["train"] |= {"epochs": 100_000}
     run.folder.mkdir(parents=True)
-    job = {"fingerprint": "", "data": str(tmp_path / "data"), "tasks": [1], "resamples": 5, "timing_frames": 50}
+    job = {
+        "fingerprint": "",
+        "data": str(tmp_path / "data"),
+        "tasks": [1],
+        "resamples": 5,
+        "timing_frames": 50,
+        "scored": True,
+    }
     (run.folder / JOB).write_text(json.dumps({**job, "recipe": recipe}))
     with subprocess.Popen(
         [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)],
@@ -135,6 +144,51 @@ def test_a_training_that_fails_says_why_and_the_next_one_is_made(tmp_path: Path)
     assert "at least one training and one validation recording" in run.why
     assert "log.txt" in run.why
     assert {"started", "ended"} <= set(told)
+
+
+def test_after_the_deadline_nothing_is_trained_and_all_is_still_to_come(tmp_path: Path) -> None:
+    data = paper_data((1,), n_frames=60)
+    options = Options(only=("I/lstm",), overrides=_of_recipes(TINY))
+    settings = PaperSettings(resamples=5, timing_frames=30, timing_s=0.1)
+    happened: list[str] = []
+    report = compare_systems(
+        data, tmp_path, options, seeds=2, settings=settings, deadline=-1.0, event=lambda name, e: happened.extend(e)
+    )
+    assert "started" not in happened
+    # Six places of the grid, then two forms with two seeds.
+    assert len(report["to_come"]) == 6 + 2 * 2
+    assert report["failed"] == {}
+    assert {row["absent"] for row in report["rows"] if row["training"]} == {TO_COME}
+    assert "10 trainings are still to come" in (tmp_path / "paper.md").read_text()
+
+
+def test_a_result_stays_valid_when_a_setting_comes_that_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = plan(paper_data((1,)), Options(only=("I/lstm", "II/tcn")))[1]
+
+    def fingerprints(settings: PaperSettings) -> list[str]:
+        return [run.fingerprint for run in find_runs(trainings, range(3), tmp_path, "data", settings)]
+
+    before = fingerprints(PaperSettings())
+    usual = config.to_plain
+    monkeypatch.setattr("rtseg.paper.runs._DEFAULTS", {**_DEFAULTS, "train": {**_DEFAULTS["train"], "new": 0}})
+    monkeypatch.setattr("rtseg.paper.runs.config.to_plain", lambda r: _with_new(usual(r), 0))
+    assert fingerprints(PaperSettings()) == before
+    monkeypatch.setattr("rtseg.paper.runs.config.to_plain", lambda r: _with_new(usual(r), 1))
+    assert not set(fingerprints(PaperSettings())) & set(before)
+
+
+def test_the_baselines_may_have_fewer_seeds(tmp_path: Path) -> None:
+    trainings = plan(paper_data((1,)), Options(only=("I/lstm-causal", "II/tcn-causal")))[1]
+    runs = find_runs(trainings, range(3), tmp_path, "data", PaperSettings(baseline_seeds=2))
+    # The first seed of all comes before the second of any.
+    assert [run.name for run in runs] == [
+        "I/lstm-causal seed 0", "II/tcn-causal seed 0", "I/lstm-causal seed 1", "II/tcn-causal seed 1",
+        "II/tcn-causal seed 2",
+    ]  # fmt: skip
+
+
+def _with_new(plain: dict[str, Any], value: int) -> dict[str, Any]:
+    return {**plain, "train": {**plain["train"], "new": value}}
 
 
 def _of_recipes(settings: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rtseg.model.select import make_model
 from rtseg.paper.sight import future_frames
 from rtseg.recordings.heads import Head
 from rtseg.training.boosting import window_statistics
+from rtseg.training.selection import predict_probabilities
 
 HEADS = (Head("one", ("a", "b", "c"), ("a",), "one"), Head("two", ("a", "b"), ("b",), "two"))
 T, AT = 240, 100
@@ -64,6 +66,24 @@ def test_no_frame_beyond_the_sight_matters_and_its_last_frame_does(kind: str, ch
     assert AT + said + 1 < T - 1
     assert torch.equal(before, answer_after_change(model, features, AT + said + 1))
     assert not torch.equal(before, answer_after_change(model, features, AT + said))
+
+
+@pytest.mark.parametrize("kind", ["conv1d", "fully-connected"])
+def test_a_network_that_sees_every_third_frame_looks_three_times_as_far(kind: str) -> None:
+    settings = recipe(kind, causal=False)
+    strided = replace(settings, train=replace(settings.train, frame_stride=3))
+    said, usual = future_frames(strided, 30.0), future_frames(settings, 30.0)
+    assert said is not None
+    assert usual is not None
+    assert said == 3 * usual
+    torch.manual_seed(3)
+    model = make_model(strided, 5, HEADS)
+    features = np.random.default_rng(1).normal(size=(T, 5)).astype(np.float32)
+    before = predict_probabilities(model, features, 0)[AT]
+    for frame, matters in ((AT + said, True), (AT + said - 1, False), (AT + said + 3, False), (AT + 1, False)):
+        changed = features.copy()
+        changed[frame] += 3.0
+        assert np.array_equal(predict_probabilities(model, changed, 0)[AT], before) != matters
 
 
 @pytest.mark.parametrize("kind", KINDS)

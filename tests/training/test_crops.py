@@ -218,7 +218,7 @@ def test_crops_carry_the_lookahead() -> None:
         assert (labels[carried, 1] == (x[carried] - 5) % 3).all()
 
 
-@pytest.mark.parametrize("kind", ["standard", "minmax"])
+@pytest.mark.parametrize("kind", ["standard", "minmax", "range"])
 def test_the_scaler(kind: str) -> None:
     rng = np.random.default_rng(0)
     table = (rng.normal(50, 8, (4000, 4)) * [1, 10, 1, 1]).astype(np.float32)
@@ -241,8 +241,12 @@ def test_the_scaler(kind: str) -> None:
     if kind == "standard":
         np.testing.assert_allclose(np.nanmean(np.clip(scaled[:, :2], -3, 3), axis=0), 0, atol=0.05)
         np.testing.assert_allclose(scaled[1:, 0].std(), 1.0, atol=0.05)
-    else:
+    elif kind == "minmax":
         assert ((scaled[:, :2] >= 0) & (scaled[:, :2] <= 1)).mean() > 0.985
+    else:
+        low, high = np.nanpercentile(scaled[:, :2], (0.5, 99.5), axis=0)
+        np.testing.assert_allclose(high - low, 1, atol=0.02)
+        np.testing.assert_allclose(np.nanmean(np.clip(scaled[:, :2], low, high), axis=0), 0, atol=0.01)
     np.testing.assert_allclose(scaler["scaler.fill"][:2], [50, 500], rtol=0.01)
     assert (scaled[:, 2:] == 0).all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from rtseg.recordings.recording import IGNORE
 from rtseg.training import checkpoint
 from rtseg.training.crops import CropSampler
 from rtseg.training.loop import TrainedNetwork, learning_rate_factor, train
-from rtseg.training.task import Example
+from rtseg.training.selection import predict_probabilities, score_groups
+from rtseg.training.task import Example, features_of
 from tests.training.run_tiny import EPOCHS, run
 from tests.training.scenes import HEADS, example, recipe, task
 
@@ -205,12 +207,41 @@ def test_the_network_that_a_recipe_asks_for() -> None:
 
 
 def test_the_learning_rates_schedule() -> None:
-    rates: NDArray[np.float64] = np.array(
-        [learning_rate_factor(step, TrainSettings(warmup_steps=10), 100) for step in range(100)]
-    )
+    settings = TrainSettings(warmup_steps=10)
+    rates: NDArray[np.float64] = np.array([learning_rate_factor(step, settings, 100) for step in range(100)])
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == pytest.approx(1.0)
     assert rates.max() == pytest.approx(1.0)
     assert (np.diff(rates[:10]) > 0).all()
     assert (np.diff(rates[10:]) < 0).all()
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
+    constant = replace(settings, schedule="constant")
+    assert [learning_rate_factor(step, constant, 100) for step in range(8, 100)] == [0.9] + [1.0] * 91
+
+
+def test_an_epoch_of_so_many_batches_whatever_the_recordings() -> None:
+    plan = recipe(train={"epochs": 2, "epoch_batches": 3})
+    for frames in (300, 900):
+        trained = train(task(plan, [example("a", 1, frames)], [example("c", 3, 300)]))
+        assert [entry["batches"] for entry in trained.history] == [3, 6]
+        assert trained.cpu_seconds > 0
+
+
+@pytest.mark.parametrize("kind", ["lstm", "conv1d"])
+def test_a_network_of_every_second_frame_is_scored_on_all_of_them(kind: str) -> None:
+    plan = recipe(
+        model={"kind": kind, "causal": False, "window_frames": 44, "channels": 8},
+        train={"epochs": 1, "epoch_batches": 2, "frame_stride": 2},
+    )
+    held_out = example("c", 3, 301)
+    one = task(plan, [example("a", 1)], [held_out])
+    trained = train(one)
+    features = features_of(held_out, one.feature_extractor(), plan)
+    answers = predict_probabilities(trained.model, features, 0)
+    assert np.isfinite(answers).all()
+    # What one phase answers is what the network answers where it is given that phase alone.
+    trained.model.phases = 1
+    for phase in (0, 1):
+        alone = predict_probabilities(trained.model, np.ascontiguousarray(features[phase::2]), 0)
+        assert np.array_equal(answers[phase::2], alone)
+    assert trained.history[-1]["groups"] == score_groups(HEADS, [held_out], [answers], 30.0)

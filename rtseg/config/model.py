@@ -29,6 +29,10 @@ class FeatureSettings:
     scale: `px` takes distances as they come; `body` divides them by the body length measured so far and multiplies them
     by training's, so that no answer depends on the camera's distance or resolution. `body` has no `position` and no
     `center`, which are measured from the arena's middle.
+
+    motion: `linear` takes speeds, accelerations and approaches (and their averages, and areas) as they come; `roots`
+    takes their fourth roots, signs kept. They have long tails: where a run is 500 px/s, an animal that stands still
+    and one that sniffs are the same number to a network on standardised features, and not to trees.
     """
 
     groups: tuple[str, ...] = ()
@@ -41,6 +45,7 @@ class FeatureSettings:
     relink_margin_px: float = 5.0
     relink_cap_px: float = 200.0
     scale: str = "px"
+    motion: str = "linear"
 
     def __post_init__(self) -> None:
         require(
@@ -56,6 +61,7 @@ class FeatureSettings:
             ("animal_order", ("kept", "sorted")),
             ("identities", ("tracker", "relinked")),
             ("scale", ("px", "body")),
+            ("motion", ("linear", "roots")),
         ):
             one, other = accepted
             require(

@@ -19,7 +19,7 @@ from rtseg.features import kernels, tables
 from rtseg.features.body_size import BodySize
 from rtseg.features.scale import SizeMeter, SizeState
 from rtseg.features.slot_state import check_values, load_slot
-from rtseg.features.spec import GROUPS, FeatureSpec, length_power
+from rtseg.features.spec import GROUPS, FeatureSpec, has_long_tail, length_power
 from rtseg.features.tables import FeaturePlan, FeatureRule, Memory
 from rtseg.frames.skeleton import Skeleton
 
@@ -60,6 +60,7 @@ class FeatureExtractor:
         # Sorted columns do not depend on which animal is called first; `kept` leaves them alone.
         orbits = spec.orbits(skeleton) if spec.animal_order == "sorted" else []
         unsigned = [i for i, f in enumerate(self.features) if f.orbit == "turn_sin" and spec.animal_order == "sorted"]
+        rooted = [i for i, f in enumerate(self.features) if spec.motion == "roots" and has_long_tail(f)]
         rule = FeatureRule(
             fps=fps,
             hold_frames=spec.hold_frames,
@@ -82,6 +83,7 @@ class FeatureExtractor:
             orbit_ends=np.cumsum([len(orbit) for orbit in orbits], dtype=np.int64),
             unsigned=np.array(unsigned, np.int64),
             powers=np.array([length_power(f) for f in self.features], np.int64),
+            rooted=np.array(rooted, np.int64),
         )
         self.meter = SizeMeter(skeleton, size if spec.scale == "body" else None, fps, divides=spec.scale == "body")
         # What frames are divided by where nothing is measured, for as many of them as there were at once so far.

@@ -94,6 +94,14 @@ def _divide_lengths(plan: FeaturePlan, scale: float, out: F32) -> None:
             out[column] *= area
 
 
+@njit(cache=False)
+def _take_roots(plan: FeaturePlan, out: F32) -> None:
+    """The fourth root of every column with a long tail, its sign kept, in place. NaN stays NaN."""
+    # Not a power or a logarithm: roots are rounded alike on every machine, and know no unit.
+    for column in plan.rooted:
+        out[column] = math.copysign(math.sqrt(math.sqrt(abs(out[column]))), out[column])
+
+
 def _compiled(stamp: int) -> Callable[..., None]:
     """`advance`. stamp: of the other files whose code is compiled into it (`cache_stamps`)."""
 
@@ -138,6 +146,7 @@ def _compiled(stamp: int) -> Callable[..., None]:
             # Nearly always 1; NaN where the scale is not known yet, and then no length is.
             if scale != 1.0:
                 _divide_lengths(plan, scale, out[n])
+            _take_roots(plan, out[n])
             _sort_orbits(plan, out[n])
             # Last: the groups above count the frames before this one.
             state.frames[slot] += 1

@@ -115,6 +115,8 @@ class FeatureSpec(FeatureSettings):
         # Left out where it is as it always was, so that older bundles keep their hashes.
         if self.scale == "px":
             del plain["scale"]
+        if self.motion == "linear":
+            del plain["motion"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
@@ -135,6 +137,13 @@ def length_power(feature: Feature) -> int:
     if feature.group == "averages":
         return 2 if feature.orbit.startswith("overlap.") else 1
     return {"px": 1, "px/s": 1, "px/s^2": 1, "px^2": 2, "1": 0, "s": 0}[feature.unit]
+
+
+def has_long_tail(feature: Feature) -> bool:
+    """Whether `features.motion = 'roots'` takes its fourth root: speeds, accelerations, areas, and averages of them."""
+    if feature.group == "averages":
+        return feature.orbit.startswith(("speed.", "approach.", "overlap."))
+    return feature.unit in ("px/s", "px/s^2", "px^2")
 
 
 Columns = Iterator[tuple[str, str, Hashable]]

@@ -41,7 +41,8 @@ class FeaturePlan(NamedTuple):
     enabled: (groups,) bool in the order of spec.GROUPS. lags: (L,) int64 frames. decay: (H,) float32, the share that
     an exponential average keeps in a frame. rule: a `FeatureRule` as float64. orbits: the columns to be sorted, orbit
     after orbit; orbit_ends: where each ends. unsigned: columns of which only the magnitude is kept. All three are empty
-    where the animals' order is kept. powers: (F,) with which power of a length each column grows.
+    where the animals' order is kept. powers: (F,) with which power of a length each column grows. rooted: columns whose
+    fourth root is taken, sign kept.
     """
 
     enabled: NDArray[np.bool_]
@@ -52,6 +53,7 @@ class FeaturePlan(NamedTuple):
     orbit_ends: NDArray[np.int64]
     unsigned: NDArray[np.int64]
     powers: NDArray[np.int64]
+    rooted: NDArray[np.int64]
 
 
 class Memory(NamedTuple):
@@ -104,6 +106,7 @@ def open_plan(rows: TableRows) -> FeaturePlan:
         orbit_ends=array_tables.int64s(rows, PLAN.orbit_ends),
         unsigned=array_tables.int64s(rows, PLAN.unsigned),
         powers=array_tables.int64s(rows, PLAN.powers),
+        rooted=array_tables.int64s(rows, PLAN.rooted),
     )
 
 

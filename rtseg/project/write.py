@@ -174,6 +174,7 @@ def recipe_text(project: Project) -> str:
         "[features]",
         *_groups(project),
         *_list("groups", sizes.groups),
+        *_motion_and_scale(project),
         "",
         "[model]",
         "# One recurrent cell in the place of convolutions: the best for its time on small sets of recordings.",
@@ -216,7 +217,23 @@ def recipe_text(project: Project) -> str:
 def _groups(project: Project) -> list[str]:
     if project.sizes.needs_arena:
         return ["# An animal of one point has no heading: where it is, how it moves, and how far the others are."]
-    return ['# What does not depend on where the camera stands. Add "position" where the place in the arena matters.']
+    lines = ['# What does not depend on where the camera stands. Add "position" where the place in the arena matters.']
+    if not project.sizes.has_shape:
+        lines.append('# Once there are more labels, or where postures tell: "within_distance", "egocentric_self".')
+    return lines
+
+
+def _motion_and_scale(project: Project) -> list[str]:
+    lines = []
+    if project.sizes.motion == "roots":
+        lines.append('motion = "roots" # of speeds: still and slow then differ as much as slow and fast')
+    else:
+        lines.append('# motion = "roots" # of speeds: where standing still, or moving slowly, tells behaviours apart')
+    if len(project.body.skeleton.keypoints) > 1:
+        lines.append(
+            '# scale = "body" # the same answers however near the camera is (docs/scale.md says what it costs)'
+        )
+    return lines
 
 
 def _order(project: Project) -> list[str]:

@@ -62,6 +62,23 @@ def test_sorted_columns_equal_the_naive_version(n_animals: int, n_points: int) -
         assert_equals_naive(extractor, *wander((n_animals, n_points), 40, seed, missing))
 
 
+@pytest.mark.parametrize("order", ["kept", "sorted"])
+def test_roots_are_those_of_the_linear_features(order: str) -> None:
+    """What is per second and what is an area, sign kept; everything else, and NaN, stays as it was, bit for bit."""
+    linear = extractor_of(2, 4, spec=FeatureSpec(animal_order=order))
+    rooted = extractor_of(2, 4, spec=FeatureSpec(animal_order=order, motion="roots"))
+    points, scores = wander((2, 4), 60, seed=2, missing=0.4)
+    plain, found = linear.run(points, scores, ARENA), rooted.run(points, scores, ARENA)
+    assert found.tobytes() != plain.tobytes()
+    for column, feature in enumerate(linear.features):
+        per_second = feature.unit in ("px/s", "px/s^2", "px^2") or feature.name.partition(".")[2].startswith(
+            ("speed.mean", "approach.mean", "overlap.mean")
+        )
+        values = plain[:, column]
+        wanted = np.copysign(np.sqrt(np.sqrt(np.abs(values))), values) if per_second else values
+        assert np.array_equal(found[:, column], wanted, equal_nan=True), feature
+
+
 @pytest.mark.parametrize("n_animals", [1, 2, 3])
 def test_relinked_animals_equal_the_naive_version(n_animals: int) -> None:
     """Names that a tracker swaps at random come back; every feature is that of the relinked recording, bit for bit."""

@@ -11,12 +11,14 @@ import pytest
 
 from rtseg.config import Recipe, load_settings
 from rtseg.errors import RecordingError, SettingError
+from rtseg.frames.skeleton import Skeleton
 from rtseg.project.initialize import Initialized, initialize_project, wishes_of
+from rtseg.project.network import propose_sizes
 from rtseg.project.questions import ProposalTaker, Wishes
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import IGNORE
 from tests.commands import here
-from tests.project.scenes import N_FRAMES, regular_bouts, write_boris, write_bouts, write_poses
+from tests.project.scenes import N_FRAMES, POINTS, regular_bouts, write_boris, write_bouts, write_poses
 
 
 class Answers(ProposalTaker):
@@ -206,3 +208,31 @@ def test_the_command(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert again.stderr.startswith("rtseg: ")
     assert here("init", "--axis", "nose,none", "--name", "b", cwd=folder).returncode == 1
+
+
+def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
+    one, two = (Skeleton(animals, POINTS) for animals in (("mouse",), ("adult", "juvenile")))
+    short, long = (propose_sizes(one, round(seconds * 30.0), 1.0, 30.0) for seconds in (599, 601))
+    assert short.motion == long.motion == "roots"
+    assert not short.has_shape
+    assert long.has_shape
+    assert set(short.groups) < set(long.groups)
+    pair = propose_sizes(two, 599 * 30, 1.0, 30.0)
+    assert pair.has_shape
+    assert pair.motion == "linear"
+    fish = propose_sizes(Skeleton(("a", "b"), ("center",)), 599 * 30, 1.0, 30.0)
+    assert fish.needs_arena
+    assert fish.motion == "linear"
+
+
+def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
+    for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_poses(folder / "video.csv", animals=animals)
+        write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
+        done = init(folder, Wishes(name=name))
+        recipe, text = load_settings(done.recipe, Recipe), done.recipe.read_text(encoding="utf-8")
+        assert recipe.features.motion == ("roots" if name == "one" else "linear")
+        assert ('"within_distance", "egocentric_self"' in text) == (name == "one")
+        assert '# scale = "body"' in text

@@ -21,7 +21,12 @@ DISPATCH = Kernel(
     "int64, int64[:,::1], int64[:,::1], int64[:,::1], float32[:,::1], int16[:,::1], boolean[:,::1], boolean[:,::1], "
     "int64, int64, int64, int64",
 )
-DECIDE = Kernel("rtseg.triggers.rows", "_decide_rows", "int64, int64[:,::1], float32[:,::1], int16[:,::1], int32[::1]")
+# It calls the one for several frames, which is compiled with it.
+DECIDE = Kernel(
+    "rtseg.triggers.rows",
+    "_decide_one",
+    "int64, int64, int64, int64, int64[:,::1], float32[:,::1], int16[:,::1], int32[::1]",
+)
 WATCH = Kernel("rtseg.serve.access.flood_watch", "_watch", "int64[::1], uint8[::1], boolean, int64[::1]")
 
 

@@ -138,7 +138,7 @@ class MultitaskTCN(SequenceModel):
         n = len(columns)
         turned = [(weight * s[:, None].to(weight.dtype))[c.argsort()] for c, s in zip(columns, signs, strict=True)]
         codes = F.relu(F.linear(z, torch.cat(turned, 1).t() / n, bias.repeat(n) / n))
-        views = codes.split(len(bias), -1)
+        views = codes.chunk(n, -1)
         # Neither mean nor maximum depends on which animal is named first.
         if n == 2:  # half the difference is the same, and its gradient asks of no value whether it is the maximum
             return torch.cat((views[0] + views[1], (views[0] - views[1]).abs()), -1)

@@ -130,6 +130,7 @@ def compare_systems(
             "below_constant": below_constant(lines),
             "search": found,
             "hours": hours_of(every),
+            "cpus": sorted({run.result["cpu"] for run in every if run.result is not None and "cpu" in run.result}),
             "failed": {run.name: run.why for run in every if run.result is None and not run.to_come},
             "to_come": [run.name for run in every if run.to_come],
             "claims": compare_claims(lines, runs, data),

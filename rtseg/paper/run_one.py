@@ -28,6 +28,7 @@ from rtseg.evaluation.metrics import Video, group_scores, score_head
 from rtseg.paper.data import PaperData, beginning, load_data
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
+from rtseg.system import machine
 from rtseg.system.files import replace_atomically, write_json_atomically
 from rtseg.training.task import Example
 
@@ -55,6 +56,7 @@ def main(folder: Path) -> None:
     last = fitted.history[-1]["epoch"] if recipe.model.kind != "gradient-boosting" else 0
     result = {
         "fingerprint": job["fingerprint"],
+        "cpu": machine.cpu_name(),
         "training_seconds": fitted.seconds,
         "training_cpu_seconds": fitted.cpu_seconds,
         "training_memory_mb": fitted.peak_memory_mb,
@@ -100,7 +102,9 @@ def _score_test(
 
 def _batches_until(history: Sequence[dict[str, Any]], epoch: int) -> int | None:
     """Batches that were trained until an epoch's evaluation; None where the history does not say (trees, ensembles)."""
-    return next((entry["batches"] for entry in history if "batches" in entry and entry["epoch"] == epoch), None)
+    if "batches" not in history[-1]:
+        return None
+    return next(entry["batches"] for entry in history if entry["epoch"] == epoch)
 
 
 def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence[Head]) -> list[Example]:

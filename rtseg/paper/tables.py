@@ -238,6 +238,8 @@ def state_sentences(report: PaperReport) -> list[str]:
         sentences.append(
             f"hours (by the clock, other programs on the machine included): {each}; {sum(hours.values()):.2f} in all"
         )
+    if len(cpus := report.get("cpus", [])) > 1:
+        sentences.append(f"trained on several processors ({', '.join(cpus)}): times of rows compare within one only")
     if below:
         sentences.append(f"BELOW the best constant answer, so no result of its system: {'; '.join(below)}")
     elif any("f1" in line for line in report["rows"] if line["training"]):

@@ -27,7 +27,7 @@ def describe_run(packages: Sequence[str]) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu_name(),
             "cores": os.cpu_count(),
             "cores_usable": cores,
             "os": platform.platform(),
@@ -83,7 +83,7 @@ def caches_kb() -> dict[str, int]:
     return found
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """The processor's model name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -110,6 +110,7 @@ def report(tmp_path: Path, data: PaperData) -> dict[str, Any]:
             "below_constant": below_constant(lines),
             "search": SEARCH,
             "hours": hours_of(runs),
+            "cpus": ["an old one", "a new one"],
             "to_come": [run.name for run in runs if run.to_come],
             "claims": compare_claims(lines, runs, data),
         }
@@ -233,6 +234,7 @@ def test_what_is_to_come_what_it_took_and_what_was_chosen_are_said(report: dict[
     assert report["hours"] == pytest.approx({"II": (4 * 12 + 4 * 144) / 3600, "V": 3 * 12 / 3600}, abs=1e-5)
     assert "Table II 0.17, Table V 0.01; 0.18 in all" in said[1]
     assert said[2:] == [
+        "trained on several processors (an old one, a new one): times of rows compare within one only",
         "no row is below the best constant answer of its table",
         "every network sees one frame in 2, in training and for its answers; all frames are answered and scored",
     ]

@@ -27,7 +27,7 @@ from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.pairs import Part
 from rtseg.recordings.recording import IGNORE
 from rtseg.study import compare
-from rtseg.study.results import SCORE_COLUMNS, interval, score_row, table
+from rtseg.study.results import SCORE_COLUMNS, interval, number, score_row, table
 from rtseg.study.trials import ProbabilitiesByName, read_splits, run_trial
 from rtseg.training.task import Example, TrainingTask
 
@@ -226,4 +226,17 @@ def small_page(part: Mapping[str, Any]) -> list[str]:
                     rows.append([*score_row(system, scores[head]), *than])
                 title = f"### {name}, {question} ({found['blocks']} blocks, {found['frames']} labelled frames, {head})"
                 pages += [title, table([*SCORE_COLUMNS, "`init` ahead: F1", "`init` ahead: mAP"], rows)]
+    if part["trials"]:
+        pages += [
+            "### What was tried",
+            "On four blocks of the first half of the labelled frames, each held out in turn, with two seeds; the "
+            "second half chose nothing. Trials that were made and not taken stand here, too.",
+            table(
+                ["data", "trial", "macro-F1, each seed", "mAP, each seed"],
+                [
+                    [one["data"], one["what"], *(", ".join(map(number, one[key])) for key in ("f1", "map"))]
+                    for one in part["trials"]
+                ],
+            ),
+        ]
     return pages

@@ -5,6 +5,7 @@ numpy and scikit-learn only; no torch. Frames labelled IGNORE, and rows never an
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,24 +173,20 @@ def segmental_counts(
     guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int], overlap: float
 ) -> tuple[int, int, int]:
     """True positive, false positive and missed bouts of one video; they add up over videos."""
-    wanted = np.array([b for b in bouts_of(truth) if b.label in scored]).reshape(-1, 3)
-    taken = np.zeros(len(wanted), np.bool_)
-    hits = wrong = 0
-    for start, stop, label in bouts_of(guess):
-        if label not in scored:
-            continue
-        # Against all true bouts of the video in one go; another label's overlap counts as none.
-        inside = np.minimum(wanted[:, 1], stop) - np.maximum(wanted[:, 0], start)
-        around = np.maximum(wanted[:, 1], stop) - np.minimum(wanted[:, 0], start)
-        ious = np.where(wanted[:, 2] == label, np.maximum(inside, 0) / around, 0.0)
-        # The best match alone, as Lea et al. do: a second bout over the same true one is a false positive.
-        best = int(ious.argmax()) if len(ious) else -1
-        if best >= 0 and ious[best] >= overlap and not taken[best]:
+    wanted = [b for b in bouts_of(truth) if b.label in scored]
+    called = [b for b in bouts_of(guess) if b.label in scored]
+    taken = [False] * len(wanted)
+    hits = 0
+    # A video's labels flicker: thousands of bouts, of which few lie over each other.
+    for bout, (first, last) in zip(called, _overlapping(called, wanted), strict=True):
+        # The best match alone, as Lea et al. do: a second bout over the same true one is a false positive. Another
+        # label's overlap counts as none.
+        ious = [_iou(bout, wanted[i]) if wanted[i].label == bout.label else 0.0 for i in range(first, last)]
+        best = first + ious.index(max(ious)) if ious else -1
+        if best >= 0 and ious[best - first] >= overlap and not taken[best]:
             taken[best] = True
             hits += 1
-        else:
-            wrong += 1
-    return hits, wrong, int((~taken).sum())
+    return hits, len(called) - hits, taken.count(False)
 
 
 def edit_score(guess: NDArray[np.int16], truth: NDArray[np.int16], scored: Sequence[int]) -> float:
@@ -217,13 +214,12 @@ def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.i
         mine = [b for b in bouts_of(g) if b.label == c]
         real = [b for b in bouts_of(y) if b.label == c]
         true_bouts += len(real)
-        false_starts += sum(not any(_iou(m, r) > 0 for r in real) for m in mine)
-        for r in real:
+        false_starts += sum(first == last for first, last in _overlapping(mine, real))
+        for r, (first, last) in zip(real, _overlapping(real, mine), strict=True):
             # The first bout that overlaps, however short: a closed loop would have fired at its onset.
-            first = next((m for m in mine if _iou(m, r) > 0), None)
-            if first is not None:
+            if first < last:
                 found += 1
-                delays.append((first.start - r.start) / fps)
+                delays.append((mine[first].start - r.start) / fps)
     # Of scored frames only: a video with few labels has had few chances of a false start.
     minutes = len(truth) / fps / 60
     return ClassScore(
@@ -238,6 +234,15 @@ def _score_class(c: int, videos: Sequence[Video], guesses: Sequence[NDArray[np.i
         found_bouts=found / true_bouts if true_bouts else float("nan"),
         false_starts_per_minute=false_starts / minutes if minutes else float("nan"),
     )
+
+
+def _overlapping(bouts: Sequence[Bout], others: Sequence[Bout]) -> list[tuple[int, int]]:
+    """For each bout which of the others share a frame with it: those from the first number up to the second.
+
+    others: one video's, in order and apart, as `bouts_of` gives them.
+    """
+    starts, stops = ([b[end] for b in others] for end in (0, 1))
+    return [(bisect_right(stops, start), bisect_left(starts, stop)) for start, stop, _ in bouts]
 
 
 def _iou(a: Bout, b: Bout) -> float:

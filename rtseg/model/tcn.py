@@ -149,11 +149,11 @@ class MultitaskTCN(SequenceModel):
         """A cell's states (B, T, R)."""
         e = self._encoded(name, z)
         e = self.drop_channels(e, self.dropout)
-        # A cell with a period of p frames has p states. bfloat16 would round them again at every frame.
+        # A cell with a period of p frames has p states. In bfloat16 they would be rounded again at every frame.
         with torch.autocast("cpu", enabled=False):
             parts = ("enter.weight", "recur.weight", "enter.bias", "recur.bias")
             enter, recur, enter_bias, recur_bias = (self.weight(f"{name}.{part}") for part in parts)
-            states = gru(e.to(recur.dtype), enter, recur, enter_bias, recur_bias, self._strided(cell.period))
+            states = gru(e, enter, recur, enter_bias, recur_bias, self._strided(cell.period))
         return self.drop_channels(states, self.dropout)
 
     def _linear(self, name: str, x: Tensor) -> Tensor:

@@ -23,7 +23,10 @@ from rtseg.model.recurrence.gru_kernels import Array, Gradients, Passed, Rows
 
 
 def gru(x: Tensor, enter: Tensor, recur: Tensor, enter_bias: Tensor, recur_bias: Tensor, period: int = 1) -> Tensor:
-    """States (B, T, R) of a unit that begins at zero and is fed x (B, T, I), float32 or float64.
+    """States (B, T, R) of a unit that begins at zero and is fed x (B, T, I).
+
+    float32, or float64. With x in bfloat16 products over all frames are bfloat16's, and states stay float32: they would
+    be rounded again at every frame.
 
     enter (I, 3R), recur (R, 3R) and their biases (3R,) hold the reset, update and new gates side by side:
     h = (1 - u) * tanh(i_n + r * s_n) + u * h', where i = x @ enter + bias comes from the input and
@@ -47,10 +50,10 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, x: Tensor, enter: Tensor, recur: Tensor, enter_bias: Tensor, recur_bias: Tensor, period: int
     ) -> Tensor:
         batch, frames, width = x.shape[0], x.shape[1], enter.shape[1] // 3
-        gates = (x @ enter).contiguous()  # opened in place
-        states = x.new_empty(batch, period + frames, width)
+        gates = (x @ enter.to(x.dtype)).to(enter.dtype).contiguous()  # opened in place
+        states = enter.new_empty(batch, period + frames, width)
         states[:, :period] = 0  # before anything came
-        own = x.new_empty(batch, frames, width)
+        own = enter.new_empty(batch, frames, width)
         passed = Passed(gates.numpy(), states.numpy(), own.numpy())
         # Of the reset and update gates only the sum of both biases counts; the reset gate multiplies one of the new's.
         both = 2 * width
@@ -82,13 +85,14 @@ class _Recurrence(torch.autograd.Function):
         # What is left is one product each over all frames. The reset and update gates' sums have the same gradient
         # whether they come from the input or from the state.
         n, both = len(recur), 2 * own.shape[2]
-        before = states[:, : own.shape[1], :n].transpose(1, 2)
-        grad_recur = torch.cat([(before @ part).sum(0) for part in (grad_sums[..., :both], grad_own)], -1)
-        flat = grad_sums.flatten(0, 1)
-        grad_enter_bias = flat.sum(0)
+        grad_enter_bias = grad_sums.sum((0, 1))
         grad_recur_bias = torch.cat([grad_enter_bias[:both], grad_own.sum((0, 1))])
-        grad_x = grad_sums @ enter.t() if ctx.needs_input_grad[0] else None
-        return grad_x, x.flatten(0, 1).t() @ flat, grad_recur, grad_enter_bias, grad_recur_bias, None
+        before = states[:, : own.shape[1], :n].transpose(1, 2).to(x.dtype)
+        sums, from_state = grad_sums.to(x.dtype), grad_own.to(x.dtype)
+        parts = [(before @ part).to(recur.dtype).sum(0) for part in (sums[..., :both], from_state)]
+        grad_enter = (x.flatten(0, 1).t() @ sums.flatten(0, 1)).to(enter.dtype)
+        grad_x = sums @ enter.t().to(x.dtype) if ctx.needs_input_grad[0] else None
+        return grad_x, grad_enter, torch.cat(parts, -1), grad_enter_bias, grad_recur_bias, None
 
 
 def _panels(weights: Tensor) -> Array:

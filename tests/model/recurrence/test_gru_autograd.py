@@ -54,6 +54,17 @@ def test_float32_is_float64_rounded(period: int) -> None:
         assert (mine - reference).abs().max() <= 2e-5 * reference.abs().max()
 
 
+def test_bfloat16_is_for_products_over_all_frames_alone() -> None:
+    x, *weights = arguments((3, 60, 20, 24), torch.float32)
+    narrow = x.detach().bfloat16().requires_grad_()
+    exact = with_gradients([narrow.detach().float().requires_grad_(), *weights], 1)
+    rounded = with_gradients([narrow, *weights], 1)
+    assert [tensor.dtype for tensor in rounded] == [torch.float32, torch.bfloat16, *4 * [torch.float32]]
+    for mine, reference in zip(rounded, exact, strict=True):
+        # Eight bits of each product's inputs and outputs.
+        assert (mine - reference).abs().max() <= 0.03 * reference.abs().max()
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     batch=st.integers(1, 9),

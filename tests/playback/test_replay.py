@@ -13,11 +13,11 @@ from rtseg.bundle.bundle import load_bundle, save_bundle
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import load
-from rtseg.inference.predictions import Quality
+from rtseg.inference.predictions import Predictions, Quality
 from rtseg.playback.replay import replay
 from rtseg.recordings.open import read_recording
 from rtseg.wire.messages import PredictionMessage
-from tests.live import REPO, Child, daemon, random_walk
+from tests.live import REPO, Child, daemon, random_walk, without_frames
 
 
 @pytest.fixture(scope="module", params=[0, 5], ids=["at once", "lookahead 5"])
@@ -112,3 +112,24 @@ def test_the_shipped_model_answers_a_real_recording_as_offline(data_root: Path) 
     with daemon(bundle) as shipped:
         live = replay(recording, shipped.frames, speed=None)
     assert live.predictions.probs.tobytes() == model.run(recording).probs.tobytes()
+
+
+def test_a_daemon_s_recording_is_a_camera_to_another_daemon(data_root: Path, tmp_path: Path) -> None:
+    """Real rats, of which many points are missing, with a gap within the limit and one beyond it."""
+    (poses,) = (data_root / "rats58" / "poses").glob("01DLC*.csv")
+    recording = replace(read_recording(poses, fps=30).between(3000, 3600), name="arena")
+    absent = np.zeros(len(recording), np.bool_)
+    absent[[0, 40, 41]] = absent[300:350] = True
+    answers: list[Predictions] = []
+    played = without_frames(recording, absent)
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        with daemon(REPO / "engines" / "rats58", record=str(folder)) as child:
+            answers.append(replay(played, child.frames, speed=None).predictions)
+        (file,) = folder.glob("*.mcap")
+        played = read_recording(file)
+    first, second = answers
+    assert (first.quality & Quality.GAP_FILLED).any()
+    assert (first.quality & Quality.RESET).any()
+    assert (first.quality & Quality.MISSING_POINTS).any()
+    for name in ("seq", "quality", "probs", "labels", "unsure"):
+        assert getattr(second, name).tobytes() == getattr(first, name).tobytes(), name

@@ -104,7 +104,8 @@ def _batches_until(history: Sequence[dict[str, Any]], epoch: int) -> int | None:
     """Batches that were trained until an epoch's evaluation; None where the history does not say (trees, ensembles)."""
     if "batches" not in history[-1]:
         return None
-    return next(entry["batches"] for entry in history if entry["epoch"] == epoch)
+    batches: int = next(entry["batches"] for entry in history if entry["epoch"] == epoch)
+    return batches
 
 
 def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence[Head]) -> list[Example]:

@@ -42,9 +42,9 @@ def recipe(kind: str, **model: Any) -> Recipe:
     return config.from_plain(plain, Recipe)
 
 
-def answer_after_change(model: torch.nn.Module, features: torch.Tensor, frame: int) -> torch.Tensor:
+def answer_after_change(model: torch.nn.Module, features: torch.Tensor, frame: int, by: float = 3.0) -> torch.Tensor:
     changed = features.clone()
-    changed[:, frame] += 3.0
+    changed[:, frame] += by
     probabilities = model.probabilities
     assert callable(probabilities)
     with torch.no_grad():
@@ -65,7 +65,8 @@ def test_no_frame_beyond_the_sight_matters_and_its_last_frame_does(kind: str, ch
         return
     assert AT + said + 1 < T - 1
     assert torch.equal(before, answer_after_change(model, features, AT + said + 1))
-    assert not torch.equal(before, answer_after_change(model, features, AT + said))
+    # One change may find every rectifier on its way shut.
+    assert any(not torch.equal(before, answer_after_change(model, features, AT + said, by)) for by in (3, -3, 30, -30))
 
 
 @pytest.mark.parametrize("kind", ["conv1d", "fully-connected"])

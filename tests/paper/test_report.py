@@ -223,6 +223,8 @@ def test_a_row_below_the_constant_answer_is_named(report: dict[str, Any]) -> Non
 @pytest.mark.parametrize("name", ["rats58", "sim"])
 def test_no_row_of_the_committed_tables_is_below_the_constant_answer(name: str) -> None:
     committed = json.loads((REPO / "benchmarks" / "results" / f"paper-{name}.json").read_text(encoding="utf-8"))
+    if committed["settings"]["quick"]:
+        pytest.skip(f"paper-{name} is a trial with tiny networks, of which nothing is claimed")
     assert any(row["form"] == "constant" for row in committed["rows"])
     assert below_constant(committed["rows"]) == committed["below_constant"] == []
 

@@ -199,7 +199,8 @@ def measure_turns(senders: Senders, subscriber: Subscriber, n_frames: int) -> di
                     took[BACK].append(came_ns - answer.t_pub_ns)
             due_s += 1 / FPS
             time.sleep(max(0.0, due_s - time.monotonic()))
-    return {name: ns[WARM_UP:] for name, ns in took.items()}
+    order = [*names, BACK, "answer, zmq float32"]
+    return {name: took[name][WARM_UP:] for name in order}
 
 
 def measure_replay(recording: Recording, frames: str, subscriber: Subscriber, direct: Send) -> dict[str, list[int]]:
@@ -271,6 +272,8 @@ def main() -> None:
     given = parser.parse_args()
     assert load_bundle(given.bundle).fps == FPS, "the simulated mice come at 30 frames per second"
     result = describe_run(("numpy", "pyzmq", "python-osc", "pylsl")) | {"bundle": given.bundle.name, "fps": FPS}
+    # On a machine that is busy with something else, `chrt --rr 1` keeps it to one side.
+    result["scheduled"] = {os.SCHED_OTHER: "as any process", os.SCHED_RR: "real time"}.get(os.sched_getscheduler(0))
     result["sources"] = run(given.bundle, given.seconds)
     print(table(result))
     if given.json:

@@ -42,9 +42,9 @@ def recipe(kind: str, **model: Any) -> Recipe:
     return config.from_plain(plain, Recipe)
 
 
-def answer_after_change(model: torch.nn.Module, features: torch.Tensor, frame: int, by: float = 3.0) -> torch.Tensor:
+def answer_after_change(model: torch.nn.Module, features: torch.Tensor, frame: int) -> torch.Tensor:
     changed = features.clone()
-    changed[:, frame] += by
+    changed[:, frame] += 3.0
     probabilities = model.probabilities
     assert callable(probabilities)
     with torch.no_grad():
@@ -56,17 +56,19 @@ def answer_after_change(model: torch.nn.Module, features: torch.Tensor, frame: i
 def test_no_frame_beyond_the_sight_matters_and_its_last_frame_does(kind: str, change: dict[str, Any]) -> None:
     settings = recipe(kind, causal=False, **change)
     said = future_frames(settings, 30.0)
-    torch.manual_seed(3)
-    model = make_model(settings, 5, HEADS).double().eval()
     features = torch.from_numpy(np.random.default_rng(1).normal(size=(1, T, 5)))
-    before = answer_after_change(model, features, 0 if kind in ("lstm", "gru") else T - 1)
-    if said is None:
-        assert not torch.equal(before, answer_after_change(model, features, T // 2))
-        return
-    assert AT + said + 1 < T - 1
-    assert torch.equal(before, answer_after_change(model, features, AT + said + 1))
-    # One change may find every rectifier on its way shut.
-    assert any(not torch.equal(before, answer_after_change(model, features, AT + said, by)) for by in (3, -3, 30, -30))
+    matters = False
+    for seed in range(3, 8):  # one network may have every rectifier shut on the way from that frame
+        torch.manual_seed(seed)
+        model = make_model(settings, 5, HEADS).double().eval()
+        before = answer_after_change(model, features, 0 if kind in ("lstm", "gru") else T - 1)
+        if said is None:
+            assert not torch.equal(before, answer_after_change(model, features, T // 2))
+            return
+        assert AT + said + 1 < T - 1
+        assert torch.equal(before, answer_after_change(model, features, AT + said + 1))
+        matters |= not torch.equal(before, answer_after_change(model, features, AT + said))
+    assert matters
 
 
 @pytest.mark.parametrize("kind", ["conv1d", "fully-connected"])

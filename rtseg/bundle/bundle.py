@@ -41,6 +41,8 @@ UNSEALED = "0" * 64
 """Stands in a manifest for its own hash while that is taken."""
 SHIPPED = Path(__file__).parent.parent / "bundles"
 """Where a wheel puts the default bundle."""
+CHECKOUT = Path(__file__).parent.parent.parent / "engines"
+"""Where a checkout has them."""
 MAX_ERROR_CHARACTERS = 1000
 TOLERANCE = 1e-5
 """How far a float32 engine's probabilities may be from the torch reference's."""
@@ -346,8 +348,11 @@ def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]
 def _folder_of(name: Path | str) -> Path:
     """A bundle's folder; a bare name that is no folder here is looked up among those of the package."""
     folder = Path(name)
-    shipped = SHIPPED / folder
-    return shipped if len(folder.parts) == 1 and not folder.exists() and shipped.is_dir() else folder
+    if len(folder.parts) == 1 and not folder.exists():
+        for shipped in (SHIPPED / folder, CHECKOUT / folder):
+            if (shipped / MANIFEST).is_file():
+                return shipped
+    return folder
 
 
 def _checked(path: Path, digest: str, max_bytes: int) -> bytes:

@@ -389,6 +389,17 @@ def test_an_architecture_survives_json(tiny_bundle: Path) -> None:
     assert NetworkSpec.from_dict(json.loads(json.dumps(network.to_dict()))) == network
 
 
+@pytest.mark.parametrize("name", ["rats58", "mice-sim"])
+def test_a_checkout_s_bundles_are_found_by_their_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle(name).name == name
+    (tmp_path / name).mkdir()  # a folder of this name is meant, whatever is in it
+    with pytest.raises(BundleError, match="no bundle here"):
+        load_bundle(name)
+
+
 def test_a_bare_name_finds_the_bundle_in_the_package_unless_a_folder_has_it(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,11 @@ class Round:
     def run(self) -> dict[str, Any]:
         """How long the line stayed on in ms (`late_ms`, beyond the last frame or the fault), and what was wrong."""
         lab = self.lab
-        ask_arm(lab.settings.frames)
+        try:
+            ask_arm(lab.settings.frames)
+        except ServeError as error:  # a sink that was stopped for long is found to hang a moment after it is back
+            lab.wait_ready()
+            return {"invalid": str(error).partition("refused ")[2]}
         self._look(0.0)  # of the round before
         self.is_on = False
         with Subscriber(lab.settings.predictions, self.name) as self.events:

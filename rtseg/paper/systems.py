@@ -86,8 +86,8 @@ _PLATEAU: Mapping[str, Any] = {
 # The paper's recordings miss no point. Where some do, a flag for each says so (`missing`): a point that is filled in
 # would look like one that was seen. Without missing points the flags are 0 and change nothing.
 # [0, 1] as in the paper (III.H), less the training mean: nothing here normalises a batch, which is what took the mean
-# out of the paper's networks. With the mean left in, the baselines learn next to nothing in their first hundreds of
-# batches (the row "[0, 1] with its mean").
+# out of the paper's networks. With the mean left in they learn more slowly, the deep ones most (for the 1D convolution
+# the row "[0, 1] with its mean" says how it ends).
 # Section V.A: "with the basic data, i.e. simply the mouse coordinates".
 _RAW: Plain = {
     "features": {"groups": ["position", "missing"], "lags": [1]},

@@ -27,6 +27,7 @@ LEFT = 3
 """Columns of words; the others hold figures."""
 NARROW = {"paper F1": "paper F1,\nmAP", "F1": "F1 ± spread,\n95 %", "mAP": "mAP ± spread,\n95 %"}
 """On the screen these columns hold the next one as well, a line below."""
+ABSENT = {QUOTED: "quoted", TO_COME: "to come"}
 FORMS = {
     "paper": "as the paper",
     "causal": "causal",
@@ -108,7 +109,7 @@ def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
     if "f1" not in line:
         return [
             *words,
-            "quoted" if line["absent"] == QUOTED else "absent",
+            ABSENT.get(line["absent"], "absent"),
             *figures,
             *[""] * (len(HEADINGS) - LEFT - 2),
         ]
@@ -195,6 +196,8 @@ def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def claim_sentences(report: PaperReport) -> list[str]:
     """The paper's claims beside what was measured."""
+    if not report["claims"]:
+        return ["nothing yet: the rows that its claims compare are not there"]
     sentences = []
     for claim in report["claims"]:
         signed = claim["unit"] == ""
@@ -210,9 +213,12 @@ def claim_sentences(report: PaperReport) -> list[str]:
 
 
 def search_sentences(report: PaperReport) -> list[str]:
-    """What the search tried of every system, in thousandths of the held-out score, and what it chose."""
+    """What the search tried of every system, with the held-out scores, and what it chose."""
     sentences = []
     for system, entry in report.get("search", {}).items():
+        if not any(t["score"] is not None for t in entry["tried"]) and entry["chosen"] is None:
+            sentences.append(f"{system}: still to come")
+            continue
         tried = ", ".join(f"{_values(t)} {_score(t['score'])}" for t in entry["tried"])
         if entry["chosen"] is None:
             chosen = "still to come"

@@ -242,7 +242,7 @@ def test_what_is_to_come_what_it_took_and_what_was_chosen_are_said(report: dict[
     ]
     assert search_sentences(report) == [
         "tcn: chosen 0.002 / 0.1 (an end of the grid's learning rates); tried 0.002 / 0.1 0.500",
-        "gru: chosen still to come; tried ",
+        "gru: still to come",
     ]
     texts = row_texts(line(report, "II/transformer"), 30.0)
     assert texts[HEADINGS.index("batches")] == "400 of 1,400"

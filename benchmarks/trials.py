@@ -2,8 +2,8 @@
 
 `python benchmarks/trials.py TRIALS.toml --root DATA --runs FOLDER [--out FOLDER] [--only NAME ...]`
 
-TRIALS.toml names a recipe, what all trials change of it (`base`), `remarks` for the page, each trial (`[[trial]]`: name,
-set, note) and averages of trials (`[[ensemble]]`: name, of, note), which cost nothing, as the answers are kept. A trial
+TRIALS.toml names a recipe, what all trials change of it (`base`), `remarks` for the page, each `[[trial]]` (name, set,
+note) and averages of trials (`[[ensemble]]`: name, of, note), which cost nothing, as the answers are kept. A trial
 is trained on the training split; its checkpoint is chosen, and it is scored, on the validation split: the best of many
 trials looks better than it is, and what is ahead here has to be cross-validated before it is believed. The files
 OUT/trials-DATASET.json and .md are written anew after every trial; a killed run continues.

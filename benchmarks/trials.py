@@ -2,11 +2,11 @@
 
 `python benchmarks/trials.py TRIALS.toml --root DATA --runs FOLDER [--out FOLDER] [--only NAME ...]`
 
-TRIALS.toml names a recipe, what all trials change of it (`base`), each trial (`[[trial]]`: name, set, note) and
-averages of trials (`[[ensemble]]`: name, of, note), which cost nothing, as the answers are kept. A trial is trained on
-the training split; its checkpoint is chosen, and it is scored, on the validation split: the best of many trials looks
-better than it is, and what is ahead here has to be cross-validated before it is believed. OUT/trials-DATASET.json and
-.md are written anew after every trial; a killed run continues.
+TRIALS.toml names a recipe, what all trials change of it (`base`), `remarks` for the page, each `[[trial]]` (name, set,
+note) and averages of trials (`[[ensemble]]`: name, of, note), which cost nothing, as the answers are kept. A trial
+is trained on the training split; its checkpoint is chosen, and it is scored, on the validation split: the best of many
+trials looks better than it is, and what is ahead here has to be cross-validated before it is believed. The files
+OUT/trials-DATASET.json and .md are written anew after every trial; a killed run continues.
 """
 
 from __future__ import annotations
@@ -134,7 +134,13 @@ def page_of(result: dict[str, Any]) -> str:
         "than it is. Differences are from the first row, paired over videos, with 95 % intervals; they do not know the "
         f"noise of a training. Seconds are of training, on a machine with other work. All trials change {base}."
     )
-    return "\n\n".join([head, results.table([*columns, "multiply-adds", "seconds"], rows), "\n".join(changes)]) + "\n"
+    remarks = [f"- {remark}" for remark in result["remarks"]]
+    return (
+        "\n\n".join(
+            [head, results.table([*columns, "multiply-adds", "seconds"], rows), "\n".join(changes), "\n".join(remarks)]
+        ).strip()
+        + "\n"
+    )
 
 
 def main() -> None:
@@ -162,7 +168,7 @@ def main() -> None:
         command = "python benchmarks/trials.py benchmarks/" + given.trials.name + " --root FOLDER --runs FOLDER"
         result = results.preamble("trials", command, f"{dataset.name}, validation", dataset.simulated, len(validation))
         entries = scored(rows_of(plan, done, offsets), dataset, validation, kept)
-        result |= {"base": plan["base"], "entries": entries}
+        result |= {"base": plan["base"], "remarks": plan.get("remarks", []), "entries": entries}
         write_json_atomically(given.out / f"trials-{dataset.name}.json", result)
         write_atomically(given.out / f"trials-{dataset.name}.md", page_of(result))
         print(f"{trial['name']}: done", flush=True)

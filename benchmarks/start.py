@@ -3,7 +3,8 @@
 `python benchmarks/start.py [BUNDLE ...] [--rounds 5] [--json benchmarks/results/start.json]`. The first start compiles
 into an empty cache of compiled code, the later ones load from it. For comparison, in turns with the later starts, it
 measures the least that they could take: Python alone, and Python that imports numpy, numba and zmq. At the end it
-times `rtseg --help`.
+times the dry session of README (`rtseg run engines/demo-experiment.toml --replay simulated`), the first time and
+later, and `rtseg --help`.
 """
 
 from __future__ import annotations
@@ -69,6 +70,22 @@ def time_python(*words: str) -> float:
     return time.perf_counter() - began
 
 
+def time_session(cache: Path, folder: Path) -> float:
+    """Seconds that the shipped experiment takes with its simulated recording, from start to page."""
+    words = ("run", "engines/demo-experiment.toml", "--replay", "simulated", "--set", f'record="{folder}"')
+    began = time.perf_counter()
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+    subprocess.run([sys.executable, "-m", "rtseg", *words], check=True, stdout=subprocess.DEVNULL, env=environment)
+    return time.perf_counter() - began
+
+
+def time_sessions(rounds: int) -> dict[str, float]:
+    """Seconds of the first session on a machine, and the median of later ones."""
+    with tempfile.TemporaryDirectory() as name:
+        first, *later = (time_session(Path(name) / "cache", Path(name) / str(i)) for i in range(1 + rounds))
+    return {"first_s": first, "later_s": float(np.median(later)), "count": rounds}
+
+
 def run(bundle: Path, rounds: int) -> dict[str, Any]:
     """Seconds of the first start of a bundle, and medians of later starts and of the floors."""
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +113,7 @@ def main() -> None:
     chosen = parser.parse_args()
     result = {"schema": 1, "kind": "start", **describe_run(PACKAGES)}
     result["bundles"] = {load_bundle(path).name: run(path, chosen.rounds) for path in chosen.bundles}
+    result["dry_session"] = time_sessions(chosen.rounds)
     helps = [time_python("-m", "rtseg", "--help") for _ in range(chosen.rounds)]
     result |= {"help_s": float(np.median(helps)), "load_average_after": load_average()}
     text = json.dumps(result, indent=1)

@@ -75,6 +75,8 @@ class PaperData:
                 digest.update(f"{part} {example.name}".encode())
                 for array in (example.keypoints, example.confidence, example.labels):
                     digest.update(np.ascontiguousarray(array).data)
+                if example.absent is not None and example.absent.any():
+                    digest.update(example.absent.tobytes())
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -188,6 +190,8 @@ def save_data(data: PaperData, folder: Path) -> None:
             arrays[f"{i}.keypoints"] = example.keypoints
             arrays[f"{i}.confidence"] = example.confidence
             arrays[f"{i}.labels"] = example.labels
+            if example.absent is not None:
+                arrays[f"{i}.absent"] = example.absent
         np.savez(folder / f"{part}.npz", **arrays)
     heads = [{"name": h.name, "classes": h.classes, "scored": h.scored, "group": h.group} for h in data.heads]
     plain = {
@@ -207,7 +211,13 @@ def load_data(folder: Path) -> PaperData:
     for part in PARTS:
         with np.load(folder / f"{part}.npz") as arrays:
             parts[part] = [
-                Example(name, arrays[f"{i}.keypoints"], arrays[f"{i}.confidence"], arrays[f"{i}.labels"])
+                Example(
+                    name,
+                    arrays[f"{i}.keypoints"],
+                    arrays[f"{i}.confidence"],
+                    arrays[f"{i}.labels"],
+                    arrays.get(f"{i}.absent"),
+                )
                 for i, name in enumerate(plain["recordings"][part])
             ]
     x0, y0, x1, y1 = plain["arena"]
@@ -229,7 +239,8 @@ def load_data(folder: Path) -> PaperData:
 def beginning(examples: Sequence[Example], n_frames: int) -> Example:
     """The first frames of the longest recording, for timing."""
     e = max(examples, key=len)
-    return Example(e.name, e.keypoints[:n_frames], e.confidence[:n_frames], e.labels[:n_frames])
+    absent = None if e.absent is None else e.absent[:n_frames]
+    return Example(e.name, e.keypoints[:n_frames], e.confidence[:n_frames], e.labels[:n_frames], absent)
 
 
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> list[int]:

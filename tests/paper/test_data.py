@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,20 @@ def test_stored_data_are_read_back_the_same(tmp_path: Path) -> None:
     written = (tmp_path / "test.npz").stat().st_mtime_ns
     save_data(data, tmp_path)
     assert (tmp_path / "test.npz").stat().st_mtime_ns == written
+
+
+def test_frames_that_a_recording_lacks_are_stored_and_told_apart(tmp_path: Path) -> None:
+    data, other = paper_data(), paper_data()
+    absent = np.zeros(len(other.training[0]), np.bool_)
+    absent[3:7] = True
+    (first, *others) = other.training
+    other = dataclasses.replace(other, training=[dataclasses.replace(first, absent=absent), *others])
+    assert data.fingerprint() != other.fingerprint()
+    save_data(other, tmp_path)
+    back = load_data(tmp_path)
+    assert back.training[0].absent is not None
+    np.testing.assert_array_equal(back.training[0].absent, absent)
+    assert back.training[1].absent is None
 
 
 def test_the_fingerprint_changes_with_a_label() -> None:

@@ -30,6 +30,7 @@ from rtseg.config import (
     ZmqSinkSettings,
 )
 from rtseg.sinks import ACK_ON, EXPIRED, ON, LineCommand, LineSpec, SinkLink, SinkReport
+from rtseg.sinks.link import IS_READY
 from rtseg.sinks.simulated_board import SimulatedBoard, why_no_simulated_board
 
 TIMEOUT_S = 20.0
@@ -401,10 +402,19 @@ class Daemon:
         """An event that is on; where this machine is so busy that its short lease is over at once, another one."""
         for _ in range(100):
             event = self.next_event()
-            assert self.command(ON, event, hold_s, line=line)
+            self._hand_over(event, hold_s, line)
             if self.wait_for(ACK_ON, EXPIRED, event=event).kind == ACK_ON:
                 return event
         raise AssertionError("this machine is too busy")
+
+    def _hand_over(self, event: int, hold_s: float, line: int) -> None:
+        """An ON, as soon as a queue that was full has room."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self.command(ON, event, hold_s, line=line):
+            assert self.link.state == IS_READY, f"{self.link.state}: {self.link.text}"
+            assert time.monotonic() < deadline, "the queue stays full"
+            select.select([self.link], [], [], 0.05)
+            self._reports += self.link.receive() + self.link.look_after()
 
     def wait_for(self, *kinds: int, event: int = 0) -> SinkReport:
         """The next report of one of these kinds about this event; others before it are dropped."""

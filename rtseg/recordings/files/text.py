@@ -64,7 +64,7 @@ def read_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
     """The file's lines without line ends (LF, CRLF or CR) and trailing blank lines, and warnings.
 
     Only line ends split: a form feed or a Unicode separator inside a name does not. Warns where the last line has no
-    end, as in a file that was cut.
+    end, as in a file that was cut. Raises RecordingError where no line says anything.
     """
     text, warnings = read_text(path)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -73,4 +73,6 @@ def read_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
         warnings.append(ReadingWarning(kind, 1, "line", f"line {len(lines)}"))
     while lines and not lines[-1].strip():
         lines.pop()
+    if not lines:
+        raise RecordingError(path, "expected text, got blank lines and nothing else; copy or export it again")
     return lines, warnings

@@ -17,7 +17,7 @@ import zmq
 from rtseg.client import Subscriber
 from rtseg.config import QUALITY_FLAGS
 from rtseg.errors import ServeError
-from rtseg.sources.zeromq import FORMATS, local_address
+from rtseg.sources.zeromq import FORMATS, open_socket
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 
 LOOK_S = 0.05
@@ -43,14 +43,7 @@ class AnswerRelay:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.XPUB)
         # Each receiver is told, and not only the first of a topic.
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-        try:
-            self._socket.bind(local_address(address))
-        except (zmq.ZMQError, ServeError) as error:
-            self._socket.close()
-            if isinstance(error, ServeError):
-                raise
-            raise ServeError(f"address {address!r}: expected tcp://HOST:PORT or ipc://PATH: {error}") from None
-        self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        self.address = open_socket(self._socket, address, bind=True)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtseg answers", daemon=True)
 

@@ -55,19 +55,9 @@ class ZmqSource:
         self._socket.setsockopt(zmq.LINGER, 0)
         # What is larger is no pose; without a limit a stranger's message could take all memory.
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        try:
-            if self._is_sub:
-                self._socket.subscribe(topic)
-            if bind:
-                self._socket.bind(local_address(address))
-            else:
-                self._socket.connect(address)
-        except (zmq.ZMQError, ServeError) as error:
-            self._socket.close()
-            if isinstance(error, ServeError):
-                raise
-            raise ServeError(f"address {address!r}: expected tcp://HOST:PORT or ipc://PATH: {error}") from None
-        self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        if self._is_sub:
+            self._socket.subscribe(topic)
+        self.address = open_socket(self._socket, address, bind=bind)
 
     def receive(self, timeout_s: float) -> SourceFrame | None:
         """See `bridge.Source`."""
@@ -131,6 +121,23 @@ def nanoseconds(seconds: object) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < MAX_FRAME / 1e9:
         raise FrameError(f"expected a time in seconds from 0 on, got {str(seconds)[:40]!r}")
     return round(seconds * 1e9)
+
+
+def open_socket(socket: zmq.Socket[bytes], address: str, *, bind: bool) -> str:
+    """Bind a socket on this machine, or connect it; the address that it has. Where it cannot be had, the socket is
+    closed and ServeError raised.
+    """
+    try:
+        if bind:
+            socket.bind(local_address(address))
+        else:
+            socket.connect(address)
+    except (zmq.ZMQError, ServeError) as error:
+        socket.close()
+        if isinstance(error, ServeError):
+            raise
+        raise ServeError(f"address {address!r}: expected tcp://HOST:PORT or ipc://PATH: {error}") from None
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
 
 def local_address(address: str) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from rtseg.sinks import ACK_OFF, ERROR, EXPIRED, LOST, OFF, ON, READY, RENEW
-from tests.sinks.peers import LONG_S, PEERS, Daemon, Peer
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import LONG_S, PEERS, Peer
 
 
 @pytest.fixture(scope="module", params=PEERS)

@@ -14,7 +14,8 @@ import pytest
 from rtseg.config import LslSinkSettings, OscSinkSettings, SerialSinkSettings, SinkSettings, to_plain
 from rtseg.errors import ServeError, SettingError
 from rtseg.sinks import LOST, ON, READY, SinkLink, link
-from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board, Daemon, Own, install_package
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board, Own, install_package
 
 
 def test_a_kind_that_nobody_brings_is_refused_before_anything_starts() -> None:
@@ -126,7 +127,7 @@ def test_entry_points_that_are_no_sinks(failing: Path) -> None:
 DAEMON = """
 import json, sys
 from rtseg.config import SinkSettings, from_plain
-from tests.sinks.peers import Daemon
+from tests.sinks.daemon import Daemon
 
 daemon = Daemon(from_plain(json.loads(sys.argv[1]), SinkSettings), json.loads(sys.argv[2]))
 daemon.wait_for(5)

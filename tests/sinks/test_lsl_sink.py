@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from rtseg.sinks import OFF, READY
-from tests.sinks.peers import TIMEOUT_S, Daemon, Inlet
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import TIMEOUT_S, Inlet
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from rtseg.config import OpenEphysSinkSettings
 from rtseg.sinks import ERROR, LOST, OFF, READY
-from tests.sinks.peers import PATIENT, Daemon, NetworkEvents, free_address
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import PATIENT, NetworkEvents, free_address
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 
 from rtseg.config import OscSinkSettings
 from rtseg.sinks import ACK_ON, LOST, OFF, ON, READY, RENEW
-from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Daemon
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S
 
 osc_message = pytest.importorskip("pythonosc.osc_message", reason="the OSC sink needs python-osc")
 

@@ -16,7 +16,8 @@ from rtseg.errors import SettingError
 from rtseg.sinks import ACK_OFF, LOST, OFF, ON, READY, RENEW, LineSpec
 from rtseg.sinks.serial_sink import board_lines
 from rtseg.sinks.simulated_board import PinChange, SimulatedBoard
-from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board, Daemon
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board
 
 pytest.importorskip("serial", reason="the serial sink needs pyserial")
 

@@ -14,7 +14,8 @@ from rtseg.errors import ServeError
 from rtseg.sinks import ACK_ON, EXPIRED, LOST, OFF, ON, READY
 from rtseg.wire.keys import KeyStore, make_key_file
 from rtseg.wire.line_messages import parse_line
-from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Daemon, free_address
+from tests.sinks.daemon import Daemon
+from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, free_address
 
 BEATS = {**PATIENT, "heartbeat_s": 0.1}
 

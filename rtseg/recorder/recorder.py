@@ -29,6 +29,7 @@ from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.compiled_append import COUNT, CURSOR_WORDS, HEAD, ring_table
 from rtseg.recorder.ring import Ring
 from rtseg.system.capabilities import why_no_recording
+from rtseg.system.files import replace_atomically
 from rtseg.system.machine import boot_id
 
 LOG = logging.getLogger("rtseg.serve")
@@ -64,10 +65,8 @@ class Recorder:
         beginning = layout.beginning(layout.LIBRARY, session)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with self.file.open("xb") as file:
-                file.write(beginning)
-                file.flush()
-                os.fsync(file.fileno())
+            with replace_atomically(self.file, sync=True) as part:
+                part.write_bytes(beginning)
             self._ring = Ring.create(ring_name, settings.record_buffer_mb << 20, self.file, len(beginning))
         except OSError as error:
             raise ServeError(f"--record {folder}: a recording cannot be begun here: {error}") from None

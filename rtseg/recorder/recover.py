@@ -15,7 +15,7 @@ from pathlib import Path
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.reading import RecordingFile
-from rtseg.recorder.ring import SHARED_MEMORY, Ring
+from rtseg.recorder.ring import SHARED_MEMORY, Ring, unfinished
 from rtseg.recorder.whole_records import WholeRecords, is_description_damaged
 from rtseg.recorder.writer import lock_recording
 from rtseg.system.files import replace_atomically
@@ -73,10 +73,18 @@ def recover_recording(path: Path, out: Path | None = None) -> Recovered:
 
 def ring_path(path: Path, session: dict[str, str]) -> Path | None:
     """The ring that may still hold a recording's last bytes; None where there is none."""
-    for folder in (SHARED_MEMORY, path.parent):
-        if (ring := folder / Path(session.get("ring", "-")).name).is_file():
-            return ring
-    return None
+    return next((ring for ring in _ring_places(path, session) if ring.is_file()), None)
+
+
+def remove_unfinished_ring(path: Path, session: dict[str, str]) -> None:
+    """Remove what there is of a ring whose daemon was killed while it made it."""
+    for ring in _ring_places(path, session):
+        unfinished(ring).unlink(missing_ok=True)
+
+
+def _ring_places(path: Path, session: dict[str, str]) -> list[Path]:
+    name = Path(session.get("ring", "-")).name
+    return [folder / name for folder in (SHARED_MEMORY, path.parent)]
 
 
 def _ring_of(path: Path, session: dict[str, str]) -> Ring | None:

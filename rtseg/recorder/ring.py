@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rtseg.errors import RtsegError
 from rtseg.system.capabilities import FILES_HAVE_OWNERS
+from rtseg.system.files import PART
 
 MAGIC = 0x31474E4952475352  # "RSGRING1"
 HEAD_BYTES = 4096
@@ -54,21 +55,22 @@ class Ring:
         """
         folder = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else file.parent
         path, encoded = folder / name, os.fsencode(file.absolute())
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # It gets its name once it can be read: allocating takes a while, in which its daemon may be killed.
+        part = unfinished(path)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             # Allocated now: memory that is only promised would be a bus error once the system has none left.
             _allocate(descriptor, HEAD_BYTES + size)
             memory = mmap.mmap(descriptor, HEAD_BYTES + size)
+            with memoryview(memory)[: 8 * len(_FIELDS)].cast("Q") as words:
+                words[0], words[_SIZE], words[_BEGINNING], words[_PATH_BYTES] = MAGIC, size, beginning, len(encoded)
+            memory[_PATH_AT : _PATH_AT + len(encoded)] = encoded
+            part.rename(path)
         except BaseException:
-            path.unlink()
+            part.unlink()
             raise
         finally:
             os.close(descriptor)
-        words = memoryview(memory)[: 8 * len(_FIELDS)].cast("Q")
-        words[_SIZE], words[_BEGINNING], words[_PATH_BYTES] = size, beginning, len(encoded)
-        memory[_PATH_AT : _PATH_AT + len(encoded)] = encoded
-        words[0] = MAGIC  # last: a ring without it is not ready to be read
-        words.release()
         return cls(path, memory)
 
     @classmethod
@@ -177,6 +179,11 @@ class Ring:
         if remove:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
+
+
+def unfinished(path: Path) -> Path:
+    """Where a ring is made before it gets its name."""
+    return path.with_name(f"{path.name}{PART}")
 
 
 def _allocate(descriptor: int, size: int) -> None:

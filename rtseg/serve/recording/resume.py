@@ -17,7 +17,7 @@ from rtseg.errors import RtsegError
 from rtseg.inference.predictions import Prediction
 from rtseg.recorder import mcap_records
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
-from rtseg.recorder.recover import check_ring, ring_path
+from rtseg.recorder.recover import check_ring, remove_unfinished_ring, ring_path
 from rtseg.recorder.ring import Ring
 from rtseg.recorder.writer import finish_recording, lock_recording, unlock_recording
 from rtseg.serve.streams.stream import Stream
@@ -192,6 +192,7 @@ def _finish(path: Path, session: dict[str, str]) -> None:
     with RecordingFile(path) as file:
         is_empty = next(file.messages(), None) is None
     if is_empty and file.problem:  # its daemon was killed before it had a ring
+        remove_unfinished_ring(path, session)
         with path.open("ab") as empty:
             empty.write(mcap_records.end())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,35 @@ def test_a_file_that_was_only_begun_is_closed(tmp_path: Path) -> None:
     assert begun.read_bytes() == recorder.file.read_bytes()
     finish_recordings(tmp_path, 0)
     assert begun.read_bytes() == recorder.file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["recorder.recorder.replace_atomically", "recorder.recorder.Ring.create", "recorder.ring._allocate", "ring.rename"],
+)
+def test_a_daemon_that_is_killed_while_it_begins_a_file_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def killed(*args: Any, **more: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    token = f"{os.getpid():016x}"
+    monkeypatch.setattr("rtseg.recorder.recorder.secrets.token_hex", lambda n: token)
+    child = os.fork()
+    if child == 0:
+        place = "pathlib.Path.rename" if step == "ring.rename" else f"rtseg.{step}"
+        with monkeypatch.context() as patched:
+            patched.setattr(place, killed)
+            Recorder(tmp_path, {}, ServeSettings())
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert read_resumable_streams(tmp_path, 0) == {}
+    for path in tmp_path.glob("rtseg-*.mcap"):
+        with RecordingFile(path) as file:
+            assert (list(file.messages()), file.problem) == ([], "")
+    assert len(list(tmp_path.glob("rtseg-*.mcap"))) == (step != "recorder.recorder.replace_atomically")
+    assert not list(Path("/dev/shm").glob(f"*{token}*"))
 
 
 class Recorded:

@@ -131,6 +131,7 @@ class BoardLine:
     def unplug(self) -> None:
         """Pull it out."""
         self.is_unplugged = True
+        self._link.unlink()  # first: its terminal's number may be given to another laboratory's board
         self.board.close()
 
     def changes(self, timeout_s: float) -> list[Change]:

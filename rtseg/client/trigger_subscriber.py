@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from rtseg.wire.fields import MessageError
 from rtseg.wire.line_messages import BEAT_TOPIC, LineAck, LineMessage, line_topic, pack_line_ack, parse_line
 
 LOG = logging.getLogger("rtseg.client")
+_yield_core = getattr(os, "sched_yield", lambda: None)  # ZeroMQ's own thread may be waiting for it
 BEATS_MISSED = 4
 """After so many heartbeats that did not come the sink is lost."""
 
@@ -144,6 +146,7 @@ class TriggerSubscriber:
             while not self._socket.poll(0):
                 if time.monotonic() >= deadline_s:
                     return False
+                _yield_core()
             return self._take_waiting()
         remaining_s = deadline_s - time.monotonic()
         # Whole milliseconds, rounded down: the last one is waited for by looking again.

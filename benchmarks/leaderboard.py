@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/leaderboard"), help="without an ending")
     options = parser.parse_args()
-    datasets = [_dataset(text) for text in options.data]
+    datasets = [open_dataset(text) for text in options.data]
     try:
         result = leaderboard(
             options.answers, datasets, options.split.split(","), options.resamples, command_of(options)
@@ -97,7 +97,7 @@ def leaderboard(
     return plain
 
 
-def _dataset(text: str) -> Dataset:
+def open_dataset(text: str) -> Dataset:
     path, _, root = text.partition("=")
     return load_dataset(Path(path), Path(root) if root else None)
 

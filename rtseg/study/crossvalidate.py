@@ -191,7 +191,7 @@ def out_of_fold_answers(
         hashes={name: one.hash for name, one in data.recordings.items()},
         held=held,
         costs=tuple(
-            TrainingCost(facts["seed"], number, facts["seconds"], facts["multiply_adds"])
+            TrainingCost(facts["seed"], number, facts["seconds"], facts["multiply_adds"], facts.get("cpu_seconds"))
             for by_fold in trials
             for number, facts in enumerate(trial.facts for trial in by_fold)
         ),

@@ -53,7 +53,12 @@ def _joined(folds: Sequence[Fold]) -> Fold:
 
 def _summed(costs: Sequence[TrainingCost]) -> TrainingCost:
     """Of one fold's trainings: their seconds and multiply-adds together."""
-    return costs[0]._replace(seconds=sum(c.seconds for c in costs), multiply_adds=sum(c.multiply_adds for c in costs))
+    cpu = [c.cpu_seconds for c in costs if c.cpu_seconds is not None]
+    return costs[0]._replace(
+        seconds=sum(c.seconds for c in costs),
+        multiply_adds=sum(c.multiply_adds for c in costs),
+        cpu_seconds=sum(cpu) if len(cpu) == len(costs) else None,
+    )
 
 
 def main() -> None:

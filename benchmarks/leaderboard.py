@@ -17,50 +17,59 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import RtsegError, SettingError
-from rtseg.evaluation.bootstrap import RESAMPLES, interval_notes, paired_bootstrap
+from rtseg.evaluation.bootstrap import RESAMPLES, interval_notes, resample
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.evaluation.out_of_fold import OutOfFold, check_out_of_fold, identify, read_out_of_fold
 from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.recordings.pairs import PairSource
 from rtseg.study import compare
 from rtseg.study.results import SCORE_COLUMNS, SIMULATED, interval, number, preamble, score_row, table
 from rtseg.study.trials import read_splits
 from rtseg.system.files import write_atomically, write_json_atomically
-from rtseg.training.task import Example
 
 KIND = "Leaderboard"
 READING = (
-    "Every video is answered by a fold that was not trained on it and did not choose its checkpoint by it; frames are "
-    "pooled over videos, argmax, nothing tuned. Labels were read from the data set, not from the files. Mean ± "
-    "deviation over seeds; intervals: 95 %, bootstrap over videos; `behind the first`: the difference from the first "
-    "row, paired over videos. A file's word on what its folds were trained on is believed (docs/leaderboard.md)."
+    "Every recording is answered by a fold that was not trained on it and did not choose its checkpoint by it; frames "
+    "are pooled over recordings, argmax, nothing tuned. Labels were read from the data set, not from the files. Mean ± "
+    "deviation over seeds; intervals: 95 %, bootstrap over recordings; `behind the first`: the difference from the "
+    "first row, paired over recordings. A file's word on what its folds were trained on is believed "
+    "(docs/leaderboard.md)."
 )
+BLOCKS = (
+    "The recordings are blocks of time of one video: intervals and differences are over blocks, and say nothing of "
+    "another animal, camera or day."
+)
+PAGE, NUMBERS = Path("benchmarks/leaderboard.md"), Path("benchmarks/results/leaderboard.json")
 
 
 def main() -> None:
-    """Read the files and the data sets; write OUT.json and OUT.md."""
+    """Read the files and the data sets; write the page and its numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("answers", nargs="+", type=Path, help="crossvalidate.SYSTEM.safetensors")
     parser.add_argument("--data", action="append", required=True, help="DATASET.toml or DATASET.toml=ROOT (repeatable)")
     parser.add_argument("--split", default="train,validation", help="splits of every data set, joined by commas")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/leaderboard"), help="without an ending")
+    parser.add_argument("--out", type=Path, default=PAGE, help=f"the page ({PAGE})")
+    parser.add_argument("--json", type=Path, default=NUMBERS, help=f"its numbers, and every recording's ({NUMBERS})")
     options = parser.parse_args()
-    datasets = [_dataset(text) for text in options.data]
+    datasets = [open_dataset(text) for text in options.data]
     try:
         result = leaderboard(
             options.answers, datasets, options.split.split(","), options.resamples, command_of(options)
         )
     except RtsegError as error:
         sys.exit(f"error: {error}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json_atomically(options.out.with_suffix(".json"), result)
-    write_atomically(options.out.with_suffix(".md"), page(result))
+    for file in (options.json, options.out):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(options.json, result)
+    write_atomically(options.out, page(result))
 
 
 def command_of(options: argparse.Namespace) -> str:
     """The command without the folders of this machine."""
     data = [f"{Path(text.partition('=')[0]).name}=FOLDER" for text in options.data]
-    words = [*sorted(path.name for path in options.answers), *(word for one in data for word in ("--data", one))]
+    files = dict.fromkeys(sorted(path.name for path in options.answers))
+    words = [*files, *(word for one in data for word in ("--data", one))]
     return shlex.join(["python", "benchmarks/leaderboard.py", *words, "--split", options.split])
 
 
@@ -97,7 +106,7 @@ def leaderboard(
     return plain
 
 
-def _dataset(text: str) -> Dataset:
+def open_dataset(text: str) -> Dataset:
     path, _, root = text.partition("=")
     return load_dataset(Path(path), Path(root) if root else None)
 
@@ -109,55 +118,53 @@ def _board(
     # By name, so that a resample draws the same videos whatever the order of the splits.
     examples = sorted(read_splits(dataset, splits), key=lambda example: example.name)
     data = identify(dataset.name, dataset.skeleton, dataset.fps, dataset.heads, examples)
-    # All of them before anything is scored: scoring takes minutes.
+    # All of them before anything is scored, which takes a while.
     for path, answers in systems.values():
         check_out_of_fold(answers, data, path)
     by_name = {name: answers for name, (_, answers) in sorted(systems.items())}
     scores = {
-        name: compare.score_system(dataset.heads, examples, answers.probabilities, dataset.fps, resamples)
+        name: compare.score_seeds(dataset.heads, examples, answers.probabilities, dataset.fps)
         for name, answers in by_name.items()
     }
     heads = {}
     for head in dataset.heads:
         own = {name: score["heads"][head.name] for name, score in scores.items()}
+        # Every system is resampled once: held rows leave no frame without an answer, so all pairs have the same frames.
+        drawn = {
+            name: resample(compare.pooled_videos(head, dataset.heads, examples, answers.probabilities), head, resamples)
+            for name, answers in by_name.items()
+        }
+        for name, entry in own.items():
+            entry["interval"] = drawn[name].intervals()
         order = sorted(own, key=lambda name: (-_or_lowest(own[name]["f1"]["mean"]), name))
         heads[head.name] = {
             "order": order,
             "systems": own,
-            "behind": {name: _behind(name, order[0], head.name, dataset, examples, by_name, resamples)
-                       for name in order[1:]},
-        }  # fmt: skip
+            "behind": {name: drawn[name].ahead_of(drawn[order[0]]) for name in order[1:]},
+        }
     return {
         "hash": data.hash,
         "simulated": dataset.simulated,
-        "videos": len(examples),
+        "blocks": blocks_of_one(dataset, [example.name for example in examples]),
+        "recordings": len(examples),
         "frames": sum(map(len, examples)),
         "systems": {name: _facts(answers) for name, answers in by_name.items()},
         "heads": heads,
+        "each": {name: score["videos"] for name, score in scores.items()},
     }
 
 
-def _behind(
-    name: str,
-    first: str,
-    head: str,
-    dataset: Dataset,
-    examples: Sequence[Example],
-    answers: Mapping[str, OutOfFold],
-    resamples: int,
-) -> dict[str, Any]:
-    """A system's difference from the first one, of one head."""
-    ours, theirs = answers[name].probabilities, answers[first].probabilities
-    # Other heads have another first row, so only this one is paired here.
-    alone = dataset.head(head)
-    both = min(len(ours), len(theirs))
-    pooled = [compare.pooled_videos(alone, dataset.heads, examples, some[:both]) for some in (ours, theirs)]
-    return paired_bootstrap(*pooled, alone, resamples)
+def blocks_of_one(dataset: Dataset, names: Sequence[str]) -> bool:
+    """Whether all of these recordings are parts of one and the same."""
+    parts = {name: part for source in dataset.sources if isinstance(source, PairSource)
+             for name, part in source.parts.items()}  # fmt: skip
+    return set(names) <= set(parts) and len({parts[name].recording for name in names}) == 1
 
 
 def _facts(answers: OutOfFold) -> dict[str, Any]:
     """What a system is, and what it costs."""
     seconds = [cost.seconds for cost in answers.costs]
+    cpu_seconds = [math.nan if cost.cpu_seconds is None else cost.cpu_seconds for cost in answers.costs]
     return {
         "recipe": answers.recipe,
         "causal": answers.causal,
@@ -165,6 +172,7 @@ def _facts(answers: OutOfFold) -> dict[str, Any]:
         "seeds": list(answers.seeds),
         "folds": len(answers.folds),
         "seconds_per_training": sum(seconds) / len(seconds),
+        "cpu_seconds_per_training": sum(cpu_seconds) / len(cpu_seconds),
         "multiply_adds": max(cost.multiply_adds for cost in answers.costs),
         "held_frames": sum(answers.held.values()),
     }
@@ -189,10 +197,12 @@ def page(result: Mapping[str, Any]) -> str:
         if board["simulated"]:
             parts.append(f"**{SIMULATED}**")
         parts.append(
-            f"{board['videos']} recordings, {board['frames']} frames ({', '.join(result['splits'])}); data set "
+            f"{board['recordings']} recordings, {board['frames']} frames ({', '.join(result['splits'])}); data set "
             f"{board['hash'][:16]}."
         )
-        parts += interval_notes(board["videos"])
+        if board["blocks"]:
+            parts.append(BLOCKS)
+        parts += interval_notes(board["recordings"])
         parts += [text for head in board["heads"] for text in _head_parts(head, board["heads"][head])]
         parts += ["### What they are and cost", _cost_table(board["systems"])]
     return "\n\n".join(parts) + "\n"
@@ -209,7 +219,8 @@ def _head_parts(head: str, scored: Mapping[str, Any]) -> list[str]:
 
 def _cost_table(systems: Mapping[str, Any]) -> str:
     columns = (
-        "system", "sees", "seeds", "folds", "s per training", "multiply-adds per frame", "frames held", "recipe",
+        "system", "sees", "seeds", "folds", "processor s per training", "elapsed s", "multiply-adds per frame",
+        "frames held", "recipe",
     )  # fmt: skip
     rows = []
     for name, facts in systems.items():
@@ -220,8 +231,9 @@ def _cost_table(systems: Mapping[str, Any]) -> str:
                 ("the past" if facts["causal"] else "the future") + delay,
                 str(len(facts["seeds"])),
                 str(facts["folds"]),
+                number(facts["cpu_seconds_per_training"], 1),
                 number(facts["seconds_per_training"], 1),
-                str(facts["multiply_adds"] or "-"),  # trees only compare
+                str(facts["multiply_adds"] or "-"),  # of trees, which only compare, there are none
                 str(facts["held_frames"]),
                 facts["recipe"][:12],
             ]

@@ -8,6 +8,7 @@ resamples are a few matrix products. numpy and scikit-learn only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,29 @@ _CHUNK = 128
 """Resamples worked on at once."""
 
 
+class Resampled(NamedTuple):
+    """Scores of some videos, and in n resamples of them: f1, map; f1_in, map_in (n,)."""
+
+    f1: float
+    map: float
+    f1_in: F64
+    map_in: F64
+
+    def intervals(self) -> dict[str, dict[str, float]]:
+        """{"f1": {"value", "low", "high"}, "map": {...}}."""
+        return {
+            "f1": {"value": self.f1, **interval(self.f1_in)},
+            "map": {"value": self.map, **interval(self.map_in)},
+        }
+
+    def ahead_of(self, other: Resampled) -> dict[str, dict[str, float]]:
+        """{"f1": {"difference", "low", "high"}, "map": {...}}; `other` is of the same resamples of the same videos."""
+        return {
+            "f1": {"difference": self.f1 - other.f1, **interval(self.f1_in - other.f1_in)},
+            "map": {"difference": self.map - other.map, **interval(self.map_in - other.map_in)},
+        }
+
+
 def interval_notes(n_videos: int) -> list[str]:
     """What to say beside intervals over n videos: a sentence where they are too few, else nothing."""
     if n_videos >= FEW_VIDEOS:
@@ -51,13 +75,7 @@ def bootstrap(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int
     Returns {"f1": {"value", "low", "high"}, "map": {...}}; NaN where there is nothing to score. With one video low and
     high are its own score: it says nothing about others.
     """
-    videos = answered(videos)
-    drawn = draw_videos(len(videos), n, seed)
-    f1, precision = _resampled(videos, head, drawn)
-    return {
-        "f1": {"value": macro_f1(head, videos), **interval(f1)},
-        "map": {"value": mean_average_precision(head, videos), **interval(precision)},
-    }
+    return resample(videos, head, n, seed).intervals()
 
 
 def paired_bootstrap(
@@ -69,17 +87,15 @@ def paired_bootstrap(
     left out of both. Returns {"f1": {"difference", "low", "high"}, "map": {...}}. Raises SettingError for other videos.
     """
     both = _paired(ours, theirs)
-    ours, theirs = [a for a, _ in both], [b for _, b in both]
     # One draw for both: the difference then does not vary with how hard the drawn videos are.
-    drawn = draw_videos(len(both), n, seed)
-    f1, precision = _resampled(ours, head, drawn)
-    their_f1, their_precision = _resampled(theirs, head, drawn)
-    f1_ahead = macro_f1(head, ours) - macro_f1(head, theirs)
-    map_ahead = mean_average_precision(head, ours) - mean_average_precision(head, theirs)
-    return {
-        "f1": {"difference": f1_ahead, **interval(f1 - their_f1)},
-        "map": {"difference": map_ahead, **interval(precision - their_precision)},
-    }
+    first, second = (resample(videos, head, n, seed) for videos in ([a for a, _ in both], [b for _, b in both]))
+    return first.ahead_of(second)
+
+
+def resample(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int = 0) -> Resampled:
+    """Macro-F1 and mAP of the videos, and of n resamples of them."""
+    scores = resampled_scores(videos, head, n, seed)
+    return Resampled(macro_f1(head, videos), mean_average_precision(head, videos), *scores)
 
 
 def resampled_scores(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int = 0) -> tuple[F64, F64]:

@@ -88,12 +88,16 @@ class Fold(NamedTuple):
 
 
 class TrainingCost(NamedTuple):
-    """One training's place, its seconds, and the multiply-adds that its network takes for a frame (0 for trees)."""
+    """One training's place, its seconds, and the multiply-adds that its network takes for a frame (0 for trees).
+
+    cpu_seconds: the processor's, which other load does not lengthen; None where nobody measured them.
+    """
 
     seed: int
     fold: int
     seconds: float
     multiply_adds: int
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +300,14 @@ def _answers(about: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> O
         hashes={name: str(one["hash"]) for name, one in recordings.items()},
         held={name: int(one["held"]) for name, one in recordings.items()},
         costs=tuple(
-            TrainingCost(int(one["seed"]), int(one["fold"]), float(one["seconds"]), int(one["multiply_adds"]))
+            TrainingCost(
+                int(one["seed"]),
+                int(one["fold"]),
+                float(one["seconds"]),
+                int(one["multiply_adds"]),
+                # Files of the first version 1 do not have it.
+                None if one.get("cpu_seconds") is None else float(one["cpu_seconds"]),
+            )
             for one in about["costs"]
         ),
         frames=frames,

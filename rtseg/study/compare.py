@@ -27,6 +27,16 @@ def score_system(
     n: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Per head: mean and deviation over seeds, the pooled score with its interval over videos; and scores per video."""
+    found = score_seeds(heads, examples, seeds, fps)
+    for head in heads:
+        found["heads"][head.name]["interval"] = bootstrap(pooled_videos(head, heads, examples, seeds), head, n)
+    return found
+
+
+def score_seeds(
+    heads: Sequence[Head], examples: Sequence[Example], seeds: Sequence[ProbabilitiesByName], fps: float
+) -> dict[str, Any]:
+    """What `score_system` gives, without the intervals."""
     found: dict[str, Any] = {"heads": {}, "videos": {example.name: {} for example in examples}}
     # Two answers to two questions: the spread over seeds is what another training would give, the interval what other
     # videos would.
@@ -43,7 +53,6 @@ def score_system(
             }
             for name in head.scored
         }
-        entry["interval"] = bootstrap(pooled_videos(head, heads, examples, seeds), head, n)
         found["heads"][head.name] = entry
         for example in examples:
             one = [score_head(head, videos_of(head, heads, [example], probabilities), fps) for probabilities in seeds]

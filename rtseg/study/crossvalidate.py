@@ -31,6 +31,7 @@ from rtseg.evaluation.out_of_fold import (
 )
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
+from rtseg.recordings.recording import IGNORE
 from rtseg.study import compare, results
 from rtseg.study.trials import (
     ProbabilitiesByName,
@@ -90,6 +91,8 @@ def crossvalidate(
     # By name: the folds must not depend on the order in which splits are given.
     examples = sorted(read_splits(dataset, settings.splits, progress), key=lambda example: example.name)
     folds = folds_of([example.name for example in examples], settings.folds)
+    if bare := [example.name for example in examples if not is_labelled(example)]:
+        progress(f"warning: no frame of {', '.join(bare)} carries a label: answered, but of no use to any fold")
     for warning in absent_from_folds(dataset.heads, examples, folds):
         progress(f"warning: {warning}")
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
@@ -191,7 +194,7 @@ def out_of_fold_answers(
         hashes={name: one.hash for name, one in data.recordings.items()},
         held=held,
         costs=tuple(
-            TrainingCost(facts["seed"], number, facts["seconds"], facts["multiply_adds"])
+            TrainingCost(facts["seed"], number, facts["seconds"], facts["multiply_adds"], facts.get("cpu_seconds"))
             for by_fold in trials
             for number, facts in enumerate(trial.facts for trial in by_fold)
         ),
@@ -207,17 +210,17 @@ def split_fold(
     fold: int,
     settings: CrossValidationSettings,
 ) -> tuple[Recipe, list[Example], list[Example]]:
-    """Settings, training recordings and those that choose the checkpoint, none of them held out.
+    """Settings, training recordings and those that choose the checkpoint, none of them held out or without any label.
 
     Raises SettingError where too few are left.
     """
-    others = [example for example in examples if example.name not in held_out]
+    others = [example for example in examples if example.name not in held_out and is_labelled(example)]
     inside_every, fixed_epochs = settings.inside_every, settings.fixed_epochs
     # Another remainder for every fold, so that not always the same videos choose.
     aside = others[fold % inside_every :: inside_every]
     if not aside or len(aside) == len(others):
         raise SettingError(
-            f"fold {fold} leaves {len(others)} recordings; every {inside_every}th of them, from number "
+            f"fold {fold} leaves {len(others)} recordings with labels; every {inside_every}th of them, from number "
             f"{fold % inside_every} on, would choose the checkpoint, and those are {len(aside)}: it takes some to "
             "choose by and others to train on. Use other folds, or another share"
         )
@@ -231,6 +234,11 @@ def split_fold(
         recipe.train, epochs=fixed_epochs, evaluate_every=fixed_epochs, patience=fixed_epochs, select="last"
     )
     return replace(recipe, train=fixed), others, aside
+
+
+def is_labelled(example: Example) -> bool:
+    """Whether any frame carries a label of any head."""
+    return bool((example.labels != IGNORE).any())
 
 
 def absent_from_folds(heads: Sequence[Head], examples: Sequence[Example], folds: Sequence[Sequence[str]]) -> list[str]:

@@ -115,6 +115,7 @@ def run_trial(
             "epoch": fitted.epoch,
             "selection_score": fitted.score,
             "seconds": round(fitted.seconds, 1),
+            "cpu_seconds": round(fitted.cpu_seconds, 1),
             "peak_memory_mb": fitted.peak_memory_mb,
             "parameters": fitted.parameters,
             "multiply_adds": fitted.multiply_adds,

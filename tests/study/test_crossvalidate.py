@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from rtseg.config import CrossValidationSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.out_of_fold import check_out_of_fold, identify, read_out_of_fold
 from rtseg.recordings.calms21 import write_calms21
+from rtseg.recordings.recording import IGNORE
 from rtseg.study.crossvalidate import absent_from_folds, crossvalidate, folds_of, split_fold
 from rtseg.study.trials import SavedProbabilities, load_probabilities, read_recipe, read_splits
 from tests.study.scenes import pairs, read_json, write_dataset
@@ -198,6 +200,21 @@ def test_nothing_of_a_fold_is_in_its_training(recipe: Path) -> None:
         assert len(selection) == 3
 
 
+def test_a_recording_without_a_label_is_of_no_use_to_a_fold(recipe: Path) -> None:
+    setting, dataset = read_recipe(recipe)
+    examples = read_splits(dataset, ("train", "validation"))
+    bare = [replace(e, labels=np.full_like(e.labels, IGNORE)) if e.name == NAMES[1] else e for e in examples]
+    trees = replace(setting, model=replace(setting.model, kind="gradient-boosting"))
+    for base, ways in itertools.product(
+        (setting, trees), (CrossValidationSettings(inside_every=2), CrossValidationSettings(fixed_epochs=1))
+    ):
+        for fold, held_out in enumerate(folds_of(NAMES, 4)):
+            _, training, selection = split_fold(base, bare, held_out, fold, ways)
+            used = {e.name for e in (*training, *selection)}
+            assert used == set(NAMES) - {*held_out, NAMES[1]}
+            assert selection, "its place is taken by the next one"
+
+
 def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
     for changed, reason in (
         ({"folds": 9}, "expected 2 to 8 for 8 recordings, got 9"),
@@ -209,7 +226,7 @@ def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
         with pytest.raises(SettingError, match=reason):
             crossvalidate(recipe, tmp_path, CrossValidationSettings(**changed))  # type: ignore[arg-type]
     setting, dataset = read_recipe(recipe)
-    with pytest.raises(SettingError, match=r"fold 7 leaves 1 recordings; .* those are 0"):
+    with pytest.raises(SettingError, match=r"fold 7 leaves 1 recordings with labels; .* those are 0"):
         split_fold(setting, read_splits(dataset, ("train",))[:2], ["train/00"], 7, CrossValidationSettings())
 
 

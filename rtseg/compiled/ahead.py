@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rtseg.system.child_process import module_command, module_environment
+
 log = logging.getLogger(__name__)
 MOST = 4
 """Processes. The longest kernel takes a third of the time of all together, so more would bring nothing."""
@@ -111,13 +113,15 @@ def _share(kernels: Sequence[Kernel], workers: int) -> None:
     # The pipe is the queue: a byte is a kernel, and whoever reads it compiles it.
     os.write(writing, bytes(range(len(kernels))))
     os.close(writing)
-    command = [sys.executable, "-m", "rtseg.compiled.ahead", json.dumps(kernels)]
+    command, environment = module_command("rtseg.compiled.ahead", json.dumps(kernels)), module_environment()
     children: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(workers - 1):
             # What fails there fails here again, at the first call, where it is said why.
             children.append(
-                subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                subprocess.Popen(
+                    command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+                )
             )
         _compile_next(kernels, reading)
         for child in children:

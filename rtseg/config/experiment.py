@@ -18,7 +18,7 @@ class CameraSettings:
     fps: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.fps >= 0, f"cameras: fps must be 0 or more, got {self.fps}")
+        require(self.fps >= 0, f"fps must be 0 or more, got {self.fps}")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def load_settings(path: Path | str, kind: type[T], overrides: Sequence[str] = ()
         raise SettingError(f"{path}: no such file") from None
     except OSError as error:
         raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise SettingError(f"{path}: not a TOML file: {error}") from None
     return from_plain(plain, kind, overrides, where=str(path))
 
@@ -105,17 +105,29 @@ def _build(value: Any, kind: Any, where: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise SettingError(f"{where}: expected a section, got {value!r}")
-        return {str(k): _build(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+        return {str(k): _build_named(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
     if kind is Any:  # what is checked elsewhere
         return value
     # To Python a bool is an int, and an int no float; to someone who writes a recipe it is the other way round.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise SettingError(f"{where}: expected a finite number, got one of {len(str(value))} digits") from None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise SettingError(f"{where}: expected {kind.__name__}, got {value!r}")
     if kind is float and not math.isfinite(value):
         raise SettingError(f"{where}: expected a finite number, got {value}")
     return value
+
+
+def _build_named(value: Any, kind: Any, where: str) -> Any:
+    """A section whose name is the user's. What a dataclass itself refuses is told with the section."""
+    try:
+        return _build(value, kind, where)
+    except SettingError as error:
+        text = str(error)
+        raise SettingError(text if text.startswith(where) else f"{where}: {text}") from None
 
 
 def _build_one_of(value: Any, kinds: Sequence[Any], where: str) -> Any:

@@ -30,12 +30,13 @@ class SinkSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("heartbeat_s", "answer_s", "start_s"):
+        # A far end that is silent is noticed after four heartbeats.
+        for name, longest in (("heartbeat_s", 60), ("answer_s", 3600), ("start_s", 3600)):
             value = getattr(self, name)
-            require(0.01 <= value <= 3600, f"sinks: {name} must be from 0.01 to 3600, got {value}")
+            require(0.01 <= value <= longest, f"{name} must be from 0.01 to {longest}, got {value}")
         require(
             not self.options or type(self) is SinkSettings,
-            f"sinks: options are for sinks of your own; {self.kind!r} has its keys beside `kind`",
+            f"options are for sinks of your own; {self.kind!r} has its keys beside `kind`",
         )
 
     @staticmethod
@@ -62,7 +63,7 @@ class ZmqSinkSettings(SinkSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         accepted = ", ".join(MESSAGE_FORMATS)
-        require(self.format in MESSAGE_FORMATS, f"sinks: format must be one of {accepted}, got {self.format!r}")
+        require(self.format in MESSAGE_FORMATS, f"format must be one of {accepted}, got {self.format!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,8 @@ class SerialSinkSettings(SinkSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.port), "sinks: port must name a serial device, e.g. /dev/ttyACM0")
-        require(1200 <= self.baud <= 4_000_000, f"sinks: baud must be from 1200 to 4000000, got {self.baud}")
+        require(bool(self.port), "port must name a serial device, e.g. /dev/ttyACM0")
+        require(1200 <= self.baud <= 4_000_000, f"baud must be from 1200 to 4000000, got {self.baud}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +93,9 @@ class LslSinkSettings(SinkSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.name), "sinks: name must not be empty")
+        require(bool(self.name), "name must not be empty")
         accepted = ", ".join(LSL_SCOPES)
-        require(self.scope in LSL_SCOPES, f"sinks: scope must be one of {accepted}, got {self.scope!r}")
+        require(self.scope in LSL_SCOPES, f"scope must be one of {accepted}, got {self.scope!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +112,10 @@ class OscSinkSettings(SinkSettings):
         super().__post_init__()
         host, colon, port = self.address.rpartition(":")
         is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65536
-        require(bool(host and colon) and is_port, f"sinks: address must be HOST:PORT, got {self.address!r}")
+        require(bool(host and colon) and is_port, f"address must be HOST:PORT, got {self.address!r}")
         require(
             self.prefix.startswith("/") and not self.prefix.endswith("/") and not set(self.prefix) & set(" #*,?[]{}"),
-            f"sinks: prefix must begin with a slash, as /rtseg, got {self.prefix!r}",
+            f"prefix must begin with a slash, as /rtseg, got {self.prefix!r}",
         )
 
 

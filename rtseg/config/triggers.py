@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from math import inf
 
 from rtseg.config.checks import require
 from rtseg.config.sinks import SinkSettings
@@ -27,6 +28,14 @@ QUALITY_FLAGS = (
 )
 """The names of an answer's quality flags, in the order of their bits, as tables print them (docs/wire.md)."""
 _NEVER_ON = tuple(name for name in QUALITY_FLAGS if name != "missing_points")
+LONGEST_S = 86_400.0
+LONGEST_GRACE_S = 60.0
+"""As long as a board keeps a lease at most (`sinks.serial_frames.LONGEST_LEASE_US`)."""
+TRAIN_HZ = (0.001, 10_000.0)
+SHORTEST_WIDTH_S = 1e-5
+MOST_ARMS = 100
+MOST = 2**31 - 1
+"""Of what is counted: events, and those of a block."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class ConditionSettings:
     def __post_init__(self) -> None:
         require(
             bool(self.behaviours) and len(set(self.behaviours)) == len(self.behaviours),
-            f"triggers: behaviours of head {self.head!r} must be one or more different names, got {self.behaviours}",
+            f"behaviours of head {self.head!r} must be one or more different names, got {self.behaviours}",
         )
 
 
@@ -75,17 +84,21 @@ class ArmSettings:
 
     def __post_init__(self) -> None:
         require(self.assign in ASSIGNMENTS, f"arms.assign must be one of {', '.join(ASSIGNMENTS)}, got {self.assign!r}")
+        shares = dict(self.shares)
         require(
-            bool(self.shares) and min(self.shares.values()) >= 0 and sum(self.shares.values()) > 0,
-            f"arms.shares must not be negative, and one must be positive, got {dict(self.shares)}",
+            bool(shares) and all(0 <= share < inf for share in shares.values()) and 0 < sum(shares.values()) < inf,
+            f"arms.shares must be finite and not negative, and one must be positive, got {shares}",
         )
-        require(self.block_events >= 1, f"arms.block_events must be 1 or more, got {self.block_events}")
-        require(self.block_s > 0, f"arms.block_s must be positive, got {self.block_s}")
+        require(len(shares) <= MOST_ARMS, f"arms.shares: {MOST_ARMS} arms at most, got {len(shares)}")
+        for name in shares:
+            _check_arm_name(name)
+        require(1 <= self.block_events <= MOST, f"arms.block_events must be from 1 to {MOST}, got {self.block_events}")
+        require(0 < self.block_s <= LONGEST_S, f"arms.block_s must be above 0, a day at most, got {self.block_s}")
         is_alone = not self.is_yoked or (dict(self.shares) == {"real": 1.0} and self.assign == "random")
         require(is_alone, "arms.yoked stands without shares and assign: all of its events are of the arm `yoked`")
         starts = [start for start, _ in self.yoked_events]
         rise = all(early < late for early, late in pairwise(starts))
-        are_frames = rise and all(start >= 0 and n >= 1 for start, n in self.yoked_events)
+        are_frames = rise and all(0 <= start < 2**62 and 1 <= n < 2**62 for start, n in self.yoked_events)
         require(
             are_frames, "arms.yoked_events must be pairs of a first frame, rising, and a number of frames from 1 on"
         )
@@ -94,6 +107,17 @@ class ArmSettings:
     def is_yoked(self) -> bool:
         """Whether a log says when events begin, and not the animal."""
         return bool(self.yoked)
+
+
+def _check_arm_name(name: str) -> None:
+    """Raise SettingError for an arm whose events would be taken for others: `real` and `yoked` reach the animal."""
+    plain = name.strip().casefold()
+    require(bool(plain), f"arms.shares: an arm needs a name, got {name!r}")
+    require(
+        name == "real" or plain not in ("real", "yoked"),
+        f"arms.shares: a control cannot be named {name!r}: `real` is the arm that reaches the animal, and `yoked` is "
+        "one without shares",
+    )
 
 
 @dataclass(frozen=True)
@@ -150,20 +174,48 @@ class TriggerSettings:
     def __post_init__(self) -> None:
         for name, accepted in (("combine", COMBINE), ("source", SOURCES)):
             value = getattr(self, name)
-            require(value in accepted, f"triggers: {name} must be one of {', '.join(accepted)}, got {value!r}")
-        require(bool(self.conditions) or self.arms.is_yoked, "triggers: at least one condition is needed")
-        require(0 <= self.off <= self.on <= 1, f"triggers: 0 <= off <= on <= 1, got on {self.on} and off {self.off}")
-        for name in ("min_duration_s", "refractory_s", "pulse_s", "train_hz"):
-            require(getattr(self, name) >= 0, f"triggers: {name} must not be negative, got {getattr(self, name)}")
-        for name in ("max_on_s", "grace_s", "window_s", "train_width_s"):
-            require(getattr(self, name) > 0, f"triggers: {name} must be positive, got {getattr(self, name)}")
-        require(self.window_s <= 3600, f"triggers: window_s must be 3600 or less, got {self.window_s}")
-        require(0 <= self.max_missing <= 1, f"triggers: max_missing is a share in [0, 1], got {self.max_missing}")
-        require(self.max_events >= 0 and 0 <= self.max_duty <= 1, "triggers: max_events >= 0, max_duty in [0, 1]")
-        require(self.train_hz * self.train_width_s < 1, "triggers: a train's pulses must be shorter than its period")
-        require(len(set(self.sinks)) == len(self.sinks), f"triggers: sinks must be different names, got {self.sinks}")
+            require(value in accepted, f"{name} must be one of {', '.join(accepted)}, got {value!r}")
+        require(bool(self.conditions) or self.arms.is_yoked, "at least one condition is needed")
+        require(0 <= self.off <= self.on <= 1, f"expected 0 <= off <= on <= 1, got on {self.on} and off {self.off}")
+        self._check_times()
+        self._check_train()
+        require(0 <= self.max_missing <= 1, f"max_missing is a share in [0, 1], got {self.max_missing}")
+        require(0 <= self.max_events <= MOST, f"max_events must be from 0 to {MOST}, got {self.max_events}")
+        require(0 <= self.max_duty <= 1, f"max_duty is a share in [0, 1], got {self.max_duty}")
+        require(bool(self.streams), "streams must name one or more, * for all")
+        require(len(set(self.sinks)) == len(self.sinks), f"sinks must be different names, got {self.sinks}")
         unknown = sorted(set(self.never_on) - set(QUALITY_FLAGS))
-        require(not unknown, f"triggers: unknown flag {', '.join(unknown)}; accepted: {', '.join(QUALITY_FLAGS)}")
+        require(not unknown, f"unknown flag {', '.join(unknown)}; accepted: {', '.join(QUALITY_FLAGS)}")
+
+    def _check_times(self) -> None:
+        for name in ("min_duration_s", "refractory_s", "pulse_s"):
+            value = getattr(self, name)
+            require(0 <= value <= LONGEST_S, f"{name} must be from 0 to a day of seconds, got {value}")
+        for name, longest in (("max_on_s", LONGEST_S), ("grace_s", LONGEST_GRACE_S), ("window_s", 3600)):
+            value = getattr(self, name)
+            require(0 < value <= longest, f"{name} must be above 0, {longest:g} at most, got {value}")
+        # A pulse that is always cut short is none that anybody asked for.
+        require(
+            self.pulse_s <= self.max_on_s or self.arms.is_yoked,
+            f"pulse_s {self.pulse_s} is longer than max_on_s {self.max_on_s}: make one of them fit",
+        )
+
+    def _check_train(self) -> None:
+        slowest, fastest = TRAIN_HZ
+        require(
+            self.train_hz == 0 or slowest <= self.train_hz <= fastest,
+            f"train_hz must be 0 or from {slowest} to {fastest:g}, got {self.train_hz}",
+        )
+        width_s = self.train_width_s
+        require(
+            SHORTEST_WIDTH_S <= width_s <= LONGEST_S,
+            f"train_width_s must be from {SHORTEST_WIDTH_S} to a day, got {width_s}",
+        )
+        # In microseconds, as what drives the line counts.
+        require(
+            self.train_hz == 0 or round(width_s * 1e6) < round(1e6 / self.train_hz),
+            f"a train's pulses must be shorter than its period, got {width_s} s at {self.train_hz} Hz",
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from rtseg.config import ServeSettings, from_plain, to_plain
 from rtseg.errors import RtsegError, ServeError
+from rtseg.system.child_process import module_command, module_environment
 
 _PR_SET_PDEATHSIG = 1
 STOP_S = 30.0
@@ -30,11 +31,16 @@ class DaemonProcess:
     def __init__(self, bundle: str, settings: ServeSettings, log: Path) -> None:
         self._log, self.frames, self.predictions = log, "", ""
         about = {"bundle": bundle, "settings": to_plain(settings), "parent": os.getpid()}
-        command = [sys.executable, "-m", "rtseg.experiment.daemon_process", json.dumps(about)]
+        command = module_command("rtseg.experiment.daemon_process", json.dumps(about))
         with log.open("ab") as file:
             # In a session of its own: Ctrl-C is for whoever ends it in order.
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True
+                command,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                start_new_session=True,
+                env=module_environment(),
             )
 
     def wait_ready(self) -> None:

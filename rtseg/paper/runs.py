@@ -9,7 +9,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from rtseg import config
 from rtseg.config import PaperSettings, Recipe
 from rtseg.paper.plan import Training
 from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT
+from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.files import write_json_atomically
 
 SCHEMA = 2
@@ -157,9 +157,16 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Training
     write_json_atomically(job_file, job)
     # Errors go to a file, not to a pipe that nobody would read until it is full.
     log = run.folder / LOG
-    command = [sys.executable, "-m", "rtseg.paper.run_one", str(run.folder)]
+    command = module_command("rtseg.paper.run_one", str(run.folder))
     with log.open("w", encoding="utf-8") as errors:
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=module_environment(),
+        )
         try:
             assert child.stdout is not None
             for line in child.stdout:

@@ -29,6 +29,7 @@ from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.compiled_append import COUNT, CURSOR_WORDS, HEAD, ring_table
 from rtseg.recorder.ring import Ring
 from rtseg.system.capabilities import why_no_recording
+from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.files import replace_atomically
 from rtseg.system.machine import boot_id
 
@@ -265,9 +266,8 @@ class Recorder:
     def _start(self) -> subprocess.Popen[bytes]:
         self._started_ns = time.monotonic_ns()
         arguments = [str(self._ring.path), str(os.getpid()), str(self._sync_s), self._cpus]
-        return subprocess.Popen(
-            [sys.executable, "-m", "rtseg.recorder.writer", *arguments], stdin=subprocess.DEVNULL, stdout=sys.stderr
-        )
+        command = module_command("rtseg.recorder.writer", *arguments)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=module_environment())
 
     def _supervise(self) -> None:
         """A thread: wait for the writer's end, and start another one unless the recording has ended as well."""

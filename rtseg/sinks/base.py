@@ -142,11 +142,13 @@ class Sink(ABC):
 
     acknowledges: whether `poll` brings an ACK_ON or ACK_OFF for every event that was turned on or off. shares_lines:
     whether two events with the same `LineSpec.line` act on one thing, as a pin: it is then on as long as one of them
-    is. takes_probabilities: whether `send_probabilities` does anything.
+    is. makes_trains: whether it makes the pulses of `LineSpec.train_hz`. takes_probabilities: whether
+    `send_probabilities` does anything.
     """
 
     acknowledges: ClassVar[bool] = False
     shares_lines: ClassVar[bool] = False
+    makes_trains: ClassVar[bool] = False
     takes_probabilities: ClassVar[bool] = False
 
     def __init__(self, name: str, settings: SinkSettings, lines: Sequence[LineSpec], channels: Sequence[str]) -> None:

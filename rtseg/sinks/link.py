@@ -11,12 +11,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import rtseg
 from rtseg.config import SinkSettings, to_plain
 from rtseg.errors import ServeError
 from rtseg.sinks.base import (
@@ -33,6 +30,7 @@ from rtseg.sinks.base import (
 )
 from rtseg.sinks.select import sink_class
 from rtseg.system.capabilities import why_no_sinks
+from rtseg.system.child_process import module_command, module_environment
 
 STARTING, IS_READY, IS_LOST, CLOSED = "starting", "ready", "lost", "closed"
 MESSAGE_BYTES = 65536
@@ -201,15 +199,13 @@ class SinkLink:
         for end in self._idle_ends:
             end.close()
         commands, rows = _renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)
-        # The process must find this very package, and the same extras, from wherever the daemon was started.
-        paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rtseg.sinks.process", str(commands.fileno()), str(rows.fileno()), self._about],
+                module_command("rtseg.sinks.process", str(commands.fileno()), str(rows.fileno()), self._about),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # the daemon's own output is read by programs
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env=module_environment(),
                 pass_fds=(commands.fileno(), rows.fileno()),
             )
         except OSError as error:  # not even a process can be had: tried again

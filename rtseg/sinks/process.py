@@ -230,14 +230,16 @@ class SinkServer:
             self._sink.send_probabilities(ProbabilityRow.unpack(data))
 
     def _end_all(self, reason: str) -> None:
-        """All lines off, one by one, and none left out because another one fails."""
+        """All lines off, one by one, and none left out because another one fails: a sink of somebody's own may raise
+        anything.
+        """
         for held in self._leases.events():
             self._leases.end(held.command.event)
-            with contextlib.suppress(RtsegError, OSError):
+            with contextlib.suppress(Exception):
                 self._turn_off(held, reason)
-        with contextlib.suppress(RtsegError, OSError):
+        with contextlib.suppress(Exception):
             self._wait_for_offs()
-        with contextlib.suppress(RtsegError, OSError):
+        with contextlib.suppress(Exception):
             self._sink.close()
 
     def _wait_for_offs(self) -> None:

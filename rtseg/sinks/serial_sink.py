@@ -31,6 +31,7 @@ class SerialSink(Sink):
 
     acknowledges: ClassVar[bool] = True
     shares_lines: ClassVar[bool] = True
+    makes_trains: ClassVar[bool] = True
     settings: SerialSinkSettings
 
     def open(self) -> str:

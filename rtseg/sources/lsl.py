@@ -11,7 +11,7 @@ from typing import Any
 from rtseg.errors import ServeError, SkeletonError, needs_extra
 from rtseg.frames.skeleton import Skeleton
 from rtseg.sources.bridge import SourceFrame
-from rtseg.sources.points import ChannelPoints
+from rtseg.sources.points import MAX_FRAME, ChannelPoints
 
 LOG = logging.getLogger("rtseg.sources")
 OPEN_S = 5.0
@@ -26,8 +26,8 @@ class LslSource:
     predicate: liblsl's, such as name='poses' and type='Pose'. fps: frames per second, None = the stream's nominal rate.
     wait_s: how long it is looked for. Its labels say which channel is which (`points.ChannelPoints`), its time stamps
     when each frame was: t_source_ns is the sender's LSL clock. A stream that ends is waited for, and must come back
-    with the same labels. Raises ServeError where no stream, or several, or one of texts or without a rate are found,
-    SkeletonError for its labels, and RtsegError without pylsl.
+    with the same labels and rate. Raises ServeError where no stream, or several, or one of texts or without a rate are
+    found, SkeletonError for its labels, and RtsegError without pylsl.
     """
 
     def __init__(self, predicate: str, *, fps: float | None = None, wait_s: float = 10.0) -> None:
@@ -48,7 +48,10 @@ class LslSource:
                 f"{len(found)} LSL streams with {predicate}: name one by --name, --type, --source-id: {seen}"
             )
         self._labels: list[str] | None = None
-        self._inlet: Any = self._open(found[0])
+        try:
+            self._inlet: Any = self._open(found[0])
+        except (pylsl.util.LostError, pylsl.util.TimeoutError) as error:
+            raise ServeError(f"LSL stream {found[0].name()!r} was found and cannot be opened: {error}") from None
         self.fps = self._rate(fps, float(found[0].nominal_srate()))
 
     @property
@@ -67,7 +70,11 @@ class LslSource:
             found = self._lsl.resolve_bypred(self._predicate, 1, timeout_s)
             if len(found) != 1:
                 return None
-            self._inlet = self._open(found[0])
+            try:
+                self._inlet = self._open(found[0])
+            except (self._lsl.util.LostError, self._lsl.util.TimeoutError):
+                return None  # gone again; what it was before it ended may still be found for a while
+            self._check_same_rate(found[0])
             LOG.warning("LSL stream %s is back", self._predicate)
         try:
             sample, t_s = self._inlet.pull_sample(timeout_s)
@@ -77,8 +84,8 @@ class LslSource:
             return None
         if sample is None:
             return None
-        # A stamp before 0 says nothing about when.
-        t_ns = round(t_s * 1e9) if t_s >= 0 else None
+        # A stamp before 0 says nothing about when, and neither does one beyond any clock.
+        t_ns = round(t_s * 1e9) if 0 <= t_s < MAX_FRAME / 1e9 else None
         return SourceFrame(self._points.pose_of(sample), self._points.number_of(sample), t_ns)
 
     def close(self) -> None:
@@ -88,14 +95,11 @@ class LslSource:
         self._inlet = None
 
     def _open(self, found: Any) -> Any:
-        """An inlet of the stream, with its labels read."""
+        """An inlet of the stream, with its labels read. Raises pylsl's LostError and TimeoutError where it is gone."""
         # Not recovered by liblsl itself: another stream under the same source id may have other channels.
         inlet = self._lsl.StreamInlet(found, recover=False)
-        try:
-            info = inlet.info(OPEN_S)
-            inlet.open_stream(OPEN_S)
-        except (self._lsl.util.LostError, self._lsl.util.TimeoutError) as error:
-            raise ServeError(f"LSL stream {found.name()!r} was found and cannot be opened: {error}") from None
+        info = inlet.info(OPEN_S)
+        inlet.open_stream(OPEN_S)
         if info.channel_format() == self._lsl.cf_string:
             raise ServeError(f"LSL stream {found.name()!r} carries texts; expected numbers, one channel a coordinate")
         labels = [str(label or "") for label in info.get_channel_labels() or [""] * info.channel_count()]
@@ -107,6 +111,14 @@ class LslSource:
                 f"{', '.join(self._labels[:8])}; start `rtseg source lsl` again"
             )
         return inlet
+
+    def _check_same_rate(self, found: Any) -> None:
+        rate = float(found.nominal_srate())
+        if rate > 0 and abs(rate - self.fps) > SAME_RATE * self.fps:
+            raise ServeError(
+                f"LSL stream {found.name()!r} came back with {rate:g} frames per second; before: {self.fps:g}; start "
+                "`rtseg source lsl` again"
+            )
 
     def _rate(self, wanted: float | None, nominal: float) -> float:
         if wanted is None and nominal <= 0:

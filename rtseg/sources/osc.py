@@ -18,6 +18,13 @@ from rtseg.wire.addresses import is_loopback
 
 BUFFER_BYTES = 4_000_000
 """Asked of the system for what waits; it gives what it allows."""
+MOST_NESTED = 8
+"""Bundles within bundles, arrays within arrays."""
+_BUNDLE = b"#bundle\0"
+_BUNDLE_HEAD_BYTES = 16
+_TYPES = frozenset(b"ifhdsbrmtTFN[]")
+"""The types of arguments that python-osc reads. What it does not know it leaves out, and what follows is read from the
+wrong place."""
 
 
 class OscSource:
@@ -64,6 +71,7 @@ class OscSource:
         self._socket.close()
 
     def _read_packet(self, data: bytes) -> None:
+        check_packet(data, self._address.encode())
         try:
             messages = [timed.message for timed in self._packet(data).messages]
         except (self._parse_error, ValueError, IndexError) as error:
@@ -76,6 +84,40 @@ class OscSource:
         if len(values) == self._points.n_values + 1:
             number, values = frame_number(values[0]), values[1:]
         return SourceFrame(self._points.from_flat(values), number)
+
+
+def check_packet(data: bytes, address: bytes, nested: int = 0) -> None:
+    """Raise FrameError for a packet that python-osc would never finish, or whose values it would read wrongly.
+
+    address: of the messages whose arguments matter.
+    """
+    if not data.startswith(_BUNDLE):
+        _check_arguments(data, address)
+        return
+    at = _BUNDLE_HEAD_BYTES
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big", signed=True)
+        at += 4
+        if size <= 0 or at + size > len(data) or nested == MOST_NESTED:
+            raise FrameError(f"expected an OSC bundle, got {len(data)} bytes with an element of {size} at byte {at}")
+        check_packet(data[at : at + size], address, nested + 1)
+        at += size
+
+
+def _check_arguments(data: bytes, address: bytes) -> None:
+    """The types of a message's arguments, which stand after its address; each text ends in a 0 at a multiple of 4."""
+    found, _, _ = data.partition(b"\0")
+    if found != address:
+        return
+    types, _, _ = data[(len(found) // 4 + 1) * 4 :].partition(b"\0")
+    if unknown := set(types[1:]) - _TYPES:
+        shown = ", ".join(repr(chr(kind)) for kind in sorted(unknown))
+        raise FrameError(f"expected numbers (OSC's types f, d, i, h), got arguments of type {shown}")
+    depth = 0
+    for kind in types:
+        depth += (kind == ord("[")) - (kind == ord("]"))
+        if depth > MOST_NESTED:
+            raise FrameError(f"expected arrays within {MOST_NESTED} others at most")
 
 
 def flat(values: list[object]) -> list[object]:

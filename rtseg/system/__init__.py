@@ -1,6 +1,7 @@
 """The machine below: files, log set-up, processor and versions, GPUs, shutdown. Knows nothing of animals or models.
 
 capabilities What this operating system offers to a daemon, and what to do without: `why_no_recording`, `why_no_ipc`
+child_process Modules of this package as processes of their own: `module_command`, `module_environment`
 files        Files that are whole or not there: `write_atomically`, `write_json_atomically`, `replace_atomically`;
              files of strangers, bounded: `open_regular`, `read_bounded`
 json_parser  JSON of strangers, parsed without stopping other threads: `parse_json`

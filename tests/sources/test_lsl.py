@@ -37,6 +37,10 @@ def test_samples_are_frames_and_their_stamps_are_times(name: str) -> None:
         outlet.push_sample([1.5, 2.5, 0.5, float("nan"), 4.0, 1.0, 9.0], 12.25)
         frame = source.receive(TIMEOUT_S)
         assert source.receive(0) is None
+        outlet.push_sample([0.0] * 7, 1e300)
+        beyond = source.receive(TIMEOUT_S)
+    assert beyond is not None
+    assert beyond.t_ns is None
     assert frame is not None
     assert (frame.number, frame.t_ns) == (None, 12_250_000_000)
     np.testing.assert_array_equal(frame.pose, [[[1.5, 2.5, 0.5], [np.nan, 4.0, 1.0]]])
@@ -84,6 +88,25 @@ def test_a_stream_that_comes_back_with_other_channels_is_refused(name: str, capl
         with pytest.raises(SkeletonError, match="came back with other channels: tail_likelihood"):
             receive_until(source, deadline_s)
         del again
+        faster = lsl_outlet(name + "f", LABELS, rate=60.0)
+        source._predicate = lsl_predicate(name + "f", "", "")
+        with pytest.raises(ServeError, match="came back with 60 frames per second; before: 30"):
+            receive_until(source, deadline_s)
+        del faster
+
+
+def test_one_that_is_gone_again_when_it_is_opened_is_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outlet = lsl_outlet(name, LABELS)
+    with closing(LslSource(lsl_predicate(name, "", ""))) as source:
+        source.close()
+        with monkeypatch.context() as gone:
+            gone.setattr(pylsl.StreamInlet, "open_stream", lambda *_: (_ for _ in ()).throw(pylsl.util.LostError()))
+            assert source.receive(TIMEOUT_S) is None
+        frame, deadline_s = None, time.monotonic() + TIMEOUT_S
+        while frame is None and time.monotonic() < deadline_s:
+            outlet.push_sample(list(range(6)), 50.0)
+            frame = source.receive(0.1)
+        assert frame is not None
 
 
 def test_what_cannot_be_a_source(name: str) -> None:

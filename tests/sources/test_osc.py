@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtseg.errors import FrameError, ServeError
-from rtseg.sources.osc import OscSource
+from rtseg.sources.osc import OscSource, check_packet
 from rtseg.sources.points import DeclaredPoints
 from tests.live import TIMEOUT_S
 from tests.sources.senders import osc_client
@@ -85,7 +87,12 @@ def test_messages_that_cannot_be_used(params: list[Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"/", b"\0", b"#bundle", b"\xff" * 40, b"/pose\0\0\0,ff\0", b"#bundle\0" + b"\xff" * 20]
+    "data",
+    [
+        *(b"/", b"\0", b"#bundle", b"\xff" * 40, b"/pose\0\0\0,ff\0", b"#bundle\0" + b"\xff" * 20),
+        b"#bundle\0" + bytes(8) + (-4).to_bytes(4, "big", signed=True),
+        b"/pose\0\0\0," + b"[" * 5000 + b"f" + b"]" * 5000 + bytes(6),
+    ],
 )
 def test_what_is_no_osc_is_told(data: bytes) -> None:
     with closing(OscSource("127.0.0.1", 0, POINTS)) as source, socket.socket(type=socket.SOCK_DGRAM) as sender:
@@ -95,6 +102,44 @@ def test_what_is_no_osc_is_told(data: bytes) -> None:
         with osc_client(source.port) as client:
             client.send_message("/pose", VALUES)
             assert source.receive(TIMEOUT_S) is not None
+
+
+def packed(element: bytes | list[Any]) -> bytes:
+    """A packet: a message as it is, or a bundle of what a list holds."""
+    if isinstance(element, bytes):
+        return element
+    parts = [packed(part) for part in element]
+    return b"#bundle\0" + bytes(7) + b"\1" + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+@given(
+    packet=st.recursive(
+        st.just(b"/pose\0\0\0,iffffff\0\0\0\0" + bytes(28)), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+    ).map(packed),
+    changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=3),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_damaged_packet_is_a_frame_or_an_error(packet: bytes, changes: list[tuple[int, int]]) -> None:
+    damaged = bytearray(packet)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    with closing(OscSource("127.0.0.1", 0, POINTS)) as source, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(damaged, ("127.0.0.1", source.port))
+        with contextlib.suppress(FrameError):
+            frame = source.receive(TIMEOUT_S)
+            assert frame is None or frame.pose.shape == POSE.shape
+
+
+def test_arguments_that_python_osc_leaves_out_are_told() -> None:
+    # It does not know how long they are, and would take the bytes of one for the values after it.
+    with pytest.raises(FrameError, match="got arguments of type 'H'"):
+        check_packet(b"/pose\0\0\0,Hffffff\0\0\0\0" + bytes(32), b"/pose")
+    check_packet(b"/else\0\0\0,Hffffff\0\0\0\0" + bytes(32), b"/pose")
+    bundles: Any = b"/pose\0\0\0,f\0\0" + bytes(4)
+    for _ in range(9):
+        bundles = [bundles]
+    with pytest.raises(FrameError, match="expected an OSC bundle"):
+        check_packet(packed(bundles), b"/pose")
 
 
 def test_it_listens_on_this_machine_alone() -> None:

@@ -351,6 +351,7 @@ def test_it_decides_as_the_slow_version_does_in_any_chunks(
         yoked_events = tuple((end - frames, frames) for end, (_, frames) in zip(ends, recorded, strict=True))
         arms = ArmSettings(seed=7, yoked="log.csv", yoked_events=yoked_events)
     min_frames, refractory, pulse = frames
+    pulse = min(pulse, max_on)  # the settings take no longer one
     chosen = trigger(
         on=0.7,
         off=0.5,

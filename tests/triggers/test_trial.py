@@ -138,7 +138,7 @@ def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "t.toml").write_text("[triggers.x]\nconditions = []\n", encoding="utf-8")
     done = here("trigger", "try", tmp_path / "t.toml", "engines/rats58", tmp_path / "none.csv")
     assert done.returncode == 1
-    assert done.stderr == f"rtseg: {tmp_path}/t.toml: triggers: at least one condition is needed\n"
+    assert done.stderr == f"rtseg: {tmp_path}/t.toml: triggers.x: at least one condition is needed\n"
     (tmp_path / "t.toml").write_text('[triggers.x]\nconditions = [{head = "S1", behaviour = "x"}]\n', encoding="utf-8")
     done = here("trigger", "try", tmp_path / "t.toml", "engines/rats58", tmp_path / "none.csv")
     assert "unknown key behaviour; accepted: head, behaviours, negate" in done.stderr

@@ -10,7 +10,6 @@ import hashlib
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from rtseg.engine.tensorrt.plans import Plan, Wanted
 from rtseg.engine.tensorrt.tensorrt_library import Flavour
 from rtseg.errors import EngineError
 from rtseg.system import nvidia
+from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.files import replace_atomically
 
 TIMEOUT_S = 900.0
@@ -184,9 +184,17 @@ def build_in_child(job: Mapping[str, str], scratch: Path, timeout_s: float = TIM
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps({**job, "result": str(result_file)}), encoding="utf-8")
     # A fresh interpreter: no library is loaded there yet, and a crash ends this one plan only.
-    command = [sys.executable, "-m", "rtseg.engine.tensorrt.tensorrt_library", str(job_file)]
+    command = module_command("rtseg.engine.tensorrt.tensorrt_library", str(job_file))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            env=module_environment(),
+        )
     except subprocess.TimeoutExpired:
         return {"problem": f"the builder did not end within {timeout_s:g} s"}
     # A file, not stdout, where the libraries may print.

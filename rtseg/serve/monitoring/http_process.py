@@ -19,11 +19,11 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import rtseg
 from rtseg.errors import ServeError
 from rtseg.serve.monitoring.merge import merge_worker_status
 from rtseg.serve.monitoring.prometheus import Metrics, check_installed, exposition, health, readiness
 from rtseg.serve.monitoring.shared_status import SharedStatusReader
+from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.shutdown import ignore_stop_signals
 from rtseg.wire.addresses import is_loopback
 
@@ -84,15 +84,13 @@ class HealthProcess:
         return line if line or is_in_time else "failed: it did not start in time"
 
     def _start(self) -> None:
-        # The child must find this very package, and the same extras, from wherever the daemon was started.
-        paths = [str(Path(rtseg.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
         about = [str(self._status_file), self._host, str(self._port), json.dumps(self._cores)]
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rtseg.serve.monitoring.http_process", *about],
+            module_command("rtseg.serve.monitoring.http_process", *about),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            env=module_environment(),
         )
 
     def close(self) -> None:

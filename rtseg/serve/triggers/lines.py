@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 from rtseg.config import ServeSettings, TriggerFile, TriggerSettings
+from rtseg.errors import SettingError
 from rtseg.recordings.heads import Head
 from rtseg.sinks.base import LineCommand, LineSpec
 from rtseg.sinks.link import IS_READY, SinkLink
+from rtseg.sinks.select import sink_class
 from rtseg.triggers.cuts import LOST_SINK, QUEUE_FULL
 
 SPARE_S = 0.1
@@ -20,8 +22,9 @@ def open_links(
 ) -> dict[str, SinkLink]:
     """Start the sinks that triggers name. heads: whose probabilities there are. opened: closes the sinks.
 
-    Raises ServeError where this system has none.
+    Raises ServeError where this system has none, SettingError for a pulse train that nobody would make.
     """
+    check_trains(file)
     channels = [f"{head.name}:{name}" for head in heads for name in head.classes]
     links: dict[str, SinkLink] = {}
     for name, sink in file.sinks.items():
@@ -33,6 +36,18 @@ def open_links(
             links[name] = SinkLink(name, sink, specs, channels, cpus=cpus, priority=priority)
             opened.callback(links[name].close)
     return links
+
+
+def check_trains(file: TriggerFile) -> None:
+    """Raise SettingError for a trigger with a pulse train none of whose sinks makes one: its line would be steady."""
+    for name, trigger in file.triggers.items():
+        kinds = {sink: file.sinks[sink].kind for sink in trigger.sinks}
+        if trigger.train_hz and kinds and not any(sink_class(s, kind).makes_trains for s, kind in kinds.items()):
+            named = ", ".join(f"{sink} ({kind})" for sink, kind in kinds.items())
+            raise SettingError(
+                f"triggers.{name}: train_hz = {trigger.train_hz:g}: none of its sinks makes pulse trains: {named}; put "
+                "it on a serial sink, or leave train_hz out and let the receiver make them"
+            )
 
 
 def line_specs(triggers: Mapping[str, TriggerSettings], sink: str) -> list[LineSpec]:

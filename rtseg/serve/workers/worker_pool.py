@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ from rtseg.serve.workers.worker_protocol import (
     encode,
 )
 from rtseg.system.capabilities import why_no_workers
+from rtseg.system.child_process import module_command, module_environment
 
 LOG = logging.getLogger("rtseg.serve")
 FIRST_S = 120.0
@@ -107,9 +107,13 @@ class Worker:
         argument: dict[str, Any] = {"bundle": str(self._bundle), "settings": asdict(settings), "place": asdict(place)}
         argument["log_level"] = LOG.getEffectiveLevel()
         self._address = settings.frames
-        command = [sys.executable, "-m", "rtseg.serve.worker", json.dumps(argument)]
+        command = module_command("rtseg.serve.worker", json.dumps(argument))
         # The service manager hears from the front alone.
-        env = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+        env = {
+            name: value
+            for name, value in module_environment().items()
+            if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")
+        }
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
         except OSError as error:

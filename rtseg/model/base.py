@@ -118,10 +118,15 @@ class SequenceModel(nn.Module, ABC):
 
     def drop_channels(self, x: Tensor, share: float) -> Tensor:
         """Drop whole channels of a sequence (B, T, C): neighbouring frames are too alike for dropping single values."""
+        factors = self.channel_factors(x, share)
+        return x if factors is None else x * factors
+
+    def channel_factors(self, x: Tensor, share: float) -> Tensor | None:
+        """What dropping channels multiplies a sequence (B, T, C) by: (B, 1, C); None = nothing is dropped."""
         if not self.training or share == 0:
-            return x
+            return None
         # One row of factors for all frames: the same channels are dropped throughout the crop.
-        return x * F.dropout(torch.ones(len(x), 1, x.shape[-1], dtype=x.dtype), share)
+        return F.dropout(torch.ones(len(x), 1, x.shape[-1], dtype=x.dtype), share)
 
 
 def for_rectifier(layer: nn.Linear) -> nn.Linear:

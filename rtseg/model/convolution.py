@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.model.residual.layer import rectified_convolution
+
 
 def taps_side_by_side(x: Tensor, taps: int, spacing: int) -> Tensor:
     """Frames t, t + spacing, ... of (B, T, C) in one row: (B, T - (taps - 1) * spacing, taps * C)."""
@@ -31,6 +33,10 @@ class DilatedConv(nn.Module):
         # All taps side by side and one product: on a CPU no slower than conv1d, and what a streaming step sums up.
         mixed: Tensor = self.mix(taps_side_by_side(padded, self.kernel, self.dilation))
         return mixed
+
+    def rectified(self, x: Tensor) -> Tensor:
+        """relu of what `forward` gives, in one pass."""
+        return rectified_convolution(x, self.mix.weight, self.mix.bias, self.dilation, self.after)
 
 
 def residual_convolution(channels: int, kernel: int, dilation: int, causal: bool) -> DilatedConv:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from rtseg.config import ModelSettings
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.convolution import residual_convolution
+from rtseg.model.residual.layer import add_scaled
 from rtseg.recordings.heads import Head
 
 
@@ -46,7 +46,7 @@ class MultiStageTCN(SequenceModel):
 
     def _through(self, layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         for layer in layers:
-            x = x + self.drop_channels(layer(x), self.dropout)
+            x = add_scaled(x, layer(x), self.channel_factors(x, self.dropout))
         return x
 
 
@@ -65,5 +65,5 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) to the same."""
-        mixed: Tensor = self.mix(torch.relu(self.convolution(x)))
+        mixed: Tensor = self.mix(self.convolution.rectified(x))
         return mixed

@@ -19,6 +19,7 @@ from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.recurrence.gru_autograd import gru
+from rtseg.model.residual.layer import add_scaled, rectified_convolution
 
 
 class MultitaskTCN(SequenceModel):
@@ -160,20 +161,17 @@ class MultitaskTCN(SequenceModel):
         return F.linear(x, self.weight(f"{name}.weight").t(), self.weight(f"{name}.bias"))
 
     def _residual_layers(self, name: str, x: Tensor, dilations: tuple[int, ...]) -> Tensor:
-        conv, conv_bias = self.weight(f"{name}.conv.weight"), self.weight(f"{name}.conv.bias")
-        mix, mix_bias = self.weight(f"{name}.mix.weight"), self.weight(f"{name}.mix.bias")
-        kernel, t = conv.shape[1], x.shape[1]
-        for layer, frames in enumerate(dilations):
-            dilation = self._strided(frames)
+        conv, conv_biases = self.weight(f"{name}.conv.weight"), self.weight(f"{name}.conv.bias")
+        mix, mix_biases = self.weight(f"{name}.mix.weight"), self.weight(f"{name}.mix.bias")
+        kernel = conv.shape[1]
+        for conv_weight, mix_weight, conv_bias, mix_bias, frames in zip(
+            conv.flatten(1, 2).mT, mix.mT, conv_biases, mix_biases, dilations, strict=True
+        ):
             # Zeros before the first frame are what a fresh stream's rings hold.
+            dilation = self._strided(frames)
             after = 0 if self.causal else (kernel - 1) * dilation // 2
-            padded = F.pad(x, (0, 0, (kernel - 1) * dilation - after, after))
-            # All taps side by side and one product: the sum that a streaming step makes, and on a CPU no slower than
-            # conv1d.
-            taps = torch.cat([padded[:, tap * dilation : tap * dilation + t] for tap in range(kernel)], -1)
-            y = F.linear(taps, conv[layer].flatten(0, 1).t(), conv_bias[layer])
-            y = F.linear(F.relu(y), mix[layer].t(), mix_bias[layer])
-            x = x + self.drop_channels(y, self.dropout)
+            y = F.linear(rectified_convolution(x, conv_weight, conv_bias, dilation, after), mix_weight, mix_bias)
+            x = add_scaled(x, y, self.channel_factors(y, self.dropout))
         return x
 
     def _strided(self, frames: int) -> int:

@@ -17,6 +17,7 @@ from rtseg.config import ModelSettings
 from rtseg.model.attention import LocalAttention
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.convolution import residual_convolution
+from rtseg.model.residual.layer import add_scaled
 from rtseg.recordings.heads import Head
 
 
@@ -44,7 +45,7 @@ class Transformer(SequenceModel):
         """The encoder's last layer."""
         h: Tensor = self.enter(self.drop_channels(self.scale(features), self.dropout / 2))
         for layer in self.encoder:
-            h = h + self.drop_channels(layer(h, None, 1.0), self.dropout)
+            h = add_scaled(h, layer(h, None, 1.0), self.channel_factors(h, self.dropout))
         return h
 
     def stage_logits(self, hidden: Tensor) -> list[Stage]:
@@ -56,7 +57,8 @@ class Transformer(SequenceModel):
             h = self.reenter[number](self.head_probabilities(logits))
             for layer in decoder:
                 # ASFormer's weights: the later the decoder, the less attention to other frames counts.
-                h = h + self.drop_channels(layer(h, hidden, math.exp(-3.0 * number)), self.dropout)
+                refined = layer(h, hidden, math.exp(-3.0 * number))
+                h = add_scaled(h, refined, self.channel_factors(h, self.dropout))
             logits, hidden = self.outputs[number + 1](h), h
             stages.append(self.split_heads(logits))
         return stages
@@ -83,7 +85,7 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, before: Tensor | None, share: float) -> Tensor:
         """x: (B, T, C). before: the stage before's hidden layer, in decoders. share: of attention."""
-        y = torch.relu(self.convolution(x))
+        y = self.convolution.rectified(x)
         normed = self.norm(y)
         # Values come from this decoder alone: the stage before says where to look, not what to add.
         query_input = normed if before is None else torch.cat((before, normed), -1)

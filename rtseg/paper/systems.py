@@ -117,6 +117,8 @@ def _model(base: Plain, *more: Plain, **model: Any) -> Plain:
 _TCN = _model(_PREPARED, kind="ms-tcn", channels=64, layers=10, stages=4)
 _STANDARD: Plain = {"scaler": {"kind": "standard"}}
 _MINMAX: Plain = {"scaler": {"kind": "minmax"}}
+# Section III.E, of the paper's artificial copies.
+AUGMENTED: Plain = {"augment": {"rotate": True, "mirror": True, "shift_px": 20.0, "noise_px": 1.0}}
 
 OURS = "ours"
 """Stands in a system's settings for the user's own recipe (`--recipe`), or the defaults of `config`."""
@@ -168,6 +170,14 @@ SYSTEMS: tuple[System, ...] = (
         "1D conv net, [0, 1] with its mean",
         ("I",),
         _model(_RAW, _MINMAX, kind="conv1d", channels=64, kernel=5, causal=False),
+        extra=True,
+        searched="conv1d",
+    ),
+    System(
+        "conv1d-augmented",
+        "1D conv net, turned, mirrored and shifted",
+        ("I",),
+        _model(_RAW, AUGMENTED, kind="conv1d", channels=64, kernel=5, causal=False),
         extra=True,
         searched="conv1d",
     ),
@@ -273,7 +283,6 @@ NOTES = (
     "are scored here, as engines/rats58.toml was, its row is favoured.",
 )
 
-AUGMENTED: Plain = {"augment": {"rotate": True, "mirror": True, "shift_px": 20.0, "noise_px": 1.0}}
 CAUSAL: Plain = {"model": {"causal": True}}
 SYMMETRIC: Plain = {"model": {"causal": False}}
 # So small that a run over simulated recordings takes minutes: it shows that everything runs, and no more.

@@ -123,6 +123,6 @@ def test_any_value_is_refused_or_can_be_served(
         file = load_settings(path, TriggerFile)
     except SettingError as error:
         refusal = str(error)
-        assert refusal.startswith(f"{path}: ")  # noqa: PT017 - either is right
+        assert refusal.startswith(f"{path}: ")
         return
     TriggerRule(file.triggers, HEADS, 30.0, 1, 4).open_slot(0, "cage1")

@@ -37,9 +37,17 @@ BY_HAND, TIME_OVER, PLAYED = "stopped by the operator", "its time was over", "th
 Say = Callable[[str], None]
 
 
-def check_experiment(experiment: Experiment) -> Bundle:
-    """The model; raises what would keep the session from running, before anything is started."""
+def check_experiment(experiment: Experiment, *, armed: bool = False) -> Bundle:
+    """The model; raises what would keep the session from running, before anything is started. armed: whether events are
+    to reach the animal, which takes a trigger with sinks.
+    """
     bundle = load_bundle(experiment.bundle)
+    triggers = {} if experiment.triggers is None else experiment.triggers.triggers
+    if armed and not any(trigger.sinks for trigger in triggers.values()):
+        raise SettingError(
+            f"{experiment.path}: --armed: no trigger of the experiment names sinks, so nothing would reach the animal: "
+            "leave --armed out, or give a trigger its sinks"
+        )
     if experiment.triggers is not None:
         condition_arrays(experiment.triggers.triggers, bundle.heads)
         streams = list(experiment.settings.cameras)
@@ -62,7 +70,7 @@ def run_session(
     the roles publish, subscribe and arm. say: gets a line for whatever a person should see. Returns the folder, what
     happened, and whether it ended as it should. Raises RtsegError where it cannot begin.
     """
-    bundle = check_experiment(experiment)
+    bundle = check_experiment(experiment, armed=armed)
     settings = _serve_settings(experiment, is_played=played is not None)
     folder = SessionFolder.create(experiment, bundle, datetime.now().astimezone(), armed=armed)
     say(f"session folder: {folder.path}")

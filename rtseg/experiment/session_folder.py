@@ -35,6 +35,8 @@ from rtseg.triggers.trial import load_trigger_file
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "pyzmq", "msgpack", "onnxruntime")
 SESSION_FILE, TRIGGER_FILE = "session.json", "triggers.toml"
+MOST_BYTES = 100
+"""Of the subject's and of the session's part of a folder's name, of which file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,12 @@ class SessionFolder:
 
     @classmethod
     def create(cls, experiment: Experiment, bundle: Bundle, started: datetime, *, armed: bool) -> SessionFolder:
-        """A new folder under the experiment's `record`, with what was asked for. Raises OSError."""
+        """A new folder under the experiment's `record`, with what was asked for. Raises SettingError where none can be
+        made there, OSError where it cannot be written to.
+        """
         about = experiment.settings.metadata
         stem = f"{started:%Y-%m-%dT%H-%M-%S}_{_plain(about['subject'])}_{_plain(about['session'])}"
-        parent, n = experiment.beside(experiment.settings.record), 1
-        while (path := parent / (stem if n == 1 else f"{stem}_{n}")).exists():
-            n += 1
-        path.mkdir(parents=True)
+        path = _new_folder(experiment, stem)
         folder = cls(path)
         write_atomically(path / "experiment.toml", experiment.path.read_bytes())
         if experiment.triggers is not None:
@@ -149,6 +150,27 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _new_folder(experiment: Experiment, stem: str) -> Path:
+    """A folder that nobody else has, also where two sessions begin in the same second."""
+    record, n = experiment.settings.record, 1
+    try:
+        parent = experiment.beside(record)
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = parent / (stem if n == 1 else f"{stem}_{n}")
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                n += 1
+    except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingError(
+            f"{experiment.path}: record = {record!r}: no session's folder can be made there: {reason}"
+        ) from None
+
+
 def _plain(text: str) -> str:
-    """A piece of a folder's name: any text without what some file systems do not take."""
-    return re.sub(r"[^\w.-]+", "-", text.strip()).strip("-.")[:40] or "unnamed"
+    """A piece of a folder's name: any text without what some file systems do not take, two of which fit into a name."""
+    letters = re.sub(r"[^\w.-]+", "-", text.strip()).strip("-.")[:40]
+    return letters.encode()[:MOST_BYTES].decode(errors="ignore") or "unnamed"

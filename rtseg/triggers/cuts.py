@@ -15,7 +15,8 @@ import numpy as np
 from rtseg.compiled.array_tables import field_indices
 from rtseg.errors import SnapshotError
 from rtseg.triggers.events import CLOSED
-from rtseg.triggers.rule import SlotMemory, TriggerMemory, TriggerRule
+from rtseg.triggers.plan import TriggerNumbers
+from rtseg.triggers.rule import IS_BEGIN, IS_ON, SlotMemory, TriggerMemory, TriggerRule
 
 STALE, RESTART, OVERLOAD, LOST_SINK = "stale", "restart", "overload", "lost sink"
 QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED = "sink queue full", "sink timeout", "expired"
@@ -25,7 +26,7 @@ CUTS = (
     *(BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP),
 )
 """Why an event may end between two frames; why at a frame: `rule.ENDED`."""
-_M, _S = field_indices(*TriggerMemory._fields), field_indices(*SlotMemory._fields)
+_M, _S, _N = (field_indices(*kind._fields) for kind in (TriggerMemory, SlotMemory, TriggerNumbers))
 
 
 def running_triggers(rule: TriggerRule, slot: int) -> list[int]:
@@ -83,6 +84,36 @@ def move_memory(before: TriggerRule, rule: TriggerRule) -> None:
     new.slots[:], new.memory[:], new.window[:] = old.slots, old.memory, old.window
     held = (old.memory[:, :, _M.holds] | old.memory[:, :, _M.blocked]) != 0
     new.memory[:, :, _M.holds], new.memory[:, :, _M.lead], new.memory[:, :, _M.blocked] = 0, 0, held
+
+
+def carry_memory(rule: TriggerRule, slot: int, data: bytes, frames: int) -> None:
+    """Let a stream that was just opened go on from what `pack_memory` gave of one of its name, which ended so many
+    frames of the model's rate before.
+
+    Counts, and with them arms, go on; refractory times, windows and blocks in time as if nothing had happened in those
+    frames. A behaviour must begin anew, and the events of a yoked trigger are told by the new stream's own numbers.
+    Raises SnapshotError where the data are damaged.
+    """
+    arrays = rule.arrays
+    begins = SlotMemory(*arrays.slots[slot].tolist())
+    next_yoked = arrays.memory[slot, :, _M.next_yoked].copy()
+    restore_memory(rule, slot, data)
+    place, memory, window = arrays.slots[slot], arrays.memory[slot], arrays.window[slot]
+    length = window.shape[1]
+    passed = np.arange(1, min(frames, length) + 1)
+    for r, window_frames in enumerate(arrays.numbers[:, _N.window_frames]):
+        over = (place[_S.at] + passed - window_frames) % length
+        bits = window[r, over]
+        memory[r, _M.on_in_window] -= np.count_nonzero(bits & IS_ON)
+        memory[r, _M.begun_in_window] -= np.count_nonzero(bits & IS_BEGIN)
+        window[r, over] = 0
+    place[_S.at] = (place[_S.at] + len(passed)) % length
+    place[_S.frame] += frames + 1  # the first frame of a stream does not count itself
+    place[_S.last_seq], place[_S.camera], place[_S.model] = begins.last_seq, begins.camera, begins.model
+    memory[:, _M.since_end] += frames
+    memory[:, _M.next_yoked] = next_yoked
+    for ended in (_M.holds, _M.lead, _M.blocked, _M.running, _M.pulse_frames, _M.on_frames):
+        memory[:, ended] = 0
 
 
 def pack_memory(rule: TriggerRule, slot: int, begun: Mapping[int, int], *, armed: bool) -> bytes:

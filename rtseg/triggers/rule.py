@@ -108,7 +108,7 @@ class TriggerArrays(NamedTuple):
 
 
 _N, _M, _S, _A = (field_indices(*kind._fields) for kind in (TriggerNumbers, TriggerMemory, SlotMemory, TriggerArrays))
-_IS_ON, _IS_BEGIN = 1, 2
+IS_ON, IS_BEGIN = 1, 2  # bits of a frame in the window
 _FLAGS, _MISSING = range(2)
 """Places in a frame's quality (N, 2), as the kernel reads it."""
 _RESET = int(Quality.RESET)
@@ -227,7 +227,7 @@ def _move_window(
             old = at - numbers[r, _N.window_frames]
             old += n_window if old < 0 else 0
             bits = window[r, old]
-            memory[r, _M.on_in_window] -= bits & _IS_ON
+            memory[r, _M.on_in_window] -= bits & IS_ON
             memory[r, _M.begun_in_window] -= bits >> 1
             window[r, old] = 0
 
@@ -385,11 +385,11 @@ def _compiled(stamp: int) -> Callable[..., None]:
                     if told[BEGAN] == FIRED:
                         memory[_M.n_fired] += 1
                         memory[_M.running], memory[_M.pulse_frames] = arm + 1, pulse
-                        window[r, slot[_S.at]] |= _IS_BEGIN
+                        window[r, slot[_S.at]] |= IS_BEGIN
                         memory[_M.begun_in_window] += 1
                 if memory[_M.running]:
                     memory[_M.on_frames] += 1
-                    window[r, slot[_S.at]] |= _IS_ON
+                    window[r, slot[_S.at]] |= IS_ON
                     memory[_M.on_in_window] += 1
                     told[LINE] = memory[_M.running] == REAL + 1
             slot[_S.last_seq] = seq[n]

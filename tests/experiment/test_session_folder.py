@@ -35,6 +35,40 @@ def test_a_folder_holds_what_was_asked_for_and_is_never_taken_twice(tmp_path: Pa
     assert load_trigger_file(first.path / "triggers.toml") == experiment.triggers
 
 
+@pytest.mark.parametrize("record", ["t.toml", "t.toml/deeper", "/dev/null", "/proc/none", "a\\u0000b"])
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path, record: str) -> None:
+    path = changed(write_experiment(tmp_path), 'record = "sessions"', f'record = "{record}"')
+    experiment = load_experiment(path)
+    with pytest.raises(SettingError, match=r"experiment\.toml: record = .*: no session's folder can be made there"):
+        SessionFolder.create(experiment, load_bundle(experiment.bundle), STARTED, armed=False)
+
+
+def test_any_subject_makes_a_folder_beside_the_others(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    bundle = load_bundle(load_experiment(path).bundle)
+    for subject in (
+        "../../away",
+        "a/b\\n\\t",
+        "\N{MOUSE FACE}" * 60,
+        "\N{CJK UNIFIED IDEOGRAPH-9F20}" * 60,
+        "...",
+        "-",
+    ):
+        experiment = load_experiment(path, [f'metadata.subject="{subject}"', f'metadata.session="{subject}"'])
+        folder = SessionFolder.create(experiment, bundle, STARTED, armed=False)
+        assert folder.path.parent == tmp_path / "sessions"
+        assert folder.about["metadata"]["session"] == experiment.settings.metadata["session"]
+
+
+def test_armed_needs_a_trigger_with_sinks(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    check_experiment(load_experiment(path))
+    with pytest.raises(SettingError, match="--armed: no trigger of the experiment names sinks"):
+        check_experiment(load_experiment(path), armed=True)
+    write_experiment(tmp_path, triggers=SINK)
+    check_experiment(load_experiment(path), armed=True)
+
+
 def test_a_dry_run_has_no_sinks_and_is_otherwise_the_same(tmp_path: Path) -> None:
     experiment = load_experiment(write_experiment(tmp_path, triggers=SINK))
     assert experiment.triggers is not None

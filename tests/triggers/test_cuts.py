@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rtseg.errors import SnapshotError
 from rtseg.triggers.cuts import (
+    carry_memory,
     cut_event,
     fired_events,
     move_memory,
@@ -51,6 +52,26 @@ def test_it_goes_on_from_what_was_packed(before: list[float], after: list[float]
     assert restore_memory(other, 1, packed) == (True, begun)
     assert pack_memory(other, 1, begun, armed=True) == packed
     np.testing.assert_array_equal(step(one, after, len(before)), step(other, after, len(before)))
+
+
+@settings(deadline=None)
+@given(before=VALUES, frames=st.integers(0, 70), after=VALUES)
+def test_a_stream_that_is_opened_again_goes_on_as_if_nothing_had_happened_meanwhile(
+    before: list[float], frames: int, after: list[float]
+) -> None:
+    ended, again = rule_of(), rule_of()
+    step(ended, before)
+    for r in running_triggers(ended, 1):
+        cut_event(ended, 1, r)
+    carry_memory(again, 1, pack_memory(ended, 1, {}, armed=True), frames)
+    assert newest_seq(again, 1) == -1
+    # The same with as many answers of a stream that goes on, in which the behaviour is over before the new one begins.
+    step(ended, [0.0] * frames, len(before))
+    if frames:
+        first = len(before) + frames
+        np.testing.assert_array_equal(step(again, after), step(ended, after, first))
+        for r in range(len(TRIGGERS)):
+            assert fired_events(again, 1, r) == fired_events(ended, 1, r)
 
 
 def test_a_cut_event_is_over_and_its_bout_fires_no_second_one() -> None:

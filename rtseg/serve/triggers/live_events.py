@@ -36,6 +36,7 @@ class TriggeredStream:
     slot: in the rule. hold_ns: how long each trigger's line stays on without another answer. counts: how many events of
     each fired. live: the running ones, by trigger. is_armed, armed_until_ns: `arming` writes them; NEVER_NS = until it
     is disarmed. interrupted: ends, yet to be told, of events that ran when the daemon before this one was killed.
+    carried: what it goes on from, yet to be recorded, where one of its name ended before.
     """
 
     stream: Stream
@@ -46,6 +47,7 @@ class TriggeredStream:
     is_armed: bool = False
     armed_until_ns: int = NEVER_NS
     interrupted: list[dict[str, Any]] = field(default_factory=list)
+    carried: dict[str, Any] | None = None
 
 
 class LiveEvents:

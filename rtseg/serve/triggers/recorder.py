@@ -22,13 +22,14 @@ class TriggerRecorder:
         self.untold: list[tuple[bytes, bytes]] = []
         self.counters = outlet.counters
 
-    def record(self, stream: Stream, message: dict[str, Any]) -> None:
-        """Record it now; `tell` follows."""
+    def record(self, stream: Stream, message: dict[str, Any], *, is_told: bool = True) -> None:
+        """Record it now; `tell` follows. is_told: whether subscribers get it."""
         packed = self._packer.pack({"v": VERSION, "stream": stream.name, **message})
         recording = self._outlet.recording
         if recording is not None:
             recording.record_trigger(packed, time.monotonic_ns())
-        self.untold.append((stream.topic, packed))
+        if is_told:
+            self.untold.append((stream.topic, packed))
 
     def tell(self) -> None:
         """Tell subscribers what was recorded since the last call. Answers that were published have left before."""

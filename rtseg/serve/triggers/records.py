@@ -15,7 +15,8 @@ from rtseg.triggers.events import FIRED, TriggerEvent
 from rtseg.triggers.rule import ENDED, WITHHELD
 
 BEGAN, ENDS, ACKNOWLEDGED, ARMING, LATE = "trigger", "trigger_end", "trigger_ack", "arming", "trigger_late"
-TYPES = (BEGAN, ENDS, ACKNOWLEDGED, ARMING, LATE)
+CARRIED = "trigger_carried"
+TYPES = (BEGAN, ENDS, ACKNOWLEDGED, ARMING, LATE, CARRIED)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +89,14 @@ def late(seqs: list[int]) -> dict[str, Any]:
     return {"type": LATE, "seqs": seqs}
 
 
+def carried(memory: bytes, frames: int) -> dict[str, Any]:
+    """A stream was opened again, and its triggers go on from this memory, so many frames later (`cuts.carry_memory`).
+
+    For whoever steps the recording again; subscribers are not told.
+    """
+    return {"type": CARRIED, "memory": memory, "frames": frames}
+
+
 def is_cut(record: Mapping[str, Any]) -> bool:
     """Whether it is an input between two frames: an event's end that no frame decided."""
     return record["type"] == ENDS and record["ended"] in CUTS
@@ -110,6 +119,9 @@ def check_record(record: Mapping[str, Any]) -> None:
     elif kind == LATE:
         if any(type(seq) is not int for seq in record["seqs"]):
             raise TypeError("late answers with numbers of the wrong kind")
+    elif kind == CARRIED:
+        if type(record["memory"]) is not bytes or type(record["frames"]) is not int or record["frames"] < 0:
+            raise TypeError("what a stream's triggers go on from, with fields of the wrong kind")
     elif kind != ACKNOWLEDGED:
         raise ValueError(f"a record of triggers of type {kind!r}"[:100])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rtseg.inference.predictions import Prediction, Quality
-from rtseg.serve.triggers.records import ARMING, BEGAN, ENDS, LATE, check_record, is_cut
+from rtseg.serve.triggers.records import ARMING, BEGAN, CARRIED, ENDS, LATE, check_record, is_cut
 from rtseg.triggers import cuts
 from rtseg.triggers.arms import arm_names
 from rtseg.triggers.events import FIRED
@@ -61,12 +61,16 @@ class RuleReplay:
         return found
 
     def apply(self, record: Mapping[str, Any]) -> str:
-        """Do what a record says came in between two frames; "" or, where it cannot have, why."""
+        """Do what a record says came in between two frames; "" or, where it cannot have, why. Raises
+        SnapshotError for a memory that is damaged.
+        """
         kind = record["type"]
         if kind == ARMING:
             self.armed = record["armed"]
         elif kind == LATE:
             self._late.update(record["seqs"])
+        elif kind == CARRIED:
+            cuts.carry_memory(self._rule, self._slot, record["memory"], record["frames"])
         elif is_cut(record) and record["trigger"] in self._rule.names:
             r = self._rule.names.index(record["trigger"])
             first = self.begun.pop(r, None)

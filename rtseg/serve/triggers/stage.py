@@ -46,6 +46,8 @@ from rtseg.triggers.rule import ENDED, WITHHELD, TriggerRule
 LOG = logging.getLogger("rtseg.serve")
 _LATE = int(Quality.LATE)
 _FIRED = WITHHELD.index(FIRED)
+MOST_ENDED = 256
+"""Streams whose triggers are remembered when they have ended; the oldest are forgotten first."""
 QueuedRow = tuple[Stream, Frame, int, int, bytes]
 """A frame of the queue (`loop.frame_queue.QueuedFrame`): stream, frame, when it came, when it was decoded, message."""
 
@@ -77,6 +79,7 @@ class TriggerStage:
         self._takers = [link for link in links.values() if link.takes_probabilities]
         self._untold: list[tuple[TriggeredStream, Prediction, int]] = []  # answers that these get
         self._late: dict[int, list[int]] = {}
+        self._ended: dict[str, tuple[bytes, int]] = {}  # what ended streams' triggers remember, and when that was
 
     @property
     def descriptors(self) -> list[int]:
@@ -170,7 +173,7 @@ class TriggerStage:
             self.finish_batch()
 
     def open_stream(self, stream: Stream) -> None:
-        """A stream is opened: its triggers start afresh, disarmed."""
+        """A stream is opened, disarmed: its triggers start afresh, or go on from one of its name that has ended."""
         if not any(fnmatchcase(stream.name, pattern) for t in self._triggers.values() for pattern in t.streams):
             return
         slot = stream.trigger_slot = heapq.heappop(self._free)
@@ -181,13 +184,21 @@ class TriggerStage:
         if camera_fps is not None:  # its answers come between the camera's frames
             interval_ns += int(1e9 / stream.model.bundle.fps)
         hold_ns = [interval_ns + int(trigger.grace_s * 1e9) for trigger in self._triggers.values()]
-        self._open[slot] = TriggeredStream(stream, slot, hold_ns, [0] * len(self._names))
+        of = self._open[slot] = TriggeredStream(stream, slot, hold_ns, [0] * len(self._names))
+        if stream.name in self._ended:
+            memory, ended_ns = self._ended.pop(stream.name)
+            frames = int((time.monotonic_ns() - ended_ns) * 1e-9 * self._rule.fps)
+            cuts.carry_memory(self._rule, slot, memory, frames)
+            of.carried, of.counts = records.carried(memory, frames), self._fired_counts(slot)
 
     def stream_begins(self, stream: Stream) -> None:
         """Its hello is recorded: end what ran when the daemon before was killed, and arm it where all are."""
         of = self._open.get(stream.trigger_slot)
         if of is None:
             return
+        if of.carried is not None:
+            self._recorder.record(stream, of.carried, is_told=False)
+            of.carried = None
         for end in of.interrupted:
             self._recorder.record(stream, end)
         of.interrupted = []
@@ -211,6 +222,8 @@ class TriggerStage:
         of = self._open.pop(stream.trigger_slot, None)
         if of is not None:
             self._rows.armed_slots[of.slot] = False
+            if any(self._fired_counts(of.slot)):
+                self._remember_ended(stream.name, of.slot)
             heapq.heappush(self._free, of.slot)
             stream.trigger_slot = -1
 
@@ -253,6 +266,7 @@ class TriggerStage:
         of = self._open.get(stream.trigger_slot)
         if of is None:
             return
+        of.carried = None  # what is recorded of it says more
         replay = RuleReplay(self._rule, of.slot)
         try:
             if resumable.triggers:
@@ -286,6 +300,16 @@ class TriggerStage:
     def n_armed(self) -> int:
         """How many streams are armed."""
         return sum(of.is_armed for of in self._open.values())
+
+    def _fired_counts(self, slot: int) -> list[int]:
+        return [cuts.fired_events(self._rule, slot, r) for r in range(len(self._names))]
+
+    def _remember_ended(self, name: str, slot: int) -> None:
+        """A stream may be opened again at once: its animal is the same, and so are its limits and the next arm."""
+        self._ended.pop(name, None)
+        if len(self._ended) >= MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+        self._ended[name] = pack_memory(self._rule, slot, {}, armed=False), time.monotonic_ns()
 
     def _make_rule(self, model: ServedModel, slots: int) -> TriggerRule:
         bundle = model.bundle

@@ -27,6 +27,7 @@ from rtseg.serve.triggers.live_events import NEVER_NS
 from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.sinks.base import OFF, ON, RENEW
 from rtseg.sinks.link import IS_READY
+from rtseg.triggers.arms import arm_names, arm_of, arm_tables, seed_of
 from rtseg.wire.messages import Hello
 from tests.live import HELLO
 from tests.serve.triggers.sink import TestedSink
@@ -79,6 +80,15 @@ class Laboratory:
         self.stage.open_stream(stream)
         self.stage.stream_begins(stream)
         return stream
+
+    def reopen(self, i: int) -> None:
+        """A stream ends, and comes again under its name, counting from the beginning."""
+        stream = self.open[i]
+        self.stage.end_stream(stream, [])
+        self.stage.close_stream(stream)
+        self.streams.close_stream(stream)
+        self.recorded.entries.clear()
+        self.open[i], self.seq[stream.name] = self.open_stream(stream.name), 0
 
     def answer(self, *rows: tuple[int, float, int, int], late: bool = False) -> None:
         """A batch: of each row the stream's place, the attack's probability, flags, and frames that are skipped."""
@@ -281,6 +291,29 @@ def test_a_line_is_on_only_while_answers_renew_it(laboratory: Laboratory) -> Non
     laboratory.stage.watch.end_overdue(renewals[-1].t_sent_ns + on.hold_ns + 10**9)
     assert kinds(laboratory.sink)[-1] == OFF
     assert [r["ended"] for r in laboratory.records("trigger_end") if r["trigger"] == "pulse"] == ["stale"]
+
+
+def test_a_stream_that_is_opened_again_keeps_its_limits_and_the_next_arm(
+    classifier: Classifier, sockets: Sockets
+) -> None:
+    limited = trigger(refractory_s=3600.0)
+    file = TriggerFile({"limited": limited, "drawn": trigger(refractory_s=0.0, arms=SHAM)}, FILE.sinks)
+    laboratory = Laboratory(classifier, sockets, file, n=1)
+    laboratory.stage.arming.arm(None, None, "")
+    decided, arms = [], []
+    for _ in range(12):
+        laboratory.reopen(0)
+        laboratory.answer((0, 0.9, 0, 0))
+        laboratory.check()
+        of = {record["trigger"]: record for record in laboratory.records("trigger")}
+        decided.append(of["limited"]["decision"])
+        arms.append(of["drawn"]["arm"])
+    assert decided == ["fired"] + ["refractory"] * 11
+    shares, order = arm_tables([SHAM])
+    seed = seed_of(SHAM.seed, "cage0", "drawn")
+    assert arms == [arm_names(SHAM)[arm_of(seed, n, shares[0], order[0], 2, 0)] for n in range(12)]
+    assert set(arms) == {"real", "sham"}
+    laboratory.close()
 
 
 def test_nothing_is_on_while_disarmed(laboratory: Laboratory) -> None:

@@ -129,13 +129,16 @@ def test_the_command_writes_a_page_and_all_numbers(
     dataset: Dataset, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, numbers, toml = tmp_path / "new" / "board.md", tmp_path / "numbers.json", dataset.root / "dataset.toml"
-    words = [*map(str, files), "--data", f"{toml}={dataset.root}", "--resamples", "20"]
+    remarks = tmp_path / "remarks.txt"
+    remarks.write_text("late: chosen on these recordings\n")
+    words = [*map(str, files), "--data", f"{toml}={dataset.root}", "--resamples", "20", "--remarks", str(remarks)]
     monkeypatch.setattr(sys, "argv", ["leaderboard.py", *words, "--out", str(out), "--json", str(numbers)])
     main()
     result, text = read_json(numbers), out.read_text()
     assert page(result) == text
     assert str(tmp_path.parent) not in text + numbers.read_text()
     assert "--data dataset.toml=FOLDER" in result["command"]
+    assert "\n- late: chosen on these recordings\n" in text
     assert "**These recordings or labels are simulated" in text
     assert "| late | the past, 3 frames late | 1 | 2 | - | 10.5 | 500 | 24 | 0123456789ab |" in text
     assert "| sees-all | the future | 2 |" in text

@@ -77,13 +77,11 @@ def baseline(system: str, dataset: Dataset, examples: Sequence[Example], like: O
         training = [by_name[name] for name in fold.trained_on]
         held_out = [by_name[name] for name in sorted(by_name) if like.fold_of[name] == number]
         started, cpu_started = time.monotonic(), time.process_time()
-        for example in held_out:
-            if system == CONSTANT:
-                probabilities[example.name] = np.tile(constant_answer(training, dataset.heads), (len(example), 1))
-            else:
-                probabilities[example.name] = fit_and_predict(
-                    system, training, example, dataset.heads, dataset.fps, seed=0
-                )
+        if system == CONSTANT:
+            answer = constant_answer(training, dataset.heads)
+            probabilities |= {example.name: np.tile(answer, (len(example), 1)) for example in held_out}
+        else:
+            probabilities |= fit_and_predict(system, training, held_out, dataset.heads, dataset.fps, seed=0)
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
         costs.append(TrainingCost(0, number, round(seconds, 1), 0, round(cpu_seconds, 1)))
     return replace(

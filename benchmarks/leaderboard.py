@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--data", action="append", required=True, help="DATASET.toml or DATASET.toml=ROOT (repeatable)")
     parser.add_argument("--split", default="train,validation", help="splits of every data set, joined by commas")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
+    parser.add_argument("--remarks", type=Path, help="a text file, a remark a line, for the page")
     parser.add_argument("--out", type=Path, default=PAGE, help=f"the page ({PAGE})")
     parser.add_argument("--json", type=Path, default=NUMBERS, help=f"its numbers, and every recording's ({NUMBERS})")
     options = parser.parse_args()
@@ -59,6 +60,8 @@ def main() -> None:
         )
     except RtsegError as error:
         sys.exit(f"error: {error}")
+    if options.remarks:
+        result["notes"] = options.remarks.read_text(encoding="utf-8").splitlines()
     for file in (options.json, options.out):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomically(options.json, result)
@@ -70,7 +73,8 @@ def command_of(options: argparse.Namespace) -> str:
     data = [f"{Path(text.partition('=')[0]).name}=FOLDER" for text in options.data]
     files = dict.fromkeys(sorted(path.name for path in options.answers))
     words = [*files, *(word for one in data for word in ("--data", one))]
-    return shlex.join(["python", "benchmarks/leaderboard.py", *words, "--split", options.split])
+    remarks = ["--remarks", options.remarks.name] if options.remarks else []
+    return shlex.join(["python", "benchmarks/leaderboard.py", *words, "--split", options.split, *remarks])
 
 
 def leaderboard(
@@ -191,6 +195,7 @@ def page(result: Mapping[str, Any]) -> str:
         f"```\n{result['command']}\n```",
         f"{result['date']}, commit {result['commit'] or '-'}, {where['cpu']}, {where['cores_usable']} cores.",
         READING,
+        *(["\n".join(f"- {remark}" for remark in result["notes"])] if result["notes"] else []),
     ]
     for name, board in result["datasets"].items():
         parts.append(f"## {name}")

@@ -119,7 +119,7 @@ def answer(
     """What a system trained on some parts answers about others; what `work` holds is not trained again."""
     if system in KINDS:
         heads, fps = scene.dataset.heads, scene.dataset.fps
-        return {e.name: fit_and_predict(system, training, e, heads, fps, seed) for e in held_out}
+        return fit_and_predict(system, training, held_out, heads, fps, seed)
     recipe = default_recipe(scene, training, seed, work)
     if system == TREES:
         recipe = replace(recipe, model=replace(recipe.model, kind="gradient-boosting"))

@@ -7,6 +7,7 @@ over windows that end at the frame; XGBoost or scikit-learn with their usual set
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,12 @@ def _between(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
 
 def fit_and_predict(
-    kind: str, training: Sequence[Example], held_out: Example, heads: Sequence[Head], fps: float, seed: int
-) -> NDArray[np.float32]:
-    """Probabilities (T, P) about a recording, after training on others. kind: of KINDS."""
+    kind: str, training: Sequence[Example], held_out: Sequence[Example], heads: Sequence[Head], fps: float, seed: int
+) -> dict[str, NDArray[np.float32]]:
+    """Probabilities (T, P) about each of some recordings, by its name, after training on others. kind: of KINDS."""
     rows = np.concatenate([window_features(example.keypoints, fps) for example in training])
     labels = np.concatenate([example.labels for example in training])
-    asked = window_features(held_out.keypoints, fps)
+    asked = np.concatenate([window_features(example.keypoints, fps) for example in held_out])
     parts = []
     for column, head in enumerate(heads):
         known = labels[:, column] != IGNORE
@@ -69,7 +70,9 @@ def fit_and_predict(
         of_head = np.full((len(asked), len(head.classes)), 1e-6)
         of_head[:, present] = _probabilities(kind, rows[known], classes, asked, seed)
         parts.append(of_head / of_head.sum(axis=1, keepdims=True))
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    probs = np.concatenate(parts, axis=1).astype(np.float32)
+    starts = np.cumsum([0, *map(len, held_out)])
+    return {e.name: probs[a:z] for e, (a, z) in zip(held_out, pairwise(starts), strict=True)}
 
 
 def _probabilities(kind: str, rows: Any, classes: Any, asked: Any, seed: int) -> Any:

@@ -139,7 +139,7 @@ def _run_trials(
         for fold, held_out in enumerate(folds):
             for system, base in systems.items():
                 progress(f"{system}, seed {seed}, fold {fold}")
-                recipe, training, selection = split_fold(base, examples, held_out, fold, settings)
+                recipe, training, selection = split_fold(base, dataset.heads, examples, held_out, fold, settings)
                 recipe = with_repetition_seed(recipe, seed)
                 task = TrainingTask(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, selection)
                 predicted = [example for example in examples if example.name in held_out]
@@ -205,6 +205,7 @@ def out_of_fold_answers(
 
 def split_fold(
     recipe: Recipe,
+    heads: Sequence[Head],
     examples: Sequence[Example],
     held_out: Sequence[str],
     fold: int,
@@ -216,8 +217,10 @@ def split_fold(
     """
     others = [example for example in examples if example.name not in held_out and is_labelled(example)]
     inside_every, fixed_epochs = settings.inside_every, settings.fixed_epochs
-    # Another remainder for every fold, so that not always the same videos choose.
-    aside = others[fold % inside_every :: inside_every]
+    # Another remainder for every fold, so that not always the same videos choose; the next one where these show none of
+    # the behaviours that are scored, as blocks of one video may.
+    ways = [others[(fold + i) % inside_every :: inside_every] for i in range(inside_every)]
+    aside = next((some for some in ways if shows_scored_class(some, heads)), ways[0])
     if not aside or len(aside) == len(others):
         raise SettingError(
             f"fold {fold} leaves {len(others)} recordings with labels; every {inside_every}th of them, from number "
@@ -239,6 +242,15 @@ def split_fold(
 def is_labelled(example: Example) -> bool:
     """Whether any frame carries a label of any head."""
     return bool((example.labels != IGNORE).any())
+
+
+def shows_scored_class(examples: Sequence[Example], heads: Sequence[Head]) -> bool:
+    """Whether any frame carries a scored class of any head: without one nothing can be chosen by these recordings."""
+    return any(
+        np.isin(example.labels[:, column], [head.classes.index(name) for name in head.scored]).any()
+        for example in examples
+        for column, head in enumerate(heads)
+    )
 
 
 def absent_from_folds(heads: Sequence[Head], examples: Sequence[Example], folds: Sequence[Sequence[str]]) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from leaderboard import leaderboard, main, page
+from leaderboard import NUMBERS, PAGE, leaderboard, main, page
+from leaderboard_blocks import write_block_project
 
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import resample
@@ -19,6 +20,7 @@ from rtseg.evaluation.out_of_fold import Fold, OutOfFold, TrainingCost, identify
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.study.trials import read_splits
 from rtseg.training.task import Example
+from tests.conftest import REPO
 from tests.study.scenes import read_json, write_dataset
 
 SPLITS = ("train", "validation")
@@ -129,13 +131,16 @@ def test_the_command_writes_a_page_and_all_numbers(
     dataset: Dataset, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, numbers, toml = tmp_path / "new" / "board.md", tmp_path / "numbers.json", dataset.root / "dataset.toml"
-    words = [*map(str, files), "--data", f"{toml}={dataset.root}", "--resamples", "20"]
+    remarks = tmp_path / "remarks.txt"
+    remarks.write_text("late: chosen on these recordings\n")
+    words = [*map(str, files), "--data", f"{toml}={dataset.root}", "--resamples", "20", "--remarks", str(remarks)]
     monkeypatch.setattr(sys, "argv", ["leaderboard.py", *words, "--out", str(out), "--json", str(numbers)])
     main()
     result, text = read_json(numbers), out.read_text()
     assert page(result) == text
     assert str(tmp_path.parent) not in text + numbers.read_text()
     assert "--data dataset.toml=FOLDER" in result["command"]
+    assert "\n- late: chosen on these recordings\n" in text
     assert "**These recordings or labels are simulated" in text
     assert "| late | the past, 3 frames late | 1 | 2 | - | 10.5 | 500 | 24 | 0123456789ab |" in text
     assert "| sees-all | the future | 2 |" in text
@@ -179,3 +184,28 @@ def test_answers_to_some_of_the_splits_are_not_answers_to_all(dataset: Dataset, 
         leaderboard(files, [dataset], ["train"], RESAMPLES)
     with pytest.raises(SettingError, match="two of the data sets have the same name"):
         leaderboard(files, [dataset, dataset], SPLITS, RESAMPLES)
+
+
+def test_the_page_that_is_there_is_made_from_its_numbers() -> None:
+    assert page(read_json(REPO / NUMBERS)) == (REPO / PAGE).read_text(encoding="utf-8")
+
+
+def test_mice7s_part_is_made_from_the_answers_that_are_there(data_root: Path, tmp_path: Path) -> None:
+    recipe = write_block_project(data_root / "mice7", tmp_path / "blocks")
+    dataset = load_dataset(recipe.parent / "mice7.dataset.toml")
+    files = sorted((REPO / "benchmarks" / "results" / "leaderboard").glob("crossvalidate.*.safetensors"))
+    kept, found = read_json(REPO / NUMBERS), leaderboard(files, [dataset], ("train",))
+    assert set(found["datasets"]["mice7"]["systems"]) >= {"init", "gradient-boosting", "constant", "xgboost"}
+    assert_near(found["datasets"]["mice7"], kept["datasets"]["mice7"])
+
+
+def assert_near(found: object, kept: object) -> None:
+    """Equal, but for the last digits of numbers."""
+    if isinstance(found, dict) and isinstance(kept, dict):
+        assert found.keys() == kept.keys()
+        for key in found:
+            assert_near(found[key], kept[key])
+    elif isinstance(found, float):
+        assert found == pytest.approx(kept, abs=1e-5)
+    else:
+        assert found == kept

@@ -120,7 +120,9 @@ def test_the_baseline_learns_what_can_be_learnt(kind: str) -> None:
     points = np.cumsum(np.random.default_rng(0).normal(0, 0.1 + 5 * runs[:, None, None, None], (600, 1, 2, 2)), axis=0)
     example = Example("e", points.astype(np.float32), np.ones((600, 1, 2), np.float32), runs[:, None].astype(np.int16))
     first, second = (travel_small.cut(example, name, a, a + 300) for name, a in (("a", 0), ("b", 300)))
-    probs = fit_and_predict(kind, [first], second, heads, 30.0, seed=0)
+    answers = fit_and_predict(kind, [first], [second, travel_small.cut(second, "end", 200, 300)], heads, 30.0, seed=0)
+    probs = answers["b"]
+    assert answers["end"].shape == (100, 3)
     assert probs.shape == (300, 3)
     np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
     assert (probs.argmax(axis=1) == second.labels[:, 0]).mean() > 0.9

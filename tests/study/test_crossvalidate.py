@@ -195,7 +195,9 @@ def test_nothing_of_a_fold_is_in_its_training(recipe: Path) -> None:
     setting, dataset = read_recipe(recipe)
     examples = read_splits(dataset, ("train", "validation"))
     for fold, names in enumerate(folds_of(NAMES, 4)):
-        _, training, selection = split_fold(setting, examples, names, fold, CrossValidationSettings(inside_every=2))
+        _, training, selection = split_fold(
+            setting, dataset.heads, examples, names, fold, CrossValidationSettings(inside_every=2)
+        )
         assert {e.name for e in training} | {e.name for e in selection} == set(NAMES) - set(names)
         assert len(selection) == 3
 
@@ -209,10 +211,25 @@ def test_a_recording_without_a_label_is_of_no_use_to_a_fold(recipe: Path) -> Non
         (setting, trees), (CrossValidationSettings(inside_every=2), CrossValidationSettings(fixed_epochs=1))
     ):
         for fold, held_out in enumerate(folds_of(NAMES, 4)):
-            _, training, selection = split_fold(base, bare, held_out, fold, ways)
+            _, training, selection = split_fold(base, dataset.heads, bare, held_out, fold, ways)
             used = {e.name for e in (*training, *selection)}
             assert used == set(NAMES) - {*held_out, NAMES[1]}
             assert selection, "its place is taken by the next one"
+
+
+def test_what_chooses_shows_a_scored_class(recipe: Path) -> None:
+    setting, dataset = read_recipe(recipe)
+    (head,) = dataset.heads
+    other = np.int16(head.classes.index("other"))
+    examples = [
+        e if e.name in NAMES[4:6] else replace(e, labels=np.full_like(e.labels, other))
+        for e in read_splits(dataset, ("train", "validation"))
+    ]
+    for fold in range(4):
+        ways = CrossValidationSettings(inside_every=3)
+        _, training, selection = split_fold(setting, dataset.heads, examples, NAMES[:2], fold, ways)
+        assert {e.name for e in selection} & set(NAMES[4:6]), "blocks that show the background alone can choose nothing"
+        assert {e.name for e in training} == set(NAMES[2:]) - {e.name for e in selection}
 
 
 def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
@@ -227,7 +244,9 @@ def test_what_is_refused(recipe: Path, tmp_path: Path) -> None:
             crossvalidate(recipe, tmp_path, CrossValidationSettings(**changed))  # type: ignore[arg-type]
     setting, dataset = read_recipe(recipe)
     with pytest.raises(SettingError, match=r"fold 7 leaves 1 recordings with labels; .* those are 0"):
-        split_fold(setting, read_splits(dataset, ("train",))[:2], ["train/00"], 7, CrossValidationSettings())
+        split_fold(
+            setting, dataset.heads, read_splits(dataset, ("train",))[:2], ["train/00"], 7, CrossValidationSettings()
+        )
 
 
 def test_folds_that_train_without_a_class_are_told() -> None:

@@ -30,8 +30,9 @@ from rtseg.triggers.conditions import condition_arrays
 from rtseg.triggers.events import FIRED
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 
-TURN_S, SILENT_S, SINKS_S = 0.2, 10.0, 15.0
-"""How often the session looks around; how long a daemon may be silent; how long sinks may take to be ready."""
+TURN_S, SILENT_S, SINKS_S, LAST_S = 0.2, 10.0, 15.0, 1.0
+"""How often the session looks around; how long a daemon may be silent; how long sinks may take to be ready; how long
+it is told at the end what was still on its way."""
 FREE_PORT = "tcp://127.0.0.1:*"
 BY_HAND, TIME_OVER, PLAYED = "stopped by the operator", "its time was over", "the recording was played to its end"
 Say = Callable[[str], None]
@@ -92,6 +93,8 @@ def run_session(
                 session.run(daemon, recording)
     except RtsegError as error:
         session.fail(str(error))
+    except KeyboardInterrupt:  # while signals did not end a session in order yet, or no more
+        session.fail("stopped by the operator while its daemon started or ended")
     _keep_end(folder, session)
     if not folder.recordings():
         raise ServeError(session.reason)
@@ -222,7 +225,8 @@ class _LiveSession:
         assert self._daemon is not None
         if self._has_triggers and self._daemon.is_running:
             ask_disarm(self._daemon.frames, key=self._key)
-        while (message := subscriber.receive(TURN_S)) is not None:
+        deadline_s = time.monotonic() + LAST_S  # cameras do not stop because a session does
+        while time.monotonic() < deadline_s and (message := subscriber.receive(TURN_S)) is not None:
             if isinstance(message, StreamEvent):
                 self._tell(message)
         if self.is_as_it_should:

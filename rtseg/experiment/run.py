@@ -16,7 +16,7 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.client import Key, Subscriber
 from rtseg.client.connection import ask_arm, ask_disarm, ask_status
 from rtseg.config import ServeSettings, load_settings
-from rtseg.errors import RtsegError, ServeError, SettingError
+from rtseg.errors import RecordingError, RtsegError, ServeError, SettingError
 from rtseg.experiment.cameras import CameraWatch
 from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_session
@@ -73,7 +73,11 @@ def run_session(
     """
     bundle = check_experiment(experiment, armed=armed)
     settings = _serve_settings(experiment, is_played=played is not None)
-    folder = SessionFolder.create(experiment, bundle, datetime.now().astimezone(), armed=armed)
+    try:
+        folder = SessionFolder.create(experiment, bundle, datetime.now().astimezone(), armed=armed)
+    except OSError as error:
+        record = experiment.beside(experiment.settings.record)
+        raise ServeError(f"{record}: a session's folder cannot be written to: {error.strerror or error}") from None
     say(f"session folder: {folder.path}")
     trigger_file = folder.path / TRIGGER_FILE
     settings = replace(
@@ -95,12 +99,15 @@ def run_session(
         session.fail(str(error))
     except KeyboardInterrupt:  # while signals did not end a session in order yet, or no more
         session.fail("stopped by the operator while its daemon started or ended")
-    _keep_end(folder, session)
-    if not folder.recordings():
-        raise ServeError(session.reason)
-    say("writing the log and the page")
-    summary = finish_session(folder)
-    return folder, summary, session.is_as_it_should
+    try:
+        _keep_end(folder, session)
+        if not folder.recordings():
+            raise ServeError(session.reason)
+        say("writing the log and the page")
+        return folder, finish_session(folder), session.is_as_it_should
+    except OSError as error:
+        problem = f"the session's log and page cannot be written: {error.strerror or error}; once they can, `rtseg run "
+        raise RecordingError(folder.path, f"{problem}{folder.path}` writes them from its recording") from None
 
 
 def _serve_settings(experiment: Experiment, *, is_played: bool) -> ServeSettings:

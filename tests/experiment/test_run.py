@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from rtseg.client import Publisher
-from rtseg.errors import ServeError, SettingError
+from rtseg.errors import RecordingError, ServeError, SettingError
+from rtseg.experiment import run
 from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_folder
 from rtseg.experiment.replayed import recording_for
 from rtseg.experiment.run import PLAYED, TIME_OVER, run_session
-from rtseg.experiment.session_folder import load_experiment
+from rtseg.experiment.session_folder import SessionFolder, load_experiment
 from rtseg.inference.classifier import load
 from rtseg.playback.replay import replay
 from rtseg.playback.verify import verify_recording
@@ -181,3 +182,18 @@ def test_several_workers_are_refused(tmp_path: Path) -> None:
     experiment = load_experiment(write_experiment(tmp_path, 'serve = "serve.toml"'))
     with pytest.raises(SettingError, match="workers = 1, got 2"):
         run_session(experiment, armed=False, say=print)
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    experiment = load_experiment(write_experiment(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionFolder, "write_about", full)
+        with pytest.raises(ServeError, match=r"sessions: a session's folder cannot be written to: No space left"):
+            run_session(experiment, armed=False, say=lambda _: None)
+    monkeypatch.setattr(run, "_keep_end", full)
+    monkeypatch.setattr(DaemonProcess, "wait_ready", lambda _: (_ for _ in ()).throw(ServeError("not now")))
+    with pytest.raises(RecordingError, match=r"log and page cannot be written: No space left.*`rtseg run .*sessions/"):
+        run_session(experiment, armed=False, say=lambda _: None)

@@ -31,8 +31,9 @@ _NEVER_ON = tuple(name for name in QUALITY_FLAGS if name != "missing_points")
 LONGEST_S = 86_400.0
 LONGEST_GRACE_S = 60.0
 """As long as a board keeps a lease at most (`sinks.serial_frames.LONGEST_LEASE_US`)."""
-TRAIN_HZ = (0.001, 10_000.0)
-SHORTEST_WIDTH_S = 1e-5
+TRAIN_HZ = (0.001, 1000.0)
+SHORTEST_WIDTH_S = 1e-4
+"""What a board keeps beside everything else that its loop does."""
 MOST_ARMS = 100
 MOST_NAME_BYTES = 100
 MOST = 2**31 - 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtseg.config.checks import require
+from rtseg.errors import SettingError
 
 LSL_SCOPES = ("machine", "link", "site")
 MESSAGE_FORMATS = ("msgpack", "json")
@@ -38,6 +40,10 @@ class SinkSettings:
             not self.options or type(self) is SinkSettings,
             f"options are for sinks of your own; {self.kind!r} has its keys beside `kind`",
         )
+        try:
+            json.dumps(self.options)  # as its process gets them
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SettingError(f"options must be texts, numbers, truths, lists and tables of these: {error}") from None
 
     @staticmethod
     def section_kind(section: Mapping[str, Any]) -> type[SinkSettings]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -31,9 +31,11 @@ _NEVER_ON = tuple(name for name in QUALITY_FLAGS if name != "missing_points")
 LONGEST_S = 86_400.0
 LONGEST_GRACE_S = 60.0
 """As long as a board keeps a lease at most (`sinks.serial_frames.LONGEST_LEASE_US`)."""
-TRAIN_HZ = (0.001, 10_000.0)
-SHORTEST_WIDTH_S = 1e-5
+TRAIN_HZ = (0.001, 1000.0)
+SHORTEST_WIDTH_S = 1e-4
+"""What a board keeps beside everything else that its loop does."""
 MOST_ARMS = 100
+MOST_NAME_BYTES = 100
 MOST = 2**31 - 1
 """Of what is counted: events, and those of a block."""
 
@@ -169,7 +171,8 @@ class TriggerSettings:
 
     def applies_to(self, stream: str) -> bool:
         """Whether the trigger is for a stream of this name."""
-        return any(fnmatchcase(stream, pattern) for pattern in self.streams)
+        # A name as it is, too: brackets in it are a pattern's.
+        return stream in self.streams or any(fnmatchcase(stream, pattern) for pattern in self.streams)
 
     def __post_init__(self) -> None:
         for name, accepted in (("combine", COMBINE), ("source", SOURCES)):
@@ -227,6 +230,8 @@ class TriggerFile:
 
     def __post_init__(self) -> None:
         require(bool(self.triggers), "a trigger file needs a section [triggers.NAME]")
+        _check_names("triggers", self.triggers)
+        _check_names("sinks", self.sinks)
         for name, trigger in self.triggers.items():
             unknown = [sink for sink in trigger.sinks if sink not in self.sinks]
             require(
@@ -234,3 +239,15 @@ class TriggerFile:
                 f"triggers.{name}: no section [sinks.NAME] for {', '.join(unknown)}; "
                 f"there are: {', '.join(self.sinks) or 'none'}",
             )
+
+
+def _check_names(section: str, names: Iterable[str]) -> None:
+    """Raise SettingError for names that files, topics, markers or people would take for others."""
+    known: dict[str, str] = {}
+    for name in names:
+        require(
+            0 < len(name.encode()) <= MOST_NAME_BYTES and name.isprintable() and not set(name) & set("/\\"),
+            f"{section}.{name!r}: expected 1 to {MOST_NAME_BYTES} bytes without slashes and control characters",
+        )
+        other = known.setdefault(name.strip().casefold(), name)
+        require(other == name, f"{section}: {other!r} and {name!r} differ in case or blanks alone: rename one of them")

@@ -10,6 +10,8 @@ from rtseg.wire.messages import PredictionMessage, StreamEvent
 
 TOLD = ("rate", "frozen", "unfrozen", "renumbered", "overload")
 """Events of streams that a person at the experiment should know of."""
+_RECORDING = "recording"
+"""The state of a recorder to which nothing has happened."""
 
 
 class CameraWatch:
@@ -19,6 +21,7 @@ class CameraWatch:
         self._expected = expected
         self._answered: set[str] = set()
         self._closed: set[str] = set()
+        self._recorder_state = _RECORDING
         self.problems: list[str] = []
 
     @property
@@ -49,6 +52,8 @@ class CameraWatch:
         elif message.type == "stale":
             # Counted and not said: on a busy computer it happens every now and then.
             self.problems.append(f"camera {name}: no frame for two intervals")
+        elif message.type == "recorder":
+            return self._follow_recorder(message.fields)
         elif message.type in TOLD:
             told = {k: v for k, v in message.fields.items() if k not in ("v", "type", "stream", "t_pub_ns")}
             words = ", ".join(f"{key} {value}" for key, value in told.items())
@@ -64,6 +69,16 @@ class CameraWatch:
         ]
         self.problems += wrong
         return wrong
+
+    def _follow_recorder(self, fields: Mapping[str, Any]) -> list[str]:
+        """Of the recording that all cameras go into; each of their topics tells of it."""
+        state = str(fields.get("state"))
+        if state == self._recorder_state:
+            return []
+        self._recorder_state = state
+        reason = f": {fields.get('reason')}" if fields.get("reason") else ""
+        lost = f", {fields.get('lost')} records lost so far" if fields.get("lost") else ""
+        return self._tell(f"the recording is now '{state}'{reason}{lost}", is_problem=state != _RECORDING)
 
     def _tell(self, words: str, *, is_problem: bool) -> list[str]:
         if is_problem:

@@ -16,7 +16,7 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.client import Key, Subscriber
 from rtseg.client.connection import ask_arm, ask_disarm, ask_status
 from rtseg.config import ServeSettings, load_settings
-from rtseg.errors import RtsegError, ServeError, SettingError
+from rtseg.errors import RecordingError, RtsegError, ServeError, SettingError
 from rtseg.experiment.cameras import CameraWatch
 from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_session
@@ -30,8 +30,9 @@ from rtseg.triggers.conditions import condition_arrays
 from rtseg.triggers.events import FIRED
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 
-TURN_S, SILENT_S, SINKS_S = 0.2, 10.0, 15.0
-"""How often the session looks around; how long a daemon may be silent; how long sinks may take to be ready."""
+TURN_S, SILENT_S, SINKS_S, LAST_S = 0.2, 10.0, 15.0, 1.0
+"""How often the session looks around; how long a daemon may be silent; how long sinks may take to be ready; how long
+it is told at the end what was still on its way."""
 FREE_PORT = "tcp://127.0.0.1:*"
 BY_HAND, TIME_OVER, PLAYED = "stopped by the operator", "its time was over", "the recording was played to its end"
 Say = Callable[[str], None]
@@ -72,7 +73,11 @@ def run_session(
     """
     bundle = check_experiment(experiment, armed=armed)
     settings = _serve_settings(experiment, is_played=played is not None)
-    folder = SessionFolder.create(experiment, bundle, datetime.now().astimezone(), armed=armed)
+    try:
+        folder = SessionFolder.create(experiment, bundle, datetime.now().astimezone(), armed=armed)
+    except OSError as error:
+        record = experiment.beside(experiment.settings.record)
+        raise ServeError(f"{record}: a session's folder cannot be written to: {error.strerror or error}") from None
     say(f"session folder: {folder.path}")
     trigger_file = folder.path / TRIGGER_FILE
     settings = replace(
@@ -92,12 +97,17 @@ def run_session(
                 session.run(daemon, recording)
     except RtsegError as error:
         session.fail(str(error))
-    _keep_end(folder, session)
-    if not folder.recordings():
-        raise ServeError(session.reason)
-    say("writing the log and the page")
-    summary = finish_session(folder)
-    return folder, summary, session.is_as_it_should
+    except KeyboardInterrupt:  # while signals did not end a session in order yet, or no more
+        session.fail("stopped by the operator while its daemon started or ended")
+    try:
+        _keep_end(folder, session)
+        if not folder.recordings():
+            raise ServeError(session.reason)
+        say("writing the log and the page")
+        return folder, finish_session(folder), session.is_as_it_should
+    except OSError as error:
+        problem = f"the session's log and page cannot be written: {error.strerror or error}; once they can, `rtseg run "
+        raise RecordingError(folder.path, f"{problem}{folder.path}` writes them from its recording") from None
 
 
 def _serve_settings(experiment: Experiment, *, is_played: bool) -> ServeSettings:
@@ -222,7 +232,8 @@ class _LiveSession:
         assert self._daemon is not None
         if self._has_triggers and self._daemon.is_running:
             ask_disarm(self._daemon.frames, key=self._key)
-        while (message := subscriber.receive(TURN_S)) is not None:
+        deadline_s = time.monotonic() + LAST_S  # cameras do not stop because a session does
+        while time.monotonic() < deadline_s and (message := subscriber.receive(TURN_S)) is not None:
             if isinstance(message, StreamEvent):
                 self._tell(message)
         if self.is_as_it_should:

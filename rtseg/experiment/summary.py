@@ -148,7 +148,7 @@ class _OpenedStreams:
         name = str(record["stream"])
         if topic == "events" and record["type"] == "hello":
             # What comes late of the stream before, as a line's acknowledgement, still belongs to that one.
-            if record.get("resumed") is None:
+            if not record.get("resumed"):  # as `Recorder.record_opening` writes it: true or false
                 self._current.pop(name, None)
             self._of(name).camera.fps = float(record["fps"])
         elif topic == "events" and record["type"] == "closed" and name in self._current:

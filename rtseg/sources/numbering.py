@@ -32,6 +32,7 @@ class FrameNumbers:
         self._fps = fps
         self._seq = -1
         self._t_ns: int | None = None
+        self._unusable = 0  # counted since the last frame, whose times nobody knows
         self.skipped = 0
 
     def number_frame(self, number: int | None, t_ns: int | None) -> Numbered:
@@ -44,24 +45,27 @@ class FrameNumbers:
         """
         if number is not None:
             self.skipped += max(0, number - self._seq - 1) if self._seq >= 0 else 0
-            self._seq, self._t_ns = max(number, self._seq), t_ns
+            self._seq, self._t_ns, self._unusable = max(number, self._seq), t_ns, 0
             return Numbered(number)
         step, begins = 1, False
         if t_ns is not None and self._t_ns is not None:
             intervals = (t_ns - self._t_ns) * 1e-9 * self._fps
             begins = intervals < -BACK_S * self._fps
-            step = round(intervals) if intervals >= LOST_FROM else 1
+            # Messages that could not be used lie within that time.
+            step = (round(intervals) if intervals >= LOST_FROM else 1) - self._unusable
         if begins:
             self.begin()
+            step = 1
         self._seq += step
-        self._t_ns = t_ns
-        self.skipped += step - 1
+        self._t_ns, self._unusable = t_ns, 0
+        self.skipped += max(0, step - 1)
         return Numbered(self._seq, begins)
 
     def skip_frame(self) -> None:
         """A frame came that cannot be used: the next one is not its successor."""
         self._seq += 1
+        self._unusable += 1
 
     def begin(self) -> None:
         """Count from 0: the source has begun again."""
-        self._seq, self._t_ns = -1, None
+        self._seq, self._t_ns, self._unusable = -1, None, 0

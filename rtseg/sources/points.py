@@ -58,7 +58,7 @@ class DeclaredPoints:
         of names, animal -> keypoint -> values, of one animal also keypoint -> values.
 
         null is missing, as a value or as a point, and so is a point that a map leaves out. Raises FrameError for names
-        that are not declared and for other shapes.
+        that are not declared or come twice, and for other shapes.
         """
         if isinstance(pose, Mapping):
             return self._from_names(pose)
@@ -79,19 +79,29 @@ class DeclaredPoints:
         return out
 
     def _from_names(self, pose: Mapping[Any, Any]) -> Pose:
-        out = self._missing()
+        out, seen = self._missing(), set[tuple[int, int]]()
         by_animal = pose
         # One animal without its name; one that is named like a point would be read as a point's owner.
         if self.shape[0] == 1 and not any(isinstance(value, Mapping) for value in pose.values()):
             by_animal = {self.skeleton.animals[0]: pose}
         for animal, points in by_animal.items():
             a = _index_of(animal, self.skeleton.animals, "animal")
+            # Names match by more than their letters, so that two of them may mean one.
+            if any(other == a for other, _ in seen):
+                raise FrameError(f"animal {self.skeleton.animals[a]!r} comes twice, the second time as {animal!r}")
+            seen.add((a, -1))
             if points is None:
                 continue
             if not isinstance(points, Mapping):
                 raise FrameError(f"animal {animal!r}: expected a map of its points, got {type(points).__name__}")
             for keypoint, values in points.items():
-                self._set_point(out, a, _index_of(keypoint, self.skeleton.keypoints, "point"), values)
+                k = _index_of(keypoint, self.skeleton.keypoints, "point")
+                if (a, k) in seen:
+                    raise FrameError(
+                        f"point {self.skeleton.keypoints[k]!r} comes twice, the second time as {keypoint!r}"
+                    )
+                seen.add((a, k))
+                self._set_point(out, a, k, values)
         return out
 
     def _set_point(self, out: Pose, a: int, k: int, values: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import zmq
@@ -101,7 +102,7 @@ class ZmqSource:
 def frame_from_json(data: bytes, points: DeclaredPoints) -> SourceFrame:
     """A frame from JSON: `{"pose": ..., "frame": number, "time": seconds}`, or the pose alone. Raises FrameError."""
     try:
-        message = json.loads(data)
+        message = json.loads(data, object_pairs_hook=_map_of)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"expected JSON, got {data[:40]!r}: {str(error)[:100]}") from None
     number = t_ns = None
@@ -114,6 +115,15 @@ def frame_from_json(data: bytes, points: DeclaredPoints) -> SourceFrame:
         number = None if message.get("frame") is None else frame_number(message["frame"])
         t_ns = None if message.get("time") is None else nanoseconds(message["time"])
     return SourceFrame(points.from_nested(pose), number, t_ns)
+
+
+def _map_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A map of JSON, in which Python would let the last one of two equal names win."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise FrameError(f"expected every name once, got {twice[:40]!r} twice")
+    return found
 
 
 def nanoseconds(seconds: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ def test_a_file_with_three_kinds(tmp_path: Path) -> None:
         ({"kind": "serial", "port": "x", "options": {"a": 1}}, "options are for sinks of your own"),
         ({"kind": "own", "port": "x"}, "unknown key port"),
         ({"kind": "own", "heartbeat_s": 0}, "heartbeat_s must be from 0.01"),
+        # Four of them are a board's watchdog, which counts microseconds.
+        ({"kind": "own", "heartbeat_s": 61}, "heartbeat_s must be from 0.01 to 60"),
+        ({"kind": "own", "options": {"since": date(2024, 1, 1)}}, "options must be texts, numbers, truths, lists"),
         ({"kind": "zmq", "address": "x", "format": "xml"}, "format must be one of msgpack, json"),
         ({"kind": "lsl", "scope": "world"}, "scope must be one of machine, link, site"),
         ({"kind": "lsl", "name": ""}, "name must not be empty"),

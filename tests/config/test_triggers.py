@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.config import ArmSettings, ConditionSettings, TriggerFile, TriggerSettings, load_settings
+from rtseg.config import ArmSettings, ConditionSettings, SinkSettings, TriggerFile, TriggerSettings, load_settings
 from rtseg.errors import SettingError
 from rtseg.recordings.heads import Head
 from rtseg.triggers.rule import TriggerRule
@@ -32,12 +32,12 @@ TRIGGER = '[triggers.attack]\nconditions = [{ head = "task1", behaviours = ["att
         ({"window_s": 3601.0}, "window_s must be above 0, 3600 at most"),
         ({"max_events": 2**31}, "max_events must be from 0 to 2147483647"),
         ({"max_duty": 1.5}, "max_duty is a share"),
-        ({"train_hz": 1e-300}, "train_hz must be 0 or from 0.001 to 10000"),
-        ({"train_hz": 20_000.0}, "train_hz must be 0 or from 0.001 to 10000"),
-        ({"train_hz": 10.0, "train_width_s": 1e-7}, "train_width_s must be from 1e-05"),
+        ({"train_hz": 1e-300}, "train_hz must be 0 or from 0.001 to 1000"),
+        ({"train_hz": 2000.0}, "train_hz must be 0 or from 0.001 to 1000"),
+        ({"train_hz": 10.0, "train_width_s": 1e-7}, "train_width_s must be from 0.0001"),
         ({"train_hz": 10.0, "train_width_s": 0.1}, "pulses must be shorter than its period"),
         # As microseconds they are the same.
-        ({"train_hz": 3000.0, "train_width_s": 0.0003333}, "pulses must be shorter than its period"),
+        ({"train_hz": 750.0, "train_width_s": 0.0013333}, "pulses must be shorter than its period"),
         ({"streams": ()}, "streams must name one or more"),
         ({"never_on": ("tired",)}, "unknown flag tired"),
     ],
@@ -73,6 +73,33 @@ def test_a_yoked_pulse_is_as_long_as_its_log_says() -> None:
     assert TriggerSettings(max_on_s=0.2, arms=arms).max_on_s < TriggerSettings(ATTACK).pulse_s
     with pytest.raises(SettingError, match=r"yoked_events must be pairs"):
         ArmSettings(yoked="log.csv", yoked_events=((3, 2**63),))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("",), "expected 1 to 100 bytes"),
+        (("a/b",), "without slashes and control characters"),
+        (("a\0b",), "without slashes and control characters"),
+        (("n" * 101,), "expected 1 to 100 bytes"),
+        (("Attack", "attack"), "'Attack' and 'attack' differ in case or blanks alone"),
+        (("attack", "attack "), "differ in case or blanks alone"),
+    ],
+)
+def test_what_triggers_and_sinks_cannot_be_called(names: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(SettingError, match=reason):
+        TriggerFile(dict.fromkeys(names, TriggerSettings(ATTACK)))
+    with pytest.raises(SettingError, match=reason):
+        TriggerFile(
+            {"\N{GREEK SMALL LETTER MU} 1": TriggerSettings(ATTACK)}, dict.fromkeys(names, SinkSettings(kind="x"))
+        )
+
+
+def test_a_stream_is_named_as_it_is_or_by_a_pattern() -> None:
+    chosen = TriggerSettings(ATTACK, streams=("cage[1]", "box*"))
+    assert [name for name in ("cage[1]", "cage1", "cage2", "box", "box 7", "Box") if chosen.applies_to(name)] == [
+        *("cage[1]", "cage1", "box", "box 7"),
+    ]
 
 
 def test_an_error_names_file_section_and_key(tmp_path: Path) -> None:

@@ -57,3 +57,14 @@ def test_another_rate_than_expected_is_told() -> None:
         "camera top: declares 60 frames per second, where 30 are expected"
     ]
     assert len(cameras.problems) == 1
+
+
+def test_a_recording_in_trouble_is_told_once_for_all_cameras() -> None:
+    cameras = watch()
+    full = "the recording is now 'failing': No space left on device, 3 records lost so far"
+    told = [cameras.follow(event("recorder", name, state="failing", reason="No space left on device", lost=3))
+            for name in ("top", "side")]  # fmt: skip
+    assert told == [[full], []]
+    again = "the recording is now 'recording', 5 records lost so far"
+    assert cameras.follow(event("recorder", "top", state="recording", reason="", lost=5)) == [again]
+    assert cameras.problems == [full]

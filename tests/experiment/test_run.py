@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from rtseg.errors import SettingError
+from rtseg.client import Publisher
+from rtseg.errors import RecordingError, ServeError, SettingError
+from rtseg.experiment import run
+from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_folder
 from rtseg.experiment.replayed import recording_for
-from rtseg.experiment.run import PLAYED, run_session
-from rtseg.experiment.session_folder import load_experiment
+from rtseg.experiment.run import PLAYED, TIME_OVER, run_session
+from rtseg.experiment.session_folder import SessionFolder, load_experiment
 from rtseg.inference.classifier import load
 from rtseg.playback.replay import replay
 from rtseg.playback.verify import verify_recording
@@ -91,6 +96,47 @@ def test_a_live_camera_is_waited_for_and_ctrl_c_ends_the_session_in_order(tmp_pa
     assert answers == len(done.predictions)
 
 
+def test_cameras_that_go_on_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A laboratory's cameras send whether a session runs or not."""
+    (tmp_path / "serve.toml").write_text(
+        'frames = "tcp://127.0.0.1:*"\npredictions = "tcp://127.0.0.1:*"\n', encoding="utf-8"
+    )
+    experiment = load_experiment(write_experiment(tmp_path, 'serve = "serve.toml"\nminutes = 0.005'))
+    recording = recording_for("simulated", "arena", None)()
+    is_over, cameras, played_out = threading.Event(), list[threading.Thread](), list[str]()
+
+    def film(address: str) -> None:
+        with Publisher(address, "arena", recording.skeleton, recording.fps) as publisher:
+            for points in itertools.chain.from_iterable(itertools.repeat(recording.keypoints, 5)):
+                publisher.send(points)
+                if is_over.wait(1 / 60):
+                    return
+        played_out.append(address)
+
+    def say(line: str) -> None:
+        if line.startswith("cameras publish to"):
+            cameras.append(threading.Thread(target=film, args=(line.split()[3].rstrip(";"),)))
+            cameras[0].start()
+
+    folder, _, is_well = run_session(experiment, armed=False, say=say)
+    is_over.set()
+    cameras[0].join()
+    assert is_well
+    assert folder.about["reason"] == TIME_OVER
+    assert not played_out
+
+
+def test_ctrl_c_while_the_daemon_starts_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: DaemonProcess) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DaemonProcess, "wait_ready", interrupted)
+    with pytest.raises(ServeError, match="stopped by the operator while its daemon started"):
+        run_session(load_experiment(write_experiment(tmp_path)), armed=False, say=lambda _: None)
+    (folder,) = (tmp_path / "sessions").iterdir()
+    assert "stopped by the operator" in json.loads((folder / "session.json").read_text(encoding="utf-8"))["reason"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
 def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path) -> None:
     with started(write_experiment(tmp_path), "--replay", "simulated") as session:
@@ -136,3 +182,18 @@ def test_several_workers_are_refused(tmp_path: Path) -> None:
     experiment = load_experiment(write_experiment(tmp_path, 'serve = "serve.toml"'))
     with pytest.raises(SettingError, match="workers = 1, got 2"):
         run_session(experiment, armed=False, say=print)
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    experiment = load_experiment(write_experiment(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionFolder, "write_about", full)
+        with pytest.raises(ServeError, match=r"sessions: a session's folder cannot be written to: No space left"):
+            run_session(experiment, armed=False, say=lambda _: None)
+    monkeypatch.setattr(run, "_keep_end", full)
+    monkeypatch.setattr(DaemonProcess, "wait_ready", lambda _: (_ for _ in ()).throw(ServeError("not now")))
+    with pytest.raises(RecordingError, match=r"log and page cannot be written: No space left.*`rtseg run .*sessions/"):
+        run_session(experiment, armed=False, say=lambda _: None)

@@ -54,6 +54,15 @@ def test_a_frame_that_cannot_be_used_leaves_a_gap() -> None:
     assert numbers.number_frame(None, None).seq == 2
 
 
+def test_times_tell_whether_what_could_not_be_used_was_a_frame() -> None:
+    for t_ms, seq in ((67, 2), (33, 1), (133, 4)):
+        numbers = FrameNumbers(30)
+        numbers.number_frame(None, 0)
+        numbers.skip_frame()
+        assert numbers.number_frame(None, t_ms * MS).seq == seq
+        assert numbers.number_frame(None, (t_ms + 33) * MS).seq == seq + 1
+
+
 @given(
     st.sampled_from([15.0, 30.0, 60.0, 250.0]),
     st.lists(st.integers(1, 50), max_size=60),

@@ -87,6 +87,9 @@ def test_an_animal_that_is_not_seen() -> None:
     [
         ({"a": {"snout": [1, 2, 3]}}, "point 'snout' is not declared; declared are: nose, tail base"),
         ({"c": {"nose": [1, 2, 3]}}, "animal 'c' is not declared; declared are: a, b"),
+        ({"a": {"nose": [1, 2, 3], "Nose": [4, 5, 6]}}, "point 'nose' comes twice, the second time as 'Nose'"),
+        ({"a": {"nose": [1, 2, 3]}, "A": {"nose": [1, 2, 3]}}, "animal 'a' comes twice, the second time as 'A'"),
+        ({"a": None, "A": {"nose": [1, 2, 3]}}, "animal 'a' comes twice, the second time as 'A'"),
         ({"nose": [1, 2, 3]}, "animal 'nose' is not declared"),
         ({"a": {"nose": [1, 2]}}, "point 'nose': expected x, y, likelihood, got 2 values"),
         ({"a": {"nose": "1"}}, "point 'nose': expected x, y, likelihood, got str"),

@@ -93,6 +93,7 @@ def test_json() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
+        (b'{"pose": {"nose": [1, 2, 3], "nose": [4, 5, 6]}}', "expected every name once, got 'nose' twice"),
         (b"{", "expected JSON, got b'{'"),
         (b"\xff\xfe", "expected JSON"),
         (b"[" * 100_000, "expected JSON"),

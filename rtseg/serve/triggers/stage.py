@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -174,7 +173,7 @@ class TriggerStage:
 
     def open_stream(self, stream: Stream) -> None:
         """A stream is opened, disarmed: its triggers start afresh, or go on from one of its name that has ended."""
-        if not any(fnmatchcase(stream.name, pattern) for t in self._triggers.values() for pattern in t.streams):
+        if not any(trigger.applies_to(stream.name) for trigger in self._triggers.values()):
             return
         slot = stream.trigger_slot = heapq.heappop(self._free)
         camera_fps = stream.hello.fps if stream.session.is_resampled else None

@@ -18,7 +18,7 @@ Layer = Callable[[list[Tensor], int, int], Tensor]
 
 
 def arguments(batch: int, frames: int, width: int, taps: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """x, weight, bias, mix, mix_bias, factors; x alone is of the type: weights stay float32 beside bfloat16, as under autocast."""
+    """x, weight, bias, mix, mix_bias, factors; x alone is of the type: weights beside bfloat16 are float32."""
     torch.manual_seed(batch + frames)
     own = torch.float32 if dtype == torch.bfloat16 else dtype
     x = torch.randn(batch, frames, width, dtype=torch.float64).to(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,8 @@ class LocalAttention(nn.Module):
         query = self._blocks(self.query(query_input), size)  # (B, heads, blocks, size, D)
         key = self._with_neighbours(self._blocks(self.key(query_input), size))  # (B, heads, blocks, 2 or 3 sizes, D)
         value = self._with_neighbours(self._blocks(self.value(value_input), size))
-        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + self._bias(t, size).to(query.dtype)
+        # Queries are divided and not the scores, of which there are many more.
+        scores = query / math.sqrt(query.shape[-1]) @ key.mT + self._bias(t, size, query.dtype)
         mixed = (torch.softmax(scores, -1).to(value.dtype) @ value).flatten(2, 3)[:, :, :t]
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
@@ -67,14 +69,20 @@ class LocalAttention(nn.Module):
         n = x.shape[2]
         return torch.cat([padded[:, :, i : i + n] for i in range(2 if self.causal else 3)], 3)
 
-    def _bias(self, t: int, size: int) -> Tensor:
+    def _bias(self, t: int, size: int, dtype: torch.dtype) -> Tensor:
         """(heads or 1, blocks, size, keys): what is added to a score, minus infinity where a frame is not seen."""
-        n_keys = size * (2 if self.causal else 3)
-        key = torch.arange(n_keys) - size
-        distance = torch.arange(size)[:, None] - key
-        near = (distance.abs() <= self.reach) & ((distance >= 0) | torch.tensor(not self.causal))
-        place = torch.arange(-(-t // size))[:, None, None] * size + key
-        # Frames of the padding see themselves: a row without any would be NaN, and its gradient with it.
-        seen = near & (((place >= 0) & (place < t)) | (distance == 0))
-        slopes = 2.0 ** -torch.arange(1, self.heads + 1) if self.distance_bias else torch.zeros(1)
-        return torch.where(seen, -slopes[:, None, None, None] * distance.abs(), -math.inf)
+        return _bias(t, size, self.reach, self.causal, self.heads if self.distance_bias else 0, dtype)
+
+
+# As many as the layers of one stage differ in: every stage and every batch asks for the same again.
+@lru_cache(maxsize=12)
+def _bias(t: int, size: int, reach: int, causal: bool, sloping_heads: int, dtype: torch.dtype) -> Tensor:
+    n_keys = size * (2 if causal else 3)
+    key = torch.arange(n_keys) - size
+    distance = torch.arange(size)[:, None] - key
+    near = (distance.abs() <= reach) & ((distance >= 0) | torch.tensor(not causal))
+    place = torch.arange(-(-t // size))[:, None, None] * size + key
+    # Frames of the padding see themselves: a row without any would be NaN, and its gradient with it.
+    seen = near & (((place >= 0) & (place < t)) | (distance == 0))
+    slopes = 2.0 ** -torch.arange(1, sloping_heads + 1) if sloping_heads else torch.zeros(1)
+    return torch.where(seen, -slopes[:, None, None, None] * distance.abs(), -math.inf).to(dtype)

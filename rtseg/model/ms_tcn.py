@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rtseg.config import ModelSettings
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.convolution import residual_convolution
-from rtseg.model.residual.layer import add_scaled
+from rtseg.model.residual.layer import add_mixed
 from rtseg.recordings.heads import Head
 
 
@@ -46,7 +46,7 @@ class MultiStageTCN(SequenceModel):
 
     def _through(self, layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         for layer in layers:
-            x = add_scaled(x, layer(x), self.channel_factors(x, self.dropout))
+            x = layer(x, self.channel_factors(x, self.dropout))
         return x
 
 
@@ -55,7 +55,7 @@ def _layers(settings: ModelSettings) -> nn.ModuleList:
 
 
 class _Layer(nn.Module):
-    """A dilated convolution, rectified, then mixed: the residual part of a layer."""
+    """A dilated convolution, rectified, then mixed and added to what came in."""
 
     def __init__(self, settings: ModelSettings, dilation: int) -> None:
         super().__init__()
@@ -63,7 +63,6 @@ class _Layer(nn.Module):
         self.convolution = residual_convolution(c, settings.kernel, dilation, settings.causal)
         self.mix = nn.Linear(c, c)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) to the same."""
-        mixed: Tensor = self.mix(self.convolution.rectified(x))
-        return mixed
+    def forward(self, x: Tensor, factors: Tensor | None) -> Tensor:
+        """(B, T, C) to the same. factors: (B, 1, C), of what is added, see `channel_factors`."""
+        return add_mixed(x, self.convolution.rectified(x), self.mix.weight, self.mix.bias, factors)

@@ -19,7 +19,7 @@ from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.errors import SettingError
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.recurrence.gru_autograd import gru
-from rtseg.model.residual.layer import add_scaled, rectified_convolution
+from rtseg.model.residual.layer import add_mixed, rectified_convolution
 
 
 class MultitaskTCN(SequenceModel):
@@ -170,8 +170,8 @@ class MultitaskTCN(SequenceModel):
             # Zeros before the first frame are what a fresh stream's rings hold.
             dilation = self._strided(frames)
             after = 0 if self.causal else (kernel - 1) * dilation // 2
-            y = F.linear(rectified_convolution(x, conv_weight, conv_bias, dilation, after), mix_weight, mix_bias)
-            x = add_scaled(x, y, self.channel_factors(y, self.dropout))
+            h = rectified_convolution(x, conv_weight, conv_bias, dilation, after)
+            x = add_mixed(x, h, mix_weight, mix_bias, self.channel_factors(x, self.dropout))
         return x
 
     def _strided(self, frames: int) -> int:

@@ -17,7 +17,7 @@ from rtseg.config import ModelSettings
 from rtseg.model.attention import LocalAttention
 from rtseg.model.base import SequenceModel, Stage
 from rtseg.model.convolution import residual_convolution
-from rtseg.model.residual.layer import add_scaled
+from rtseg.model.residual.layer import add_mixed
 from rtseg.recordings.heads import Head
 
 
@@ -45,7 +45,7 @@ class Transformer(SequenceModel):
         """The encoder's last layer."""
         h: Tensor = self.enter(self.drop_channels(self.scale(features), self.dropout / 2))
         for layer in self.encoder:
-            h = add_scaled(h, layer(h, None, 1.0), self.channel_factors(h, self.dropout))
+            h = layer(h, None, 1.0, self.channel_factors(h, self.dropout))
         return h
 
     def stage_logits(self, hidden: Tensor) -> list[Stage]:
@@ -57,15 +57,14 @@ class Transformer(SequenceModel):
             h = self.reenter[number](self.head_probabilities(logits))
             for layer in decoder:
                 # ASFormer's weights: the later the decoder, the less attention to other frames counts.
-                refined = layer(h, hidden, math.exp(-3.0 * number))
-                h = add_scaled(h, refined, self.channel_factors(h, self.dropout))
+                h = layer(h, hidden, math.exp(-3.0 * number), self.channel_factors(h, self.dropout))
             logits, hidden = self.outputs[number + 1](h), h
             stages.append(self.split_heads(logits))
         return stages
 
 
 class _Layer(nn.Module):
-    """A dilated convolution, attention beside it, and both mixed: the residual part of a layer."""
+    """A dilated convolution, attention beside it, and both mixed and added to what came in."""
 
     def __init__(self, settings: ModelSettings, number: int, n_query: int) -> None:
         super().__init__()
@@ -83,11 +82,14 @@ class _Layer(nn.Module):
         )
         self.mix = nn.Linear(c, c)
 
-    def forward(self, x: Tensor, before: Tensor | None, share: float) -> Tensor:
-        """x: (B, T, C). before: the stage before's hidden layer, in decoders. share: of attention."""
+    def forward(self, x: Tensor, before: Tensor | None, share: float, factors: Tensor | None) -> Tensor:
+        """x: (B, T, C). before: the stage before's hidden layer, in decoders. share: of attention.
+
+        factors: (B, 1, C), of what is added, see `channel_factors`.
+        """
         y = self.convolution.rectified(x)
         normed = self.norm(y)
         # Values come from this decoder alone: the stage before says where to look, not what to add.
         query_input = normed if before is None else torch.cat((before, normed), -1)
-        mixed: Tensor = self.mix(y + share * self.attention(query_input, normed))
-        return mixed
+        seen = y + share * self.attention(query_input, normed)
+        return add_mixed(x, seen, self.mix.weight, self.mix.bias, factors)

@@ -245,7 +245,7 @@ SYSTEMS: tuple[System, ...] = (
         "gru",
         "GRU, 128",
         ("II", "III", "IV"),
-        _model(_OURS, kind="gru", causal=True, channels=128),
+        _model(_OURS, {"train": _PLATEAU}, kind="gru", causal=True, channels=128),
         ours=True,
     ),
     System(

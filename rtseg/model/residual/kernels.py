@@ -107,13 +107,15 @@ def sum_taps(taps: Array, spacing: int, before: int, x: Array) -> None:
 
 
 @_compiled
-def rectify(x: Array) -> None:
-    """x (B, T, C) to 0 where it is below, in place; NaN stays."""
-    flat = x.reshape(-1)
-    for i in range(flat.size):
-        value = widen(flat[i])
-        # A choice and not a branch: which of the two it will be, no processor can foresee.
-        flat[i] = narrow(np.float32(0) if value < 0 else value, flat[i])
+def rectify(x: Array, bias: Array) -> None:
+    """x (B, T, C) plus bias (C,), to 0 where that is below, in place; NaN stays."""
+    batch, frames, width = x.shape
+    for b in range(batch):
+        for t in range(frames):
+            for c in range(width):
+                value = widen(x[b, t, c]) + widen(bias[c])
+                # A choice and not a branch: which of the two it will be, no processor can foresee.
+                x[b, t, c] = narrow(np.float32(0) if value < 0 else value, x[b, t, c])
 
 
 @_compiled
@@ -126,13 +128,13 @@ def block(gradient: Array, rectified: Array, out: Array) -> None:
 
 
 @_compiled
-def add_scaled(x: Array, y: Array, factors: Array, out: Array) -> None:
-    """x + y * factors of every frame: x, y, out (B, T, C), factors (B, C)."""
+def add_scaled(x: Array, y: Array, bias: Array, factors: Array, out: Array) -> None:
+    """x + (y + bias) * factors of every frame: x, y, out (B, T, C), bias (C,), factors (B, C)."""
     batch, frames, width = x.shape
     for b in range(batch):
         for t in range(frames):
             for c in range(width):
-                total = widen(x[b, t, c]) + widen(y[b, t, c]) * widen(factors[b, c])
+                total = widen(x[b, t, c]) + (widen(y[b, t, c]) + widen(bias[c])) * widen(factors[b, c])
                 out[b, t, c] = narrow(total, x[b, t, c])
 
 

@@ -15,6 +15,7 @@ def rectified_convolution(x: Tensor, weight: Tensor, bias: Tensor, spacing: int,
     return torch.relu(F.conv1d(padded, kernel, bias.to(x.dtype), dilation=spacing)).mT
 
 
-def add_scaled(x: Tensor, y: Tensor, factors: Tensor | None) -> Tensor:
-    """As `rtseg.model.residual.layer.add_scaled`."""
+def add_mixed(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, factors: Tensor | None) -> Tensor:
+    """As `rtseg.model.residual.layer.add_mixed`."""
+    y = F.linear(h, weight.to(h.dtype), bias.to(h.dtype))
     return x + (y if factors is None else y * factors)

@@ -31,9 +31,7 @@ from tests.conftest import REPO
 from tests.experiment.test_summary_page import checked as checked_page
 
 BUNDLE = REPO / "engines" / "mice-sim"
-ATTACK = TriggerSettings(
-    (ConditionSettings("task1", ("attack",)),), sinks=("net",), grace_s=1.0, train_hz=20.0, max_duty=0.1
-)
+ATTACK = TriggerSettings((ConditionSettings("task1", ("attack",)),), sinks=("net",), grace_s=1.0, max_duty=0.1)
 FILE = TriggerFile(
     {"attack": ATTACK, "recorded only": replace(ATTACK, sinks=())},
     {"net": ZmqSinkSettings(kind="zmq", address="tcp://127.0.0.1:*")},
@@ -41,7 +39,8 @@ FILE = TriggerFile(
 
 
 def test_lines_are_driven_at_given_frames_without_limits() -> None:
-    lines = checked_lines(FILE, load_bundle(BUNDLE), 3)
+    file = replace(FILE, triggers={**FILE.triggers, "attack": replace(ATTACK, train_hz=20.0)})
+    lines = checked_lines(file, load_bundle(BUNDLE), 3)
     assert list(lines.triggers) == ["attack"]
     trigger = lines.triggers["attack"]
     assert (trigger.sinks, trigger.train_hz, trigger.grace_s) == (("net",), 20.0, 1.0)

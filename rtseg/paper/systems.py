@@ -248,6 +248,24 @@ SYSTEMS: tuple[System, ...] = (
         _model(_OURS, {"train": _PLATEAU}, kind="gru", causal=True, channels=128),
         ours=True,
     ),
+    # What the paper's inputs cost: the same network on those of the recipe that is given. It sees the future, which a
+    # recipe may let causal networks foretell.
+    System(
+        "tcn-own-features",
+        "TCN, rtseg's features",
+        ("II",),
+        _model(
+            _OURS,
+            {"train": {**_PLATEAU, "future_pose_weight": 0.0}},
+            kind="ms-tcn",
+            causal=False,
+            channels=64,
+            layers=10,
+            stages=4,
+        ),
+        ours=True,
+        searched="tcn",
+    ),
     System(
         "multitask",
         "Multitask TCN",

@@ -134,7 +134,7 @@ def test_a_users_recipe_is_what_rtsegs_own_rows_train() -> None:
         own,
         features=replace(own.features, animal_order="sorted"),
         model=replace(own.model, channels=24, lookahead_frames=6),
-        train=replace(own.train, select_group="task1", epochs=7),
+        train=replace(own.train, select_group="task1", epochs=7, future_pose_weight=0.25),
     )
     recipes = {t.key: t.recipe for t in plan(paper_data(), Options(recipe=sections(own)))[1]}
     assert recipes["V/ours"].model == own.model
@@ -143,6 +143,8 @@ def test_a_users_recipe_is_what_rtsegs_own_rows_train() -> None:
         assert recipes[key].features.animal_order == "sorted"
         assert recipes[key].model.lookahead_frames == 0
     assert recipes["III/boosting"].train.epochs == 7
+    assert recipes["II/tcn-own-features"].features.animal_order == "sorted"
+    assert not recipes["II/tcn-own-features"].train.future_pose_weight  # refused of what sees the future
     # How long a network is trained is the comparison's rule, or its rows would say nothing of the network.
     rule = ("epochs", "epoch_batches", "evaluate_every", "patience", "schedule")
     gru, tcn = recipes["II/gru"].train, recipes["II/tcn"].train

@@ -95,7 +95,7 @@ def triggers_of(bundle: Bundle, kind: str) -> TriggerFile:
     head = bundle.heads[0]
     rare = ConditionSettings(head.name, (head.classes[0],))
     always = ConditionSettings(head.name, (head.classes[0],), negate=True)
-    about: dict[str, Any] = {"sinks": ("topic",), "grace_s": 3600.0, "never_on": ("reset",)}
+    about: dict[str, Any] = {"sinks": ("topic",), "grace_s": 60.0, "never_on": ("reset",)}
     triggers = {f"t{i}": TriggerSettings((rare,), on=1.0, off=1.0, **about) for i in range(4)}
     if kind == "running":
         triggers["t0"] = TriggerSettings((always,), on=0.0, off=0.0, pulse_s=0.0, max_on_s=3600.0, **about)

@@ -295,8 +295,8 @@ NOTES = (
     "A point that is missing is filled with its mean and flagged, in every system; the paper's recordings miss none.",
     "The paper's text calls its TCN causal (IV.C), the MS-TCN that it shows is symmetric: both are here.",
     "What all systems share here and the paper does not say (first weights, batches, when to stop, how the one change "
-    "of scaling is made) was settled on rats58 with scores of its scored recordings in sight; these chose no epoch, "
-    "learning rate or weight decay.",
+    "of scaling is made) was settled on rats58 with scores of its scored recordings in sight, and so were the GRU's "
+    "rule for stopping and which rows have one change; these scores chose no epoch, learning rate or weight decay.",
     "rtseg's own, causal multitask: settings of the recipe that was given; where that was chosen on recordings that "
     "are scored here, as engines/rats58.toml was, its row is favoured.",
 )

@@ -53,6 +53,7 @@ class AugmentSettings:
 TASK_WEIGHTINGS = ("settings", "sum", "share", "uncertainty")
 SELECTIONS = ("score", "f1", "map", "last")
 SCHEDULES = ("cosine", "constant")
+PATIENCE_FROM = ("start", "constant")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class TrainSettings:
     them it falls along half a cosine to a tenth at the last epoch (`cosine`), or stays (`constant`: where `patience`
     ends the training, nobody knows when; the average of the weights then does what the fall would do). ema: decay of
     the weights' moving average, which is what is evaluated and kept.
-    patience: evaluations without a better validation score before stopping.
+    patience: evaluations without a better validation score before stopping. patience_from: counted from the first
+    evaluation on (`start`), or from where macro-F1 of every head group that decides is above that of the best constant
+    answer (`constant`: a network that has learnt nothing yet has reached no plateau).
 
     Loss: class_weight_power: classes are weighted by inverse frequency to this power. label_smoothing: share of each
     target that is spread over all classes. boundary_smoothing_frames: so near a label boundary the target mixes both
@@ -119,6 +122,7 @@ class TrainSettings:
     ema: float = 0.998
     evaluate_every: int = 2
     patience: int = 8
+    patience_from: str = "start"
     select: str = "score"
     select_group: str = ""
     threads: int = 2
@@ -141,6 +145,7 @@ class TrainSettings:
             ("task_weighting", TASK_WEIGHTINGS),
             ("select", SELECTIONS),
             ("schedule", SCHEDULES),
+            ("patience_from", PATIENCE_FROM),
         ):
             require(
                 getattr(self, name) in accepted,

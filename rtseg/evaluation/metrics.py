@@ -91,6 +91,21 @@ def group_scores(heads: Sequence[Head], scores: dict[str, HeadScore]) -> dict[st
     }
 
 
+def constant_scores(head: Head, labels: NDArray[np.int16]) -> tuple[float, float]:
+    """Macro-F1 and mAP that a head gets without having learnt anything, on labels (T,): NaN without a scored frame.
+
+    F1 of the class that scores best where it is answered at every frame; average precision of a ranking by chance.
+    """
+    labels = labels[labels != IGNORE]
+    shares = np.bincount(labels, minlength=len(head.classes)) / max(len(labels), 1)
+    scored = shares[[head.classes.index(name) for name in head.scored]]
+    scored = scored[scored > 0]  # a class that never occurs has no score, as for systems that learn
+    if not len(scored):
+        return float("nan"), float("nan")
+    # Always answering a class finds all of it, with its share as precision: F1 = 2 p / (1 + p), others 0.
+    return float((2 * scored / (1 + scored)).max()) / len(scored), float(scored.mean())
+
+
 def answered(videos: Sequence[Video]) -> list[Video]:
     """The frames of each video that are scored: those with a label and an answer; videos without any are left out.
 

@@ -15,6 +15,7 @@ from rtseg.paper.data import PaperData
 from rtseg.paper.systems import (
     AUGMENTED,
     CAUSAL,
+    FROM_CONSTANT,
     OURS,
     QUICK,
     SYMMETRIC,
@@ -155,6 +156,7 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
     elif len(tasks) == 1 and data.n_training(tasks[0]) < max(map(data.n_training, data.tasks)):
         plain = merged(plain, AUGMENTED)
     if OURS not in settings:
+        plain = plain if tasks == (1,) else merged(plain, FROM_CONSTANT)
         plain = merged(plain, _strided(plain["model"]["kind"], options.frame_stride))
     if options.quick:
         plain = merged(plain, quick)

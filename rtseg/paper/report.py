@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from rtseg import config
 from rtseg.evaluation.bootstrap import INTERVAL
+from rtseg.evaluation.metrics import constant_scores
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import TableRow, Training
 from rtseg.paper.runs import TO_COME, Run
 from rtseg.paper.sight import future_frames
 from rtseg.paper.systems import TABLES
-from rtseg.recordings.recording import IGNORE
 
 SCORES = ("f1", "map")
 COSTS = (
@@ -64,17 +64,10 @@ def constant_answer(table: str, task: int, data: PaperData) -> dict[str, Any]:
     group = data.tasks[task]
     scores: dict[str, list[float]] = {score: [] for score in SCORES}
     for column, head in enumerate(data.heads):
-        labels = np.concatenate([e.labels[:, column] for e in data.test])
-        labels = labels[labels != IGNORE]
-        if head.group != group or not len(labels):
-            continue
-        shares = np.bincount(labels, minlength=len(head.classes)) / len(labels)
-        scored = shares[[head.classes.index(name) for name in head.scored]]
-        scored = scored[scored > 0]  # a class that never occurs has no score, as for the systems
-        if len(scored):
-            # Always answering a class finds all of it, with its share as precision: F1 = 2 p / (1 + p), others 0.
-            scores["f1"].append(float((2 * scored / (1 + scored)).max()) / len(scored))
-            scores["map"].append(float(scored.mean()))
+        if head.group == group:
+            of_head = constant_scores(head, np.concatenate([e.labels[:, column] for e in data.test]))
+            for score, value in zip(SCORES, of_head, strict=True):
+                scores[score].append(value)
     line = {"table": table, "label": _label("Best constant answer", table, task), "form": "constant", "task": task}
     line |= {"group": group, "training": None, "paper": None, "absent": "", "future_frames": 0}
     unknown = {"spread": float("nan"), "low": float("nan"), "high": float("nan")}

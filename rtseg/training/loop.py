@@ -28,7 +28,14 @@ from rtseg.training import checkpoint
 from rtseg.training.crops import Batch, CropSampler, fit_scaler
 from rtseg.training.future_pose import FuturePose
 from rtseg.training.losses import MultitaskLoss
-from rtseg.training.selection import GroupScores, predict_probabilities, score_groups, selection_score
+from rtseg.training.selection import (
+    GroupScores,
+    constant_f1,
+    is_above,
+    predict_probabilities,
+    score_groups,
+    selection_score,
+)
 from rtseg.training.task import EventCallback, TrainingTask, features_of
 
 LARGEST_GRADIENT = 1.0
@@ -64,7 +71,7 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
     """Train the network that the recipe names; resumes from `folder`'s checkpoint if it holds one of the same task.
 
     Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP,
-    unless `train.select` says otherwise).
+    unless `train.select` says otherwise), counted from where `train.patience_from` says.
     """
     task = task.in_pieces()
     task.require_recordings()
@@ -106,7 +113,9 @@ class _Progress:
     epoch: int = 0
     step: int = 0
     stale: int = 0
-    """Evaluations since the best one."""
+    """Evaluations since the best one, of those that count."""
+    has_learnt: bool = False
+    """Whether the network was ever better than the best constant answer."""
     best_epoch: int = 0
     best_score: float = -math.inf
     seconds: float = 0.0
@@ -118,13 +127,14 @@ class _Progress:
         """Whether all epochs are trained, or `patience` evaluations have brought nothing better."""
         return self.epoch >= settings.epochs or self.stale >= settings.patience
 
-    def record_evaluation(self, entry: dict[str, Any], settings: TrainSettings) -> bool:
+    def record_evaluation(self, entry: dict[str, Any], settings: TrainSettings, above_constant: bool) -> bool:
         """Add an evaluation to the history; whether its weights are the ones to keep so far."""
         self.history.append(entry)
+        self.has_learnt |= above_constant
         is_best: bool = entry["score"] > self.best_score or settings.select == "last"
         if is_best:
             self.best_score, self.best_epoch, self.stale = entry["score"], self.epoch, 0
-        else:
+        elif self.has_learnt or settings.patience_from == "start":
             self.stale += 1
         return is_best
 
@@ -141,6 +151,7 @@ class _TrainingRun:
         self.model = make_model(recipe, extractor.n_features, task.heads, views)
         self.extras = _extras(self.model, task, extractor)
         self.validation_features = [features_of(e, extractor, recipe) for e in task.validation]
+        self.constant_f1 = constant_f1(task.heads, task.validation)
         self.sampler = CropSampler(task, extractor)
         self.parameters = [*self.model.parameters(), *self.extras.parameters()]
         self.optimizer = _optimizer(self.parameters, recipe.train)
@@ -202,7 +213,7 @@ class _TrainingRun:
         score = selection_score(scores, settings)
         entry = {"epoch": progress.epoch, "loss": loss, "score": score, "groups": scores}
         entry |= {"seconds": round(progress.seconds, 1), "batches": progress.step}
-        if progress.record_evaluation(entry, settings):
+        if progress.record_evaluation(entry, settings, is_above(scores, self.constant_f1, settings)):
             self.best = _copied(self.average)
         report(entry)
 

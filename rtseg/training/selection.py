@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
-from rtseg.evaluation.metrics import group_scores, score_head
+from rtseg.evaluation.metrics import constant_scores, group_scores, macro_mean, score_head
 from rtseg.model.base import SequenceModel
 from rtseg.recordings.heads import Head
 from rtseg.training.task import Example
@@ -49,6 +49,21 @@ def score_groups(
             videos.append((of_head, example.labels[answered, column]))
         scores[head.name] = score_head(head, videos, fps)
     return group_scores(heads, scores)
+
+
+def constant_f1(heads: Sequence[Head], examples: Sequence[Example]) -> dict[str, float]:
+    """Head group -> macro-F1 of the best constant answers about the recordings; NaN without a positive frame."""
+    of_groups: dict[str, list[float]] = {}
+    for column, head in enumerate(heads):
+        f1, _ = constant_scores(head, np.concatenate([e.labels[:, column] for e in examples]))
+        of_groups.setdefault(head.group, []).append(f1)
+    return {group: macro_mean(values) for group, values in of_groups.items()}
+
+
+def is_above(scores: GroupScores, constant: Mapping[str, float], settings: TrainSettings) -> bool:
+    """Whether macro-F1 of every group that decides is above the best constant answer's, where there is one."""
+    deciding = [settings.select_group] if settings.select_group else list(scores)
+    return all(math.isnan(constant[group]) or scores[group]["f1"] > constant[group] for group in deciding)
 
 
 def selection_score(scores: GroupScores, settings: TrainSettings) -> float:

@@ -150,6 +150,12 @@ def test_a_users_recipe_is_what_rtsegs_own_rows_train() -> None:
     gru, tcn = recipes["II/gru"].train, recipes["II/tcn"].train
     assert [getattr(gru, name) for name in rule] == [getattr(tcn, name) for name in rule]
     assert recipes["III/gru"].train.select_group == ""
+    # Rare behaviours: a network of the paper that has learnt nothing yet has reached no plateau.
+    late = ("III/tcn", "III/tcn-causal", "III/transformer", "V/multitask")
+    assert {key: recipes[key].train.patience_from for key in late} == dict.fromkeys(late, "constant")
+    assert {recipes[key].train.patience_from for key in ("I/conv1d", "II/tcn", "II/transformer", "III/gru")} == {
+        "start"
+    }
     assert recipes["V/multitask"].features.animal_order == "kept"
 
 

@@ -165,6 +165,16 @@ def test_training_stops_when_nothing_gets_better() -> None:
     assert trained.epoch == 1
 
 
+@pytest.mark.parametrize(("start", "evaluations"), [("start", 3), ("constant", 7)])
+def test_a_network_that_has_learnt_nothing_has_reached_no_plateau(start: str, evaluations: int) -> None:
+    """Nothing is better than a constant answer about a recording that shows one behaviour throughout."""
+    validation = example("c", 3, 300)
+    validation.labels[:] = IGNORE
+    validation.labels[:, 0] = HEADS[0].classes.index(HEADS[0].scored[0])
+    still = {"epochs": 7, "evaluate_every": 1, "patience": 2, "learning_rate": 0.0, "patience_from": start}
+    assert len(train_tiny(recipe(train=still), validation=[validation]).history) == evaluations
+
+
 def test_a_head_without_a_positive_validation_frame_does_not_spoil_the_choice() -> None:
     """Its group has no score; the others decide. A NaN must not leave the random start as the best weights."""
     validation = example("c", 3, 300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
-from rtseg.training.selection import score_groups, selection_score
+from rtseg.training.selection import constant_f1, is_above, score_groups, selection_score
 from tests.training.scenes import HEADS, example
 
 SCORES = {"near": {"f1": 0.6, "map": 0.8}, "pair": {"f1": 0.2, "map": math.nan}}
@@ -49,3 +50,29 @@ def test_frames_that_were_never_answered_do_not_count() -> None:
     assert score_groups(HEADS, [one], [wrong], 30.0)["near"]["f1"] < 0.9
     wrong[50:] = np.nan
     assert score_groups(HEADS, [one], [wrong], 30.0)["near"]["f1"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("constant", "group", "above"),
+    [
+        ({"near": 0.5, "pair": 0.1}, "", True),
+        ({"near": 0.5, "pair": 0.2}, "", False),  # as good is not better
+        ({"near": 0.5, "pair": 0.3}, "near", True),  # the group that decides
+        ({"near": 0.7, "pair": 0.1}, "near", False),
+        ({"near": 0.5, "pair": math.nan}, "", True),  # nothing to be better than
+    ],
+)
+def test_every_group_that_decides_must_beat_the_constant_answer(
+    constant: dict[str, float], group: str, above: bool
+) -> None:
+    assert is_above(SCORES, constant, TrainSettings(select_group=group)) is above
+
+
+def test_the_constant_answer_of_a_group_is_the_best_of_one_class() -> None:
+    one, other = (example(name, seed, masked=False) for name, seed in (("a", 1), ("b", 2)))
+    for column, head in enumerate(HEADS):
+        answers = [np.tile(row, (len(one), 1)) for row in np.eye(len(head.classes), dtype=np.float32)]
+        columns = slice(column, column + 1)
+        labels = [replace(e, labels=e.labels[:, columns]) for e in (one, other)]
+        tried = [score_groups([head], labels, [a, a], 30.0)[head.group]["f1"] for a in answers]
+        assert constant_f1([head], labels)[head.group] == pytest.approx(np.nanmax(tried))

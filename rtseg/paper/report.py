@@ -31,6 +31,7 @@ METHOD = {
     "spread": "standard deviation over seeds (n - 1)",
     "interval": "95 %, test recordings drawn with replacement, the same draws for every seed: of the mean over seeds; "
     "none where an annotator or a behaviour has a single test recording",
+    "difference": "of two rows: mean over the seeds that both have, test recordings drawn in pairs",
     "training": "a network's batches, those of the weights that were kept and all, means over seeds: it ends when the "
     "held-out score has not risen for `patience` evaluations, or (named below a table) at the cap on epochs",
     "training_cpu_seconds": "processor seconds of training, one thread where train.threads = 1; what other programs "
@@ -53,6 +54,8 @@ def rows_with_figures(
     for run in runs:
         by_key.setdefault(run.training.key, []).append(run)
     lines = [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
+    for line in (line for line in lines if "f1" in line):
+        line["beside"] = _beside(line, lines, runs)
     for table in dict.fromkeys(line["table"] for line in lines if line["training"]):
         tasks = dict.fromkeys(line["task"] for line in lines if line["table"] == table and line["group"])
         lines += [constant_answer(table, task, data) for task in tasks]
@@ -167,6 +170,19 @@ def _line(
     if any("offline_us" in r for r in results):
         line["offline_us"] = _mean([_number(r.get("offline_us")) for r in results])
     return line | dict(timing.get(runs[0].training.key, {}))
+
+
+def _beside(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> dict[str, Any] | None:
+    """The row that a row is a change of, with the difference to it; None where it is none, or the other is not there.
+
+    A change's key is that of the other, a dash and what is changed.
+    """
+    key, group = line["training"], line["group"]
+    for other in (other for other in lines if other["task"] == line["task"] and "f1" in other):
+        if key.startswith(f"{other['training']}-"):
+            differences = {s: _difference(runs, key, other["training"], group, s) for s in SCORES}
+            return {"training": other["training"], "label": other["label"], **differences}
+    return None
 
 
 def _label(label: str, table: str, task: int) -> str:

@@ -143,13 +143,12 @@ def what_it_says(lines: Sequence[Mapping[str, Any]], task: int) -> str:
         if known:
             best = max(known, key=lambda row: row[score]["mean"])
             words.append(f"Highest {name}: {_named(best)}, {best[score]['mean']:.3f} ({_range(best[score])}).")
-    beside = [(row, rows.get(key.removesuffix("-causal"))) for key, row in rows.items() if key.endswith("-causal")]
-    if pairs := [f"{row['label']} {_change(row, other)}" for row, other in beside if other]:
-        words.append(f"Without any future frame instead of with it: {'; '.join(pairs)}.")
-    for row in (row for row in rows.values() if row["form"] == "extra"):
-        paper = [r for key, r in rows.items() if r["form"] == "paper" and row["training"].startswith(f"{key}-")]
-        if paper:
-            words.append(f"{row['label']} instead of {paper[0]['label']}: {_change(row, paper[0])}.")
+    changes = [row for row in rows.values() if row["beside"]]
+    causal = [f"{row['label']} {_change(row)}" for row in changes if row["training"].endswith("-causal")]
+    if causal:
+        words.append(f"Without any future frame instead of with it: {'; '.join(causal)}.")
+    for row in (row for row in changes if not row["training"].endswith("-causal")):
+        words.append(f"{row['label']} instead of {row['beside']['label']}: {_change(row)}.")
     orders = [
         " > ".join(row["label"] for row in sorted(both, key=key, reverse=True))
         for key in (_paper_f1, _our_f1)
@@ -177,10 +176,9 @@ def _named(row: Mapping[str, Any]) -> str:
     return f"{row['label']} ({'causal' if row['future_frames'] == 0 else 'sees ahead'})"
 
 
-def _change(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """F1 and mAP of a row less those of another."""
-    pairs = [(row[s]["mean"], other[s]["mean"]) for s in ("f1", "map")]
-    return " / ".join("-" if a is None or b is None else f"{a - b:+.3f}" for a, b in pairs)
+def _change(row: Mapping[str, Any]) -> str:
+    """F1 and mAP of a row less those of the one that it is a change of."""
+    return " / ".join(_signed_range(row["beside"][score]) for score in ("f1", "map"))
 
 
 def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -205,7 +203,7 @@ def claim_sentences(report: PaperReport) -> list[str]:
         if claim["measured"] is None:
             found = "not measured"
         elif signed:
-            found = f"{claim['measured']:+.3f} [{_signed(claim['low'])}, {_signed(claim['high'])}]"
+            found = _signed_range(claim)
         else:
             found = f"{claim['measured']:.1f}{claim['unit']}"
         sentences.append(f"{claim['claim']}: paper {claimed}, here {found}")
@@ -328,6 +326,15 @@ def _score(value: float | None) -> str:
 
 def _count(value: float | None) -> str:
     return "-" if value is None else f"{value / 1000:,.0f} k"
+
+
+def _signed_range(difference: Mapping[str, float | None]) -> str:
+    """A difference with its interval."""
+    if difference["measured"] is None:
+        return "-"
+    low, high = difference["low"], difference["high"]
+    interval = "" if low is None or high is None else f" [{_signed(low)}, {_signed(high)}]"
+    return f"{_signed(difference['measured'])}{interval}"
 
 
 def _signed(value: float | None) -> str:

@@ -251,19 +251,31 @@ def test_what_is_to_come_what_it_took_and_what_was_chosen_are_said(report: dict[
 
 def test_a_table_is_said_in_words_from_the_rows_that_are_there(report: dict[str, Any]) -> None:
     lines = dict(report_tables(report))["Table II: Task 1 (simulated)"]
-    causal, change = line(report, "II/tcn-causal"), dict(line(report, "II/tcn"))
-    causal["f1"]["mean"] = 0.5
-    change |= {"training": "II/tcn-other", "label": "TCN, other", "form": "extra", "f1": {"mean": 0.57}, "paper": None}
+    change = dict(line(report, "II/tcn"))
+    line(report, "II/tcn-causal")["beside"]["f1"] |= {"measured": -0.05, "low": -0.08, "high": -0.01}
+    beside = {"label": "TCN (MS-TCN)", "f1": {"measured": 0.02, "low": None, "high": None}, "map": {"measured": None}}
+    change |= {"training": "II/tcn-other", "label": "TCN, other", "form": "extra", "beside": beside, "paper": None}
     waiting = {"task": 1, "training": "II/gru", "label": "GRU, 128", "form": "ours", "absent": TO_COME}
     line(report, "II/transformer")["f1"] |= {"mean": 0.6, "low": 0.5, "high": 0.65}
     assert what_it_says([*lines, change, waiting], 1) == (
         "Highest F1: Transformer (ASFormer) (sees ahead), 0.600 (0.500-0.650). "
-        "Without any future frame instead of with it: TCN (MS-TCN) -0.050 / -; Transformer (ASFormer) -0.050 / -. "
+        "Without any future frame instead of with it: "
+        "TCN (MS-TCN) -0.050 [-0.080, -0.010] / -; Transformer (ASFormer) +0.000 [+0.000, +0.000] / -. "
         "TCN, other instead of TCN (MS-TCN): +0.020 / -. "
         "By F1 the paper has Transformer (ASFormer) > TCN (MS-TCN); here Transformer (ASFormer) > TCN (MS-TCN). "
         "Still to come, so that this may change: GRU, 128."
     )
     assert what_it_says(lines, 2) == ""
+
+
+def test_a_change_stands_beside_the_row_that_it_changes_by_the_seeds_that_both_have(report: dict[str, Any]) -> None:
+    assert line(report, "II/tcn")["beside"] is None
+    beside = line(report, "V/multitask-causal")["beside"]
+    assert (beside["training"], beside["label"]) == ("V/multitask", "Multitask TCN, Task 1")
+    # Of seed 0 alone: the other one of the causal network failed.
+    assert beside["f1"]["measured"] == pytest.approx(-0.2)
+    assert (beside["f1"]["low"], beside["f1"]["high"]) == (pytest.approx(-0.2), pytest.approx(-0.2))
+    assert beside["map"]["measured"] is None
 
 
 def test_tasks_of_other_names_stand_in_the_headings(report: dict[str, Any]) -> None:

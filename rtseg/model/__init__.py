@@ -9,7 +9,7 @@ ms_tcn           The multi-stage TCN for one task (paper, IV.C): `MultiStageTCN`
 recurrent        Stacks of LSTM or GRU layers (paper, IV.A): `LSTM`, `GRU`
 select           Which network a recipe asks for: `make_model`, `network_spec`, `NETWORKS`
 recurrence       The gated recurrent unit of all networks here, with a backward pass of its own: `gru`
-residual         A dilated convolution, rectified, and a residual sum, with their own backward passes: `layer`
+residual         Convolutions and what stands around them, with their own backward passes: `layer`, `windows`
 self_attention   The self-attention baseline (paper, IV.A): `SelfAttention`
 tcn              The multitask network that bundles hold (paper, IV.C and IV.D): `MultitaskTCN`
 transformer      The Transformer with refining decoders (paper, IV.B): `Transformer`

@@ -10,14 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg.config import ModelSettings
 from rtseg.errors import SettingError
 from rtseg.model.base import LinearHeadsModel, for_rectifier
-from rtseg.model.convolution import taps_side_by_side
+from rtseg.model.residual.windows import pooled_convolution, side_by_side
 from rtseg.recordings.heads import Head
 
 
@@ -56,8 +55,8 @@ class Conv1D(LinearHeadsModel):
         h = F.pad(self.scale(features), (0, 0, self.span - self.after, self.after))
         spacing = self.stride
         for convolution in self.convolutions:
-            h = torch.relu(convolution(taps_side_by_side(h, self.kernel, spacing)))
+            assert isinstance(convolution, nn.Linear)
             # No stride: every frame has a window of its own, and the pairs of all windows are computed at once.
-            h = torch.maximum(h[:, :-spacing], h[:, spacing:])
+            h = pooled_convolution(h, convolution.weight, convolution.bias, spacing)
             spacing *= 2
-        return self.drop_channels(taps_side_by_side(h, self.positions, spacing), self.dropout)
+        return self.drop_channels(side_by_side(h, self.positions, spacing), self.dropout)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg.model.residual.layer import rectified_convolution
-
-
-def taps_side_by_side(x: Tensor, taps: int, spacing: int) -> Tensor:
-    """Frames t, t + spacing, ... of (B, T, C) in one row: (B, T - (taps - 1) * spacing, taps * C)."""
-    t = x.shape[1] - (taps - 1) * spacing
-    return torch.cat([x[:, tap * spacing : tap * spacing + t] for tap in range(taps)], -1)
+from rtseg.model.residual.windows import side_by_side
 
 
 class DilatedConv(nn.Module):
@@ -31,7 +25,7 @@ class DilatedConv(nn.Module):
         # All padding before the first frame is what makes a convolution causal.
         padded = F.pad(x, (0, 0, (self.kernel - 1) * self.dilation - self.after, self.after))
         # All taps side by side and one product: on a CPU no slower than conv1d, and what a streaming step sums up.
-        mixed: Tensor = self.mix(taps_side_by_side(padded, self.kernel, self.dilation))
+        mixed: Tensor = self.mix(side_by_side(padded, self.kernel, self.dilation))
         return mixed
 
     def rectified(self, x: Tensor) -> Tensor:

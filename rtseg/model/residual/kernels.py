@@ -146,3 +146,67 @@ def scale(x: Array, factors: Array, out: Array) -> None:
         for t in range(frames):
             for c in range(width):
                 out[b, t, c] = narrow(widen(x[b, t, c]) * widen(factors[b, c]), x[b, t, c])
+
+
+@_compiled
+def sum_windows(windows: Array, spacing: int, sums: Array, x: Array) -> None:
+    """To each frame of x (B, T, C) the sum of what the windows (B, N, K, C) hold of it; the gradient of cutting them.
+
+    Tap k of window n is frame n + k * spacing, and T = N + (K - 1) * spacing. sums: room for (C,), float32 or wider.
+    """
+    batch, n, taps, width = windows.shape
+    for b in range(batch):
+        for t in range(x.shape[1]):
+            # The taps k whose window n = t - k * spacing there is.
+            first, last = max(0, -((n - 1 - t) // spacing)), min(taps - 1, t // spacing)
+            for c in range(width):
+                sums[c] = 0
+            for tap in range(first, last + 1):
+                for c in range(width):
+                    sums[c] += widen(windows[b, t - tap * spacing, tap, c])
+            for c in range(width):
+                x[b, t, c] = narrow(sums[c], x[b, t, c])
+
+
+@_compiled
+def pool_pairs(x: Array, spacing: int, larger: Array) -> None:
+    """The larger of frame t and frame t + spacing of x (B, T, C): (B, T - spacing, C); NaN stays."""
+    batch, frames, width = larger.shape
+    for b in range(batch):
+        for t in range(frames):
+            for c in range(width):
+                one, other = widen(x[b, t, c]), widen(x[b, t + spacing, c])
+                larger[b, t, c] = x[b, t, c] if one >= other or one != one else x[b, t + spacing, c]
+
+
+@njit(error_model="numpy")
+def _share(gradient: Any, own: Any, other: Any) -> Any:
+    """What one of a pair gets of the gradient of the larger one: all of it, half where they are equal, or nothing."""
+    return gradient if own > other else (gradient * np.float32(0.5) if own == other else np.float32(0))
+
+
+@_compiled
+def share_pairs(gradient: Array, x: Array, spacing: int, of_x: Array) -> None:
+    """The gradient of `pool_pairs`: gradient (B, T - spacing, C), x and of_x (B, T, C)."""
+    batch, frames, width = x.shape
+    for b in range(batch):
+        for t in range(frames):
+            # Every frame is the first of one pair and the second of another, but for those at both ends.
+            before, after = t - spacing, t + spacing
+            if before >= 0 and after < frames:
+                for c in range(width):
+                    own = widen(x[b, t, c])
+                    total = _share(widen(gradient[b, t, c]), own, widen(x[b, after, c]))
+                    total += _share(widen(gradient[b, before, c]), own, widen(x[b, before, c]))
+                    of_x[b, t, c] = narrow(total, of_x[b, t, c])
+            elif after < frames:
+                for c in range(width):
+                    part = _share(widen(gradient[b, t, c]), widen(x[b, t, c]), widen(x[b, after, c]))
+                    of_x[b, t, c] = narrow(part, of_x[b, t, c])
+            elif before >= 0:
+                for c in range(width):
+                    part = _share(widen(gradient[b, before, c]), widen(x[b, t, c]), widen(x[b, before, c]))
+                    of_x[b, t, c] = narrow(part, of_x[b, t, c])
+            else:
+                for c in range(width):
+                    of_x[b, t, c] = 0

@@ -44,10 +44,10 @@ class _RectifiedConvolution(torch.autograd.Function):
         n = weight.shape[1] // width
         before = (n - 1) * spacing - after
         taps = x.new_empty(batch, frames, n, width)
-        kernels.fill_taps(_array(x), spacing, before, _array(taps))
+        kernels.fill_taps(array_of(x), spacing, before, array_of(taps))
         rows, narrow = taps.view(batch * frames, -1), weight.to(x.dtype)
         rectified = (rows @ narrow.t()).view(batch, frames, -1)
-        kernels.rectify(_array(rectified), _array(bias))
+        kernels.rectify(array_of(rectified), array_of(bias))
         ctx.save_for_backward(rows, weight, bias, rectified)
         ctx.places = spacing, before, x.shape
         return rectified
@@ -58,7 +58,7 @@ class _RectifiedConvolution(torch.autograd.Function):
         rows, weight, bias, rectified = ctx.saved_tensors
         spacing, before, shape = ctx.places
         passed = rectified.new_empty(rectified.shape)
-        kernels.block(_array(gradients[0]), _array(rectified), _array(passed))
+        kernels.block(array_of(gradients[0]), array_of(rectified), array_of(passed))
         flat = passed.flatten(0, 1)
         # Turned round: with the longer side first the product takes a quarter less.
         of_weight, of_bias = (rows.t() @ flat).t().to(weight.dtype), flat.sum(0).to(bias.dtype)
@@ -66,7 +66,7 @@ class _RectifiedConvolution(torch.autograd.Function):
             return None, of_weight, of_bias, None, None
         taps = (flat @ weight.to(flat.dtype)).view(*shape[:2], -1, shape[2])
         of_x = flat.new_empty(shape)
-        kernels.sum_taps(_array(taps), spacing, before, _array(of_x))
+        kernels.sum_taps(array_of(taps), spacing, before, array_of(of_x))
         return of_x, of_weight, of_bias, None, None
 
 
@@ -76,7 +76,7 @@ class _MixedSum(torch.autograd.Function):
         rows = h.flatten(0, 1)
         mixed = (rows @ weight.to(h.dtype).t()).view(x.shape)
         total = x.new_empty(x.shape)  # contiguous, even where x is not
-        kernels.add_scaled(_array(x), _array(mixed), _array(bias), _array(factors.squeeze(1)), _array(total))
+        kernels.add_scaled(array_of(x), array_of(mixed), array_of(bias), array_of(factors.squeeze(1)), array_of(total))
         ctx.save_for_backward(rows, weight, bias, factors)
         return total
 
@@ -85,14 +85,14 @@ class _MixedSum(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         (given,), (rows, weight, bias, factors) = gradients, ctx.saved_tensors
         scaled = given.new_empty(given.shape)
-        kernels.scale(_array(given), _array(factors.squeeze(1)), _array(scaled))
+        kernels.scale(array_of(given), array_of(factors.squeeze(1)), array_of(scaled))
         flat = scaled.flatten(0, 1).to(rows.dtype)
         of_weight, of_bias = (rows.t() @ flat).t().to(weight.dtype), flat.sum(0).to(bias.dtype)
         of_h = (flat @ weight.to(flat.dtype)).view(*given.shape[:2], -1)
         return given, of_h, of_weight, of_bias, None
 
 
-def _array(tensor: Tensor) -> kernels.Array:
+def array_of(tensor: Tensor) -> kernels.Array:
     """The same numbers for compiled code, bfloat16 as its bits; a copy of those that lie apart in memory."""
     tensor = tensor.detach().contiguous()
     array: kernels.Array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

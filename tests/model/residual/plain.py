@@ -1,4 +1,4 @@
-"""A residual layer as torch's calls say it, one by one: slow, and obviously right."""
+"""What `rtseg.model.residual` computes, as torch's calls say it one by one: slow, and obviously right."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def add_mixed(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, factors: Tenso
     """As `rtseg.model.residual.layer.add_mixed`."""
     y = F.linear(h, weight.to(h.dtype), bias.to(h.dtype))
     return x + (y if factors is None else y * factors)
+
+
+def side_by_side(x: Tensor, taps: int, spacing: int) -> Tensor:
+    """As `rtseg.model.residual.windows.side_by_side`."""
+    n = x.shape[1] - (taps - 1) * spacing
+    return torch.cat([x[:, tap * spacing : tap * spacing + n] for tap in range(taps)], -1)
+
+
+def pooled_convolution(x: Tensor, weight: Tensor, bias: Tensor, spacing: int) -> Tensor:
+    """As `rtseg.model.residual.windows.pooled_convolution`."""
+    windows = side_by_side(x, weight.shape[1] // x.shape[2], spacing)
+    rectified = torch.relu(F.linear(windows, weight.to(x.dtype), bias.to(x.dtype)))
+    return torch.maximum(rectified[:, :-spacing], rectified[:, spacing:])

@@ -97,7 +97,7 @@ def crossvalidate(
         progress(f"warning: {warning}")
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
     # Before the scores, which take a while: the answers are what took hours.
-    answers = _write_answers(systems, dataset, examples, folds, trials, out)
+    answers = _write_answers(systems, dataset, examples, folds, settings, trials, out)
     progress("scoring")
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
     label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
@@ -153,6 +153,7 @@ def _write_answers(
     dataset: Dataset,
     examples: Sequence[Example],
     folds: Sequence[Sequence[str]],
+    settings: CrossValidationSettings,
     trials: Mapping[str, Sequence[Sequence[Trial]]],
     out: Path,
 ) -> dict[str, str]:
@@ -162,14 +163,21 @@ def _write_answers(
     files = {}
     for name, recipe in systems.items():
         files[name] = f"{NAME}.{name}.safetensors"
-        write_out_of_fold(out_of_fold_answers(name, recipe, data, folds, trials[name]), out / files[name])
+        # What a fold changes of a recipe is the same for all folds.
+        trained, _, _ = split_fold(recipe, dataset.heads, examples, folds[0], 0, settings)
+        write_out_of_fold(out_of_fold_answers(name, recipe, trained, data, folds, trials[name]), out / files[name])
     return files
 
 
 def out_of_fold_answers(
-    system: str, recipe: Recipe, data: DataIdentity, folds: Sequence[Sequence[str]], trials: Sequence[Sequence[Trial]]
+    system: str,
+    recipe: Recipe,
+    trained: Recipe,
+    data: DataIdentity,
+    folds: Sequence[Sequence[str]],
+    trials: Sequence[Sequence[Trial]],
 ) -> OutOfFold:
-    """What a system answered out of fold. trials: for every seed those of all folds."""
+    """What a system answered out of fold. trained: the recipe as `split_fold` changes it. trials: by seed and fold."""
     held: dict[str, int] = dict.fromkeys(data.recordings, 0)
     probabilities: list[ProbabilitiesByName] = []
     for by_fold in trials:
@@ -200,6 +208,7 @@ def out_of_fold_answers(
         ),
         frames={name: np.arange(one.n_frames, dtype=np.int64) for name, one in data.recordings.items()},
         probabilities=tuple(probabilities),
+        settings=config.to_plain(trained),
     )
 
 

@@ -182,6 +182,9 @@ def test_seeds_and_fixed_epochs(recipe: Path, tmp_path: Path) -> None:
     result = crossvalidate(
         recipe, tmp_path, replace(SETTINGS, seeds=2, fixed_epochs=1, splits=("train",)), resamples=RESAMPLES
     )
+    trained = read_out_of_fold(tmp_path / result["answers"]["tiny"]).settings
+    assert trained is not None
+    assert result["systems"]["tiny"]["recipe"]["train"]["epochs"] != trained["train"]["epochs"] == 1
     trials = result["systems"]["tiny"]["trials"]
     assert [(t["seed"], t["epoch"]) for t in trials] == [(0, 1), (0, 1), (1, 1), (1, 1)]
     for trial in trials:

@@ -49,6 +49,13 @@ def check_unseen(bundle: Bundle, item: Item) -> str:
     return poses_hash(item.recording.select(bundle.skeleton).keypoints)
 
 
+def learnt_from_all(bundle: Bundle) -> bool:
+    """Whether nothing was held out when the bundle was trained, so that no recording of its data set is unseen."""
+    held_out = bundle.provenance.get("validation")
+    # Older bundles say nothing of what was held out.
+    return bool(bundle.provenance.get("training")) and held_out is not None and not held_out
+
+
 def was_trained_on(bundle: Bundle, item: Item) -> bool:
     """Whether the bundle says that it was trained on a recording; older ones know it with its labels alone."""
     recording, provenance = item.recording.select(bundle.skeleton), bundle.provenance

@@ -14,7 +14,7 @@ from rtseg.errors import SettingError
 from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.model.base import SequenceModel
 from rtseg.recordings.heads import Head
-from rtseg.training.task import Example
+from rtseg.training.task import Example, TrainingTask
 
 GroupScores = dict[str, dict[str, float]]
 """Head group -> `f1` and `map`."""
@@ -49,6 +49,14 @@ def score_groups(
             videos.append((of_head, example.labels[answered, column]))
         scores[head.name] = score_head(head, videos, fps)
     return group_scores(heads, scores)
+
+
+def score_held_out(task: TrainingTask, predictions: Sequence[NDArray[np.float32]]) -> tuple[GroupScores, float]:
+    """Scores of predictions of the validation recordings, and the number to choose by; no score and NaN without any."""
+    if not task.validation:
+        return {}, math.nan
+    groups = score_groups(task.heads, task.validation, predictions, task.fps)
+    return groups, selection_score(groups, task.recipe.train)
 
 
 def selection_score(scores: GroupScores, settings: TrainSettings) -> float:

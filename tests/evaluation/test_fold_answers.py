@@ -188,7 +188,9 @@ def test_decoding_begins_anew_behind_a_gap_as_a_streams_does(tiny_bundle: Path, 
     item = next(iter(dataset.items("train")))
     absent = np.zeros(len(item.recording), np.bool_)
     absent[100 : 101 + model.gaps.fill_frames] = True
-    gap = replace(item.recording, absent=absent)
+    keypoints, confidence = item.recording.keypoints.copy(), item.recording.confidence.copy()
+    keypoints[absent], confidence[absent] = np.nan, 0
+    gap = replace(item.recording, absent=absent, keypoints=keypoints, confidence=confidence)
     by_frame = Classifier(model).run(gap).by_frame(gap)
     video = FoldVideo(item, by_frame.probs, list(gap.stretches(model.gaps.fill_frames)))
     assert len(video.stretches) == 2

@@ -120,15 +120,9 @@ def evaluate(
     """
     bundle = classifier.bundle
     seen: list[str] = []
-
-    def check(item: Item) -> None:
-        if was_trained_on(bundle, item):
-            seen.append(item.recording.name)
-
-    answers = predict_split(classifier, dataset, split, progress, check)
-    listed = ", ".join(seen)
-    learnt = [f"The bundle was trained on {listed}: its scores there say nothing about other videos."] if seen else []
-    return score_predictions(bundle, dataset, split, answers, engine=classifier.pool.engine.name, remarks=learnt)
+    answers = predict_split(classifier, dataset, split, progress, _counting_seen(bundle, seen))
+    engine, remarks = classifier.pool.engine.name, _seen_notes("The bundle", seen)
+    return score_predictions(bundle, dataset, split, answers, engine=engine, remarks=remarks)
 
 
 def score_predictions(
@@ -193,7 +187,11 @@ def compare_bundles(
 
     Raises as `predict_split`, and SettingError where the two have no head in common.
     """
-    one, two = (predict_split(classifier, dataset, split, progress) for classifier in (ours, theirs))
+    seen: tuple[list[str], list[str]] = ([], [])
+    one, two = (
+        predict_split(classifier, dataset, split, progress, _counting_seen(classifier.bundle, learnt))
+        for classifier, learnt in zip((ours, theirs), seen, strict=True)
+    )
     # Equal in classes too, not only in name: else the scores would be means over different classes.
     both = [head for head in one.heads if head in two.heads]
     if not both:
@@ -206,10 +204,28 @@ def compare_bundles(
         "split": split,
         "videos": {h.name: one.names[h.name] for h in both},
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
-        "notes": interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+        "notes": [
+            *interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+            *_seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
+            *_seen_notes(f"Theirs, {theirs.bundle.name},", seen[1]),
+        ],
     }
     plain: dict[str, Any] = without_nan(report)
     return plain
+
+
+def _counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
+    """A check for `predict_split` that adds the names of recordings that the bundle was trained on."""
+
+    def check(item: Item) -> None:
+        if was_trained_on(bundle, item):
+            seen.append(item.recording.name)
+
+    return check
+
+
+def _seen_notes(who: str, seen: Sequence[str]) -> list[str]:
+    return [f"{who} was trained on {', '.join(seen)}: its scores there say nothing about other videos."] if seen else []
 
 
 def _per_video(answers: SplitPredictions, fps: float) -> dict[str, dict[str, Any]]:

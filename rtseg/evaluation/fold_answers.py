@@ -131,9 +131,7 @@ def read_fold_answers(
     _check_names(bundle, dataset, answers, path)
     if recipe.train.seed not in answers.seeds:
         held = ", ".join(map(str, answers.seeds))
-        raise SettingError(
-            f"{path}: expected answers of seed {recipe.train.seed}, the bundle's; it has those of {held}"
-        )
+        raise SettingError(f"{path}: expected answers of the bundle's seed {recipe.train.seed}, got those of {held}")
     probabilities = answers.probabilities[answers.seeds.index(recipe.train.seed)]
     items = list(_read(dataset, recipe.train.splits, progress))
     data = identify(

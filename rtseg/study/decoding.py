@@ -78,7 +78,8 @@ def study_decoding(
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
     if out_of_fold is not None:
-        result |= {"out_of_fold": dict(folds.facts), "note": folds.note}
+        result["out_of_fold"] = dict(folds.facts)
+        result["notes"].append(folds.note)
     tables: dict[str, CandidateTable] = {}
     for name, head in known.items():
         progress(f"decoding {name}")
@@ -175,9 +176,9 @@ def toml(settings: dict[str, Any]) -> str:
 
 
 def _pages(result: dict[str, Any]) -> list[str]:
-    asked = f"answered out of fold. {result['note']}" if "out_of_fold" in result else "through Session."
+    asked = "answered out of fold" if "out_of_fold" in result else "through Session"
     pages = [
-        f"Bundle `{result['bundle']}`, {asked} Chosen: the highest segmental F1@50 that costs at most "
+        f"Bundle `{result['bundle']}`, {asked}. Chosen: the highest segmental F1@50 that costs at most "
         f"{result['max_loss']} of frame macro-F1. Cross-fitted: every video decoded by what was chosen on the "
         "others; this is the number to believe."
     ]

@@ -75,7 +75,7 @@ def _data(bundle: Bundle) -> list[str]:
     for split, use in (("training", "trained on"), ("validation", chosen)):
         names = list(provenance.get(split, ()))
         if split == "validation" and learnt_from_all(bundle):
-            lines.append(f"- No recording was held out: {last}, and no score chose anything of the training.")
+            lines.append(f"- No recording was held out: {last}, whatever its scores.")
             continue
         shown = ", ".join(names) if len(names) <= 60 else f"{', '.join(names[:5])} ... {names[-1]}"
         lines.append(f"- {len(names)} recordings {use}: {shown or 'not named'}. The manifest holds a hash of each.")
@@ -261,7 +261,8 @@ def _who_chose(bundle: Bundle) -> str:
         return "The validation recordings chose the epoch and the decoding: expect a little less on new animals."
     return (
         "All recordings were trained on: what the bundle itself answers about them says nothing of others. Numbers "
-        "out of fold are of networks trained anew without the recordings that they answer, on fewer than this one."
+        "out of fold are of networks trained anew without the recordings that they answer, on fewer than this one. "
+        "What chose the recipe's settings and the decoding is not held out: expect a little less on new animals."
     )
 
 

@@ -87,6 +87,7 @@ def baseline(system: str, dataset: Dataset, examples: Sequence[Example], like: O
     return replace(
         like,
         system=system,
+        settings=None,
         recipe=hashlib.sha256(f"benchmarks/baseline_answers.py: {system}".encode()).hexdigest(),
         causal=True,
         lookahead_frames=0,

@@ -43,6 +43,7 @@ def ensemble(system: str, members: Sequence[OutOfFold], files: Sequence[Path]) -
         held={name: max(member.held[name] for member in members) for name in first.held},
         costs=tuple(_summed(costs) for costs in zip(*(member.costs for member in members), strict=True)),
         probabilities=tuple(averaged([dict(m.probabilities[seed]) for m in members], offsets) for seed in seeds),
+        settings=None,  # no recipe trains it, so no bundle may take these answers for its own
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rtseg.bundle.bundle import Bundle, load_bundle
+from rtseg.bundle.provenance import learnt_from_all
 from rtseg.system.files import write_atomically
 
 CARD = "MODEL_CARD.md"
@@ -68,12 +69,18 @@ def _model(bundle: Bundle) -> list[str]:
 def _data(bundle: Bundle) -> list[str]:
     provenance = bundle.provenance
     lines = ["", "## What it was made from", f"Data set `{provenance.get('dataset', 'unknown')}`."]
-    for split, use in (("training", "trained on"), ("validation", "used to choose the epoch and the decoding")):
+    train = provenance.get("recipe", {}).get("train", {})
+    last = f"the last of {train.get('epochs', '?')} epochs was taken"
+    chosen = f"held out ({last})" if train.get("select") == "last" else "used to choose the epoch and the decoding"
+    for split, use in (("training", "trained on"), ("validation", chosen)):
         names = list(provenance.get(split, ()))
+        if split == "validation" and learnt_from_all(bundle):
+            lines.append(f"- No recording was held out: {last}, whatever its scores.")
+            continue
         shown = ", ".join(names) if len(names) <= 60 else f"{', '.join(names[:5])} ... {names[-1]}"
         lines.append(f"- {len(names)} recordings {use}: {shown or 'not named'}. The manifest holds a hash of each.")
     made = f"rtseg {provenance.get('rtseg', '?')}, torch {provenance.get('torch', '?')}"
-    seed = provenance.get("recipe", {}).get("train", {}).get("seed", "?")
+    seed = train.get("seed", "?")
     took = provenance.get("training_seconds", "?")
     return [*lines, f"- One training run, seed {seed}, {took} s, with {made}."]
 
@@ -175,10 +182,17 @@ def _calibration(bundle: Bundle) -> list[str]:
     lines, done = ["", "## Whether its probabilities can be taken at their word"], bundle.provenance.get("calibration")
     if not done:
         return [*lines, "Not calibrated: take them as scores, not as chances (`rtseg calibrate`)."]
+    fitted = f"Calibrated ({done['method']} scaling) on {len(done['videos'])} recordings of `{done['dataset']}`"
+    if folds := done.get("out_of_fold"):
+        how = (
+            "as networks of the same recipe answered them that were trained without them "
+            f"({folds['folds']} folds); this bundle has learnt from all of them"
+        )
+    else:
+        how = f"split `{done['split']}`, that training never saw"
     lines.append(
-        f"Calibrated ({done['method']} scaling) on {len(done['videos'])} recordings of `{done['dataset']}`, split "
-        f"`{done['split']}`, that training never saw. ECE, log loss and Brier score above and here are out of fold: "
-        "each video with a scaling fitted on the others."
+        f"{fitted}, {how}. ECE, log loss and Brier score above and here are out of fold: each video with a scaling "
+        "fitted on the others."
     )
     for name, ece in done.get("not_applied", {}).items():
         lines.append(
@@ -221,7 +235,7 @@ def _limits(bundle: Bundle) -> list[str]:
     unscored = [f"{h.name}: {c}" for h in bundle.heads for c in h.classes if c not in h.scored]
     lines = [
         *("", "## Limits"),
-        "- The validation recordings chose the epoch and the decoding: expect a little less on new animals.",
+        f"- {_who_chose(bundle)}",
         f"- Made for {bundle.fps:g} frames per second, these keypoints, and an arena of "
         f"{', '.join(f'{v:g}' for v in bundle.arena)} px (x0, y0, x1, y1); another camera, tracker, strain, light or "
         "laboratory is another data set. Score it on labelled recordings of your own first (`rtseg evaluate`).",
@@ -240,6 +254,16 @@ def _limits(bundle: Bundle) -> list[str]:
         "- Triggering a stimulus whose harm, when wrong, the false starts above do not allow.",
         "- Other species or numbers of animals, and people.",
     ]
+
+
+def _who_chose(bundle: Bundle) -> str:
+    if not learnt_from_all(bundle):
+        return "The validation recordings chose the epoch and the decoding: expect a little less on new animals."
+    return (
+        "All recordings were trained on: what the bundle itself answers about them says nothing of others. Numbers "
+        "out of fold are of networks trained anew without the recordings that they answer, on fewer than this one. "
+        "What chose the recipe's settings and the decoding is not held out: expect a little less on new animals."
+    )
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

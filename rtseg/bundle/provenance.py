@@ -42,11 +42,21 @@ def check_unseen(bundle: Bundle, item: Item) -> str:
             f"{item.recording.name}; make it with 'rtseg train'"
         )
     if was_trained_on(bundle, item):
+        advice = "Name a split that training never saw"
+        if learnt_from_all(bundle):
+            advice = "It has learnt from all recordings: take answers out of fold (--out-of-fold)"
         raise SettingError(
             f"{item.recording.name}: bundle {bundle.name!r} was trained on this recording; what it says there is no "
-            "measure of what it says elsewhere. Name a split that training never saw"
+            f"measure of what it says elsewhere. {advice}"
         )
     return poses_hash(item.recording.select(bundle.skeleton).keypoints)
+
+
+def learnt_from_all(bundle: Bundle) -> bool:
+    """Whether nothing was held out when the bundle was trained, so that no recording of its data set is unseen."""
+    held_out = bundle.provenance.get("validation")
+    # Older bundles say nothing of what was held out.
+    return bool(bundle.provenance.get("training")) and held_out is not None and not held_out
 
 
 def was_trained_on(bundle: Bundle, item: Item) -> bool:

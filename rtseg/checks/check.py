@@ -74,13 +74,19 @@ def check_file(
         return check_dataset(load_dataset(path, root), (), progress)
     recipe = config.load_settings(path, Recipe, overrides)
     dataset = load_dataset(path.parent / recipe.dataset, root)
-    return check_dataset(dataset, check_recipe(recipe, dataset), progress)
+    return check_dataset(dataset, check_recipe(recipe, dataset), progress, recipe.train.splits)
 
 
 def check_dataset(
-    dataset: Dataset, findings: Sequence[Finding] = (), progress: Callable[[str], None] = lambda _: None
+    dataset: Dataset,
+    findings: Sequence[Finding] = (),
+    progress: Callable[[str], None] = lambda _: None,
+    learnt: Sequence[str] = ("train",),
 ) -> DatasetReport:
-    """The report on all splits of a dataset. findings: what is known already, such as of its recipe."""
+    """The report on all splits of a dataset. findings: what is known already, such as of its recipe.
+
+    learnt: the splits that are trained on.
+    """
     found = list(findings)
     splits: dict[str, list[RecordingSummary]] = {}
     for split in dataset.splits:
@@ -94,7 +100,7 @@ def check_dataset(
     summary = DatasetSummary(dataset.name, dataset.skeleton, dataset.rules, splits, dataset.simulated)
     # Counts without the files that could not be read would make errors of what those files hold.
     if not any(finding.severity == "error" for finding in found[len(findings) :]):
-        found += find_problems(summary)
+        found += find_problems(summary.learning_from(learnt))
     found.sort(key=lambda finding: finding.severity != "error")
     return DatasetReport(dataset.fps, summary, tuple(found), tuple(dataset.warnings.summary()))
 
@@ -116,6 +122,9 @@ def _recipe_errors(recipe: Recipe, dataset: Dataset) -> Iterator[str]:
         except RtsegError as error:
             yield f"abstain: {error}"
     groups = list(dict.fromkeys(head.group for head in dataset.heads))
+    for split in recipe.train.splits:
+        if split not in dataset.splits:
+            yield f"train.splits: the dataset has the splits {', '.join(dataset.splits)}, not {split!r}"
     if recipe.train.select_group and recipe.train.select_group not in groups:
         yield f"train.select_group = {recipe.train.select_group!r} is no head group; there are: {', '.join(groups)}"
     try:

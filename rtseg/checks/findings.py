@@ -64,7 +64,10 @@ def recordings_in_two_splits(summary: DatasetSummary) -> Iterator[Finding]:
         if split != other_split:
             yield Finding("error", f"{shared}: what is measured on one was learnt from the other; leave one out")
         elif not summary.validation:
-            yield Finding("error", f"{shared}: one fold would be tested on what another learnt; leave one out")
+            yield Finding(
+                "error",
+                f"{shared}: one fold of a cross-validation would be tested on what another learnt; leave one out",
+            )
         else:
             yield Finding("warning", f"{shared}, which count twice")
 

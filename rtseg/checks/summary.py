@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,16 @@ class DatasetSummary:
     simulated: bool = False
     training: str = "train"
     validation: str = "validation"
+
+    def learning_from(self, splits: Sequence[str]) -> DatasetSummary:
+        """The same where these splits are trained on as one; where `validation` is among them nothing is held out."""
+        if tuple(splits) == (self.training,):
+            return self
+        training = " and ".join(splits)
+        whole = [recording for split in splits for recording in self.splits.get(split, ())]
+        rest = {split: some for split, some in self.splits.items() if split not in splits}
+        validation = "" if self.validation in splits else self.validation
+        return replace(self, splits={training: whole, **rest}, training=training, validation=validation)
 
     def counts(self, rule: HeadRule, split: str) -> HeadCounts:
         """A head's counts over a split."""

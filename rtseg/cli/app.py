@@ -64,6 +64,15 @@ BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle, e.g. engin
 DatasetFile = Annotated[Path, typer.Argument(help="Dataset file (TOML).", show_default=False)]
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe (TOML).", show_default=False)]
 Split = Annotated[str, typer.Option("--split", help="Which recordings of the dataset.")]
+SplitOrFolds = Annotated[
+    str | None, typer.Option("--split", help="Which recordings of the dataset.", show_default="validation")
+]
+OutOfFold = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-of-fold", help="Instead: crossvalidate's answers to the recordings that the bundle learnt from."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: section.key=value (repeatable).", metavar="KEY=VALUE"),
@@ -105,6 +114,13 @@ def training_packages() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise needs_extra(str(error.name), "train", "training") from None
+
+
+def split_of(split: str | None, out_of_fold: Path | None) -> str:
+    """The split that --split names; with --out-of-fold the bundle says which recordings these are."""
+    if split is not None and out_of_fold is not None:
+        raise typer.BadParameter("--out-of-fold is about all recordings that the bundle learnt from: give no --split")
+    return split or "validation"
 
 
 def make_folder_of(file: Path | None) -> None:

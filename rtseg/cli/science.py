@@ -16,14 +16,16 @@ from rtseg.cli.app import (
     DatasetFile,
     EngineName,
     Out,
+    OutOfFold,
     RecipeFile,
     Root,
     Settings,
-    Split,
+    SplitOrFolds,
     above_zero,
     app,
     make_folder_of,
     print_progress,
+    split_of,
     training_packages,
     write_json,
 )
@@ -89,7 +91,10 @@ def train(
             recipe, out, root=root, overrides=tuple(set_ or ()), runs=folder, overwrite=overwrite, report=report,
             progress=say,
         )  # fmt: skip
-    print_scores(bundle.scores["validation"], f"{bundle.name}, validation recordings", bundle.simulated)
+    if scores := bundle.scores.get("validation"):
+        print_scores(scores, f"{bundle.name}, validation recordings", bundle.simulated)
+    else:
+        typer.echo("Nothing was held out, so nothing was scored: 'rtseg crossvalidate', then 'calibrate --out-of-fold'")
     typer.echo(f"bundle written to {out}")
 
 
@@ -98,20 +103,27 @@ def evaluate(
     bundle: BundlePath,
     dataset: DatasetFile,
     root: Root = None,
-    split: Split = "validation",
+    split: SplitOrFolds = None,
     engine: EngineName = "auto",
+    out_of_fold: OutOfFold = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file.")] = None,
 ) -> None:
     """Score a bundle on labelled recordings, by the same code that serves it."""
+    from rtseg.bundle.bundle import load_bundle
     from rtseg.evaluation.evaluate import evaluate as score_bundle
+    from rtseg.evaluation.fold_answers import evaluate_folds
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
     from rtseg.terminal.tables import print_scores
 
+    chosen, recordings = split_of(split, out_of_fold), load_dataset(dataset, root)
     make_folder_of(json_file)
-    scores = score_bundle(load(bundle, engine), load_dataset(dataset, root), split, print_progress)
+    if out_of_fold is None:
+        scores = score_bundle(load(bundle, engine), recordings, chosen, print_progress)
+    else:
+        scores = evaluate_folds(load_bundle(bundle), recordings, out_of_fold, print_progress)
     write_json(json_file, scores)
-    print_scores(scores, f"{scores['bundle']} on {scores['dataset']}, {split}", scores["simulated"])
+    print_scores(scores, f"{scores['bundle']} on {scores['dataset']}, {scores['split']}", scores["simulated"])
 
 
 def _three(text: str) -> tuple[int, int, int]:

@@ -19,12 +19,15 @@ from rtseg.cli.app import (
     DatasetFile,
     EngineName,
     Out,
+    OutOfFold,
     RecipeFile,
     Root,
     Settings,
     Split,
+    SplitOrFolds,
     app,
     print_progress,
+    split_of,
     training_packages,
 )
 
@@ -138,7 +141,8 @@ def decoding(
     dataset: DatasetFile,
     out: Out,
     root: Root = None,
-    split: Split = "validation",
+    split: SplitOrFolds = None,
+    out_of_fold: OutOfFold = None,
     head: Annotated[list[str] | None, typer.Option(help="Choose by this head alone (repeatable).")] = None,
     max_loss: Annotated[float, typer.Option(help="Largest loss of frame macro-F1 that is accepted.", min=0)] = 0.005,
     engine: EngineName = "auto",
@@ -146,10 +150,11 @@ def decoding(
     """Choose a bundle's decoding (from probabilities to bouts), and measure it on held-out videos."""
     from rtseg.study.decoding import study_decoding
 
+    chosen = split_of(split, out_of_fold)
     out.mkdir(parents=True, exist_ok=True)
     study_decoding(
-        bundle, dataset, out, root=root, split=split, heads=head or (), max_loss=max_loss, engine=engine,
-        command=_command(), progress=print_progress,
+        bundle, dataset, out, root=root, split=chosen, heads=head or (), max_loss=max_loss, engine=engine,
+        out_of_fold=out_of_fold, command=_command(), progress=print_progress,
     )  # fmt: skip
     _show(out, "decoding")
 

@@ -15,12 +15,15 @@ from rtseg.cli.app import (
     BundlePath,
     DatasetFile,
     EngineName,
+    OutOfFold,
     Root,
     Settings,
     Split,
+    SplitOrFolds,
     app,
     make_folder_of,
     print_progress,
+    split_of,
     write_json,
 )
 
@@ -48,6 +51,7 @@ class _Subject:
     root: Path | None
     split: str
     out: Path
+    out_of_fold: Path | None = None
 
     def dataset(self) -> Dataset:
         from rtseg.recordings.dataset import load_dataset
@@ -57,9 +61,8 @@ class _Subject:
     def command(self, *options: str) -> str:
         """The command as the report may carry it: without the folders of this machine."""
         root = ["--root FOLDER"] * (self.root is not None)
-        return " ".join(
-            [f"rtseg calibrate {self.bundle} {self.dataset_file}", *root, f"--split {self.split}", *options]
-        )
+        which = f"--out-of-fold {self.out_of_fold.name}" if self.out_of_fold else f"--split {self.split}"
+        return " ".join([f"rtseg calibrate {self.bundle} {self.dataset_file}", *root, which, *options])
 
 
 @app.command()
@@ -67,7 +70,8 @@ def calibrate(
     bundle: BundlePath,
     dataset: DatasetFile,
     root: Root = None,
-    split: Split = "validation",
+    split: SplitOrFolds = None,
+    out_of_fold: OutOfFold = None,
     method: Method = "temperature",
     vector: VectorHeads = None,
     abstain: Thresholds = None,
@@ -82,8 +86,11 @@ def calibrate(
 
     With --int8 or --fp16 it is compared in those precisions with float32 and accepted or not; --set changes the limits.
     """
-    subject = _Subject(bundle, dataset, root, split, out or Path("calibration") / bundle.name)
+    folder = out or Path("calibration") / bundle.name
+    subject = _Subject(bundle, dataset, root, split_of(split, out_of_fold), folder, out_of_fold)
     if int8 or fp16:
+        if out_of_fold:
+            raise typer.BadParameter("--int8 and --fp16 compare the bundle with itself: give no --out-of-fold")
         return _measure_precisions(subject, ranges, set_ or [], int8=int8, fp16=fp16)
     if set_:
         raise typer.BadParameter("--set goes with --int8 or --fp16 (int8_largest=0.2): nothing else here has settings")
@@ -107,6 +114,7 @@ def _calibrate(subject: _Subject, method: str, vector: list[str], abstain: dict[
         abstain=abstain,
         command=subject.command(*options),
         engine=engine,
+        out_of_fold=subject.out_of_fold,
         progress=print_progress,
     )
     print_calibration(report)

@@ -91,6 +91,9 @@ class TrainSettings:
     constants (paper, V.C); `uncertainty`: exp(-s_g) L_g + s_g / 2 with learned s_g (Kendall et al. 2018).
     loss_factor: on the whole loss (paper, V.C: 0.1).
 
+    splits: the dataset's splits whose recordings `rtseg train` learns from. Where `validation` is among them nothing is
+    held out, nothing chooses the epoch (select = "last") and no score is made; `rtseg crossvalidate` and
+    `rtseg calibrate --out-of-fold` make them (docs/all-recordings.md). Studies divide the recordings by themselves.
     Selection: what a checkpoint is chosen by on the validation recordings. select: `score` (mean over groups of
     macro-F1 and mAP), `f1` or `map` alone, or `last` (the last epoch's weights). select_group: one head group decides.
 
@@ -123,6 +126,7 @@ class TrainSettings:
     evaluate_every: int = 2
     patience: int = 8
     patience_from: str = "start"
+    splits: tuple[str, ...] = ("train",)
     select: str = "score"
     select_group: str = ""
     threads: int = 2
@@ -140,6 +144,13 @@ class TrainSettings:
         )
         for name in ("cache_mb", "learning_rate", "boundary_smoothing_frames", "future_pose_weight"):
             require(getattr(self, name) >= 0, f"train.{name} must be 0 or more, got {getattr(self, name)}")
+        require(bool(self.splits), "train.splits must name a split to learn from, got none")
+        require(len(set(self.splits)) == len(self.splits), f"train.splits names one twice: {', '.join(self.splits)}")
+        require(
+            self.select == "last" or "validation" not in self.splits,
+            f'train.select = "{self.select}" chooses the epoch on the split validation, which train.splits learns '
+            'from: set train.select = "last" and train.epochs, or leave it out of train.splits',
+        )
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
         for name, accepted in (
             ("task_weighting", TASK_WEIGHTINGS),

@@ -1,6 +1,7 @@
 """Calibration of a bundle's probabilities on recordings that training never saw, measured out of fold.
 
-Recordings go through Session. Written are the bundle's two calibration tensors per head, its scores and their origin,
+Recordings go through Session; of a bundle that has learnt from all of them, out-of-fold answers take their place
+(`fold_answers`). Written are the bundle's two calibration tensors per head, its scores and their origin,
 and a report; the rest of the network is not changed. Scaling after training: Guo et al. 2017.
 """
 
@@ -21,7 +22,8 @@ from rtseg.config import check_abstain
 from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import SettingError
 from rtseg.evaluation.evaluate import evaluate, manifest_scores, predict_split, without_nan
-from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling
+from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
+from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling, log_probabilities
 from rtseg.evaluation.metrics import Video, answered, macro_f1, mean_average_precision
 from rtseg.evaluation.reliability import ReliabilityBins, calibration_scores, class_bins, top_label_bins
 from rtseg.inference.classifier import Classifier
@@ -37,6 +39,8 @@ _SOFT = 0.1
 """Logits are scaled by this while they are read: at full size, float32 probabilities of 0 would hide some."""
 Logits = tuple[NDArray[np.float64], NDArray[np.int16]]
 """One video's logits (T, n classes) of a head and its labels (T,), labelled frames only."""
+HeadLogits = dict[Head, list[Logits]]
+"""Of every head, video by video."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ def calibrate_bundle(
     abstain: Mapping[str, float] | None = None,
     command: str = "",
     engine: str = "auto",
+    out_of_fold: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Calibrate the bundle in `folder`, in place, on a split of a dataset; the report, which is also written to `out`.
@@ -72,10 +77,12 @@ def calibrate_bundle(
     expected calibration error would grow, out of fold, gets none, and the report says so (`not_applied`). Heads of
     which the split has fewer than two videos with labels stay as they are. vector: heads that get the method `vector`,
     whatever the others get. abstain: head -> probability below which it says that it is unsure. The bundle's scores
-    become those of this split.
+    become those of this split. out_of_fold: a file of answers to the recordings that the bundle was trained on, which
+    take the place of a split's.
 
     Raises SettingError for a recording that the bundle was trained on, a split without two videos with labels of any
-    head, or an unknown method; BundleError where `folder` holds no bundle.
+    head, an unknown method, or one that answers out of fold do not allow, and as `read_fold_answers`; BundleError where
+    `folder` holds no bundle.
     """
     if method not in METHODS:
         raise SettingError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
@@ -86,15 +93,18 @@ def calibrate_bundle(
     check_abstain(abstain_below)
     _check_heads(bundle, "abstain", abstain_below)
     _check_heads(bundle, "vector", vector)
-    logits, hashes = _unseen_logits(bundle, dataset, split, engine, progress)
+    subject: _Subject = _Split(dataset, split, engine)
+    if out_of_fold is not None:
+        subject = _Folds(dataset, _fold_answers(bundle, dataset, out_of_fold, method, vector, progress))
+    logits, hashes = _with_two_videos(*subject.logits(bundle, progress), subject)
     # Of heads that are not in `logits`, the bundle's weights stay as they are.
     calibrations = [calibrate_head(h, videos, "vector" if h.name in vector else method) for h, videos in logits.items()]
     heads = without_nan({calibration.head.name: _measure(calibration) for calibration in calibrations})
-    source = _source(dataset, split, method, vector, hashes, heads)
+    source = _source(subject, method, vector, hashes, heads)
     calibrated = replace(_with_scalings(bundle, calibrations, heads, source), abstain_below=abstain_below)
-    # Run once more with the calibrated weights: the stored scores are those of what is served.
-    progress("scoring through Session")
-    model = save_bundle(replace(calibrated, scores={split: _scores(calibrated, engine, dataset, split, heads)}), folder)
+    # Once more with the calibrated weights: the stored scores are those of what is served.
+    progress("scoring")
+    model = save_bundle(replace(calibrated, scores={subject.split: _scores(calibrated, subject, heads)}), folder)
     # The weights have changed, and `save_bundle` has removed the ONNX step that was made from the old ones.
     add_step(folder)
     report = {
@@ -120,26 +130,84 @@ def _check_heads(bundle: Bundle, option: str, names: Iterable[str]) -> None:
         raise SettingError(f"{option}: bundle {bundle.name!r} has the heads {known}, not {', '.join(sorted(unknown))}")
 
 
-def _unseen_logits(
-    bundle: Bundle, dataset: Dataset, split: str, engine: str, progress: Callable[[str], None]
-) -> tuple[dict[Head, list[Logits]], dict[str, str]]:
-    """The logits of every head with two or more labelled videos, and the hash of every recording by its name.
+@dataclass(frozen=True)
+class _Split:
+    """A split of a data set, whose recordings the bundle itself answers."""
 
-    Raises SettingError for a recording that the bundle was trained on, and where no head has two videos.
-    """
-    hashes: dict[str, str] = {}
+    dataset: Dataset
+    split: str
+    engine: str
+    out_of_fold: Mapping[str, Any] | None = None
 
-    def check(item: Item) -> None:
-        hashes[item.recording.name] = check_unseen(bundle, item)
+    def logits(self, bundle: Bundle, progress: Callable[[str], None]) -> tuple[HeadLogits, dict[str, str]]:
+        """And the hash of every recording by its name. Raises SettingError as `check_unseen`."""
+        hashes: dict[str, str] = {}
 
-    logits = read_logits(bundle, dataset, split, engine, progress, check)
+        def check(item: Item) -> None:
+            hashes[item.recording.name] = check_unseen(bundle, item)
+
+        return read_logits(bundle, self.dataset, self.split, self.engine, progress, check), hashes
+
+    def evaluate(self, bundle: Bundle) -> dict[str, Any]:
+        """The scores of the calibrated bundle."""
+        return evaluate(Classifier(bundle, self.engine), self.dataset, self.split)
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """The same of recordings that the bundle was trained on, answered out of fold."""
+
+    dataset: Dataset
+    answers: FoldAnswers
+
+    @property
+    def split(self) -> str:
+        return self.answers.split
+
+    @property
+    def out_of_fold(self) -> Mapping[str, Any] | None:
+        return self.answers.facts
+
+    def logits(self, bundle: Bundle, progress: Callable[[str], None]) -> tuple[HeadLogits, dict[str, str]]:
+        # Up to a constant of each frame, which a temperature takes out again.
+        videos = self.answers.predictions(_uncalibrated(bundle)).videos
+        found = {h: [(log_probabilities(p), y) for p, y in answered(videos[h.name])] for h in bundle.heads}
+        return found, dict(self.answers.hashes)
+
+    def evaluate(self, bundle: Bundle) -> dict[str, Any]:
+        return self.answers.evaluate(bundle, self.dataset)
+
+
+_Subject = _Split | _Folds
+
+
+def _fold_answers(
+    bundle: Bundle,
+    dataset: Dataset,
+    path: Path,
+    method: str,
+    vector: Sequence[str],
+    progress: Callable[[str], None],
+) -> FoldAnswers:
+    if method != "temperature" or vector:
+        raise SettingError(
+            f"{path}: holds probabilities, from which a temperature can be found, and not the logits that a vector "
+            "scaling takes; use --method temperature and no --vector"
+        )
+    return read_fold_answers(bundle, dataset, path, progress)
+
+
+def _with_two_videos(
+    logits: Mapping[Head, list[Logits]], hashes: dict[str, str], subject: _Subject
+) -> tuple[HeadLogits, dict[str, str]]:
+    """The heads with two or more labelled videos. Raises SettingError where none has so many."""
     # A scaling is measured on videos that it was not fitted on: one video alone can give no such measure.
     enough = {head: videos for head, videos in logits.items() if len(videos) > 1}
     if not enough:
         got = ", ".join(f"{len(videos)} of {head.name}" for head, videos in logits.items())
         raise SettingError(
-            f"dataset {dataset.name!r}, split {split!r}: calibrating takes two or more videos with labels of a head, "
-            f"to measure on others than it is fitted on; got {got}"
+            f"dataset {subject.dataset.name!r}, split {subject.split!r}: calibrating takes two or more videos with "
+            f"labels of a head, to measure on others than it is fitted on; got {got}"
         )
     return enough, hashes
 
@@ -158,15 +226,17 @@ def _with_scalings(
 
 
 def _source(
-    dataset: Dataset,
-    split: str,
+    subject: _Subject,
     method: str,
     vector: Sequence[str],
     hashes: Mapping[str, str],
     heads: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a calibration was made from, and the heads that it would have made worse, with both errors."""
-    source: dict[str, Any] = {"dataset": dataset.name, "split": split, "method": method, "videos": hashes}
+    source: dict[str, Any] = {"dataset": subject.dataset.name, "split": subject.split}
+    source |= {"method": method, "videos": hashes}
+    if subject.out_of_fold is not None:
+        source["out_of_fold"] = dict(subject.out_of_fold)
     if vector:
         source["vector"] = list(vector)
     refused = {
@@ -177,16 +247,16 @@ def _source(
     return source | ({"not_applied": refused} if refused else {})
 
 
-def _scores(calibrated: Bundle, engine: str, dataset: Dataset, split: str, heads: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(calibrated: Bundle, subject: _Subject, heads: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's scores on this split, with the calibration's own out of fold. heads: `_measure` of each."""
-    scores = manifest_scores(evaluate(Classifier(calibrated, engine), dataset, split))
+    scores = manifest_scores(subject.evaluate(calibrated))
     # Scores on the split that the calibration was fitted on are too good: the ones out of fold count.
     scores["calibration"] = {
         name: {part: value for part, value in head["after" if head["applied"] else "before"].items() if part != "bins"}
         | {"out_of_fold": True}
         for name, head in heads.items()
     }
-    return {**scores, "dataset": dataset.name}
+    return {**scores, "dataset": subject.dataset.name}
 
 
 def _write_report(report: dict[str, Any], calibrations: Sequence[HeadCalibration], out: Path) -> None:
@@ -220,10 +290,10 @@ def read_logits(
     logits: dict[Head, list[Logits]] = {}
     for head in soft.heads:
         pairs = zip(answered(soft.videos[head.name]), answered(alone.videos[head.name]), strict=True)
-        logits[head] = [
-            ((_log(p) - _log(p[:, :1]) + _log(q[:, :1]) - _log(q[:, 1:2])) / _SOFT, labels)
-            for (p, labels), (q, _) in pairs
-        ]
+        logits[head] = []
+        for (p, labels), (q, _) in pairs:
+            constant = log_probabilities(q[:, :1]) - log_probabilities(q[:, 1:2]) - log_probabilities(p[:, :1])
+            logits[head].append(((log_probabilities(p) + constant) / _SOFT, labels))
     return logits
 
 
@@ -250,6 +320,11 @@ def _fit(videos: Sequence[Logits], method: str) -> Scaling:
     return fit_scaling(np.concatenate([z for z, _ in videos]), np.concatenate([y for _, y in videos]), method)
 
 
+def _uncalibrated(bundle: Bundle) -> Bundle:
+    plain = {name: tensor for head in bundle.heads for name, tensor in _tensors(head, _no_scaling(head)).items()}
+    return replace(bundle, weights={**bundle.weights, **plain})
+
+
 def _scaled(bundle: Bundle, *, alone: bool) -> Bundle:
     """The bundle without a calibration, all logits times _SOFT; alone: 0 for all classes of a head but the first."""
     weights = dict(bundle.weights)
@@ -263,11 +338,6 @@ def _scaled(bundle: Bundle, *, alone: bool) -> Bundle:
 def _tensors(head: Head, scaling: Scaling) -> dict[str, NDArray[np.float32]]:
     name = f"head.{head.name}.calibration"
     return {f"{name}.scale": scaling.scale.astype(np.float32), f"{name}.shift": scaling.shift.astype(np.float32)}
-
-
-def _log(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    # A probability may have become 0 in float32, whose logarithm is infinite.
-    return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 
 def _measure(one: HeadCalibration) -> dict[str, Any]:

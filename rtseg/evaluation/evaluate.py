@@ -23,7 +23,7 @@ from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
-from rtseg.recordings.recording import IGNORE
+from rtseg.recordings.recording import IGNORE, Recording
 from rtseg.recordings.sources import Item
 
 PROTOCOL = "frames pooled over videos, argmax, nothing tuned; means over scored classes, then over a group's heads"
@@ -46,6 +46,14 @@ class SplitPredictions:
     missing: dict[str, list[NDArray[np.float64]]]
     names: dict[str, list[str]]
 
+    @classmethod
+    def empty(cls, heads: list[Head]) -> SplitPredictions:
+        """Without a video."""
+        names = [head.name for head in heads]
+        return cls(
+            heads, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}
+        )
+
 
 def predict_split(
     classifier: Classifier,
@@ -64,31 +72,37 @@ def predict_split(
     bundle = classifier.bundle
     known = common_heads(bundle, dataset)
     columns = {h.name: bundle.heads.index(h) for h in bundle.heads}
-    names = [h.name for h in known]
-    found = SplitPredictions(
-        known, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}, {n: [] for n in names}
-    )
+    found = SplitPredictions.empty(known)
     # One recording in memory at a time: a dataset may be larger than the memory.
     for item in dataset.items(split):
         check(item)
         progress(item.recording.name)
         predictions = classifier.run(item.recording).by_frame(item.recording)
-        # Of the recording as it is read, before the gap rule or features hold any point.
-        missing = np.isnan(item.recording.keypoints[..., 0]).mean(axis=(1, 2))
+        missing = missing_share(item.recording)
         for head in known:
             if head.name not in item.labels:
                 continue
             labels = item.labels[head.name].frames
-            # As probabilities, so that the same scores can be taken of decoded labels.
-            decoded = predictions.labels[:, columns[head.name]]
-            one_hot = np.eye(len(head.classes), dtype=np.float32)[decoded]
-            one_hot[decoded == IGNORE] = np.nan  # never answered: a restart lies behind it
+            decoded = one_hot(predictions.labels[:, columns[head.name]], head)
             found.videos[head.name].append((predictions.of(head.name), labels))
-            found.decoded[head.name].append((one_hot, labels))
+            found.decoded[head.name].append((decoded, labels))
             found.missing[head.name].append(missing)
             found.names[head.name].append(item.recording.name)
     dataset.warnings.tell(progress)
     return found
+
+
+def one_hot(labels: NDArray[np.int16], head: Head) -> NDArray[np.float32]:
+    """Decoded labels (T,) as probabilities (T, n), of which the same scores can be taken; NaN where never answered."""
+    rows = np.eye(len(head.classes), dtype=np.float32)[labels]
+    rows[labels == IGNORE] = np.nan  # a restart lies behind it
+    return rows
+
+
+def missing_share(recording: Recording) -> NDArray[np.float64]:
+    """(T,) share of a frame's keypoints that are missing, before the gap rule or features hold any point."""
+    share: NDArray[np.float64] = np.isnan(recording.keypoints[..., 0]).mean(axis=(1, 2))
+    return share
 
 
 def evaluate(
@@ -106,12 +120,24 @@ def evaluate(
     """
     bundle = classifier.bundle
     seen: list[str] = []
+    answers = predict_split(classifier, dataset, split, progress, _counting_seen(bundle, seen))
+    engine, remarks = classifier.pool.engine.name, _seen_notes("The bundle", seen)
+    return score_predictions(bundle, dataset, split, answers, engine=engine, remarks=remarks)
 
-    def check(item: Item) -> None:
-        if was_trained_on(bundle, item):
-            seen.append(item.recording.name)
 
-    answers = predict_split(classifier, dataset, split, progress, check)
+def score_predictions(
+    bundle: Bundle,
+    dataset: Dataset,
+    split: str,
+    answers: SplitPredictions,
+    *,
+    engine: str,
+    remarks: Sequence[str] = (),
+) -> dict[str, Any]:
+    """`evaluate`'s report on predictions that are there already. split, engine: what it calls them.
+
+    remarks: what a reader must know of these recordings; they come among `notes`.
+    """
     known, fps = answers.heads, dataset.fps
     scores = {h.name: score_head(h, answers.videos[h.name], fps) for h in known}
     # Decoding helps segments and may cost frames at their edges: the report holds both, the raw ones are the score.
@@ -128,7 +154,7 @@ def evaluate(
     report = {
         "bundle": bundle.name,
         "model": bundle.hash,
-        "engine": classifier.pool.engine.name,
+        "engine": engine,
         "simulated": bundle.simulated or dataset.simulated,
         "dataset": dataset.name,
         "split": split,
@@ -136,7 +162,7 @@ def evaluate(
         "groups": group_scores(known, scores),
         "heads": {name: asdict(score) for name, score in scores.items()},
         "decoded": {name: _decoded(score) for name, score in smoothed.items()},
-        "notes": _notes(known, answers.videos, scores, seen),
+        "notes": _notes(known, answers.videos, scores, remarks),
         **details,
         "videos": _per_video(answers, fps),
     }
@@ -146,8 +172,8 @@ def evaluate(
 
 def manifest_scores(report: dict[str, Any]) -> dict[str, Any]:
     """The part of a report that is stored in a bundle's manifest."""
-    parts = ("protocol", "split", "groups", "heads", "decoded", "notes", *DETAILS, "videos")
-    return {part: report[part] for part in parts}
+    parts = ("protocol", "split", "out_of_fold", "groups", "heads", "decoded", "notes", *DETAILS, "videos")
+    return {part: report[part] for part in parts if part in report}
 
 
 def compare_bundles(
@@ -161,7 +187,11 @@ def compare_bundles(
 
     Raises as `predict_split`, and SettingError where the two have no head in common.
     """
-    one, two = (predict_split(classifier, dataset, split, progress) for classifier in (ours, theirs))
+    seen: tuple[list[str], list[str]] = ([], [])
+    one, two = (
+        predict_split(classifier, dataset, split, progress, _counting_seen(classifier.bundle, learnt))
+        for classifier, learnt in zip((ours, theirs), seen, strict=True)
+    )
     # Equal in classes too, not only in name: else the scores would be means over different classes.
     both = [head for head in one.heads if head in two.heads]
     if not both:
@@ -174,10 +204,28 @@ def compare_bundles(
         "split": split,
         "videos": {h.name: one.names[h.name] for h in both},
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
-        "notes": interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+        "notes": [
+            *interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+            *_seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
+            *_seen_notes(f"Theirs, {theirs.bundle.name},", seen[1]),
+        ],
     }
     plain: dict[str, Any] = without_nan(report)
     return plain
+
+
+def _counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
+    """A check for `predict_split` that adds the names of recordings that the bundle was trained on."""
+
+    def check(item: Item) -> None:
+        if was_trained_on(bundle, item):
+            seen.append(item.recording.name)
+
+    return check
+
+
+def _seen_notes(who: str, seen: Sequence[str]) -> list[str]:
+    return [f"{who} was trained on {', '.join(seen)}: its scores there say nothing about other videos."] if seen else []
 
 
 def _per_video(answers: SplitPredictions, fps: float) -> dict[str, dict[str, Any]]:
@@ -238,14 +286,12 @@ def _decoded(score: HeadScore) -> dict[str, Any]:
 
 
 def _notes(
-    heads: Sequence[Head], videos: Mapping[str, list[Video]], scores: Mapping[str, HeadScore], seen: Sequence[str]
+    heads: Sequence[Head], videos: Mapping[str, list[Video]], scores: Mapping[str, HeadScore], remarks: Sequence[str]
 ) -> list[str]:
-    """What the scores do not say. seen: names of recordings that the bundle was trained on."""
+    """What the scores do not say. remarks: what is known of the recordings."""
     fewest = min((len(answered(videos[head.name])) for head in heads), default=0)
     absent = [f"{head.name}: {name}" for head in heads for name, c in scores[head.name].classes.items() if not c.frames]
-    notes = interval_notes(fewest)
-    if seen:
-        notes.append(f"The bundle was trained on {', '.join(seen)}: its scores there say nothing about other videos.")
+    notes = [*interval_notes(fewest), *remarks]
     if absent:
         notes.append(f"No frame is labelled as {', '.join(absent)}: nothing says how well that is recognized.")
     return notes

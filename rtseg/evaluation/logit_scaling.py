@@ -6,7 +6,7 @@ scale and a shift per class (ibid.). Both minimise the log loss of labelled fram
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,14 @@ class Scaling(NamedTuple):
     def probabilities(self, logits: F64) -> NDArray[np.float32]:
         """softmax(logits (N, n) * scale + shift) as float32."""
         return np.exp(_log_softmax(logits * self.scale + self.shift)).astype(np.float32)
+
+
+def log_probabilities(probs: NDArray[np.floating[Any]]) -> F64:
+    """Logits (..., n) up to a constant that the classes of a row share; NaN stays NaN.
+
+    A probability may have become 0 in float32, whose logarithm is infinite: it is taken for the smallest that is not.
+    """
+    return np.log(np.maximum(probs.astype(np.float64), np.finfo(np.float32).tiny))
 
 
 def fit_scaling(logits: F64, labels: NDArray[np.int16], method: str = "temperature") -> Scaling:

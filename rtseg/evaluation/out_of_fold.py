@@ -104,7 +104,8 @@ class TrainingCost(NamedTuple):
 class OutOfFold:
     """The answers of one system to every recording of a data set, each by a fold that never saw it.
 
-    system: its name. recipe: a hash of all its settings. causal, lookahead_frames: whether it sees the future, and by
+    system: its name. recipe: a hash of all its settings. settings: the recipe as the folds were trained by it, plain
+    (`config.to_plain`); None in older files. causal, lookahead_frames: whether it sees the future, and by
     how many frames its answers are late. dataset, dataset_hash: of DataIdentity. columns: head.class of every
     probability. folds: what each was trained on. fold_of: recording -> fold. held: recording -> rows that the system
     did not answer (`hold_unanswered`), the most of any seed. costs: of every training. frames: recording -> (T,) int64,
@@ -126,6 +127,7 @@ class OutOfFold:
     costs: tuple[TrainingCost, ...]
     frames: Mapping[str, NDArray[np.int64]]
     probabilities: tuple[Mapping[str, F32], ...]
+    settings: Mapping[str, Any] | None = None
 
 
 def hold_unanswered(probs: F32, heads: Sequence[Head]) -> tuple[F32, int]:
@@ -150,6 +152,7 @@ def write_out_of_fold(answers: OutOfFold, path: Path) -> None:
         "format": FORMAT,
         "version": VERSION,
         **{name: getattr(answers, name) for name in _TEXTS},
+        "settings": answers.settings,
         "folds": [fold._asdict() for fold in answers.folds],
         "costs": [cost._asdict() for cost in answers.costs],
         "recordings": {
@@ -312,6 +315,8 @@ def _answers(about: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> O
         ),
         frames=frames,
         probabilities=probabilities,
+        # Files of the first version 1 do not have them.
+        settings=None if about.get("settings") is None else dict(about["settings"]),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.bundle.bundle import Bundle, check_writable, load_bundle
-from rtseg.bundle.provenance import check_unseen, poses_hash
+from rtseg.bundle.provenance import check_unseen, learnt_from_all, poses_hash
 from rtseg.config import PrecisionSettings
 from rtseg.engine.onnx import precisions
 from rtseg.engine.onnx.onnx_nodes import Precision
@@ -30,6 +30,10 @@ from rtseg.system import machine
 Progress = Callable[[str], None]
 STORED = ("scales", "bounds", "f1", "f1_drop", "difference")
 """The parts of a precision's report that are stored in the bundle."""
+SEEN = (
+    "The bundle has learnt from these recordings, as from all of its data set: how much one precision differs from "
+    "another can be told from them, how good either is cannot."
+)
 PACKAGES = ("rtseg", "numpy", "numba", "onnx", "onnxruntime")
 
 
@@ -58,7 +62,9 @@ def measure_precisions(
     scored: dict[str, str] = {}
 
     def check(item: Item) -> None:
-        scored[item.recording.name] = check_unseen(bundle, item)
+        # A bundle that has learnt from all recordings has no unseen ones: there one precision is compared with another.
+        seen = learnt_from_all(bundle)
+        scored[item.recording.name] = _hash(bundle, item.recording) if seen else check_unseen(bundle, item)
 
     # Float32 by the engine that serves on a CPU: the comparison includes what ONNX Runtime rounds differently.
     plain = predict_split(Classifier(bundle, "numba", 1), dataset, split, _prefixed(progress, "fp32"), check)
@@ -83,6 +89,7 @@ def measure_precisions(
         "dataset": dataset.name,
         "split": split,
         "videos": scored,
+        "notes": [SEEN] if learnt_from_all(bundle) else [],
         "precisions": entries,
         **machine.describe_run(PACKAGES),
     }

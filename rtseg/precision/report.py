@@ -24,10 +24,12 @@ def report_page(report: dict[str, Any]) -> str:
     lines = [
         f"# {report['bundle']} in {' and '.join(report['precisions'])}: {report['dataset']}, {report['split']}",
         *("", "```", report["command"], "```", ""),
-        f"Model {report['model'][:12]}, {len(report['videos'])} videos that training never saw, through Session; the "
+        f"Model {report['model'][:12]}, {len(report['videos'])} videos"
+        f"{'' if report.get('notes') else ' that training never saw'}, through Session; the "
         "step in ONNX Runtime exactly as it is written for TensorRT, float32 by the numba engine.",
         f"{machine['cpu']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
     ]
+    lines += [line for note in report.get("notes", ()) for line in ("", note)]
     if report["simulated"]:
         lines += ["", "**Simulated animals: the scores say nothing about real ones.**"]
     for name, entry in report["precisions"].items():

@@ -1,8 +1,8 @@
 """Grouped k-fold cross-validation by video: every public video is predicted by a system that never saw it.
 
 Nothing is chosen on a held-out video: each fold keeps some of its own training videos aside to choose the checkpoint
-by, or trains for a fixed number of epochs. The predictions of held-out videos stay on disk, a file for each system
-(docs/leaderboard.md).
+by, or trains on all of them for a fixed number of epochs (train.select = "last", or `fixed_epochs`). The predictions
+of held-out videos stay on disk, a file for each system (docs/leaderboard.md).
 """
 
 from __future__ import annotations
@@ -42,13 +42,12 @@ from rtseg.study.trials import (
     run_trial,
     with_repetition_seed,
 )
-from rtseg.training.task import EventCallback, Example, TrainingTask
+from rtseg.training.task import TREES, EventCallback, Example, TrainingTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "crossvalidate"
-TREES = "gradient-boosting"
 
 
 def folds_of(names: Sequence[str], k: int) -> list[list[str]]:
@@ -97,15 +96,14 @@ def crossvalidate(
         progress(f"warning: {warning}")
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
     # Before the scores, which take a while: the answers are what took hours.
-    answers = _write_answers(systems, dataset, examples, folds, trials, out)
+    answers = _write_answers(systems, dataset, examples, folds, settings, trials, out)
     progress("scoring")
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
     label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
     result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated, len(examples))
-    chosen_by = f"every {settings.inside_every}th training video of a fold"
     result |= {
         "folds": folds,
-        "checkpoint": chosen_by if settings.fixed_epochs is None else "last epoch",
+        "checkpoint": _checkpoint(systems, settings),
         "answers": answers,
         "systems": {
             name: {
@@ -153,6 +151,7 @@ def _write_answers(
     dataset: Dataset,
     examples: Sequence[Example],
     folds: Sequence[Sequence[str]],
+    settings: CrossValidationSettings,
     trials: Mapping[str, Sequence[Sequence[Trial]]],
     out: Path,
 ) -> dict[str, str]:
@@ -162,14 +161,21 @@ def _write_answers(
     files = {}
     for name, recipe in systems.items():
         files[name] = f"{NAME}.{name}.safetensors"
-        write_out_of_fold(out_of_fold_answers(name, recipe, data, folds, trials[name]), out / files[name])
+        # What a fold changes of a recipe is the same for all folds.
+        trained, _, _ = split_fold(recipe, dataset.heads, examples, folds[0], 0, settings)
+        write_out_of_fold(out_of_fold_answers(name, recipe, trained, data, folds, trials[name]), out / files[name])
     return files
 
 
 def out_of_fold_answers(
-    system: str, recipe: Recipe, data: DataIdentity, folds: Sequence[Sequence[str]], trials: Sequence[Sequence[Trial]]
+    system: str,
+    recipe: Recipe,
+    trained: Recipe,
+    data: DataIdentity,
+    folds: Sequence[Sequence[str]],
+    trials: Sequence[Sequence[Trial]],
 ) -> OutOfFold:
-    """What a system answered out of fold. trials: for every seed those of all folds."""
+    """What a system answered out of fold. trained: the recipe as `split_fold` changes it. trials: by seed and fold."""
     held: dict[str, int] = dict.fromkeys(data.recordings, 0)
     probabilities: list[ProbabilitiesByName] = []
     for by_fold in trials:
@@ -200,6 +206,7 @@ def out_of_fold_answers(
         ),
         frames={name: np.arange(one.n_frames, dtype=np.int64) for name, one in data.recordings.items()},
         probabilities=tuple(probabilities),
+        settings=config.to_plain(trained),
     )
 
 
@@ -213,10 +220,14 @@ def split_fold(
 ) -> tuple[Recipe, list[Example], list[Example]]:
     """Settings, training recordings and those that choose the checkpoint, none of them held out or without any label.
 
-    Raises SettingError where too few are left.
+    A network's last epoch is chosen by none. Raises SettingError where too few recordings are left.
     """
     others = [example for example in examples if example.name not in held_out and is_labelled(example)]
-    inside_every, fixed_epochs = settings.inside_every, settings.fixed_epochs
+    recipe, inside_every = _with_fixed_epochs(recipe, settings), settings.inside_every
+    if not _chooses_checkpoint(recipe):
+        if not others:
+            raise SettingError(f"fold {fold} leaves no recording with labels to train on; use other folds")
+        return recipe, others, []
     # Another remainder for every fold, so that not always the same videos choose; the next one where these show none of
     # the behaviours that are scored, as blocks of one video may.
     ways = [others[(fold + i) % inside_every :: inside_every] for i in range(inside_every)]
@@ -227,16 +238,30 @@ def split_fold(
             f"{fold % inside_every} on, would choose the checkpoint, and those are {len(aside)}: it takes some to "
             "choose by and others to train on. Use other folds, or another share"
         )
-    if fixed_epochs is None:
-        return recipe, [example for example in others if example not in aside], aside
-    if recipe.model.kind == TREES:
+    if settings.fixed_epochs is not None:
         # Trees have rounds in place of epochs: these recordings choose how many, and are then learned from as well.
         return recipe, others, aside
-    # The loop needs something to score; with one evaluation, after the last epoch, it chooses nothing.
-    fixed = replace(
-        recipe.train, epochs=fixed_epochs, evaluate_every=fixed_epochs, patience=fixed_epochs, select="last"
-    )
-    return replace(recipe, train=fixed), others, aside
+    return recipe, [example for example in others if example not in aside], aside
+
+
+def _with_fixed_epochs(recipe: Recipe, settings: CrossValidationSettings) -> Recipe:
+    if settings.fixed_epochs is None or recipe.model.kind == TREES:
+        return recipe
+    return replace(recipe, train=replace(recipe.train, epochs=settings.fixed_epochs, select="last"))
+
+
+def _chooses_checkpoint(recipe: Recipe) -> bool:
+    """Whether recordings choose the epoch, or the number of trees."""
+    return recipe.model.kind == TREES or recipe.train.select != "last"
+
+
+def _checkpoint(systems: Mapping[str, Recipe], settings: CrossValidationSettings) -> str:
+    """Which checkpoint is taken, in the words of a report."""
+    choosing = [name for name, recipe in systems.items() if _chooses_checkpoint(_with_fixed_epochs(recipe, settings))]
+    chosen = f"by every {settings.inside_every}th training video of a fold"
+    if not choosing:
+        return "last epoch"
+    return chosen if len(choosing) == len(systems) else f"of {', '.join(choosing)} {chosen}; else the last epoch"
 
 
 def is_labelled(example: Example) -> bool:

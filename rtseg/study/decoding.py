@@ -19,10 +19,11 @@ from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
 from rtseg.evaluation.evaluate import common_heads
+from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
 from rtseg.evaluation.metrics import Video, score_head
-from rtseg.inference.classifier import load
-from rtseg.recordings.dataset import load_dataset
-from rtseg.recordings.heads import Head
+from rtseg.inference.classifier import Classifier, load
+from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.recordings.heads import Head, output_offsets
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
 from rtseg.study import results
@@ -44,6 +45,7 @@ def study_decoding(
     split: str = "validation",
     heads: Sequence[str] = (),
     engine: str = "auto",
+    out_of_fold: Path | None = None,
     max_loss: float = MAX_LOSS,
     grid: Sequence[DecodingSettings] = GRID,
     resamples: int = RESAMPLES,
@@ -52,8 +54,9 @@ def study_decoding(
 ) -> dict[str, Any]:
     """Choose the decoding of a bundle, written as OUT/decoding.json, .md and .png.
 
-    heads: which of them decide the setting that all share (none = all). Raises SettingError for an unknown head or
-    fewer than two videos, and what `evaluate` raises.
+    heads: which of them decide the setting that all share (none = all). out_of_fold: a file of answers to the
+    recordings that the bundle was trained on, which take the place of its own to a split. Raises SettingError for an
+    unknown head or fewer than two videos, and what `evaluate` or `read_fold_answers` raises.
     """
     classifier = load(bundle, engine)
     dataset = load_dataset(dataset_file, root)
@@ -61,24 +64,22 @@ def study_decoding(
     unknown = [name for name in heads if name not in known]
     if unknown:
         raise SettingError(f"no head {', '.join(unknown)} to choose by; there are: {', '.join(known)}")
-    videos: dict[str, list[Video]] = {name: [] for name in known}
-    names = []
-    for item in dataset.items(split):
-        progress(item.recording.name)
-        # Run once: every candidate decodes these probabilities.
-        answers = classifier.run(item.recording)
-        names.append(item.recording.name)
-        for name in known:
-            # Frames that a gap left without an answer have no probabilities to decode.
-            answered = answers.seq - item.recording.first_seq
-            videos[name].append((answers.of(name), _labels(item, name)[answered]))
-    dataset.warnings.tell(progress)
+    if out_of_fold is None:
+        answered = _answer_split(classifier, dataset, split, progress)
+    else:
+        folds = read_fold_answers(classifier.bundle, dataset, out_of_fold, progress)
+        split, answered = folds.split, _answered_by_folds(folds)
+    names = list(answered)
+    videos = {name: [by_head[name] for by_head in answered.values()] for name in known}
     if len(names) < 2:
         raise SettingError(f"choosing on videos and measuring on others takes two or more, {split!r} has {len(names)}")
     simulated = classifier.bundle.simulated or dataset.simulated
     result = results.preamble("rtseg study decoding", command, f"{dataset.name}, {split}", simulated, len(names))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
+    if out_of_fold is not None:
+        result["out_of_fold"] = dict(folds.facts)
+        result["notes"].append(folds.note)
     tables: dict[str, CandidateTable] = {}
     for name, head in known.items():
         progress(f"decoding {name}")
@@ -93,6 +94,37 @@ def study_decoding(
         "current": config.to_plain(classifier.bundle.decoding),
     }
     return results.write_study(out, NAME, result, _pages(result), _figure(result))
+
+
+def _answer_split(
+    classifier: Classifier, dataset: Dataset, split: str, progress: Callable[[str], None]
+) -> dict[str, dict[str, Video]]:
+    """Recording -> head -> probabilities and labels of the frames that the bundle answers."""
+    found: dict[str, dict[str, Video]] = {}
+    for item in dataset.items(split):
+        progress(item.recording.name)
+        # Run once: every candidate decodes these probabilities.
+        answers = classifier.run(item.recording)
+        # Frames that a gap left without an answer have no probabilities to decode.
+        rows = answers.seq - item.recording.first_seq
+        heads = common_heads(classifier.bundle, dataset)
+        found[item.recording.name] = {h.name: (answers.of(h.name), _labels(item, h.name)[rows]) for h in heads}
+    dataset.warnings.tell(progress)
+    return found
+
+
+def _answered_by_folds(folds: FoldAnswers) -> dict[str, dict[str, Video]]:
+    """The same of answers out of fold, calibrated as the bundle is."""
+    found: dict[str, dict[str, Video]] = {}
+    bundle = folds.bundle
+    offsets = output_offsets(bundle.heads)
+    for video, probs in folds.calibrated(bundle):
+        rows = ~np.isnan(probs[:, 0])
+        found[video.item.recording.name] = {
+            head.name: (np.ascontiguousarray(probs[rows, start:stop]), _labels(video.item, head.name)[rows])
+            for head, start, stop in zip(bundle.heads, offsets, offsets[1:], strict=False)
+        }
+    return found
 
 
 def _labels(item: Item, head: str) -> NDArray[np.int16]:
@@ -144,8 +176,9 @@ def toml(settings: dict[str, Any]) -> str:
 
 
 def _pages(result: dict[str, Any]) -> list[str]:
+    asked = "answered out of fold" if "out_of_fold" in result else "through Session"
     pages = [
-        f"Bundle `{result['bundle']}`, through Session. Chosen: the highest segmental F1@50 that costs at most "
+        f"Bundle `{result['bundle']}`, {asked}. Chosen: the highest segmental F1@50 that costs at most "
         f"{result['max_loss']} of frame macro-F1. Cross-fitted: every video decoded by what was chosen on the "
         "others; this is the number to believe."
     ]

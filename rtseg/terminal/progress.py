@@ -48,7 +48,8 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
                 bar.update(task, completed=event["step"], total=event["steps"], description=text)
                 return
             groups = "  ".join(f"{g} F1 {s['f1']:.3f} mAP {s['map']:.3f}" for g, s in event["groups"].items())
-            line = f"epoch {event['epoch']}: loss {event['loss']:.3f}  validation {groups}"
+            scores = f"validation {groups}" if groups else "nothing held out"
+            line = f"epoch {event['epoch']}: loss {event['loss']:.3f}  {scores}"
             bar.console.print(line, soft_wrap=True)
 
         def say(text: str) -> None:

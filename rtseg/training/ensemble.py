@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rtseg.bundle.network import NetworkSpec
 from rtseg.model.tcn import MultitaskTCN
 from rtseg.training.loop import TrainedNetwork, train
-from rtseg.training.selection import predict_probabilities, score_groups, selection_score
+from rtseg.training.selection import predict_probabilities, score_held_out
 from rtseg.training.task import EventCallback, TrainingTask, features_of
 
 
@@ -65,8 +65,7 @@ def train_network(
         predict_probabilities(model, features_of(e, extractor, recipe), recipe.model.lookahead_frames)
         for e in task.validation
     ]
-    groups = score_groups(task.heads, task.validation, predictions, task.fps)
-    score = selection_score(groups, recipe.train)
+    groups, score = score_held_out(task, predictions)
     # Each cell stopped at its own epoch: the ensemble reports the latest of these, and the time of all together.
     epoch, seconds = max(cell.epoch for cell in cells), sum(cell.seconds for cell in cells)
     cpu_seconds = sum(cell.cpu_seconds for cell in cells)

@@ -28,7 +28,7 @@ from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.ensemble import train_network
 from rtseg.training.loop import NO_BUNDLE, TrainedNetwork
-from rtseg.training.task import EventCallback, Example, TrainingTask, features_of, read_training
+from rtseg.training.task import VALIDATION, EventCallback, Example, TrainingTask, features_of, read_training
 
 RANGE_FRAMES = 100_000
 """Training frames that the features' ranges are taken from, evenly spread."""
@@ -48,7 +48,8 @@ def train_bundle(
     """Train what a recipe file describes and write the bundle `out`.
 
     root: replaces the dataset's own folder. runs: where checkpoints go, so that a killed run resumes; None = no
-    checkpoints. Only the splits `train` and `validation` are ever read. progress: called with what is being done, and
+    checkpoints. Only the splits of `train.splits` and `validation` are ever read; where `validation` is among the
+    former nothing is held out, so that the bundle has no scores. progress: called with what is being done, and
     with warnings about the recordings. Raises, before anything is trained, RtsegError where `out` holds a bundle that
     this very training did not leave there, unless `overwrite`; and SettingError for what `rtseg check` calls an error.
     """
@@ -60,8 +61,9 @@ def train_bundle(
         dataset.head(head)  # an unknown head must be an error before training, which takes long
     if not overwrite:
         _check_replaced(out, recipe)
-    training, validation = read_training(dataset, progress)
+    training, validation = read_training(dataset, progress, recipe.train.splits)
     task = TrainingTask(recipe, dataset.skeleton, dataset.fps, dataset.heads, training, validation)
+    _hashes(training)  # an error about names must come before training, which takes long
     if not overwrite:
         _check_replaced(out, recipe, task)
     trained = train_network(task, runs, report)
@@ -84,11 +86,12 @@ def train_bundle(
         px_per_mm=dataset.px_per_mm,
         provenance=_provenance(task, dataset, trained),
     )
-    progress("scoring through Session")
-    # Scored from the folder, as any user loads it, and written once more with these scores.
     save_bundle(bundle, out)
-    scores = evaluate(Classifier(load_bundle(out)), dataset, "validation")
-    save_bundle(replace(bundle, scores={"validation": manifest_scores(scores)}), out)
+    if validation:
+        progress("scoring through Session")
+        # Scored from the folder, as any user loads it, and written once more with these scores.
+        scores = evaluate(Classifier(load_bundle(out)), dataset, VALIDATION)
+        save_bundle(replace(bundle, scores={VALIDATION: manifest_scores(scores)}), out)
     add_step(out)
     write_card(out)
     return load_bundle(out)
@@ -164,5 +167,10 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -
 
 
 def _hashes(examples: Sequence[Example]) -> dict[str, str]:
-    """The content hash of every recording, by its name."""
-    return {e.name: content_hash(e.keypoints, e.labels) for e in examples}
+    """The content hash of every recording, by its name. Raises SettingError for two of one name."""
+    found = {e.name: content_hash(e.keypoints, e.labels) for e in examples}
+    if len(found) < len(examples):
+        names = [e.name for e in examples]
+        twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+        raise SettingError(f"two recordings are called {twice}, of which the bundle could name one: rename the other")
+    return found

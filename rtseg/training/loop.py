@@ -1,4 +1,4 @@
-"""The training loop: batches in, the weights with the best validation score out.
+"""The training loop: batches in, the weights with the best validation score (or the last ones) out.
 
 Knows recordings only as `Example`s; writes checkpoints and reports events, never a bundle (that is `export`).
 """
@@ -33,8 +33,7 @@ from rtseg.training.selection import (
     constant_f1,
     is_above,
     predict_probabilities,
-    score_groups,
-    selection_score,
+    score_held_out,
 )
 from rtseg.training.task import EventCallback, TrainingTask, features_of
 
@@ -45,7 +44,10 @@ NO_BUNDLE = "only a causal multitask-tcn can become a bundle; the other systems 
 
 @dataclass
 class TrainedNetwork:
-    """The network with its best weights, how they scored on the validation recordings, and the run's history."""
+    """The network with its best weights, how they scored on the validation recordings, and the run's history.
+
+    score: NaN where nothing was held out.
+    """
 
     model: SequenceModel
     score: float
@@ -209,22 +211,21 @@ class _TrainingRun:
     def evaluate(self, loss: float, report: EventCallback) -> None:
         """Score the averaged weights on the validation recordings, and keep them where they are the best so far."""
         settings, progress = self.task.recipe.train, self.progress
-        scores = self._validation_scores()
-        score = selection_score(scores, settings)
+        scores, score = self._validation_scores()
         entry = {"epoch": progress.epoch, "loss": loss, "score": score, "groups": scores}
         entry |= {"seconds": round(progress.seconds, 1), "batches": progress.step}
         if progress.record_evaluation(entry, settings, is_above(scores, self.constant_f1, settings)):
             self.best = _copied(self.average)
         report(entry)
 
-    def _validation_scores(self) -> GroupScores:
+    def _validation_scores(self) -> tuple[GroupScores, float]:
         # The averaged weights are scored; training goes on with the weights themselves.
         task, raw = self.task, _copied(self.model.state_dict())
         self.model.load_state_dict(self.average)
         lookahead = task.recipe.model.lookahead_frames
         predictions = [predict_probabilities(self.model, f, lookahead) for f in self.validation_features]
         self.model.load_state_dict(raw)
-        return score_groups(task.heads, task.validation, predictions, task.fps)
+        return score_held_out(task, predictions)
 
     def load_checkpoint(self, folder: Path) -> bool:
         """Continue from a checkpoint of the same task; False where there is none."""

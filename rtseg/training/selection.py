@@ -14,7 +14,7 @@ from rtseg.errors import SettingError
 from rtseg.evaluation.metrics import constant_scores, group_scores, macro_mean, score_head
 from rtseg.model.base import SequenceModel
 from rtseg.recordings.heads import Head
-from rtseg.training.task import Example
+from rtseg.training.task import Example, TrainingTask
 
 GroupScores = dict[str, dict[str, float]]
 """Head group -> `f1` and `map`."""
@@ -52,7 +52,12 @@ def score_groups(
 
 
 def constant_f1(heads: Sequence[Head], examples: Sequence[Example]) -> dict[str, float]:
-    """Head group -> macro-F1 of the best constant answers about the recordings; NaN without a positive frame."""
+    """Head group -> macro-F1 of the best constant answers about the recordings; NaN without a positive frame.
+
+    Empty without recordings.
+    """
+    if not examples:
+        return {}
     of_groups: dict[str, list[float]] = {}
     for column, head in enumerate(heads):
         f1, _ = constant_scores(head, np.concatenate([e.labels[:, column] for e in examples]))
@@ -62,8 +67,18 @@ def constant_f1(heads: Sequence[Head], examples: Sequence[Example]) -> dict[str,
 
 def is_above(scores: GroupScores, constant: Mapping[str, float], settings: TrainSettings) -> bool:
     """Whether macro-F1 of every group that decides is above the best constant answer's, where there is one."""
+    if not scores:
+        return False
     deciding = [settings.select_group] if settings.select_group else list(scores)
     return all(math.isnan(constant[group]) or scores[group]["f1"] > constant[group] for group in deciding)
+
+
+def score_held_out(task: TrainingTask, predictions: Sequence[NDArray[np.float32]]) -> tuple[GroupScores, float]:
+    """Scores of predictions of the validation recordings, and the number to choose by; no score and NaN without any."""
+    if not task.validation:
+        return {}, math.nan
+    groups = score_groups(task.heads, task.validation, predictions, task.fps)
+    return groups, selection_score(groups, task.recipe.train)
 
 
 def selection_score(scores: GroupScores, settings: TrainSettings) -> float:

@@ -36,7 +36,8 @@ EventCallback = Callable[[dict[str, Any]], None]
 Say = Callable[[str], None]
 """Called with what is being done, and with warnings, which begin with 'warning: '."""
 TRAIN, VALIDATION = "train", "validation"
-"""The splits that a training reads."""
+"""The splits that a training reads, where it learns from no other ones."""
+TREES = "gradient-boosting"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +81,26 @@ def example_of(recording: Recording, labels: dict[str, NDArray[np.int16]], heads
     return Example(recording.name, recording.keypoints, recording.confidence, table, recording.absent)
 
 
-def read_training(dataset: Dataset, progress: Say = lambda _: None) -> tuple[list[Example], list[Example]]:
-    """The recordings to train on, and those that choose the checkpoint: the splits `train` and `validation`.
+def read_training(
+    dataset: Dataset, progress: Say = lambda _: None, splits: Sequence[str] = (TRAIN,)
+) -> tuple[list[Example], list[Example]]:
+    """The recordings of `splits`, to train on, and the held-out ones of `validation`: none where it is among those.
 
     progress: called with every recording, then with all warnings. Raises SettingError with everything that
     `rtseg check` calls an error.
     """
-    read = {split: _read_split(dataset, split, progress) for split in (TRAIN, VALIDATION)}
-    _check(dataset, {split: summaries for split, (_, summaries) in read.items()}, VALIDATION, progress)
-    return read[TRAIN][0], read[VALIDATION][0]
+    names = [*splits, *([] if VALIDATION in splits else [VALIDATION])]
+    read = {split: _read_split(dataset, split, progress) for split in names}
+    _check(dataset, {split: summaries for split, (_, summaries) in read.items()}, splits, VALIDATION, progress)
+    training = [example for split in splits for example in read[split][0]]
+    return training, [] if VALIDATION in splits else read[VALIDATION][0]
 
 
 def read_pooled(dataset: Dataset, splits: Sequence[str], progress: Say = lambda _: None) -> list[Example]:
     """The recordings of several splits as one, for studies that divide them anew. As `read_training`."""
-    read = [_read_split(dataset, split, progress) for split in dict.fromkeys(splits)]
-    pooled = {" and ".join(dict.fromkeys(splits)): [summary for _, summaries in read for summary in summaries]}
-    _check(dataset, pooled, "", progress)
-    return [example for examples, _ in read for example in examples]
+    read = {split: _read_split(dataset, split, progress) for split in dict.fromkeys(splits)}
+    _check(dataset, {split: summaries for split, (_, summaries) in read.items()}, tuple(read), "", progress)
+    return [example for examples, _ in read.values() for example in examples]
 
 
 def _read_split(dataset: Dataset, split: str, progress: Say) -> tuple[list[Example], list[RecordingSummary]]:
@@ -109,12 +113,18 @@ def _read_split(dataset: Dataset, split: str, progress: Say) -> tuple[list[Examp
     return examples, summaries
 
 
-def _check(dataset: Dataset, splits: Mapping[str, Sequence[RecordingSummary]], validation: str, progress: Say) -> None:
+def _check(
+    dataset: Dataset,
+    splits: Mapping[str, Sequence[RecordingSummary]],
+    learnt: Sequence[str],
+    validation: str,
+    progress: Say,
+) -> None:
     dataset.warnings.tell(progress)
     summary = DatasetSummary(
-        dataset.name, dataset.skeleton, dataset.rules, splits, dataset.simulated, next(iter(splits)), validation
+        dataset.name, dataset.skeleton, dataset.rules, splits, dataset.simulated, validation=validation
     )
-    findings = find_problems(summary)
+    findings = find_problems(summary.learning_from(learnt))
     for finding in findings:
         if finding.severity == "warning":
             progress(f"warning: {finding.text}")
@@ -125,7 +135,8 @@ def _check(dataset: Dataset, splits: Mapping[str, Sequence[RecordingSummary]], v
 class TrainingTask:
     """One training: the recipe, what the recordings show, and the recordings themselves.
 
-    heads: in the order of the labels' columns. validation: the recordings that the checkpoint is chosen by. The paper's
+    heads: in the order of the labels' columns. validation: the recordings that the checkpoint is chosen by, or none
+    where nothing is held out and the last epoch's weights are taken (train.select = "last"). The paper's
     tasks are something else: head groups (`Head.group`), of which one training may have several.
     """
 
@@ -138,7 +149,9 @@ class TrainingTask:
 
     def require_recordings(self) -> None:
         """Raise SettingError where there is nothing to train on or nothing to choose a checkpoint by."""
-        if not self.training or not self.validation:
+        # Trees choose their number of rounds whatever is selected.
+        chooses = self.recipe.train.select != "last" or self.recipe.model.kind == TREES
+        if not self.training or (chooses and not self.validation):
             raise SettingError("training needs at least one training and one validation recording")
 
     def in_pieces(self) -> TrainingTask:
@@ -162,7 +175,9 @@ class TrainingTask:
 
     def fingerprint(self) -> str:
         """A hash of everything that the outcome depends on; a checkpoint of another training is not resumed."""
-        digest = hashlib.sha256(json.dumps(config.to_plain(self.recipe), sort_keys=True).encode())
+        plain = config.to_plain(self.recipe)
+        del plain["train"]["splits"]  # the recordings of which follow
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         # These are frozen dataclasses and numbers, whose repr says everything.
         digest.update(repr((self.skeleton, self.fps, self.heads)).encode())
         # The recordings themselves, not their names: one that was labelled anew makes another training.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from rtseg.bundle.provenance import was_trained_on
 from rtseg.config import TriggerSettings
 from rtseg.errors import SettingError
 from rtseg.inference.classifier import Classifier
@@ -22,6 +24,7 @@ from rtseg.tuning.edit import check_text, tuned_text
 from rtseg.tuning.picture import draw_curve
 from rtseg.tuning.sweep import Example, candidates, sweep
 
+LEARNT = "The bundle was trained on {}: expect more false starts and fewer hits of other recordings than here."
 COLUMNS = (
     *("on", "off", "min_duration_s", "bouts", "hits", "false_starts", "false_starts_per_min"),
     *("delay_median_s", "delay_p95_s", "absent_min", "chosen"),
@@ -53,8 +56,12 @@ def run_tuning(
     chosen = _tunable(path, load_triggers(path), only)
     # Before the work: a head that the model lacks is told at once.
     condition_arrays(chosen, classifier.bundle.heads)
-    examples = _examples(chosen, classifier, items, progress)
+    examples, learnt = _examples(chosen, classifier, items, progress)
     results = [_tuned(name, trigger, goal, examples, classifier, progress) for name, trigger in chosen.items()]
+    if learnt:
+        note = LEARNT.format(", ".join(learnt))
+        progress(f"warning: {note}")
+        results = [replace(tuned, notes=(*tuned.notes, note)) for tuned in results]
     taken = {tuned.name: tuned.tried[tuned.chosen] for tuned in results}
     text = tuned_text(path, taken)
     write_atomically(target, _head(path, results) + text)
@@ -85,9 +92,12 @@ def _examples(
     classifier: Classifier,
     items: Iterable[Item],
     progress: Callable[[str], None],
-) -> list[Example]:
-    examples = []
+) -> tuple[list[Example], list[str]]:
+    """And the names of those that the bundle was trained on."""
+    examples, learnt = [], []
     for item in items:
+        if was_trained_on(classifier.bundle, item):
+            learnt.append(item.recording.name)
         recording = item.recording
         progress(recording.name)
         answers = classifier.run(recording)
@@ -95,7 +105,7 @@ def _examples(
             name: truth_of(trigger, answers.heads, item.labels, len(recording)) for name, trigger in triggers.items()
         }
         examples.append(Example(recording, answers, truth))
-    return examples
+    return examples, learnt
 
 
 def _tuned(

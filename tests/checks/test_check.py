@@ -47,6 +47,19 @@ def lab(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_recipe_that_learns_from_all_recordings_is_checked_as_one(lab: Path) -> None:
+    """What only `validation` shows is learnt as well, and nothing is missed there."""
+    for name, labels in (("t", ""), ("u", ""), ("v", "10,30,groom\n")):
+        (lab / f"{name}.labels.csv").write_text("start,stop,behavior\n" + labels)
+    assert not check_file(lab / "recipe.toml").is_trainable
+    everything = ('train.splits=["train", "validation"]', 'train.select="last"')
+    report = check_file(lab / "recipe.toml", overrides=everything)
+    assert (report.is_trainable, report.findings) == (True, ())
+    assert list(report.to_plain()["splits"]) == ["train", "validation"]
+    (finding,) = check_file(lab / "recipe.toml", overrides=('train.splits=["nonesuch"]',)).findings[:1]
+    assert "has the splits train, validation, not 'nonesuch'" in finding.text
+
+
 @pytest.mark.parametrize("file", ["lab.toml", "recipe.toml"])
 def test_counts_as_a_table_and_as_json(lab: Path, file: str) -> None:
     shown = here("check", file, cwd=lab)

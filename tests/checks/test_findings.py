@@ -132,7 +132,7 @@ def test_a_recording_in_two_splits_under_two_names() -> None:
     )
     only(summary([one, copy], [three]), "warning", "share 100 frames or more, which count twice")
     # Folds are whole recordings: one would be tested on what another learnt.
-    only(summary([one, copy], [three], pooled=True), "error", "one fold would be tested")
+    only(summary([one, copy], [three], pooled=True), "error", "fold of a cross-validation would be tested")
 
 
 def test_splits_without_recordings() -> None:

@@ -143,6 +143,13 @@ def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dat
         one, two = report["heads"]["task1"][part], back["heads"]["task1"][part]
         assert one["difference"] == pytest.approx(-two["difference"])
         assert one["low"] <= one["difference"] <= one["high"]
+    known = {
+        "training": {"v": "0"},
+        "training_poses": [poses_hash(next(dataset.items("validation")).recording.keypoints)],
+    }
+    learnt = Classifier(replace(other.bundle, provenance=known))
+    (note,) = [note for note in compare_bundles(classifier, learnt, dataset)["notes"] if "trained on" in note]
+    assert note.startswith("Theirs, other, was trained on validation/1: ")
     itself = compare_bundles(classifier, classifier, dataset)["heads"]["task1"]["f1"]
     assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
 

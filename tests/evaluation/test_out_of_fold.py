@@ -57,6 +57,7 @@ def answers() -> OutOfFold:
         costs=tuple(TrainingCost(seed, fold, 1.5, 1000) for seed in (5, 6) for fold in (0, 1)),
         frames={name: np.arange(one.n_frames) for name, one in DATA.recordings.items()},
         probabilities=tuple({e.name: random_probs(len(e), seed) for e in EXAMPLES} for seed in (1, 2)),
+        settings={"name": "net", "train": {"epochs": 3}},
     )
 
 
@@ -76,7 +77,7 @@ def test_answers_come_back_exactly(tmp_path: Path) -> None:
     back = read_out_of_fold(path)
     for name in ("system", "recipe", "causal", "lookahead_frames", "dataset", "dataset_hash", "columns", "seeds"):
         assert getattr(back, name) == getattr(ours, name)
-    for name in ("folds", "fold_of", "hashes", "held", "costs"):
+    for name in ("folds", "fold_of", "hashes", "held", "costs", "settings"):
         assert getattr(back, name) == getattr(ours, name)
     for one, other in zip((back.frames, *back.probabilities), (ours.frames, *ours.probabilities), strict=True):
         assert one.keys() == other.keys()

@@ -116,6 +116,23 @@ def test_recordings_that_training_or_ranges_used_are_refused(trained: Path, data
     assert read_accepted(load_bundle(trained)) == {}
 
 
+def test_a_bundle_that_has_learnt_from_all_is_compared_with_itself_on_them(
+    trained: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """It has no unseen recordings; what is measured is how far one precision is from another."""
+    bundle, items = load_bundle(trained), list(dataset.items("validation"))
+    known = {i.recording.name: content_hash(i.recording.keypoints, label_table(i, bundle.heads)) for i in items}
+    poses = [poses_hash(i.recording.keypoints) for i in items]
+    provenance = {**bundle.provenance, "training": {**bundle.provenance["training"], **known}, "validation": {}}
+    provenance["training_poses"] = [*bundle.provenance["training_poses"], *poses]
+    save_bundle(replace(bundle, provenance=provenance), trained)
+    report = measure_precisions(trained, dataset, ["fp16"], settings=LOOSE, out=tmp_path)
+    assert list(report["videos"]) == ["validation/1", "validation/2"]
+    page = (tmp_path / "precision-tiny.md").read_text()
+    assert "The bundle has learnt from these recordings" in page
+    assert "that training never saw" not in page
+
+
 def test_the_command_says_what_it_found_and_fails_where_it_is_not_accepted(
     trained: Path, dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -182,6 +182,9 @@ def test_seeds_and_fixed_epochs(recipe: Path, tmp_path: Path) -> None:
     result = crossvalidate(
         recipe, tmp_path, replace(SETTINGS, seeds=2, fixed_epochs=1, splits=("train",)), resamples=RESAMPLES
     )
+    trained = read_out_of_fold(tmp_path / result["answers"]["tiny"]).settings
+    assert trained is not None
+    assert result["systems"]["tiny"]["recipe"]["train"]["epochs"] != trained["train"]["epochs"] == 1
     trials = result["systems"]["tiny"]["trials"]
     assert [(t["seed"], t["epoch"]) for t in trials] == [(0, 1), (0, 1), (1, 1), (1, 1)]
     for trial in trials:
@@ -189,6 +192,18 @@ def test_seeds_and_fixed_epochs(recipe: Path, tmp_path: Path) -> None:
     head = result["systems"]["tiny"]["heads"]["task1"]
     assert head["f1"]["sd"] > 0
     assert head["f1"]["mean"] == pytest.approx(np.mean([s["f1"] for s in head["seeds"]]), abs=2e-6)
+
+
+def test_a_recipe_of_the_last_epoch_learns_from_all_other_videos(recipe: Path, tmp_path: Path) -> None:
+    settings, overrides = replace(SETTINGS, splits=("train",)), ["train.epochs=1"]
+    fixed = crossvalidate(recipe, tmp_path / "a", replace(settings, fixed_epochs=1), resamples=2)
+    last = crossvalidate(recipe, tmp_path / "b", settings, resamples=2, overrides=[*overrides, 'train.select="last"'])
+    assert fixed["checkpoint"] == last["checkpoint"] == "last epoch"
+    one, two = (read_out_of_fold(tmp_path / folder / fixed["answers"]["tiny"]) for folder in "ab")
+    assert all(one.probabilities[0][name].tobytes() == two.probabilities[0][name].tobytes() for name in one.fold_of)
+    assert one.settings == two.settings
+    assert [sorted((*fold.trained_on, *fold.chosen_by)) for fold in one.folds] == [NAMES[1:5:2], NAMES[0:5:2]]
+    assert {fold.chosen_by for fold in one.folds} == {()}
 
 
 def test_nothing_of_a_fold_is_in_its_training(recipe: Path) -> None:
@@ -214,7 +229,8 @@ def test_a_recording_without_a_label_is_of_no_use_to_a_fold(recipe: Path) -> Non
             _, training, selection = split_fold(base, dataset.heads, bare, held_out, fold, ways)
             used = {e.name for e in (*training, *selection)}
             assert used == set(NAMES) - {*held_out, NAMES[1]}
-            assert selection, "its place is taken by the next one"
+            # Its place is taken by the next one; a fixed number of epochs is chosen by none.
+            assert bool(selection) == (base is trees or ways.fixed_epochs is None)
 
 
 def test_what_chooses_shows_a_scored_class(recipe: Path) -> None:

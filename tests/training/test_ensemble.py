@@ -52,6 +52,14 @@ def test_cells_are_trained_as_networks_of_their_own_with_seeds_of_their_own() ->
     assert whole.score == entries[-1]["score"]
 
 
+def test_cells_apart_need_nothing_held_out_for_their_last_epoch() -> None:
+    plan = recipe(model=ALONE, train={"apart": True, "epochs": 2, "select": "last", "threads": 1})
+    alone, beside = (train_network(task(plan, TRAINING, held_out)) for held_out in ([], VALIDATION))
+    assert {n: t.tobytes() for n, t in alone.tensors.items()} == {n: t.tobytes() for n, t in beside.tensors.items()}
+    assert np.isnan(alone.score)
+    assert (alone.epoch, beside.epoch) == (2, 2)
+
+
 def test_a_finished_run_is_not_trained_again_and_processes_make_no_difference(tmp_path: Path) -> None:
     plan = recipe(model=ALONE, train={"apart": True, "epochs": 1, "threads": 1})
     first = train_network(task(plan, TRAINING, VALIDATION), tmp_path)

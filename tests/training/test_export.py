@@ -12,6 +12,9 @@ import pytest
 
 from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
 from rtseg.errors import RtsegError
+from rtseg.evaluation.evaluate import evaluate
+from rtseg.inference.classifier import Classifier
+from rtseg.recordings.dataset import load_dataset
 from rtseg.training.export import rounded_to_float16, train_bundle
 from tests.study.scenes import write_dataset
 
@@ -91,9 +94,39 @@ def test_what_a_training_leaves_there_itself_is_written_again(
     assert train_bundle(recipe, copy, runs=runs, overwrite=True).hash == bundle.hash
 
 
+EVERYTHING = ('train.splits=["train", "validation"]', 'train.select="last"')
+
+
+def test_a_bundle_of_all_recordings_says_so_and_has_no_scores(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    bundle = train_bundle(recipe, out, overrides=EVERYTHING)
+    assert sorted(bundle.provenance["training"]) == ["train/00", "train/01", "validation/02"]
+    assert len(bundle.provenance["training_poses"]) == 3
+    assert bundle.provenance["validation"] == {}
+    assert bundle.scores == {}
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "3 recordings trained on: train/00, train/01, validation/02." in card
+    assert "No recording was held out: the last of 2 epochs was taken" in card
+    assert "All recordings were trained on" in card
+    assert "chose the epoch" not in card
+    # The same training may write it once more.
+    assert train_bundle(recipe, out, overrides=EVERYTHING).hash
+    scores = evaluate(Classifier(bundle), load_dataset(recipe.parent / "dataset.toml"), "validation")
+    assert any("was trained on validation/02" in note for note in scores["notes"])
+
+
+def test_a_bundle_of_the_last_epoch_does_not_say_that_the_held_out_chose_it(recipe: Path, tmp_path: Path) -> None:
+    train_bundle(recipe, tmp_path / "bundle", overrides=('train.select="last"',))
+    assert "1 recordings held out (the last of 2 epochs was taken)" in (tmp_path / "bundle/MODEL_CARD.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [
+        ('train.splits=["train", "validation"]', 'set train.select = "last" and train.epochs'),
+        ('train.splits=["train", "train"]', "names one twice: train, train"),
+        ("train.splits=[]", "must name a split"),
+        ('train.splits=["train", "test"]', "has the splits train, validation, not 'test'"),
         ("model.kind=gru", "only a causal multitask-tcn can become a bundle"),
         ("model.causal=false", "only a causal multitask-tcn can become a bundle"),
         ("abstain.task9=0.5", "task9"),

@@ -158,6 +158,17 @@ def test_validation_has_no_influence_on_the_weights() -> None:
     assert one.score != two.score
 
 
+def test_the_last_epoch_needs_nothing_held_out_and_is_the_same_without(tmp_path: Path) -> None:
+    plan = recipe(train={"epochs": 2, "select": "last"})
+    alone, beside = train(task(plan, [example("a", 1)], []), tmp_path), train_tiny(plan)
+    assert bits(alone) == bits(beside)
+    assert np.isnan(alone.score)
+    assert np.isfinite(beside.score)
+    assert [(entry["epoch"], entry["groups"]) for entry in alone.history] == [(1, {}), (2, {})]
+    again = train(task(plan, [example("a", 1)], []), tmp_path)
+    assert (bits(again), again.epoch, len(again.history)) == (bits(alone), 2, 2)
+
+
 def test_training_stops_when_nothing_gets_better() -> None:
     plan = recipe(train={"epochs": 50, "patience": 2, "learning_rate": 0.0})
     trained = train_tiny(plan)

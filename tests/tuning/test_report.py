@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rtseg.bundle.provenance import poses_hash
 from rtseg.errors import SettingError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.heads import HeadLabels
@@ -64,6 +66,19 @@ def test_a_new_file_a_table_and_a_picture(tmp_path: Path, classifier: Classifier
     assert (tmp_path / "near.tuned.near.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SettingError, match="not overwritten"):
         tuned_path(path, None)
+
+
+def test_recordings_that_the_bundle_was_trained_on_are_told(
+    tmp_path: Path, classifier: Classifier, items: list[Item]
+) -> None:
+    path, said = tmp_path / "near.toml", list[str]()
+    path.write_text(FILE, encoding="utf-8")
+    poses = [poses_hash(items[1].recording.select(classifier.bundle.skeleton).keypoints)]
+    bundle = replace(classifier.bundle, provenance={"training": {"m": "0"}, "training_poses": poses})
+    run_tuning(path, (), Goal(30.0), Classifier(bundle, capacity=1), items, tuned_path(path, None), said.append)
+    (warning,) = [text for text in said if text.startswith("warning: ")]
+    assert "The bundle was trained on mice 7: expect more false starts" in warning
+    assert "# The bundle was trained on mice 7" in (tmp_path / "near.tuned.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

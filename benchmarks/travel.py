@@ -60,11 +60,12 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="of `small`: DATA or DATA:QUESTION; of `rates`: a system")
     parser.add_argument("--no-training", action="store_true", help="of `rates`: take the bundles that are there")
     parser.add_argument("--trials", type=Path, help="of `small`: a log of trials, a JSON object a line, for the result")
+    parser.add_argument("--remark", action="append", default=[], help="a sentence below the part's title")
     parser.add_argument("--json", type=Path, default=REPO / "benchmarks" / "results" / "travel.json")
     options = parser.parse_args()
     measure = {"rates": rates, "small": small, "settings": settings}[options.part]
     part = preamble("travel", f"python benchmarks/travel.py {options.part} --data FOLDER --out FOLDER", "", False, 5)
-    write_part(options.json, options.part, part | measure(options))
+    write_part(options.json, options.part, part | {"remarks": options.remark} | measure(options))
 
 
 def say(text: str) -> None:
@@ -109,7 +110,7 @@ def small(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    recipe = config.load_settings(RECIPE, Recipe, ONE_CELL)
+    recipe = config.load_settings(RECIPE, Recipe, (*ONE_CELL, "train.bfloat16=true"))
     return measure_settings(recipe, rats58(options), options.out / "settings", say)
 
 
@@ -133,7 +134,9 @@ def page(whole: Mapping[str, Any]) -> str:
     for name, part in whole.items():
         where = part["machine"]
         about = f"{part['date']}, commit {part['commit'] or '-'}, {where['cpu']}, {where['cores_usable']} cores."
-        lines += [f"## {TITLES[name]}", f"```\n{part['command']}\n```", about, *pages[name](part)]
+        lines += [f"## {TITLES[name]}", f"```\n{part['command']}\n```", about]
+        lines += ["\n".join(f"- {remark}" for remark in part["remarks"])] if part.get("remarks") else []
+        lines += pages[name](part)
     return "\n\n".join(lines) + "\n"
 
 

@@ -76,8 +76,9 @@ def settings_page(part: Mapping[str, Any]) -> list[str]:
     """The part's tables in Markdown."""
     places = part["places"]
     pages = [
-        f"One cell, {sum(len(place['videos']) for place in places)} videos, {len(places)} places of the camera, each "
-        "left out in turn. Places are those of the animals in the picture; a place is about 100 px from the next.",
+        f"One cell, trained in bfloat16; {sum(len(place['videos']) for place in places)} videos, {len(places)} places "
+        "of the camera, each left out in turn. Places are those of the animals in the picture; a place is about 100 px "
+        "from the next.",
     ]
     for head in part["body_ahead"]:
         rows = [score_row(way, scores[head]) for way, scores in part["scores"].items()]

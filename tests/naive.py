@@ -33,6 +33,7 @@ class Scene:
     horizons_s: tuple[float, ...]
     hold_frames: int
     absence_cap_s: float
+    windows_s: tuple[float, ...] = ()
 
     def age(self, t: int, a: int, k: int) -> float:
         """Frames since the point was seen; infinite if it never was."""
@@ -71,6 +72,10 @@ class Scene:
         if not length > 1e-3:
             return NAN, NAN
         return (ends[1][0] - ends[0][0]) / length, (ends[1][1] - ends[0][1]) / length
+
+    def speed(self, t: int, a: int, k: int, lag: int) -> float:
+        """px/s of one point over the last `lag` frames."""
+        return math.dist(self.point(t, a, k), self.point(t - lag, a, k)) * self.fps / lag
 
     def velocity(self, t: int, a: int, lag: int) -> tuple[float, float]:
         """px/s over the last `lag` frames: the mean over the points known at both ends."""
@@ -190,8 +195,13 @@ def _paper(s: Scene, t: int) -> dict[str, dict[str, float]]:
             out["within_distance"][f"{animal}.{one}-{two}"] = math.dist(s.point(t, a, i), s.point(t, a, j))
         for k, name in points:
             for lag in s.lags:
-                moved = math.dist(s.point(t, a, k), s.point(t - lag, a, k))
-                out["speed"][f"{animal}.{name}.speed_{lag}"] = moved * s.fps / lag
+                out["speed"][f"{animal}.{name}.speed_{lag}"] = s.speed(t, a, k, lag)
+                for window in s.windows_s:
+                    frames = range(t, max(t - max(1, round(window * s.fps)), -1), -1)
+                    known = [v for v in (s.speed(u, a, k, lag) for u in frames) if not math.isnan(v)]
+                    mean, largest = (sum(known) / len(known), max(known)) if known else (NAN, NAN)
+                    out["speed"][f"{animal}.{name}.speed_{lag}.mean_{window:g}s"] = mean
+                    out["speed"][f"{animal}.{name}.speed_{lag}.max_{window:g}s"] = largest
     for (a, one), (b, two) in combinations(animals, 2):
         out["box_overlap"][f"{one}-{two}.overlap"] = s.overlap(t, a, b)
         for i, p in points:

@@ -30,6 +30,7 @@ MAX_STATE_BYTES = 4 << 20
 """What a stream's state may take. The shipped models take some kilobytes, the paper's causal MS-TCN 3 MB."""
 MAX_FILL_FRAMES = 1000
 MAX_FROZEN_S = 86_400
+MAX_WINDOW_S = 600
 MAX_STEPS_AT_ONCE = 150_000_000
 """Multiply-adds of the steps that one message of a client can cause: a gap that is filled, or the answers that a
 lookahead owes at a stream's end. About 10 ms of a CPU, in which no other stream is answered."""
@@ -72,7 +73,11 @@ def check_description(manifest: Mapping[str, Any]) -> None:
 
 def check_features(settings: FeatureSettings) -> None:
     """Raise BundleError for feature settings that take too much memory or are not finite."""
-    for name, values, most in (("lags", settings.lags, MAX_FRAMES), ("horizons_s", settings.horizons_s, 86_400)):
+    for name, values, most in (
+        ("lags", settings.lags, MAX_FRAMES),
+        ("horizons_s", settings.horizons_s, 86_400),
+        ("windows_s", settings.windows_s, MAX_WINDOW_S),
+    ):
         if len(values) > 16:
             raise BundleError(f"features.{name}: at most 16 values, got {len(values)}")
         for value in values:
@@ -110,25 +115,41 @@ def check_network(network: NetworkSpec) -> None:
             raise BundleError(f"architecture: at most {most} {what}, got {number}")
 
 
-def check_memory(features: FeatureSettings, skeleton: Skeleton, network: NetworkSpec) -> None:
-    """Raise BundleError where a stream's state takes too much memory: features look back by twice their longest lag."""
+def check_memory(features: FeatureSettings, skeleton: Skeleton, fps: float, network: NetworkSpec) -> None:
+    """Raise BundleError where a stream's state takes too much memory.
+
+    Features look back by twice their longest lag, and remember the speeds of their longest window.
+    """
     animals, keypoints = skeleton.shape
     state = 4 * network.state_floats + 8 * animals * keypoints * (2 * max(features.lags) + 1)
+    state += 4 * speeds_in_windows(features, skeleton, fps)
     if state > MAX_STATE_BYTES:
-        raise BundleError(f"features.lags: a stream's state may take {MAX_STATE_BYTES} bytes, got {state}")
+        raise BundleError(
+            f"features.lags and windows_s: a stream's state may take {MAX_STATE_BYTES} bytes, got {state}"
+        )
 
 
-def check_work(network: NetworkSpec, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:
-    """Raise BundleError where one message could hold up all streams, or decoding counts beyond MAX_FRAMES."""
+def speeds_in_windows(features: FeatureSettings, skeleton: Skeleton, fps: float) -> int:
+    """How many speeds a step sums up: of every point and lag, those of the longest window."""
+    animals, keypoints = skeleton.shape
+    frames = max((max(1, round(fps * seconds)) for seconds in features.windows_s), default=0)
+    return animals * keypoints * len(features.lags) * frames
+
+
+def check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:
+    """Raise BundleError where one message could hold up all streams, or decoding counts beyond MAX_FRAMES.
+
+    step: multiply-adds of the network and speeds in windows, for one frame.
+    """
     for name in ("min_bout_frames", "merge_gap_frames", "settle_frames"):
         _check_count(getattr(decoding, name), f"decoding.{name}", 0, MAX_FRAMES)
     _check_count(gaps.fill_frames, "gaps.fill_frames", 0, MAX_FILL_FRAMES)
     _check_number(gaps.low_confidence, "gaps.low_confidence", 0, 1)
     _check_number(gaps.frozen_s, "gaps.frozen_s", 0, MAX_FROZEN_S)
     steps = max(lookahead_frames, gaps.fill_frames, 1)
-    if steps * network.multiply_adds > MAX_STEPS_AT_ONCE:
+    if steps * step > MAX_STEPS_AT_ONCE:
         raise BundleError(
-            f"lookahead_frames and gaps.fill_frames: {steps} steps of {network.multiply_adds} multiply-adds each would "
+            f"lookahead_frames and gaps.fill_frames: {steps} steps of {step} multiply-adds each would "
             f"hold up all streams of a daemon; at most {MAX_STEPS_AT_ONCE} together"
         )
 

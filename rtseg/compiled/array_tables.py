@@ -180,6 +180,12 @@ def float32s_2d(rows: Any, i: Any) -> Any:
 
 
 @njit(cache=False)
+def float32s_3d(rows: Any, i: Any) -> Any:
+    """Array i of a table, (n, m, o) float32."""
+    return carray(_float32s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3]))
+
+
+@njit(cache=False)
 def float32s_4d(rows: Any, i: Any) -> Any:
     """Array i of a table, (n, m, o, p) float32."""
     return carray(_float32s(rows[i, 0]), (rows[i, 1], rows[i, 2], rows[i, 3], rows[i, 4]))

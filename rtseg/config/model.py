@@ -15,9 +15,10 @@ class FeatureSettings:
     """Which features the model sees; `rtseg.features.spec.FeatureSpec` adds what they mean for a skeleton.
 
     groups: names from `rtseg.features.spec.GROUPS`, in any order (none = all of them). lags: in frames, for speeds and
-    accelerations over causal differences. horizons_s: time constants of the exponential averages. hold_frames: how long
-    a missing point is held where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a point
-    was seen stops counting.
+    accelerations over causal differences. horizons_s: time constants of the exponential averages. windows_s: the group
+    `speed` then has, beside every speed, its mean and its largest value over the last so many seconds. hold_frames: how
+    long a missing point is held where it was last seen; beyond that it is NaN. absence_cap_s: where the time since a
+    point was seen stops counting.
 
     animal_order: `kept`, or `sorted` where a tracker's identities can't be trusted: the columns that trade places when
     the animals do are then sorted by value, largest first, NaN last, so that no answer depends on which animal is named
@@ -46,6 +47,7 @@ class FeatureSettings:
     relink_cap_px: float = 200.0
     scale: str = "px"
     motion: str = "linear"
+    windows_s: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         require(
@@ -55,6 +57,10 @@ class FeatureSettings:
         require(
             all(h > 0 for h in self.horizons_s) and self.hold_frames >= 0 and self.absence_cap_s > 0,
             "features.horizons_s and absence_cap_s must be positive, hold_frames not negative",
+        )
+        require(
+            all(w > 0 for w in self.windows_s) and list(self.windows_s) == sorted(set(self.windows_s)),
+            f"features.windows_s must be rising positive numbers of seconds, got {self.windows_s}",
         )
         # Names of groups are checked by `FeatureSpec`, since this room may not import `features`, which defines them.
         for name, accepted in (

@@ -57,6 +57,10 @@ class FeatureExtractor:
         self.features = spec.features(skeleton)
         self.n_features = len(self.features)
         self._n_averages = sum(f.group == "averages" for f in self.features)
+        windows = [max(1, round(fps * seconds)) for seconds in spec.windows_s]
+        # A ring of no frames takes no bytes: snapshots of models without windows stay as they were.
+        self._window_frames = max(windows, default=0) if "speed" in spec.groups else 0
+        self._n_speeds = len(skeleton.animals) * len(skeleton.keypoints) * len(spec.lags) if self._window_frames else 0
         # Sorted columns do not depend on which animal is called first; `kept` leaves them alone.
         orbits = spec.orbits(skeleton) if spec.animal_order == "sorted" else []
         unsigned = [i for i, f in enumerate(self.features) if f.orbit == "turn_sin" and spec.animal_order == "sorted"]
@@ -84,6 +88,7 @@ class FeatureExtractor:
             unsigned=np.array(unsigned, np.int64),
             powers=np.array([length_power(f) for f in self.features], np.int64),
             rooted=np.array(rooted, np.int64),
+            windows=np.array(windows, np.int64),
         )
         self.meter = SizeMeter(skeleton, size if spec.scale == "body" else None, fps, divides=spec.scale == "body")
         # What frames are divided by where nothing is measured, for as many of them as there were at once so far.
@@ -105,6 +110,7 @@ class FeatureExtractor:
             frames=np.empty(slots, np.int64),
             arena=np.tile(np.array(arena, np.float32), (slots, 1)),
             links=np.empty((slots, a), np.int32),
+            speeds=np.empty((slots, self._window_frames, self._n_speeds), np.float32),
         )
         # `reset` alone says what a fresh slot is; the arrays above are not initialised.
         for slot in range(slots):

@@ -122,6 +122,40 @@ def _overlap(one: F32, two: F32) -> float:
 
 
 @njit(cache=False)
+def _speed_windows(plan: FeaturePlan, state: Memory, slot: int, out: F32, at: int, n_speeds: int) -> int:
+    """Mean and largest of every speed in out[at : at + n_speeds] over each window, behind the speeds; where that ends.
+
+    Of the known speeds of a window that ends with this frame; NaN where it has none.
+    """
+    to = at + n_speeds
+    depth = state.speeds.shape[1]
+    if depth == 0:
+        return to
+    now = state.frames[slot] % depth
+    recent = state.speeds[slot]
+    for i in range(n_speeds):
+        recent[now, i] = out[at + i]
+    for i in range(n_speeds):
+        # Summed up anew at every frame, from the newest back: a running sum would keep its errors, and would not be the
+        # same number wherever in the ring the frame lies.
+        total, largest, known, back = 0.0, -np.inf, 0, 0
+        for frames in plan.windows:
+            # Windows rise: a longer one goes on where the shorter one ended. Before the stream's first frame lies NaN.
+            while back < frames:
+                speed = recent[now - back if now >= back else now - back + depth, i]
+                if not math.isnan(speed):
+                    total += speed
+                    largest = max(largest, speed)
+                    known += 1
+                back += 1
+            out[to], out[to + 1] = np.nan, np.nan
+            if known > 0:
+                out[to], out[to + 1] = total / known, largest
+            to += 2
+    return to
+
+
+@njit(cache=False)
 def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot: int, out: F32) -> int:
     """position .. extension: the paper's section III."""
     on, at = plan.enabled, 0
@@ -164,7 +198,7 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
                     out[to] = np.nan
                     if state.frames[slot] >= lag:
                         out[to] = distance(points[a, k], before[a, k]) * plan.rule[RULE.fps] / lag
-        at += n_animals * n_points * n_lags
+        at = _speed_windows(plan, state, slot, out, at, n_animals * n_points * n_lags)
     if on[GROUP.box_overlap]:
         for a in range(n_animals):
             for b in range(a + 1, n_animals):

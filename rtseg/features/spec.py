@@ -117,6 +117,8 @@ class FeatureSpec(FeatureSettings):
             del plain["scale"]
         if self.motion == "linear":
             del plain["motion"]
+        if not self.windows_s:
+            del plain["windows_s"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
@@ -181,6 +183,16 @@ def _lagged(*names: str) -> SuffixesOf:
     return lambda _, spec: (f"{x}_{n}" for n, x in product(spec.lags, names))
 
 
+def _speed(s: Skeleton, spec: FeatureSpec) -> Columns:
+    def named(*windows: str) -> SuffixesOf:
+        return lambda s, spec: (f"{k}.speed_{n}{w}" for k, n, w in product(s.keypoints, spec.lags, windows))
+
+    yield from _per_animal(named(""))(s, spec)
+    # Behind all speeds, each of which has as many: the kernel reads the speeds where it has just written them.
+    windows = [f".{what}_{w:g}s" for w, what in product(spec.windows_s, ("mean", "max"))]
+    yield from _per_animal(named(*windows))(s, spec)
+
+
 def _between(s: Skeleton, _: FeatureSpec) -> Columns:
     for a, b in combinations(s.animals, 2):
         for i, j in product(s.keypoints, repeat=2):
@@ -210,10 +222,7 @@ GROUPS: dict[str, tuple[str, ColumnsOf]] = {
     "position": ("px", _per_animal(_points("x", "y"))),
     "within_distance": ("px", _per_animal(lambda s, _: (f"{i}-{j}" for i, j in combinations(s.keypoints, 2)))),
     "between_distance": ("px", _between),
-    "speed": (
-        "px/s",
-        _per_animal(lambda s, spec: (f"{k}.speed_{n}" for k, n in product(s.keypoints, spec.lags))),
-    ),
+    "speed": ("px/s", _speed),
     "box_overlap": ("px^2", _per_pair(_fixed("overlap"))),
     "center": ("px", _per_animal(_fixed("center.x", "center.y"))),
     "extension": ("px", _per_animal(_fixed("extension"))),

@@ -42,7 +42,7 @@ class FeaturePlan(NamedTuple):
     an exponential average keeps in a frame. rule: a `FeatureRule` as float64. orbits: the columns to be sorted, orbit
     after orbit; orbit_ends: where each ends. unsigned: columns of which only the magnitude is kept. All three are empty
     where the animals' order is kept. powers: (F,) with which power of a length each column grows. rooted: columns whose
-    fourth root is taken, sign kept.
+    fourth root is taken, sign kept. windows: (W,) int64 frames, rising, over which speeds are summed up.
     """
 
     enabled: NDArray[np.bool_]
@@ -54,6 +54,7 @@ class FeaturePlan(NamedTuple):
     unsigned: NDArray[np.int64]
     powers: NDArray[np.int64]
     rooted: NDArray[np.int64]
+    windows: NDArray[np.int64]
 
 
 class Memory(NamedTuple):
@@ -62,7 +63,8 @@ class Memory(NamedTuple):
     past: (S, D, A, K, 2) ring of the effective points (seen, or held where last seen), D = 2 * longest lag + 1.
     held: (S, A, K, 2) where each point was last seen. age: (S, A, K) frames since then. averages: (S, M) and averaged:
     (S, M) frames averaged so far. frames: (S,) frames since the reset. arena: (S, 4) box x0, y0, x1, y1 in px. links:
-    (S, A) which of the tracker's animals each animal is.
+    (S, A) which of the tracker's animals each animal is. speeds: (S, longest window, A * K * L) ring of the speeds of
+    the last frames, NaN where there is none; no bytes where there are no windows.
     """
 
     past: F32
@@ -73,6 +75,7 @@ class Memory(NamedTuple):
     frames: NDArray[np.int64]
     arena: F32
     links: NDArray[np.int32]
+    speeds: F32
 
 
 RULE, PLAN, MEMORY = (field_indices(*kind._fields) for kind in (FeatureRule, FeaturePlan, Memory))
@@ -90,6 +93,7 @@ def reset(state: Memory, slot: int) -> None:
     state.averages[slot] = 0.0
     state.averaged[slot] = 0
     state.frames[slot] = 0
+    state.speeds[slot] = np.nan
     # Every animal is the source's animal of its own number until it is relinked.
     for a in range(state.links.shape[1]):
         state.links[slot, a] = a
@@ -107,6 +111,7 @@ def open_plan(rows: TableRows) -> FeaturePlan:
         unsigned=array_tables.int64s(rows, PLAN.unsigned),
         powers=array_tables.int64s(rows, PLAN.powers),
         rooted=array_tables.int64s(rows, PLAN.rooted),
+        windows=array_tables.int64s(rows, PLAN.windows),
     )
 
 
@@ -121,4 +126,5 @@ def open_memory(rows: TableRows) -> Memory:
         frames=array_tables.int64s(rows, MEMORY.frames),
         arena=array_tables.float32s_2d(rows, MEMORY.arena),
         links=array_tables.int32s_2d(rows, MEMORY.links),
+        speeds=array_tables.float32s_3d(rows, MEMORY.speeds),
     )

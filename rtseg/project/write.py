@@ -229,6 +229,11 @@ def _motion_and_scale(project: Project) -> list[str]:
         lines.append('motion = "roots" # of speeds: still and slow then differ as much as slow and fast')
     else:
         lines.append('# motion = "roots" # of speeds: where standing still, or moving slowly, tells behaviours apart')
+    if project.sizes.windows_s:
+        seconds = ", ".join(f"{s:g}" for s in project.sizes.windows_s)
+        lines.append(
+            f"windows_s = [{seconds}] # of every speed also the mean and the largest of the last so many seconds"
+        )
     if len(project.body.skeleton.keypoints) > 1:
         lines.append(
             '# scale = "body" # the same answers however near the camera is (docs/scale.md says what it costs)'

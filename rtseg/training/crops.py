@@ -78,10 +78,10 @@ class CropSampler:
             if factor == 1
             else FeatureExtractor(task.skeleton, extractor.spec, extractor.fps * factor, extractor.size)
         )  # of the up-sampled rate, so that speeds stay px per second
-        # A crop's features begin this many frames earlier: as long as averages, held points and lags remember.
+        # A crop's features begin this many frames earlier: as long as averages, windows, held points and lags remember.
         spec, rate = self._extractor.spec, self._extractor.fps
-        self._lead = round(LEAD_HORIZONS * max(spec.horizons_s, default=0.0) * rate) + spec.hold_frames
-        self._lead += 2 * max(spec.lags)
+        remembered_s = max(LEAD_HORIZONS * max(spec.horizons_s, default=0.0), max(spec.windows_s, default=0.0))
+        self._lead = round(remembered_s * rate) + spec.hold_frames + 2 * max(spec.lags)
         # Where crops differ by a mirror at most, the features of whole recordings are computed once: with random
         # augmentation every crop has other keypoints, and nothing could be reused.
         fixed = replace(recipe.augment, mirror=False, interpolate=1) == AugmentSettings()

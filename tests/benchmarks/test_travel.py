@@ -202,7 +202,13 @@ def test_parts_replace_their_own_section_only(tmp_path: Path) -> None:
     seeds = [{"f1": 0.8, "map": 0.9, "segmental_f1_50": 50.0}]
     conditions = {name: {"seeds": seeds, **({} if name == OWN else {"change": change})} for name in CONDITIONS}
     about = {"command": "python", "date": "today", "commit": None, "machine": {"cpu": "c", "cores_usable": 2}}
-    part = {"head": "S1", "videos": 12, "first": "px", "systems": {"px": {"seeds": 1, "conditions": conditions}}}
+    part = {
+        "remarks": ["Of trials."],
+        "head": "S1",
+        "videos": 12,
+        "first": "px",
+        "systems": {"px": {"seeds": 1, "conditions": conditions}},
+    }
     file = tmp_path / "travel.json"
     write_part(file, "settings", about | {"places": [], "scores": {}, "body_ahead": {}})
     write_part(file, "rates", about | part)
@@ -211,5 +217,6 @@ def test_parts_replace_their_own_section_only(tmp_path: Path) -> None:
     text = file.with_suffix(".md").read_text(encoding="utf-8")
     assert text == page(whole)
     assert all(f"## {TITLES[name]}" in text for name in whole)
+    assert "- Of trials.\n\n12 validation" in text
     assert "-0.010 [-0.020, +0.000]" in text
     assert set(WAYS) == {"px", "body", "px-camera", "body-camera"}

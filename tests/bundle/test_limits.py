@@ -65,6 +65,11 @@ def one_head(manifest: dict[str, Any], **changes: Any) -> None:
         (lambda m: m["features"].update(lags=list(range(1, 99))), "at most 16 values"),
         (lambda m: m["features"].update(lags=[1.5]), "lags"),
         (lambda m: m["features"].update(horizons_s=[float("nan")]), "horizons_s"),
+        (lambda m: m["features"].update(windows_s=[0.5, 3600.0]), "windows_s is out of range"),
+        (
+            lambda m: m["features"].update(windows_s=[600.0], lags=list(range(1, 9))),
+            "lags and windows_s: a stream's state may",
+        ),
         (lambda m: m["features"].update(relink_cap_px=float("inf")), "relink_cap_px"),
         (lambda m: m["skeleton"].update(keypoints=KEYPOINTS), "this rtseg makes 16385 of"),
         (lambda m: m["skeleton"].update(keypoints=[f"k{i}" for i in range(5000)]), "at most 1024"),

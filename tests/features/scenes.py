@@ -59,6 +59,7 @@ def scene_of(
         spec.horizons_s,
         spec.hold_frames,
         spec.absence_cap_s,
+        spec.windows_s,
     )
 
 

@@ -28,7 +28,7 @@ FLAG = 256
 
 
 def in_bodies(spec: FeatureSpec | None = None) -> FeatureExtractor:
-    return FeatureExtractor(SKELETON, spec or FeatureSpec(scale="body"), FPS, SIZE)
+    return FeatureExtractor(SKELETON, spec or FeatureSpec(scale="body", windows_s=(0.3,)), FPS, SIZE)
 
 
 def judged(keypoints: np.ndarray, size: BodySize, given: float | None = None) -> tuple[np.ndarray, dict[str, Any]]:
@@ -67,7 +67,7 @@ def test_features_in_body_lengths_equal_the_naive_version() -> None:
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), power=st.integers(-12, 12), identities=st.sampled_from(["tracker", "relinked"]))
 def test_features_in_body_lengths_do_not_know_the_scale(seed: int, power: int, identities: str) -> None:
-    extractor = in_bodies(FeatureSpec(scale="body", identities=identities))
+    extractor = in_bodies(FeatureSpec(scale="body", identities=identities, windows_s=(0.1, 0.5)))
     points, scores = wander((2, 4), 50, seed, missing=0.5)
     there = extractor.run(points * np.float32(2.0**power), scores, ARENA)
     assert there.tobytes() == extractor.run(points, scores, ARENA).tobytes()

@@ -89,6 +89,8 @@ def test_a_spec_survives_json(groups: list[str], lags: set[int], horizons: list[
         ({"horizons_s": (0.5, 0.0)}, "horizons_s"),
         ({"horizons_s": (-1.0,)}, "horizons_s"),
         ({"hold_frames": -1}, "hold_frames"),
+        ({"windows_s": (0.0,)}, "windows_s"),
+        ({"windows_s": (2.0, 0.5)}, "rising"),
         ({"absence_cap_s": 0.0}, "absence_cap_s"),
         ({"animal_order": "random"}, "'kept' or 'sorted', got 'random'"),
         ({"identities": "guessed"}, "'tracker' or 'relinked', got 'guessed'"),

@@ -22,7 +22,7 @@ ELSEWHERE = (0.0, 0.0, 300.0, 200.0)
 
 @pytest.fixture(scope="module")
 def extractor() -> FeatureExtractor:
-    return extractor_of(2, 4, spec=FeatureSpec(lags=(1, 3), hold_frames=4))
+    return extractor_of(2, 4, spec=FeatureSpec(lags=(1, 3), hold_frames=4, windows_s=(0.1, 0.4)))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,8 @@ def test_every_column_is_written(extractor: FeatureExtractor, scene: tuple[F32, 
 
 def test_a_long_stream_does_not_drift_from_a_young_one() -> None:
     """Rings and held points are exact: after a gap longer than any memory only the averages may tell the age."""
-    spec = FeatureSpec(groups=("speed", "body_velocity", "acceleration", "position", "missing"), hold_frames=3)
+    groups = ("speed", "body_velocity", "acceleration", "position", "missing")
+    spec = FeatureSpec(groups=groups, hold_frames=3, windows_s=(0.4,))
     extractor = extractor_of(2, 4, spec=spec)
     old = extractor.init_state(1, ARENA)
     step_all(extractor, old, 0, *wander((2, 4), 5000, 1))

@@ -150,6 +150,46 @@ def test_no_horizons_and_many() -> None:
         assert_equals_naive(extractor_of(2, 3, spec=FeatureSpec(horizons_s=horizons)), *wander((2, 3), 30, 5))
 
 
+@pytest.mark.parametrize("order", ["kept", "sorted"])
+@pytest.mark.parametrize("windows", [(0.01,), (0.2, 0.5), (0.1, 0.11, 2.0)])
+def test_windows_of_speeds_equal_the_naive_version(windows: tuple[float, ...], order: str) -> None:
+    """Shorter than a frame, of the same number of frames, longer than the recording; with points that are missing."""
+    spec = FeatureSpec(("speed", "missing"), lags=(1, 4), hold_frames=2, windows_s=windows, animal_order=order)
+    extractor = extractor_of(2, 3, spec=spec)
+    for seed, missing in ((0, 0.0), (1, 0.6)):
+        assert_equals_naive(extractor, *wander((2, 3), 45, seed, missing))
+
+
+def test_windows_leave_every_other_feature_as_it_is() -> None:
+    points, scores = wander((2, 4), 60, seed=2, missing=0.4)
+    plain, windowed = extractor_of(2, 4), extractor_of(2, 4, spec=FeatureSpec(windows_s=(0.5,)))
+    before, after = plain.run(points, scores, ARENA), windowed.run(points, scores, ARENA)
+    names = [f.name for f in windowed.features]
+    assert len(names) == len(plain.features) + 2 * 2 * 4 * 3
+    kept = [names.index(f.name) for f in plain.features]
+    assert np.ascontiguousarray(after[:, kept]).tobytes() == before.tobytes()
+
+
+def test_hand_computed_windows() -> None:
+    """A point that runs 30 px/s, stands still, is gone and comes back: windows of two and three frames."""
+    spec = FeatureSpec(("speed",), lags=(1,), hold_frames=0, windows_s=(0.2, 0.3))
+    extractor = FeatureExtractor(skeleton_of(1, 2), spec, 10.0)
+    xs = [100.0, 103.0, 103.0, math.nan, math.nan, math.nan, 200.0, 206.0]
+    frames = np.stack([[[[x, x * 0], [50.0, 50.0]]] for x in xs]).astype(np.float32)
+    found = extractor.run(frames, np.ones((8, 1, 2), np.float32), ARENA)
+    at = {f.name: i for i, f in enumerate(extractor.features)}
+    nan = math.nan
+    for name, wanted in {
+        "speed_1": [nan, 30, 0, nan, nan, nan, nan, 60],
+        "speed_1.mean_0.2s": [nan, 30, 15, 0, nan, nan, nan, 60],
+        "speed_1.max_0.2s": [nan, 30, 30, 0, nan, nan, nan, 60],
+        "speed_1.mean_0.3s": [nan, 30, 15, 15, 0, nan, nan, 60],
+        "speed_1.max_0.3s": [nan, 30, 30, 30, 0, nan, nan, 60],
+    }.items():
+        np.testing.assert_array_equal(found[:, at[f"a.p0.{name}"]], np.float32(wanted), err_msg=name)
+        assert np.nanmax(found[:, at[f"a.p1.{name}"]]) == 0
+
+
 def test_a_recording_without_any_point() -> None:
     extractor = extractor_of(2, 3)
     keypoints, confidence = np.full((20, 2, 3, 2), np.nan, np.float32), np.zeros((20, 2, 3), np.float32)

@@ -20,7 +20,7 @@ from rtseg.recordings.recording import Recording
 from tests.inference.test_session import frames_of, same, stepped, wandering
 
 OUT = Quality.OUT_OF_RANGE
-SPEC = FeatureSpec(scale="body", identities="relinked")
+SPEC = FeatureSpec(scale="body", identities="relinked", lags=(1, 4), windows_s=(0.3,))
 
 
 def bundle_of(tiny_bundle: Path, spec: FeatureSpec | None = None) -> Bundle:

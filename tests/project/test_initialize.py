@@ -217,12 +217,14 @@ def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
     assert not short.has_shape
     assert long.has_shape
     assert set(short.groups) < set(long.groups)
+    assert "averages" not in short.groups
+    assert (short.windows_s, long.windows_s) == ((0.5,), ())
     pair = propose_sizes(two, 599 * 30, 1.0, 30.0)
     assert pair.has_shape
-    assert pair.motion == "linear"
+    assert (pair.motion, pair.windows_s) == ("linear", ())
     fish = propose_sizes(Skeleton(("a", "b"), ("center",)), 599 * 30, 1.0, 30.0)
     assert fish.needs_arena
-    assert fish.motion == "linear"
+    assert (fish.motion, fish.windows_s) == ("linear", ())
 
 
 def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
@@ -234,5 +236,6 @@ def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
         done = init(folder, Wishes(name=name))
         recipe, text = load_settings(done.recipe, Recipe), done.recipe.read_text(encoding="utf-8")
         assert recipe.features.motion == ("roots" if name == "one" else "linear")
+        assert recipe.features.windows_s == ((0.5,) if name == "one" else ())
         assert ('"within_distance", "egocentric_self"' in text) == (name == "one")
         assert '# scale = "body"' in text

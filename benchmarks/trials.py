@@ -192,7 +192,8 @@ def page_of(result: dict[str, Any]) -> str:
         f"{result['date']}, commit {result['commit']}. Trained on the training split, chosen and scored on the "
         "validation split, argmax: the noise of such a choice is about .01, and the best of many trials looks better "
         "than it is. Differences are from the first row, paired over videos, with 95 % intervals; they do not know the "
-        f"noise of a training. Seconds are of training, on a machine with other work. All trials change {base}."
+        f"noise of a training. Rows stay from one log to the next; date and commit are of the last. Seconds are of "
+        f"training, on a machine with other work. All trials change {base}."
     )
     single = [entry for entry in result["entries"] if not entry["seeds"]]
     several = [entry for entry in result["entries"] if entry["seeds"]]

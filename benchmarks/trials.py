@@ -201,8 +201,8 @@ def page_of(result: dict[str, Any]) -> str:
     if several:
         parts.append(
             "## Several seeds of each\n\nScores are means over the seeds; differences are from the trial that is "
-            "named below, paired over videos and seeds, with 95 % intervals over videos. Where words stand behind "
-            "*code*, the code of the trial was not kept, as it gained nothing."
+            "named below, paired over videos and seeds, with 95 % intervals over videos. *Code* says in words what "
+            "was changed by code that is not part of the project."
         )
         parts += [_table(several), "\n".join(map(_words, several))]
     parts.append("\n".join(f"- {remark}" for remark in result["remarks"]))

@@ -122,24 +122,19 @@ def _overlap(one: F32, two: F32) -> float:
 
 
 @njit(cache=False)
-def _speed_windows(plan: FeaturePlan, state: Memory, slot: int, out: F32, at: int, n_speeds: int) -> int:
-    """Mean and largest of every speed in out[at : at + n_speeds] over each window, behind the speeds; where that ends.
+def _speed_windows(speeds: F32, windows: NDArray[np.int64], recent: F32, frame: int, out: F32, at: int) -> int:
+    """Mean and largest of each speed (n,) over each window of frames, into out from `at` on; where that ends.
 
-    Of the known speeds of a window that ends with this frame; NaN where it has none.
+    Of the known speeds of a window that ends with this frame; NaN where it has none. recent: (longest window, n) ring.
     """
-    to = at + n_speeds
-    depth = state.speeds.shape[1]
-    if depth == 0:
-        return to
-    now = state.frames[slot] % depth
-    recent = state.speeds[slot]
-    for i in range(n_speeds):
-        recent[now, i] = out[at + i]
-    for i in range(n_speeds):
+    depth = recent.shape[0]
+    now = frame % depth
+    for i in range(len(speeds)):
+        recent[now, i] = speeds[i]
         # Summed up anew at every frame, from the newest back: a running sum would keep its errors, and would not be the
         # same number wherever in the ring the frame lies.
         total, largest, known, back = 0.0, -np.inf, 0, 0
-        for frames in plan.windows:
+        for frames in windows:
             # Windows rise: a longer one goes on where the shorter one ended. Before the stream's first frame lies NaN.
             while back < frames:
                 speed = recent[now - back if now >= back else now - back + depth, i]
@@ -148,11 +143,11 @@ def _speed_windows(plan: FeaturePlan, state: Memory, slot: int, out: F32, at: in
                     largest = max(largest, speed)
                     known += 1
                 back += 1
-            out[to], out[to + 1] = np.nan, np.nan
+            out[at], out[at + 1] = np.nan, np.nan
             if known > 0:
-                out[to], out[to + 1] = total / known, largest
-            to += 2
-    return to
+                out[at], out[at + 1] = total / known, largest
+            at += 2
+    return at
 
 
 @njit(cache=False)
@@ -198,7 +193,9 @@ def paper_groups(points: F32, body: F32, plan: FeaturePlan, state: Memory, slot:
                     out[to] = np.nan
                     if state.frames[slot] >= lag:
                         out[to] = distance(points[a, k], before[a, k]) * plan.rule[RULE.fps] / lag
-        at = _speed_windows(plan, state, slot, out, at, n_animals * n_points * n_lags)
+        speeds, at = out[at : at + n_animals * n_points * n_lags], at + n_animals * n_points * n_lags
+        if len(plan.windows) > 0:
+            at = _speed_windows(speeds, plan.windows, state.speeds[slot], state.frames[slot], out, at)
     if on[GROUP.box_overlap]:
         for a in range(n_animals):
             for b in range(a + 1, n_animals):

@@ -33,6 +33,9 @@ _ONE_POINT = ("position", "between_distance", "speed", "approach", "averages", "
 NEED_ARENA = ("position", "center")
 _CROP_S, _WARMUP_S = 15.0, 2.0
 _BATCH = 8
+_SHORT_CROP_S, _SHORT_BATCH = 7.5, 16
+"""Of one animal's motion. Where parts are hardly longer than a crop, crops begin where parts do, and the cell learns by
+heart how long after that something happened."""
 _STEPS = 75
 """At least so many batches, however few the recordings are: fewer leave a network half trained, twice as many make it
 learn a single video by heart."""
@@ -74,10 +77,11 @@ class Sizes:
 
 def propose_sizes(skeleton: Skeleton, n_frames: int, labelled: float, fps: float) -> Sizes:
     """Sizes for training on `n_frames` labelled frames at `fps`. labelled: their share of all frames to train on."""
-    crop, warmup = round(_CROP_S * fps), round(_WARMUP_S * fps)
-    batches = max(1, round(n_frames / (_BATCH * (crop - warmup))))
-    epochs = max(_PASSES, ceil(_STEPS / max(labelled, _SPARSEST) / batches))
     groups = _groups(skeleton, n_frames / fps)
+    crop_s, batch = (_SHORT_CROP_S, _SHORT_BATCH) if groups == _MOTION else (_CROP_S, _BATCH)
+    crop, warmup = round(crop_s * fps), round(_WARMUP_S * fps)
+    batches = max(1, round(n_frames / (batch * (crop - warmup))))
+    epochs = max(_PASSES, ceil(_STEPS / max(labelled, _SPARSEST) / batches))
     return Sizes(
         groups=groups,
         # Of one animal, stillness tells most. Of two fish, how fast the chase is: there roots took 0.06 from F1.
@@ -88,7 +92,7 @@ def propose_sizes(skeleton: Skeleton, n_frames: int, labelled: float, fps: float
         # A cell that moves every other frame sees twice as far, for half the work.
         period=2 if fps >= 20 else 1,
         forget_order=_are_numbered(skeleton.animals),
-        batch=_BATCH,
+        batch=batch,
         crop_frames=crop,
         warmup_frames=warmup,
         epochs=epochs,

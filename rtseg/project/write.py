@@ -200,7 +200,7 @@ def recipe_text(project: Project) -> str:
         "learning_rate = 3e-3",
         "weight_decay = 0.1",
         "label_smoothing = 0.05",
-        "class_weight_power = 0.25",
+        f"class_weight_power = {sizes.class_weight_power:g}",
         "smoothing = 0.0",
         "ema = 0.99",
         "threads = 1 # the same numbers on any machine",

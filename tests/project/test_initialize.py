@@ -219,6 +219,8 @@ def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
     assert set(short.groups) < set(long.groups)
     assert "averages" not in short.groups
     assert (short.windows_s, long.windows_s) == ((0.5,), ())
+    assert (short.class_weight_power, long.class_weight_power) == (0.0, 0.25)
+    assert (short.crop_frames, short.batch, long.crop_frames, long.batch) == (225, 16, 450, 8)
     pair = propose_sizes(two, 599 * 30, 1.0, 30.0)
     assert pair.has_shape
     assert (pair.motion, pair.windows_s) == ("linear", ())
@@ -237,5 +239,6 @@ def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
         recipe, text = load_settings(done.recipe, Recipe), done.recipe.read_text(encoding="utf-8")
         assert recipe.features.motion == ("roots" if name == "one" else "linear")
         assert recipe.features.windows_s == ((0.5,) if name == "one" else ())
+        assert recipe.train.class_weight_power == (0.0 if name == "one" else 0.25)
         assert ('"within_distance", "egocentric_self"' in text) == (name == "one")
         assert '# scale = "body"' in text

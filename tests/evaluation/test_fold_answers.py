@@ -21,7 +21,7 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.config import CrossValidationSettings, DecodingSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.calibrate import calibrate_bundle
-from rtseg.evaluation.fold_answers import FoldVideo, decoded, read_fold_answers
+from rtseg.evaluation.fold_answers import FoldAnswers, FoldVideo, decoded, read_fold_answers
 from rtseg.evaluation.logit_scaling import Scaling, fit_scaling, log_probabilities
 from rtseg.evaluation.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from rtseg.inference.classifier import Classifier
@@ -195,6 +195,24 @@ def test_decoding_begins_anew_behind_a_gap_as_a_streams_does(tiny_bundle: Path, 
     video = FoldVideo(item, by_frame.probs, list(gap.stretches(model.gaps.fill_frames)))
     assert len(video.stretches) == 2
     np.testing.assert_array_equal(decoded(replace(model, lookahead_frames=0), video, by_frame.probs), by_frame.labels)
+
+
+def test_a_stream_of_these_answers_is_the_bundles_where_the_answers_are(tiny_bundle: Path, dataset: Dataset) -> None:
+    """Its own probabilities in the place of a fold's: everything of its own answers comes back, behind a gap as well."""
+    model = replace(load_bundle(tiny_bundle), abstain_below={"task1": 0.4}, lookahead_frames=0)
+    item = next(iter(dataset.items("train")))
+    absent = np.arange(len(item.recording)) // 50 == 2
+    keypoints, confidence = item.recording.keypoints.copy(), item.recording.confidence.copy()
+    keypoints[absent], confidence[absent] = np.nan, 0
+    gap = replace(item, recording=replace(item.recording, absent=absent, keypoints=keypoints, confidence=confidence))
+    classifier = Classifier(model)
+    own = classifier.run(gap.recording)
+    video = FoldVideo(gap, own.by_frame(gap.recording).probs, list(gap.recording.stretches(model.gaps.fill_frames)))
+    ((_, found),) = FoldAnswers(model, ("train",), (video,), {}, {}).stream_answers(classifier)
+    assert len(video.stretches) == 2
+    for part in ("seq", "probs", "labels", "quality", "unsure", "missing"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(own, part), part)
+    assert 0 < own.unsure[:, 0].mean() < 1
 
 
 def with_settings(section: str, **values: Any) -> Callable[[OutOfFold], OutOfFold]:

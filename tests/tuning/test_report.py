@@ -85,6 +85,10 @@ def test_recordings_that_the_bundle_was_trained_on_are_told(
 def test_answers_out_of_fold_take_the_place_of_the_bundles_own(
     tmp_path: Path, classifier: Classifier, items: list[Item]
 ) -> None:
+    weights = dict(classifier.bundle.weights)
+    for name in (name for name in weights if ".calibration." in name):
+        weights[name] = np.full_like(weights[name], name.endswith(".scale"))
+    classifier = Classifier(replace(classifier.bundle, weights=weights), capacity=1)
     bundle, videos = classifier.bundle, []
     for item in items:
         probs = classifier.run(item.recording).by_frame(item.recording).probs

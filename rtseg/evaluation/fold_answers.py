@@ -39,7 +39,7 @@ FREE = frozenset(
 )
 """Settings of a recipe in which a bundle may differ from the folds: none of them changes what a network learns, but for
 the seed, whose own answers are taken."""
-FREE_OF_LAST = frozenset({"train.evaluate_every", "train.patience", "train.select_group"})
+FREE_OF_LAST = frozenset({"train.evaluate_every", "train.patience", "train.patience_from", "train.select_group"})
 """The same where the last epoch is taken: they matter where evaluations choose."""
 MAX_NAMES = 10
 """Recordings that an error names."""

@@ -28,6 +28,7 @@ from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.study.crossvalidate import crossvalidate
 from rtseg.study.decoding import study_decoding
+from rtseg.study.missing import study_missing
 from rtseg.training.export import train_bundle
 from tests.commands import here
 from tests.study.scenes import DATASET, read_json, write_dataset
@@ -162,11 +163,16 @@ def test_calibration_and_its_card(
         calibrate_bundle(bundle, dataset, method="vector", out=tmp_path / "report", out_of_fold=made[1])
 
 
-def test_the_bundle_itself_cannot_be_calibrated_on_what_it_learnt(
+def test_the_bundle_itself_is_not_measured_on_what_it_learnt_without_a_word(
     bundle: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingError, match=r"was trained on this recording; .* take answers out of fold"):
         calibrate_bundle(bundle, dataset, out=tmp_path)
+    file = dataset.root / "dataset.toml"
+    chosen = study_decoding(bundle, file, tmp_path, grid=(DecodingSettings(),), resamples=2)
+    faults = study_missing(bundle, file, tmp_path, kinds=(), resamples=2)
+    for result in (chosen, faults):
+        assert any("was trained on validation/03, validation/04" in note for note in result["notes"])
 
 
 def test_the_decoding_is_chosen_on_these_answers(

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli.app import BundlePath, EngineName, Fps, KeyFile, Root, Settings, Split, app, print_progress
+from rtseg.cli.app import (
+    BundlePath,
+    EngineName,
+    Fps,
+    KeyFile,
+    OutOfFold,
+    Root,
+    Settings,
+    Split,
+    SplitOrFolds,
+    app,
+    print_progress,
+    split_of,
+)
 
 trigger_app = typer.Typer(help="Triggers: what would act on an animal's behaviour.", no_args_is_help=True)
 app.add_typer(trigger_app, name="trigger")
@@ -55,11 +68,13 @@ def tune(
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--trigger", help="Only this one (repeatable).")] = None,
     root: Root = None,
-    split: Split = "validation",
+    split: SplitOrFolds = None,
+    out_of_fold: OutOfFold = None,
     out: Annotated[Path | None, typer.Option("--out", help="The new file (TRIGGERS.tuned.toml).")] = None,
     engine: EngineName = "auto",
 ) -> None:
     """Choose thresholds for a stated rate of false starts or delay, cross-fitted by video."""
+    from rtseg.evaluation.fold_answers import read_fold_answers
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
     from rtseg.terminal.trigger_table import print_tuned
@@ -67,8 +82,10 @@ def tune(
     from rtseg.tuning.report import run_tuning, tuned_path
 
     goal, target = Goal(false_starts, delay), tuned_path(triggers, out)
-    items = load_dataset(dataset, root).items(split)
-    for tuned in run_tuning(triggers, only or (), goal, load(bundle, engine, 1), items, target, print_progress):
+    chosen, recordings, model = split_of(split, out_of_fold), load_dataset(dataset, root), load(bundle, engine, 1)
+    folds = read_fold_answers(model.bundle, recordings, out_of_fold) if out_of_fold else None
+    items = folds or recordings.items(chosen)
+    for tuned in run_tuning(triggers, only or (), goal, model, items, target, print_progress):
         print_tuned(tuned)
     typer.echo(f"written: {target}, and tables and pictures beside it")
 

@@ -120,8 +120,8 @@ def evaluate(
     """
     bundle = classifier.bundle
     seen: list[str] = []
-    answers = predict_split(classifier, dataset, split, progress, _counting_seen(bundle, seen))
-    engine, remarks = classifier.pool.engine.name, _seen_notes("The bundle", seen)
+    answers = predict_split(classifier, dataset, split, progress, counting_seen(bundle, seen))
+    engine, remarks = classifier.pool.engine.name, seen_notes("The bundle", seen)
     return score_predictions(bundle, dataset, split, answers, engine=engine, remarks=remarks)
 
 
@@ -189,7 +189,7 @@ def compare_bundles(
     """
     seen: tuple[list[str], list[str]] = ([], [])
     one, two = (
-        predict_split(classifier, dataset, split, progress, _counting_seen(classifier.bundle, learnt))
+        predict_split(classifier, dataset, split, progress, counting_seen(classifier.bundle, learnt))
         for classifier, learnt in zip((ours, theirs), seen, strict=True)
     )
     # Equal in classes too, not only in name: else the scores would be means over different classes.
@@ -206,15 +206,15 @@ def compare_bundles(
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
         "notes": [
             *interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
-            *_seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
-            *_seen_notes(f"Theirs, {theirs.bundle.name},", seen[1]),
+            *seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
+            *seen_notes(f"Theirs, {theirs.bundle.name},", seen[1]),
         ],
     }
     plain: dict[str, Any] = without_nan(report)
     return plain
 
 
-def _counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
+def counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
     """A check for `predict_split` that adds the names of recordings that the bundle was trained on."""
 
     def check(item: Item) -> None:
@@ -224,7 +224,8 @@ def _counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
     return check
 
 
-def _seen_notes(who: str, seen: Sequence[str]) -> list[str]:
+def seen_notes(who: str, seen: Sequence[str]) -> list[str]:
+    """A sentence where any recording is one that a bundle was trained on. who: the bundle, as the sentence begins."""
     return [f"{who} was trained on {', '.join(seen)}: its scores there say nothing about other videos."] if seen else []
 
 

@@ -7,7 +7,7 @@ probabilities are calibrated and decoded as the bundle's are. No torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,10 @@ from rtseg.errors import SettingError
 from rtseg.evaluation.evaluate import SplitPredictions, missing_share, one_hot, score_predictions, without_nan
 from rtseg.evaluation.logit_scaling import Scaling, log_probabilities
 from rtseg.evaluation.out_of_fold import OutOfFold, check_out_of_fold, identify, read_out_of_fold
+from rtseg.inference.abstention import judge, thresholds
+from rtseg.inference.classifier import Classifier
 from rtseg.inference.decoding import Decoder
+from rtseg.inference.predictions import Predictions, Quality
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import output_offsets
 from rtseg.recordings.recording import IGNORE
@@ -36,7 +39,7 @@ FREE = frozenset(
 )
 """Settings of a recipe in which a bundle may differ from the folds: none of them changes what a network learns, but for
 the seed, whose own answers are taken."""
-FREE_OF_LAST = frozenset({"train.evaluate_every", "train.patience", "train.select_group"})
+FREE_OF_LAST = frozenset({"train.evaluate_every", "train.patience", "train.patience_from", "train.select_group"})
 """The same where the last epoch is taken: they matter where evaluations choose."""
 MAX_NAMES = 10
 """Recordings that an error names."""
@@ -108,6 +111,33 @@ class FoldAnswers:
                 found.missing[head.name].append(missing_share(recording))
                 found.names[head.name].append(recording.name)
         return found
+
+    def stream_answers(self, classifier: Classifier) -> Iterator[tuple[Item, Predictions]]:
+        """Every recording as a stream's answers: flags are the bundle's own, probabilities and labels out of fold."""
+        bundle = classifier.bundle
+        for video, probs in self.calibrated(bundle):
+            own, labels = classifier.run(video.item.recording), decoded(bundle, video, probs)
+            rows = own.seq - video.item.recording.first_seq
+            answered = ~np.isnan(probs[rows, 0])
+            rows = rows[answered]
+            unsure, flags = np.empty((len(rows), len(bundle.heads)), np.bool_), np.empty(len(rows), np.int32)
+            below = thresholds(bundle.heads, bundle.abstain_below)
+            judge(
+                probs[rows], np.array(output_offsets(bundle.heads), np.int64), below, int(Quality.UNSURE), unsure, flags
+            )
+            yield (
+                video.item,
+                replace(
+                    own,
+                    seq=own.seq[answered],
+                    probs=probs[rows],
+                    labels=labels[rows],
+                    quality=own.quality[answered] & ~np.int32(Quality.UNSURE) | flags,
+                    unsure=unsure,
+                    t_source_ns=None if own.t_source_ns is None else own.t_source_ns[answered],
+                    missing=None if own.missing is None else own.missing[answered],
+                ),
+            )
 
     def evaluate(self, bundle: Bundle, dataset: Dataset) -> dict[str, Any]:
         """`evaluate`'s report on these answers, with `out_of_fold`: the file's facts. bundle: as `calibrated`."""

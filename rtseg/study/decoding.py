@@ -18,7 +18,7 @@ from rtseg import config
 from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
-from rtseg.evaluation.evaluate import common_heads
+from rtseg.evaluation.evaluate import common_heads, counting_seen, seen_notes
 from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
 from rtseg.evaluation.metrics import Video, score_head
 from rtseg.inference.classifier import Classifier, load
@@ -64,8 +64,9 @@ def study_decoding(
     unknown = [name for name in heads if name not in known]
     if unknown:
         raise SettingError(f"no head {', '.join(unknown)} to choose by; there are: {', '.join(known)}")
+    seen: list[str] = []
     if out_of_fold is None:
-        answered = _answer_split(classifier, dataset, split, progress)
+        answered = _answer_split(classifier, dataset, split, progress, counting_seen(classifier.bundle, seen))
     else:
         folds = read_fold_answers(classifier.bundle, dataset, out_of_fold, progress)
         split, answered = folds.split, _answered_by_folds(folds)
@@ -77,6 +78,7 @@ def study_decoding(
     result = results.preamble("rtseg study decoding", command, f"{dataset.name}, {split}", simulated, len(names))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
+    result["notes"] += seen_notes("The bundle", seen)
     if out_of_fold is not None:
         result["out_of_fold"] = dict(folds.facts)
         result["notes"].append(folds.note)
@@ -97,11 +99,16 @@ def study_decoding(
 
 
 def _answer_split(
-    classifier: Classifier, dataset: Dataset, split: str, progress: Callable[[str], None]
+    classifier: Classifier,
+    dataset: Dataset,
+    split: str,
+    progress: Callable[[str], None],
+    check: Callable[[Item], None],
 ) -> dict[str, dict[str, Video]]:
     """Recording -> head -> probabilities and labels of the frames that the bundle answers."""
     found: dict[str, dict[str, Video]] = {}
     for item in dataset.items(split):
+        check(item)
         progress(item.recording.name)
         # Run once: every candidate decodes these probabilities.
         answers = classifier.run(item.recording)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
-from rtseg.evaluation.evaluate import common_heads
+from rtseg.evaluation.evaluate import common_heads, counting_seen, seen_notes
 from rtseg.evaluation.metrics import Video
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import load_dataset
@@ -116,8 +116,11 @@ def study_missing(
     items: list[Item] = []
     clean: list[Probs] = []
     faulty: list[list[Probs]] = [[] for _ in levels]
+    seen: list[str] = []
+    check = counting_seen(classifier.bundle, seen)
     for number, item in enumerate(dataset.items(split)):
         progress(item.recording.name)
+        check(item)
         items.append(item)
         clean.append(classifier.run(item.recording).by_frame(item.recording).probs)
         for place, (fault, level) in enumerate(levels):
@@ -128,6 +131,7 @@ def study_missing(
     simulated = classifier.bundle.simulated or dataset.simulated
     result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, len(items))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "seed": seed, "heads": {}}
+    result["notes"] += seen_notes("The bundle", seen)
     for head in heads:
         progress(f"scoring {head.name}")
         reference = _videos(classifier, head, clean, items)

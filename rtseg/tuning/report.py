@@ -13,6 +13,7 @@ import numpy as np
 from rtseg.bundle.provenance import was_trained_on
 from rtseg.config import TriggerSettings
 from rtseg.errors import SettingError
+from rtseg.evaluation.fold_answers import FoldAnswers
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
@@ -44,12 +45,13 @@ def run_tuning(
     only: Sequence[str],
     goal: Goal,
     classifier: Classifier,
-    items: Iterable[Item],
+    items: Iterable[Item] | FoldAnswers,
     target: Path,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Tuned]:
     """Choose thresholds for the triggers of a file by labelled recordings; TARGET, and beside it for each trigger
-    TARGET's name with .TRIGGER.csv and .TRIGGER.png. only: names of triggers, none = all that are not yoked.
+    TARGET's name with .TRIGGER.csv and .TRIGGER.png. only: names of triggers, none = all that are not yoked. items: as
+    the bundle answers them, or as its recipe did out of fold.
 
     Raises SettingError for a trigger that is not there, or for which nothing can be chosen.
     """
@@ -58,10 +60,11 @@ def run_tuning(
     condition_arrays(chosen, classifier.bundle.heads)
     examples, learnt = _examples(chosen, classifier, items, progress)
     results = [_tuned(name, trigger, goal, examples, classifier, progress) for name, trigger in chosen.items()]
+    notes = [items.note] if isinstance(items, FoldAnswers) else []
     if learnt:
-        note = LEARNT.format(", ".join(learnt))
-        progress(f"warning: {note}")
-        results = [replace(tuned, notes=(*tuned.notes, note)) for tuned in results]
+        notes.append(LEARNT.format(", ".join(learnt)))
+        progress(f"warning: {notes[-1]}")
+    results = [replace(tuned, notes=(*tuned.notes, *notes)) for tuned in results]
     taken = {tuned.name: tuned.tried[tuned.chosen] for tuned in results}
     text = tuned_text(path, taken)
     write_atomically(target, _head(path, results) + text)
@@ -90,17 +93,20 @@ def _tunable(path: Path, triggers: Mapping[str, TriggerSettings], only: Sequence
 def _examples(
     triggers: Mapping[str, TriggerSettings],
     classifier: Classifier,
-    items: Iterable[Item],
+    items: Iterable[Item] | FoldAnswers,
     progress: Callable[[str], None],
 ) -> tuple[list[Example], list[str]]:
-    """And the names of those that the bundle was trained on."""
-    examples, learnt = [], []
-    for item in items:
-        if was_trained_on(classifier.bundle, item):
+    """And the names of those that the bundle was trained on and answers itself."""
+    examples, learnt = list[Example](), list[str]()
+    if isinstance(items, FoldAnswers):
+        answered = items.stream_answers(classifier)
+    else:
+        answered = ((item, classifier.run(item.recording)) for item in items)
+    for item, answers in answered:
+        if not isinstance(items, FoldAnswers) and was_trained_on(classifier.bundle, item):
             learnt.append(item.recording.name)
         recording = item.recording
         progress(recording.name)
-        answers = classifier.run(recording)
         truth = {
             name: truth_of(trigger, answers.heads, item.labels, len(recording)) for name, trigger in triggers.items()
         }

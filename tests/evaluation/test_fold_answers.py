@@ -21,13 +21,14 @@ from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.config import CrossValidationSettings, DecodingSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.calibrate import calibrate_bundle
-from rtseg.evaluation.fold_answers import FoldVideo, decoded, read_fold_answers
+from rtseg.evaluation.fold_answers import FoldAnswers, FoldVideo, decoded, read_fold_answers
 from rtseg.evaluation.logit_scaling import Scaling, fit_scaling, log_probabilities
 from rtseg.evaluation.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.study.crossvalidate import crossvalidate
 from rtseg.study.decoding import study_decoding
+from rtseg.study.missing import study_missing
 from rtseg.training.export import train_bundle
 from tests.commands import here
 from tests.study.scenes import DATASET, read_json, write_dataset
@@ -162,11 +163,16 @@ def test_calibration_and_its_card(
         calibrate_bundle(bundle, dataset, method="vector", out=tmp_path / "report", out_of_fold=made[1])
 
 
-def test_the_bundle_itself_cannot_be_calibrated_on_what_it_learnt(
+def test_the_bundle_itself_is_not_measured_on_what_it_learnt_without_a_word(
     bundle: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingError, match=r"was trained on this recording; .* take answers out of fold"):
         calibrate_bundle(bundle, dataset, out=tmp_path)
+    file = dataset.root / "dataset.toml"
+    chosen = study_decoding(bundle, file, tmp_path, grid=(DecodingSettings(),), resamples=2)
+    faults = study_missing(bundle, file, tmp_path, kinds=(), resamples=2)
+    for result in (chosen, faults):
+        assert any("was trained on validation/03, validation/04" in note for note in result["notes"])
 
 
 def test_the_decoding_is_chosen_on_these_answers(
@@ -195,6 +201,25 @@ def test_decoding_begins_anew_behind_a_gap_as_a_streams_does(tiny_bundle: Path, 
     video = FoldVideo(item, by_frame.probs, list(gap.stretches(model.gaps.fill_frames)))
     assert len(video.stretches) == 2
     np.testing.assert_array_equal(decoded(replace(model, lookahead_frames=0), video, by_frame.probs), by_frame.labels)
+
+
+def test_a_stream_of_these_answers_is_the_bundles_where_the_answers_are(tiny_bundle: Path, dataset: Dataset) -> None:
+    """Its own probabilities in the place of a fold's: all of its own answers comes back, behind a gap as well."""
+    model, item = replace(load_bundle(tiny_bundle), lookahead_frames=0), next(iter(dataset.items("train")))
+    sure = np.median(Classifier(model).run(item.recording).of("task1").max(axis=1))
+    model = replace(model, abstain_below={"task1": float(sure)})
+    absent = np.arange(len(item.recording)) // 50 == 2
+    keypoints, confidence = item.recording.keypoints.copy(), item.recording.confidence.copy()
+    keypoints[absent], confidence[absent] = np.nan, 0
+    gap = replace(item, recording=replace(item.recording, absent=absent, keypoints=keypoints, confidence=confidence))
+    classifier = Classifier(model)
+    own = classifier.run(gap.recording)
+    video = FoldVideo(gap, own.by_frame(gap.recording).probs, list(gap.recording.stretches(model.gaps.fill_frames)))
+    ((_, found),) = FoldAnswers(model, ("train",), (video,), {}, {}).stream_answers(classifier)
+    assert len(video.stretches) == 2
+    for part in ("seq", "probs", "labels", "quality", "unsure", "missing"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(own, part), part)
+    assert 0 < own.unsure[:, 0].mean() < 1
 
 
 def with_settings(section: str, **values: Any) -> Callable[[OutOfFold], OutOfFold]:

@@ -11,6 +11,7 @@ import pytest
 
 from rtseg.bundle.provenance import poses_hash
 from rtseg.errors import SettingError
+from rtseg.evaluation.fold_answers import FoldAnswers, FoldVideo
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.heads import HeadLabels
 from rtseg.recordings.sources import Item
@@ -79,6 +80,29 @@ def test_recordings_that_the_bundle_was_trained_on_are_told(
     (warning,) = [text for text in said if text.startswith("warning: ")]
     assert "The bundle was trained on mice 7: expect more false starts" in warning
     assert "# The bundle was trained on mice 7" in (tmp_path / "near.tuned.toml").read_text(encoding="utf-8")
+
+
+def test_answers_out_of_fold_take_the_place_of_the_bundles_own(
+    tmp_path: Path, classifier: Classifier, items: list[Item]
+) -> None:
+    weights = dict(classifier.bundle.weights)
+    for name in (name for name in weights if ".calibration." in name):
+        weights[name] = np.full_like(weights[name], name.endswith(".scale"))
+    classifier = Classifier(replace(classifier.bundle, weights=weights), capacity=1)
+    bundle, videos = classifier.bundle, []
+    for item in items:
+        probs = classifier.run(item.recording).by_frame(item.recording).probs
+        probs[len(probs) - bundle.lookahead_frames :] = np.nan  # which a fold never answers
+        videos.append(FoldVideo(item, probs, [(0, len(probs))]))
+    folds = FoldAnswers(bundle, ("train",), tuple(videos), {}, {"trained_on": [2, 2], "folds": 3})
+    path, said = tmp_path / "near.toml", list[str]()
+    path.write_text(FILE, encoding="utf-8")
+    (own,) = run_tuning(path, (), Goal(30.0), classifier, items, tmp_path / "own.toml")
+    (tuned,) = run_tuning(path, (), Goal(30.0), classifier, folds, tmp_path / "folds.toml", said.append)
+    assert tuned.tried[tuned.chosen] == own.tried[own.chosen]
+    assert tuned.held_out.hits == own.held_out.hits
+    assert "# Out of fold: every recording was answered by" in (tmp_path / "folds.toml").read_text(encoding="utf-8")
+    assert not [text for text in said if text.startswith("warning")]
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,10 @@ def test_tables_show_what_there_is_and_say_why_the_rest_is_not(report: dict[str,
     ]
     table = shown["Table V: the tasks trained together (simulated)"]
     assert absence_reasons(table) == [
-        "Multitask TCN, Task 1, Multitask TCN, Task 2: stopped by the cap of 40 epochs, not by a plateau",
-        "Multitask TCN, Task 3, rtseg's own, causal multitask, Task 3: no Task 3: left out here",
-        "Multitask TCN, Task 1, Multitask TCN, Task 2: seed 1 still to come",
+        "Multitask TCN, Task 1; Multitask TCN, Task 2: stopped by the cap of 40 epochs, not by a plateau",
+        "Multitask TCN, Task 3; Multitask TCN, Task 3 (causal); rtseg's own, causal multitask, Task 3: no Task 3: "
+        "left out here",
+        "Multitask TCN, Task 1 (causal); Multitask TCN, Task 2 (causal): seed 1 still to come",
     ]
     texts = row_texts(line(report, "II/transformer"), 30.0)
     assert len(texts) == len(HEADINGS)
@@ -173,6 +174,8 @@ def test_tables_show_what_there_is_and_say_why_the_rest_is_not(report: dict[str,
 
 def test_the_page_and_the_screen_hold_every_row_and_say_simulated(report: dict[str, Any]) -> None:
     page = markdown(report)
+    said = [what_it_says(lines, task) for _, lines in report_tables(report) for task in (1, 2)]
+    assert all(f"\n\n{text}\n\n" in page for text in said if text)  # each task's words are a paragraph
     rows = [text for text in page.splitlines() if text.startswith("| ")]
     assert {text.count("|") for text in rows} == {len(HEADINGS) + 1}
     assert len(rows) == sum(1 + len(lines) for _, lines in report_tables(report))

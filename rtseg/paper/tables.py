@@ -174,7 +174,7 @@ def _our_f1(row: Mapping[str, Any]) -> float:
 
 def _full_label(line: Mapping[str, Any]) -> str:
     """A row's label, apart from that of the same system in its other form."""
-    return line["label"] + (" (causal)" if (line["training"] or "").endswith("-causal") else "")
+    return f"{line['label']} (causal)" if (line["training"] or "").endswith("-causal") else str(line["label"])
 
 
 def _named(row: Mapping[str, Any]) -> str:

@@ -159,8 +159,7 @@ def test_tables_show_what_there_is_and_say_why_the_rest_is_not(report: dict[str,
     table = shown["Table V: the tasks trained together (simulated)"]
     assert absence_reasons(table) == [
         "Multitask TCN, Task 1; Multitask TCN, Task 2: stopped by the cap of 40 epochs, not by a plateau",
-        "Multitask TCN, Task 3; Multitask TCN, Task 3 (causal); rtseg's own, causal multitask, Task 3: no Task 3: "
-        "left out here",
+        "Multitask TCN, Task 3; rtseg's own, causal multitask, Task 3: no Task 3: left out here",
         "Multitask TCN, Task 1 (causal); Multitask TCN, Task 2 (causal): seed 1 still to come",
     ]
     texts = row_texts(line(report, "II/transformer"), 30.0)

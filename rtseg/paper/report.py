@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg import config
+from rtseg.config import Recipe
 from rtseg.evaluation.bootstrap import INTERVAL
 from rtseg.evaluation.metrics import constant_scores
 from rtseg.paper.data import PaperData
@@ -33,7 +34,8 @@ METHOD = {
     "none where an annotator or a behaviour has a single test recording",
     "difference": "of two rows: mean over the seeds that both have, test recordings drawn in pairs",
     "training": "a network's batches, those of the weights that were kept and all, means over seeds: it ends when the "
-    "held-out score has not risen for `patience` evaluations, or (named below a table) at the cap on epochs",
+    "held-out score has not risen for `patience` evaluations, trees when their held-out loss has not fallen for 15 "
+    "rounds, or (named below a table) at the cap on epochs or rounds",
     "training_cpu_seconds": "processor seconds of training, one thread where train.threads = 1; what other programs "
     "take from it does not count, unlike in training_seconds and the hours",
     "constant": "the class that scores best where it is answered at every frame of the test recordings, and what "
@@ -155,11 +157,12 @@ def _line(
     line |= {"seeds": [run.seed for run in done], "problems": failed}
     if not done:
         return line | {"absent": failed[0] if failed else TO_COME}
-    line["capped"] = any((run.result or {}).get("capped", False) for run in done)
+    recipe = done[0].training.recipe
+    line["capped"] = any(_is_capped(run.result or {}, recipe) for run in done)
     if line["capped"]:
-        line["problems"].append(
-            f"stopped by the cap of {done[0].training.recipe.train.epochs} epochs, not by a plateau"
-        )
+        trees = recipe.model.kind == "gradient-boosting"
+        cap = f"{recipe.boosting.trees} rounds" if trees else f"{recipe.train.epochs} epochs"
+        line["problems"].append(f"stopped by the cap of {cap}, not by a plateau")
     group = data.tasks[row.task]
     results = [run.result for run in done if run.result is not None]
     for score in SCORES:
@@ -170,6 +173,15 @@ def _line(
     if any("offline_us" in r for r in results):
         line["offline_us"] = _mean([_number(r.get("offline_us")) for r in results])
     return line | dict(timing.get(runs[0].training.key, {}))
+
+
+def _is_capped(result: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a training came to its cap before anything told that it was at its plateau."""
+    if recipe.model.kind != "gradient-boosting":
+        return bool(result.get("capped", False))
+    from rtseg.training.boosting import EARLY_STOPPING_ROUNDS
+
+    return any(entry["rounds"] + EARLY_STOPPING_ROUNDS > recipe.boosting.trees for entry in result["history"])
 
 
 def _beside(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> dict[str, Any] | None:

@@ -74,8 +74,8 @@ def markdown(report: PaperReport) -> str:
         out += ["|" + "|".join("---" if i < LEFT else "--:" for i in range(len(HEADINGS))) + "|"]
         out += ["| " + " | ".join(row_texts(line, report["data"]["fps"])) + " |" for line in lines]
         out += ["", *(f"- {reason}" for reason in absence_reasons(lines)), ""]
-        out += [text for task in dict.fromkeys(line["task"] for line in lines) if (text := what_it_says(lines, task))]
-        out += [""]
+        for task in dict.fromkeys(line["task"] for line in lines):
+            out += [text, ""] if (text := what_it_says(lines, task)) else []
     out += ["## What the paper says of them", "", *(f"- {sentence}" for sentence in claim_sentences(report)), ""]
     if search := search_sentences(report):
         out += ["## Learning rate and weight decay", "", SEARCHED, "", *(f"- {sentence}" for sentence in search), ""]
@@ -156,9 +156,9 @@ def what_it_says(lines: Sequence[Mapping[str, Any]], task: int) -> str:
     ]
     if orders:
         words.append(f"By F1 the paper has {orders[0]}; here {orders[1]}.")
-    missing = [row["label"] for row in lines if row["task"] == task and row["absent"] == TO_COME]
+    missing = [_full_label(row) for row in lines if row["task"] == task and row["absent"] == TO_COME]
     if missing:
-        words.append(f"Still to come, so that this may change: {', '.join(dict.fromkeys(missing))}.")
+        words.append(f"Still to come, so that this may change: {'; '.join(dict.fromkeys(missing))}.")
     return " ".join(words)
 
 
@@ -170,6 +170,11 @@ def _paper_f1(row: Mapping[str, Any]) -> float:
 def _our_f1(row: Mapping[str, Any]) -> float:
     figure: float = row["f1"]["mean"]
     return figure
+
+
+def _full_label(line: Mapping[str, Any]) -> str:
+    """A row's label, apart from that of the same system in its other form."""
+    return f"{line['label']} (causal)" if (line["training"] or "").endswith("-causal") else str(line["label"])
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -187,9 +192,9 @@ def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     for line in lines:
         for why in [line["absent"]] if line["absent"] else line.get("problems", []):
             labels = reasons.setdefault(why, [])
-            if line["label"] not in labels:
-                labels.append(line["label"])
-    return [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
+            if _full_label(line) not in labels:
+                labels.append(_full_label(line))
+    return [f"{'; '.join(labels)}: {why}" for why, labels in reasons.items()]
 
 
 def claim_sentences(report: PaperReport) -> list[str]:

@@ -24,7 +24,7 @@ from tests.engine.networks import F32, torch_in_double
 DATA = Path(os.environ.get("RTSEG_DATA", REPO.parent / "shared" / "data")) / "rats58" / "poses"
 N_FRAMES = 18_000
 """Ten minutes at 30 frames per second."""
-N_FRAMES_TORCH = 1000
+N_FRAMES_TORCH = 2500
 """Of the torch engine, which takes milliseconds a frame."""
 
 

@@ -132,8 +132,7 @@ def check_memory(features: FeatureSettings, skeleton: Skeleton, fps: float, netw
 def speeds_in_windows(features: FeatureSettings, skeleton: Skeleton, fps: float) -> int:
     """How many speeds a step sums up: of every point and lag, those of the longest window."""
     animals, keypoints = skeleton.shape
-    frames = max((max(1, round(fps * seconds)) for seconds in features.windows_s), default=0)
-    return animals * keypoints * len(features.lags) * frames
+    return animals * keypoints * len(features.lags) * max(features.window_frames(fps), default=0)
 
 
 def check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:

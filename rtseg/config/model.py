@@ -79,6 +79,10 @@ class FeatureSettings:
             "features.relink_cap_px must be positive, relink_margin_px not negative",
         )
 
+    def window_frames(self, fps: float) -> list[int]:
+        """`windows_s` in frames, each one at least."""
+        return [max(1, round(fps * seconds)) for seconds in self.windows_s]
+
 
 @dataclass(frozen=True)
 class ScalerSettings:

@@ -57,7 +57,7 @@ class FeatureExtractor:
         self.features = spec.features(skeleton)
         self.n_features = len(self.features)
         self._n_averages = sum(f.group == "averages" for f in self.features)
-        windows = [max(1, round(fps * seconds)) for seconds in spec.windows_s]
+        windows = spec.window_frames(fps)
         # A ring of no frames takes no bytes: snapshots of models without windows stay as they were.
         self._window_frames = max(windows, default=0) if "speed" in spec.groups else 0
         self._n_speeds = len(skeleton.animals) * len(skeleton.keypoints) * len(spec.lags) if self._window_frames else 0

@@ -18,6 +18,10 @@ from rtseg.checks.summary import DatasetSummary, HeadCounts, RecordingSummary
 from rtseg.errors import SettingError
 from rtseg.recordings.heads import LABELLED_TWICE, MASKED_BECAUSE, NO_LABEL, NO_TRACK, HeadRule
 
+MAX_SCALE_RATIO = 1.5
+"""By which animals of one dataset differ in length at most; half the resolution is more."""
+MAX_UNIT_RATIO = 10.0
+"""No two cameras of one dataset differ by more; px, mm and fractions of the picture do."""
 MAX_NAMES = 3
 """Recordings that a finding names before it says how many more there are."""
 
@@ -95,6 +99,24 @@ def missing_poses(summary: DatasetSummary) -> Iterator[Finding]:
         yield Finding("warning", f"{text}; leave it out of [skeleton]")
 
 
+def other_scales(summary: DatasetSummary) -> Iterator[Finding]:
+    """Recordings whose animals are far longer or shorter than the others': another camera, resolution or unit."""
+    known = {r.name: r for some in summary.splits.values() for r in some if r.body_length_px}
+    lengths = {name: r.body_length_px or 0.0 for name, r in known.items()}
+    usual = float(np.median(list(lengths.values()))) if lengths else 0.0
+    for severity, least, most in (("error", MAX_UNIT_RATIO, np.inf), ("warning", MAX_SCALE_RATIO, MAX_UNIT_RATIO)):
+        others = [known[name] for name, n in lengths.items() if least < max(n / usual, usual / n) <= most]
+        if not others:
+            continue
+        one = lengths[others[0].name]
+        text = f"animals are {one:.3g} long in {_names(others)} and {usual:.3g} px in most recordings"
+        if severity == "error":
+            yield Finding("error", f"{text}: these coordinates are no px; bring all to one unit")
+        else:
+            mend = "say px_per_mm of each where these are of another camera or resolution (docs/scale.md)"
+            yield Finding("warning", f"{text}; {mend}")
+
+
 def masked_heads(summary: DatasetSummary) -> Iterator[Finding]:
     """Heads without a labelled frame."""
     for split in _used(summary):
@@ -158,6 +180,7 @@ CHECKS: tuple[Callable[[DatasetSummary], Iterator[Finding]], ...] = (
     empty_splits,
     recordings_in_two_splits,
     missing_poses,
+    other_scales,
     masked_heads,
     absent_classes,
     unmeasured_classes,

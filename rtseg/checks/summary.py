@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.checks.same_frames import window_hashes
+from rtseg.frames.scale import body_length
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import MASKED_BECAUSE, HeadRule
@@ -49,7 +50,8 @@ class HeadCounts:
 class RecordingSummary:
     """One recording. source: its file. heads: by name. seen: (A, K), in how many frames each point was seen.
 
-    windows: `window_hashes` of its keypoints.
+    windows: `window_hashes` of its keypoints. body_length_px: the median largest distance between two points of an
+    animal; None where it has one, or none is seen.
     """
 
     name: str
@@ -58,6 +60,7 @@ class RecordingSummary:
     heads: Mapping[str, HeadCounts]
     seen: NDArray[np.int64]
     windows: NDArray[np.uint64]
+    body_length_px: float | None = None
 
 
 def summarize_item(item: Item) -> RecordingSummary:
@@ -82,6 +85,7 @@ def summarize_item(item: Item) -> RecordingSummary:
         heads=heads,
         seen=np.isfinite(recording.keypoints).all(axis=-1).sum(axis=0),
         windows=window_hashes(recording.keypoints),
+        body_length_px=body_length(recording.keypoints),
     )
 
 

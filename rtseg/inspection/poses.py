@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.frames.scale import body_length
 from rtseg.recordings.recording import Recording
 
 _JUMP_LENGTHS = 1.0
@@ -59,7 +60,7 @@ def examine_poses(recording: Recording) -> PoseReport:
     points = tuple(
         _point(recording, known, a, k) for a in range(len(skeleton.animals)) for k in range(len(skeleton.keypoints))
     )
-    length = _body_length(keypoints)
+    length = body_length(keypoints)
     jumps = _count_jumps(keypoints, length)
     swaps = _count_swaps(keypoints)
     seen = keypoints[known]
@@ -90,18 +91,6 @@ def _point(recording: Recording, known: NDArray[np.bool_], a: int, k: int) -> Po
         likelihood=float(np.median(scores)) if len(scores) else None,
         low=float((scores < _LOW).mean()) if len(scores) else 0.0,
     )
-
-
-def _body_length(keypoints: NDArray[np.float32]) -> float | None:
-    """The median over frames and animals of the largest distance between two of an animal's points."""
-    k = keypoints.shape[2]
-    thin = keypoints[:: max(1, len(keypoints) // 5000)]
-    largest = np.full(thin.shape[:2], np.nan, np.float32)
-    for i in range(k):
-        for j in range(i + 1, k):
-            largest = np.fmax(largest, np.linalg.norm(thin[:, :, i] - thin[:, :, j], axis=-1))
-    lengths = largest[np.isfinite(largest)]
-    return float(np.median(lengths)) if len(lengths) else None
 
 
 def _count_jumps(keypoints: NDArray[np.float32], length: float | None) -> int:

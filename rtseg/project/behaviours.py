@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.recordings.bouts import bouts_of
-from rtseg.recordings.heads import Head, HeadRule
+from rtseg.recordings.heads import Head, HeadRule, spelt_alike
 from rtseg.recordings.labels.label_file import Tracks
 from rtseg.recordings.recording import IGNORE
 
@@ -37,9 +37,13 @@ _OVERLAP = 0.02
 
 @dataclass
 class TrackSummary:
-    """One track over all label files. frames, bouts, videos: per class, in the order in which classes were met."""
+    """One track over all label files. frames, bouts, videos: per class, in the order in which classes were met.
+
+    spellings: how some files write a class otherwise, in case and blanks -> the class.
+    """
 
     name: str
+    spellings: dict[str, str] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     bouts: dict[str, int] = field(default_factory=dict)
     videos: dict[str, int] = field(default_factory=dict)
@@ -82,12 +86,23 @@ def summarize_tracks(files: Sequence[Tracks]) -> dict[str, TrackSummary]:
             for before, after in pairwise(labelled):
                 one.n_gaps += 1
                 one.n_adjoining += after.start - before.stop <= 1
-            for code, label in enumerate(track.classes):
+            for code, written in enumerate(track.classes):
+                label = _first_spelling(one, written)
                 own = [bout for bout in labelled if bout.label == code]
                 one.frames[label] = one.frames.get(label, 0) + sum(b.stop - b.start for b in own)
                 one.bouts[label] = one.bouts.get(label, 0) + len(own)
                 one.videos[label] = one.videos.get(label, 0) + bool(own)
     return found
+
+
+def _first_spelling(one: TrackSummary, written: str) -> str:
+    """The class that a file means by what it writes: of names that differ in case and blanks, the first one met."""
+    label = (
+        written if written in one.frames else next((own for own in one.frames if spelt_alike(own, written)), written)
+    )
+    if label != written:
+        one.spellings[written] = label
+    return label
 
 
 def tracks_for_heads(summaries: Mapping[str, TrackSummary]) -> list[str]:
@@ -151,6 +166,8 @@ def head_rule(one: TrackSummary, name: str, negatives: bool, n_files: int) -> tu
     one video of several, or less than MIN_BOUTS times, are masked: no score of them would mean anything.
     """
     notes, ignored = [], []
+    for written, label in one.spellings.items():
+        notes.append(f"head {name}: {written!r} is taken for {label!r}, which some files write so (rename)")
     for label in one.frames:
         if is_background(label):
             continue
@@ -171,7 +188,8 @@ def head_rule(one: TrackSummary, name: str, negatives: bool, n_files: int) -> tu
     rule = HeadRule(
         head=Head(name, tuple(classes), scored, name),
         track=one.name,
-        ignore=tuple(ignored),
+        rename={written: label for written, label in one.spellings.items() if label not in ignored},
+        ignore=(*ignored, *(written for written, label in one.spellings.items() if label in ignored)),
         missing_ok=one.n_files < n_files and not (one.lists_events and negatives),
         unlabelled=background if negatives else None,
     )
@@ -182,7 +200,10 @@ def without_class(rule: HeadRule, label: str) -> HeadRule:
     """The same rule with one behaviour less: its frames are masked."""
     head = rule.head
     kept, scored = (tuple(name for name in names if name != label) for names in (head.classes, head.scored))
-    return replace(rule, head=replace(head, classes=kept, scored=scored), ignore=(*rule.ignore, label))
+    spelt = [written for written, name in rule.rename.items() if name == label]
+    rename = {written: name for written, name in rule.rename.items() if name != label}
+    head = replace(head, classes=kept, scored=scored)
+    return replace(rule, head=head, rename=rename, ignore=(*rule.ignore, label, *spelt))
 
 
 def watched_frames(frames: NDArray[np.int16], background: int | None) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ from rtseg.errors import RecordingError, SettingError
 from rtseg.recordings.open import POSE_READERS, find_label_reader, find_pose_reader
 
 _LABEL_SUFFIXES = (".csv", ".tsv", ".txt", ".annot", ".boris")
+_UNREAD = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "is a workbook of a spreadsheet; save its sheet as CSV"),
+    ".mat": "is MATLAB's, which is not read; write labels as CSV (start,stop,behaviour) and poses as plain CSV",
+}
+"""Files that laboratories keep labels in, which would otherwise be passed over without a word."""
 _HIDDEN = "."
 
 
@@ -32,7 +38,8 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise SettingError(f"no such file or folder: {', '.join(missing)}")
-    files = sorted({file.resolve() for path in paths for file in _files_below(path)})
+    # Not resolved: a link stands for its file under the name that the lab gave the link.
+    files = sorted({_absolute(file) for path in paths for file in _files_below(path)})
     poses, labels, others = [], [], []
     for file in files:
         kind, reason = _kind_of(file)
@@ -52,13 +59,15 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
 def _files_below(path: Path) -> Iterable[Path]:
     if path.is_file():
         return [path]
-    suffixes = {suffix for reader in POSE_READERS for suffix in reader.suffixes} | set(_LABEL_SUFFIXES)
+    suffixes = {suffix for reader in POSE_READERS for suffix in reader.suffixes} | {*_LABEL_SUFFIXES, *_UNREAD}
     below = (file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
     return (f for f in below if not any(p.startswith(_HIDDEN) for p in f.relative_to(path).parts))
 
 
 def _kind_of(file: Path) -> tuple[str, str]:
     """'poses', 'labels' or '', and for '' why a file is neither."""
+    if file.suffix.lower() in _UNREAD:
+        return "", _UNREAD[file.suffix.lower()]
     try:
         find_pose_reader(file)
         return "poses", ""
@@ -76,6 +85,10 @@ def _kind_of(file: Path) -> tuple[str, str]:
 def _root_of(files: Sequence[Path], paths: Sequence[Path]) -> Path:
     """The folder that was named, or the deepest one that holds all files."""
     if len(paths) == 1 and paths[0].is_dir():
-        return paths[0].resolve()
+        return _absolute(paths[0])
     folders = [set(file.parents) for file in files]
     return max(set.intersection(*folders), key=lambda folder: len(folder.parts))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))  # resolve() would follow links

@@ -7,6 +7,7 @@ Names that merely look alike are not enough: labels of another video are worse t
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -50,11 +51,15 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Pairing:
-    """pairs: in the order of their ids. without_labels, without_poses: files that found no partner, or several."""
+    """pairs: in the order of their ids. without_labels, without_poses: files that found no partner, or several.
+
+    undecided: poses that several label files fit, with these.
+    """
 
     pairs: tuple[Pair, ...]
     without_labels: tuple[Path, ...]
     without_poses: tuple[Path, ...]
+    undecided: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
 
 
 def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = lambda labels, poses: False) -> Pairing:
@@ -62,6 +67,7 @@ def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = la
 
     A single pose file and a single label file belong together whatever they are called. holds_video: whether a label
     file that fits no pose file by its own name holds the labels of that video among others, as BORIS projects do.
+    Raises SettingError where two pose files are of one video: nothing says which of them is meant.
     """
     poses, twins = _without_twins(found.poses)
     partners = _partners(poses, found.labels)
@@ -72,13 +78,25 @@ def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = la
         partners = {poses[0]: [found.labels[0]]}
     claims = [labels[0] for labels in partners.values() if len(labels) == 1]
     matched = {pose: labels[0] for pose, labels in partners.items() if len(labels) == 1}
+    _check_tracked_once(list(matched.items()))
     ids = _ids(list(matched.items()))
     pairs = [Pair(name, p, matched[p], twins.get(p, ())) for p, name in zip(matched, ids, strict=True)]
     return Pairing(
         tuple(sorted(pairs, key=lambda pair: _natural_order(pair.name))),
         tuple(pose for pose in poses if pose not in matched),
         tuple(label for label in found.labels if label not in claims),
+        tuple((pose, tuple(labels)) for pose, labels in partners.items() if len(labels) > 1),
     )
+
+
+def _check_tracked_once(matched: Sequence[tuple[Path, Path]]) -> None:
+    """Raise where two pose files of one folder differ in what the tracker added: a video that was tracked twice."""
+    first: dict[tuple[Path, tuple[str, ...]], Path] = {}
+    for pose, _ in matched:
+        other = first.setdefault((pose.parent, _key(pose, _TRACKER)), pose)
+        if other != pose:
+            problem = f"{other.name} and {pose.name} are poses of one video, tracked twice; name the files to use"
+            raise SettingError(f"{pose.parent}: {problem} (rtseg init FILE FILE ...), or move the others away")
 
 
 def patterns_of(pairs: Sequence[Pair], root: Path) -> tuple[Pattern, ...]:
@@ -111,12 +129,17 @@ def _without_twins(poses: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[
     groups: dict[tuple[Path, str], list[Path]] = {}
     for pose in poses:
         # A median filter looks at frames that have not happened yet, which no camera can do live.
-        stem = re.sub(r"(_el)?_filtered$", "", pose.stem)
+        stem = pose.stem.removesuffix("_filtered")
+        # SLEAP's analysis stands beside the project or the predictions that it was exported from.
+        stem = re.sub(r"\.(analysis|predictions)$", "", stem)
         groups.setdefault((pose.parent, stem), []).append(pose)
     chosen: dict[Path, tuple[Path, ...]] = {}
     for same in groups.values():
         same.sort(key=lambda p: (p.stem.endswith("_filtered"), _rank(p.suffix), p.name))
-        chosen[same[0]] = tuple(same[1:])
+        first, kind = same[0], (same[0].suffix, same[0].stem.endswith("_filtered"))
+        # Two of one kind are no copies of each other, such as predictions and what was made of them by hand.
+        apart = [p for p in same[1:] if (p.suffix, p.stem.endswith("_filtered")) == kind]
+        chosen |= {first: tuple(p for p in same[1:] if p not in apart), **dict.fromkeys(apart, ())}
     return sorted(chosen, key=lambda p: _natural_order(p.as_posix())), {p: t for p, t in chosen.items() if t}
 
 
@@ -127,7 +150,13 @@ def _rank(suffix: str) -> int:
 def _partners(poses: Sequence[Path], labels: Sequence[Path]) -> dict[Path, list[Path]]:
     """For every pose file the label files that may be its own; exactly one where there is no doubt."""
     of_pose, of_label = {p: _key(p, _TRACKER) for p in poses}, {p: _key(p, _ANNOTATOR) for p in labels}
-    exact = {pose: [label for label in labels if of_label[label] == of_pose[pose]] for pose in poses}
+    alike = {pose: [label for label in labels if of_label[label] == of_pose[pose]] for pose in poses}
+    # Of several of one name those belong together whose folders do: cage1/m1.csv and cage1/m1_boris.csv.
+    nearest = {pose: _nearest(pose, some) for pose, some in alike.items()}
+    exact = {
+        pose: [one for one in some if pose in _nearest(one, [p for p in poses if one in alike[p]])]
+        for pose, some in nearest.items()
+    }
     left = [label for label in labels if not any(label in some for some in exact.values())]
     told_poses, told_labels = _telling(of_pose), _telling(of_label)
     for pose in poses:
@@ -145,13 +174,21 @@ def _partners(poses: Sequence[Path], labels: Sequence[Path]) -> dict[Path, list[
     return exact
 
 
+def _nearest(one: Path, others: Sequence[Path]) -> list[Path]:
+    """Those of some files whose folders have the most names in common with those of another file."""
+    shared = {other: len(set(other.parent.parts) & set(one.parent.parts)) for other in others}
+    most = max(shared.values(), default=0)
+    return [other for other, n in shared.items() if n == most]
+
+
 def _key(path: Path, ending: re.Pattern[str]) -> tuple[str, ...]:
     """The words and numbers of a name without what trackers and annotation programs add."""
     name, before = path.stem, ""
     while name != before:
         before, name = name, ending.sub("", name) or name
         name = (_ANNOTATOR_FIRST.sub("", name) if ending is _ANNOTATOR else name) or name
-    return tuple(re.findall(r"[a-z]+|\d+", name.lower()))
+    # Letters of any language, each in one form: macOS writes ä as two characters.
+    return tuple(re.findall(r"[^\W\d_]+|\d+", _nfc(name).lower()))
 
 
 def _telling(keys: dict[Path, tuple[str, ...]]) -> dict[Path, tuple[str, ...]]:
@@ -170,17 +207,22 @@ def _is_within(one: Sequence[str], other: Sequence[str]) -> bool:
 def _ids(pairs: Sequence[tuple[Path, Path]]) -> list[str]:
     """A short name for each: what the two file names share, else the poses' own; all different."""
     shared = [_shared(pose, label) for pose, label in pairs]
-    own = [_TRACKER.sub("", pose.stem) or pose.stem for pose, _ in pairs]
-    full = [pose.stem for pose, _ in pairs]
+    own = [_TRACKER.sub("", _nfc(pose.stem)) or _nfc(pose.stem) for pose, _ in pairs]
+    full = [_nfc(pose.stem) for pose, _ in pairs]
     for names in (shared, own, full):
         if all(names) and len({name.lower() for name in names}) == len(names):
             return names
-    return [f"{pose.parent.name}-{pose.stem}" for pose, _ in pairs]
+    # The same names in several folders: with as many of the folders' names as tell them apart.
+    for n in range(1, max((len(pose.parts) for pose, _ in pairs), default=1)):
+        names = ["/".join((*pose.parent.parts[-n:], name)) for (pose, _), name in zip(pairs, own, strict=True)]
+        if len({name.lower() for name in names}) == len(names):
+            return names
+    return full
 
 
 def _shared(pose: Path, label: Path) -> str:
     """The longest text that both names have, without separators at its ends; '' where it cuts through a word."""
-    name, other = pose.stem, label.stem
+    name, other = _nfc(pose.stem), _nfc(label.stem)
     match = SequenceMatcher(None, name, other, autojunk=False).find_longest_match()
     text = name[match.a : match.a + match.size].strip("_-. ")
     if not text:
@@ -227,12 +269,17 @@ def _pattern(group: Sequence[Pair], root: Path) -> Pattern | None:
 def _path_pattern(files: Iterable[tuple[str, Path]], root: Path) -> str | None:
     befores, behinds = [], []
     for name, path in files:
-        relative = _relative(path, root)
+        relative = _nfc(_relative(path, root))
         # In the file's own name: a short id such as 'v' stands in folders and in '.csv' as well.
-        at = _place_of(name, path.stem)
+        folder, _, own = name.rpartition("/")
+        at = _place_of(own, _nfc(path.stem))
         if at is None or set(relative) & set("*?[]{}"):
             return None
-        at += len(relative) - len(path.name)
+        at += len(relative) - len(_nfc(path.name))
+        if folder:
+            at -= len(folder) + 1
+            if at < 0 or not relative.startswith(f"{folder}/{own}", at) or relative[:at][-1:] not in ("", "/"):
+                return None
         before, behind = relative[:at], relative[at + len(name) :]
         befores.append(before)
         behinds.append(behind)
@@ -251,6 +298,11 @@ def _generalized(texts: Sequence[str]) -> str:
 def _common_beginning(texts: Sequence[str]) -> str:
     first, last = min(texts), max(texts)
     return first[: next((i for i, letter in enumerate(first) if letter != last[i : i + 1]), len(first))]
+
+
+def _nfc(text: str) -> str:
+    """Text with each letter in one form, as the finder of recordings' files compares it."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _relative(path: Path, root: Path) -> str:

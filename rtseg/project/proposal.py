@@ -15,7 +15,7 @@ from rtseg.errors import SettingError, SkeletonError
 from rtseg.project import behaviours
 from rtseg.project.behaviours import TrackSummary
 from rtseg.project.body import Body, propose_body
-from rtseg.project.files import find_files
+from rtseg.project.files import FoundFiles, find_files
 from rtseg.project.network import Sizes, propose_sizes
 from rtseg.project.pairing import Pair, Pairing, Pattern, pair_files, patterns_of
 from rtseg.project.questions import Asker, Wishes
@@ -47,6 +47,7 @@ class Project:
     fps_said: bool
     pairs: tuple[Pair, ...]
     patterns: tuple[Pattern, ...]
+    track_names: Mapping[str, str]
     counting: Counting
     body: Body
     rules: tuple[HeadRule, ...]
@@ -65,7 +66,7 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
     """
     found = find_files(paths)
     pairing = pair_files(found, holds_video)
-    _require_pairs(pairing, found.labels)
+    _require_pairs(pairing, found)
     read = read_project(pairing.pairs, wishes, ask, progress)
     body = propose_body(read.recordings)
     if wishes.axis is not None:
@@ -75,6 +76,7 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
         pairing.pairs, read, rules, SHARE if wishes.share is None else wishes.share
     )
     notes += [*masked, *_unwatched_notes(videos)]
+    notes += [f"track {own!r} is taken for {name!r}, as other files write it" for own, name in read.track_names.items()]
     counts = tuple(_count(rule, split, videos) for rule in rules)
     n_labelled = max(sum(one.train.values()) for one in counts)
     n_train = _count_frames(split.train, split, videos)
@@ -85,6 +87,7 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
         fps_said=read.fps_said,
         pairs=pairing.pairs,
         patterns=patterns_of(pairing.pairs, found.root),
+        track_names=read.track_names,
         counting=read.counting,
         body=body,
         rules=tuple(rules),
@@ -92,16 +95,20 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
         split=split,
         counts=counts,
         sizes=propose_sizes(body.skeleton, n_labelled, n_labelled / max(n_train, 1), read.fps),
-        notes=(*_pairing_notes(pairing), *read.notes, *body.notes, *notes),
+        notes=(*_pairing_notes(pairing, found.others), *read.notes, *body.notes, *notes),
     )
 
 
-def _require_pairs(pairing: Pairing, labels: Sequence[Path]) -> None:
+def _require_pairs(pairing: Pairing, found: FoundFiles) -> None:
     if pairing.pairs:
         return
+    labels = found.labels
     poses = ", ".join(path.name for path in pairing.without_labels[:_MAX_LISTED])
     if not labels:
         problem = f"poses were found ({poses}) and no label file; bring labels (docs/formats.md lists what is read)"
+        problem += "".join(f"\n  {path}: {reason}" for path, reason in found.others[:_MAX_LISTED])
+    elif pairing.undecided:
+        problem = "; ".join(_undecided_lines(pairing))
     else:
         listed = ", ".join(path.name for path in labels[:_MAX_LISTED])
         problem = (
@@ -111,8 +118,17 @@ def _require_pairs(pairing: Pairing, labels: Sequence[Path]) -> None:
     raise SettingError(problem)
 
 
-def _pairing_notes(pairing: Pairing) -> list[str]:
-    notes = []
+def _undecided_lines(pairing: Pairing) -> list[str]:
+    return [
+        f"{pose.name}: several label files fit it ({', '.join(label.name for label in labels)}); leave one, or name "
+        "the files to use (rtseg init FILE FILE ...)"
+        for pose, labels in pairing.undecided[:_MAX_LISTED]
+    ]
+
+
+def _pairing_notes(pairing: Pairing, others: Sequence[tuple[Path, str]]) -> list[str]:
+    notes = _undecided_lines(pairing)
+    notes += [f"left out, as it is not read: {path.name}: {reason}" for path, reason in others[:_MAX_LISTED]]
     for what, files in (
         ("no label file fits these poses, which are left out", pairing.without_labels),
         ("no poses fit these label files, which are left out", pairing.without_poses),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtseg.errors import RecordingError, SettingError
 from rtseg.project.pairing import Pair
 from rtseg.project.questions import Asker, Wishes
+from rtseg.recordings.heads import spelt_alike
 from rtseg.recordings.labels import boris, boris_project
 from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
@@ -36,11 +37,15 @@ class Counting:
 
 @dataclass(frozen=True, eq=False)
 class ReadProject:
-    """What was read. recordings: some. lengths, tracks: of every pair. fps_said: whether anybody says the rate."""
+    """What was read. recordings: some. lengths, tracks: of every pair. fps_said: whether anybody says the rate.
+
+    track_names: what some label files call a track otherwise than the first one does -> its name.
+    """
 
     recordings: tuple[Recording, ...]
     lengths: tuple[int, ...]
     tracks: tuple[Tracks, ...]
+    track_names: Mapping[str, str]
     fps: float
     fps_said: bool
     counting: Counting
@@ -64,7 +69,25 @@ def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Pr
         tracks.append(read_video_labels(pair.labels, video_of(pair, n_frames, fps, counting)))
         progress(len(pairs) + number, 2 * len(pairs))
     notes = dict.fromkeys(_notes(recordings, tracks))
-    return ReadProject(tuple(recordings), tuple(lengths), tuple(tracks), fps, said, counting, tuple(notes))
+    names = spelt_otherwise([name for some in tracks for name in some], together=tracks)
+    tracks = [some.renamed(pair.labels, names) for pair, some in zip(pairs, tracks, strict=True)]
+    return ReadProject(tuple(recordings), tuple(lengths), tuple(tracks), names, fps, said, counting, tuple(notes))
+
+
+def spelt_otherwise(names: Iterable[str], together: Iterable[Iterable[str]] = ()) -> dict[str, str]:
+    """Names that differ from an earlier one in case and blanks alone -> the earlier one.
+
+    together: groups of names that stand in one file; two of one group are two things, however alike.
+    """
+    found: dict[str, str] = {}
+    first: list[str] = []
+    for name in dict.fromkeys(names):
+        other = next((one for one in first if spelt_alike(one, name)), None)
+        if other is None or any({name, other} <= set(some) for some in together):
+            first.append(name)
+        else:
+            found[name] = other
+    return found
 
 
 def video_of(pair: Pair, n_frames: int, fps: float, counting: Counting) -> Video:

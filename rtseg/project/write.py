@@ -50,7 +50,10 @@ def write_project(project: Project, out: Path) -> tuple[Path, Path]:
 
 def dataset_text(project: Project, out: Path) -> str:
     """The dataset file. Its root is relative to `out`, so that the folder may be moved as a whole."""
-    root = Path(os.path.relpath(project.root, out.resolve())).as_posix()
+    root = os.path.relpath(project.root, out.absolute())
+    if root.startswith(os.pardir):  # which leads elsewhere where a folder on the way is a link
+        root = os.path.relpath(project.root.resolve(), out.resolve())
+    root = Path(root).as_posix()
     said = "" if project.fps_said else "  # assumed: no file says it"
     lines = [
         "# Which recordings and labels belong together, what is learnt from them, and what is held out.",
@@ -94,6 +97,9 @@ def _recordings(project: Project) -> list[str]:
         if len(project.pairs) > 1:
             lines.append("# Listed, so that other files in the same folder never slip into training.")
         lines += _list("ids", pattern.ids)
+        if project.track_names:
+            names = ", ".join(f"{_text(own)} = {_text(name)}" for own, name in project.track_names.items())
+            lines.append(f"tracks = {{ {names} }} # some label files write them so")
         if project.counting.first_frame:
             lines.append(f"first_frame = {project.counting.first_frame} # frames in the label tables count from it")
         if project.counting.last_included:
@@ -135,6 +141,9 @@ def _head(project: Project, rule: HeadRule, counts: HeadCounts) -> list[str]:
     elif "every frame" not in reason:
         lines.append(f"# Frames without a label are neither trained on nor scored: {reason}.")
         lines.append(f"# unlabelled = {_text(head.classes[0])} # with this line they would be negatives")
+    if rule.rename:
+        names = ", ".join(f"{_text(written)} = {_text(label)}" for written, label in rule.rename.items())
+        lines.append(f"rename = {{ {names} }} # some label files write them so")
     if rule.ignore:
         lines.append(f"ignore = {_values(rule.ignore)} # too rare to learn: their frames are masked")
     if rule.missing_ok:

@@ -5,6 +5,8 @@ The rules are declared in the dataset file; this is the one place that applies t
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -171,6 +173,12 @@ def _track_of(rule: HeadRule, tracks: Mapping[str, Labels], n_frames: int, sourc
     name = rule.track or rule.head.name
     if name in tracks:
         return tracks[name]
+    # Spelt otherwise in one file it would be a track in which nothing ever happened.
+    alike = next((other for other in tracks if spelt_alike(other, name)), None)
+    if alike is not None:
+        problem = f"head {rule.head.name!r} needs the track {name!r}, and the file spells it {alike!r}"
+        mend = f"say tracks = {{ {json.dumps(alike, ensure_ascii=False)} = {json.dumps(name, ensure_ascii=False)} }}"
+        raise RecordingError(source, f"{problem}; {mend} under [[recordings]], or correct the labels")
     # Before missing_ok: what a list of events does not mention did not happen, and is no missing annotation.
     if rule.unlabelled is not None and isinstance(tracks, Tracks) and tracks.lists_events:
         return empty_track(name, n_frames)
@@ -178,6 +186,11 @@ def _track_of(rule: HeadRule, tracks: Mapping[str, Labels], n_frames: int, sourc
         return None
     problem = f"head {rule.head.name!r} needs the track {name!r}; the file has: {', '.join(tracks) or 'none'}"
     raise RecordingError(source, f"{problem}. Correct 'track', or set missing = 'mask'")
+
+
+def spelt_alike(one: str, other: str) -> bool:
+    """Whether two names of tracks or behaviours differ in case, blanks and underscores alone; -1 and 1 are two."""
+    return re.sub(r"[\s_]+", "", one).lower() == re.sub(r"[\s_]+", "", other).lower()
 
 
 def rename_frames(rule: HeadRule, track: Labels, source: str) -> NDArray[np.int16]:

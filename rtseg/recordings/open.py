@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from rtseg.errors import RecordingError
+from rtseg.errors import RecordingError, SkeletonError
 from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
@@ -48,11 +48,19 @@ def read_recordings(path: Path | str, *, fps: float | None = None, name: str | N
     if fps is not None and not 0 < fps < math.inf:
         raise RecordingError(path, f"its frames per second: expected a number above 0, got {fps:g}")
     reader = find_pose_reader(path)
-    for recording in reader.read(path, fps=fps, name=name):
+    for recording in _read(reader, path, fps, name):
         warnings = list(recording.warnings)
         if fps is None and not reader.carries_rate:
             warnings.append(assumed_rate())
         yield replace(recording, warnings=with_file(warnings, path))
+
+
+def _read(reader: PoseReader, path: Path, fps: float | None, name: str | None) -> Iterator[Recording]:
+    """What the reader reads; names that cannot be a skeleton's are a fault of the file."""
+    try:
+        yield from reader.read(path, fps=fps, name=name)
+    except SkeletonError as error:
+        raise RecordingError(path, f"{error}; rename them in the program that wrote the file") from error
 
 
 def read_recording(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Recording:

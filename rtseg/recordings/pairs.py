@@ -6,6 +6,7 @@ Which files belong together is found by their names; nothing is opened before an
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -257,9 +258,9 @@ def found_ids(root: Path, poses: str, labels: str) -> tuple[str, ...]:
     if not telling:
         problem = f"{poses!r} and {labels!r} have a * beside {{id}}, so that nothing says where an id ends"
         raise SettingError(f"recordings: {problem}; list the ids (ids = [...])")
-    pattern = telling[0]
+    pattern = _nfc(telling[0])
     matches = re.compile(_regex(pattern, "(?P<id>[^/]+?)")).fullmatch
-    names = (p.relative_to(root).as_posix() for p in root.glob(pattern.replace("{id}", "*")))
+    names = (_nfc(p.relative_to(root).as_posix()) for p in root.glob(_glob(pattern, "*")))
     ids = sorted({m["id"] for m in map(matches, names) if m})
     if not ids:
         raise SettingError(f"recordings: no file under {root} matches {pattern!r}; correct the pattern or the root")
@@ -284,12 +285,27 @@ def check_pattern(where: str, pattern: str) -> None:
 
 
 def find_recording_files(root: Path, pattern: str, name: str) -> list[Path]:
-    """The files of a recording. Beside a *, id 'v1' is not taken for the beginning of 'v10'."""
+    """The files of a recording. Beside a *, id 'v1' is not taken for the beginning of 'v10'.
+
+    An id may name folders as well: 'cage1/m1' of '{id}DLC_*.csv'.
+    """
+    pattern, name = _nfc(pattern), _nfc(name)
     # Ids that end in a digit are numbers: 1 is not the beginning of 10, while "a" may well be that of "a_left".
     start, end = ("(?<![0-9])" if name[:1].isdecimal() else ""), ("(?![0-9])" if name[-1:].isdecimal() else "")
     matches = re.compile(_regex(pattern, f"{start}{re.escape(name)}{end}")).fullmatch
-    found = root.glob(pattern.replace("{id}", "*").replace("**", "*"))
-    return sorted(path for path in found if matches(path.relative_to(root).as_posix()))
+    found = root.glob(_glob(pattern, "/".join("*" * (name.count("/") + 1))))
+    return sorted(path for path in found if matches(_nfc(path.relative_to(root).as_posix())))
+
+
+def _glob(pattern: str, name: str) -> str:
+    """A path pattern as a shell's, `name` standing for {id}; it may find more than the regular expression."""
+    # Letters beyond ASCII have two forms on disk, of which a shell's pattern would find one.
+    return re.sub(r"\*+", "*", re.sub(r"[^\x00-\x7f]+", "*", pattern.replace("{id}", name)))
+
+
+def _nfc(text: str) -> str:
+    """Text with each letter in one form: macOS writes ä as two characters."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _one(root: Path, pattern: str, name: str) -> Path:

@@ -25,9 +25,9 @@ Bouts = dict[str, Sequence[tuple[int, int]]]
 
 
 def walk(seed: int, n_frames: int = N_FRAMES) -> NDArray[np.float32]:
-    """Keypoints (T, 2, 2, 2) that move in every frame."""
-    steps = np.random.default_rng(seed).normal(0, 2, (n_frames, 2, 2, 2))
-    return (300 + np.cumsum(steps, axis=0)).astype(np.float32)
+    """Keypoints (T, 2, 2, 2) that move in every frame, of animals of one length."""
+    steps = np.random.default_rng(seed).normal(0, 2, (n_frames, 2, 1, 2))
+    return (300 + np.cumsum(steps, axis=0) + [[0, 0], [40, 0]]).astype(np.float32)
 
 
 def item(

@@ -143,3 +143,11 @@ def test_splits_without_recordings() -> None:
     of = summary(good(1), good(1))
     alone = replace(of, splits={"test": of.splits["train"]})
     assert "[split] has no 'train', which training needs; it has: test" in [text for _, text in found(alone)]
+
+
+def test_recordings_of_another_scale_or_unit() -> None:
+    for factor, severity in ((0.5, "warning"), (1 / 640, "error")):
+        items = []
+        for i, size in enumerate((1.0, 1.0, factor)):
+            items.append(item(f"v{i}", GROOMS, keypoints=walk(i) * np.float32(size)))
+        only(summary(items[:2], items[2:]), severity, "long in v2", "and 40 px in most recordings")

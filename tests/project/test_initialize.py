@@ -242,3 +242,36 @@ def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
         assert recipe.train.class_weight_power == (0.0 if name == "one" else 0.25)
         assert ('"within_distance", "egocentric_self"' in text) == (name == "one")
         assert '# scale = "body"' in text
+
+
+def test_links_stand_for_their_files(tmp_path: Path) -> None:
+    """Under the names that the lab gave the links, wherever the files lie."""
+    raw, links = tmp_path / "raw", tmp_path / "links"
+    raw.mkdir()
+    links.mkdir()
+    videos(raw, 2)
+    for path in raw.iterdir():
+        (links / path.name.replace("m", "v", 1)).symlink_to(path)
+    dataset = load_dataset(init(links, Wishes(name="mice")).dataset)
+    assert dataset.root == links / "."
+    assert {i.partition("-")[0] for split in dataset.splits for i in dataset.ids(split)} == {"v0", "v1"}
+
+
+def test_names_that_some_files_spell_otherwise_are_one(tmp_path: Path) -> None:
+    videos(tmp_path, 3)
+    other = tmp_path / "m1_boris.csv"
+    other.write_text(other.read_text().replace(",adult,", ",Adult,").replace("sniff", "Sniff "))
+    done = init(tmp_path, Wishes(name="mice"))
+    dataset = load_dataset(done.dataset)
+    assert [head.classes for head in dataset.heads] == [("other", "sniff", "chase")]
+    items = {item.recording.name: item for split in dataset.splits for item in dataset.items(split)}
+    for name, item in items.items():
+        assert set(np.unique(item.labels["adult"].frames)) == {0, 1, 2}, name
+    assert any("'Sniff' is taken for 'sniff'" in note for note in done.project.notes)
+
+
+def test_labels_in_a_workbook_are_named(tmp_path: Path) -> None:
+    write_poses(tmp_path / "m1DLC_a.csv")
+    (tmp_path / "m1.xlsx").write_bytes(b"PK\3\4")
+    with pytest.raises(SettingError, match=r"m1\.xlsx: is a workbook of a spreadsheet; save its sheet as CSV"):
+        init(tmp_path)

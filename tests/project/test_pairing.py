@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rtseg.errors import SettingError
 from rtseg.project.files import FoundFiles
 from rtseg.project.pairing import pair_files, patterns_of
 from rtseg.recordings.pairs import find_recording_files
@@ -39,6 +40,12 @@ def paired(poses: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
         # DeepLabCut writes the same poses as .h5, and filters them; a filter looks into the future.
         ("v1DLC_a.csv v1DLC_a.h5 v1DLC_a_filtered.csv", "v1.csv", "v1.csv - -"),
         ("a.analysis.h5 b.analysis.h5", "a.annot b.annot", "a.annot b.annot"),
+        # DeepLabCut's assembled animals and their filtered copy; SLEAP's analysis beside what it was exported from.
+        ("v1DLC_a_el.h5 v1DLC_a_el_filtered.csv v1DLC_a_el.csv", "v1.csv", "- - v1.csv"),
+        ("a.analysis.h5 a.slp a.predictions.slp", "a.csv", "a.csv - -"),
+        # Letters of any language tell videos apart, in either form.
+        ("甲DLC_a.csv 乙DLC_a.csv", "乙_boris.csv 甲_boris.csv", "甲_boris.csv 乙_boris.csv"),
+        ("\u00e41.csv \u00f61.csv", "o\u03081_boris.csv a\u03081_boris.csv", "a\u03081_boris.csv o\u03081_boris.csv"),
         ("trial_A_pose.csv trial_B_pose.csv", "labels_B.csv labels_A.csv", "labels_A.csv labels_B.csv"),
     ],
 )
@@ -92,3 +99,37 @@ def test_patterns_find_exactly_their_files(
             pair = next(pair for pair in pairs if pair.name == name)
             assert find_recording_files(root, pattern.poses, name) == [pair.poses]
             assert find_recording_files(root, pattern.labels, name) == [pair.labels]
+
+
+def test_the_same_names_in_several_folders_are_told_apart_by_them(tmp_path: Path) -> None:
+    for layout in ("{0}/{1}DLC_a.csv {0}/{1}_boris.csv", "poses/{0}/{1}.csv labels/{0}/{1}.csv"):
+        root = tmp_path / layout[:1]
+        files = [root / f for c in ("c1", "c2") for m in ("m1", "m2") for f in layout.format(c, m).split()]
+        for path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        pairing = pair_files(FoundFiles(root, tuple(files[::2]), tuple(files[1::2])))
+        assert [(pair.poses, pair.labels) for pair in pairing.pairs] == list(zip(files[::2], files[1::2], strict=True))
+        assert [pair.name for pair in pairing.pairs] == ["c1/m1", "c1/m2", "c2/m1", "c2/m2"]
+        for pattern in patterns_of(pairing.pairs, root):
+            for name in pattern.ids:
+                pair = next(pair for pair in pairing.pairs if pair.name == name)
+                assert find_recording_files(root, pattern.poses, name) == [pair.poses]
+                assert find_recording_files(root, pattern.labels, name) == [pair.labels]
+
+
+def test_labels_of_another_folder_are_not_taken() -> None:
+    assert paired(["c1/m1DLC_a.csv", "c2/m1DLC_a.csv"], ["c2/m1.csv"]) == {"m1DLC_a.csv": "m1.csv"}
+    found = FoundFiles(ROOT, (ROOT / "c1/m1DLC_a.csv", ROOT / "c2/m1DLC_a.csv"), (ROOT / "c2/m1.csv",))
+    assert [pair.poses.parent.name for pair in pair_files(found).pairs] == ["c2"]
+
+
+def test_a_video_that_was_tracked_twice_is_no_two_videos() -> None:
+    with pytest.raises(SettingError, match=r"m1DLC_a\.csv and m1DLC_b\.csv are poses of one video, tracked twice"):
+        paired(["m1DLC_a.csv", "m1DLC_b.csv", "m2DLC_a.csv"], ["m1.csv", "m2.csv"])
+
+
+def test_several_label_files_of_one_video_are_named() -> None:
+    found = FoundFiles(ROOT, (ROOT / "m1DLC_a.csv", ROOT / "m2.csv"), (ROOT / "m1_ann.csv", ROOT / "m1_ben.csv"))
+    ((pose, labels),) = pair_files(found).undecided
+    assert (pose.name, [label.name for label in labels]) == ("m1DLC_a.csv", ["m1_ann.csv", "m1_ben.csv"])

@@ -9,8 +9,8 @@ import pytest
 
 from rtseg.errors import RecordingError, SettingError
 from rtseg.recordings.bouts import Bout
-from rtseg.recordings.heads import Head, HeadRule, Implied, apply_rules, check_rules
-from rtseg.recordings.labels.label_file import NumberedBout, Track, Video, paint
+from rtseg.recordings.heads import Head, HeadRule, Implied, apply_rules, check_rules, spelt_alike
+from rtseg.recordings.labels.label_file import NumberedBout, Track, Tracks, Video, paint
 from rtseg.recordings.recording import IGNORE
 
 S1 = HeadRule(Head("S1", ("social", "fight"), ("social", "fight"), "S1"), ignore=("base",))
@@ -88,3 +88,14 @@ def test_rules_that_cannot_be_meant(rules: tuple[HeadRule, ...], words: str) -> 
     with pytest.raises(SettingError) as error:
         check_rules(rules)
     assert words in str(error.value)
+
+
+def test_a_track_that_a_file_spells_otherwise_is_no_track_without_events() -> None:
+    """One video of forty with 'Adult' would be a video in which nothing ever happened."""
+    rule = HeadRule(Head("act", ("other", "bite"), ("bite",), "act"), track="adult:bite", unlabelled="other")
+    tracks = Tracks([("Adult: Bite", track("Adult: Bite", "bite", ""))], lists_events=True)
+    with pytest.raises(
+        RecordingError, match=r"spells it 'Adult: Bite'; say tracks = \{ \"Adult: Bite\" = \"adult:bite\""
+    ):
+        apply_rules((rule,), tracks, 2, "a.csv")
+    assert not spelt_alike("-1", "1")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rtseg.errors import RecordingError, SettingError, SkeletonError
 from rtseg.recordings.dataset import load_dataset
+from rtseg.recordings.pairs import find_recording_files, found_ids
 from rtseg.recordings.recording import IGNORE
 from tests.recordings.writers import Observation, State, Style, write_boris_tabular, write_caltech
 
@@ -221,3 +222,15 @@ def test_a_scale_of_some_recordings_needs_one_for_all(lab: Path) -> None:
     lab.write_text(lab.read_text().replace(ACT, more + ACT))
     with pytest.raises(SettingError, match=r"px_per_mm says .* at the top of the file"):
         load_dataset(lab)
+
+
+def test_letters_in_either_form_and_ids_with_folders(tmp_path: Path) -> None:
+    """macOS writes ä as two characters, a keyboard one; and the same names may stand in several folders."""
+    for name in ("Ka\u0308fig/m1.csv", "K\u00e4fig2/m1.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    find = find_recording_files
+    assert find(tmp_path, "K\u00e4fig/{id}.csv", "m1") == [tmp_path / "Ka\u0308fig/m1.csv"]
+    assert find(tmp_path, "{id}.csv", "K\u00e4fig/m1") == [tmp_path / "Ka\u0308fig/m1.csv"]
+    assert find(tmp_path, "{id}.csv", "Ka\u0308fig2/m1") == [tmp_path / "K\u00e4fig2/m1.csv"]
+    assert found_ids(tmp_path, "K\u00e4fig/{id}.csv", "x.csv") == ("m1",)

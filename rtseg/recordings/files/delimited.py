@@ -27,6 +27,7 @@ _SHORT_CLOCK = re.compile(r"^(\d+):([0-5]\d)([.,]\d+)?$")
 _EMPTY_ROWS = "rows without anything at the end of the file are left out"
 _SEPARATOR_LINE = re.compile(r'^"?sep=(.)"?$')
 _DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+([eE][+-]?\d+)?$")
+_THOUSANDS = re.compile(r"^[1-9]\d{0,2}\.\d{3}$")
 _DECIMAL_POINT = re.compile(r"^[+-]?\d*\.\d+([eE][+-]?\d+)?$")
 
 
@@ -219,6 +220,10 @@ class NumberStyle:
             problem = f"expected {what}, as seconds or h:mm:ss, got {cell!r}, which is m:ss or h:mm; write h:mm:ss"
             raise RecordingError(self._path, problem, line=line)
         return 60 * int(found[1]) + int(found[2]) + float((found[3] or ".0").replace(",", "."))
+
+    def may_be_thousands(self, cell: str) -> bool:
+        """Whether a cell such as 1.000 may be a thousand: where decimals have commas, points part thousands."""
+        return self._comma_possible and bool(_THOUSANDS.match(cell))
 
     def with_point(self, cell: str, line: int) -> str:
         """The cell with a decimal point where it is a number with a decimal comma; any other cell as it is."""

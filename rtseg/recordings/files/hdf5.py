@@ -34,6 +34,9 @@ def open_hdf5(path: Path, purpose: str) -> Iterator[Any]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        if "unable to lock file" in str(error):
+            problem = "is open for writing in another program; wait until that is done with it, or close it there"
+            raise RecordingError(path, problem) from error
         # All that h5py says of cut and damaged files; what a reader misses itself is a RecordingError already.
         raise RecordingError(path, f"cannot be read as HDF5 ({error}); it was cut or damaged, copy it again") from error
 

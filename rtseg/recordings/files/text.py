@@ -11,6 +11,8 @@ from pathlib import Path
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 
+_WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+"""The first bytes of .xlsx and .ods, and of .xls."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -41,6 +43,8 @@ def read_text(path: Path) -> tuple[str, list[ReadingWarning]]:
             raise RecordingError(
                 path, f"starts as UTF-16 but is damaged at byte {error.start}; save it as UTF-8"
             ) from error
+    if raw.startswith(_WORKBOOKS):
+        raise RecordingError(path, "is no text but a workbook of a spreadsheet; save its sheet as CSV")
     # UTF-16 without its mark, or no text at all; decoding either as Latin-1 would give nonsense without an error.
     nul = raw.find(b"\0")
     if nul >= 0:

@@ -19,6 +19,7 @@ from rtseg.recordings.labels.boris_events import (
     NO_SUBJECT,
     POINT,
     START,
+    STATE,
     STOP,
     Event,
     Mark,
@@ -134,6 +135,11 @@ def _of_one_observation(path: Path, table: _EventTable, video: Video) -> tuple[s
     for row, _ in table.rows:
         files = media.setdefault(_observation(row, table), {})
         files.update(dict.fromkeys(name for player in _played(row[_MEDIA]) for name in player))
+    if "" in media and len(media) > 1:
+        # Spreadsheets leave cells empty that are like the one above, and add rows of sums.
+        line = next(line for row, line in table.rows if not _observation(row, table))
+        problem = "has no observation id, which other rows have; write it into every row, or remove the row"
+        raise RecordingError(path, problem, line=line)
     # An export without events has no rows to name its observation; old versions name it above the table.
     if not media:
         media = {_observation({}, table): {}}
@@ -185,7 +191,9 @@ def _differences(table: _EventTable, observation: str, video: Video) -> list[Rea
     warnings = []
     # A cell may hold the rates of several players, as in 30.000;25.000.
     rates = [rate for row, _ in table.rows for key in _FPS for rate in re.findall(r"\d+(?:[.,]\d+)?", row.get(key, ""))]
-    other = [rate for rate in rates if abs(float(rate.replace(",", ".")) - video.fps) > 0.01]
+    # BORIS writes 0 where it does not know a rate.
+    other = [rate for rate in rates if float(rate.replace(",", ".")) > 0]
+    other = [rate for rate in other if abs(float(rate.replace(",", ".")) - video.fps) > 0.01]
     if other:
         kind = f"BORIS saw the video at {other[0]} fps, the recording has {video.fps:g}"
         warnings.append(ReadingWarning(kind, len(other), "events"))
@@ -210,7 +218,11 @@ def _aggregated_events(path: Path, table: _EventTable, video: Video, style: Numb
         times = _Times(path, row, line, video, style, row.get(_OFFSET) or table.above.get(_OFFSET, ""))
         start = times.frame("start (s)", "image index start")
         no_stop = all(row.get(key, "").lower() in _NOTHING for key in ("stop (s)", "image index stop"))
-        point = no_stop or row.get("behavior type", "").upper() == POINT
+        kind = row.get("behavior type", "").upper()
+        if no_stop and kind == STATE:
+            problem = f"{row['behavior']!r} starts and never stops; add the STOP in BORIS and export it again"
+            raise RecordingError(path, problem, line=line)
+        point = no_stop or kind == POINT
         stop = None if point else times.frame("stop (s)", "image index stop")
         if stop is not None and stop < start:
             problem = f"stops at {row['stop (s)']} s, before its start at {row['start (s)']} s; correct it"

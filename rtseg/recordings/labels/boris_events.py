@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, T
 NO_SUBJECT = "No focal subject"
 """BORIS' own name for events without a subject."""
 START, STOP, POINT = "START", "STOP", "POINT"
+STATE = "STATE"
+"""What aggregated events call a behaviour that lasts."""
 
 
 class Mark(NamedTuple):
@@ -54,9 +57,10 @@ def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Vi
     """
     listed = "; ".join(f"{name!r} ({', '.join(map(_stem, files)) or 'no media'})" for name, files in media.items())
     if video.observation:
-        if video.observation not in media:
+        own = next((name for name in media if _plain(name) == _plain(video.observation)), None)
+        if own is None:
             raise RecordingError(path, f"holds no observation {video.observation!r}; there are: {listed}")
-        return video.observation
+        return own
     # A file with one observation is the usual case, and labs name it as they like: no name is compared.
     if len(media) == 1:
         return next(iter(media))
@@ -150,17 +154,22 @@ def _likeness(name: str, other: str) -> int:
     Names of pose files go on behind the video's with what the tracker adds: 'm1DLC_resnet50' is of 'm1', and
     'm10DLC_resnet50' is not.
     """
-    name, other = name.lower(), other.lower()
+    name, other = _plain(name), _plain(other)
     # What stands before DLC_ is the name of the video that DeepLabCut analysed.
     video = re.split(r"dlc_", name, maxsplit=1)[0]
     pairs = ((other, name), (video, other))
-    found = [
-        len(part) for part, whole in pairs if part and re.search(rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])", whole)
-    ]
+    # Letters of any language: 1 is not the name of a video that is called ä1.
+    before, behind = r"(?<![^\W_])", r"(?![^\W_])"
+    found = [len(part) for part, whole in pairs if part and re.search(f"{before}{re.escape(part)}{behind}", whole)]
     # DeepLabCut puts its name behind the video's without anything between.
-    if other and re.search(rf"(?<![a-z0-9]){re.escape(other)}dlc", name):
+    if other and re.search(f"{before}{re.escape(other)}dlc", name):
         found.append(len(other))
     return max(found, default=0)
+
+
+def _plain(name: str) -> str:
+    """A name in small letters, each in one form: macOS writes ä as two characters, others as one."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def pair_marks(path: Path, marks: Sequence[Mark]) -> list[Event]:

@@ -126,7 +126,7 @@ def _differences(
     """Warnings where BORIS saw another video than the poses are of."""
     warnings = []
     rates = ((observation.get("media_info") or {}).get("fps") or {}).values()
-    other = [float(rate) for rate in rates if abs(float(rate) - video.fps) > 0.01]
+    other = [float(rate) for rate in rates if float(rate) > 0 and abs(float(rate) - video.fps) > 0.01]
     if other:
         kind = f"BORIS saw the video at {other[0]:g} fps, the recording has {video.fps:g}"
         warnings.append(ReadingWarning(kind, n_events, "events"))

@@ -16,8 +16,16 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.labels.boris_events import choose_observation
-from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, check_reaches_end, paint
+from rtseg.recordings.labels.boris_events import choose_observation, media_differ
+from rtseg.recordings.labels.label_file import (
+    MAX_DIFFERENCE_S,
+    NumberedBout,
+    Tracks,
+    Video,
+    check_reaches_end,
+    paint,
+    rate_differs,
+)
 
 DEFAULT_TRACK = "labels"
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
@@ -51,9 +59,9 @@ _MIN_BOUTS_TO_DOUBT = 3
 class BoutColumns:
     """Which column is which; None where there is none.
 
-    is_duration: whether `stop` is how long the bout lasts. in_seconds: the unit of both, else frames. last_included:
-    whether the stop is the last frame, by its name. documented: whether the names say what the numbers mean. unknown:
-    columns of another kind.
+    start_s: of the same starts in seconds beside frames. is_duration: whether `stop` is how long the bout lasts.
+    in_seconds: the unit of both, else frames. last_included: whether the stop is the last frame, by its name.
+    documented: whether the names say what the numbers mean. unknown: columns of another kind.
     """
 
     start: int
@@ -61,6 +69,7 @@ class BoutColumns:
     behaviour: int | None
     track: int | None
     video: int | None
+    start_s: int | None
     is_duration: bool
     in_seconds: bool
     last_included: bool
@@ -97,8 +106,9 @@ def _columns_with(
         or _is_edge(name, _DURATIONS, ("", *_SECOND_WORDS))
         for i, name in enumerate(plain)
     ]
+    start_s = None if in_seconds else _find_edge(plain, _STARTS, _SECOND_WORDS)
     return BoutColumns(
-        *(start, stop, behaviour, track, video, is_duration, in_seconds),
+        *(start, stop, behaviour, track, video, start_s, is_duration, in_seconds),
         last_included=plain[stop].startswith(_LAST_INCLUDED),
         documented=in_seconds or (plain[start], plain[stop]) in _OWN_NAMES,
         unknown=tuple(name for name, is_known in zip(names, known, strict=True) if not is_known),
@@ -135,15 +145,19 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     cells = [row.cells[i] for row in table.rows[1:] for i in (columns.start, columns.stop)]
     if any(map(is_clock, cells)):
         columns = replace(columns, in_seconds=True, documented=True, last_included=False)
-    if columns.behaviour is None or columns.unknown:
+    unknown = (*columns.unknown, *_shared_ids(table))
+    if columns.behaviour is None or unknown:
         expected = "start_s, stop_s" if columns.in_seconds else "start, stop"
         got = ", ".join(table.rows[0].cells)
-        problem = f"expected the columns {expected}, behaviour and, if wanted, track; got {got}"
+        mend = f"; rename or remove {', '.join(map(repr, unknown))}" if unknown else ""
+        problem = f"expected the columns {expected}, behaviour and, if wanted, track; got {got}{mend}"
         raise RecordingError(path, problem, line=table.rows[0].line)
     found: dict[str, list[tuple[int, int, str, int]]] = {}
     longest_s = math.inf if video.open_ended else video.n_frames / video.fps + MAX_DIFFERENCE_S
     style = NumberStyle(path, table.delimiter, has_minutes=has_minutes(cells, longest_s))
-    for row in _rows_of_video(path, table.rows[1:], columns, video):
+    rows, tolerated = _rows_of_video(path, table.rows[1:], columns, video)
+    _check_filled(path, rows, columns.track)
+    for row in rows:
         start, stop = _edges(path, row, columns, style, video)
         behaviour = row.cells[columns.behaviour]
         if stop <= start or not behaviour:
@@ -151,7 +165,12 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
             raise RecordingError(path, problem, line=row.line)
         track = row.cells[columns.track] if columns.track is not None else ""
         found.setdefault(track or DEFAULT_TRACK, []).append((start, stop, behaviour, row.line))
-    warnings = [*table.warnings, *_doubts(columns, found, video)]
+    warnings = [
+        *table.warnings,
+        *tolerated,
+        *_doubts(columns, found, video),
+        *_rate_doubts(columns, rows, style, video),
+    ]
     # Where tracks have names, one without a bout is not named; a table with one track holds it under DEFAULT_TRACK.
     tracks = Tracks(lists_events=columns.track is not None or not found)
     for track, some in found.items():
@@ -163,11 +182,34 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     return tracks
 
 
-def _rows_of_video(path: Path, rows: Sequence[Row], columns: BoutColumns, video: Video) -> Sequence[Row]:
+def _shared_ids(table: DelimitedText) -> list[str]:
+    """Columns 'id' in which an id comes again: it is no bout's, but an animal's or a person's."""
+    names = [name for name in table.rows[0].cells if name.lower() == "id"]
+    cells = [[row.cells[table.rows[0].cells.index(name)] for row in table.rows[1:]] for name in names]
+    return [name for name, ids in zip(names, cells, strict=True) if any(ids) and len(set(ids)) < len(ids)]
+
+
+def _rows_of_video(
+    path: Path, rows: Sequence[Row], columns: BoutColumns, video: Video
+) -> tuple[Sequence[Row], list[ReadingWarning]]:
+    """The rows of the video's own bouts, and a warning where nothing says that they are."""
     if columns.video is None or not rows:
-        return rows
+        return rows, []
+    _check_filled(path, rows, columns.video)
     chosen = choose_observation(path, {row.cells[columns.video]: [row.cells[columns.video]] for row in rows}, video)
-    return [row for row in rows if row.cells[columns.video] == chosen]
+    own = [row for row in rows if row.cells[columns.video] == chosen]
+    if not chosen or video.observation or not media_differ([chosen], chosen, video):
+        return own, []
+    return own, [ReadingWarning("the table's only video is not named like the poses", len(own), "bouts")]
+
+
+def _check_filled(path: Path, rows: Sequence[Row], column: int | None) -> None:
+    """Raise where a column that says whose a bout is has a value in some rows only."""
+    empty = [row for row in rows if column is not None and not row.cells[column]]
+    # A spreadsheet's joined cells come as one value and empty cells below it: whose those are would be a guess.
+    if 0 < len(empty) < len(rows):
+        problem = f"column {(column or 0) + 1} is empty here and filled in other rows; write its value into every row"
+        raise RecordingError(path, problem, line=empty[0].line)
 
 
 def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video: Video) -> tuple[int, int]:
@@ -182,6 +224,11 @@ def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video
                 f"expected whole frames, got {row.cells[column]!r}; call the columns start_s and stop_s if seconds"
             )
             raise RecordingError(path, problem, line=row.line)
+        if not columns.in_seconds and style.may_be_thousands(row.cells[column]):
+            problem = (
+                f"expected whole frames, got {row.cells[column]!r}, which may be thousands; write it without point"
+            )
+            raise RecordingError(path, problem, line=row.line)
     if columns.is_duration:
         stop += start
     if columns.in_seconds:
@@ -194,6 +241,16 @@ def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video
         problem = f"starts at frame {start:g}, and the dataset file says that frames count from {video.first_frame}"
         raise RecordingError(path, problem, line=row.line)
     return first, behind
+
+
+def _rate_doubts(columns: BoutColumns, rows: Sequence[Row], style: NumberStyle, video: Video) -> list[ReadingWarning]:
+    """A warning where starts in frames and in seconds are of another rate than the recording's."""
+    if columns.start_s is None:
+        return []
+    starts, seconds = (
+        [style.parse_time(row.cells[column], row.line) for row in rows] for column in (columns.start, columns.start_s)
+    )
+    return rate_differs(starts, seconds, video)
 
 
 def _doubts(

@@ -91,7 +91,8 @@ def _bouts(path: Path, lines: Sequence[str], at: int, classes: tuple[str, ...]) 
             continue
         words = text.split()
         if len(words) != 3 or not words[0].isdecimal() or not words[1].isdecimal():
-            cut = "; the file was cut here, copy it again" if at == len(lines) else "; mend or remove the line"
+            is_cut = at == len(lines) and len(words) < 3
+            cut = "; the file was cut here, copy it again" if is_cut else "; mend or remove the line"
             raise RecordingError(path, f"expected 'start end behaviour', got {text[:60]!r}{cut}", line=at)
         first, last, behaviour = int(words[0]), int(words[1]), words[2]
         if behaviour not in classes:

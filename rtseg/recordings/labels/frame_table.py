@@ -19,7 +19,16 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, check_reaches_end, paint
+from rtseg.recordings.labels.label_file import (
+    BEYOND_END,
+    MAX_DIFFERENCE_S,
+    NumberedBout,
+    Tracks,
+    Video,
+    check_reaches_end,
+    paint,
+    rate_differs,
+)
 
 OTHER = "other"
 """The class of 0 in a column of 0 and 1."""
@@ -28,10 +37,15 @@ _INDEX_NAMES = ("", "index", "unnamed:0")
 _TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "(ms)": 1e-3}
 _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
+_NAMES = "name one 'frame', or, of bouts, call the columns start,stop,behaviour (start_s,stop_s if seconds)"
 _MAX_CODES = 50
 """More different whole numbers than this are a measurement, no behaviours."""
 _UNCOUNTED_DIFFERENCE = 0.1
 """Share of frames by which a table that counts nothing may differ from its video."""
+_UNKNOWN = frozenset({"", "nan", "na", "n/a", "#n/a"})
+"""Cells of a row that nobody labelled, in lower case; 'none' and 'null' are names that people give to behaviours."""
+_MAX_STEP_S = 2.0
+"""A row at longer steps is a sample, or an event: nobody looked at what lies between."""
 _STEP_TOLERANCE = 0.02
 """By which a step of time may differ from the others, as a share."""
 _ROUNDING_S = 1.1e-3
@@ -40,11 +54,15 @@ _ROUNDING_S = 1.1e-3
 
 @dataclass(frozen=True)
 class _Column:
-    """A label column: the class of every row, or None where the cell is empty."""
+    """A label column: the class of every row, or None where the cell is empty.
+
+    repeats_name: whether a cell below is the name itself, as where the first line is no header.
+    """
 
     track: str
     classes: tuple[str, ...]
     codes: list[int | None]
+    repeats_name: bool
 
 
 def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tracks:
@@ -65,8 +83,10 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     times = [] if time is None else [row.cells[time] for row in rows]
     longest_s = math.inf if video.open_ended else video.n_frames / video.fps + MAX_DIFFERENCE_S
     style = NumberStyle(path, table.delimiter, has_minutes=has_minutes(times, longest_s))
+    warnings = list(table.warnings)
     if frame is not None:
         _check_frames(path, rows, frame, style, video)
+        warnings += [] if time is None else _rate_doubts(names[time], times, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
     counted = frame is not None or time is not None
     columns = []
@@ -84,13 +104,15 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     if not columns:
         problem = "has no column of labels; expected one per track beside 'frame' or 'time', or start,stop,behaviour"
         raise RecordingError(path, problem, line=table.rows[0].line)
-    warnings = list(table.warnings)
     if n_left_out:
         kind = "columns of poses and measurements are no labels and are left out"
         warnings.append(ReadingWarning(kind, n_left_out, "columns"))
     if frame is None and time is not None:
-        row_of_frame = _rows_by_time(path, names, rows, time, style, video)
+        row_of_frame, found = _rows_by_time(path, names, rows, time, style, video)
+        warnings += found
     else:
+        if frame is None:
+            _check_header(path, columns, len(rows), video, line=table.rows[0].line)
         check_reaches_end(path, len(rows), video, line=rows[-1].line)
         if frame is None and not video.open_ended:
             _check_row_per_frame(path, len(rows), video)
@@ -138,6 +160,26 @@ def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberSty
             raise RecordingError(path, problem, line=row.line)
 
 
+def _rate_doubts(name: str, times: Sequence[str], style: NumberStyle, video: Video) -> list[ReadingWarning]:
+    """A warning where times beside frames are of another rate; none where they are no times of a video."""
+    unit = _time_unit(_plain(name)) or 1.0
+    try:
+        seconds = [style.parse_time(cell, 0) * unit for cell in times]
+    except RecordingError:
+        return []  # such as the time of day, of which nothing is taken
+    return rate_differs(range(len(seconds)), seconds, video)
+
+
+def _check_header(path: Path, columns: Sequence[_Column], n_rows: int, video: Video, line: int) -> None:
+    """Raise where the first line may be the labels of the first frame: all others would then be a frame early."""
+    for column in columns:
+        # With a row for every frame besides, the first line can only be a header.
+        is_value = column.repeats_name and n_rows != video.n_frames and not video.open_ended
+        if is_value or _number(column.track) is not None:
+            problem = f"{column.track!r} stands in the first line and in others below, so that it may be no header"
+            raise RecordingError(path, f"{problem}; put the names of the columns above, 'frame' among them", line=line)
+
+
 def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> None:
     """Raise unless a table that counts nothing has about a row per frame: that number is all that says what it is."""
     difference = abs(n_rows - video.n_frames)
@@ -153,7 +195,7 @@ def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> 
     counted: whether the table counts frames or time. Where it does not, numbers that are not 0 and 1 may as well be the
     starts and stops of bouts under names that nobody knows, so that such a table is refused.
     """
-    distinct = dict.fromkeys(cell for cell in cells if cell and cell.lower() != "nan")
+    distinct = dict.fromkeys(cell for cell in cells if cell.lower() not in _UNKNOWN)
     if not distinct:
         raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=1)
     values = {cell: _number(cell) for cell in distinct}
@@ -165,17 +207,17 @@ def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> 
             if counted:
                 return None
             problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"
-            raise RecordingError(path, f"{problem}, and no column counts frames or time; name one 'frame'", line=1)
+            raise RecordingError(path, f"{problem}, and no column counts frames or time; {_NAMES}", line=1)
         if not counted:
             problem = f"column {name!r} holds numbers that are not 0 and 1, and no column counts frames or time"
-            raise RecordingError(path, f"{problem}; name one 'frame', or the columns start,stop,behaviour", line=1)
+            raise RecordingError(path, f"{problem}; {_NAMES}", line=1)
         numbers = dict.fromkeys(f"{value:g}" for value in values.values())
         classes = tuple(numbers)
         code = {cell: classes.index(f"{value:g}") for cell, value in values.items()}
     else:
         classes = tuple(distinct)
         code = {cell: i for i, cell in enumerate(classes)}
-    return _Column(name, classes, [code.get(cell) for cell in cells])
+    return _Column(name, classes, [code.get(cell) for cell in cells], name in distinct)
 
 
 def _number(cell: str) -> float | None:
@@ -188,7 +230,7 @@ def _number(cell: str) -> float | None:
 
 def _rows_by_time(
     path: Path, names: Sequence[str], rows: Sequence[Row], column: int, style: NumberStyle, video: Video
-) -> list[int | None]:
+) -> tuple[list[int | None], list[ReadingWarning]]:
     """For every frame of the video the row in whose step of time it lies, None before the first and behind the last."""
     is_written_out = any(is_clock(row.cells[column]) for row in rows)
     unit = 1.0 if is_written_out else _time_unit(_plain(names[column])) or 1.0
@@ -202,6 +244,11 @@ def _rows_by_time(
         if not abs(after - before - step) <= max(_STEP_TOLERANCE * step, 2 * _ROUNDING_S) or not step > 0:
             problem = f"expected times in equal steps of {step:.4g} s, got one of {after - before:.4g} s"
             raise RecordingError(path, f"{problem}; export every step, or bouts", line=row.line)
+    if step > _MAX_STEP_S:
+        problem = f"expected a row for every step of {_MAX_STEP_S:g} s or less, got steps of {step:.4g} s"
+        problem = f"{problem}, between which nobody may have looked; bring bouts with start_s,stop_s,behaviour"
+        raise RecordingError(path, problem, line=rows[0].line)
+    _check_begins(path, times[0], step, rows, video)
     # Compared with the times as they stand, rounded, rather than with multiples of the step, whose error adds up.
     tolerance = min(_ROUNDING_S, 0.3 * step)
     end = round((times[-1] + step) * video.fps)
@@ -215,7 +262,19 @@ def _rows_by_time(
     if end - n_frames > MAX_DIFFERENCE_S * video.fps:
         problem = f"goes on for {(end - n_frames) / video.fps:.1f} s behind the video; check that both belong together"
         raise RecordingError(path, problem, line=rows[-1].line)
-    return chosen
+    found = [ReadingWarning(BEYOND_END, end - n_frames)] if end > n_frames else []
+    if times[0] > step + tolerance:
+        kind = "times begin later than at 0, and frames before them have no label; subtract what the clock began with"
+        found.append(ReadingWarning(kind, round(times[0] * video.fps)))
+    return chosen, found
+
+
+def _check_begins(path: Path, begin: float, step: float, rows: Sequence[Row], video: Video) -> None:
+    """Raise where a table has a row for each frame and its clock began elsewhere: all labels would be late."""
+    is_row_per_frame = not video.open_ended and abs(len(rows) - video.n_frames) <= 1 and step < 1.5 / video.fps
+    if is_row_per_frame and begin > step + _ROUNDING_S:
+        problem = f"has a row for each of the video's {video.n_frames} frames, and its times begin at {begin:.4g} s"
+        raise RecordingError(path, f"{problem}; subtract that, or name a column 'frame'", line=rows[0].line)
 
 
 def _paint_columns(

@@ -21,8 +21,14 @@ from rtseg.recordings.recording import IGNORE, Labels
 
 WITHOUT_LABEL = "frames without a label"
 """The kind of warning about frames that no label covers."""
+BEYOND_END = "frames labelled beyond the end of the video; cut"
+"""The kind of warning about labels of frames that the poses lack."""
 MAX_DIFFERENCE_S = 5.0
 """Annotators and trackers disagree about a video's last frames by less than this; more is another video."""
+MAX_ROUNDING_S = 0.25
+"""Times that people write beside frames are rounded by less than this."""
+MAX_RATIO = 5.0
+"""Of two rates of one video at most; a larger one is another unit of time."""
 MAX_OPEN_FRAMES = 20_000_000
 """Of a video whose poses nobody knows: a week at 30 fps. Labels beyond it are a mistake, and would fill the memory."""
 
@@ -147,12 +153,32 @@ def paint(
         covered[here] = True
     frames[clash] = IGNORE
     counts = [
-        (end - n_frames, "frames labelled beyond the end of the video; cut"),
+        (end - n_frames, BEYOND_END),
         (int(clash.sum()), "frames labelled twice, with different behaviours; masked"),
         (int((~covered).sum()), WITHOUT_LABEL),
     ]
     found = [ReadingWarning(kind, n, where=f"track {name!r}") for n, kind in counts if n]
     return Track(name, classes, frames, (*warnings, *found), covered=covered)
+
+
+def rate_differs(frames: Sequence[float], seconds: Sequence[float], video: Video) -> list[ReadingWarning]:
+    """A warning where frames and the times beside them are of another rate than the recording's.
+
+    frames, seconds: of the same rows. Only the way from the first to the last counts, wherever either begins. Times in
+    another unit, or on a clock that has nothing of the video's, tell nothing.
+    """
+    known = [(frame, s) for frame, s in zip(frames, seconds, strict=True) if frame == frame and s == s]
+    if len(known) < 2:
+        return []
+    (first, first_s), (last, last_s) = min(known), max(known)
+    n_frames, n_seconds = last - first, last_s - first_s
+    if n_frames <= 0 or n_seconds <= 0 or abs(n_seconds - n_frames / video.fps) < MAX_ROUNDING_S:
+        return []
+    rate = n_frames / n_seconds
+    if not 1 / MAX_RATIO < rate / video.fps < MAX_RATIO:
+        return []
+    kind = f"whoever wrote frames and times beside each other saw the video at {rate:.4g} fps"
+    return [ReadingWarning(f"{kind}, the recording has {video.fps:g}; the frames are taken", len(known), "rows")]
 
 
 def check_reaches_end(path: Path, end: int, video: Video, *, line: int | None = None) -> None:

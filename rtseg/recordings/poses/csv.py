@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from rtseg.recordings.poses.pose_file import (
     one_recording,
     recording_from_columns,
 )
-from rtseg.recordings.poses.sleap import RUN_TRACKING
+from rtseg.recordings.poses.sleap import RUN_TRACKING, pieces_of_tracks
 from rtseg.recordings.recording import Recording
 
 LAYOUTS = (
@@ -34,7 +34,11 @@ LAYOUTS = (
 )
 _FRAME = ("frame", "frame_idx", "frameindex", "frame_index")
 _TRACK, _INSTANCE_SCORE = "track", "instance.score"
-_POINT = re.compile(r"^(?:(?P<animal>[^.]+)\.)?(?P<keypoint>[^.]+)\.(?P<coord>x|y|score|confidence|likelihood)$")
+_POINT = re.compile(
+    r"^(?:(?P<animal>[^.]+)\.)?(?P<keypoint>[^.]+)\.(?P<coord>x|y|score|confidence|likelihood)$", re.IGNORECASE
+)
+_INDEX = ("", "index", "unnamed: 0")
+"""What pandas calls the index that it writes beside the points, as SimBA does."""
 _POINT_WITH_UNDERSCORE = re.compile(r"^(?P<keypoint>.+)_(?P<coord>x|y|p|score|confidence|likelihood)$", re.IGNORECASE)
 _MAX_FRAME = 10**9
 
@@ -63,7 +67,7 @@ def is_poses_csv(probe: FileProbe) -> bool:
     """Whether the first line is the header of such a table."""
     delimiter = delimiter_of(probe.lines)
     cells = [cell.strip(' "') for cell in probe.lines[0].split(delimiter)]
-    return any(c.lower() in _FRAME for c in cells) and bool(_points_of(cells))
+    return _frame_column(cells) is not None and bool(_points_of(cells))
 
 
 def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Recording:
@@ -79,7 +83,11 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
     """
     table = read_delimited(path)
     columns, index, values, warnings = poses_of_table(path, table)
-    return recording_from_columns(path, columns, index, values, [*table.warnings, *warnings], fps=fps, name=name)
+    warnings = [*table.warnings, *warnings]
+    recording = recording_from_columns(path, columns, index, values, warnings, fps=fps, name=name)
+    if _TRACK not in map(str.lower, table.rows[0].cells):
+        return recording
+    return replace(recording, warnings=(*recording.warnings, *pieces_of_tracks(recording.keypoints)))
 
 
 def poses_of_table(
@@ -105,7 +113,7 @@ def poses_of_table(
 def read_header(path: Path, table: DelimitedText) -> Header:
     names, line = table.rows[0].cells, table.rows[0].line
     lower = [name.lower() for name in names]
-    frame = next((i for i, name in enumerate(lower) if name in _FRAME), None)
+    frame = _frame_column(names)
     points = _points_of(names)
     if frame is None or not points:
         raise RecordingError(
@@ -122,11 +130,21 @@ def read_header(path: Path, table: DelimitedText) -> Header:
     return Header(names, frame, track, score, points)
 
 
+def _frame_column(names: Sequence[str]) -> int | None:
+    """The column that counts frames; None where there is none."""
+    frame = next((i for i, name in enumerate(names) if name.lower() in _FRAME), None)
+    # An index without a name counts frames where all else are points: SimBA's labels have other columns as well.
+    points = _points_of(names)
+    is_index = names[0].lower() in _INDEX and len(points) == len(names) - 1
+    has_places = any(coord == "x" for _, _, coord in points.values())
+    return 0 if frame is None and is_index and has_places else frame
+
+
 def _points_of(names: Sequence[str]) -> dict[int, Column]:
     """Column number -> (animal or '', keypoint, coordinate) of the columns that hold points."""
     found = {i: m for i, name in enumerate(names) if (m := _POINT.match(name)) and m["keypoint"] != "instance"}
     if found:
-        return {i: (m["animal"] or "", m["keypoint"], _coord(m["coord"])) for i, m in found.items()}
+        return {i: (m["animal"] or "", m["keypoint"], _coord(m["coord"].lower())) for i, m in found.items()}
     found = {i: m for i, name in enumerate(names) if (m := _POINT_WITH_UNDERSCORE.match(name))}
     return {i: ("", m["keypoint"], _coord(m["coord"].lower())) for i, m in found.items()}
 

@@ -132,7 +132,7 @@ def _refuse_cells(path: Path, body: Sequence[str], n_header: int) -> None:
                 continue
             try:
                 if cell not in _MISSING:
-                    float(cell)
+                    float(cell if "_" not in cell else "x")  # which Python takes for a number and nobody else does
             except ValueError:
                 problem = f"expected a number in column {j + 1}, got {cell[:60]!r}; {_AGAIN}"
                 raise RecordingError(path, problem, line=n_header + i + 1) from None

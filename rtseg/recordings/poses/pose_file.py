@@ -35,6 +35,13 @@ MAX_LATE_START = 1_000_000
 """Frames before the first tracked one: nine hours at 30 fps. A larger index is a damaged one, not a late animal."""
 MAX_SKIPPED = 10_000
 """So many frames may be absent from any file, and from a longer one as many as it has rows."""
+_MIN_PLACEHOLDERS = 3
+_PLACEHOLDERS = 1e-3
+"""So many points, and such a share of them, at one place with twice the same number are no chance."""
+_MIN_POINTS = 20
+"""Fewer lie near the corner of the picture by chance."""
+_MAX_FRACTION = 1.5
+"""Of the picture's size, where trackers guess a little beyond its edge."""
 COORDS = ("x", "y", "likelihood")
 UNIQUE = "single"
 """DeepLabCut's individual for bodyparts that belong to no animal."""
@@ -173,7 +180,32 @@ def read_points(
         ("likelihoods above 1 are taken as 1", CLIPPED),
     )
     warnings = [ReadingWarning(kind, int(counts[found]), "points") for kind, found in kinds if counts[found]]
-    return points, scores, warnings
+    return points, scores, [*warnings, *_doubts(points)]
+
+
+def _doubts(points: NDArray[np.float32]) -> list[ReadingWarning]:
+    """Warnings about points (T, A, K, 2) that may stand for missing ones, and about coordinates that are no px."""
+    with np.errstate(invalid="ignore"):
+        same = points[..., 0] == points[..., 1]
+    known = points[np.isfinite(points[..., 0])]
+    if not len(known):
+        return []
+    warnings = []
+    # A number that stands for both coordinates again and again, and lies where no other point does.
+    values, counts = np.unique(points[same][:, 0], return_counts=True)
+    often = counts >= max(_MIN_PLACEHOLDERS, _PLACEHOLDERS * len(known))
+    for value, n in zip(values[often], counts[often], strict=True):
+        others = known[(known != value).any(axis=-1)]
+        box = (others.min(), others.max()) if len(others) else (value, value)
+        if value < min(box[0], 1.0) or value > box[1] + (box[1] - box[0]):
+            kind = f"points lie exactly at {value:g}, {value:g} with a likelihood above 0, and are taken as places"
+            warnings.append(ReadingWarning(f"{kind}; leave the cells empty if they are missing", int(n), "points"))
+    if len(known) >= _MIN_POINTS and known.min() >= -0.5 and known.max() <= _MAX_FRACTION:
+        kind = (
+            "all coordinates lie between 0 and 1, as fractions of the picture; distances need px, or one unit for both"
+        )
+        warnings.append(ReadingWarning(kind, 1, "file"))
+    return warnings
 
 
 def _place(number: int, shape: tuple[int, ...]) -> str:
@@ -280,7 +312,10 @@ def _every_frame(
     if not n_late and not n_skipped:
         return values, None, []
     warnings = []
-    if n_late:
+    if n_late == 1:
+        kind = "frames begin with 1, and frame 0 is taken as never recorded; if the file counts from 1, it is a frame"
+        warnings.append(ReadingWarning(f"{kind} late beside labels that count from 0", 1, "file"))
+    elif n_late:
         warnings.append(ReadingWarning("frames before the first tracked one are missing", n_late))
     if n_skipped:
         warnings.append(skipped_frames(n_skipped))

@@ -88,6 +88,7 @@ def recording_from_tracks(
     if not seen.all():
         empty = [track for track, is_seen in zip(tracks, seen, strict=True) if not is_seen]
         found.append(ReadingWarning(f"tracks without points are left out: {', '.join(empty)}", len(empty), "tracks"))
+    found += pieces_of_tracks(points)
     return Recording(
         name=name or path.stem,
         skeleton=Skeleton(tuple(t for t, is_seen in zip(tracks, seen, strict=True) if is_seen), tuple(nodes)),
@@ -99,6 +100,16 @@ def recording_from_tracks(
         listed_animals=tuple(tracks),
         absent=absent,
     )
+
+
+def pieces_of_tracks(points: NDArray[np.float32]) -> list[ReadingWarning]:
+    """A warning where tracks of points (T, A, K, 2) are never seen all at once, so that several may be one animal."""
+    there = np.isfinite(points).any(axis=(2, 3))  # (T, A)
+    n_tracks, at_once = int(there.any(axis=0).sum()), int(there.sum(axis=1).max(initial=0))
+    if n_tracks <= at_once:
+        return []
+    kind = f"tracks of which no more than {at_once} are ever seen at once, so that they may be pieces of fewer animals"
+    return [ReadingWarning(f"{kind}; join them in SLEAP", n_tracks, "tracks")]
 
 
 def _ordered(path: Path, file: Any, key: str) -> NDArray[np.float32]:

@@ -58,6 +58,10 @@ def recording_from_series(
     # A microsecond is far below any camera's step, and float errors of exporters are far below a microsecond.
     times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
     index, rate = frames_of_times(path, times)
+    # sleap-io writes the number of each frame for its time where it does not see the video.
+    if rate == 1 and (times == np.rint(times)).all():
+        problem = "its times are 0, 1, 2, ... s, which are numbers of frames; write it with the times of its video"
+        raise RecordingError(path, problem)
     if fps is not None and abs(rate - fps) > _RATE_TOLERANCE * fps:
         raise RecordingError(path, f"was recorded at {rate:.4g} fps, not {fps:g}; name the fps of the file")
     n_frames = int(index[-1]) + 1

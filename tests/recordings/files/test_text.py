@@ -18,3 +18,10 @@ def test_nothing_but_blank_lines_is_refused_by_name(tmp_path: Path, content: byt
         list(read_recordings(path))
     with pytest.raises(RecordingError, match=r"file\.csv.*(blank lines|is empty)"):
         read_labels(path, 600, 30)
+
+
+def test_a_workbook_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"PK\3\4" + bytes(50))
+    with pytest.raises(RecordingError, match="a workbook of a spreadsheet; save its sheet as CSV"):
+        read_labels(path, 10, 30)

@@ -260,3 +260,33 @@ def test_another_video_is_told(tmp_path: Path) -> None:
     assert not [
         w for w in read_boris(tmp_path / "e.csv", Video(1800, 30, ("m1DLC_net",)))["a"].warnings if "BORIS" in w
     ]
+
+
+def test_a_state_that_never_stops_is_no_point(tmp_path: Path) -> None:
+    for cell in ("", "NA"):
+        with pytest.raises(RecordingError, match="line 2: 'rear' starts and never stops"):
+            read(tmp_path, AGGREGATED + f"a,rear,STATE,1,{cell}\n")
+    assert read(tmp_path, AGGREGATED + "a,rear,POINT,1,NA\n")["a"].frames[29:32].tolist() == [IGNORE, 0, IGNORE]
+
+
+def test_rows_without_an_observation_id_beside_others(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="line 3: has no observation id, which other rows have"):
+        read(tmp_path, NEW + "o,a,rear,START,1\n,a,rear,STOP,2\n")
+
+
+def test_names_of_videos_in_any_language_and_form(tmp_path: Path) -> None:
+    """macOS writes ä as two characters; and 1 is not the name of a video that is called ä1."""
+    path = tmp_path / "events.csv"
+    names = ("K\u00e4fig 2", "1", "\u5bfe\u7167\u7532", "\u5bfe\u7167\u4e59")
+    path.write_text(NEW + "".join(f"{n},{i},rear,POINT,1\n" for i, n in enumerate(names)), encoding="utf-8")
+    for name, subject in (("Ka\u0308fig 2DLC_x.csv", "0"), ("1DLC_x.csv", "1"), ("\u5bfe\u7167\u7532.csv", "2")):
+        assert next(iter(read_boris(path, Video(60, 30, (name,))))) == subject
+    with pytest.raises(RecordingError, match="named like"):
+        read_boris(path, Video(60, 30, ("\u00e41.csv",)))
+    asked = Video(60, 30, ("x.csv",), observation="Ka\u0308fig 2")
+    assert next(iter(read_boris(path, asked))) == "0"
+
+
+def test_a_rate_of_0_is_not_known(tmp_path: Path) -> None:
+    track = read(tmp_path, HEAD + "1,0,a,rear,POINT\n")["a"]
+    assert not any("fps" in w for w in track.warnings)

@@ -231,3 +231,40 @@ def test_what_annotate_writes_is_what_is_read(tmp_path: Path, first_seq: int) ->
         track = tracks[head.name]
         assert (track.frames[:first_seq] == IGNORE).all()
         assert [track.classes[code] for code in track.frames[first_seq:]] == [head.classes[i] for i in labels[:, h]]
+
+
+def test_a_cell_that_says_whose_a_bout_is_must_not_be_empty_beside_others(tmp_path: Path) -> None:
+    """A spreadsheet's joined cells: those rows were another video's, or a track of nobody's."""
+    for column in ("video", "subject"):
+        text = f"{column},start_s,stop_s,behaviour\nm1,1,2,a\n,3,4,a\n"
+        with pytest.raises(RecordingError, match="line 3: column 1 is empty here and filled in other rows"):
+            read(tmp_path, text, Video(300, 30, ("m1",)))
+        assert len(read(tmp_path, text.replace("m1", ""))) == 1  # nowhere: the file's own
+
+
+def test_the_only_video_of_a_table_is_told_where_it_is_another(tmp_path: Path) -> None:
+    text = "video,start_s,stop_s,behaviour\nm2.mp4,1,2,a\n"
+    for name, n_warnings in (("m1DLC_a.csv", 1), ("m2DLC_a.csv", 0)):
+        track = read(tmp_path, text, Video(60, 30, (name,)))["labels"]
+        assert sum("only video is not named like the poses" in w for w in track.warnings) == n_warnings
+
+
+def test_ids_that_come_again_are_no_bouts(tmp_path: Path) -> None:
+    text = "id,start_s,stop_s,behaviour\n1,1,2,a\n{},3,4,a\n"
+    assert bouts(read(tmp_path, text.format(2))) == [(30, 60, "a"), (90, 120, "a")]
+    with pytest.raises(RecordingError, match="rename or remove 'id'"):
+        read(tmp_path, text.format(1))
+
+
+def test_frames_and_seconds_of_another_rate_are_told(tmp_path: Path) -> None:
+    text = "start_frame,stop_frame,start_s,stop_s,behaviour\n25,50,1,2,a\n250,275,10,11,a\n"
+    tracks = read(tmp_path, text)
+    assert bouts(tracks) == [(25, 50, "a"), (250, 275, "a")]
+    assert any("saw the video at 25 fps, the recording has 30" in w for w in tracks["labels"].warnings)
+    assert not any("fps" in w for w in read(tmp_path, text, Video(300, 25))["labels"].warnings)
+
+
+def test_a_point_that_may_part_thousands_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"line 2: expected whole frames, got '1\.000', which may be thousands"):
+        read(tmp_path, "start;stop;behaviour\n1.000;2.000;a\n")
+    assert bouts(read(tmp_path, "start,stop,behaviour\n1.000,2.000,a\n")) == [(1, 2, "a")]

@@ -107,3 +107,44 @@ def test_a_file_of_another_length_is_refused_beyond_five_seconds(tmp_path: Path,
         return
     with pytest.raises(RecordingError, match="more than 5 s"):
         read(tmp_path, text, 600, 30)
+
+
+def test_a_table_without_a_header_is_refused(tmp_path: Path) -> None:
+    """Its first frame would be the header, and every label a frame early."""
+    for first, rows in (("0", "1\n0\n0\n"), ("run", "rest\nrest\nrun\n")):
+        with pytest.raises(RecordingError, match=f"line 1: '{first}' stands in the first line and in others below"):
+            read(tmp_path, f"{first}\n{rows}")
+    # With a row for each frame below it, the first line is a header.
+    assert read(tmp_path, "run\nrest\nrest\nrun\nrun\n")["run"].frames.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("unknown", ["", "NA", "nan", "#N/A", "n/a"])
+def test_what_nobody_labelled_is_no_class(tmp_path: Path, unknown: str) -> None:
+    track = read(tmp_path, f"frame,sniff\n0,0\n1,1\n2,{unknown}\n3,1\n")["sniff"]
+    assert (track.classes, track.frames.tolist()) == (("other", "sniff"), [0, 1, IGNORE, 1])
+    assert read(tmp_path, "frame,acts\n0,none\n1,run\n2,run\n3,none\n")["acts"].classes == ("none", "run")
+
+
+def test_events_and_samples_of_time_are_no_labels_of_every_frame(tmp_path: Path) -> None:
+    for text in ("time,act\n1,rear\n9,sniff\n", "time,act\n0,rest\n5,rest\n10,run\n15,rest\n"):
+        with pytest.raises(RecordingError, match="line 2: expected a row for every step of 2 s or less"):
+            read(tmp_path, text, n_frames=20, fps=1.0)
+
+
+def test_a_clock_that_began_elsewhere_is_refused_or_told(tmp_path: Path) -> None:
+    rows = "".join(f"{2 + t / 10:.1f},{int(t > 5)}\n" for t in range(10))
+    with pytest.raises(RecordingError, match="a row for each of the video's 10 frames, and its times begin at 2 s"):
+        read(tmp_path, f"time,run\n{rows}", n_frames=10, fps=10.0)
+    track = read(tmp_path, f"time,run\n{rows}", n_frames=28, fps=10.0)["run"]
+    assert track.frames.tolist() == [IGNORE] * 20 + [0] * 6 + [1] * 2
+    assert {(w.kind.split(",")[0], w.n) for w in track.warnings} >= {
+        ("times begin later than at 0", 20),
+        ("frames labelled beyond the end of the video; cut", 2),
+    }
+
+
+def test_times_beside_frames_tell_another_rate(tmp_path: Path) -> None:
+    rows = "".join(f"{t},{t / 25:.2f},{t % 2}\n" for t in range(100))
+    tracks = read(tmp_path, f"frame,time,run\n{rows}", n_frames=100, fps=30.0)
+    assert any("saw the video at 25 fps, the recording has 30" in w for w in tracks["run"].warnings)
+    assert not read(tmp_path, f"frame,time,run\n{rows}", n_frames=100, fps=25.0)["run"].warnings

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.poses.csv import read_poses_csv
+from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.poses.csv import is_poses_csv, read_poses_csv
 
 NAN = np.nan
 
@@ -99,4 +100,21 @@ def test_columns_with_underscores_are_keypoints_of_one_animal(tmp_path: Path) ->
     recording = read_poses_csv(write(tmp_path, "FrameIndex,Fish0_x,Fish0_y,Fish1_x,Fish1_y\n1,1,2,3,4\n"), fps=30)
     assert recording.skeleton.keypoints == ("Fish0", "Fish1")
     assert recording.keypoints[1, 0].tolist() == [[1, 2], [3, 4]]
-    assert "frames before the first tracked one are missing (1 frames)" in recording.warnings
+    assert any("frames begin with 1, and frame 0 is taken as never recorded" in w for w in recording.warnings)
+
+
+def test_an_index_without_a_name_counts_frames_where_all_else_are_points(tmp_path: Path) -> None:
+    """As SimBA writes them; its labels have other columns, and are no poses."""
+    path = write(tmp_path, ",Nose_x,Nose_y,Nose_p\n0,1,20,.5\n2,3,40,.25\n")
+    recording = read_poses_csv(path, fps=30)
+    assert (recording.skeleton.keypoints, len(recording)) == (("Nose",), 3)
+    for header in (",Nose_x,Nose_y,Nose_p,Attack", ",sniff_p,rear_p"):
+        assert not is_poses_csv(FileProbe(write(tmp_path, f"{header}\n0,1,2,.5,0\n")))
+
+
+def test_tracks_that_are_never_there_together_may_be_pieces(tmp_path: Path) -> None:
+    head = "track,frame_idx,nose.x,nose.y\n"
+    pieces = read_poses_csv(write(tmp_path, head + "a,0,1,20\nb,0,3,40\nc,1,5,60\n"), fps=30)
+    (warning,) = pieces.warnings
+    assert "no more than 2 are ever seen at once" in warning
+    assert warning.n == 3

@@ -104,3 +104,10 @@ def test_a_file_without_poses_is_refused(tmp_path: Path) -> None:
         io.write(file)
     with pytest.raises(RecordingError, match="holds no poses"):
         list(read_recordings(tmp_path / "a.nwb"))
+
+
+def test_numbers_of_frames_are_no_times(tmp_path: Path, points: np.ndarray) -> None:
+    """As sleap-io writes them where it does not see the video."""
+    path = write(tmp_path / "a.nwb", {"m": points}, timestamps=np.arange(len(points), dtype=float))
+    with pytest.raises(RecordingError, match="which are numbers of frames"):
+        list(read_recordings(path))

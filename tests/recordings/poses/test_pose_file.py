@@ -104,3 +104,30 @@ def test_columns_of_smoothers_are_left_out_and_a_third_dimension_is_refused() ->
     )
     with pytest.raises(RecordingError, match="only 2-D tracks are read"):
         recording_from_columns(PATH, columns("x", "y", "z"), np.arange(1), values[:, :3], (), fps=30, name=None)
+
+
+@pytest.mark.parametrize("number", [0, -1, -9999, 65535])
+def test_numbers_that_may_stand_for_missing_points_are_told(number: float) -> None:
+    points = np.random.default_rng(0).uniform(100, 400, (20, 1, 2, 2)).astype(np.float32)
+    scores = np.ones((20, 1, 2), np.float32)
+    assert read_points(PATH, points, scores)[2] == []
+    points[::5, 0, 1] = number
+    (warning,) = read_points(PATH, points, scores)[2]
+    assert f"exactly at {number:g}, {number:g} with a likelihood above 0" in warning
+    assert warning.n == 4
+    points[::5, 0, 1] = 250  # an animal that sits on the diagonal
+    assert read_points(PATH, points, scores)[2] == []
+
+
+def test_fractions_of_the_picture_are_told() -> None:
+    points = np.random.default_rng(0).uniform(0, 1, (20, 1, 2, 2)).astype(np.float32)
+    (warning,) = read_points(PATH, points, np.ones((20, 1, 2), np.float32))[2]
+    assert "fractions of the picture" in warning
+
+
+def test_frames_that_begin_with_1_are_told() -> None:
+    columns = [("a", "nose", "x"), ("a", "nose", "y")]
+    values = np.array([[5, 6], [7, 8]], np.float32)
+    recording = recording_from_columns(PATH, columns, np.array([1, 2]), values, (), fps=30, name=None)
+    assert recording.came.tolist() == [1, 2]
+    assert "if the file counts from 1, it is a frame late" in recording.warnings[0]

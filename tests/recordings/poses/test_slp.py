@@ -9,6 +9,7 @@ import pytest
 import sleap_io as sio
 
 from rtseg.errors import RecordingError
+from rtseg.recordings.open import read_recording
 from rtseg.recordings.poses.slp import read_slp
 from rtseg.recordings.recording import Recording
 
@@ -95,3 +96,14 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         "instances without a track are left out; give them a track in SLEAP (1 instances)",
         "instances beside another one on the same track are left out; correct the tracks in SLEAP (1 instances)",
     )
+
+
+def test_two_tracks_of_one_name_are_refused_by_file(tmp_path: Path) -> None:
+    skeleton, video = sio.Skeleton(["nose"]), sio.Video(filename="m1.mp4")
+    tracks = [sio.Track("A"), sio.Track("A")]
+    made = [sio.Instance.from_numpy(np.array([[1.0, 2.0]]), skeleton=skeleton, track=track) for track in tracks]
+    frame = sio.LabeledFrame(video=video, frame_idx=0, instances=made)
+    path = tmp_path / "a.slp"
+    sio.save_slp(sio.Labels([frame], videos=[video], skeletons=[skeleton], tracks=tracks), str(path))
+    with pytest.raises(RecordingError, match=r"a\.slp: animal names must differ, got A, A; rename them"):
+        read_recording(path, fps=30)

@@ -78,7 +78,8 @@ def describe_size(report: Mapping[str, Any]) -> str:
     ratio, low, high = (report.get(key) for key in ("ratio", "low", "high"))
     if ratio is None or low is None or high is None or low <= ratio <= high:
         return ""
+    seen = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"  # of fractions of a picture nothing would be left
     return (
-        f"animals appear {ratio:.2f} x as large as in training (there {low:.2f} to {high:.2f} x): give px_per_mm where "
+        f"animals appear {seen} x as large as in training (there {low:.2f} to {high:.2f} x): give px_per_mm where "
         "the model has one, take poses in the resolution of training, or train with features.scale = 'body'"
     )

@@ -7,6 +7,7 @@ processes are the business of `rtseg.annotation`, which calls `annotate_source` 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -237,7 +238,7 @@ def plan_sources(paths: Sequence[Path], out: Path) -> list[Source]:
     are `out/m1.csv.*`. Files of several recordings, which have names of their own, have a folder each where they are
     not alone: `out/run1/cage1.*`. Nothing is opened: the same files give the same places.
     """
-    unique = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+    unique = list({_absolute(path): path for path in reversed(paths)}.values())[::-1]
     if len(unique) == 1 and holds_several(unique[0]):
         return [Source(unique[0], out)]
     groups: dict[str, list[Path]] = {}
@@ -262,9 +263,14 @@ def plan_sources(paths: Sequence[Path], out: Path) -> list[Source]:
     return sources
 
 
+def _absolute(path: Path) -> Path:
+    """Links are not followed: files that an archive keeps elsewhere have the names and folders of their links."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def _places(paths: Sequence[Path]) -> dict[Path, tuple[tuple[str, ...], str]]:
     """For files of one stem the folders and the stem that tell them apart: as few folders as possible."""
-    parents = {path: tuple(_NO_FILE_NAME.sub("_", part) for part in path.resolve().parent.parts) for path in paths}
+    parents = {path: tuple(_NO_FILE_NAME.sub("_", part) for part in _absolute(path).parent.parts) for path in paths}
     beside = {path: [p for p in paths if parents[p] == parents[path]] for path in paths}
     stems = {path: path.stem if len(beside[path]) == 1 else path.name for path in paths}
     for depth in range(max(map(len, parents.values())) + 1):

@@ -105,6 +105,12 @@ def tune(
     counts = np.array([[goal.counts(score) for score in row] for row in scores], float)  # (V, C, 5)
     total = counts.sum(axis=0)
     chosen, is_reached = goal.best(total)
+    if not any(score.hits for score in totals):
+        problem = f"at none of {len(tried)} settings does an event fire in one of {totals[0].bouts} bouts"
+        raise SettingError(
+            f"triggers.{name}: {problem}, whatever the goal; look at the probabilities with rtseg trigger try, and at "
+            "how good the model is with rtseg evaluate"
+        )
     if not is_reached:
         raise SettingError(
             f"triggers.{name}: no threshold reaches {goal}; the nearest is {_words(tried, totals, chosen)}"

@@ -184,3 +184,15 @@ def test_the_share_out_of_range_and_another_size_are_told(tiny_bundle: Path, pos
     assert one.size_warnings[0].startswith("animals appear 0.50 x as large as in training")
     (plain, _) = annotate(Classifier(made), [poses], tmp_path / "unknown")
     assert (plain.size_warnings, plain.describe_range()) == ((), "")
+
+
+def test_links_have_answers_of_their_own_under_their_names(tmp_path: Path) -> None:
+    """As in an archive that keeps all files elsewhere, under names that say nothing."""
+    for name in ("store/4f2.csv", "a/m1.csv", "b/m1.csv", "b/m2.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch() if "store" in name else path.symlink_to(tmp_path / "store/4f2.csv")
+    paths = [tmp_path / name for name in ("a/m1.csv", "b/m1.csv", "b/m2.csv", "b/../a/m1.csv")]
+    sources = plan_sources(paths, tmp_path / "out")
+    places = [(source.folder.relative_to(tmp_path).as_posix(), source.stem) for source in sources]
+    assert sorted(places) == [("out", "m2"), ("out/a", "m1"), ("out/b", "m1")]

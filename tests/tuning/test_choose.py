@@ -78,6 +78,7 @@ def test_intervals_hold_the_value_and_shrink_with_videos() -> None:
         ([[score(5, 0)] * 3], "labels of 1 recording"),
         ([[score(0, 0, bouts=0)] * 3] * 2, "no bout of its behaviour in 2"),
         ([[TrialScore(5, 5, 0, (0.1,) * 5, 60.0, 0.0)] * 3] * 2, "no time without its behaviour"),
+        ([[score(0, 1), score(0, 0), score(0, 0)]] * 2, "at none of 3 settings does an event fire in one of 20 bouts"),
         ([[score(9, 9), score(4, 3), score(0, 0)]] * 2, "nearest is on = 0.5.*3.00 false starts.* 8 of 20 bouts hit"),
     ],
 )

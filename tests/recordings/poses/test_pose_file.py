@@ -75,11 +75,12 @@ def columns(*coords: str) -> list[tuple[str, str, str]]:
 
 
 def test_tracking_that_starts_late_leaves_the_frames_before_it_missing() -> None:
-    index, values = np.arange(300, 390), np.ones((90, 3), np.float32)
+    index, values = np.arange(300, 390), np.full((90, 3), 100, np.float32)
+    values[:, 2] = 1
     recording = recording_from_columns(PATH, columns("x", "y", "likelihood"), index, values, (), fps=30, name=None)
     assert len(recording) == 390
     assert np.isnan(recording.keypoints[:300]).all()
-    assert (recording.keypoints[300:] == 1).all()
+    assert (recording.keypoints[300:] == 100).all()
     assert recording.warnings == ("frames before the first tracked one are missing (300 frames)",)
     with pytest.raises(RecordingError, match=r"skip more frames \(5000000\) than there are rows \(90\)"):
         recording_from_columns(PATH, columns("x", "y", "likelihood"), index + 4_999_700, values, (), fps=30, name=None)

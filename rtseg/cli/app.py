@@ -8,6 +8,7 @@ that do not match, and whatever keeps `serve` from starting. Logging is set up h
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
@@ -160,6 +161,17 @@ def print_warnings(warnings: Iterable[ReadingWarning]) -> None:
     log.tell(print_progress)
 
 
+def _words_of(error: OSError) -> str:
+    """The file, what the system says of it, and what to do."""
+    if error.filename is None:
+        return str(error)
+    mends = {
+        **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "; name a file or folder that you may use (--out)"),
+        errno.ENOSPC: "; make room there, or name a folder on another disk (--out)",
+    }
+    return f"{error.filename}: {error.strerror}{mends.get(error.errno or 0, '')}"
+
+
 def main() -> None:
     """Run a command; a known error becomes one line and an exit code."""
     # Plain for the short commands; `serve` logs by a thread of its own (`rtseg.system.log_setup`).
@@ -173,7 +185,7 @@ def main() -> None:
         typer.echo(f"rtseg: {error}", err=True)
         sys.exit(3 if isinstance(error, NOT_STARTED) else 1)
     except OSError as error:
-        typer.echo(f"rtseg: {error}", err=True)
+        typer.echo(f"rtseg: {_words_of(error)}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

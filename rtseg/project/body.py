@@ -58,6 +58,7 @@ def propose_body(recordings: Sequence[Recording]) -> Body:
         notes.append(f"one point for each animal: {', '.join(points)} are taken as animals")
     else:
         skeleton = Skeleton(animals, points)
+        notes += _several_in_one(skeleton)
     matched = [_matched(recording, skeleton) for recording in recordings]
     if len(skeleton.keypoints) > 1:
         seen = np.mean([r.seen for r in matched], axis=0)
@@ -75,6 +76,22 @@ def is_point_per_animal(skeleton: Skeleton) -> bool:
     numbered = all(name[-1:].isdigit() for name in skeleton.keypoints)
     alone = len(skeleton.animals) == 1 and len(skeleton.keypoints) > 1
     return alone and numbered and len(stems) == 1 and not _BODY_PARTS.search(next(iter(stems)))
+
+
+def _several_in_one(skeleton: Skeleton) -> list[str]:
+    """A note where the keypoints of one animal seem to be those of several, as Nose_1, Tail_1, Nose_2 and Tail_2."""
+    numbered = [re.fullmatch(r"(.*\D)(\d+)", name) for name in skeleton.keypoints]
+    if len(skeleton.animals) > 1 or not all(numbered):
+        return []
+    numbers: dict[str, set[str]] = {}
+    for found in numbered:
+        if found:
+            numbers.setdefault(found[1], set()).add(found[2])
+    first = next(iter(numbers.values()))
+    if len(numbers) < 2 or len(first) < 2 or any(some != first for some in numbers.values()):
+        return []
+    said = f"{len(first)} animals seem to stand in the names of one's keypoints ({', '.join(skeleton.keypoints[:4])})"
+    return [f"{said}; to have them apart, name the columns ANIMAL.keypoint.x, ANIMAL.keypoint.y (docs/formats.md)"]
 
 
 def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -131,7 +131,7 @@ def _without_twins(poses: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[
         # A median filter looks at frames that have not happened yet, which no camera can do live.
         stem = pose.stem.removesuffix("_filtered")
         # SLEAP's analysis stands beside the project or the predictions that it was exported from.
-        stem = re.sub(r"\.(analysis|predictions)$", "", stem)
+        stem = re.sub(r"(\.(analysis|predictions))+$", "", stem)
         groups.setdefault((pose.parent, stem), []).append(pose)
     chosen: dict[Path, tuple[Path, ...]] = {}
     for same in groups.values():

@@ -310,8 +310,12 @@ def _nfc(text: str) -> str:
 
 def _one(root: Path, pattern: str, name: str) -> Path:
     found = find_recording_files(root, pattern, name)
-    if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "none"
+    if not found:
+        where = "there is no such folder" if not root.is_dir() else "nothing there is called so"
+        mend = "correct the id or the pattern, or name another folder (root, --root)"
+        raise RecordingError(root, f"expected one file for {pattern.replace('{id}', name)!r}, and {where}; {mend}")
+    if len(found) > 1:
+        names = ", ".join(p.name for p in found)
         problem = f"expected one file for {pattern.replace('{id}', name)!r}, found {names}; make the pattern stricter"
         raise RecordingError(root, problem)
     return found[0]

@@ -35,8 +35,10 @@ def replace_atomically(path: Path, *, sync: bool = False) -> Iterator[Path]:
             with part.open("r+b") as file:
                 os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename) == str(part):
+            error.filename = str(path)  # the name that whoever reads the error has given
         raise
 
 

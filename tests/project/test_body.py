@@ -97,3 +97,17 @@ def test_points_of_animals_become_animals() -> None:
 )
 def test_left_and_right(names: tuple[str, ...], expected: tuple[tuple[str, str], ...]) -> None:
     assert mirror_pairs(names) == expected
+
+
+def test_animals_in_the_names_of_keypoints_are_told() -> None:
+    """As SimBA has them in one table."""
+
+    def notes(*names: str) -> tuple[str, ...]:
+        points = walk(200, 1)[:, :, np.arange(len(names)) % len(POINTS)].astype(np.float32)
+        skeleton = Skeleton(("animal",), names)
+        recording = Recording("v", skeleton, points, np.ones(points.shape[:3], np.float32), 30.0)
+        return propose_body([recording]).notes
+
+    assert any("2 animals seem to stand in the names" in note for note in notes("Nose_1", "Tail_1", "Nose_2", "Tail_2"))
+    for names in (("nose", "spine1", "spine2"), ("spine1", "spine2", "tail1"), ("paw1", "paw2")):
+        assert not any("seem to stand" in note for note in notes(*names))

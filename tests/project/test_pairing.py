@@ -43,6 +43,7 @@ def paired(poses: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
         # DeepLabCut's assembled animals and their filtered copy; SLEAP's analysis beside what it was exported from.
         ("v1DLC_a_el.h5 v1DLC_a_el_filtered.csv v1DLC_a_el.csv", "v1.csv", "- - v1.csv"),
         ("a.analysis.h5 a.slp a.predictions.slp", "a.csv", "a.csv - -"),
+        ("a.predictions.analysis.h5 a.predictions.slp", "a.csv", "a.csv -"),
         # Letters of any language tell videos apart, in either form.
         ("甲DLC_a.csv 乙DLC_a.csv", "乙_boris.csv 甲_boris.csv", "甲_boris.csv 乙_boris.csv"),
         ("\u00e41.csv \u00f61.csv", "o\u03081_boris.csv a\u03081_boris.csv", "a\u03081_boris.csv o\u03081_boris.csv"),

@@ -234,3 +234,12 @@ def test_letters_in_either_form_and_ids_with_folders(tmp_path: Path) -> None:
     assert find(tmp_path, "{id}.csv", "K\u00e4fig/m1") == [tmp_path / "Ka\u0308fig/m1.csv"]
     assert find(tmp_path, "{id}.csv", "Ka\u0308fig2/m1") == [tmp_path / "K\u00e4fig2/m1.csv"]
     assert found_ids(tmp_path, "K\u00e4fig/{id}.csv", "x.csv") == ("m1",)
+
+
+def test_a_file_that_is_not_there_is_named_with_its_folder(lab: Path) -> None:
+    lab.write_text(HEAD + 'ids = ["v", "gone"]\n' + ACT + SPLIT)
+    folders = (lab.parent, "nothing there is called so"), (lab.parent / "elsewhere", "there is no such folder")
+    for root, words in folders:
+        (error,) = load_dataset(lab, root=root).items_or_errors("train")
+        assert isinstance(error, RecordingError)
+        assert f"expected one file for 'gone.poses.csv', and {words}" in str(error)

@@ -84,3 +84,8 @@ def test_a_larger_file_is_refused_unread(tmp_path: Path) -> None:
     os.truncate(path, 1 << 40)
     with pytest.raises(OSError, match=r"holds 1099511627776 bytes, at most 4 are read"):
         read_bounded(path, 4)
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"nowhere/a\.json'$"):
+        write_atomically(tmp_path / "nowhere/a.json", "{}")

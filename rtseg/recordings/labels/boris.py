@@ -121,6 +121,8 @@ def _named_cells(path: Path, row: Row, header: Sequence[str], *, last: bool) -> 
     if len(cells) != len(header):
         raise wrong_width(path, row, len(header), last=last)
     named = dict(zip(header, cells, strict=True))
+    if not named["behavior"]:
+        raise RecordingError(path, "names no behaviour; write it there, or remove the row", line=row.line)
     # BORIS writes a column for each set of modifiers; together they tell apart what goes on at once.
     named["modifiers"] = "|".join(cell for name, cell in zip(header, cells, strict=True) if name.startswith("modifier"))
     # Media stand in one column, or in several: of name and path, or of one file each.

@@ -102,6 +102,8 @@ def _marks(observation: dict[str, Any], kinds: dict[str, str], fps: float) -> It
         subject, behaviour = str(event[_SUBJECT]) or NO_SUBJECT, str(event[_BEHAVIOUR])
         modifiers = str(event[_MODIFIERS]) if len(event) > _MODIFIERS else ""
         key = subject, behaviour, modifiers
+        if behaviour not in kinds:
+            raise ValueError(f"its event {behaviour!r} is no behaviour of the project's ethogram")
         if "point" in kinds[behaviour]:
             status = POINT
         else:

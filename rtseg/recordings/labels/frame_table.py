@@ -39,7 +39,7 @@ _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
 _NAMES = "name one 'frame', or, of bouts, call the columns start,stop,behaviour (start_s,stop_s if seconds)"
 _MAX_CODES = 50
-"""More different whole numbers than this are a measurement, no behaviours."""
+"""More different whole numbers or texts than this are a measurement or comments, no behaviours."""
 _UNCOUNTED_DIFFERENCE = 0.1
 """Share of frames by which a table that counts nothing may differ from its video."""
 _UNKNOWN = frozenset({"", "nan", "na", "n/a", "#n/a"})
@@ -214,6 +214,11 @@ def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> 
         numbers = dict.fromkeys(f"{value:g}" for value in values.values())
         classes = tuple(numbers)
         code = {cell: classes.index(f"{value:g}") for cell, value in values.items()}
+    elif len(distinct) > _MAX_CODES:
+        if counted:
+            return None
+        problem = f"column {name!r} holds {len(distinct)} different texts, which are no behaviours"
+        raise RecordingError(path, f"{problem}; are its columns apart by commas, semicolons or tabs?", line=1)
     else:
         classes = tuple(distinct)
         code = {cell: i for i, cell in enumerate(classes)}

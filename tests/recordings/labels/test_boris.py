@@ -290,3 +290,8 @@ def test_names_of_videos_in_any_language_and_form(tmp_path: Path) -> None:
 def test_a_rate_of_0_is_not_known(tmp_path: Path) -> None:
     track = read(tmp_path, HEAD + "1,0,a,rear,POINT\n")["a"]
     assert not any("fps" in w for w in track.warnings)
+
+
+def test_an_event_without_a_behaviour_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="line 3: names no behaviour"):
+        read(tmp_path, NEW + "o,a,rear,POINT,1\no,a,,POINT,2\n")

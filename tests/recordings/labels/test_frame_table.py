@@ -148,3 +148,15 @@ def test_times_beside_frames_tell_another_rate(tmp_path: Path) -> None:
     tracks = read(tmp_path, f"frame,time,run\n{rows}", n_frames=100, fps=30.0)
     assert any("saw the video at 25 fps, the recording has 30" in w for w in tracks["run"].warnings)
     assert not read(tmp_path, f"frame,time,run\n{rows}", n_frames=100, fps=25.0)["run"].warnings
+
+
+def test_texts_that_are_no_behaviours_are_left_out_or_refused(tmp_path: Path) -> None:
+    """A time of day beside frames; and a table with a delimiter that nobody knows, which is one column."""
+    rows = "".join(f"{t},12:00:{t:02d} h,{t % 2}\n" for t in range(60))
+    tracks = read(tmp_path, f"frame,clock,run\n{rows}", n_frames=60)
+    assert list(tracks) == ["run"]
+    assert "columns of poses and measurements are no labels and are left out (1 columns)" in tracks["run"].warnings
+    with pytest.raises(
+        RecordingError, match="holds 60 different texts, which are no behaviours; are its columns apart"
+    ):
+        read(tmp_path, "frame|act\n" + "".join(f"{t}|run\n" for t in range(60)), n_frames=60)

@@ -20,6 +20,8 @@ from rtseg.recordings.recording import Recording
 
 _RATE_TOLERANCE = 0.01
 """By which a file's rate may differ from the one asked for, as a share: clocks of cameras are not exact."""
+_MIN_RATE, _MAX_RATE = 2.0, 5000.0
+"""Frames per second that a video of behaviour may have."""
 _MAX_SKIPPED = 2
 """Absent frames for each frame that is there, beyond MAX_SKIPPED; more is no recording at a steady rate."""
 
@@ -58,10 +60,10 @@ def recording_from_series(
     # A microsecond is far below any camera's step, and float errors of exporters are far below a microsecond.
     times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
     index, rate = frames_of_times(path, times)
-    # sleap-io writes the number of each frame for its time where it does not see the video.
-    if rate == 1 and (times == np.rint(times)).all():
-        problem = "its times are 0, 1, 2, ... s, which are numbers of frames; write it with the times of its video"
-        raise RecordingError(path, problem)
+    # Numbers of frames (sleap-io writes them where it does not see the video), milliseconds, or a rate of another device.
+    if not _MIN_RATE <= rate <= _MAX_RATE:
+        problem = f"its times are {1 / rate:.4g} s apart, {rate:.4g} fps, which no video has"
+        raise RecordingError(path, f"{problem}; write it with the times of the video's frames, in seconds")
     if fps is not None and abs(rate - fps) > _RATE_TOLERANCE * fps:
         raise RecordingError(path, f"was recorded at {rate:.4g} fps, not {fps:g}; name the fps of the file")
     n_frames = int(index[-1]) + 1
@@ -77,6 +79,9 @@ def recording_from_series(
         points[place], confidence[place] = one.points, one.confidence
     points, confidence, found = read_points(path, points, confidence)
     n_skipped = n_frames - len(times)
+    if times[0] > 1.5 / rate:
+        kind = "times begin later than at 0, and the first one is taken as the video's first frame"
+        found.append(ReadingWarning(kind, 1, "file"))
     absent = None
     if n_skipped:
         found.append(skipped_frames(n_skipped))

@@ -106,8 +106,15 @@ def test_a_file_without_poses_is_refused(tmp_path: Path) -> None:
         list(read_recordings(tmp_path / "a.nwb"))
 
 
-def test_numbers_of_frames_are_no_times(tmp_path: Path, points: np.ndarray) -> None:
-    """As sleap-io writes them where it does not see the video."""
-    path = write(tmp_path / "a.nwb", {"m": points}, timestamps=np.arange(len(points), dtype=float))
-    with pytest.raises(RecordingError, match="which are numbers of frames"):
+@pytest.mark.parametrize("step", [1.0, 33.3, 1 / 30_000])
+def test_times_that_are_no_seconds_of_a_video_are_refused(tmp_path: Path, points: np.ndarray, step: float) -> None:
+    """Numbers of frames, as sleap-io writes them without the video; milliseconds; an amplifier's samples."""
+    path = write(tmp_path / "a.nwb", {"m": points}, timestamps=np.arange(len(points)) * step)
+    with pytest.raises(RecordingError, match="fps, which no video has; write it with the times of the video's frames"):
         list(read_recordings(path))
+
+
+def test_a_clock_that_began_earlier_is_told(tmp_path: Path, points: np.ndarray) -> None:
+    recording = read_recording(write(tmp_path / "a.nwb", {"m": points}, rate=25.0, starting_time=12.5))
+    assert len(recording) == len(points)
+    assert any("times begin later than at 0" in w for w in recording.warnings)

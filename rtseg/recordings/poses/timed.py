@@ -60,7 +60,7 @@ def recording_from_series(
     # A microsecond is far below any camera's step, and float errors of exporters are far below a microsecond.
     times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
     index, rate = frames_of_times(path, times)
-    # Numbers of frames (sleap-io writes them where it does not see the video), milliseconds, or a rate of another device.
+    # Numbers of frames (sleap-io writes them where it does not see the video), milliseconds, or another device's rate.
     if not _MIN_RATE <= rate <= _MAX_RATE:
         problem = f"its times are {1 / rate:.4g} s apart, {rate:.4g} fps, which no video has"
         raise RecordingError(path, f"{problem}; write it with the times of the video's frames, in seconds")

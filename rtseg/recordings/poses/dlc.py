@@ -102,9 +102,14 @@ def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
         else:
             break
     if "bodyparts" not in rows or "coords" not in rows:
-        came = lines[0].split(",")[0][:40]
-        problem = f"expected the header rows {', '.join(HEADER)}, the first cell is {came!r}"
-        raise RecordingError(path, f"{problem}; bring the CSV that DeepLabCut wrote", line=1)
+        came = [line.split(",")[0][:40] for line in lines[:4]]
+        problem = (
+            f"expected the header rows {', '.join(HEADER)}, the first lines begin with {', '.join(map(repr, came))}"
+        )
+        mend = (
+            "remove lines before and between them" if set(came) & set(HEADER) else "bring the CSV that DeepLabCut wrote"
+        )
+        raise RecordingError(path, f"{problem}; {mend}", line=1)
     n_columns = len(rows["coords"])
     for i, (key, cells) in enumerate(rows.items()):
         if len(cells) != n_columns:

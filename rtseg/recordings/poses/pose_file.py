@@ -38,6 +38,7 @@ MAX_SKIPPED = 10_000
 _MIN_PLACEHOLDERS = 3
 _PLACEHOLDERS = 1e-3
 """So many points, and such a share of them, at one place with twice the same number are no chance."""
+_NO_CAMERA_PX = 20_000.0
 _MIN_POINTS = 20
 """Fewer lie near the corner of the picture by chance."""
 _MAX_FRACTION = 1.5
@@ -200,6 +201,11 @@ def _doubts(points: NDArray[np.float32]) -> list[ReadingWarning]:
         if value < min(box[0], 1.0) or value > box[1] + (box[1] - box[0]):
             kind = f"points lie exactly at {value:g}, {value:g} with a likelihood above 0, and are taken as places"
             warnings.append(ReadingWarning(f"{kind}; leave the cells empty if they are missing", int(n), "points"))
+    if known.max() > _NO_CAMERA_PX and not warnings:
+        kind = (
+            f"coordinates lie beyond {_NO_CAMERA_PX:.0f} px, which no camera has: did a spreadsheet lose their points?"
+        )
+        warnings.append(ReadingWarning(kind, int((known > _NO_CAMERA_PX).any(axis=-1).sum()), "points"))
     if len(known) >= _MIN_POINTS and known.min() >= -0.5 and known.max() <= _MAX_FRACTION:
         kind = (
             "all coordinates lie between 0 and 1, as fractions of the picture; distances need px, or one unit for both"

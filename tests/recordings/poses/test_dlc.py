@@ -201,3 +201,12 @@ def test_what_spreadsheets_do_to_a_file_changes_nothing(damaged: Callable[[Damag
         "rows without anything at the end of the file are left out (2 rows)"
         in read_dlc_csv(damaged(rests), fps=30).warnings
     )
+
+
+def test_lines_before_and_between_the_header_are_named(data_root: Path, tmp_path: Path) -> None:
+    lines = (data_root / "formats/madlc_two_mice.csv").read_text().splitlines()[:20]
+    for damaged in (["sep=,", *lines], [cell for line in lines for cell in (line, "")]):
+        path = tmp_path / "a.csv"
+        path.write_text("\n".join(damaged) + "\n")
+        with pytest.raises(RecordingError, match=r"'scorer'.*; remove lines before and between them"):
+            read_dlc_csv(path, fps=30)

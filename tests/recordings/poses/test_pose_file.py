@@ -132,3 +132,12 @@ def test_frames_that_begin_with_1_are_told() -> None:
     recording = recording_from_columns(PATH, columns, np.array([1, 2]), values, (), fps=30, name=None)
     assert recording.came.tolist() == [1, 2]
     assert "if the file counts from 1, it is a frame late" in recording.warnings[0]
+
+
+def test_coordinates_that_no_camera_has_are_told() -> None:
+    """200.254 becomes 200254 where a spreadsheet takes the point for one of thousands."""
+    points = np.random.default_rng(0).uniform(100, 400, (20, 1, 2, 2)).astype(np.float32)
+    points[3, 0, 1, 0] = 200254
+    (warning,) = read_points(PATH, points, np.ones((20, 1, 2), np.float32))[2]
+    assert "beyond 20000 px, which no camera has" in warning
+    assert warning.n == 1

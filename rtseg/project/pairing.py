@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -53,13 +53,15 @@ class Pattern:
 class Pairing:
     """pairs: in the order of their ids. without_labels, without_poses: files that found no partner, or several.
 
-    undecided: poses that several label files fit, with these.
+    undecided: poses that several label files fit, with these. contested: label files without poses whose name stands in
+    those of several pose files without labels, with these.
     """
 
     pairs: tuple[Pair, ...]
     without_labels: tuple[Path, ...]
     without_poses: tuple[Path, ...]
     undecided: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
+    contested: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
 
 
 def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = lambda labels, poses: False) -> Pairing:
@@ -81,12 +83,24 @@ def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = la
     _check_tracked_once(list(matched.items()))
     ids = _ids(list(matched.items()))
     pairs = [Pair(name, p, matched[p], twins.get(p, ())) for p, name in zip(matched, ids, strict=True)]
+    without_labels = tuple(pose for pose in poses if pose not in matched)
+    without_poses = tuple(label for label in found.labels if label not in claims)
     return Pairing(
         tuple(sorted(pairs, key=lambda pair: _natural_order(pair.name))),
-        tuple(pose for pose in poses if pose not in matched),
-        tuple(label for label in found.labels if label not in claims),
+        without_labels,
+        without_poses,
         tuple((pose, tuple(labels)) for pose, labels in partners.items() if len(labels) > 1),
+        tuple(_contested(without_labels, without_poses)),
     )
+
+
+def _contested(poses: Sequence[Path], labels: Sequence[Path]) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+    """Label files whose words stand in the names of several pose files, as of m1 in m1_black and m1_white."""
+    for label in labels:
+        own = _key(label, _ANNOTATOR)
+        fitting = [p for p in poses if len(own) < len(_key(p, _TRACKER)) and _is_within(own, _key(p, _TRACKER))]
+        if len(fitting) > 1:
+            yield label, tuple(fitting)
 
 
 def _check_tracked_once(matched: Sequence[tuple[Path, Path]]) -> None:

@@ -107,7 +107,7 @@ def _require_pairs(pairing: Pairing, found: FoundFiles) -> None:
     if not labels:
         problem = f"poses were found ({poses}) and no label file; bring labels (docs/formats.md lists what is read)"
         problem += "".join(f"\n  {path}: {reason}" for path, reason in found.others[:_MAX_LISTED])
-    elif pairing.undecided:
+    elif pairing.undecided or pairing.contested:
         problem = "; ".join(_undecided_lines(pairing))
     else:
         listed = ", ".join(path.name for path in labels[:_MAX_LISTED])
@@ -123,6 +123,10 @@ def _undecided_lines(pairing: Pairing) -> list[str]:
         f"{pose.name}: several label files fit it ({', '.join(label.name for label in labels)}); leave one, or name "
         "the files to use (rtseg init FILE FILE ...)"
         for pose, labels in pairing.undecided[:_MAX_LISTED]
+    ] + [
+        f"{label.name} fits several pose files ({', '.join(pose.name for pose in poses[:_MAX_LISTED])}); name the "
+        "one to use (rtseg init FILE FILE ...), or, where each holds one animal, put their columns into one file"
+        for label, poses in pairing.contested[:_MAX_LISTED]
     ]
 
 

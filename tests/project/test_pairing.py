@@ -134,3 +134,11 @@ def test_several_label_files_of_one_video_are_named() -> None:
     found = FoundFiles(ROOT, (ROOT / "m1DLC_a.csv", ROOT / "m2.csv"), (ROOT / "m1_ann.csv", ROOT / "m1_ben.csv"))
     ((pose, labels),) = pair_files(found).undecided
     assert (pose.name, [label.name for label in labels]) == ("m1DLC_a.csv", ["m1_ann.csv", "m1_ben.csv"])
+
+
+def test_a_pose_file_for_each_animal_is_told() -> None:
+    found = FoundFiles(ROOT, (ROOT / "m1_blackDLC_a.csv", ROOT / "m1_whiteDLC_a.csv"), (ROOT / "m1_boris.csv",))
+    pairing = pair_files(found)
+    ((label, poses),) = pairing.contested
+    assert pairing.pairs == ()
+    assert (label.name, [pose.name for pose in poses]) == ("m1_boris.csv", ["m1_blackDLC_a.csv", "m1_whiteDLC_a.csv"])

@@ -21,6 +21,7 @@ Progress = Callable[[int, int], None]
 _OTHER_RATE = re.compile(r"saw the video at ([\d.]+) fps")
 _NOT_SAID = "bouts are taken as frames from 0 whose last is not included"
 _LAST_INCLUDED = "bouts seem to include their last frame"
+_COUNTS_FROM_ONE = "bouts seem to count frames from 1"
 _OTHER_NAME = "neither the observation nor its media file is named like the poses"
 _FROM_ONE = "say first_frame = 1"
 _MAX_KEPT = 12
@@ -162,6 +163,8 @@ def _counting(pairs: Sequence[Pair], lengths: Sequence[int], fps: float, wishes:
             counting = replace(counting, first_frame=1)
             tracks = read_video_labels(pair.labels, replace(video, first_frame=1))
         kinds |= {w.kind for track in tracks.values() for w in track.warnings}
+    if wishes.first_frame is None and any(kind.startswith(_COUNTS_FROM_ONE) for kind in kinds):
+        counting = replace(counting, first_frame=1)
     if wishes.last_included is None and any(kind.startswith(_LAST_INCLUDED) for kind in kinds):
         return replace(counting, last_included=True)
     if any(kind.startswith(_NOT_SAID) for kind in kinds):

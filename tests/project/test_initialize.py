@@ -275,3 +275,12 @@ def test_labels_in_a_workbook_are_named(tmp_path: Path) -> None:
     (tmp_path / "m1.xlsx").write_bytes(b"PK\3\4")
     with pytest.raises(SettingError, match=r"m1\.xlsx: is a workbook of a spreadsheet; save its sheet as CSV"):
         init(tmp_path)
+
+
+def test_tables_that_count_from_1_to_the_last_frame_are_read_so(tmp_path: Path) -> None:
+    write_poses(tmp_path / "v_tracking.csv")
+    names = ("rest", "run", "dig")
+    rows = [(100 * i + 1, 100 * (i + 1), names[i % 3]) for i in range(N_FRAMES // 100)]
+    write_bouts(tmp_path / "v_bouts.csv", rows, "first frame,end frame,behaviour")
+    counting = init(tmp_path, Wishes(name="v")).project.counting
+    assert (counting.first_frame, counting.last_included) == (1, True)

@@ -53,6 +53,7 @@ _OWN_NAMES = (("start", "stop"), ("firstseq", "lastseq"), ("start", "duration"))
 """What `start,stop` and rtseg's own bouts mean is documented; what other programs mean by their names is not known."""
 _MAX_NUMBER = 1e9
 _MIN_BOUTS_TO_DOUBT = 3
+_HALF_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -257,12 +258,19 @@ def _doubts(
     columns: BoutColumns, found: dict[str, list[tuple[int, int, str, int]]], video: Video
 ) -> list[ReadingWarning]:
     """Warnings where a table of frames may mean other frames than it was taken to mean."""
+    bouts = sorted(bout for some in found.values() for bout in some)
+    end = max((stop for _, stop, _, _ in bouts), default=0)
+    if columns.in_seconds and len(bouts) >= _MIN_BOUTS_TO_DOUBT and end < _HALF_S * video.fps:
+        kind = "bouts in seconds all end within the first half second; a spreadsheet's times are days, 86,400 s each"
+        return [ReadingWarning(kind, len(bouts), "bouts")]
     # Seconds have no last frame, and a column called last_... says itself what it is.
     if columns.in_seconds or columns.last_included or not found:
         return []
-    bouts = sorted(bout for some in found.values() for bout in some)
     warnings = []
-    if len(bouts) >= _MIN_BOUTS_TO_DOUBT and max(stop for _, stop, _, _ in bouts) <= video.n_frames / video.fps:
+    if bouts[0][0] == 1 and end - video.last_included == video.n_frames and not (video.first_frame or video.open_ended):
+        kind = "bouts seem to count frames from 1 to as many as the video has; say first_frame = 1 if they do"
+        warnings.append(ReadingWarning(kind, len(bouts), "bouts"))
+    if len(bouts) >= _MIN_BOUTS_TO_DOUBT and end <= video.n_frames / video.fps:
         kind = (
             "bouts in frames end before as many frames as the video has seconds; call them start_s, stop_s if seconds"
         )

@@ -268,3 +268,13 @@ def test_a_point_that_may_part_thousands_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"line 2: expected whole frames, got '1\.000', which may be thousands"):
         read(tmp_path, "start;stop;behaviour\n1.000;2.000;a\n")
     assert bouts(read(tmp_path, "start,stop,behaviour\n1.000,2.000,a\n")) == [(1, 2, "a")]
+
+
+def test_frames_that_count_from_1_and_times_in_days_are_told(tmp_path: Path) -> None:
+    text = "start_frame,stop_frame,behaviour\n1,100,a\n101,200,b\n201,300,a\n"
+    for video in (Video(300, 30), Video(300, 30, last_included=True)):
+        assert any("count frames from 1" in w for w in read(tmp_path, text, video)["labels"].warnings)
+    right = read(tmp_path, text, Video(300, 30, first_frame=1, last_included=True))
+    assert (bouts(right)[-1], right["labels"].warnings) == ((200, 300, "a"), ())
+    days = "start_s,stop_s,behaviour\n" + "".join(f"{t / 86400:.9f},{(t + 1) / 86400:.9f},a\n" for t in (1, 3, 5))
+    assert any("a spreadsheet's times are days" in w for w in read(tmp_path, days)["labels"].warnings)

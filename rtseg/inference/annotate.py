@@ -141,10 +141,12 @@ def annotate_source(
         if files.are_done(own, existing):
             yield Skipped(recording.name, files.frames, files.bouts)
             continue
-        predictions = classifier.run(reading.adapt(recording), resample=reading.resample)
+        adapted = reading.adapt(recording)
+        predictions = classifier.run(adapted, resample=reading.resample)
         files.write(predictions, recording.fps, own)
         # One by one: the answers of many recordings need not lie in memory together.
-        warnings = (*recording.warnings, *_tracker_warnings(predictions, source.path))
+        doubts = adapted.order_doubts(classifier.bundle.skeleton)
+        warnings = (*recording.warnings, *doubts, *_tracker_warnings(predictions, source.path))
         yield Annotated(recording.name, predictions, files.frames, files.bouts, warnings)
 
 

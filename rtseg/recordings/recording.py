@@ -164,9 +164,26 @@ class Recording:
         # Index -1 has copied the last animal; these columns are to be empty.
         keypoints[:, never_seen] = np.nan
         confidence[:, never_seen] = 0.0
+        warnings = (*self.warnings, *self.order_doubts(skeleton))
         return replace(
-            self, skeleton=skeleton, keypoints=keypoints, confidence=confidence, listed_animals=(), unique=None
+            self,
+            skeleton=skeleton,
+            keypoints=keypoints,
+            confidence=confidence,
+            listed_animals=(),
+            unique=None,
+            warnings=warnings,
         )
+
+    def order_doubts(self, skeleton: Skeleton) -> tuple[ReadingWarning, ...]:
+        """A warning where several animals of `skeleton` are matched to a file's by nothing but their order."""
+        listed = self.listed_animals or self.skeleton.animals
+        alone = len(skeleton.animals) < 2 or self._has_points_for_animals(skeleton)
+        # A stream's hello asks here as well, and has no file.
+        if alone or not self.source or any(matches(a, b) for a in skeleton.animals for b in listed):
+            return ()
+        kind = f"animals are matched in the order of the file, {', '.join(listed)} as {', '.join(skeleton.animals)}"
+        return (ReadingWarning(f"{kind}; map their names if it is another", 1, "file", file=self.source),)
 
     def with_unique_points(self) -> Recording:
         """With the unique points as one more animal; points that only it has, or only the others, are missing there."""

@@ -70,3 +70,12 @@ def test_a_recording_is_brought_to_another_scale_where_both_are_known() -> None:
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(RecordingError, match="px_per_mm: expected how many px are a mm"):
             replace(own, px_per_mm=wrong)
+
+
+def test_animals_that_nothing_but_their_order_matches_are_told() -> None:
+    two = replace(recording(("mouse1", "mouse2")), source="a.csv")
+    points = ("nose", "tail")
+    (warning,) = two.select(Skeleton(("resident", "intruder"), points)).warnings
+    assert "in the order of the file, mouse1, mouse2 as resident, intruder" in warning
+    assert two.select(Skeleton(("mouse2", "mouse1"), points)).warnings == ()
+    assert recording(("mouse1",)).select(Skeleton(("resident",), points)).warnings == ()  # which can be no other

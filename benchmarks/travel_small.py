@@ -18,7 +18,6 @@ from window_baseline import KINDS, fit_and_predict
 
 from rtseg import config
 from rtseg.config import Recipe
-from rtseg.errors import SettingError
 from rtseg.project.network import propose_sizes
 from rtseg.project.proposal import Project, propose_project
 from rtseg.project.questions import ProposalTaker, Wishes
@@ -123,29 +122,9 @@ def answer(
     recipe = default_recipe(scene, training, seed, work)
     if system == TREES:
         recipe = replace(recipe, model=replace(recipe.model, kind="gradient-boosting"))
-        training = with_rounds_apart(training)
-        selection = training[-1:]
-    else:
-        selection = list(held_out)  # scored once, after the last epoch: it chooses nothing
+    selection = list(held_out)  # scored once, after the last epoch: it chooses nothing, neither epoch nor rounds
     task = TrainingTask(recipe, scene.dataset.skeleton, scene.dataset.fps, scene.dataset.heads, training, selection)
     return run_trial(work, task, held_out).probabilities
-
-
-def with_rounds_apart(training: Sequence[Example]) -> list[Example]:
-    """Training parts, the last of which holds a fifth of the labelled frames, for trees to choose their rounds by.
-
-    It is cut off the last part with labels, and is smaller where that one is. Parts without any label are left out:
-    they teach nothing, and nothing can be chosen by them. Raises SettingError where none has one.
-    """
-    known = [(example, np.flatnonzero((example.labels != IGNORE).any(axis=1))) for example in training]
-    known = [(example, frames) for example, frames in known if len(frames)]
-    if not known:
-        raise SettingError("no frame to train on carries a label")
-    *others, (last, frames) = known
-    wanted = min(max(1, sum(len(found) for _, found in known) // 5), max(1, len(frames) - 1))
-    at = int(frames[-wanted])
-    rest = [cut(last, "rest", 0, at)] if wanted < len(frames) else []
-    return [*(example for example, _ in others), *rest, cut(last, "rounds", at, len(last))]
 
 
 def measure_halves(

@@ -187,6 +187,7 @@ def recipe_text(project: Project) -> str:
         "",
         "[model]",
         "# One recurrent cell in the place of convolutions: the best for its time on small sets of recordings.",
+        *_trees(project),
         "layers = 0",
         "head_layers = 0",
         "head_channels = 0",
@@ -248,6 +249,14 @@ def _motion_and_scale(project: Project) -> list[str]:
             '# scale = "body" # the same answers however near the camera is (docs/scale.md says what it costs)'
         )
     return lines
+
+
+def _trees(project: Project) -> list[str]:
+    if not project.sizes.is_of_few_labels:
+        return []
+    return [
+        '# kind = "gradient-boosting" # boosted trees: from few labels sometimes better (docs/recipe.md, [boosting])'
+    ]
 
 
 def _order(project: Project) -> list[str]:

@@ -210,6 +210,17 @@ def test_the_command(tmp_path: Path) -> None:
     assert here("init", "--axis", "nose,none", "--name", "b", cwd=folder).returncode == 1
 
 
+def test_few_labels_are_told_how_to_compare_the_network_with_trees(tmp_path: Path) -> None:
+    for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_poses(folder / "video.csv", animals=animals)
+        write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
+        done = here("init", "--name", name, "--yes", cwd=folder)
+        command = f"rtseg crossvalidate {name}.toml --against gradient-boosting --out {name}-trees-or-network"
+        assert (command in done.stdout) == (name == "one"), done.stdout
+
+
 def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
     one, two = (Skeleton(animals, POINTS) for animals in (("mouse",), ("adult", "juvenile")))
     short, long = (propose_sizes(one, round(seconds * 30.0), 1.0, 30.0) for seconds in (599, 601))
@@ -241,6 +252,7 @@ def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
         assert recipe.features.windows_s == ((0.5,) if name == "one" else ())
         assert recipe.train.class_weight_power == (0.0 if name == "one" else 0.25)
         assert ('"within_distance", "egocentric_self"' in text) == (name == "one")
+        assert ('# kind = "gradient-boosting"' in text) == (name == "one")
         assert '# scale = "body"' in text
 
 

@@ -38,7 +38,7 @@ COLUMN, LEFT, UNKNOWN = range(3)
 """Of a branch: the column that it looks at, its left child (0: a leaf), and the child for NaN."""
 MAX_ROUNDS, MAX_NODES, MAX_DEPTH, MAX_WINDOWS, MAX_WINDOW_FRAMES = 10_000, 1 << 20, 64, 16, 1 << 20
 MAX_COLUMNS = 1 << 17
-COMPARISON, VALUE = 48, 16
+COMPARISON, VALUE = 96, 16
 """Multiply-adds that take as long as a comparison of a walk, and as one value of a window."""
 
 

@@ -217,7 +217,8 @@ def test_few_labels_are_told_how_to_compare_the_network_with_trees(tmp_path: Pat
         write_poses(folder / "video.csv", animals=animals)
         write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
         done = here("init", "--name", name, "--yes", cwd=folder)
-        command = f"rtseg crossvalidate {name}.toml --against gradient-boosting --out {name}-trees-or-network"
+        # Four parts, so that four folds are what there can be.
+        command = f"rtseg crossvalidate {name}.toml --against gradient-boosting --folds 4 --out {name}-trees-or-network"
         assert (command in done.stdout) == (name == "one"), done.stdout
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtseg.config import CrossValidationSettings
+from rtseg.project.write import trees_file
 
 if TYPE_CHECKING:
     from rtseg.project.proposal import Project
@@ -32,12 +33,13 @@ def print_project(project: Project, dataset: Path, recipe: Path) -> None:
     console.print(_head_table(project))
     for note in project.notes:
         console.print(f"note: {note}", soft_wrap=True)
-    console.print(f"written: {dataset}, {recipe}", soft_wrap=True)
+    trees = [trees_file(recipe)] * project.sizes.is_of_few_labels
+    console.print(f"written: {', '.join(map(str, (dataset, recipe, *trees)))}", soft_wrap=True)
     console.print("next:")
     for command in next_commands(project.name, dataset, recipe):
         console.print(f"  {command}", soft_wrap=True)
     if command := comparing_command(project, recipe):
-        console.print("few labels: whether boosted trees answer better than the network says")
+        console.print("few labels: whether boosted trees answer them better than the network")
         console.print(f"  {command}", soft_wrap=True)
 
 
@@ -63,7 +65,7 @@ def comparing_command(project: Project, recipe: Path) -> str | None:
         return None
     folds = f" --folds {n}" if n < CrossValidationSettings().folds else ""
     out = recipe.parent / f"{project.name}-trees-or-network"
-    return f"rtseg crossvalidate {recipe} --against gradient-boosting{folds} --out {out}"
+    return f"rtseg crossvalidate {recipe} --against {trees_file(recipe)}{folds} --out {out}"
 
 
 def _head_table(project: Project) -> Table:

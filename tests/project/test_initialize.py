@@ -218,8 +218,17 @@ def test_few_labels_are_told_how_to_compare_the_network_with_trees(tmp_path: Pat
         write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
         done = here("init", "--name", name, "--yes", cwd=folder)
         # Four parts, so that four folds are what there can be.
-        command = f"rtseg crossvalidate {name}.toml --against gradient-boosting --folds 4 --out {name}-trees-or-network"
-        assert (command in done.stdout) == (name == "one"), done.stdout
+        trees = folder / f"{name}-trees.toml"
+        command = f"rtseg crossvalidate {name}.toml --against {trees.name} --folds 4 --out {name}-trees-or-network"
+        assert (command in done.stdout) == trees.exists() == (name == "one"), done.stdout
+        if name == "one":
+            recipe = load_settings(trees, Recipe)
+            assert recipe.model.becomes_bundle
+            assert (recipe.name, recipe.dataset) == ("one-trees", "one.dataset.toml")
+            (folder / "one.toml").unlink()
+            (folder / "one.dataset.toml").unlink()
+            again = here("init", "--name", name, "--yes", cwd=folder)
+            assert "one-trees.toml: there already" in again.stderr
 
 
 def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
@@ -253,7 +262,6 @@ def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
         assert recipe.features.windows_s == ((0.5,) if name == "one" else ())
         assert recipe.train.class_weight_power == (0.0 if name == "one" else 0.25)
         assert ('"within_distance", "egocentric_self"' in text) == (name == "one")
-        assert ('# kind = "gradient-boosting"' in text) == (name == "one")
         assert '# scale = "body"' in text
 
 

@@ -38,9 +38,9 @@ def print_project(project: Project, dataset: Path, recipe: Path) -> None:
     console.print("next:")
     for command in next_commands(project.name, dataset, recipe):
         console.print(f"  {command}", soft_wrap=True)
-    if command := comparing_command(project, recipe):
+    if (comparing := comparing_command(project, recipe)) is not None:
         console.print("few labels: whether boosted trees answer them better than the network")
-        console.print(f"  {command}", soft_wrap=True)
+        console.print(f"  {comparing}", soft_wrap=True)
 
 
 def next_commands(name: str, dataset: Path, recipe: Path) -> tuple[str, ...]:

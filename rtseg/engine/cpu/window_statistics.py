@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rtseg.bundle import trees
 from rtseg.bundle.trees import STATISTICS
 from rtseg.compiled import cache_stamps
 
@@ -144,4 +145,4 @@ def _compiled(stamp: int) -> Callable[[F32, I64, F32, F64, F32], None]:
     return compiled
 
 
-_fill_rows = _compiled(cache_stamps.source_stamp())
+_fill_rows = _compiled(cache_stamps.source_stamp(trees))

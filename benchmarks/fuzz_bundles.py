@@ -25,14 +25,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from rtseg.bundle.bundle import MANIFEST, WEIGHTS, Bundle, save_bundle, seal
+from rtseg.bundle.bundle import MANIFEST, WEIGHTS, Bundle, load_bundle, save_bundle, seal
 from rtseg.bundle.network import Cell, NetworkSpec
+from rtseg.bundle.trees import Trees, TreesSpec
 from rtseg.errors import BundleError
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import MICE7
@@ -68,6 +70,23 @@ def small_bundle(folder: Path, seed: int) -> None:
     weights["scaler.clip"][:] = 6.0
     arena = (0.0, 0.0, 1024.0, 570.0)
     save_bundle(Bundle("small", MICE7, 30.0, arena, features, network, weights, lookahead_frames=2), folder)
+
+
+def small_trees(folder: Path, like: Path, seed: int) -> None:
+    """The same bundle with boosted trees in the place of its network: three comparisons in each."""
+    bundle, rng = load_bundle(like), np.random.default_rng(seed)
+    spec = TreesSpec(bundle.architecture.n_features, (9, 4), bundle.heads, (Trees(5, 105, 2), Trees(5, 35, 2)))
+    tensors: dict[str, Any] = {}
+    for name, shape in spec.shapes().items():
+        tensors[name] = rng.normal(0, 0.3, shape).astype(spec.dtype(name))
+        if name.endswith(".roots"):
+            tensors[name] = np.arange(0, 7 * shape[0] * shape[1], 7, dtype=np.int32).reshape(shape)
+        if name.endswith(".branches"):
+            tree = np.array([(0, 1, 1), (0, 3, 4), (0, 5, 6), *[(0, 0, 0)] * 4], np.int32)
+            places = np.arange(0, shape[0], 7, dtype=np.int32)[:, None, None] * (tree > 0)
+            tensors[name] = np.ascontiguousarray((tree + places).reshape(shape), np.int32)
+            tensors[name][:, 0] = rng.integers(0, spec.n_columns, shape[0])
+    save_bundle(replace(bundle, name="small trees", architecture=spec, weights=tensors), folder)
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -113,7 +132,7 @@ def change_weights(data: bytes, draw: random.Random) -> bytes:
     """The weights' file with its header, its numbers or its length changed."""
     length = int.from_bytes(data[:8], "little")
     header, body = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
-    kind = draw.randrange(5)
+    kind = draw.randrange(6)
     if kind == 0:
         about = header[draw.choice([name for name in header if name != "__metadata__"])]
         key = draw.choice(list(about))
@@ -125,6 +144,10 @@ def change_weights(data: bytes, draw: random.Random) -> bytes:
     elif kind == 2:
         at = draw.randrange(len(body))
         body[at : at + draw.choice([1, 8, 512])] = draw.randbytes(draw.choice([1, 8, 512]))
+    elif kind == 5:  # places that are not there, or that lead back
+        places = np.frombuffer(body, "<i4").copy()
+        places[draw.randrange(len(places)) :: draw.choice([13, 997, 99_991])] = draw.choice([-1, 0, 1, 7, 2**31 - 1])
+        body = bytearray(places.tobytes())
     elif kind == 3:
         body = body[: draw.randrange(len(body))]
     packed = json.dumps(header).encode()
@@ -305,13 +328,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small"
         small_bundle(small, chosen.seed)
-        use(load(small, "numba", 4))  # compiled once; children inherit it
+        trees = Path(folder) / "trees"
+        small_trees(trees, small, chosen.seed)
+        for one in (small, trees):
+            use(load(one, "numba", 4))  # compiled once; children inherit it
         context = multiprocessing.get_context("fork")
         while sum(results.values()) < chosen.cases and time.monotonic() - began_s < 60 * chosen.minutes:
             queue = context.SimpleQueue()
             n = min(CASES_A_CHILD, chosen.cases - sum(results.values()))
             seed = chosen.seed * 1_000_003 + child
-            process = context.Process(target=work, args=([small, *chosen.bundles], small, seed, n, queue))
+            process = context.Process(target=work, args=([small, trees, *chosen.bundles], small, seed, n, queue))
             process.start()
             done_s = time.monotonic() + 120 + n * TIME_S
             while process.is_alive() and queue.empty() and time.monotonic() < done_s:

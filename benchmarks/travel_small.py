@@ -18,12 +18,11 @@ from window_baseline import KINDS, fit_and_predict
 
 from rtseg import config
 from rtseg.config import Recipe
-from rtseg.errors import SettingError
 from rtseg.project.network import propose_sizes
 from rtseg.project.proposal import Project, propose_project
 from rtseg.project.questions import ProposalTaker, Wishes
 from rtseg.project.split import MARGIN_S, Split
-from rtseg.project.write import recipe_text, write_project
+from rtseg.project.write import recipe_text, trees_text, write_project
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.pairs import Part
 from rtseg.recordings.recording import IGNORE
@@ -34,8 +33,8 @@ from rtseg.training.task import Example, TrainingTask
 
 ASKED = ("freezing:halves", "zebrafish2:halves", "zebrafish2:blocks")
 BLOCKS, FOLDS = 10, 5
-DEFAULT, TREES = "init", "gradient boosting"
-SYSTEMS = (DEFAULT, TREES, *KINDS)
+DEFAULT, TREES, TREES_FILE = "init", "gradient boosting", "trees of init"
+SYSTEMS = (DEFAULT, TREES, TREES_FILE, *KINDS)
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,20 @@ def joined(first: Example, second: Example) -> Example:
     )
 
 
-def default_recipe(scene: Scene, training: Sequence[Example], seed: int, work: Path) -> Recipe:
-    """What `rtseg init` writes for so much to train on."""
+def default_recipe(
+    scene: Scene,
+    training: Sequence[Example],
+    seed: int,
+    work: Path,
+    text: Callable[[Project], str] = recipe_text,
+) -> Recipe:
+    """What `rtseg init` writes for so much to train on. text: of the network's recipe, or of the trees'."""
     labels = np.concatenate([example.labels for example in training])
     n_labelled = int((labels != IGNORE).sum(axis=0).max())
     sizes = propose_sizes(scene.dataset.skeleton, n_labelled, n_labelled / len(labels), scene.dataset.fps)
     work.mkdir(parents=True, exist_ok=True)
     file = work / "recipe.toml"
-    file.write_text(recipe_text(replace(scene.project, sizes=sizes)), encoding="utf-8")
+    file.write_text(text(replace(scene.project, sizes=sizes)), encoding="utf-8")
     recipe = config.load_settings(file, Recipe)
     return replace(recipe, train=replace(recipe.train, seed=recipe.train.seed + seed))
 
@@ -120,32 +125,17 @@ def answer(
     if system in KINDS:
         heads, fps = scene.dataset.heads, scene.dataset.fps
         return fit_and_predict(system, training, held_out, heads, fps, seed)
-    recipe = default_recipe(scene, training, seed, work)
+    recipe = default_recipe(scene, training, seed, work, trees_text if system == TREES_FILE else recipe_text)
     if system == TREES:
         recipe = replace(recipe, model=replace(recipe.model, kind="gradient-boosting"))
-        training = with_rounds_apart(training)
-        selection = training[-1:]
-    else:
-        selection = list(held_out)  # scored once, after the last epoch: it chooses nothing
+    selection = list(held_out)  # scored once, after the last epoch: it chooses nothing, neither epoch nor rounds
     task = TrainingTask(recipe, scene.dataset.skeleton, scene.dataset.fps, scene.dataset.heads, training, selection)
     return run_trial(work, task, held_out).probabilities
 
 
-def with_rounds_apart(training: Sequence[Example]) -> list[Example]:
-    """Training parts, the last of which holds a fifth of the labelled frames, for trees to choose their rounds by.
-
-    It is cut off the last part with labels, and is smaller where that one is. Parts without any label are left out:
-    they teach nothing, and nothing can be chosen by them. Raises SettingError where none has one.
-    """
-    known = [(example, np.flatnonzero((example.labels != IGNORE).any(axis=1))) for example in training]
-    known = [(example, frames) for example, frames in known if len(frames)]
-    if not known:
-        raise SettingError("no frame to train on carries a label")
-    *others, (last, frames) = known
-    wanted = min(max(1, sum(len(found) for _, found in known) // 5), max(1, len(frames) - 1))
-    at = int(frames[-wanted])
-    rest = [cut(last, "rest", 0, at)] if wanted < len(frames) else []
-    return [*(example for example, _ in others), *rest, cut(last, "rounds", at, len(last))]
+def asked_of(scene: Scene, systems: Sequence[str]) -> list[str]:
+    """The systems that there are: `rtseg init` writes a recipe of trees for few labels only."""
+    return [system for system in systems if system != TREES_FILE or scene.project.sizes.is_of_few_labels]
 
 
 def measure_halves(
@@ -157,6 +147,7 @@ def measure_halves(
     second = scene.part("second", middle, len(scene.whole))
     ends = scene.cuts(BLOCKS, middle, len(scene.whole))
     blocks = [scene.part(f"block-{i}", a, b) for i, (a, b) in enumerate(pairwise(ends))]
+    systems = asked_of(scene, systems)
     answers: dict[str, list[ProbabilitiesByName]] = {system: [] for system in systems}
     for seed in range(seeds):
         for system in systems:
@@ -176,6 +167,7 @@ def measure_blocks(
     ends = scene.cuts(BLOCKS, 0, len(scene.whole))
     margin = round(MARGIN_S * scene.dataset.fps)
     blocks = [scene.part(f"block-{i}", ends[i], ends[i + 1]) for i in range(BLOCKS)]
+    systems = asked_of(scene, systems)
     answers: dict[str, list[ProbabilitiesByName]] = {system: [{} for _ in range(seeds)] for system in systems}
     for seed in range(seeds):
         for fold in range(FOLDS):
@@ -226,7 +218,8 @@ def small_page(part: Mapping[str, Any]) -> list[str]:
     """The part's tables in Markdown."""
     pages = [
         f"`init`: the recipe that `rtseg init` writes, as it stands; `{TREES}`: rtseg's, on the same features "
-        f'(`model.kind = "gradient-boosting"`); {" and ".join(KINDS)}: window statistics of speeds, distances and '
+        f'(`model.kind = "gradient-boosting"`); `{TREES_FILE}`: the recipe of trees that it writes beside; '
+        f"{' and '.join(KINDS)}: window statistics of speeds, distances and "
         "angles, as a laboratory would write them (benchmarks/window_baseline.py). All of them causal, argmax, nothing "
         "tuned on what is scored. Intervals: 95 %, bootstrap over blocks of time of one video; they say nothing of "
         "other animals.",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rtseg.compiled.lanes import LANES, add, load, muladd, store
 from rtseg.engine.cpu.numba_engine import NumbaEngine
+from rtseg.engine.cpu.tree_engine import TreeEngine
 
 F32 = NDArray[np.float32]
 N = np.uintp(LANES)
@@ -62,7 +63,7 @@ class Work:
     multiply_adds: int
 
     @classmethod
-    def of(cls, engine: NumbaEngine) -> Work:
+    def of(cls, engine: NumbaEngine | TreeEngine) -> Work:
         """Of a loaded engine: weights that it stores as float16 count two bytes each."""
         return cls(engine.weight_bytes, engine.spec.multiply_adds)
 

@@ -15,6 +15,7 @@ from rtseg.bench.walk import N_FRAMES, walk
 from rtseg.bundle.bundle import Bundle
 from rtseg.engine.base import Engine
 from rtseg.engine.cpu.numba_engine import NumbaEngine
+from rtseg.engine.cpu.tree_engine import TreeEngine
 from rtseg.engine.select import make_engine
 from rtseg.errors import RtsegError
 from rtseg.features.extractor import FeatureExtractor
@@ -67,15 +68,17 @@ def features_part(bundle: Bundle, seconds: float) -> BenchPart:
 
 
 def engine_part(bundle: Bundle, seconds: float) -> BenchPart:
-    """One network step for one stream on one thread: numba beside ONNX Runtime's two forms and torch.
+    """One step for one stream on one thread: numba beside ONNX Runtime's two forms and torch, which step networks.
 
-    Floor: reading the numba engine's weights once, as it keeps them (`roofline`). Aims (issue 2): numba at most 1/4 of
-    the faster ONNX form and 1/40 of torch.
+    Floor: reading the numba engine's weights once, as it keeps them (`roofline`); of trees, what a step reads of them.
+    Aims (issue 2): numba at most 1/4 of the faster ONNX form and 1/40 of torch.
     """
-    spec = bundle.network
-    numba = NumbaEngine(spec, bundle.weights, 1)
+    spec, numba = bundle.architecture, make_engine(bundle, "numba")
+    assert isinstance(numba, NumbaEngine | TreeEngine)
     size = numba.weight_bytes / 1e3
-    part = BenchPart(f"engine: {spec.multiply_adds / 1e3:,.0f} k multiply-adds, {size:,.0f} kB of weights, one stream")
+    # Trees only compare.
+    work = f"{spec.multiply_adds / 1e3:,.0f} k multiply-adds" if spec.multiply_adds else spec.size
+    part = BenchPart(f"engine: {work}, {size:,.0f} kB of weights, one stream")
     keypoints, confidence = walk(bundle)
     features = FeatureExtractor(bundle.skeleton, bundle.features, bundle.fps, bundle.body_size).run(
         keypoints, confidence, bundle.arena
@@ -118,7 +121,7 @@ def session_part(bundle: Bundle, seconds: float) -> BenchPart:
     )
     state, slots = extractor.init_state(1, bundle.arena), np.zeros(1, np.int32)
     features = np.empty((1, extractor.n_features), np.float32)
-    out = np.empty((1, bundle.network.n_outputs), np.float32)
+    out = np.empty((1, bundle.architecture.n_outputs), np.float32)
     rows = cycle([(keypoints[t : t + 1], confidence[t : t + 1]) for t in range(N_FRAMES)])
 
     def bare() -> None:

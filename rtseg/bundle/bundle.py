@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rtseg import config
 from rtseg.bundle import limits
+from rtseg.bundle.architecture import Architecture
 from rtseg.bundle.network import NetworkSpec
 from rtseg.bundle.weights import MAX_HEADER_BYTES, parse_tensors
 from rtseg.config import DecodingSettings, FeatureSettings, GapSettings
@@ -44,6 +45,10 @@ SHIPPED = Path(__file__).parent.parent / "bundles"
 CHECKOUT = Path(__file__).parent.parent.parent / "engines"
 """Where a checkout has them."""
 MAX_ERROR_CHARACTERS = 1000
+NO_NETWORK = (
+    "holds gradient-boosted trees, which the engine numba alone steps, in float32: ONNX, TensorRT, CUDA, torch and "
+    "other precisions are for networks"
+)
 TOLERANCE = 1e-5
 """How far a float32 engine's probabilities may be from the torch reference's."""
 
@@ -75,8 +80,8 @@ class Bundle:
     fps: float
     arena: tuple[float, float, float, float]
     features: FeatureSpec
-    network: NetworkSpec
-    weights: Mapping[str, NDArray[np.float32]]
+    architecture: Architecture
+    weights: Mapping[str, NDArray[Any]]
     lookahead_frames: int = 0
     warmup_frames: int = 0
     simulated: bool = False
@@ -95,7 +100,14 @@ class Bundle:
     @property
     def heads(self) -> tuple[Head, ...]:
         """In the order of the outputs."""
-        return self.network.heads
+        return self.architecture.heads
+
+    @property
+    def network(self) -> NetworkSpec:
+        """The network's sizes. Raises BundleError for a bundle of trees, which only the numba engine steps."""
+        if isinstance(self.architecture, NetworkSpec):
+            return self.architecture
+        raise BundleError(f"bundle {self.name!r} {NO_NETWORK}")
 
     def has_rate(self, fps: float) -> bool:
         """Whether frames at this rate can be stepped as they are (29.97 passes for 30)."""
@@ -126,16 +138,16 @@ class Bundle:
         Its hash names the heads too, since a stream's state and answers differ from the whole model's. Raises
         SettingError for a name that no head has, and for no name.
         """
-        network = self.network.select_heads(names)
-        left = {head.name for head in network.heads}
+        architecture = self.architecture.select_heads(names)
+        left = {head.name for head in architecture.heads}
         if len(left) == len(self.heads):
             return self
         return replace(
             self,
-            network=network,
-            weights={name: self.weights[name] for name in network.shapes()},
+            architecture=architecture,
+            weights={name: self.weights[name] for name in architecture.shapes()},
             abstain_below={name: below for name, below in self.abstain_below.items() if name in left},
-            hash=f"{self.hash}:{','.join(head.name for head in network.heads)}",
+            hash=f"{self.hash}:{','.join(head.name for head in architecture.heads)}",
         )
 
 
@@ -148,9 +160,9 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shapes = bundle.network.shapes()
-    assert set(shapes) == set(bundle.weights), "weights and architecture name the same tensors"
-    packed = save({n: np.ascontiguousarray(bundle.weights[n], np.float32) for n in shapes})
+    model = bundle.architecture
+    assert set(model.shapes()) == set(bundle.weights), "weights and architecture name the same tensors"
+    packed = save({n: np.ascontiguousarray(bundle.weights[n], model.dtype(n)) for n in model.shapes()})
     manifest = {
         "schema": SCHEMA,
         "sha256": UNSEALED,
@@ -161,7 +173,7 @@ def save_bundle(bundle: Bundle, folder: Path | str) -> str:
         "arena": list(bundle.arena),
         "features": bundle.features.to_dict(),
         "feature_names": [f"{f.group}: {f.name} [{f.unit}]" for f in bundle.features.features(bundle.skeleton)],
-        "architecture": bundle.network.to_dict(),
+        "architecture": model.to_dict(),
         "lookahead_frames": bundle.lookahead_frames,
         "warmup_frames": bundle.warmup_frames,
         "decoding": config.to_plain(bundle.decoding),
@@ -285,14 +297,13 @@ def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
     skeleton = Skeleton.from_dict(manifest["skeleton"])
     limits.check_features(config.from_plain(manifest["features"], FeatureSettings, where="features"))
     features = FeatureSpec.from_dict(manifest["features"])
-    network = NetworkSpec.from_dict(manifest["architecture"])
-    limits.check_network(network)
-    limits.check_memory(features, skeleton, manifest["fps"], network)
+    architecture = limits.read_architecture(manifest["architecture"])
+    limits.check_memory(features, skeleton, manifest["fps"], architecture)
     decoding = config.from_plain(manifest["decoding"], DecodingSettings, where="decoding")
     gaps = config.from_plain(manifest["gaps"], GapSettings, where="gaps")
-    step = network.multiply_adds + limits.speeds_in_windows(features, skeleton, manifest["fps"])
+    step = architecture.work + limits.speeds_in_windows(features, skeleton, manifest["fps"])
     limits.check_work(step, manifest["lookahead_frames"], decoding, gaps)
-    abstain_below = _abstain(manifest.get("abstain_below", {}), network)
+    abstain_below = _abstain(manifest.get("abstain_below", {}), architecture)
     ranges, body_size = manifest.get("ranges"), manifest.get("body_size")
     x0, y0, x1, y1 = map(float, manifest["arena"])
     bundle = Bundle(
@@ -301,15 +312,17 @@ def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
         fps=float(manifest["fps"]),
         arena=(x0, y0, x1, y1),
         features=features,
-        network=network,
-        weights=_read_weights(folder, manifest, network, features.count_features(skeleton, limits.MAX_FEATURES + 1)),
+        architecture=architecture,
+        weights=_read_weights(
+            folder, manifest, architecture, features.count_features(skeleton, limits.MAX_FEATURES + 1)
+        ),
         lookahead_frames=manifest["lookahead_frames"],
         warmup_frames=manifest["warmup_frames"],
         simulated=manifest["simulated"],
         decoding=decoding,
         gaps=gaps,
         abstain_below=abstain_below,
-        ranges=None if ranges is None else FeatureRanges.from_dict(ranges, network.n_features),
+        ranges=None if ranges is None else FeatureRanges.from_dict(ranges, architecture.n_features),
         body_size=None if body_size is None else BodySize.from_dict(body_size, skeleton),
         px_per_mm=manifest.get("px_per_mm"),
         tolerance=float(manifest["tolerance"]),
@@ -337,10 +350,10 @@ def _optional(bundle: Bundle) -> dict[str, Any]:
     return plain
 
 
-def _abstain(below: Mapping[str, Any], network: NetworkSpec) -> dict[str, float]:
+def _abstain(below: Mapping[str, Any], model: Architecture) -> dict[str, float]:
     checked = {str(head): float(threshold) for head, threshold in below.items()}
     config.check_abstain(checked)
-    unknown = set(checked) - {h.name for h in network.heads}
+    unknown = set(checked) - {h.name for h in model.heads}
     if unknown:
         raise BundleError(f"abstain_below names heads that the bundle has not: {', '.join(sorted(unknown))}")
     return checked
@@ -371,26 +384,16 @@ def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
 
 
 def _read_weights(
-    folder: Path, manifest: Mapping[str, Any], network: NetworkSpec, n_features: int
-) -> dict[str, NDArray[np.float32]]:
-    """Raise BundleError unless the tensors are those that the network names: kernels read them without a check."""
-    if network.n_features != n_features:
+    folder: Path, manifest: Mapping[str, Any], model: Architecture, n_features: int
+) -> dict[str, NDArray[Any]]:
+    """Raise BundleError unless the tensors are those that the model names: kernels read them without a check."""
+    if model.n_features != n_features:
         raise BundleError(
-            f"the architecture wants {network.n_features} features, this rtseg makes {n_features} of the manifest's "
+            f"the architecture wants {model.n_features} features, this rtseg makes {n_features} of the manifest's "
             "groups: the bundle was made by another version; train anew"
         )
-    # Of weights in float64 the name is still told; a larger file can hold none of this network's.
-    most = 2 * limits.weight_bytes(network) + MAX_HEADER_BYTES
+    # Of weights in float64 the name is still told; a larger file can hold none of this model's.
+    most = 2 * limits.weight_bytes(model) + MAX_HEADER_BYTES
     weights = parse_tensors(_checked(folder / WEIGHTS, manifest["files"][WEIGHTS], most))
-    shapes = network.shapes()
-    for name, shape in shapes.items():
-        if name not in weights or weights[name].shape != shape or weights[name].dtype != np.float32:
-            got = f"{weights[name].shape} {weights[name].dtype}" if name in weights else "nothing"
-            raise BundleError(f"weight {name!r}: expected {shape} float32, got {got}")
-        if not np.isfinite(weights[name]).all():
-            raise BundleError(f"weight {name!r} holds a number that is not finite")
-    if set(weights) - set(shapes):
-        raise BundleError(
-            f"weights that the architecture does not know: {', '.join(sorted(set(weights) - set(shapes)))}"
-        )
+    model.check_tensors(weights)
     return weights

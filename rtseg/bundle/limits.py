@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rtseg.bundle.network import LARGEST_SIZE, NetworkSpec
+from rtseg.bundle.architecture import LARGEST_SIZE, Architecture
+from rtseg.bundle.network import NetworkSpec
+from rtseg.bundle.trees import MAX_COLUMNS, MAX_WINDOWS, TreesSpec
 from rtseg.config import MAX_LOOKAHEAD_FRAMES, DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError
 from rtseg.frames import scale
@@ -86,42 +88,61 @@ def check_features(settings: FeatureSettings) -> None:
         _check_number(getattr(settings, name), f"features.{name}", 0, MAX_FRAMES)
 
 
-def check_network(network: NetworkSpec) -> None:
-    """Raise BundleError for a network that is too large, or whose heads can't be told apart."""
-    names = [head.name for head in network.heads]
+def read_architecture(plain: Mapping[str, Any]) -> Architecture:
+    """What `Architecture.to_dict` gave, checked. Raises BundleError, also for a kind that this rtseg does not know."""
+    is_trees = dict(plain).get("kind") == "gradient-boosting"
+    architecture = TreesSpec.from_dict(plain) if is_trees else NetworkSpec.from_dict(dict(plain))
+    check_architecture(architecture)
+    return architecture
+
+
+def check_architecture(architecture: Architecture) -> None:
+    """Raise BundleError for a model that is too large, or whose heads can't be told apart."""
+    names = [head.name for head in architecture.heads]
     if len(set(names)) != len(names) or not names:
         raise BundleError(f"heads have different names, got {', '.join(names) or 'none'}")
-    for head in network.heads:
+    for head in architecture.heads:
         for name in (head.name, *head.classes, head.group):
             _check_name(name, "heads")
-    if network.views and list(network.views[0]) != list(range(1, network.n_features + 1)):
-        raise BundleError(f"the first view must be the features as they are, got {list(network.views[0])[:8]} ...")
-    spec = network
-    for what, number, most in (
+    sizes: list[tuple[str, int, int]] = [
         ("heads", len(names), MAX_HEADS),
-        ("outputs", spec.n_outputs, MAX_OUTPUTS),
-        ("features", spec.n_features, MAX_FEATURES),
+        ("outputs", architecture.n_outputs, MAX_OUTPUTS),
+        ("features", architecture.n_features, MAX_FEATURES),
+    ]
+    if isinstance(architecture, NetworkSpec):
+        sizes += _network_sizes(architecture)
+    if isinstance(architecture, TreesSpec):
+        sizes += [("windows", len(architecture.windows), MAX_WINDOWS), ("columns", architecture.n_columns, MAX_COLUMNS)]
+    sizes += [
+        ("bytes of weights", weight_bytes(architecture), MAX_WEIGHTS_BYTES),
+        ("bytes of a stream's state", 4 * architecture.state_floats, MAX_STATE_BYTES),
+    ]
+    for what, number, most in sizes:
+        if number > most:
+            raise BundleError(f"architecture: at most {most} {what}, got {number}")
+
+
+def _network_sizes(spec: NetworkSpec) -> list[tuple[str, int, int]]:
+    if spec.views and list(spec.views[0]) != list(range(1, spec.n_features + 1)):
+        raise BundleError(f"the first view must be the features as they are, got {list(spec.views[0])[:8]} ...")
+    return [
         ("layers", max(len(spec.dilations), len(spec.head_dilations)), MAX_LAYERS),
         ("taps", spec.kernel, MAX_KERNEL),
         ("cells", len(spec.cells), MAX_CELLS),
         ("views", len(spec.views), MAX_VIEWS),
         ("values of the trunk", spec.width, MAX_WIDTH),
-        ("channels of all heads", len(names) * spec.head_channels, MAX_WIDTH),
+        ("channels of all heads", len(spec.heads) * spec.head_channels, MAX_WIDTH),
         ("values of all cells' codes", sum(cell.encoder for cell in spec.cells), MAX_WIDTH),
-        ("bytes of weights", weight_bytes(spec), MAX_WEIGHTS_BYTES),
-        ("bytes of a stream's state", 4 * spec.state_floats, MAX_STATE_BYTES),
-    ):
-        if number > most:
-            raise BundleError(f"architecture: at most {most} {what}, got {number}")
+    ]
 
 
-def check_memory(features: FeatureSettings, skeleton: Skeleton, fps: float, network: NetworkSpec) -> None:
+def check_memory(features: FeatureSettings, skeleton: Skeleton, fps: float, architecture: Architecture) -> None:
     """Raise BundleError where a stream's state takes too much memory.
 
     Features look back by twice their longest lag, and remember the speeds of their longest window.
     """
     animals, keypoints = skeleton.shape
-    state = 4 * network.state_floats + 8 * animals * keypoints * (2 * max(features.lags) + 1)
+    state = 4 * architecture.state_floats + 8 * animals * keypoints * (2 * max(features.lags) + 1)
     state += 4 * speeds_in_windows(features, skeleton, fps)
     if state > MAX_STATE_BYTES:
         raise BundleError(
@@ -138,7 +159,7 @@ def speeds_in_windows(features: FeatureSettings, skeleton: Skeleton, fps: float)
 def check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:
     """Raise BundleError where one message could hold up all streams, or decoding counts beyond MAX_FRAMES.
 
-    step: multiply-adds of the network and speeds in windows, for one frame.
+    step: work of the model (`Architecture.work`) and speeds in windows, for one frame.
     """
     for name in ("min_bout_frames", "merge_gap_frames", "settle_frames"):
         _check_count(getattr(decoding, name), f"decoding.{name}", 0, MAX_FRAMES)
@@ -153,9 +174,9 @@ def check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gap
         )
 
 
-def weight_bytes(network: NetworkSpec) -> int:
-    """Of all tensors that the network names."""
-    return 4 * sum(math.prod(shape) for shape in network.shapes().values())
+def weight_bytes(architecture: Architecture) -> int:
+    """Of all tensors that the architecture names."""
+    return 4 * sum(math.prod(shape) for shape in architecture.shapes().values())
 
 
 def _check_size(manifest: Mapping[str, Any]) -> None:

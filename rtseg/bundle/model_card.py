@@ -15,6 +15,7 @@ import numpy as np
 
 from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.bundle.provenance import learnt_from_all
+from rtseg.bundle.trees import TreesSpec
 from rtseg.system.files import write_atomically
 
 CARD = "MODEL_CARD.md"
@@ -44,22 +45,19 @@ def model_card(bundle: Bundle) -> str:
 
 
 def _model(bundle: Bundle) -> list[str]:
-    spec, lookahead = bundle.network, bundle.lookahead_frames
+    spec, lookahead = bundle.architecture, bundle.lookahead_frames
     sees = f"and {lookahead} frames after it" if lookahead else "and none after it (strictly causal)"
     animals, keypoints = bundle.skeleton.animals, bundle.skeleton.keypoints
-    weights = sum(int(np.prod(shape)) for shape in spec.shapes().values())
-    # A recurrent cell never forgets entirely.
-    back = "all frames" if spec.cells else f"up to {spec.receptive_field - 1} frames"
     lines = [
         *("", "## What it answers"),
         str(bundle.provenance.get("description", "")).strip(),
         "",
         f"For every frame at {bundle.fps:g} frames per second a probability for each class of each head, from the "
-        f"keypoints of that frame, of {back} before it, {sees}.",
+        f"keypoints of that frame, of {spec.looks_back} before it, {sees}.",
         "",
         f"Needs {len(animals)} animals ({', '.join(animals)}) with {len(keypoints)} keypoints each "
-        f"({', '.join(keypoints)}). {spec.n_features} features, {weights:,} weights, {spec.multiply_adds:,} "
-        f"multiply-adds per frame. Flagged as warming up: the first {bundle.warmup_frames} frames.",
+        f"({', '.join(keypoints)}). {spec.n_features} features, {spec.size}. "
+        f"Flagged as warming up: the first {bundle.warmup_frames} frames.",
         "",
     ]
     heads = [[h.name, h.group, ", ".join(f"**{c}**" if c in h.scored else c for c in h.classes)] for h in bundle.heads]
@@ -71,7 +69,13 @@ def _data(bundle: Bundle) -> list[str]:
     lines = ["", "## What it was made from", f"Data set `{provenance.get('dataset', 'unknown')}`."]
     train = provenance.get("recipe", {}).get("train", {})
     last = f"the last of {train.get('epochs', '?')} epochs was taken"
-    chosen = f"held out ({last})" if train.get("select") == "last" else "used to choose the epoch and the decoding"
+    if isinstance(bundle.architecture, TreesSpec):
+        last = "the number of rounds was chosen on stretches of the training recordings, in turn"
+    chosen = (
+        f"held out ({last})"
+        if train.get("select") == "last"
+        else f"used to choose the {_epoch(bundle)} and the decoding"
+    )
     for split, use in (("training", "trained on"), ("validation", chosen)):
         names = list(provenance.get(split, ()))
         if split == "validation" and learnt_from_all(bundle):
@@ -79,7 +83,8 @@ def _data(bundle: Bundle) -> list[str]:
             continue
         shown = ", ".join(names) if len(names) <= 60 else f"{', '.join(names[:5])} ... {names[-1]}"
         lines.append(f"- {len(names)} recordings {use}: {shown or 'not named'}. The manifest holds a hash of each.")
-    made = f"rtseg {provenance.get('rtseg', '?')}, torch {provenance.get('torch', '?')}"
+    learner = "xgboost" if "xgboost" in provenance else "torch"
+    made = f"rtseg {provenance.get('rtseg', '?')}, {learner} {provenance.get(learner, '?')}"
     seed = train.get("seed", "?")
     took = provenance.get("training_seconds", "?")
     return [*lines, f"- One training run, seed {seed}, {took} s, with {made}."]
@@ -258,12 +263,18 @@ def _limits(bundle: Bundle) -> list[str]:
 
 def _who_chose(bundle: Bundle) -> str:
     if not learnt_from_all(bundle):
-        return "The validation recordings chose the epoch and the decoding: expect a little less on new animals."
+        chose = f"The validation recordings chose the {_epoch(bundle)} and the decoding"
+        return f"{chose}: expect a little less on new animals."
     return (
         "All recordings were trained on: what the bundle itself answers about them says nothing of others. Numbers "
         "out of fold are of networks trained anew without the recordings that they answer, on fewer than this one. "
         "What chose the recipe's settings and the decoding is not held out: expect a little less on new animals."
     )
+
+
+def _epoch(bundle: Bundle) -> str:
+    """What the validation recordings choose where `train.select` lets them."""
+    return "number of rounds" if isinstance(bundle.architecture, TreesSpec) else "epoch"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -18,15 +18,20 @@ al. 2014 as torch and cuDNN compute it, gates in the order reset, update, new.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
-from rtseg.errors import BundleError, SettingError
-from rtseg.recordings.heads import Head, output_offsets
-
-LARGEST_SIZE = 16_384
-"""What no size of a network exceeds: checked before anything is counted up to it."""
+from rtseg.bundle.architecture import (
+    Architecture,
+    calibration_shapes,
+    check_sizes,
+    heads_from_list,
+    heads_to_list,
+)
+from rtseg.errors import BundleError
+from rtseg.recordings.heads import Head
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
+class NetworkSpec(Architecture):
     """Sizes of the causal multitask network (paper, IV.C and IV.D).
 
     n_features: F. channels: C, 0 where the trunk has no convolutions. kernel: taps of every convolution. dilations: of
@@ -74,14 +79,9 @@ class NetworkSpec:
         return 2 * cell.encoder if self.views else cell.encoder
 
     @property
-    def n_outputs(self) -> int:
-        """P."""
-        return self.offsets[-1]
-
-    @property
-    def offsets(self) -> tuple[int, ...]:
-        """Where each head begins in the outputs, and P at the end. Length H + 1."""
-        return output_offsets(self.heads)
+    def looks_back(self) -> str:
+        # A recurrent cell never forgets entirely.
+        return "all frames" if self.cells else f"up to {self.receptive_field - 1} frames"
 
     @property
     def receptive_field(self) -> int:
@@ -98,6 +98,15 @@ class NetworkSpec:
             trunk += 3 * cell.hidden * (self.entering(cell) + cell.hidden)
         refinement = d * g + len(self.head_dilations) * (self.kernel + 1) * g * g
         return trunk + sum(refinement + len(h.classes) * (d + 2 * g) for h in self.heads)
+
+    @property
+    def work(self) -> int:
+        return self.multiply_adds
+
+    @property
+    def size(self) -> str:
+        weights = sum(math.prod(shape) for shape in self.shapes().values())
+        return f"{weights:,} weights, {self.multiply_adds:,} multiply-adds per frame"
 
     @property
     def state_floats(self) -> int:
@@ -137,8 +146,7 @@ class NetworkSpec:
             shapes |= {
                 f"{name}.first.weight": (d, n),
                 f"{name}.first.bias": (n,),
-                f"{name}.calibration.scale": (n,),
-                f"{name}.calibration.shift": (n,),
+                **calibration_shapes(head),
             }
             # Without refinement an answer is the first layer's, and there is nothing to enter or leave.
             if g:
@@ -151,17 +159,8 @@ class NetworkSpec:
                 }
         return shapes
 
-    def select_heads(self, names: Sequence[str]) -> NetworkSpec:
-        """The same network without the heads that are not named, which keep their order.
-
-        Every weight that is left has its name and shape, and no answer of a head that is left changes. Raises
-        SettingError for a name that no head has, and for none.
-        """
-        unknown = [name for name in names if name not in {h.name for h in self.heads}]
-        if unknown or not names:
-            wrong = f"unknown head {', '.join(map(repr, unknown))}" if unknown else "no head named"
-            raise SettingError(f"{wrong}; there are: {', '.join(h.name for h in self.heads)}")
-        return replace(self, heads=tuple(h for h in self.heads if h.name in names))
+    def _with_heads(self, places: Sequence[int]) -> Self:
+        return replace(self, heads=tuple(self.heads[place] for place in places))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
@@ -173,10 +172,7 @@ class NetworkSpec:
             "dilations": list(self.dilations),
             "head_channels": self.head_channels,
             "head_dilations": list(self.head_dilations),
-            "heads": [
-                {"name": h.name, "classes": list(h.classes), "scored": list(h.scored), "group": h.group}
-                for h in self.heads
-            ],
+            "heads": heads_to_list(self.heads),
             "cells": [asdict(cell) for cell in self.cells],
             "views": [list(view) for view in self.views],
         }
@@ -189,17 +185,7 @@ class NetworkSpec:
         if kind != "multitask-tcn":
             raise BundleError(f"expected an architecture of kind 'multitask-tcn', got {kind!r}: update rtseg")
         try:
-            heads = tuple(
-                Head(str(h["name"]), tuple(h["classes"]), tuple(h["scored"]), str(h["group"]))
-                for h in plain.pop("heads")
-            )
-            for head in heads:
-                if (
-                    len(head.classes) < 2
-                    or len(set(head.classes)) < len(head.classes)
-                    or set(head.scored) - set(head.classes)
-                ):
-                    raise BundleError(f"head {head.name!r} has the classes {head.classes}, scored {head.scored}")
+            heads = heads_from_list(plain.pop("heads"))
             dilations, head_dilations = tuple(plain.pop("dilations")), tuple(plain.pop("head_dilations"))
             cells = tuple(Cell(**cell) for cell in plain.pop("cells", ()))
             views = tuple(tuple(view) for view in plain.pop("views", ()))
@@ -208,13 +194,7 @@ class NetworkSpec:
             absent = {"channels"} if cells and not dilations else set()
             absent |= set() if head_dilations else {"head_channels"}
             sizes += [size for name, size in plain.items() if not (name in absent and size == 0)]
-            for size in (*dilations, *head_dilations, *sizes):
-                # Not isinstance: True is an int.
-                if type(size) is not int or not 1 <= size <= LARGEST_SIZE:
-                    raise BundleError(
-                        f"sizes and dilations of an architecture are whole and positive, got {size!r}; at most "
-                        f"{LARGEST_SIZE}"
-                    )
+            check_sizes([*dilations, *head_dilations, *sizes])
             for view in views:
                 if sorted(map(abs, view)) != list(range(1, plain["n_features"] + 1)):
                     raise BundleError(f"a view names every feature once, counted from 1, got {list(view)[:8]} ...")

@@ -21,8 +21,6 @@ from rtseg.features.extractor import FeatureExtractor
 from rtseg.features.spec import FeatureSpec
 from rtseg.recordings.dataset import Dataset, load_dataset
 
-NOT_BY_TRAIN = "only a causal multitask-tcn can become a bundle; the other systems are there to compare with"
-
 
 @dataclass(frozen=True, eq=False)
 class DatasetReport:
@@ -108,8 +106,8 @@ def check_dataset(
 def check_recipe(recipe: Recipe, dataset: Dataset) -> list[Finding]:
     """What a recipe asks for that its dataset has not."""
     found = []
-    if recipe.model.kind != "multitask-tcn" or not recipe.model.causal:
-        found.append(Finding("warning", f"'rtseg train' refuses this recipe: {NOT_BY_TRAIN}"))
+    if not recipe.model.becomes_bundle:
+        found.append(Finding("warning", f"'rtseg train' refuses this recipe: {config.NO_BUNDLE}"))
     for problem in _recipe_errors(recipe, dataset):
         found.append(Finding("error", problem))
     return found

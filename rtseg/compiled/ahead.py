@@ -82,6 +82,20 @@ def compile_missing(kernels: Sequence[Kernel]) -> int:
     return len(missing)
 
 
+def compile_elsewhere(kernels: Sequence[Kernel]) -> int:
+    """The same in other processes alone, for one that answers frames meanwhile: compiling would hold them up.
+
+    Also for a single kernel and on a single core; how many were missing.
+    """
+    if not _missing(kernels):
+        return 0
+    with _one_at_a_time(Path(kernels[0].function.stats.cache_path)):
+        missing = _missing(kernels)
+        if missing:
+            _share(missing, min(len(missing), _cores(), MOST) + 1, here=False)
+    return len(missing)
+
+
 def _missing(kernels: Sequence[Kernel]) -> list[Kernel]:
     return [kernel for kernel in kernels if not kernel.is_kept()]
 
@@ -107,8 +121,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-def _share(kernels: Sequence[Kernel], workers: int) -> None:
-    """Compile them in this process and in others; each takes the next one as soon as it is free."""
+def _share(kernels: Sequence[Kernel], workers: int, *, here: bool = True) -> None:
+    """Compile them in this process, if `here`, and in others; each takes the next one as soon as it is free."""
     reading, writing = os.pipe()
     # The pipe is the queue: a byte is a kernel, and whoever reads it compiles it.
     os.write(writing, bytes(range(len(kernels))))
@@ -123,7 +137,8 @@ def _share(kernels: Sequence[Kernel], workers: int) -> None:
                     command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
                 )
             )
-        _compile_next(kernels, reading)
+        if here:
+            _compile_next(kernels, reading)
         for child in children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(PATIENCE_S)

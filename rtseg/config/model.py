@@ -113,7 +113,9 @@ KINDS = (
     "transformer",
     "gradient-boosting",
 )
-"""Systems that can be trained; only a causal multitask-tcn becomes a bundle, the others are there to compare with."""
+"""Systems that can be trained; SERVED of them become a bundle, where they are causal."""
+SERVED = ("multitask-tcn", "gradient-boosting")
+NO_BUNDLE = f"only a causal {SERVED[0]} or {SERVED[1]} can become a bundle; the other systems are there to compare with"
 
 
 @dataclass(frozen=True)
@@ -196,3 +198,8 @@ class ModelSettings:
             self.causal or self.kernel % 2 == 1 or self.kind not in ("multitask-tcn", "ms-tcn", "transformer"),
             f"model.kernel must be odd where causal = false, so that it looks equally far both ways; got {self.kernel}",
         )
+
+    @property
+    def becomes_bundle(self) -> bool:
+        """Whether an engine steps such a system."""
+        return self.kind in SERVED and self.causal

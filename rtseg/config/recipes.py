@@ -94,7 +94,7 @@ class CrossValidationSettings:
     recipe's other settings, or another recipe's file (with its own settings, on this recipe's dataset). splits: whose
     recordings are cross-validated. fixed_epochs: of networks, which then train on all of a fold's others and choose
     nothing; trees choose their number on some of these and are boosted anew on all. inside_every: of a fold's training
-    videos every n-th chooses the checkpoint.
+    videos every n-th chooses the checkpoint, unless train.select is "last".
     """
 
     folds: int = 5

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from rtseg.config.checks import require
 
+MAX_TREES, MAX_TREE_DEPTH = 10_000, 64
+"""Of a head. A bundle with more is not loaded; to be refused before it is trained."""
+
 
 @dataclass(frozen=True)
 class AugmentSettings:
@@ -171,7 +174,7 @@ class BoostingSettings:
     windows_s: mean, deviation, minimum and maximum of every feature over windows of these lengths: ending at the frame,
     or centred on it where model.causal = false. frames: at most this many training frames, evenly spread (windows
     overlap, so neighbouring frames say nearly the same). trees, depth, learning_rate, min_child_weight: XGBoost's; what
-    else it takes stands in `rtseg.training.boosting`. Classes are weighted as for the networks, by
+    else it takes stands in `rtseg.training.boosting.trees`. Classes are weighted as for the networks, by
     train.class_weight_power.
     """
 
@@ -184,5 +187,7 @@ class BoostingSettings:
 
     def __post_init__(self) -> None:
         require(all(w > 0 for w in self.windows_s), f"boosting.windows_s must be positive, got {self.windows_s}")
-        for name in ("frames", "trees", "depth"):
-            require(getattr(self, name) >= 1, f"boosting.{name} must be 1 or more, got {getattr(self, name)}")
+        for name, most in (("frames", None), ("trees", MAX_TREES), ("depth", MAX_TREE_DEPTH)):
+            number = getattr(self, name)
+            require(number >= 1, f"boosting.{name} must be 1 or more, got {number}")
+            require(most is None or number <= most, f"boosting.{name} must be {most} at most, got {number}")

@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.bundle.network import NetworkSpec
+from rtseg.bundle.architecture import Architecture
 from rtseg.compiled.ahead import Kernel
 
 
 class Engine(ABC):
-    """One network on one backend, for `capacity` slots.
+    """One model on one backend, for `capacity` slots.
 
     exact: whether a stream's outputs are bit for bit the same whatever other streams are in the batch; where not, they
     differ by rounding only, within the bundle's tolerance. kernels: what numba compiles for it (`compiled.ahead`).
@@ -26,7 +26,7 @@ class Engine(ABC):
     exact: bool = True
     kernels: tuple[Kernel, ...] = ()
 
-    def __init__(self, spec: NetworkSpec, capacity: int) -> None:
+    def __init__(self, spec: Architecture, capacity: int) -> None:
         self.spec, self.capacity = spec, capacity
 
     @abstractmethod

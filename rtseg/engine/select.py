@@ -9,7 +9,8 @@ import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from rtseg.bundle.bundle import Bundle
+from rtseg.bundle.bundle import NO_NETWORK, Bundle
+from rtseg.bundle.trees import TreesSpec
 from rtseg.config import OnnxSettings
 from rtseg.engine.base import Engine
 from rtseg.errors import EngineError, RtsegError
@@ -37,6 +38,8 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
     if name == "auto":
         return _fastest(bundle, capacity)
     kind, _, precision = name.partition(":")
+    if kind in (*TENSORRT, *ENGINES) and kind != "numba" and isinstance(bundle.architecture, TreesSpec):
+        raise EngineError(f"engine {kind!r}: bundle {bundle.name!r} {NO_NETWORK}")
     if kind in TENSORRT:
         return _tensorrt(bundle, capacity, precision or "fp32", kind)
     if kind not in ENGINES or (precision and kind != "onnx"):
@@ -111,6 +114,10 @@ def _fastest(bundle: Bundle, capacity: int) -> Engine:
 
 
 def _numba(bundle: Bundle, capacity: int) -> Engine:
+    if isinstance(bundle.architecture, TreesSpec):
+        from rtseg.engine.cpu.tree_engine import TreeEngine
+
+        return TreeEngine(bundle.architecture, bundle.weights, capacity)
     from rtseg.engine.cpu.numba_engine import NumbaEngine
 
     return NumbaEngine(bundle.network, bundle.weights, capacity)

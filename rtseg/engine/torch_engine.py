@@ -23,6 +23,8 @@ class TorchEngine(Engine):
 
     name = "torch"
 
+    spec: NetworkSpec
+
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
         try:
             import torch

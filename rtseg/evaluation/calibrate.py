@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import rtseg
 from rtseg.bundle.bundle import Bundle, check_writable, load_bundle, save_bundle
+from rtseg.bundle.network import NetworkSpec
 from rtseg.bundle.provenance import check_unseen
 from rtseg.config import check_abstain
 from rtseg.engine.onnx.step_file import add_step
@@ -105,8 +106,9 @@ def calibrate_bundle(
     # Once more with the calibrated weights: the stored scores are those of what is served.
     progress("scoring")
     model = save_bundle(replace(calibrated, scores={subject.split: _scores(calibrated, subject, heads)}), folder)
-    # The weights have changed, and `save_bundle` has removed the ONNX step that was made from the old ones.
-    add_step(folder)
+    if isinstance(bundle.architecture, NetworkSpec):
+        # The weights have changed, and `save_bundle` has removed the ONNX step that was made from the old ones.
+        add_step(folder)
     report = {
         "command": command,
         "rtseg": rtseg.__version__,

@@ -67,7 +67,7 @@ class ModelSlots:
     def __init__(self, bundle: Bundle, engine: Engine, *, watch: bool, swap: bool) -> None:
         self.bundle, self.engine = bundle, engine
         self.stages = Stages(bundle, engine.capacity, watch=watch, swap=swap)
-        self._n_outputs, self._heads = bundle.network.n_outputs, bundle.heads
+        self._n_outputs, self._heads = bundle.architecture.n_outputs, bundle.heads
         self._one_slot = np.zeros(1, np.int32)
         self._cached: dict[int, RowBuffers] = {}
 

@@ -137,7 +137,7 @@ class Stages:
         self._missing = lookahead.init_counts(slots, bundle.lookahead_frames)
         self._identities = identity.init_state(slots, bundle.skeleton.shape)
         self._identity_rule = np.array([bundle.features.relink_margin_px, bundle.features.relink_cap_px, float(swap)])
-        self._decoder = Decoder(bundle.network.offsets, bundle.decoding)
+        self._decoder = Decoder(bundle.architecture.offsets, bundle.decoding)
         self._decoding = self._decoder.init_state(slots)
         # Older bundles have none.
         self._ranges = None if bundle.ranges is None else RangeCheck(bundle.ranges, self._extractor.features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rtseg.bundle.limits import check_network
+from rtseg.bundle.limits import check_architecture
 from rtseg.bundle.network import Cell, NetworkSpec
 from rtseg.config import ModelSettings, Recipe
 from rtseg.errors import SettingError
@@ -46,7 +46,7 @@ def make_model(
     settings, stride = recipe.model, recipe.train.frame_stride
     if settings.kind == "multitask-tcn":
         spec = network_spec(settings, n_features, heads, views if settings.forget_order else ())
-        check_network(spec)  # before hours of training: no bundle may hold a larger one
+        check_architecture(spec)  # before hours of training: no bundle may hold a larger one
         # Every n-th frame is a sequence of its own only if no layer reaches over to the frames between.
         distances = {*spec.dilations, *spec.head_dilations, *(cell.period for cell in spec.cells)}
         if any(frames % stride for frames in distances):

@@ -179,7 +179,7 @@ def _is_capped(result: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a training came to its cap before anything told that it was at its plateau."""
     if recipe.model.kind != "gradient-boosting":
         return bool(result.get("capped", False))
-    from rtseg.training.boosting import EARLY_STOPPING_ROUNDS
+    from rtseg.training.boosting.trees import EARLY_STOPPING_ROUNDS
 
     return any(entry["rounds"] + EARLY_STOPPING_ROUNDS > recipe.boosting.trees for entry in result["history"])
 

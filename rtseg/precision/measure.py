@@ -59,6 +59,7 @@ def measure_precisions(
     if split == ranges and "int8" in wanted:
         raise SettingError(f"int8's ranges must come from other recordings than the scores; both are split {split!r}")
     bundle, settings = load_bundle(folder), settings or PrecisionSettings()
+    _ = bundle.network  # trees are refused before any recording is run
     scored: dict[str, str] = {}
 
     def check(item: Item) -> None:

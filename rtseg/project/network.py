@@ -71,6 +71,11 @@ class Sizes:
         return any(group in NEED_ARENA for group in self.groups)
 
     @property
+    def is_of_few_labels(self) -> bool:
+        """Whether it is the recipe for one animal with few labels."""
+        return self.groups == _MOTION
+
+    @property
     def has_shape(self) -> bool:
         """Whether the features say where an animal's points are to each other."""
         return "within_distance" in self.groups

@@ -25,9 +25,15 @@ def file_names(name: str, out: Path) -> tuple[Path, Path]:
     return out / f"{name}.dataset.toml", out / f"{name}.toml"
 
 
+def trees_file(recipe: Path) -> Path:
+    """The recipe of boosted trees, beside that of the network."""
+    return recipe.with_name(f"{recipe.stem}-trees.toml")
+
+
 def check_free(name: str, out: Path) -> None:
     """Raise SettingError where a file of that name is there: what somebody has edited is never overwritten."""
-    there = [str(path) for path in file_names(name, out) if path.exists()]
+    dataset, recipe = file_names(name, out)
+    there = [str(path) for path in (dataset, recipe, trees_file(recipe)) if path.exists()]
     if there:
         raise SettingError(f"{' and '.join(there)}: there already; name another project (--name) or folder (--out)")
 
@@ -35,13 +41,17 @@ def check_free(name: str, out: Path) -> None:
 def write_project(project: Project, out: Path) -> tuple[Path, Path]:
     """Write both files into the folder `out` and read them back; the paths of dataset file and recipe.
 
-    Raises SettingError where one of them is there already.
+    Where labels are few, a recipe of boosted trees stands beside the latter (`trees_file`). Raises SettingError where
+    one of them is there already.
     """
     check_free(project.name, out)
     dataset, recipe = file_names(project.name, out)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(dataset, dataset_text(project, out).encode())
     write_atomically(recipe, recipe_text(project).encode())
+    if project.sizes.is_of_few_labels:
+        write_atomically(trees_file(recipe), trees_text(project).encode())
+        config.load_settings(trees_file(recipe), Recipe)
     # What cannot be read back would fail in the next command, without a word about its origin.
     load_dataset(dataset)
     config.load_settings(recipe, Recipe)
@@ -164,9 +174,6 @@ def _split(project: Project) -> list[str]:
 def recipe_text(project: Project) -> str:
     """The recipe: what differs from the defaults, with why."""
     sizes = project.sizes
-    heads = ", ".join(rule.head.name for rule in project.rules)
-    behaviours = ", ".join(dict.fromkeys(name for rule in project.rules for name in rule.head.scored))
-    arena = ", ".join(f"{edge:.1f}" for edge in project.body.arena)
     if sizes.needs_arena:
         why = "features of position count from its middle"
     else:
@@ -175,11 +182,7 @@ def recipe_text(project: Project) -> str:
         "# A small network that trains in minutes, to see whether it works. docs/recipe.md says what to change then.",
         f"#   rtseg train {project.name}.toml --out {project.name}",
         "",
-        f"name = {_text(project.name)}",
-        f"description = {_text(f'{behaviours} ({heads}); made by rtseg init.')} # a sentence for the bundle's users",
-        f"dataset = {_text(f'{project.name}.dataset.toml')}",
-        f"arena = [{arena}] # px x0, y0, x1, y1, from the poses: {why}",
-        "",
+        *_origin(project, project.name, why),
         "[features]",
         *_groups(project),
         *_list("groups", sizes.groups),
@@ -214,13 +217,65 @@ def recipe_text(project: Project) -> str:
         "ema = 0.99",
         "threads = 1 # the same numbers on any machine",
         "",
-        "[decoding]",
-        "# From probabilities to bouts. `rtseg study decoding` finds better numbers once the model is trained.",
-        f"min_bout_frames = {sizes.min_bout_frames}",
-        "settle_margin = 0.3",
-        f"settle_frames = {sizes.settle_frames}",
+        *_decoding(project),
     ]
     return "\n".join(lines) + "\n"
+
+
+def trees_text(project: Project) -> str:
+    """The recipe of boosted trees for few labels of one animal."""
+    name = trees_file(Path(f"{project.name}.toml"))
+    lines = [
+        f"# Boosted trees for the recordings of {project.name}.toml: from few labels they may answer as well as its",
+        "# network, or better. Whether they do on yours, block by block of what is labelled:",
+        f"#   rtseg crossvalidate {project.name}.toml --against {name} --out {project.name}-trees-or-network",
+        "",
+        *_origin(project, name.stem, "nothing here needs it"),
+        "[features]",
+        'groups = ["speed"] # of every point: with more, trees learn one animal\'s shape and place by heart',
+        "",
+        "[model]",
+        'kind = "gradient-boosting" # serves on the engine numba, and needs no XGBoost there',
+        "lookahead_frames = 0 # a few frames of delay make answers better; 0 = at once",
+        "",
+        "[boosting]",
+        "windows_s = [0.5] # mean, deviation, minimum and maximum of every speed over the last so many seconds",
+        "trees = 400 # rounds at most",
+        "depth = 3",
+        "learning_rate = 0.05",
+        "",
+        "[train]",
+        'select = "last" # stretches of the training recordings choose the rounds, and held-out ones nothing',
+        "class_weight_power = 0",
+        "threads = 1",
+        "",
+        *_decoding(project),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(project: Project, name: str, arena_why: str) -> list[str]:
+    """The keys at the top of a recipe."""
+    heads = ", ".join(rule.head.name for rule in project.rules)
+    behaviours = ", ".join(dict.fromkeys(label for rule in project.rules for label in rule.head.scored))
+    arena = ", ".join(f"{edge:.1f}" for edge in project.body.arena)
+    return [
+        f"name = {_text(name)}",
+        f"description = {_text(f'{behaviours} ({heads}); made by rtseg init.')} # a sentence for the bundle's users",
+        f"dataset = {_text(f'{project.name}.dataset.toml')}",
+        f"arena = [{arena}] # px x0, y0, x1, y1, from the poses: {arena_why}",
+        "",
+    ]
+
+
+def _decoding(project: Project) -> list[str]:
+    return [
+        "[decoding]",
+        "# From probabilities to bouts. `rtseg study decoding` finds better numbers once the model is trained.",
+        f"min_bout_frames = {project.sizes.min_bout_frames}",
+        "settle_margin = 0.3",
+        f"settle_frames = {project.sizes.settle_frames}",
+    ]
 
 
 def _groups(project: Project) -> list[str]:

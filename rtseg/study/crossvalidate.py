@@ -252,7 +252,7 @@ def _with_fixed_epochs(recipe: Recipe, settings: CrossValidationSettings) -> Rec
 
 def _chooses_checkpoint(recipe: Recipe) -> bool:
     """Whether recordings choose the epoch, or the number of trees."""
-    return recipe.model.kind == TREES or recipe.train.select != "last"
+    return recipe.train.select != "last"
 
 
 def _checkpoint(systems: Mapping[str, Recipe], settings: CrossValidationSettings) -> str:

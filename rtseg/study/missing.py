@@ -72,7 +72,7 @@ def predict_with_gaps(classifier: Classifier, recording: Recording, arrived: NDA
     bundle = classifier.bundle
     matched = recording.select(bundle.skeleton)
     session = classifier.open(recording.name)
-    probs = np.full((len(matched), bundle.network.n_outputs), np.nan, np.float32)
+    probs = np.full((len(matched), bundle.architecture.n_outputs), np.nan, np.float32)
     try:
         for seq in matched.came[arrived[matched.came]].tolist():
             frame = classifier.frame(matched.keypoints[seq], matched.confidence[seq], seq=seq)
@@ -152,7 +152,7 @@ def _videos(classifier: Classifier, head: Head, probs: Sequence[Probs], items: S
     """One head's probabilities and labels of every recording that labels it."""
     heads = classifier.bundle.heads
     at = [h.name for h in heads].index(head.name)
-    here = slice(classifier.bundle.network.offsets[at], classifier.bundle.network.offsets[at + 1])
+    here = slice(classifier.bundle.architecture.offsets[at], classifier.bundle.architecture.offsets[at + 1])
     return [
         (p[:, here], i.labels[head.name].frames) for p, i in zip(probs, items, strict=True) if head.name in i.labels
     ]

@@ -1,7 +1,7 @@
 """From recordings and labels to a trained system, and to a bundle.
 
 augment      Changes of training keypoints (paper, III.B and III.E): `augment`, `interpolate`, `mirrored`
-boosting     Gradient-boosted trees on window statistics: `train_trees`, `TrainedTrees`
+boosting     Gradient-boosted trees on window statistics (a room): `train_trees`, `TrainedTrees`
 checkpoint   A run's state on disk, so that a killed run resumes: `save_checkpoint`, `load_checkpoint`
 crops        Random crops as batches, copies that balance the tasks, the scaler: `CropSampler`, `Batch`, `fit_scaler`
 ensemble     Recurrent cells trained separately and combined into one network: `train_network`, `combine_cells`

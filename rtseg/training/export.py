@@ -5,8 +5,9 @@ The only place where training meets the bundle.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from numpy.typing import NDArray
 
 import rtseg
 from rtseg import config
+from rtseg.bundle.architecture import Architecture
 from rtseg.bundle.bundle import MANIFEST, PRECISIONS, Bundle, load_bundle, save_bundle
+from rtseg.bundle.limits import check_architecture
 from rtseg.bundle.model_card import write_card
+from rtseg.bundle.network import NetworkSpec
 from rtseg.bundle.provenance import content_hash, poses_hash
+from rtseg.bundle.trees import Trees
 from rtseg.config import Recipe
 from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import RtsegError, SettingError
@@ -26,9 +31,10 @@ from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import FeatureSpec
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import Dataset, load_dataset
+from rtseg.training.boosting.trees import train_trees
+from rtseg.training.boosting.window_table import WindowTable
 from rtseg.training.ensemble import train_network
-from rtseg.training.loop import NO_BUNDLE, TrainedNetwork
-from rtseg.training.task import VALIDATION, EventCallback, Example, TrainingTask, features_of, read_training
+from rtseg.training.task import TREES, VALIDATION, EventCallback, Example, TrainingTask, features_of, read_training
 
 RANGE_FRAMES = 100_000
 """Training frames that the features' ranges are taken from, evenly spread."""
@@ -54,8 +60,8 @@ def train_bundle(
     this very training did not leave there, unless `overwrite`; and SettingError for what `rtseg check` calls an error.
     """
     recipe = config.load_settings(recipe_file, Recipe, overrides)
-    if recipe.model.kind != "multitask-tcn" or not recipe.model.causal:
-        raise SettingError(f"{recipe_file}: {NO_BUNDLE}")
+    if not recipe.model.becomes_bundle:
+        raise SettingError(f"{recipe_file}: {config.NO_BUNDLE}")
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
     for head in recipe.abstain:
         dataset.head(head)  # an unknown head must be an error before training, which takes long
@@ -66,17 +72,17 @@ def train_bundle(
     _hashes(training)  # an error about names must come before training, which takes long
     if not overwrite:
         _check_replaced(out, recipe, task)
-    trained = train_network(task, runs, report)
+    trained = _train(task, runs, report)
     bundle = Bundle(
         name=recipe.name,
         skeleton=dataset.skeleton,
         fps=dataset.fps,
         arena=recipe.arena,
         features=FeatureSpec.from_settings(recipe.features),
-        network=trained.spec,
+        architecture=trained.spec,
         weights=rounded_to_float16(trained.tensors),
         lookahead_frames=recipe.model.lookahead_frames,
-        warmup_frames=recipe.train.warmup_frames,
+        warmup_frames=trained.warmup_frames,
         simulated=dataset.simulated,
         decoding=recipe.decoding,
         gaps=recipe.gaps,
@@ -92,9 +98,35 @@ def train_bundle(
         # Scored from the folder, as any user loads it, and written once more with these scores.
         scores = evaluate(Classifier(load_bundle(out)), dataset, VALIDATION)
         save_bundle(replace(bundle, scores={VALIDATION: manifest_scores(scores)}), out)
-    add_step(out)
+    if isinstance(trained.spec, NetworkSpec):
+        add_step(out)
     write_card(out)
     return load_bundle(out)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a bundle takes over from a training. warmup_frames: what an answer needs to see as much as in training."""
+
+    spec: Architecture
+    tensors: Mapping[str, NDArray[Any]]
+    warmup_frames: int
+    seconds: float
+    epoch: int
+    history: Sequence[Mapping[str, Any]]
+
+
+def _train(task: TrainingTask, runs: Path | None, report: EventCallback) -> _Trained:
+    """Train what the recipe names."""
+    if task.recipe.model.kind == TREES:
+        # Before training, as networks are (`model.select`): no bundle may hold more.
+        check_architecture(WindowTable(task).spec([Trees(0, 0, 0)] * len(task.heads)))
+        trees = train_trees(task, report)
+        spec, tensors = trees.bundle_parts(task.in_pieces().training[0])
+        # Every window has then all its frames; training had shorter ones only where recordings begin.
+        return _Trained(spec, tensors, spec.receptive_field, trees.seconds, trees.epoch, trees.history)
+    net = train_network(task, runs, report)
+    return _Trained(net.spec, net.tensors, task.recipe.train.warmup_frames, net.seconds, net.epoch, net.history)
 
 
 def _check_replaced(out: Path, recipe: Recipe, task: TrainingTask | None = None) -> None:
@@ -141,13 +173,11 @@ def _feature_ranges(task: TrainingTask) -> FeatureRanges:
     return fit_ranges(features, extractor.features, task.recipe.ranges)
 
 
-def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -> dict[str, Any]:
-    import torch
-
+def _provenance(task: TrainingTask, dataset: Dataset, trained: _Trained) -> dict[str, Any]:
     plain: dict[str, Any] = without_nan(
         {
             "rtseg": rtseg.__version__,
-            "torch": torch.__version__,
+            **_learner(task.recipe),
             "simulated": dataset.simulated,
             "dataset": dataset.name,
             "description": task.recipe.description,
@@ -164,6 +194,12 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: TrainedNetwork) -
         }
     )
     return plain
+
+
+def _learner(recipe: Recipe) -> dict[str, str]:
+    """The library that has learnt, with its version."""
+    name = "xgboost" if recipe.model.kind == TREES else "torch"
+    return {name: str(importlib.import_module(name).__version__)}
 
 
 def _hashes(examples: Sequence[Example]) -> dict[str, str]:

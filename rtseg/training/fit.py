@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.system.peak_memory import peak_memory
-from rtseg.training.boosting import train_trees
+from rtseg.training.boosting.trees import train_trees
 from rtseg.training.ensemble import train_network
 from rtseg.training.selection import predict_probabilities
 from rtseg.training.task import EventCallback, Example, TrainingTask, features_of, predict_in_pieces
@@ -91,7 +91,7 @@ def _fit_trees(task: TrainingTask, report: EventCallback) -> FittedSystem:
         peak_memory_mb=float("nan"),
         parameters=trees.nodes,
         multiply_adds=0,
-        epoch=trees.rounds,
+        epoch=trees.epoch,
         history=trees.history,
         score=trees.score,
     )

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rtseg import config
 from rtseg.bundle.network import NetworkSpec
 from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
@@ -39,7 +40,6 @@ from rtseg.training.task import EventCallback, TrainingTask, features_of
 
 LARGEST_GRADIENT = 1.0
 """Gradients are scaled down to this norm: crops of rare classes make steep ones."""
-NO_BUNDLE = "only a causal multitask-tcn can become a bundle; the other systems are there to compare with"
 
 
 @dataclass
@@ -65,7 +65,7 @@ class TrainedNetwork:
     def spec(self) -> NetworkSpec:
         """The sizes for a bundle. Raises SettingError where no engine could step the network."""
         if not isinstance(self.model, MultitaskTCN) or not self.model.causal:
-            raise SettingError(NO_BUNDLE)
+            raise SettingError(config.NO_BUNDLE)
         return self.model.spec
 
 

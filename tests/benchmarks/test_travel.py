@@ -17,10 +17,9 @@ from window_baseline import KINDS, fit_and_predict, window_features
 
 import rtseg
 from rtseg.config import Recipe, load_settings
-from rtseg.errors import SettingError
 from rtseg.frames.skeleton import MICE7
 from rtseg.recordings.heads import Head
-from rtseg.recordings.recording import IGNORE, Recording
+from rtseg.recordings.recording import Recording
 from rtseg.training.task import Example
 from tests.features.scenes import wander
 from tests.project.scenes import regular_bouts, write_boris, write_poses
@@ -145,26 +144,6 @@ def test_nothing_near_a_held_out_block_is_trained_on(cuts: list[int], margin: in
     for start, stop in ranges:
         used[start:stop] += 1
     assert (used == free).all()
-
-
-@given(masks=st.lists(st.lists(st.booleans(), min_size=1, max_size=30), min_size=1, max_size=4))
-def test_trees_choose_their_rounds_by_frames_with_labels(masks: list[list[bool]]) -> None:
-    parts = [
-        Example(
-            str(i), np.zeros((len(m), 1, 1, 2), "f4"), np.zeros((len(m), 1, 1), "f4"), np.where(m, 0, IGNORE)[:, None]
-        )
-        for i, m in enumerate(masks)
-    ]
-    if not any(map(any, masks)):
-        with pytest.raises(SettingError, match="no frame to train on carries a label"):
-            travel_small.with_rounds_apart(parts)
-        return
-    *others, rounds = travel_small.with_rounds_apart(parts)
-    counts = [int((example.labels != IGNORE).sum()) for example in (*others, rounds)]
-    n = sum(map(sum, masks))
-    assert sum(counts) == n, "nothing with a label is lost"
-    assert min(counts) >= 1, "a part without a label is left out"
-    assert counts[-1] <= max(1, n // 5)
 
 
 def test_a_scene_is_what_init_writes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rtseg.compiled import ahead
-from rtseg.compiled.ahead import Kernel, compile_missing
+from rtseg.compiled.ahead import Kernel, compile_elsewhere, compile_missing
 
 NAME = "kernels_to_compile_ahead"
 TEXT = """
@@ -63,6 +63,13 @@ def test_a_call_finds_what_another_process_has_compiled(module: ModuleType, monk
     for function in (module.double, module.total):
         assert (sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values())) == (1, 0)
     assert compile_missing([DOUBLE, TOTAL]) == 0
+
+
+def test_one_that_answers_frames_leaves_all_of_it_to_others(module: ModuleType) -> None:
+    assert compile_elsewhere([DOUBLE]) == 1
+    assert DOUBLE.is_kept()
+    assert not module.double.signatures
+    assert compile_elsewhere([DOUBLE]) == 0
 
 
 def test_this_process_takes_its_share(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from rtseg.bundle.bundle import load_bundle
 from rtseg.bundle.network import NetworkSpec
 from rtseg.engine.base import Engine
+from rtseg.engine.cpu.tree_engine import TreeEngine
 from rtseg.engine.select import ENGINES, make_engine, why_unavailable
 from rtseg.errors import EngineError
 from rtseg.features.extractor import FeatureExtractor
 from tests.engine.networks import F32, SPECS, bundle_of, features_of, torch_in_double
+from tests.trees import with_trees
 
 BEYOND = 900
 """Frames past the receptive field: every ring has wrapped around; `test_ten_minutes` is the long way."""
@@ -26,10 +28,15 @@ LONG = features_of(SPEC, 400)
 Make = Callable[..., Engine]
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+TREES = "numba, trees"
+
+
+@pytest.fixture(scope="module", params=(*ENGINES, TREES))
 def make(request: pytest.FixtureRequest) -> Make:
     """make(spec=..., capacity=...): a fresh engine of this kind, with the same weights every time."""
     name = request.param
+    if name == TREES:
+        return lambda spec=SPEC, capacity=1: make_engine(with_trees(bundle_of(spec), spread=30.0), "numba", capacity)
     reason = why_unavailable(name)
     if name == "tensorrt" and reason is None:
         reason = "serves built plans only: test_device_engine holds its slots to this, the GPU run its answers"
@@ -40,6 +47,14 @@ def make(request: pytest.FixtureRequest) -> Make:
         return make_engine(bundle_of(spec), name, capacity)
 
     return build
+
+
+@pytest.fixture
+def make_network(make: Make) -> Make:
+    """`make` of engines that step networks."""
+    if isinstance(make(), TreeEngine):
+        pytest.skip("trees: tests/engine/cpu/test_tree_engine.py")
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +75,17 @@ def same(engine: Engine, one: F32, two: F32) -> bool:
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
-def test_within_the_tolerance_of_torch_in_double(make: Make, spec: NetworkSpec) -> None:
+def test_within_the_tolerance_of_torch_in_double(make_network: Make, spec: NetworkSpec) -> None:
     bundle, features = bundle_of(spec), features_of(spec, spec.receptive_field + BEYOND)
     expected = torch_in_double(bundle, features)
     assert expected.std() > 0.05, "probabilities that hardly move would prove nothing"
-    np.testing.assert_allclose(make(spec).run(features), expected, rtol=0, atol=bundle.tolerance)
+    np.testing.assert_allclose(make_network(spec).run(features), expected, rtol=0, atol=bundle.tolerance)
 
 
-def test_within_the_tolerance_for_a_bundle_from_disk(make: Make, tiny_bundle: Path) -> None:
+def test_within_the_tolerance_for_a_bundle_from_disk(make_network: Make, tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     features = features_of(bundle.network, bundle.network.receptive_field + BEYOND)
-    engine = make_engine(bundle, make().name)
+    engine = make_engine(bundle, make_network().name)
     # Random weights amplify rounding more than trained ones do: on some processors torch in float32 is 1.006e-5 off.
     atol = 2 * bundle.tolerance
     np.testing.assert_allclose(engine.run(features), torch_in_double(bundle, features), rtol=0, atol=atol)
@@ -185,15 +200,15 @@ def test_whatever_is_not_known_the_answers_are_probabilities(make: Make) -> None
         np.testing.assert_allclose(answers[:, lo:hi].sum(1), 1.0, atol=1e-5)
 
 
-def test_an_unknown_feature_is_the_fill_value(make: Make) -> None:
+def test_an_unknown_feature_is_the_fill_value(make_network: Make) -> None:
     filled = LONG.copy()
     np.copyto(filled, bundle_of(SPEC).weights["scaler.fill"], where=np.isnan(filled))
-    engine = make()
+    engine = make_network()
     assert same(engine, engine.run(LONG), engine.run(filled))
 
 
 def test_inputs_and_weights_stay_as_they_are(make: Make) -> None:
-    bundle = bundle_of(SPEC)
+    bundle = with_trees(bundle_of(SPEC)) if isinstance(make(), TreeEngine) else bundle_of(SPEC)
     before = {name: value.tobytes() for name, value in bundle.weights.items()}
     engine = make_engine(bundle, make().name, 2)
     features, slots = LONG[:40].copy(), np.tile([0, 1], 20).astype(np.int32)
@@ -226,6 +241,7 @@ def test_batches_of_every_size_up_to_the_capacity(make: Make, whole: F32) -> Non
 def test_whatever_the_extractor_can_emit_the_answers_are_probabilities(make: Make, tiny_bundle: Path) -> None:
     """Real features with NaN: nobody seen, one animal alone, single points, everybody back, animals far outside."""
     bundle = load_bundle(tiny_bundle)
+    bundle = with_trees(bundle) if isinstance(make(), TreeEngine) else bundle
     a, k = bundle.skeleton.shape
     keypoints = np.cumsum(np.random.default_rng(4).normal(0, 2, (90, a, k, 2)), axis=0).astype(np.float32) + 300
     keypoints[:10] = np.nan
@@ -241,5 +257,5 @@ def test_whatever_the_extractor_can_emit_the_answers_are_probabilities(make: Mak
     assert np.isnan(features).any(), "features that are all known would prove nothing"
     answers = make_engine(bundle, make().name).run(features)
     assert np.isfinite(answers).all()
-    for lo, hi in zip(bundle.network.offsets, bundle.network.offsets[1:], strict=False):
+    for lo, hi in zip(bundle.architecture.offsets, bundle.architecture.offsets[1:], strict=False):
         np.testing.assert_allclose(answers[:, lo:hi].sum(1), 1.0, atol=1e-5)

@@ -23,6 +23,7 @@ from rtseg.inference.predictions import Prediction, Predictions, Quality
 from rtseg.inference.session import Session
 from rtseg.inference.snapshots import is_same_state
 from rtseg.recordings.recording import Recording, clean
+from tests.trees import with_trees
 
 
 def wandering(n_frames: int, seed: int = 0, missing: float = 0.1) -> Recording:
@@ -53,18 +54,22 @@ def same(one: Predictions, two: Predictions) -> bool:
     )
 
 
-@pytest.fixture(scope="module")
-def classifier(tiny_bundle: Path) -> Classifier:
-    return Classifier(load_bundle(tiny_bundle), capacity=8)
+@pytest.fixture(scope="module", params=["network", "trees"])
+def classifier(tiny_bundle: Path, request: pytest.FixtureRequest) -> Classifier:
+    bundle = load_bundle(tiny_bundle)
+    return Classifier(with_trees(bundle) if request.param == "trees" else bundle, capacity=8)
 
 
 def delayed(tiny_bundle: Path, lookahead: int) -> Classifier:
     return Classifier(replace(load_bundle(tiny_bundle), lookahead_frames=lookahead), capacity=2)
 
 
+@pytest.mark.parametrize("trees", [False, True])
 @pytest.mark.parametrize("lookahead", [0, 1, 6])
-def test_a_recording_gets_what_its_frames_get_one_by_one(tiny_bundle: Path, lookahead: int) -> None:
+def test_a_recording_gets_what_its_frames_get_one_by_one(tiny_bundle: Path, lookahead: int, trees: bool) -> None:
     classifier, recording = delayed(tiny_bundle, lookahead), wandering(300)
+    if trees:
+        classifier = Classifier(with_trees(classifier.bundle), capacity=2)
     session = classifier.open("s")
     answers = stepped(session, frames_of(recording)) + session.finish()
     assert same(classifier.run(recording), Predictions.collect(classifier.bundle.heads, answers))

@@ -14,7 +14,7 @@ from rtseg.config import KINDS, Recipe
 from rtseg.model.select import make_model
 from rtseg.paper.sight import future_frames
 from rtseg.recordings.heads import Head
-from rtseg.training.boosting import window_statistics
+from rtseg.training.boosting.window_table import window_statistics
 from rtseg.training.selection import predict_probabilities
 
 HEADS = (Head("one", ("a", "b", "c"), ("a",), "one"), Head("two", ("a", "b"), ("b",), "two"))

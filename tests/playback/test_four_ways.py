@@ -27,6 +27,7 @@ from rtseg.recordings.open import read_recordings
 from rtseg.recordings.recording import Recording
 from tests.examples import FACTOR, examples
 from tests.live import REPO, Child, daemon, random_walk, without_frames, write_gapped_poses
+from tests.trees import with_trees
 
 LOOKAHEAD, N_EXAMPLES = 7, 5
 
@@ -41,9 +42,10 @@ class Served:
     answers: dict[str, list[bytes]] = field(default_factory=dict)
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(params=["network", "trees"])
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
     bundle = replace(load_bundle(REPO / "engines" / "mice-sim"), lookahead_frames=LOOKAHEAD)
+    bundle = with_trees(bundle) if request.param == "trees" else bundle
     save_bundle(bundle, tmp_path / "bundle")
     with daemon(tmp_path / "bundle", record=str(tmp_path / "recordings")) as child:
         yield Served(child, Classifier(bundle, "numba", 2), tmp_path)

@@ -210,6 +210,27 @@ def test_the_command(tmp_path: Path) -> None:
     assert here("init", "--axis", "nose,none", "--name", "b", cwd=folder).returncode == 1
 
 
+def test_few_labels_are_told_how_to_compare_the_network_with_trees(tmp_path: Path) -> None:
+    for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_poses(folder / "video.csv", animals=animals)
+        write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
+        done = here("init", "--name", name, "--yes", cwd=folder)
+        # Four parts, so that four folds are what there can be.
+        trees = folder / f"{name}-trees.toml"
+        command = f"rtseg crossvalidate {name}.toml --against {trees.name} --folds 4 --out {name}-trees-or-network"
+        assert (command in done.stdout) == trees.exists() == (name == "one"), done.stdout
+        if name == "one":
+            recipe = load_settings(trees, Recipe)
+            assert recipe.model.becomes_bundle
+            assert (recipe.name, recipe.dataset) == ("one-trees", "one.dataset.toml")
+            (folder / "one.toml").unlink()
+            (folder / "one.dataset.toml").unlink()
+            again = here("init", "--name", name, "--yes", cwd=folder)
+            assert "one-trees.toml: there already" in again.stderr
+
+
 def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
     one, two = (Skeleton(animals, POINTS) for animals in (("mouse",), ("adult", "juvenile")))
     short, long = (propose_sizes(one, round(seconds * 30.0), 1.0, 30.0) for seconds in (599, 601))

@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtseg import config
 from rtseg.bundle.bundle import Bundle, load_bundle, save_bundle
-from rtseg.errors import RtsegError
+from rtseg.bundle.trees import TreesSpec
+from rtseg.config import Recipe
+from rtseg.errors import BundleError, RtsegError, SettingError
 from rtseg.evaluation.evaluate import evaluate
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import load_dataset
+from rtseg.training.boosting.trees import train_trees
 from rtseg.training.export import rounded_to_float16, train_bundle
+from rtseg.training.task import TrainingTask, read_training
 from tests.study.scenes import write_dataset
 
 
@@ -127,8 +132,8 @@ def test_a_bundle_of_the_last_epoch_does_not_say_that_the_held_out_chose_it(reci
         ('train.splits=["train", "train"]', "names one twice: train, train"),
         ("train.splits=[]", "must name a split"),
         ('train.splits=["train", "test"]', "has the splits train, validation, not 'test'"),
-        ("model.kind=gru", "only a causal multitask-tcn can become a bundle"),
-        ("model.causal=false", "only a causal multitask-tcn can become a bundle"),
+        ("model.kind=gru", "only a causal multitask-tcn or gradient-boosting can become a bundle"),
+        ("model.causal=false", "only a causal multitask-tcn or gradient-boosting can become a bundle"),
         ("abstain.task9=0.5", "task9"),
         ("train.distill_weight=0.5", "unknown key distill_weight"),
     ],
@@ -137,3 +142,61 @@ def test_what_is_refused_before_anything_is_trained(recipe: Path, tmp_path: Path
     with pytest.raises(RtsegError, match=says):
         train_bundle(recipe, tmp_path / "x", overrides=(override,))
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def boosted(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
+    """A bundle of trees from the same recipe."""
+    pytest.importorskip("xgboost")
+    out = tmp_path_factory.mktemp("boosted") / "bundle"
+    return out, train_bundle(recipe, out, overrides=TREES)
+
+
+TREES = ("model.kind=gradient-boosting", "boosting.trees=8", "boosting.min_child_weight=1.0", "train.select=last")
+
+
+def test_trees_become_a_bundle_without_a_step_for_onnx(boosted: tuple[Path, Bundle]) -> None:
+    out, bundle = boosted
+    assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "manifest.json", "weights.safetensors"]
+    assert isinstance(bundle.architecture, TreesSpec)
+    assert bundle.warmup_frames == max(bundle.architecture.windows) == 15
+    assert "xgboost" in bundle.provenance
+    assert bundle.provenance["best_epoch"] == sum(head["rounds"] for head in bundle.provenance["history"])
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "the number of rounds was chosen on stretches of the training recordings" in card
+
+
+def test_a_bundle_of_trees_answers_what_xgboost_does(boosted: tuple[Path, Bundle], recipe: Path) -> None:
+    """Recording to features, rows and leaves, live code against training's: of a recording that training never saw."""
+    settings = config.load_settings(recipe, Recipe, TREES)
+    dataset = load_dataset(recipe.parent / settings.dataset)
+    training, validation = read_training(dataset)
+    task = TrainingTask(settings, dataset.skeleton, dataset.fps, dataset.heads, training, validation)
+    expected = train_trees(task).predict(validation[0])
+    (item,) = dataset.items("validation")
+    answers = Classifier(boosted[1]).run(item.recording)
+    assert expected.std(axis=0).max() > 0.05
+    np.testing.assert_allclose(answers.probs, expected, rtol=0, atol=1e-6)
+
+
+def test_held_out_recordings_choose_no_rounds_where_the_last_are_taken(
+    boosted: tuple[Path, Bundle], recipe: Path, tmp_path: Path
+) -> None:
+    """The same trees come where nothing is held out, but for what is then learnt from as well."""
+    chosen = train_bundle(recipe, tmp_path / "chosen", overrides=(*TREES, "train.select=score"))
+    assert "used to choose the number of rounds" in (tmp_path / "chosen" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert chosen.hash != boosted[1].hash
+    every = train_bundle(recipe, tmp_path / "every", overrides=(*TREES, 'train.splits=["train", "validation"]'))
+    assert len(every.provenance["training"]) == 3
+    assert every.scores == {}
+
+
+def test_trees_that_no_bundle_may_hold_are_refused_before_training(recipe: Path, tmp_path: Path) -> None:
+    for change, error, says in (
+        ("model.causal=false", SettingError, "only a causal multitask-tcn or gradient-boosting"),
+        ("boosting.windows_s=[600.0]", BundleError, "bytes of a stream's state"),
+        ("boosting.depth=65", SettingError, "64 at most"),
+    ):
+        with pytest.raises(error, match=says):
+            train_bundle(recipe, tmp_path / "none", overrides=(*TREES, change))
+    assert not (tmp_path / "none").exists()

@@ -13,8 +13,8 @@ from rtseg.errors import SettingError
 from rtseg.training.fit import FittedSystem, fit
 from rtseg.training.loop import train
 from rtseg.training.task import Example
+from tests.training.boosting.test_trees import SMALL
 from tests.training.scenes import example, recipe, task
-from tests.training.test_boosting import SMALL
 
 MODEL = {"attention_window": 16, "window_frames": 44, "stages": 2, "dropout": 0.0}
 NETWORKS = [kind for kind in KINDS if kind != "gradient-boosting"]

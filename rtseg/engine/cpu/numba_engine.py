@@ -5,8 +5,6 @@ Lays a bundle's weights out once at load; the computing is in `numba_kernels`.
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,24 +15,21 @@ from rtseg.bundle.network import NetworkSpec
 from rtseg.compiled.ahead import Kernel
 from rtseg.compiled.array_tables import ArrayTable
 from rtseg.compiled.lanes import LANES
-from rtseg.engine.base import Engine
 from rtseg.engine.cpu import numba_kernels as kernels
 from rtseg.engine.cpu import step_tables
+from rtseg.engine.cpu.slot_memory import SlotMemoryEngine, aligned, laid, padded
 from rtseg.errors import EngineError
 
 F32 = NDArray[np.float32]
-LINE_BYTES, HUGE_BYTES = 64, 2 << 20
-# From this size on an array lies in huge pages (`_aligned`).
-MUCH_BYTES = 256 << 10
 
 
-class NumbaEngine(Engine):
+class NumbaEngine(SlotMemoryEngine):
     """A stream's bits depend on nothing but its own frames, whatever the batch.
 
     stored: `float32`, or `float16` where every weight of every matrix is one exactly: half the bytes, the same bits.
     """
 
-    name = "numba"
+    spec: NetworkSpec
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, F32], capacity: int) -> None:
         super().__init__(spec, capacity)
@@ -58,11 +53,6 @@ class NumbaEngine(Engine):
         )
         # Regions lie one after the other in one scratch: one address, and no allocation in the kernel.
         regions = np.array(_regions(spec, sizes.max_classes), np.uintp)
-        # A slot's rings, in the order in which they lie in its memory: trunk, heads, cells.
-        self._ring_floats = spec.state_floats
-        # Every slot begins at a cache line, so that streams share none.
-        self._memory = _aligned((capacity, _padded(self._ring_floats)), np.float32)
-        self._frames = np.zeros(capacity, np.int64)
         cells = [(cell.encoder, cell.hidden, cell.period) for cell in spec.cells]
         self._table = ArrayTable(
             step_tables.StepArrays(
@@ -76,9 +66,10 @@ class NumbaEngine(Engine):
                 strides=regions,
                 row_frames=np.zeros(step_tables.BLOCK, np.uintp),
                 columns=_columns(spec),
+                # A slot's rings, in the order in which they lie in its memory: trunk, heads, cells.
                 memory=self._memory,
                 frames=self._frames,
-                scratch=_aligned((step_tables.BLOCK * int(regions.sum()) + LANES,), np.float32),
+                scratch=aligned((step_tables.BLOCK * int(regions.sum()) + LANES,), np.float32),
             )
         )
         # Matrices are no part of the table: they may have two types, which a kernel must see as its argument's.
@@ -91,24 +82,6 @@ class NumbaEngine(Engine):
 
     def step(self, features: F32, slots: NDArray[np.int32], out: F32) -> None:
         kernels.advance(features, slots, self._matrices, self._rows, out)
-
-    def reset(self, slots: NDArray[np.int32]) -> None:
-        self._memory[slots] = 0.0
-        self._frames[slots] = 0
-
-    def snapshot(self, slot: int) -> bytes:
-        # Without the padding up to a cache line. The frame count says at which phase the rings are.
-        data: bytes = self._frames[slot].tobytes() + self._memory[slot, : self._ring_floats].tobytes()
-        return data
-
-    def restore(self, slot: int, data: bytes) -> None:
-        expected = 8 + 4 * self._ring_floats
-        if len(data) != expected:
-            raise EngineError(
-                f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?"
-            )
-        self._frames[slot] = np.frombuffer(data[:8], np.int64)[0]
-        self._memory[slot, : self._ring_floats] = np.frombuffer(data[8:], np.float32)
 
 
 def advance_for(matrices: str) -> Kernel:
@@ -124,36 +97,36 @@ def _regions(spec: NetworkSpec, classes: int) -> step_tables.Regions:
     Values may pass their end by less than LANES, as do loops over whole LANES: hence the room after some of them.
     """
     views, n_heads = max(len(spec.views), 1), len(spec.heads)
-    heads = n_heads * _padded(spec.head_channels)
+    heads = n_heads * padded(spec.head_channels)
     entering = max((spec.entering(cell) for cell in spec.cells), default=0)
     hidden = max((cell.hidden for cell in spec.cells), default=0)
-    layer = max(_padded(spec.channels), heads)
+    layer = max(padded(spec.channels), heads)
     taps = spec.kernel * max(spec.channels, n_heads * spec.head_channels)
-    of_classes = n_heads * _padded(classes)
-    codes = views * _padded(sum(cell.encoder for cell in spec.cells))
+    of_classes = n_heads * padded(classes)
+    codes = views * padded(sum(cell.encoder for cell in spec.cells))
     return step_tables.Regions(
         # Views lie side by side from row to row, so there is no room between rows; neither is there between codes.
-        scaled=views * _padded(spec.n_features),
-        hidden=_padded(_padded(spec.width) + LANES),
+        scaled=views * padded(spec.n_features),
+        hidden=padded(padded(spec.width) + LANES),
         codes=codes,
-        entering=_padded(entering),
-        gates_in=_padded(3 * hidden + LANES),
-        gates_back=_padded(3 * hidden + LANES),
-        states=_padded(hidden + LANES),
-        taps=_padded(taps),
+        entering=padded(entering),
+        gates_in=padded(3 * hidden + LANES),
+        gates_back=padded(3 * hidden + LANES),
+        states=padded(hidden + LANES),
+        taps=padded(taps),
         inner=layer,
         outer=layer,
-        logits=_padded(_padded(spec.n_outputs) + heads + LANES),
+        logits=padded(padded(spec.n_outputs) + heads + LANES),
         probabilities=of_classes,
         leaving=of_classes,
-        opened=_padded(2 * hidden + LANES),
+        opened=padded(2 * hidden + LANES),
     )
 
 
 def _columns(spec: NetworkSpec) -> NDArray[np.uintp]:
     """How the other views come from the features as they are; see `elementwise.scale_features`."""
     # The first view is the features themselves and needs no columns.
-    others, wide = spec.views[1:], _padded(spec.n_features)
+    others, wide = spec.views[1:], padded(spec.n_features)
     columns = [abs(column) - 1 for view in others for column in view]
     turned = [
         (v + 1) * wide + place for v, view in enumerate(others) for place, column in enumerate(view) if column < 0
@@ -178,7 +151,7 @@ def packed_weights(spec: NetworkSpec, weights: Mapping[str, F32]) -> tuple[F32, 
     if np.array_equal(halves.astype(np.float32), flat):
         # As bits: numba has no float16, and `lanes.load` widens them itself.
         flat = halves.view(np.uint16)
-    return _laid(np.concatenate([_widened(v) for v in vectors]).astype(np.float32)), _laid(flat)
+    return laid(np.concatenate([_widened(v) for v in vectors]).astype(np.float32)), laid(flat)
 
 
 def _products(spec: NetworkSpec, w: Mapping[str, F32]) -> Iterator[tuple[F32, F32]]:
@@ -236,39 +209,6 @@ def _panels(weight: F32) -> F32:
     return np.ravel(wide.reshape(len(weight), -1, LANES).transpose(1, 0, 2))
 
 
-def _padded(n: int) -> int:
-    return -(-n // LANES) * LANES
-
-
 def _widened(part: F32) -> F32:
     """The last axis filled up to whole LANES with zeros."""
-    return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, _padded(part.shape[-1]) - part.shape[-1])])
-
-
-def _laid(values: NDArray[Any]) -> NDArray[Any]:
-    """A copy that begins at a cache line."""
-    room = _aligned(values.shape, values.dtype)
-    room[:] = values
-    return room
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros that begin at a cache line; much of it in huge pages where the system has them.
-
-    A processor that slept looks up where every page lies: a step of `rats58` after a sleep takes an eighth less.
-    """
-    item = np.dtype(dtype).itemsize
-    size = int(np.prod(shape)) * item
-    if size < MUCH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
-        room, border = np.zeros(size + LINE_BYTES, np.uint8), LINE_BYTES
-    else:
-        # One page more than needed, so that an aligned start can be found; untouched pages take no memory.
-        whole = -(-size // HUGE_BYTES) * HUGE_BYTES + HUGE_BYTES
-        pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with contextlib.suppress(OSError):  # a system that was built without them
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        # The array keeps the mapping alive.
-        room, border = np.frombuffer(pages, np.uint8), HUGE_BYTES
-    start = -room.ctypes.data % border
-    values: NDArray[Any] = room[start : start + size].view(dtype).reshape(shape)
-    return values
+    return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, padded(part.shape[-1]) - part.shape[-1])])

@@ -74,6 +74,7 @@ def build_plans(
     is. Raises EngineError for a target or a batch size that is not possible, int8 without scales, or no target and no
     GPU; RtsegError where the library or `onnx` is missing.
     """
+    _ = bundle.network  # trees are refused before a library is asked for
     folder = plans.default_folder() if folder is None else folder
     targeted = wanted_plans(bundle, flavour, precisions, targets)
     if not batches or min(batches) < 1:

@@ -100,7 +100,7 @@ def graph_digest(bundle: Bundle, batch: int, precision: Precision, scales: Mappi
     """
     # Any change of those files counts, a comment too: rather one build too many than a plan that steps another graph.
     digest = hashlib.sha256(_sources_digest().encode())
-    origin = [SCHEMA, bundle.network.to_dict(), batch, precision, sorted(scales.items())]
+    origin = [SCHEMA, bundle.architecture.to_dict(), batch, precision, sorted(scales.items())]
     digest.update(json.dumps(origin).encode())
     # By name, so that the order in which a file lists its weights does not matter.
     for name in sorted(bundle.weights):

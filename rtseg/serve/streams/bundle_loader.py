@@ -11,9 +11,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtseg.compiled.ahead import compile_elsewhere
 from rtseg.config import ServeSettings
 from rtseg.errors import RtsegError, ServeError
 from rtseg.inference.classifier import load
+from rtseg.inference.model_slots import kernels_of
 from rtseg.serve.streams.served_model import ServedModel
 
 LOG = logging.getLogger("rtseg.serve")
@@ -60,6 +62,8 @@ class BundleLoader:
         try:
             settings = self._settings
             classifier = load(request.bundle, settings.engine, settings.slots, settings.identity, settings.heads)
+            # A bundle of another kind may need a kernel that nothing on this machine has needed so far.
+            compile_elsewhere(kernels_of(classifier.pool.engine))
             model = ServedModel(classifier, self._predictions, settings.capacity)
             model.warm_up()
         except RtsegError as error:

@@ -92,7 +92,10 @@ class TriggerStage:
         rule.open_slot(0, "warm-up")
         rows = DecisionRows(rule, 1)
         heads = model.bundle.heads
-        probs, labels = np.zeros((1, model.bundle.network.n_outputs), np.float32), np.zeros((1, len(heads)), np.int16)
+        probs, labels = (
+            np.zeros((1, model.bundle.architecture.n_outputs), np.float32),
+            np.zeros((1, len(heads)), np.int16),
+        )
         events, unsure = np.zeros((2, 1, len(heads)), np.bool_)
         answers = PredictionBatch(probs, labels, events, unsure, np.zeros(1, np.int32), heads)
         rows.add(0, 0, 0, 1, 0)

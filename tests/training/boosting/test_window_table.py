@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.training.boosting import window_statistics
+from rtseg.training.boosting.window_table import window_statistics
 
 
 def some(n_frames: int, seed: int, missing: float = 0.3) -> np.ndarray:

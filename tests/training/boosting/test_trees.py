@@ -11,8 +11,9 @@ import pytest
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.recordings.recording import IGNORE
-from rtseg.training import boosting
-from rtseg.training.boosting import TrainedTrees, WindowTable, train_trees
+from rtseg.training.boosting import trees as boosting
+from rtseg.training.boosting.trees import TrainedTrees, train_trees
+from rtseg.training.boosting.window_table import WindowTable
 from rtseg.training.task import Example
 from tests.training.scenes import HEADS, example, recipe, task
 
@@ -41,7 +42,7 @@ def causal() -> TrainedTrees:
 def test_it_learns_and_says_how_well(causal: TrainedTrees) -> None:
     assert causal.score > 0.8
     assert [entry["head"] for entry in causal.history] == [head.name for head in HEADS]
-    assert causal.rounds == sum(entry["rounds"] for entry in causal.history) <= 8 * len(HEADS)
+    assert causal.epoch == sum(entry["rounds"] for entry in causal.history) <= 8 * len(HEADS)
     assert causal.nodes > 50
     answers = causal.predict(example("d", 4, 200))
     assert answers.shape == (200, 7)
@@ -89,7 +90,8 @@ def test_rows_are_thinned_evenly_and_need_a_label() -> None:
     table = WindowTable(task(plan(), [], []))
     one, two = example("a", 1, 300), example("b", 2, 200)
     two.labels[50:] = IGNORE
-    rows, labels, owners = table.sample([one, two], 100)
+    rows, labels, owners, frames = table.sample([one, two], 100)
+    assert frames.tolist() == [*range(0, 300, 4), *range(0, 50, 4)]
     assert owners.tolist() == [0] * 75 + [1] * 13
     assert len(rows) == len(labels) == 75 + 13  # every fourth of 300, and of the first 50
     assert rows[:75].tobytes() == table.rows(one)[::4].tobytes()
@@ -130,6 +132,26 @@ def test_validation_recordings_among_the_training_ones_choose_the_rounds_and_are
     assert told.mean() > guessed.mean()
     with pytest.raises(SettingError, match="at least one training"):
         boosted(setting, held, validation=held)
+
+
+def test_where_the_last_is_taken_stretches_of_training_choose_and_validation_nothing() -> None:
+    setting = recipe(
+        features={"groups": ["speed", "center"]},
+        model={"kind": "gradient-boosting"},
+        boosting={**SMALL, "trees": 30},
+        train={"select": "last"},
+    )
+    some = [example("a", 1), example("b", 2)]
+    chosen = boosted(setting, some, [example("c", 3)])
+    none = train_trees(task(setting, some, []))
+    assert np.isnan(none.score)
+    assert not np.isnan(chosen.score)
+    one = example("d", 4, 100)
+    assert none.predict(one).tobytes() == chosen.predict(one).tobytes()
+    assert all(1 <= entry["rounds"] <= 30 and entry["loss"] > 0 for entry in none.history)
+    noise = example("a", 1)
+    noise.labels[:, 1] = np.random.default_rng(0).integers(0, 3, len(noise))  # nothing to be learned
+    assert train_trees(task(setting, [noise], [])).history[1]["rounds"] < 15
 
 
 def test_windows_have_a_length() -> None:

@@ -30,6 +30,10 @@ class ReadingWarning(str):
         warning.kind, warning.n, warning.unit, warning.where, warning.file = kind, n, unit, where, file
         return warning
 
+    def __reduce__(self) -> tuple[type[ReadingWarning], tuple[str, int, str, str, str]]:
+        """What a copy is made of, as where a worker process hands its warnings to the first one."""
+        return ReadingWarning, (self.kind, self.n, self.unit, self.where, self.file)
+
 
 def with_file(warnings: Iterable[ReadingWarning], path: Path) -> tuple[ReadingWarning, ...]:
     """The same warnings with the file that they are about."""

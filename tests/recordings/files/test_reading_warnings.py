@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 from rtseg.recordings.files.reading_warnings import ReadingWarning, WarningLog, with_file
@@ -46,3 +48,10 @@ def test_what_is_told_is_told_once() -> None:
     log.tell(said.append)
     assert said[1:] == ["warning: gap (2 frames in 1 file: b.csv)"]
     assert log.summary() == ["gap (3 frames in 2 files: a.csv, b.csv)"]
+
+
+def test_a_warning_passes_from_process_to_process() -> None:
+    """Of `rtseg annotate --workers 2`, which broke at the first file with a warning."""
+    warning = ReadingWarning("frames without a label", 3, "frames", "track 'a'", "a.csv")
+    for copied in (copy.deepcopy(warning), pickle.loads(pickle.dumps(warning))):  # noqa: S301
+        assert (copied, vars(copied)) == (warning, vars(warning))

@@ -47,7 +47,7 @@ class SlotMemoryEngine(Engine):
         expected = 8 + 4 * self._state_floats
         if len(data) != expected:
             raise EngineError(
-                f"a snapshot of this network has {expected} bytes, got {len(data)}: other bundle or engine?"
+                f"a snapshot of this model has {expected} bytes, got {len(data)}: other bundle or engine?"
             )
         self._frames[slot] = np.frombuffer(data[:8], np.int64)[0]
         self._memory[slot, : self._state_floats] = np.frombuffer(data[8:], np.float32)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rtseg.bundle.architecture import LARGEST_SIZE, Architecture
 from rtseg.bundle.network import NetworkSpec
-from rtseg.bundle.trees import MAX_COLUMNS, MAX_WINDOWS, TreesSpec
+from rtseg.bundle.trees import MAX_COLUMNS, MAX_NODES, MAX_WINDOWS, TreesSpec
 from rtseg.config import MAX_LOOKAHEAD_FRAMES, DecodingSettings, FeatureSettings, GapSettings
 from rtseg.errors import BundleError
 from rtseg.frames import scale
@@ -112,7 +112,11 @@ def check_architecture(architecture: Architecture) -> None:
     if isinstance(architecture, NetworkSpec):
         sizes += _network_sizes(architecture)
     if isinstance(architecture, TreesSpec):
-        sizes += [("windows", len(architecture.windows), MAX_WINDOWS), ("columns", architecture.n_columns, MAX_COLUMNS)]
+        sizes += [
+            ("windows", len(architecture.windows), MAX_WINDOWS),
+            ("columns", architecture.n_columns, MAX_COLUMNS),
+            ("nodes of a head's trees", max(trees.nodes for trees in architecture.trees), MAX_NODES),
+        ]
     sizes += [
         ("bytes of weights", weight_bytes(architecture), MAX_WEIGHTS_BYTES),
         ("bytes of a stream's state", 4 * architecture.state_floats, MAX_STATE_BYTES),

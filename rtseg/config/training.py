@@ -98,8 +98,8 @@ class TrainSettings:
     held out, nothing chooses the epoch (select = "last") and no score is made; `rtseg crossvalidate` and
     `rtseg calibrate --out-of-fold` make them (docs/all-recordings.md). Studies divide the recordings by themselves.
     Selection: what a checkpoint is chosen by on the validation recordings. select: `score` (mean over groups of
-    macro-F1 and mAP), `f1` or `map` alone, or `last` (the last epoch's weights; of trees, as many rounds as stretches of
-    the training recordings choose in turn). select_group: one head group decides.
+    macro-F1 and mAP), `f1` or `map` alone, or `last` (the last epoch's weights; of trees, as many rounds as stretches
+    of the training recordings choose in turn). select_group: one head group decides.
 
     threads: of torch and XGBoost; other numbers of threads may round differently. bfloat16: mixed precision, for
     processors that have such instructions.

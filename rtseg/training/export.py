@@ -123,6 +123,7 @@ def _train(task: TrainingTask, runs: Path | None, report: EventCallback) -> _Tra
         check_architecture(WindowTable(task).spec([Trees(0, 0, 0)] * len(task.heads)))
         trees = train_trees(task, report)
         spec, tensors = trees.bundle_parts(task.in_pieces().training[0])
+        check_architecture(spec)  # before anything is written
         # Every window has then all its frames; training had shorter ones only where recordings begin.
         return _Trained(spec, tensors, spec.receptive_field, trees.seconds, trees.epoch, trees.history)
     net = train_network(task, runs, report)

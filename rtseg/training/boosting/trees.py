@@ -23,7 +23,7 @@ from rtseg.training.boosting.rounds import fewest_losses, time_folds
 from rtseg.training.boosting.window_table import WindowTable
 from rtseg.training.boosting.xgboost_trees import check_same, trees_of
 from rtseg.training.losses import class_weights
-from rtseg.training.selection import score_groups, selection_score
+from rtseg.training.selection import score_held_out
 from rtseg.training.task import F32, EventCallback, Example, TrainingTask
 
 ROW_SHARE, COLUMN_SHARE = 0.4, 0.3
@@ -117,10 +117,8 @@ def train_trees(task: TrainingTask, report: EventCallback = lambda event: None) 
         trees.history.append(entry)
         report({"epoch": column + 1, "step": column + 1, "steps": len(task.heads), "loss": entry["loss"]})
     trees.seconds, trees.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
-    if task.validation:
-        # On all frames of the validation recordings, as networks are scored, not on the sampled rows.
-        scores = score_groups(task.heads, task.validation, [trees.predict(e) for e in task.validation], task.fps)
-        trees.score = selection_score(scores, recipe.train)
+    # On all frames of the validation recordings, as networks are scored, not on the sampled rows.
+    _, trees.score = score_held_out(task, [trees.predict(e) for e in task.validation])
     return trees
 
 

@@ -33,7 +33,7 @@ def bundle_of(tiny_bundle: Path, spec: FeatureSpec | None = None) -> Bundle:
     cut = {n: tuple(slice(k) for k in shape) for n, shape in network.shapes().items()}
     weights = {n: np.ascontiguousarray(made.weights[n][cut[n]]) for n in cut}
     assert {n: w.shape for n, w in weights.items()} == {n: tuple(s) for n, s in network.shapes().items()}
-    return replace(made, body_size=size, features=spec, network=network, weights=weights)
+    return replace(made, body_size=size, features=spec, architecture=network, weights=weights)
 
 
 @pytest.fixture(scope="module")

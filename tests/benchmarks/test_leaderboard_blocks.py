@@ -15,6 +15,7 @@ from leaderboard_blocks import BLOCKS, answer_blocks, write_block_project
 from rtseg.config import Recipe, load_settings
 from rtseg.evaluation.out_of_fold import check_out_of_fold, identify, read_out_of_fold
 from rtseg.project.split import MARGIN_S
+from rtseg.project.write import trees_file
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.pairs import PairSource
@@ -67,6 +68,11 @@ def test_blocks_of_a_video_on_a_leaderboard(tmp_path: Path, monkeypatch: pytest.
         text.replace(f"epochs = {epochs}", "epochs = 1").replace("encoder = 64, hidden = 64", "encoder = 4, hidden = 4")
         + "\n[boosting]\ntrees = 2\nwindows_s = [0.5]\n"
     )
+    # As `rtseg init` writes it for few labels of one animal.
+    trees_file(recipe).write_text(
+        f'name = "trees"\ndataset = "{dataset.name}.dataset.toml"\n[model]\nkind = "gradient-boosting"\n'
+        '[boosting]\ntrees = 2\nwindows_s = [0.5]\n[train]\nselect = "last"\n'
+    )
     answer_blocks(recipe, out, 1, (CONSTANT,))
     files = sorted(out.glob("crossvalidate.*.safetensors"))
     examples = sorted(read_splits(dataset, ("train",)), key=lambda example: example.name)
@@ -78,7 +84,7 @@ def test_blocks_of_a_video_on_a_leaderboard(tmp_path: Path, monkeypatch: pytest.
         assert len(answers.folds) == 2
         assert all(cost.cpu_seconds is not None for cost in answers.costs)
         found[answers.system] = answers
-    assert set(found) == {"init", "gradient-boosting", CONSTANT}
+    assert set(found) == {"init", "init-trees", "gradient-boosting", CONSTANT}
     again = baseline(CONSTANT, dataset, examples, found["init"])
     assert all((again.probabilities[0][n] == p).all() for n, p in found[CONSTANT].probabilities[0].items())
 

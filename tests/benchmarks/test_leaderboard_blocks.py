@@ -70,8 +70,8 @@ def test_blocks_of_a_video_on_a_leaderboard(tmp_path: Path, monkeypatch: pytest.
     )
     # As `rtseg init` writes it for few labels of one animal.
     trees_file(recipe).write_text(
-        f'name = "trees"\ndataset = "{dataset.name}.dataset.toml"\n[model]\nkind = "gradient-boosting"\n'
-        '[boosting]\ntrees = 2\nwindows_s = [0.5]\n[train]\nselect = "last"\n'
+        f'name = "trees"\ndataset = "{dataset.name}.dataset.toml"\narena = [0.0, 0.0, 640.0, 480.0]\n'
+        '[model]\nkind = "gradient-boosting"\n[boosting]\ntrees = 2\nwindows_s = [0.5]\n[train]\nselect = "last"\n'
     )
     answer_blocks(recipe, out, 1, (CONSTANT,))
     files = sorted(out.glob("crossvalidate.*.safetensors"))

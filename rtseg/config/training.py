@@ -78,7 +78,8 @@ class TrainSettings:
     recording; where causal = false, half of them at either end). warmup_steps: of the learning rate. schedule: after
     them it falls along half a cosine to a tenth at the last epoch (`cosine`), or stays (`constant`: where `patience`
     ends the training, nobody knows when; the average of the weights then does what the fall would do). ema: decay of
-    the weights' moving average, which is what is evaluated and kept.
+    the weights' moving average, which is what is evaluated and kept; it remembers about 1 / (1 - ema) batches, and no
+    more than a ninth of those so far, so that only trainings of more than 9 / (1 - ema) batches reach this decay.
     patience: evaluations without a better validation score before stopping. patience_from: counted from the first
     evaluation on (`start`), or from where macro-F1 of every head group that decides is above that of the best constant
     answer (`constant`: a network that has learnt nothing yet has reached no plateau).

@@ -10,7 +10,10 @@ from rtseg.sinks.link import IS_LOST, IS_READY
 
 
 class TestedSink:
-    """Takes commands at once. is_full: it takes none. on: the events whose line is on. begun: all that ever were."""
+    """Takes commands at once. is_full: it takes none. on: the events whose line is on. begun: all that ever were.
+
+    untold: events whose end it was not told while it was full; their lines stay on until their leases end (`expire`).
+    """
 
     __test__ = False
 
@@ -19,6 +22,7 @@ class TestedSink:
         self.state, self.text, self.acknowledges, self.restarts = IS_READY, "a test", True, 0
         self.takes_probabilities = self.is_full = False
         self.on: set[int] = set()
+        self.untold: set[int] = set()
         self.begun: list[int] = []
         self.commands: list[LineCommand] = []
         self._reports: deque[SinkReport] = deque()
@@ -28,6 +32,8 @@ class TestedSink:
 
     def send(self, command: LineCommand) -> bool:
         if self.is_full or self.state != IS_READY:
+            if command.kind == OFF:
+                self.untold.add(command.event)
             return False
         self.commands.append(command)
         if command.kind == ON:

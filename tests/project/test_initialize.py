@@ -210,12 +210,17 @@ def test_the_command(tmp_path: Path) -> None:
     assert here("init", "--axis", "nose,none", "--name", "b", cwd=folder).returncode == 1
 
 
+def folder_of_one_video(folder: Path, animals: tuple[str, ...]) -> Path:
+    """A new folder with poses of these animals and the first one's bouts."""
+    folder.mkdir()
+    write_poses(folder / "video.csv", animals=animals)
+    write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
+    return folder
+
+
 def test_few_labels_are_told_how_to_compare_the_network_with_trees(tmp_path: Path) -> None:
     for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
-        folder = tmp_path / name
-        folder.mkdir()
-        write_poses(folder / "video.csv", animals=animals)
-        write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
+        folder = folder_of_one_video(tmp_path / name, animals)
         done = here("init", "--name", name, "--yes", cwd=folder)
         # Four parts, so that four folds are what there can be.
         trees = folder / f"{name}-trees.toml"
@@ -252,10 +257,7 @@ def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
 
 def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
     for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
-        folder = tmp_path / name
-        folder.mkdir()
-        write_poses(folder / "video.csv", animals=animals)
-        write_boris(folder / "video_events.csv", regular_bouts(), subject=animals[0])
+        folder = folder_of_one_video(tmp_path / name, animals)
         done = init(folder, Wishes(name=name))
         recipe, text = load_settings(done.recipe, Recipe), done.recipe.read_text(encoding="utf-8")
         assert recipe.features.motion == ("roots" if name == "one" else "linear")

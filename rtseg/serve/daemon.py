@@ -185,13 +185,16 @@ class Daemon:
         # Last: compiling with the loop's priority would keep everything else on its core from running.
         self._privileges.apply_to_loop()
 
-    def run(self) -> None:
-        """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
+    def mark_ready(self) -> None:
+        """From now on /readyz and the service manager say that it serves. Before the `ready` line: they must agree."""
         started_ns = time.monotonic_ns()
         self._status.mark_started(started_ns)
+        self._monitor.announce_ready(started_ns, f"serving {self.served.model[:12]} at {self.frames}")
+
+    def run(self) -> None:
+        """Serve until `stop`, then drain: answer what has arrived, publish what is owed, tell everybody."""
         if self._stage is not None:
             LOG.info("triggers: %d, disarmed (rtseg arm)", len(self._stage.status()["triggers"]))
-        self._monitor.announce_ready(started_ns, f"serving {self.served.model[:12]} at {self.frames}")
         with self._garbage.between_frames():
             while not self._stopping:
                 self._turn(self._wait_ms())
@@ -356,6 +359,7 @@ def run_daemon(daemon: Daemon, announce: Callable[[str], None]) -> dict[str, Any
     """
     with _patience():
         daemon.warm_up()
+    daemon.mark_ready()
     announce(f"ready {json.dumps(daemon.ready_fields())}")
     daemon.run()
     status = daemon.status()

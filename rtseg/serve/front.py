@@ -121,12 +121,13 @@ class Front:
         self._subscriptions.set_served(self.workers[0].announced["served"])
         self._sockets.warm_up()
 
+    def mark_ready(self) -> None:
+        """From now on /readyz and the service manager say that it serves. Before the `ready` line: they must agree."""
+        self._status.started_ns = now_ns = time.monotonic_ns()
+        self._monitor.announce_ready(now_ns, f"serving with {len(self.workers)} workers at {self.frames}")
+
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
-        self._status.started_ns = time.monotonic_ns()
-        self._monitor.announce_ready(
-            self._status.started_ns, f"serving with {len(self.workers)} workers at {self.frames}"
-        )
         while not self._is_stopping:
             self._turn(POLL_MS)
             self._look_if_due()
@@ -383,6 +384,7 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
     try:
         with stopped_by_signals(front):
             front.wait_ready()
+            front.mark_ready()
             pids = [worker.process.pid for worker in front.workers]
             first = front.workers[0].announced
             ready = {"frames": front.frames, "predictions": front.predictions, "pid": os.getpid(), "workers": pids}

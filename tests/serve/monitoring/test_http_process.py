@@ -7,6 +7,8 @@ import os
 import signal
 import socket as plain_socket
 import struct
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +22,30 @@ from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
 from rtseg.serve.monitoring.http_process import HealthProcess
-from tests.live import HELLO, Child, Raw, daemon, random_walk
+from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, random_walk
+
+ASKS_AT_THE_READY_LINE = """
+import json, os, signal, sys, urllib.request
+from pathlib import Path
+from rtseg.config import ServeSettings
+from rtseg.inference.classifier import load
+from rtseg.serve.daemon import serve
+from rtseg.serve.front import serve_with_workers
+
+def ask(line):
+    kind, _, about = line.partition(" ")
+    if kind == "ready":
+        print(urllib.request.urlopen(json.loads(about)["http"] + "/readyz").read().decode(), flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+bundle, workers = Path(sys.argv[1]), int(sys.argv[2])
+free = "tcp://127.0.0.1:*"
+settings = ServeSettings(frames=free, predictions=free, http="127.0.0.1:0", workers=workers)
+if workers > 1:
+    serve_with_workers(bundle, settings, ask)
+else:
+    serve(load(bundle, "numba", settings.slots), settings, ask)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +77,14 @@ def until(child: Child, path: str, wanted: str) -> tuple[int, str]:
         if wanted in text:
             return status, text
     raise AssertionError(f"{path} never said {wanted!r}, but {text}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ready_from_the_ready_line_on(tiny_bundle: Path, workers: int) -> None:
+    command = [sys.executable, "-c", ASKS_AT_THE_READY_LINE, str(tiny_bundle), str(workers)]
+    asked = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False)
+    assert asked.returncode == 0, asked.stderr  # a 503 is an error of urllib's
+    assert json.loads(asked.stdout)["ready"] is True
 
 
 def test_metrics_count_what_was_served(child: Child) -> None:

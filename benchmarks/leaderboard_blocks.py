@@ -2,10 +2,10 @@
 
     nice python benchmarks/leaderboard_blocks.py --data ../shared/data --out FOLDER
 
-For mice7, freezing and zebrafish2: what `rtseg init` writes for four fifths of the video (a recipe of trees beside the
-network's where labels are few), and rtseg's gradient boosting on the network's features, by `rtseg crossvalidate`; then
-the baselines on the same folds. Ten blocks hold as many labelled
-frames each; between two of them as much is left out as `rtseg init` leaves out between training and held-out frames.
+For mice7, freezing and zebrafish2: what `rtseg init` writes for four fifths of the video (a recipe of trees with a
+network's beside it where labels are few), and rtseg's gradient boosting on the network's features, by `rtseg
+crossvalidate`; then the baselines on the same folds. Ten blocks hold as many labelled frames each; between two of them
+as much is left out as `rtseg init` leaves out between training and held-out frames.
 A run that was ended goes on; one with more seeds trains those only.
 """
 
@@ -27,7 +27,7 @@ from rtseg.config import CrossValidationSettings, Recipe
 from rtseg.evaluation.out_of_fold import read_out_of_fold, write_out_of_fold
 from rtseg.project.network import propose_sizes
 from rtseg.project.split import MARGIN_S, TRAIN, Split
-from rtseg.project.write import trees_file, write_project
+from rtseg.project.write import network_file, write_project
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.pairs import Part
 from rtseg.study.crossvalidate import TREES, crossvalidate
@@ -56,8 +56,8 @@ def main() -> None:
 def write_block_project(video: Path, out: Path) -> Path:
     """A dataset file whose recordings are blocks of the video's labelled stretch, and the recipe OUT/init.toml.
 
-    Where `rtseg init` writes a recipe of trees as well, that is OUT/init-trees.toml. video: a folder of one video's
-    files, which are copied. The same files give the same blocks.
+    Where that is of trees, the network's is OUT/init-network.toml. video: a folder of one video's files, which are
+    copied. The same files give the same blocks.
     """
     scene = load_scene(video, out / "files")
     labelled_share = len(scene.labelled) / len(scene.whole)
@@ -70,11 +70,11 @@ def write_block_project(video: Path, out: Path) -> Path:
     parts = block_parts(scene)
     split = Split(tuple(part.id for part in parts), (), tuple(parts))
     init = out / f"{INIT}.toml"
-    for old in (out / f"{video.name}.dataset.toml", init, trees_file(init)):
+    for old in (out / f"{video.name}.dataset.toml", init, network_file(init)):
         old.unlink(missing_ok=True)
     _, recipe = write_project(replace(scene.project, split=split, sizes=sizes), out)
-    if trees_file(recipe).is_file():
-        trees_file(recipe).rename(trees_file(init))
+    if network_file(recipe).is_file():
+        network_file(recipe).rename(network_file(init))
     return recipe.rename(init)
 
 
@@ -101,14 +101,16 @@ def block_parts(scene: Scene) -> list[Part]:
 
 
 def answer_blocks(recipe_file: Path, out: Path, seeds: int, systems: Sequence[str] = SYSTEMS) -> None:
-    """OUT/crossvalidate.SYSTEM.safetensors of `init`, its trees, gradient boosting and the baselines."""
-    if trees_file(recipe_file).is_file():
+    """OUT/crossvalidate.SYSTEM.safetensors of `init`, its network, gradient boosting and the baselines."""
+    network = recipe_file
+    if network_file(recipe_file).is_file():
+        network = network_file(recipe_file)
         settings = CrossValidationSettings(FOLDS, seeds, splits=(TRAIN,))
-        crossvalidate(trees_file(recipe_file), out, settings, runs=out / "runs", progress=print)
-    epochs = config.load_settings(recipe_file, Recipe).train.epochs
+        crossvalidate(recipe_file, out, settings, runs=out / "runs", progress=print)
+    epochs = config.load_settings(network, Recipe).train.epochs
     # A network's last epoch is taken, as `rtseg init` has it: nothing is chosen.
     settings = CrossValidationSettings(FOLDS, seeds, TREES, splits=(TRAIN,), fixed_epochs=epochs)
-    crossvalidate(recipe_file, out, settings, runs=out / "runs", progress=lambda text: print(text, flush=True))
+    crossvalidate(network, out, settings, runs=out / "runs", progress=lambda text: print(text, flush=True))
     (dataset_file,) = out.glob("*.dataset.toml")
     dataset = load_dataset(dataset_file)
     examples = sorted(read_splits(dataset, (TRAIN,)), key=lambda example: example.name)

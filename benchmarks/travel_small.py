@@ -22,7 +22,7 @@ from rtseg.project.network import propose_sizes
 from rtseg.project.proposal import Project, propose_project
 from rtseg.project.questions import ProposalTaker, Wishes
 from rtseg.project.split import MARGIN_S, Split
-from rtseg.project.write import recipe_text, trees_text, write_project
+from rtseg.project.write import network_text, recipe_text, write_project
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.pairs import Part
 from rtseg.recordings.recording import IGNORE
@@ -33,8 +33,8 @@ from rtseg.training.task import Example, TrainingTask
 
 ASKED = ("freezing:halves", "zebrafish2:halves", "zebrafish2:blocks")
 BLOCKS, FOLDS = 10, 5
-DEFAULT, TREES, TREES_FILE = "init", "gradient boosting", "trees of init"
-SYSTEMS = (DEFAULT, TREES, TREES_FILE, *KINDS)
+DEFAULT, NETWORK, TREES = "init", "network of init", "gradient boosting"
+SYSTEMS = (DEFAULT, NETWORK, TREES, *KINDS)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def default_recipe(
     work: Path,
     text: Callable[[Project], str] = recipe_text,
 ) -> Recipe:
-    """What `rtseg init` writes for so much to train on. text: of the network's recipe, or of the trees'."""
+    """What `rtseg init` writes for so much to train on. text: of the recipe, or of the network's."""
     labels = np.concatenate([example.labels for example in training])
     n_labelled = int((labels != IGNORE).sum(axis=0).max())
     sizes = propose_sizes(scene.dataset.skeleton, n_labelled, n_labelled / len(labels), scene.dataset.fps)
@@ -125,7 +125,7 @@ def answer(
     if system in KINDS:
         heads, fps = scene.dataset.heads, scene.dataset.fps
         return fit_and_predict(system, training, held_out, heads, fps, seed)
-    recipe = default_recipe(scene, training, seed, work, trees_text if system == TREES_FILE else recipe_text)
+    recipe = default_recipe(scene, training, seed, work, recipe_text if system == DEFAULT else network_text)
     if system == TREES:
         recipe = replace(recipe, model=replace(recipe.model, kind="gradient-boosting"))
     selection = list(held_out)  # scored once, after the last epoch: it chooses nothing, neither epoch nor rounds
@@ -134,8 +134,8 @@ def answer(
 
 
 def asked_of(scene: Scene, systems: Sequence[str]) -> list[str]:
-    """The systems that there are: `rtseg init` writes a recipe of trees for few labels only."""
-    return [system for system in systems if system != TREES_FILE or scene.project.sizes.is_of_few_labels]
+    """The systems that there are: `rtseg init` writes a network's recipe beside the first one for few labels only."""
+    return [system for system in systems if system != NETWORK or scene.project.sizes.is_of_few_labels]
 
 
 def measure_halves(
@@ -217,8 +217,8 @@ def scored(
 def small_page(part: Mapping[str, Any]) -> list[str]:
     """The part's tables in Markdown."""
     pages = [
-        f"`init`: the recipe that `rtseg init` writes, as it stands; `{TREES}`: rtseg's, on the same features "
-        f'(`model.kind = "gradient-boosting"`); `{TREES_FILE}`: the recipe of trees that it writes beside; '
+        f"`init`: the recipe that `rtseg init` writes, as it stands, of trees for freezing; `{NETWORK}`: the network's "
+        f"that it writes beside that; `{TREES}`: rtseg's, on the network's features (`model.kind`); "
         f"{' and '.join(KINDS)}: window statistics of speeds, distances and "
         "angles, as a laboratory would write them (benchmarks/window_baseline.py). All of them causal, argmax, nothing "
         "tuned on what is scored. Intervals: 95 %, bootstrap over blocks of time of one video; they say nothing of "

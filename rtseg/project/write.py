@@ -25,15 +25,15 @@ def file_names(name: str, out: Path) -> tuple[Path, Path]:
     return out / f"{name}.dataset.toml", out / f"{name}.toml"
 
 
-def trees_file(recipe: Path) -> Path:
-    """The recipe of boosted trees, beside that of the network."""
-    return recipe.with_name(f"{recipe.stem}-trees.toml")
+def network_file(recipe: Path) -> Path:
+    """The recipe of a network, beside one of boosted trees."""
+    return recipe.with_name(f"{recipe.stem}-network.toml")
 
 
 def check_free(name: str, out: Path) -> None:
     """Raise SettingError where a file of that name is there: what somebody has edited is never overwritten."""
     dataset, recipe = file_names(name, out)
-    there = [str(path) for path in (dataset, recipe, trees_file(recipe)) if path.exists()]
+    there = [str(path) for path in (dataset, recipe, network_file(recipe)) if path.exists()]
     if there:
         raise SettingError(f"{' and '.join(there)}: there already; name another project (--name) or folder (--out)")
 
@@ -41,8 +41,8 @@ def check_free(name: str, out: Path) -> None:
 def write_project(project: Project, out: Path) -> tuple[Path, Path]:
     """Write both files into the folder `out` and read them back; the paths of dataset file and recipe.
 
-    Where labels are few, a recipe of boosted trees stands beside the latter (`trees_file`). Raises SettingError where
-    one of them is there already.
+    Where labels are few, the latter is of boosted trees, and one of a network stands beside it (`network_file`). Raises
+    SettingError where one of them is there already.
     """
     check_free(project.name, out)
     dataset, recipe = file_names(project.name, out)
@@ -50,8 +50,8 @@ def write_project(project: Project, out: Path) -> tuple[Path, Path]:
     write_atomically(dataset, dataset_text(project, out).encode())
     write_atomically(recipe, recipe_text(project).encode())
     if project.sizes.is_of_few_labels:
-        write_atomically(trees_file(recipe), trees_text(project).encode())
-        config.load_settings(trees_file(recipe), Recipe)
+        write_atomically(network_file(recipe), network_text(project).encode())
+        config.load_settings(network_file(recipe), Recipe)
     # What cannot be read back would fail in the next command, without a word about its origin.
     load_dataset(dataset)
     config.load_settings(recipe, Recipe)
@@ -164,7 +164,7 @@ def _head(project: Project, rule: HeadRule, counts: HeadCounts) -> list[str]:
 def _split(project: Project) -> list[str]:
     split = project.split
     return [
-        "# Held out: what scores are measured on, and what `rtseg calibrate` uses. The network learns nothing from it.",
+        "# Held out: what scores are measured on, and what `rtseg calibrate` uses. The model learns nothing from it.",
         "[split]",
         *_list("train", split.train),
         *_list("validation", split.validation),
@@ -172,17 +172,23 @@ def _split(project: Project) -> list[str]:
 
 
 def recipe_text(project: Project) -> str:
-    """The recipe: what differs from the defaults, with why."""
+    """The recipe, of boosted trees where labels of one animal are few: what differs from the defaults, with why."""
+    return _trees_text(project) if project.sizes.is_of_few_labels else network_text(project)
+
+
+def network_text(project: Project) -> str:
+    """The recipe of a network."""
     sizes = project.sizes
+    name = network_file(Path(f"{project.name}.toml")).stem if sizes.is_of_few_labels else project.name
     if sizes.needs_arena:
         why = "features of position count from its middle"
     else:
         why = "no feature here needs it; mirrored copies are turned about its middle"
     lines = [
         "# A small network that trains in minutes, to see whether it works. docs/recipe.md says what to change then.",
-        f"#   rtseg train {project.name}.toml --out {project.name}",
+        f"#   rtseg train {name}.toml --out {name}-model",
         "",
-        *_origin(project, project.name, why),
+        *_origin(project, name, why),
         "[features]",
         *_groups(project),
         *_list("groups", sizes.groups),
@@ -222,15 +228,16 @@ def recipe_text(project: Project) -> str:
     return "\n".join(lines) + "\n"
 
 
-def trees_text(project: Project) -> str:
-    """The recipe of boosted trees for few labels of one animal."""
-    name = trees_file(Path(f"{project.name}.toml"))
+def _trees_text(project: Project) -> str:
+    network = network_file(Path(f"{project.name}.toml"))
     lines = [
-        f"# Boosted trees for the recordings of {project.name}.toml: from few labels they may answer as well as its",
-        "# network, or better. Whether they do on yours, block by block of what is labelled:",
-        f"#   rtseg crossvalidate {project.name}.toml --against {name} --out {project.name}-trees-or-network",
+        "# Boosted trees, which train in seconds, to see whether it works. docs/recipe.md says what to change then.",
+        f"#   rtseg train {project.name}.toml --out {project.name}-model",
+        f"# From more labels a network learns more; that of {network} may be ahead already. Block by block",
+        "# of what is labelled, which one is:",
+        f"#   rtseg crossvalidate {project.name}.toml --against {network} --out {project.name}-trees-or-network",
         "",
-        *_origin(project, name.stem, "nothing here needs it"),
+        *_origin(project, project.name, "nothing here needs it"),
         "[features]",
         'groups = ["speed"] # of every point: with more, trees learn one animal\'s shape and place by heart',
         "",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtseg.config import CrossValidationSettings
-from rtseg.project.write import trees_file
+from rtseg.project.write import network_file
 
 if TYPE_CHECKING:
     from rtseg.project.proposal import Project
@@ -33,13 +33,13 @@ def print_project(project: Project, dataset: Path, recipe: Path) -> None:
     console.print(_head_table(project))
     for note in project.notes:
         console.print(f"note: {note}", soft_wrap=True)
-    trees = [trees_file(recipe)] * project.sizes.is_of_few_labels
-    console.print(f"written: {', '.join(map(str, (dataset, recipe, *trees)))}", soft_wrap=True)
+    network = [network_file(recipe)] * project.sizes.is_of_few_labels
+    console.print(f"written: {', '.join(map(str, (dataset, recipe, *network)))}", soft_wrap=True)
     console.print("next:")
     for command in next_commands(project.name, dataset, recipe):
         console.print(f"  {command}", soft_wrap=True)
     if (comparing := comparing_command(project, recipe)) is not None:
-        console.print("few labels: whether boosted trees answer them better than the network")
+        console.print("few labels, so these are boosted trees; whether a network answers yours better")
         console.print(f"  {comparing}", soft_wrap=True)
 
 
@@ -56,7 +56,7 @@ def next_commands(name: str, dataset: Path, recipe: Path) -> tuple[str, ...]:
 
 
 def comparing_command(project: Project, recipe: Path) -> str | None:
-    """What compares the recipe with trees on the laboratory's own recordings, where there are too few labels to tell.
+    """What compares trees with a network on the laboratory's own recordings, where there are too few labels to tell.
 
     None where there are more, or fewer than two recordings or parts.
     """
@@ -65,7 +65,7 @@ def comparing_command(project: Project, recipe: Path) -> str | None:
         return None
     folds = f" --folds {n}" if n < CrossValidationSettings().folds else ""
     out = recipe.parent / f"{project.name}-trees-or-network"
-    return f"rtseg crossvalidate {recipe} --against {trees_file(recipe)}{folds} --out {out}"
+    return f"rtseg crossvalidate {recipe} --against {network_file(recipe)}{folds} --out {out}"
 
 
 def _head_table(project: Project) -> Table:

@@ -15,7 +15,7 @@ from leaderboard_blocks import BLOCKS, answer_blocks, write_block_project
 from rtseg.config import Recipe, load_settings
 from rtseg.evaluation.out_of_fold import check_out_of_fold, identify, read_out_of_fold
 from rtseg.project.split import MARGIN_S
-from rtseg.project.write import trees_file
+from rtseg.project.write import network_file
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.pairs import PairSource
@@ -64,12 +64,12 @@ def test_blocks_of_a_video_on_a_leaderboard(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(leaderboard_blocks, "FOLDS", 2)
     text = recipe.read_text()
     epochs = load_settings(recipe, Recipe).train.epochs
-    recipe.write_text(
+    network_file(recipe).write_text(
         text.replace(f"epochs = {epochs}", "epochs = 1").replace("encoder = 64, hidden = 64", "encoder = 4, hidden = 4")
         + "\n[boosting]\ntrees = 2\nwindows_s = [0.5]\n"
     )
-    # As `rtseg init` writes it for few labels of one animal.
-    trees_file(recipe).write_text(
+    # As `rtseg init` writes both for few labels of one animal.
+    recipe.write_text(
         f'name = "trees"\ndataset = "{dataset.name}.dataset.toml"\narena = [0.0, 0.0, 640.0, 480.0]\n'
         '[model]\nkind = "gradient-boosting"\n[boosting]\ntrees = 2\nwindows_s = [0.5]\n[train]\nselect = "last"\n'
     )
@@ -84,7 +84,7 @@ def test_blocks_of_a_video_on_a_leaderboard(tmp_path: Path, monkeypatch: pytest.
         assert len(answers.folds) == 2
         assert all(cost.cpu_seconds is not None for cost in answers.costs)
         found[answers.system] = answers
-    assert set(found) == {"init", "init-trees", "gradient-boosting", CONSTANT}
+    assert set(found) == {"init", "init-network", "gradient-boosting", CONSTANT}
     again = baseline(CONSTANT, dataset, examples, found["init"])
     assert all((again.probabilities[0][n] == p).all() for n, p in found[CONSTANT].probabilities[0].items())
 

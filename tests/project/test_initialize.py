@@ -15,6 +15,7 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.project.initialize import Initialized, initialize_project, wishes_of
 from rtseg.project.network import propose_sizes
 from rtseg.project.questions import ProposalTaker, Wishes
+from rtseg.project.write import network_file
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import IGNORE
 from tests.commands import here
@@ -218,22 +219,24 @@ def folder_of_one_video(folder: Path, animals: tuple[str, ...]) -> Path:
     return folder
 
 
-def test_few_labels_are_told_how_to_compare_the_network_with_trees(tmp_path: Path) -> None:
+def test_few_labels_get_trees_and_how_to_compare_them_with_a_network(tmp_path: Path) -> None:
     for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
         folder = folder_of_one_video(tmp_path / name, animals)
         done = here("init", "--name", name, "--yes", cwd=folder)
         # Four parts, so that four folds are what there can be.
-        trees = folder / f"{name}-trees.toml"
-        command = f"rtseg crossvalidate {name}.toml --against {trees.name} --folds 4 --out {name}-trees-or-network"
-        assert (command in done.stdout) == trees.exists() == (name == "one"), done.stdout
+        network = folder / f"{name}-network.toml"
+        command = f"rtseg crossvalidate {name}.toml --against {network.name} --folds 4 --out {name}-trees-or-network"
+        assert (command in done.stdout) == network.exists() == (name == "one"), done.stdout
+        trees = load_settings(folder / f"{name}.toml", Recipe)
+        assert (trees.model.kind == "gradient-boosting") == (name == "one")
         if name == "one":
-            recipe = load_settings(trees, Recipe)
+            recipe = load_settings(network, Recipe)
             assert recipe.model.becomes_bundle
-            assert (recipe.name, recipe.dataset) == ("one-trees", "one.dataset.toml")
+            assert (recipe.name, recipe.dataset) == ("one-network", "one.dataset.toml")
             (folder / "one.toml").unlink()
             (folder / "one.dataset.toml").unlink()
             again = here("init", "--name", name, "--yes", cwd=folder)
-            assert "one-trees.toml: there already" in again.stderr
+            assert "one-network.toml: there already" in again.stderr
 
 
 def test_one_animal_of_a_few_minutes_begins_with_its_motion() -> None:
@@ -259,7 +262,8 @@ def test_the_recipe_says_what_to_add(tmp_path: Path) -> None:
     for name, animals in (("one", ("mouse",)), ("two", ("adult", "juvenile"))):
         folder = folder_of_one_video(tmp_path / name, animals)
         done = init(folder, Wishes(name=name))
-        recipe, text = load_settings(done.recipe, Recipe), done.recipe.read_text(encoding="utf-8")
+        of_network = network_file(done.recipe) if name == "one" else done.recipe
+        recipe, text = load_settings(of_network, Recipe), of_network.read_text(encoding="utf-8")
         assert recipe.features.motion == ("roots" if name == "one" else "linear")
         assert recipe.features.windows_s == ((0.5,) if name == "one" else ())
         assert recipe.train.class_weight_power == (0.0 if name == "one" else 0.25)

@@ -73,7 +73,8 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
     """Train the network that the recipe names; resumes from `folder`'s checkpoint if it holds one of the same task.
 
     Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP,
-    unless `train.select` says otherwise), counted from where `train.patience_from` says.
+    unless `train.select` says otherwise), counted from where `train.patience_from` says. Raises SettingError where the
+    loss is no finite number any more.
     """
     task = task.in_pieces()
     task.require_recordings()
@@ -195,6 +196,12 @@ class _TrainingRun:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             loss = _batch_loss(self.model, self.extras, batch)
+        value = loss.item()
+        if not math.isfinite(value):  # its gradients would make every weight NaN, for good
+            raise SettingError(
+                f"training diverged: the loss is {value} at batch {self.progress.step + 1}; lower "
+                f"train.learning_rate ({settings.learning_rate:g}), or look for wild points with `rtseg inspect`"
+            )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, LARGEST_GRADIENT)
@@ -204,9 +211,9 @@ class _TrainingRun:
         keep = min(settings.ema, (1 + self.progress.step) / (10 + self.progress.step))
         with torch.no_grad():
             # Buffers are averaged as well; they do not change, so they stay as they are.
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - keep)
-        return loss.item()
+            for name, tensor in self.model.state_dict().items():
+                self.average[name].lerp_(tensor, 1 - keep)
+        return value
 
     def evaluate(self, loss: float, report: EventCallback) -> None:
         """Score the averaged weights on the validation recordings, and keep them where they are the best so far."""

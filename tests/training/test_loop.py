@@ -202,6 +202,11 @@ def test_validation_without_anything_to_score_is_an_error() -> None:
         train_tiny(recipe(train={"epochs": 1}), validation=[validation])
 
 
+def test_a_training_that_diverges_says_so_at_once() -> None:
+    with pytest.raises(SettingError, match=r"diverged: the loss is \w+ at batch \d+; lower train.learning_rate"):
+        train_tiny(recipe(train={"epochs": 9, "learning_rate": 1e30, "evaluate_every": 9}))
+
+
 @pytest.mark.parametrize("missing", ["training", "validation"])
 def test_no_recordings_are_an_error(missing: str) -> None:
     some = {"training": [example("a", 1)], "validation": [example("c", 3)]} | {missing: []}

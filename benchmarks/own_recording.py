@@ -57,6 +57,7 @@ NOTES = (
     "video that training did not see.",
     "How many batches `rtseg init` proposes (`rtseg.project.network`) was chosen on these three recordings, by scores "
     "of blocks that were held out: expect somewhat less on others.",
+    "freezing: boosted trees, whose settings were chosen on the first half of the video (travel.md).",
     "Chance: the mean and the 97.5th percentile of what the same answers score against the labels shifted in time.",
     "Intervals: 95 %, bootstrap over held-out blocks; of two or three of them they say little.",
 )

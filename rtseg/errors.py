@@ -17,6 +17,10 @@ class SettingError(RtsegError):
     """A setting, recipe or dataset file holds something unknown or out of range."""
 
 
+class DivergenceError(SettingError):
+    """A training came to numbers that are not finite, most often of a learning rate that is too high."""
+
+
 class RecordingError(RtsegError):
     """A recording or label file is not what its reader expects."""
 

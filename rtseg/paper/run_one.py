@@ -1,7 +1,8 @@
 """One training in a process of its own, whose time and memory are measured: python -m rtseg.paper.run_one FOLDER.
 
 FOLDER/job.json says what to train; FOLDER/result.json is there when it is done, and beside it the scores of every
-resample of the test recordings. Ends when its parent does.
+resample of the test recordings. FOLDER/diverged.json says which jobs of this folder diverged. It ends when its parent
+does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from rtseg import config
 from rtseg.config import Recipe
-from rtseg.errors import RtsegError
+from rtseg.errors import DivergenceError, RtsegError
 from rtseg.evaluation.bootstrap import resampled_scores
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.evaluation.metrics import Video, group_scores, score_head
@@ -36,6 +37,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 JOB, RESULT, RESAMPLED, CHECKPOINTS = "job.json", "result.json", "resampled.npz", "checkpoints"
+DIVERGED = "diverged.json"
 
 ONE_CORE_RUNS = 5
 
@@ -52,7 +54,12 @@ def main(folder: Path) -> None:
     heads = data.heads_of(job["tasks"])
     training, validation = (labelled(examples, data.heads, heads) for examples in (data.training, data.validation))
     task = TrainingTask(recipe, data.skeleton, data.fps, heads, training, validation)
-    fitted = fit(task, folder / CHECKPOINTS, _print_event)
+    try:
+        fitted = fit(task, folder / CHECKPOINTS, _print_event)
+    except DivergenceError as error:
+        # By the job's fingerprint: what is trained in its place is another job.
+        write_json_atomically(folder / DIVERGED, {**read_diverged(folder), job["fingerprint"]: str(error)})
+        raise
     last = fitted.history[-1]["epoch"] if recipe.model.kind != "gradient-boosting" else 0
     result = {
         "fingerprint": job["fingerprint"],
@@ -76,6 +83,12 @@ def main(folder: Path) -> None:
     result["wall_seconds"] = max(time.monotonic() - started, fitted.seconds)
     # Last: a folder with this file is done.
     write_json_atomically(folder / RESULT, without_nan(result))
+
+
+def read_diverged(folder: Path) -> dict[str, str]:
+    """Fingerprints of the folder's jobs that diverged, with how."""
+    path = folder / DIVERGED
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _score_test(

@@ -1,6 +1,7 @@
 """Trainings one after the other, each in its own process, each skipped where its result is there already.
 
 A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained again.
+A network that diverges at the learning rate that the search chose is trained at a third of it, and at a ninth at last.
 """
 
 from __future__ import annotations
@@ -22,20 +23,26 @@ import rtseg
 from rtseg import config
 from rtseg.config import PaperSettings, Recipe
 from rtseg.paper.plan import Training
-from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT
+from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT, read_diverged
 from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.files import write_json_atomically
 
 SCHEMA = 2
 LOG = "log.txt"
 TO_COME = "still to come"
+SLOWER, TIMES = 1 / 3, 2
+"""By what the learning rate of a training that diverged is multiplied for the next try, and how often at most."""
 TrainingCallback = Callable[[str, dict[str, Any]], None]
 """Called with a run's name and one event of it: its beginning, what the training reports, its end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training with one seed. result: None = it failed, for the reason in why, or it is still to come."""
+    """A training with one seed. result: None = it failed, for the reason in why, or it is still to come.
+
+    fallback: what is trained where it diverges; None = nothing. diverged: the learning rates that this one is the
+    fallback of.
+    """
 
     training: Training
     seed: int
@@ -43,6 +50,8 @@ class Run:
     fingerprint: str
     result: dict[str, Any] | None = None
     why: str = field(default=TO_COME)
+    fallback: Run | None = None
+    diverged: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,15 +85,39 @@ def find_runs(
         for training in trainings:
             if settings.baseline_seeds and training.key.startswith("I/") and seed >= settings.baseline_seeds:
                 continue
-            recipe = recipe_of(training, seed)
-            # With the version: another one may train or score in another way.
-            what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, training.scored]
-            # Only what differs from the defaults: a setting that is new and off must not make days of work void.
-            what.append(_changed(config.to_plain(recipe), _DEFAULTS))
-            fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
             folder = out / "runs" / training.key.replace("/", "-") / f"seed{seed}"
-            runs.append(_with_result(Run(training, seed, folder, fingerprint)))
+            runs.append(_settled(_with_fallbacks(training, seed, folder, data, settings)))
     return runs
+
+
+def _with_fallbacks(
+    training: Training, seed: int, folder: Path, data: str, settings: PaperSettings, diverged: tuple[float, ...] = ()
+) -> Run:
+    """A training's run, with that at a lower learning rate behind it."""
+    recipe = recipe_of(training, seed)
+    # With the version: another one may train or score in another way.
+    what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, training.scored]
+    # Only what differs from the defaults: a setting that is new and off must not make days of work void.
+    what.append(_changed(config.to_plain(recipe), _DEFAULTS))
+    fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    fallback = None
+    # The search is to find out which rates diverge; trees have another rate.
+    if training.scored and recipe.model.kind != "gradient-boosting" and len(diverged) < TIMES:
+        rate = training.recipe.train.learning_rate
+        lower = replace(training.recipe, train=replace(training.recipe.train, learning_rate=rate * SLOWER))
+        slower = replace(training, recipe=lower)
+        fallback = _with_fallbacks(slower, seed, folder, data, settings, (*diverged, rate))
+    return Run(training, seed, folder, fingerprint, fallback=fallback, diverged=diverged)
+
+
+def _settled(run: Run) -> Run:
+    """The run or its first fallback that has not diverged, with its result where that is there."""
+    known = read_diverged(run.folder)
+    while run.fingerprint in known:
+        if run.fallback is None:
+            return replace(run, why=f"failed ({known[run.fingerprint]})")
+        run = run.fallback
+    return _with_result(run)
 
 
 def train_all(
@@ -107,6 +140,8 @@ def train_all(
         elif run.result is None:
             event(run.name, {"started": True, **place})
             run = _train(run, data_folder, settings, event)
+            while run.to_come:  # it diverged: this is its fallback
+                run = _train(run, data_folder, settings, event)
             event(run.name, {"ended": run.why, "seconds": (run.result or {}).get("training_seconds"), **place})
         else:
             event(run.name, {"kept": True, **place})
@@ -178,5 +213,7 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Training
     after = _with_result(run)
     if code == 0 and after.result is not None:
         return after
+    if run.fingerprint in read_diverged(run.folder):
+        return _settled(run)
     lines = log.read_text(encoding="utf-8").strip().splitlines()
     return replace(run, why=f"failed ({lines[-1] if lines else f'exit code {code}'}); see {log}")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from rtseg import config
 from rtseg.bundle.network import NetworkSpec
 from rtseg.config import TrainSettings
-from rtseg.errors import SettingError
+from rtseg.errors import DivergenceError, SettingError
 from rtseg.features.extractor import FeatureExtractor
 from rtseg.model.base import SequenceModel
 from rtseg.model.select import make_model
@@ -73,8 +73,8 @@ def train(task: TrainingTask, folder: Path | None = None, report: EventCallback 
     """Train the network that the recipe names; resumes from `folder`'s checkpoint if it holds one of the same task.
 
     Stops when `patience` evaluations brought no better validation score (mean over head groups of macro-F1 and mAP,
-    unless `train.select` says otherwise), counted from where `train.patience_from` says. Raises SettingError where the
-    loss is no finite number any more.
+    unless `train.select` says otherwise), counted from where `train.patience_from` says. Raises DivergenceError where
+    the loss is no finite number any more.
     """
     task = task.in_pieces()
     task.require_recordings()
@@ -198,7 +198,7 @@ class _TrainingRun:
             loss = _batch_loss(self.model, self.extras, batch)
         value = loss.item()
         if not math.isfinite(value):  # its gradients would make every weight NaN, for good
-            raise SettingError(
+            raise DivergenceError(
                 f"training diverged: the loss is {value} at batch {self.progress.step + 1}; lower "
                 f"train.learning_rate ({settings.learning_rate:g}), or look for wild points with `rtseg inspect`"
             )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 
 from rtseg import config
 from rtseg.config import PaperSettings
+from rtseg.paper import runs as paper_runs
 from rtseg.paper.data import save_data
 from rtseg.paper.plan import Options, plan
 from rtseg.paper.run import compare_systems
 from rtseg.paper.run_one import JOB
-from rtseg.paper.runs import _DEFAULTS, TO_COME, find_runs, train_all
+from rtseg.paper.runs import _DEFAULTS, TO_COME, Run, find_runs, train_all
 from rtseg.recordings.recording import IGNORE
 from rtseg.simulate.files import simulate_dataset
 from tests.paper.scenes import paper_data
@@ -144,6 +146,27 @@ def test_a_training_that_fails_says_why_and_the_next_one_is_made(tmp_path: Path)
     assert "at least one training and one validation recording" in run.why
     assert "log.txt" in run.why
     assert {"started", "ended"} <= set(told)
+
+
+def test_a_training_that_diverges_is_made_at_a_lower_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper_runs, "SLOWER", 1e-33)
+    data = paper_data((1,), n_frames=200)
+    save_data(data, tmp_path / "data")
+    options = Options(only=("I/fully-connected-causal",), quick=True, epochs=1)
+    overrides = ("train.learning_rate=1e30", "train.warmup_steps=0")
+    _, trainings = plan(data, replace(options, overrides=(*_of_recipes(TINY), *overrides)))
+    settings = PaperSettings(resamples=5, timing_frames=30)
+
+    def find() -> list[Run]:
+        return find_runs(trainings, [0], tmp_path, "data", settings)
+
+    [run] = train_all(find(), tmp_path / "data", settings, lambda name, happened: None)
+    assert run.result is not None, run.why
+    assert run.diverged == (1e30,)
+    assert run.training.recipe.train.learning_rate == pytest.approx(1e-3)
+    assert find()[0].result == run.result  # what diverged is not tried again
+    searched = replace(trainings[0], scored=False)
+    assert find_runs([searched], [1], tmp_path, "data", settings)[0].fallback is None
 
 
 def test_after_the_deadline_nothing_is_trained_and_all_is_still_to_come(tmp_path: Path) -> None:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtseg.errors import RecordingError, SettingError
+from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.open import POSE_READERS, find_label_reader, find_pose_reader
 
-_LABEL_SUFFIXES = (".csv", ".tsv", ".txt", ".annot", ".boris")
+_LABEL_SUFFIXES = (".csv", ".tsv", ".txt", ".annot", ".boris", *WORKBOOKS)
 _UNREAD = {
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "is a workbook of a spreadsheet; save its sheet as CSV"),
+    **dict.fromkeys((".xls", ".xlsb", ".ods"), "is a workbook of a kind that is not read; save it as .xlsx or CSV"),
     ".mat": "is MATLAB's, which is not read; write labels as CSV (start,stop,behaviour) and poses as plain CSV",
 }
 """Files that laboratories keep labels in, which would otherwise be passed over without a word."""
-_HIDDEN = "."
+_HIDDEN = (".", "~$")
+"""How names begin of what programs keep beside files, such as Excel's note of who has a workbook open."""
 
 
 @dataclass(frozen=True)

@@ -97,16 +97,27 @@ def video_of(pair: Pair, n_frames: int, fps: float, counting: Counting) -> Video
 
 
 def holds_video(labels: Path, poses: Path) -> bool:
-    """Whether a BORIS file holds an observation that is named like the poses."""
+    """Whether a label file holds several videos, or one with a name of its own, and one is named like the poses."""
+    video = Video(0, DEFAULT_FPS, (poses.name,), open_ended=True)
     try:
+        tracks = read_video_labels(labels, video)
         if find_label_reader(labels) not in (boris.READER, boris_project.READER):
-            return False
-        tracks = read_video_labels(labels, Video(0, DEFAULT_FPS, (poses.name,), open_ended=True))
+            # A table or a workbook of one video says nothing of whose it is; one of several is read by its name alone.
+            return not _can_be_read(labels, replace(video, names=()))
     except RecordingError:
         return False
     # Where no track says anything, nothing says either that it is the video's.
     kinds = [w.kind for track in tracks.values() for w in track.warnings]
     return bool(tracks) and not any(kind.startswith(_OTHER_NAME) for kind in kinds)
+
+
+def _can_be_read(labels: Path, video: Video) -> bool:
+    """Whether the labels are read without an error."""
+    try:
+        read_video_labels(labels, video)
+        return True
+    except RecordingError:
+        return False
 
 
 def _frame_rate(pairs: Sequence[Pair], wishes: Wishes, ask: Asker) -> tuple[float, bool]:

@@ -15,7 +15,7 @@ from rtseg.errors import RecordingError, SkeletonError
 from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
-from rtseg.recordings.labels import bento, boris, boris_project, caltech
+from rtseg.recordings.labels import bento, boris, boris_project, caltech, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
@@ -35,7 +35,8 @@ POSE_READERS = (
     mcap.READER,
     poses_csv.READER,
 )
-LABEL_READERS = (caltech.READER, bento.READER, boris.READER, boris_project.READER, labels_csv.READER)
+# Workbooks first: the others look at lines of text.
+LABEL_READERS = (workbook.READER, caltech.READER, bento.READER, boris.READER, boris_project.READER, labels_csv.READER)
 
 
 def read_recordings(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:

@@ -297,11 +297,29 @@ def test_names_that_some_files_spell_otherwise_are_one(tmp_path: Path) -> None:
     assert any("'Sniff' is taken for 'sniff'" in note for note in done.project.notes)
 
 
-def test_labels_in_a_workbook_are_named(tmp_path: Path) -> None:
-    write_poses(tmp_path / "m1DLC_a.csv")
-    (tmp_path / "m1.xlsx").write_bytes(b"PK\3\4")
-    with pytest.raises(SettingError, match=r"m1\.xlsx: is a workbook of a spreadsheet; save its sheet as CSV"):
-        init(tmp_path)
+def test_labels_in_workbooks_become_recordings(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book, shared = openpyxl.Workbook(), openpyxl.Workbook()
+    shared.remove(shared.active)
+    for name, sheet in (("m1", book.active), ("m2", shared.create_sheet("m2")), ("m3", shared.create_sheet("m3"))):
+        write_poses(tmp_path / f"{name}DLC_a.csv")
+        for row in (("start", "stop", "behaviour"), (0, 100, "rest"), (100, 250, "run"), (400, 450, "run")):
+            sheet.append(row)
+    book.save(tmp_path / "m1.xlsx")
+    shared.save(tmp_path / "second day.xlsx")
+    (tmp_path / "~$m1.xlsx").write_bytes(b"Excel has it open")
+    (tmp_path / "weights.xlsx").write_bytes(b"PK\3\4")
+    done = init(tmp_path, Wishes(name="mice"))
+    assert any("weights.xlsx: cannot be read as a workbook" in note for note in done.project.notes)
+    assert not any("~$" in note for note in done.project.notes)
+    dataset = load_dataset(done.dataset)
+    n_running = dict.fromkeys(("m1", "m2", "m3"), 0)
+    for item in (item for split in dataset.splits for item in dataset.items(split)):
+        (labels,) = item.labels.values()
+        n_running[item.recording.name[:2]] += np.count_nonzero(labels.frames == labels.classes.index("run"))
+    # The first one is cut into parts, with a margin between them.
+    assert n_running["m1"] > 100
+    assert n_running["m2"] == n_running["m3"] == 200
 
 
 def test_tables_that_count_from_1_to_the_last_frame_are_read_so(tmp_path: Path) -> None:

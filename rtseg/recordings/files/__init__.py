@@ -3,6 +3,7 @@
 probe             FileProbe: what a file shows of itself, by which its reader is chosen
 text              read_text, read_lines: text files in the encodings and line ends that labs have
 delimited         read_delimited, plain_lines, NumberStyle: tables with any delimiter, quotes and decimal commas
+workbook          read_sheets: Excel's workbooks, a table for each sheet
 hdf5              open_hdf5, readable_array: HDF5 with errors that name the file, and compression that h5py lacks
 reading_warnings  ReadingWarning: what a reader tolerated, counted; WarningLog: those of many files in few lines
 """

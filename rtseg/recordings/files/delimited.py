@@ -75,7 +75,12 @@ def delimited_rows(path: Path, lines: Sequence[str], tolerated: Sequence[Reading
     declared = _SEPARATOR_LINE.match(lines[0].strip())  # Excel's own first line
     skipped = 1 if declared else 0
     delimiter = declared[1] if declared else delimiter_of(lines)
-    rows = list(_rows(path, lines[skipped:], delimiter, skipped + 1))
+    return table_of_rows(path, list(_rows(path, lines[skipped:], delimiter, skipped + 1)), delimiter, warnings)
+
+
+def table_of_rows(path: Path, rows: list[Row], delimiter: str, warnings: Sequence[ReadingWarning]) -> DelimitedText:
+    """Rows of any source as a table, without what is empty at their end; see `read_delimited`."""
+    warnings = list(warnings)
     n_rows = len(rows)
     while rows and not any(rows[-1].cells):
         rows.pop()

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rtseg.recordings.files.hdf5 import is_netcdf3, open_hdf5
-from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.files.text import read_bytes, read_lines
 
 
 class FileProbe:
@@ -22,6 +22,11 @@ class FileProbe:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.suffix = path.suffix.lower()
+
+    @cached_property
+    def first_bytes(self) -> bytes:
+        """The first bytes of the file, which tell its kind whatever it is called."""
+        return read_bytes(self.path, 8)
 
     @cached_property
     def lines(self) -> list[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 
-_WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
-"""The first bytes of .xlsx and .ods, and of .xls."""
+_WORKBOOK, _OLD_WORKBOOK = b"PK\3\4", b"\xd0\xcf\x11\xe0"
+"""The first bytes of .xlsx and .ods, and of .xls and of workbooks with a password."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -43,7 +43,12 @@ def read_text(path: Path) -> tuple[str, list[ReadingWarning]]:
             raise RecordingError(
                 path, f"starts as UTF-16 but is damaged at byte {error.start}; save it as UTF-8"
             ) from error
-    if raw.startswith(_WORKBOOKS):
+    if raw.startswith(_OLD_WORKBOOK):
+        problem = (
+            "is a workbook of a spreadsheet with a password, or of Excel before 2007; save it as .xlsx without one"
+        )
+        raise RecordingError(path, f"{problem}, or its sheet as CSV")
+    if raw.startswith(_WORKBOOK):
         raise RecordingError(path, "is no text but a workbook of a spreadsheet; save its sheet as CSV")
     # UTF-16 without its mark, or no text at all; decoding either as Latin-1 would give nonsense without an error.
     nul = raw.find(b"\0")

@@ -7,7 +7,7 @@ versions repeat in columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +68,17 @@ def is_boris(probe: FileProbe) -> bool:
     return any(_is_header(re.split(f"[{delimiter}]", line)) for line in probe.lines[:_MAX_HEADER_ROWS])
 
 
+def holds_boris_header(rows: Iterable[Sequence[str]]) -> bool:
+    """Whether one of the rows of a table is the header of BORIS' events."""
+    return any(map(_is_header, rows))
+
+
 def read_boris(path: Path, video: Video) -> Tracks:
+    """Tracks of frame labels (T,) of the video from a text file; see `tracks_of_boris_table`."""
+    return tracks_of_boris_table(path, read_delimited(path), video)
+
+
+def tracks_of_boris_table(path: Path, text: DelimitedText, video: Video) -> Tracks:
     """Tracks of frame labels (T,) of the video.
 
     One track per subject with all its behaviours (frames of two at once are masked and counted), and one track
@@ -80,7 +90,6 @@ def read_boris(path: Path, video: Video) -> Tracks:
     RecordingError with the line for a START without STOP, or the reverse, for cells that are no times, and where
     nothing says where in the observation the video's own media file lies.
     """
-    text = read_delimited(path)
     table = _event_table(path, text)
     observation, table = _of_one_observation(path, table, video)
     place = media_place(path, observation, _media_files(table), video)

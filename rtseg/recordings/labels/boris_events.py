@@ -48,18 +48,22 @@ class Event(NamedTuple):
     line: int
 
 
-def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Video) -> str:
-    """The observation of the video, of those that a file holds.
+def choose_observation(
+    path: Path, media: Mapping[str, Iterable[str]], video: Video, *, what: str = "observation"
+) -> str:
+    """The observation of the video, of those that a file holds. what: it is called in errors, such as 'sheet'.
 
     media: observation id -> its media files. The one that the dataset file asks for; else the only one; else the one
     whose id or media file is named like the video (`Video.names`). Raises RecordingError where none or several are: to
     take any would label a video with what happened in another.
     """
-    listed = "; ".join(f"{name!r} ({', '.join(map(_stem, files)) or 'no media'})" for name, files in media.items())
+    called = {name: ", ".join(map(_stem, files)) for name, files in media.items()}
+    # What is called by nothing but its name, such as a sheet, needs no second one.
+    listed = "; ".join(repr(n) if n == of else f"{n!r} ({of or 'no media'})" for n, of in called.items())
     if video.observation:
         own = next((name for name in media if _plain(name) == _plain(video.observation)), None)
         if own is None:
-            raise RecordingError(path, f"holds no observation {video.observation!r}; there are: {listed}")
+            raise RecordingError(path, f"holds no {what} {video.observation!r}; there are: {listed}")
         return own
     # A file with one observation is the usual case, and labs name it as they like: no name is compared.
     if len(media) == 1:
@@ -69,7 +73,7 @@ def choose_observation(path: Path, media: Mapping[str, Iterable[str]], video: Vi
         return alike
     names = f"nothing in it is named like {' or '.join(map(repr, video.names))}" if video.names else "none is named"
     problem = (
-        f"holds {len(media)} observations and {names}; there are: {listed}. "
+        f"holds {len(media)} {what}s and {names}; there are: {listed}. "
         "Export each by itself, or name one in the dataset file (observation = ...)"
     )
     raise RecordingError(path, problem)

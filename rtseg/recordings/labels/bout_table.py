@@ -142,6 +142,8 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     """
     columns = bout_columns(table.rows[0].cells)
     assert columns is not None
+    # A row between two bouts that holds nothing is nobody's bout; in a table of frames it would be a frame.
+    table = replace(table, rows=[row for row in table.rows if any(row.cells)])
     # What no column's name says may be plain from its cells: no frame is written 0:01:30.
     cells = [row.cells[i] for row in table.rows[1:] for i in (columns.start, columns.stop)]
     if any(map(is_clock, cells)):

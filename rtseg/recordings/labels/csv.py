@@ -5,20 +5,24 @@ The header decides what a table is; `bout_table` and `frame_table` read it. A he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.files.delimited import read_delimited, wrong_width
+from rtseg.recordings.files.delimited import DelimitedText, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.files.text import read_lines
 from rtseg.recordings.labels.bento import is_bento
 from rtseg.recordings.labels.boris import is_boris
 from rtseg.recordings.labels.boris_project import is_boris_project
 from rtseg.recordings.labels.bout_table import bout_columns, tracks_of_bout_table
 from rtseg.recordings.labels.caltech import is_caltech
-from rtseg.recordings.labels.frame_table import tracks_of_frame_table
+from rtseg.recordings.labels.frame_table import is_frame_header, tracks_of_frame_table
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.recording import Labels
 
@@ -26,16 +30,23 @@ TASK1 = ("attack", "investigation", "mount", "other")
 """CalMS21 Task 1's behaviours, in the order of its numbers."""
 _CALMS21 = ["sequence number", "annotation"]
 _PREDICTIONS = ["seq", "quality"]
+MAX_ROWS_OF_NOTES = 40
+"""Above a header, such as who scored the video, when, and what the behaviours mean."""
 
 
 def read_label_csv(path: Path, video: Video) -> Tracks:
-    """Tracks of frame labels (T,) of the video, from a plain CSV with commas, semicolons or tabs.
+    """Tracks of frame labels (T,) of the video, from a plain CSV with commas, semicolons or tabs."""
+    return tracks_of_label_table(path, read_delimited(path), video)
 
-    See `tracks_of_bout_table` and `tracks_of_frame_table` for the two kinds of tables. Raises RecordingError with the
-    line for rows of another width than the header, and for rtseg's predictions and CalMS21's labels, which are other
-    things.
+
+def tracks_of_label_table(path: Path, table: DelimitedText, video: Video) -> Tracks:
+    """Tracks of frame labels (T,) of the video, from a table of labels.
+
+    See `tracks_of_bout_table` and `tracks_of_frame_table` for the two kinds. Notes above the header are left out, with
+    a warning. Raises RecordingError with the line for rows of another width than the header, and for rtseg's
+    predictions and CalMS21's labels, which are other things.
     """
-    table = read_delimited(path)
+    table = _from_header(table)
     names, line = table.rows[0].cells, table.rows[0].line
     for row in table.rows[1:]:
         if len(row.cells) != len(names):
@@ -51,6 +62,26 @@ def read_label_csv(path: Path, video: Video) -> Tracks:
     if bout_columns(names) is not None:
         return tracks_of_bout_table(path, table, video)
     return tracks_of_frame_table(path, table, video)
+
+
+def header_place(rows: Sequence[Sequence[str]]) -> int | None:
+    """Which of a table's first rows is a header of labels by its names; None where none is, as of 0 and 1 alone."""
+    for i, names in enumerate(rows[:MAX_ROWS_OF_NOTES]):
+        bouts = bout_columns(names)
+        if bouts is not None and bouts.behaviour is not None:
+            return i
+    # Weaker, since notes may have a time, too: what stands below counts.
+    above_each = enumerate(pairwise(rows[: MAX_ROWS_OF_NOTES + 1]))
+    return next((i for i, (names, below) in above_each if is_frame_header(names, below)), None)
+
+
+def _from_header(table: DelimitedText) -> DelimitedText:
+    """The table without notes above its header."""
+    at = header_place([row.cells for row in table.rows])
+    if not at:
+        return table
+    kind = "lines above the header are taken for notes and left out"
+    return replace(table, rows=table.rows[at:], warnings=[*table.warnings, ReadingWarning(kind, at, "lines")])
 
 
 def read_calms21_labels(path: Path) -> list[Labels]:

@@ -120,6 +120,20 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
 
 
+def is_frame_header(names: Sequence[str], below: Sequence[str]) -> bool:
+    """Whether a row names a column frame or time, with others beside it, and the row below counts in it."""
+    plain = [_plain(name) for name in names]
+    counting = [i for i, name in enumerate(plain) if name in _FRAME_NAMES or _time_unit(name) is not None]
+    others = [name for i, name in enumerate(names) if name and i not in counting]
+    if not counting or not others or any(_is_count(name) for name in others):
+        return False
+    return all(i < len(below) and _is_count(below[i]) for i in counting)
+
+
+def _is_count(cell: str) -> bool:
+    return is_clock(cell) or _number(cell.replace(",", ".")) is not None
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name).lower()
 

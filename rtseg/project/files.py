@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtseg.errors import RecordingError, SettingError
+from rtseg.recordings.files.unread_formats import LABEL_SUFFIXES as UNREAD
+from rtseg.recordings.files.unread_formats import why_unread_kind
 from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.open import POSE_READERS, find_label_reader, find_pose_reader
 
 _LABEL_SUFFIXES = (".csv", ".tsv", ".txt", ".annot", ".boris", *WORKBOOKS)
-_UNREAD = {
-    **dict.fromkeys((".xls", ".xlsb", ".ods"), "is a workbook of a kind that is not read; save it as .xlsx or CSV"),
-    ".mat": "is MATLAB's, which is not read; write labels as CSV (start,stop,behaviour) and poses as plain CSV",
-}
-"""Files that laboratories keep labels in, which would otherwise be passed over without a word."""
 _HIDDEN = (".", "~$")
 """How names begin of what programs keep beside files, such as Excel's note of who has a workbook open."""
 
@@ -61,15 +58,15 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
 def _files_below(path: Path) -> Iterable[Path]:
     if path.is_file():
         return [path]
-    suffixes = {suffix for reader in POSE_READERS for suffix in reader.suffixes} | {*_LABEL_SUFFIXES, *_UNREAD}
+    suffixes = {suffix for reader in POSE_READERS for suffix in reader.suffixes} | {*_LABEL_SUFFIXES, *UNREAD}
     below = (file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
     return (f for f in below if not any(p.startswith(_HIDDEN) for p in f.relative_to(path).parts))
 
 
 def _kind_of(file: Path) -> tuple[str, str]:
     """'poses', 'labels' or '', and for '' why a file is neither."""
-    if file.suffix.lower() in _UNREAD:
-        return "", _UNREAD[file.suffix.lower()]
+    if file.suffix.lower() in UNREAD:
+        return "", why_unread_kind(file.suffix.lower())
     try:
         find_pose_reader(file)
         return "poses", ""

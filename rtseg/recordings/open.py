@@ -15,7 +15,8 @@ from rtseg.errors import RecordingError, SkeletonError
 from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
-from rtseg.recordings.labels import bento, boris, boris_project, caltech, workbook
+from rtseg.recordings.files.unread_formats import why_unread_kind, why_unread_text
+from rtseg.recordings.labels import bento, boris, boris_project, caltech, noldus, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
@@ -36,7 +37,17 @@ POSE_READERS = (
     poses_csv.READER,
 )
 # Workbooks first: the others look at lines of text.
-LABEL_READERS = (workbook.READER, caltech.READER, bento.READER, boris.READER, boris_project.READER, labels_csv.READER)
+LABEL_READERS = (
+    workbook.READER,
+    caltech.READER,
+    bento.READER,
+    boris.READER,
+    boris_project.READER,
+    noldus.READER,
+    labels_csv.READER,
+)
+
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 
 
 def read_recordings(path: Path | str, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
@@ -101,9 +112,13 @@ def read_video_labels(path: Path | str, video: Video) -> Tracks:
 def find_label_reader(path: Path) -> LabelReader:
     """The reader that recognizes a file of labels; RecordingError where none does."""
     probe = FileProbe(path)
+    if unread := path.exists() and why_unread_kind(probe.suffix):
+        raise RecordingError(path, unread)
     for reader in LABEL_READERS:
         if reader.recognizes(probe):
             return reader
+    if unread := why_unread_text(probe.lines[0]):
+        raise RecordingError(path, unread, line=1)
     accepted = ", ".join(reader.format for reader in LABEL_READERS)
     problem = f"its first line {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
     raise RecordingError(path, problem, line=1)
@@ -118,11 +133,14 @@ def find_pose_reader(path: Path) -> PoseReader:
     if not candidates:
         if not probe.path.exists():
             raise RecordingError(probe.path, "cannot be read: no such file")
+        unread = why_unread_kind(probe.suffix) or (probe.suffix in _TEXT_SUFFIXES and why_unread_text(probe.lines[0]))
         kind = probe.suffix or "no suffix"
-        raise RecordingError(probe.path, f"is of a kind that is not read ({kind}); accepted: {accepted}")
+        raise RecordingError(probe.path, unread or f"is of a kind that is not read ({kind}); accepted: {accepted}")
     for reader in candidates:
         if reader.recognizes(probe):
             return reader
+    if probe.suffix in _TEXT_SUFFIXES and (unread := why_unread_text(probe.lines[0])):
+        raise RecordingError(probe.path, unread, line=1)
     if any(".csv" in reader.suffixes for reader in candidates):
         problem = f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
         raise RecordingError(probe.path, problem, line=1)

@@ -60,16 +60,18 @@ def test_calms21_holds_many(tmp_path: Path) -> None:
 
 
 def test_unknown_kinds_are_told_what_is_accepted(tmp_path: Path, data_root: Path) -> None:
-    video = tmp_path / "video.mp4"
-    video.write_bytes(b"video")
-    with pytest.raises(RecordingError, match=r"of a kind that is not read \(\.mp4\); accepted: DeepLabCut"):
-        read_recording(video)
+    picture = tmp_path / "frame.png"
+    picture.write_bytes(b"picture")
+    with pytest.raises(RecordingError, match=r"of a kind that is not read \(\.png\); accepted: DeepLabCut"):
+        read_recording(picture)
     table = tmp_path / "table.csv"
     table.write_text("a,b\n1,2\n")
     with pytest.raises(RecordingError, match="its header 'a,b' is none that is read; accepted: DeepLabCut"):
         read_recording(table)
     notes = Path(shutil.copy(data_root / "mice7/LICENSE", tmp_path / "notes.txt"))
-    with pytest.raises(RecordingError, match="is none that is read; accepted: Caltech"):
+    with pytest.raises(
+        RecordingError, match="is none that is read; accepted: Excel's workbooks .xlsx with such a table, Caltech"
+    ):
         read_labels(notes, 100, 30)
     with pytest.raises(RecordingError, match="No such file"):
         read_recording(tmp_path / "absent.csv")

@@ -5,5 +5,6 @@ text              read_text, read_lines: text files in the encodings and line en
 delimited         read_delimited, plain_lines, NumberStyle: tables with any delimiter, quotes and decimal commas
 workbook          read_sheets: Excel's workbooks, a table for each sheet
 hdf5              open_hdf5, readable_array: HDF5 with errors that name the file, and compression that h5py lacks
+unread_formats    why_unread_kind, why_unread_text: what known programs write that is not read, and the way out
 reading_warnings  ReadingWarning: what a reader tolerated, counted; WarningLog: those of many files in few lines
 """

@@ -176,8 +176,8 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).lower()
 
 
-def pair_marks(path: Path, marks: Sequence[Mark]) -> list[Event]:
-    """Events from marks in any order.
+def pair_marks(path: Path, marks: Sequence[Mark], *, program: str = "BORIS") -> list[Event]:
+    """Events from marks in any order. program: where people mend them, for errors.
 
     At one time a STOP comes before a START of the same behaviour where that goes on, and behind it where it does not:
     BORIS sorts such rows as it likes. Raises RecordingError with the line for a START without STOP, or the reverse.
@@ -187,7 +187,7 @@ def pair_marks(path: Path, marks: Sequence[Mark]) -> list[Event]:
         groups.setdefault(_group(mark, groups), []).append(mark)
     events: list[Event] = []
     for group in groups.values():
-        events += _events_of_one(path, group)
+        events += _events_of_one(path, group, program)
     # In the order of the file, so that classes come in the order of their first event.
     return sorted(events, key=lambda event: (event.start, event.line))
 
@@ -202,7 +202,7 @@ def _group(mark: Mark, groups: Mapping[tuple[str, str, str], Sequence[Mark]]) ->
     return own
 
 
-def _events_of_one(path: Path, marks: Sequence[Mark]) -> list[Event]:
+def _events_of_one(path: Path, marks: Sequence[Mark], program: str) -> list[Event]:
     """The events of one subject, behaviour and modifiers."""
     events = [Event(m.subject, m.behaviour, m.frame, None, m.line) for m in marks if m.status == POINT]
     waiting = sorted((m for m in marks if m.status != POINT), key=lambda m: m.frame)
@@ -217,10 +217,11 @@ def _events_of_one(path: Path, marks: Sequence[Mark]) -> list[Event]:
         if mark.status == START and running is not None:
             since = f"since line {running.line}" if running.line else f"since frame {running.frame:.0f}"
             raise RecordingError(
-                path, f"{what} starts again; it runs {since}. Add the missing STOP in BORIS", line=line
+                path, f"{what} starts again; it runs {since}. Add the missing STOP in {program}", line=line
             )
         if mark.status == STOP and running is None:
-            raise RecordingError(path, f"{what} stops and was not started; add the missing START in BORIS", line=line)
+            problem = f"{what} stops and was not started; add the missing START in {program}"
+            raise RecordingError(path, problem, line=line)
         if running is None:
             running = mark
         else:
@@ -228,7 +229,7 @@ def _events_of_one(path: Path, marks: Sequence[Mark]) -> list[Event]:
             events.append(Event(mark.subject, mark.behaviour, running.frame, mark.frame, running.line))
             running = None
     if running is not None:
-        problem = f"{running.behaviour!r} of {running.subject!r} starts and never stops; add the STOP in BORIS"
+        problem = f"{running.behaviour!r} of {running.subject!r} starts and never stops; add the STOP in {program}"
         raise RecordingError(path, problem, line=running.line or None)
     return events
 

@@ -31,24 +31,26 @@ DEFAULT_TRACK = "labels"
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
 _STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
 _EDGES = (*_STARTS, *_STOPS)
-_DURATIONS = ("duration", "boutduration")
+_DURATIONS = ("duration", "boutduration", "runlength", "runlengths")
 _LAST_INCLUDED = "last"
-_FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx")
+_FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx", "time(frames)")
 _SECOND_WORDS = (
     *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
     *("time", "times", "time(s)", "times(s)", "time[s]", "timesec"),
+    *("timess", "timessmsec", "ssmsec", "timehh:mm:ssms", "hh:mm:ssms"),  # ELAN's
     *("hh:mm:ss", "(hh:mm:ss)", "(h:mm:ss)", "time(hh:mm:ss)", "time(h:mm:ss)"),
 )
 _BEHAVIOURS = (
     *("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "annotation"),
-    *("type", "event", "action", "code", "name"),
+    *("type", "event", "action", "code", "name", "bsoidlabel", "bsoidlabels"),
 )
-_TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel")
+_TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel", "tier")
 _VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
 _IGNORED = (
     *("", "index", "unnamed:0", "id", "comment", "comments", "note", "notes"),
     *("duration(frames)", "starttsourcens"),
 )
+_PLURAL = re.compile(r"^\s*(start|stop|onset|offset|begin|end)s\s*$", re.IGNORECASE)
 _OWN_NAMES = (("start", "stop"), ("firstseq", "lastseq"), ("start", "duration"))
 """What `start,stop` and rtseg's own bouts mean is documented; what other programs mean by their names is not known."""
 _MAX_NUMBER = 1e9
@@ -80,7 +82,9 @@ class BoutColumns:
 
 def bout_columns(names: Sequence[str]) -> BoutColumns | None:
     """The columns of a table of bouts; None where the header has no start and stop, or duration, of the same unit."""
-    plain = [re.sub(r"[\s_.\-]+", "", name).lower() for name in names]
+    # `starts` is a plural, and `start_s` seconds.
+    single = [_PLURAL.sub(r"\1", name) for name in names]
+    plain = [re.sub(r"[\s_.\-]+", "", name).lower() for name in single]
     # Frames first: rtseg's own bouts have both, and frames are exact. A stop says more than a duration.
     for ends in (_STOPS, _DURATIONS):
         for in_seconds, words in ((False, _FRAME_WORDS), (True, _SECOND_WORDS)):

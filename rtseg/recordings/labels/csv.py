@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from rtseg.errors import RecordingError
-from rtseg.recordings.files.delimited import DelimitedText, read_delimited, wrong_width
+from rtseg.recordings.files.delimited import DelimitedText, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.files.text import read_lines
+from rtseg.recordings.files.unread_formats import why_unread_text
 from rtseg.recordings.labels.bento import is_bento
 from rtseg.recordings.labels.boris import is_boris
 from rtseg.recordings.labels.boris_project import is_boris_project
@@ -24,13 +25,14 @@ from rtseg.recordings.labels.bout_table import bout_columns, tracks_of_bout_tabl
 from rtseg.recordings.labels.caltech import is_caltech
 from rtseg.recordings.labels.frame_table import is_frame_header, tracks_of_frame_table
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
+from rtseg.recordings.labels.noldus import is_noldus
 from rtseg.recordings.recording import Labels
 
 TASK1 = ("attack", "investigation", "mount", "other")
 """CalMS21 Task 1's behaviours, in the order of its numbers."""
 _CALMS21 = ["sequence number", "annotation"]
 _PREDICTIONS = ["seq", "quality"]
-MAX_ROWS_OF_NOTES = 40
+MAX_ROWS_OF_NOTES = 100
 """Above a header, such as who scored the video, when, and what the behaviours mean."""
 
 
@@ -109,8 +111,18 @@ def read_calms21_labels(path: Path) -> list[Labels]:
 
 def _is_label_csv(probe: FileProbe) -> bool:
     # Any table that is of no other format; the reader says what it expects of a header.
-    others = (is_boris, is_boris_project, is_caltech, is_bento)
-    return probe.suffix in (".csv", ".tsv") and not any(is_other(probe) for is_other in others)
+    others = (is_boris, is_boris_project, is_caltech, is_bento, is_noldus)
+    if probe.suffix == ".txt":
+        return not any(is_other(probe) for is_other in others) and _has_label_header(probe)
+    if probe.suffix not in (".csv", ".tsv") or why_unread_text(probe.lines[0]):
+        return False
+    return not any(is_other(probe) for is_other in others)
+
+
+def _has_label_header(probe: FileProbe) -> bool:
+    """Whether the columns of a text file are those of bouts or frames; .txt alone says nothing."""
+    delimiter = delimiter_of(probe.lines)
+    return header_place([row.split(delimiter) for row in probe.lines[:MAX_ROWS_OF_NOTES]]) is not None
 
 
 READER = LabelReader(

@@ -34,12 +34,16 @@ OTHER = "other"
 """The class of 0 in a column of 0 and 1."""
 _FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "frameno")
 _INDEX_NAMES = ("", "index", "unnamed:0")
+_LABEL_NAMES = ("label", "labels", "syllable", "syllables", "motif", "motifs", "cluster", "state", "bsoidlabels")
+"""Numbers in columns that are called so are labels (Keypoint-MoSeq, VAME, B-SOiD), a row a frame."""
 _TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "(ms)": 1e-3}
 _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
 _NAMES = "name one 'frame', or, of bouts, call the columns start,stop,behaviour (start_s,stop_s if seconds)"
 _MAX_CODES = 50
 """More different whole numbers or texts than this are a measurement or comments, no behaviours."""
+_MAX_CLUSTERS = 1000
+"""The same of columns whose name says that numbers are labels: clusterings have a hundred."""
 _UNCOUNTED_DIFFERENCE = 0.1
 """Share of frames by which a table that counts nothing may differ from its video."""
 _UNKNOWN = frozenset({"", "nan", "na", "n/a", "#n/a"})
@@ -89,6 +93,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         warnings += [] if time is None else _rate_doubts(names[time], times, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
     counted = frame is not None or time is not None
+    has_label_name = any(_plain(name) in _LABEL_NAMES for name in names)
     columns = []
     n_left_out = 0
     for i, name in enumerate(names):
@@ -96,7 +101,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
             continue
         cells = [style.with_point(row.cells[i], row.line) for row in rows]
         # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
-        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted)
+        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted, has_label_name)
         if column is None:
             n_left_out += 1
         else:
@@ -114,7 +119,8 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         if frame is None:
             _check_header(path, columns, len(rows), video, line=table.rows[0].line)
         check_reaches_end(path, len(rows), video, line=rows[-1].line)
-        if frame is None and not video.open_ended:
+        # pandas counts the rows of any table, also of bouts under names that nobody knows.
+        if (frame is None or _plain(names[frame]) in _INDEX_NAMES) and not video.open_ended:
             _check_row_per_frame(path, len(rows), video)
         row_of_frame = list(range(len(rows)))
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
@@ -203,12 +209,17 @@ def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> None:
         raise RecordingError(path, f"{problem}; name a column 'frame' or 'time', or the columns start,stop,behaviour")
 
 
-def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> _Column | None:
+def _read_column(
+    path: Path, name: str, cells: Sequence[str], counted: bool, beside_labels: bool = False
+) -> _Column | None:
     """A column of labels; None for one of measurements.
 
     counted: whether the table counts frames or time. Where it does not, numbers that are not 0 and 1 may as well be the
-    starts and stops of bouts under names that nobody knows, so that such a table is refused.
+    starts and stops of bouts under names that nobody knows, so that such a table is refused, unless the column's name
+    says what they are. beside_labels: whether that of a column does; others are measurements then.
     """
+    is_called_label = _plain(name) in _LABEL_NAMES
+    most_codes = _MAX_CLUSTERS if is_called_label else _MAX_CODES
     distinct = dict.fromkeys(cell for cell in cells if cell.lower() not in _UNKNOWN)
     if not distinct:
         raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=1)
@@ -217,12 +228,14 @@ def _read_column(path: Path, name: str, cells: Sequence[str], counted: bool) -> 
         classes: tuple[str, ...] = (OTHER, name)
         code = {cell: int(value or 0) for cell, value in values.items()}
     elif all(value is not None for value in values.values()):
-        if len(distinct) > _MAX_CODES or not all(value.is_integer() for value in values.values() if value is not None):
-            if counted:
+        if len(distinct) > most_codes or not all(value.is_integer() for value in values.values() if value is not None):
+            if counted or (beside_labels and not is_called_label):
                 return None
             problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"
             raise RecordingError(path, f"{problem}, and no column counts frames or time; {_NAMES}", line=1)
-        if not counted:
+        if not counted and not is_called_label:
+            if beside_labels:
+                return None
             problem = f"column {name!r} holds numbers that are not 0 and 1, and no column counts frames or time"
             raise RecordingError(path, f"{problem}; {_NAMES}", line=1)
         numbers = dict.fromkeys(f"{value:g}" for value in values.values())

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.unread_formats import why_unread_text
 from rtseg.recordings.files.workbook import Sheet, first_rows, is_workbook, read_sheets
 from rtseg.recordings.labels.boris import holds_boris_header, tracks_of_boris_table
 from rtseg.recordings.labels.boris_events import choose_observation
 from rtseg.recordings.labels.csv import MAX_ROWS_OF_NOTES, header_place, tracks_of_label_table
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
+from rtseg.recordings.labels.noldus import holds_noldus_header, tracks_of_noldus_table
 
 
 def read_label_workbook(path: Path, video: Video) -> Tracks:
@@ -33,6 +35,8 @@ def read_label_workbook(path: Path, video: Video) -> Tracks:
     try:
         if holds_boris_header(_rows_of(sheets[chosen])):
             return tracks_of_boris_table(path, table, inside)
+        if holds_noldus_header(_rows_of(sheets[chosen])):
+            return tracks_of_noldus_table(path, table, inside)
         return tracks_of_label_table(path, table, inside)
     except RecordingError as error:
         if len(sheets) == 1:
@@ -46,8 +50,11 @@ def _rows_of(sheet: Sheet) -> list[list[str]]:
 
 def _candidates(first: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
     """The sheets that may hold labels, by their first rows: those with a header that is known, else all."""
-    known = [name for name, rows in first.items() if holds_boris_header(rows) or header_place(rows) is not None]
-    return known or list(first)
+    return [name for name, rows in first.items() if _has_known_header(rows)] or list(first)
+
+
+def _has_known_header(rows: Sequence[Sequence[str]]) -> bool:
+    return holds_boris_header(rows) or holds_noldus_header(rows) or header_place(rows) is not None
 
 
 def _is_label_workbook(probe: FileProbe) -> bool:
@@ -56,13 +63,17 @@ def _is_label_workbook(probe: FileProbe) -> bool:
         return False
     first = first_rows(probe.path, MAX_ROWS_OF_NOTES)
     used = {name: rows for name, rows in first.items() if any(any(row) for row in rows)}
-    # One sheet may be a table of 0 and 1, whose names nobody knows; the reader looks at it closely.
-    if len(used) > 1 and not any(holds_boris_header(rows) or header_place(rows) is not None for rows in used.values()):
+    if any(map(_has_known_header, used.values())):
+        return True
+    unread = next((why for rows in used.values() if (why := why_unread_text(" ".join(rows[0])))), "")
+    if unread or len(used) > 1:
         problem = (
             f"none of its sheets ({', '.join(used)}) has columns such as start, stop, behaviour or frame, sniffing"
         )
-        raise RecordingError(probe.path, f"{problem}; save the sheet of labels as CSV, or name its columns so")
+        mend = "save the sheet of labels as CSV, or name its columns so"
+        raise RecordingError(probe.path, unread or f"{problem}; {mend}")
+    # The one sheet may be a table of 0 and 1, whose names nobody knows; the reader looks at it closely.
     return True
 
 
-READER = LabelReader("a table of labels in .xlsx", _is_label_workbook, read_label_workbook)
+READER = LabelReader("Excel's workbooks .xlsx with such a table", _is_label_workbook, read_label_workbook)

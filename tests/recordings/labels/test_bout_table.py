@@ -278,3 +278,22 @@ def test_frames_that_count_from_1_and_times_in_days_are_told(tmp_path: Path) -> 
     assert (bouts(right)[-1], right["labels"].warnings) == ((200, 300, "a"), ())
     days = "start_s,stop_s,behaviour\n" + "".join(f"{t / 86400:.9f},{(t + 1) / 86400:.9f},a\n" for t in (1, 3, 5))
     assert any("a spreadsheet's times are days" in w for w in read(tmp_path, days)["labels"].warnings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",B-SOiD labels,Start time (frames),Run lengths\n0,3,1,2\n1,5,3,1\n",
+        "Tier\tBegin Time - ss.msec\tEnd Time - ss.msec\tDuration - ss.msec\tAnnotation\nlabels\t0.5\t1.5\t1.0\t3\n"
+        "labels\t1.5\t2.0\t0.5\t5\n",
+        "Tier\tBegin Time - hh:mm:ss.ms\tEnd Time - hh:mm:ss.ms\tAnnotation\nlabels\t00:00:00.500\t00:00:01.500\t3\n"
+        "labels\t00:00:01.500\t00:00:02.000\t5\n",
+    ],
+)
+def test_bouts_of_b_soid_and_elan(tmp_path: Path, text: str) -> None:
+    assert bouts(read(tmp_path, text, Video(4, 2))) == [(1, 3, "3"), (3, 4, "5")]
+
+
+def test_a_plural_says_no_seconds(tmp_path: Path) -> None:
+    assert bouts(read(tmp_path, "starts,Stops,behaviour\n3,12,run\n")) == [(3, 12, "run")]
+    assert bouts(read(tmp_path, "start s,Stop_s,behaviour\n3,4,run\n")) == [(90, 120, "run")]

@@ -160,3 +160,17 @@ def test_texts_that_are_no_behaviours_are_left_out_or_refused(tmp_path: Path) ->
         RecordingError, match="holds 60 different texts, which are no behaviours; are its columns apart"
     ):
         read(tmp_path, "frame|act\n" + "".join(f"{t}|run\n" for t in range(60)), n_frames=60)
+
+
+@pytest.mark.parametrize("name", ["syllable", "Motif", "B-SOiD labels", "cluster"])
+def test_numbers_under_a_name_that_says_labels(tmp_path: Path, name: str) -> None:
+    rows = "".join(f"{t // 2},{100 + t},{t / 7:.3f}\n" for t in range(140))
+    tracks = read(tmp_path, f"{name},centroid x,heading\n{rows}", n_frames=140)
+    assert list(tracks) == [name]
+    assert tracks[name].frames.tolist() == [t // 2 for t in range(140)]
+    assert any("measurements are no labels and are left out (2 columns)" in w for w in tracks[name].warnings)
+
+
+def test_an_index_of_pandas_counts_rows_and_not_frames(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="3 rows are not the 12 frames of the video"):
+        read(tmp_path, ",mouse,comes,goes\n0,3,0,12\n1,5,12,30\n2,3,42,18\n", n_frames=12)

@@ -195,4 +195,4 @@ def test_inspect_takes_it(tmp_path: Path) -> None:
     done = here("inspect", save(tmp_path / "m1.xlsx", BOUTS), "--fps", 2)
     assert done.returncode == 0, done.stderr
     assert "sniff" in done.stdout
-    assert "table of labels in .xlsx" in done.stdout
+    assert "Excel's workbooks" in done.stdout

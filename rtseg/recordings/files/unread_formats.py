@@ -1,0 +1,48 @@
+"""Files of other programs that laboratories have and that are not read: what they are, and what to bring instead.
+
+Asked where no reader recognizes a file; a name and a way out say more than a list of what is read.
+"""
+
+from __future__ import annotations
+
+_TABLE = "write labels as a table with the columns start_s, stop_s, behaviour, and poses as plain CSV (docs/formats.md)"
+_BY_SUFFIX = {
+    **dict.fromkeys((".xls", ".xlsb", ".ods"), "is a workbook of a kind that is not read; save it as .xlsx or CSV"),
+    ".mat": f"is MATLAB's (JAABA's scores, MoTr, ...), which is not read; {_TABLE}",
+    ".eaf": "is ELAN's, which is not read; export tab-delimited text there, with column names and times in ss.msec",
+    ".res": f"is JWatcher's, which is not read; {_TABLE}",
+    ".opf": f"is Datavyu's, which is not read; {_TABLE}",
+    ".odx": "is The Observer's, which is not read; export the event data there as text or Excel",
+    ".npy": f"is NumPy's, which does not say what its numbers are; {_TABLE}",
+    ".parquet": "is a Parquet file, which is not read; write it as CSV: pandas.read_parquet(FILE).to_csv(NEW)",
+    ".feather": "is a Feather file, which is not read; write it as CSV: pandas.read_feather(FILE).to_csv(NEW)",
+    **dict.fromkeys((".pkl", ".pickle"), "is a pickle, which can run any code and is never opened; write it as CSV"),
+    **dict.fromkeys(
+        (".mp4", ".avi", ".mov", ".mkv"), "is a video; rtseg reads the keypoints that a tracker made of it"
+    ),
+}
+LABEL_SUFFIXES = (".xls", ".xlsb", ".ods", ".mat", ".eaf", ".res", ".opf", ".odx")
+"""Ends of names of files that laboratories keep labels in, which would be passed over without a word."""
+_ETHOVISION = (
+    "is EthoVision's track: a few points without certainty, in cm and, as a rule, y upwards, where trackers have px, y "
+    "downwards. For behaviours scored there export the manual scoring log. For points track the video's keypoints, or "
+    "write plain CSV (frame,nose.x,nose.y,...) with y negative, and say px_per_mm"
+)
+_BY_BEGINNING = (
+    ("number of header lines", _ETHOVISION),
+    ("# csv_header = metadata_id", f"is VIA's list of a video's segments, which is not read; {_TABLE}"),
+    ("# exported using vgg image annotator", f"is VIA's, which is not read; {_TABLE}"),
+    ("filename,file_size,file_attributes,region_count", "is VIA's list of regions in pictures; bring a tracker's file"),
+    ("{_via_settings", f"is VIA's project, which is not read; {_TABLE}"),
+)
+
+
+def why_unread_kind(suffix: str) -> str:
+    """What files with such an end of the name, in lower case, are and what to bring instead; '' of any other."""
+    return _BY_SUFFIX.get(suffix, "")
+
+
+def why_unread_text(first_line: str) -> str:
+    """The same of a text file or a sheet by its first line, cells apart by anything."""
+    first = first_line.replace('"', "").strip().lower()
+    return next((why for begin, why in _BY_BEGINNING if first.startswith(begin)), "")

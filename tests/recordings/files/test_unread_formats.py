@@ -1,0 +1,37 @@
+"""Files of known programs that are not read are called by their name, with the way out, wherever they are brought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtseg.errors import RecordingError
+from rtseg.recordings.open import find_label_reader, find_pose_reader
+from tests.commands import here
+
+TRACK = '"Number of header lines:";"2"\n"Trial time";"X center";"Y center"\n"0.000";"-";"1.2"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.txt", TRACK.encode("utf-16"), "is EthoVision's track: .*, y upwards.*scoring log"),
+        ("t.csv", TRACK.encode("cp1252"), "is EthoVision's track"),
+        ("v.csv", b"# CSV_HEADER = metadata_id,file_list,flags\n1,a,0\n", "is VIA's list"),
+        ("scores.mat", b"MATLAB 5.0 MAT-file" + bytes(9), "is MATLAB's"),
+        ("a.eaf", b"<?xml version='1.0'?>\n<ANNOTATION_DOCUMENT/>\n", "is ELAN's, .*tab-delimited text"),
+        ("a.ods", b"PK\3\4", "a workbook of a kind that is not read; save it as .xlsx"),
+        ("a.pickle", b"\x80\x04", "is a pickle, which can run any code"),
+        ("a.mp4", bytes(9), "is a video"),
+    ],
+)
+def test_it_is_named_with_the_way_out(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    for find in (find_label_reader, find_pose_reader):
+        with pytest.raises(RecordingError, match=words):
+            find(path)
+    done = here("inspect", path)
+    assert done.returncode == 1
+    assert words.partition(",")[0].partition(":")[0] in " ".join((done.stdout + done.stderr).split())

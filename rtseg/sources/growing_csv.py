@@ -60,6 +60,7 @@ class GrowingCsv:
         self._rows: list[tuple[int, str]] = []  # of the frame that is not whole yet
         self._waiting: deque[SourceFrame | FrameError] = deque()
         self._newest = -1
+        self._first: int | None = None  # the number of the first row
         self._begins = False
         self._unknown_tracks: set[str] = set()
         # A quarter of a frame: a row waits a tenth of the time on average that passes until the next one.
@@ -104,8 +105,9 @@ class GrowingCsv:
         """Frames of new lines into the queue."""
         if new.begins:
             LOG.warning("%s %s: read from its beginning", self._path, new.begins)
-            self._header, self._rows, self._newest, self._begins = [], [], -1, True
-        lines = list(enumerate(new.lines, start=new.first))
+            self._header, self._rows = [], []
+            self._count_anew()
+        lines = [row for row in enumerate(new.lines, start=new.first) if row[1].strip(' ,;\t"')]
         if not self._is_header_whole():
             while lines and not self._is_header_whole():
                 self._header.append(lines.pop(0)[1])
@@ -116,12 +118,30 @@ class GrowingCsv:
             if self._skeleton not in (None, skeleton):
                 raise SkeletonError(f"{self._path} has another header now: start `rtseg source csv` again")
             self._skeleton = skeleton
-        self._rows += [(number, line) for number, line in lines if line.strip(' ,;\t"')]
+        self._take_rows(lines)
+
+    def _take_rows(self, lines: Sequence[tuple[int, str]]) -> None:
+        """Frames of rows into the queue. lines: with their numbers, none of them empty."""
+        for number, line in lines:
+            if line == self._header[0]:
+                # A tracker that was started again and appends writes its header again.
+                self._queue_rows(is_frame_whole=True)
+                LOG.warning("%s, line %d: the header again: what follows is another recording", self._path, number)
+                self._count_anew()
+            elif line not in self._header:
+                self._rows.append((number, line))
+        self._queue_rows(is_frame_whole=self._frame_column is None)
+
+    def _queue_rows(self, *, is_frame_whole: bool) -> None:
+        """is_frame_whole: whether no more rows of the last frame can come; of a long layout they may."""
         groups = [list(rows) for _, rows in groupby(self._rows, key=self._frame_of)]
-        # Of a long layout more rows of the last frame may come.
-        self._rows = groups.pop() if groups and self._frame_column is not None else []
+        self._rows = groups.pop() if groups and not is_frame_whole else []
         for i in range(0, len(groups), ROWS_AT_ONCE):
             self._queue_frames(groups[i : i + ROWS_AT_ONCE])
+
+    def _count_anew(self) -> None:
+        """What came before does not belong to what comes."""
+        self._newest, self._first, self._begins = -1, None, True
 
     def _queue_frames(self, groups: list[list[tuple[int, str]]]) -> None:
         """groups: the rows of each frame. One that cannot be read leaves the others alone."""
@@ -137,11 +157,15 @@ class GrowingCsv:
                 self._queue_frames([group])
             return
         for t, number in enumerate(numbers):
+            if number == self._first and self._newest > number:
+                LOG.warning("%s, line %d: frames count from %d again", self._path, groups[t][0][0], number)
+                self._count_anew()
             if number <= self._newest:
                 problem = f"frame {number} comes after frame {self._newest}"
                 self._waiting.append(FrameError(f"{self._path}, line {groups[t][0][0]}: {problem}"))
                 continue
             self._newest = number
+            self._first = number if self._first is None else self._first
             pose = np.concatenate([recording.keypoints[t], recording.confidence[t][..., None]], axis=-1)
             self._waiting.append(SourceFrame(pose, number, None, self._begins))
             self._begins = False
@@ -208,7 +232,6 @@ class GrowingCsv:
     def _skip_rows(self) -> None:
         while (new := self._text.read()).lines:
             self._take(new)
-        self._newest = max([self._newest, *(f.number or 0 for f in self._waiting if isinstance(f, SourceFrame))])
         self._waiting.clear()
         self._rows = []
 

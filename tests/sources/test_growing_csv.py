@@ -154,6 +154,29 @@ def test_a_file_that_begins_again(growing: Growing, tmp_path: Path, caplog: pyte
         frames_of(source)
 
 
+@pytest.mark.parametrize("header", [PLAIN, DLC])
+def test_a_tracker_that_was_started_again_and_appends(growing: Growing, tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n" + header + "3,1,2,1,3,4,1\n4,1,2,1,3,4,1\n")
+    source = growing(path)
+    assert [(f.number, f.begins) for f in frames_of(source)] == [(3, False), (4, False)]
+    for line in (*header.splitlines(), "0,1,2,1,3,4,1", "1,1,2,1,3,4,1"):  # with its header
+        append(path, line + "\r\n")
+        source._take(source._text.read())
+    assert [(f.number, f.begins) for f in frames_of(source)] == [(0, True), (1, False)]
+    append(path, "0,5,2,1,3,4,1\n1,6,2,1,3,4,1\n")  # without
+    assert [(f.number, f.begins) for f in frames_of(source)] == [(0, True), (1, False)]
+
+
+def test_a_row_a_track_when_the_header_comes_again(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(LONG + "a,0,1,1,2,1\nb,0,1,3,4,1\na,1,1,5,6,1\n")
+    source = growing(path, animals=("a", "b"))
+    append(path, LONG + "a,0,1,7,8,1\na,1,1,9,9,1\na,0,1,2,2,1\na,1,1,3,3,1\n")
+    came = [(f.number, f.begins, float(f.pose[0, 0, 0])) for f in frames_of(source)]
+    assert came == [(0, False, 1), (1, False, 5), (0, True, 7), (1, False, 9), (0, True, 2)]
+
+
 def test_names(growing: Growing, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(PLAIN + "0,1,2,1,3,4,1\n")

@@ -190,7 +190,7 @@ class GrowingCsv:
         return self._names.rename(recording), numbers
 
     def _recording(self, columns: Sequence[Column], index: np.ndarray, values: np.ndarray) -> Recording:
-        return recording_from_columns(self._path, columns, index, values, (), fps=self._fps, name=None)
+        return recording_from_columns(self._path, columns, index, values, (), fps=self._fps, name=None, is_whole=False)
 
     def _only_declared(self, recording: Recording) -> Recording:
         """The declared animals of a long layout, those without a row here as missing."""

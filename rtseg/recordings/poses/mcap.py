@@ -133,7 +133,7 @@ def _recording(path: Path, segment: _Segment, warnings: tuple[ReadingWarning, ..
         kind = f"recorded with the arena {segment.hello['arena']}; a pose file carries none"
         warnings += (ReadingWarning(kind, 1, "stream"),)
     source = f"{path}: {segment.name}"
-    points, scores, found = read_points(path, keypoints, confidence)
+    points, scores, found = read_points(path, keypoints, confidence, is_whole=False)  # what a stream sent is judged
     return Recording(
         name=segment.name,
         skeleton=skeleton,

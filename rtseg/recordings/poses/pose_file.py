@@ -100,14 +100,16 @@ def recording_from_columns(
     fps: float,
     name: str | None,
     first_line: int | None = None,
+    is_whole: bool = True,
 ) -> Recording:
     """Columns (C), frame indices (T,) and values (T, C) as a Recording of max(index) + 1 frames.
 
     A frame without a row is absent, at the start or in between. first_line: of text, the line of the first row.
+    is_whole: as `read_points` has it.
     """
     layout = _layout(path, columns)
     values, absent, skipped = _every_frame(path, index, values, first_line)
-    points, scores, found = _points_of(path, layout.where, values)
+    points, scores, found = _points_of(path, layout.where, values, is_whole)
     recording = Recording(
         name=name or path.stem,
         skeleton=layout.skeleton,
@@ -120,13 +122,13 @@ def recording_from_columns(
     )
     if layout.unique is None:
         return recording
-    points, scores, _ = _points_of(path, layout.unique.where, values)
+    points, scores, _ = _points_of(path, layout.unique.where, values, is_whole)
     unique = replace(recording, skeleton=layout.unique.skeleton, keypoints=points, confidence=scores, warnings=())
     return replace(recording, unique=unique)
 
 
 def _points_of(
-    path: Path, where: NDArray[np.intp], values: NDArray[np.float32]
+    path: Path, where: NDArray[np.intp], values: NDArray[np.float32], is_whole: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[ReadingWarning]]:
     """Keypoints, confidence and warnings, as `read_points` has them, of the columns `where` (A, K, 3) of the values."""
     keypoints = np.stack([values[:, where[..., 0]], values[:, where[..., 1]]], axis=-1)
@@ -136,7 +138,7 @@ def _points_of(
     without = where[..., 2] < 0  # (A, K)
     # Only for these keypoints: one column that is missing takes no likelihood away from the others.
     confidence[:, without] = confidence_of_points(keypoints[:, without])
-    return read_points(path, keypoints, confidence)
+    return read_points(path, keypoints, confidence, is_whole=is_whole)
 
 
 def assumed_rate() -> ReadingWarning:
@@ -156,16 +158,27 @@ def float32_of(values: Any) -> NDArray[np.float32]:
         return np.asarray(values, np.float32)
 
 
+def _fill_unknown(points: NDArray[np.float32], scores: NDArray[np.float32]) -> int:
+    """Confidences (T, A, K) of keypoints that have none in any frame, in place; how many such keypoints are seen."""
+    unknown = np.isnan(scores).all(axis=0)  # (A, K)
+    found = points[:, unknown]  # (T, n, 2)
+    scores[:, unknown] = np.where(np.isnan(found).any(axis=-1), np.float32(0), confidence_of_points(found))
+    return int((scores[:, unknown] > 0).any(axis=0).sum())
+
+
 def read_points(
-    path: Path, keypoints: NDArray[np.float32], confidence: NDArray[np.float32]
+    path: Path, keypoints: NDArray[np.float32], confidence: NDArray[np.float32], *, is_whole: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[ReadingWarning]]:
     """Keypoints (T, A, K, 2) and confidence (T, A, K) of a file as a Recording wants them, and warnings.
 
     What a missing point looks like says `frames.frame.clean_frames`, the rule for live frames; confidences above 1, as
-    SLEAP has them, become 1. Raises RecordingError for coordinates and confidences that the daemon refuses too.
+    SLEAP has them, become 1. A keypoint whose confidence is NaN in every frame has none, and is sure wherever it is
+    seen: that is how movement writes tracks of programs that have no confidences. is_whole: whether these are all
+    frames, so that this can be seen. Raises RecordingError for coordinates and confidences that the daemon refuses too.
     """
     # Copies, since the rule writes into them.
     points, scores = (np.array(values, np.float32, order="C") for values in (keypoints, confidence))
+    n_without = _fill_unknown(points, scores) if is_whole else 0
     counts, first = np.zeros((2, PERCENT + 1), np.int64)
     clean_frames(points, scores, counts, first)
     if counts[TOO_FAR]:
@@ -181,6 +194,9 @@ def read_points(
         ("likelihoods above 1 are taken as 1", CLIPPED),
     )
     warnings = [ReadingWarning(kind, int(counts[found]), "points") for kind, found in kinds if counts[found]]
+    if n_without:
+        kind = "keypoints whose likelihood is empty in every frame have confidence 1 wherever they are seen"
+        warnings.append(ReadingWarning(kind, n_without, "keypoints"))
     return points, scores, [*warnings, *_doubts(points)]
 
 

@@ -69,7 +69,7 @@ def recording_from_series(
     n_frames = int(index[-1]) + 1
     shape = (n_frames, len(animals), len(keypoints))
     points = np.full((*shape, 2), np.nan, np.float32)
-    confidence = np.zeros(shape, np.float32)
+    confidence = np.full(shape, np.nan, np.float32)
     for one in series:
         place = (
             index[np.searchsorted(times, np.round(one.times, 6))],

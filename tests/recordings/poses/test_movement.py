@@ -93,6 +93,16 @@ def test_old_and_new_names_of_dimensions_in_any_order(
     assert recording.confidence[2, 1].tolist() == [0, 0.5]
 
 
+def test_tracks_of_a_program_without_confidences(tmp_path: Path, points: np.ndarray) -> None:
+    """movement writes NaN for every one."""
+    path = write(tmp_path / "a.nc", points, NEW, np.arange(6) / 50, time_unit="seconds", fps=50.0)
+    with h5py.File(path, "r+") as file:
+        file["confidence"][...] = np.nan
+    recording = read_recording(path)
+    assert recording.confidence.tolist() == (~np.isnan(points).any(axis=-1)).astype(float).tolist()
+    assert any("likelihood is empty in every frame" in warning for warning in recording.warnings)
+
+
 def test_frames_without_a_rate_take_the_callers(tmp_path: Path, points: np.ndarray) -> None:
     path = write(tmp_path / "a.nc", points, NEW, np.arange(6), time_unit="frames")
     assert read_recording(path, fps=40).fps == 40

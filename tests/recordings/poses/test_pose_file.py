@@ -16,8 +16,9 @@ PATH = Path("a.csv")
 
 def read(x: float, y: float, likelihood: float) -> tuple[list[float], float, list[str]]:
     """One point as it is read, its confidence, and the warnings."""
+    # A second frame with a likelihood, so that it is no file without any.
     points, scores, warnings = read_points(
-        PATH, np.array([[[[x, y]]]], np.float32), np.array([[[likelihood]]], np.float32)
+        PATH, np.array([[[[x, y]]], [[[8, 9]]]], np.float32), np.array([[[likelihood]], [[0.5]]], np.float32)
     )
     return points[0, 0, 0].tolist(), float(scores[0, 0, 0]), list(map(str, warnings))
 
@@ -50,6 +51,18 @@ def test_other_points_are_points(point: tuple[float, float, float], confidence: 
     assert found == list(point[:2])
     assert score == pytest.approx(confidence)
     assert warnings == []
+
+
+def test_a_keypoint_whose_likelihood_is_empty_in_every_frame_has_none() -> None:
+    points = np.array([[[[5, 7], [5, 7]]], [[[NAN, NAN], [6, 7]]], [[[0, 0], [0, 0]]]], np.float32)
+    scores = np.array([[[NAN, 0.5]], [[NAN, NAN]], [[NAN, 0.5]]], np.float32)
+    found, confidence, warnings = read_points(PATH, points, scores)
+    assert confidence[:, 0].tolist() == [[1, 0.5], [0, 0], [0, 0.5]]
+    assert np.isnan(found[1:, 0, 0]).all()
+    assert "keypoints whose likelihood is empty in every frame have confidence 1 wherever they are seen" in warnings[1]
+    assert warnings[1].n == 1
+    # Of some frames of a longer recording nothing can be said: live, a row has what it has.
+    assert read_points(PATH, points, scores, is_whole=False)[1][0, 0].tolist() == [0, 0.5]
 
 
 def test_scores_a_little_above_1_are_1_and_counted() -> None:

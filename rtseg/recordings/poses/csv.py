@@ -40,6 +40,8 @@ _POINT = re.compile(
 _INDEX = ("", "index", "unnamed: 0")
 """What pandas calls the index that it writes beside the points, as SimBA does."""
 _POINT_WITH_UNDERSCORE = re.compile(r"^(?P<keypoint>.+)_(?P<coord>x|y|p|score|confidence|likelihood)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(?P<keypoint>.+)_(?P<number>\d+)$")
+_ONCE_IN_AN_ANIMAL = frozenset({"nose", "snout", "head", "tailbase", "center", "centre", "centroid"})
 _MAX_FRAME = 10**9
 
 
@@ -74,7 +76,8 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
     """A Recording from a plain CSV.
 
     wide: `frame` and, for every animal and keypoint, `animal.keypoint.x`, `.y` and, optionally, `.score`; without
-    `animal.` there is one animal, as with `keypoint_x`, `keypoint_y`. long: `track`, `frame_idx` and `keypoint.x`,
+    `animal.` there is one animal, as with `keypoint_x`, `keypoint_y`, unless SimBA's names tell several
+    (`Nose_1_x`, `Nose_2_x`, see `_numbered_animals`). long: `track`, `frame_idx` and `keypoint.x`,
     `.y`, `.score`; SLEAP's `instance.score` chooses between two instances on one track. Tracks are in the order of
     their names, which is that of SLEAP's own list, so that it does not matter which one is seen first. Frames count
     from 0; empty cells are missing points; skipped frames are filled, with a count. Semicolons, tabs, quotes and
@@ -101,6 +104,10 @@ def poses_of_table(
     # In the order of appearance, whoever is seen first would be the resident.
     tracks = sorted(by_track, key=_natural_order)
     points = list(header.points.values())
+    animals = dict.fromkeys(animal for animal, _, _ in points)
+    if len(animals) > 1 and not any("." in name for name in header.names):
+        kind = f"points numbered behind their names are taken as those of {', '.join(animals)}"
+        warnings.append(ReadingWarning(kind, len(points), "columns"))
     columns = [
         (track if header.track is not None else animal or SINGLE_ANIMAL, keypoint, coord)
         for track in tracks
@@ -146,7 +153,28 @@ def _points_of(names: Sequence[str]) -> dict[int, Column]:
     if found:
         return {i: (m["animal"] or "", m["keypoint"], _coord(m["coord"].lower())) for i, m in found.items()}
     found = {i: m for i, name in enumerate(names) if (m := _POINT_WITH_UNDERSCORE.match(name))}
-    return {i: ("", m["keypoint"], _coord(m["coord"].lower())) for i, m in found.items()}
+    numbered = _numbered_animals([m["keypoint"] for m in found.values()])
+    own = {i: numbered.get(m["keypoint"], ("", m["keypoint"])) for i, m in found.items()}
+    # By number, as tracks are by name: the order of animals is what a model of other names goes by.
+    in_order = sorted(found, key=lambda i: _natural_order(own[i][0]))
+    return {i: (*own[i], _coord(found[i]["coord"].lower())) for i in in_order}
+
+
+def _numbered_animals(keypoints: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Keypoint -> animal and its keypoint, of names such as Nose_1, Tail_base_1, Nose_2, Tail_base_2, as SimBA's are.
+
+    Empty unless all are numbered alike and among them is a point that an animal has once: nobody has two noses, and
+    spine_1, spine_2 or leg_1, leg_2 are points of one animal.
+    """
+    parts = {name: found for name in dict.fromkeys(keypoints) if (found := _NUMBERED.match(name))}
+    numbers: dict[str, set[str]] = {}
+    for found in parts.values():
+        numbers.setdefault(found["keypoint"].lower(), set()).add(found["number"])
+    is_alike = len({frozenset(some) for some in numbers.values()}) == 1 and len(next(iter(numbers.values()))) > 1
+    is_single = any(re.sub(r"[^a-z]", "", base) in _ONCE_IN_AN_ANIMAL for base in numbers)
+    if not is_alike or not is_single or len(numbers) < 2 or len(parts) < len(set(keypoints)):
+        return {}
+    return {name: (f"animal_{found['number']}", found["keypoint"]) for name, found in parts.items()}
 
 
 def _values_by_track(

@@ -112,6 +112,26 @@ def test_an_index_without_a_name_counts_frames_where_all_else_are_points(tmp_pat
         assert not is_poses_csv(FileProbe(write(tmp_path, f"{header}\n0,1,2,.5,0\n")))
 
 
+def test_points_numbered_behind_their_names_are_those_of_several_animals(tmp_path: Path) -> None:
+    """SimBA's of two mice, in any order of the columns."""
+    names = ["Nose_2", "Tail_base_2", "Nose_1", "Tail_base_1"]
+    header = "," + ",".join(f"{name}_{coord}" for name in names for coord in "xyp")
+    path = write(tmp_path, f"{header}\n0,21,22,.2,23,24,.4,11,12,.6,13,14,.8\n1,,,,5,6,.5,7,8,.7,,,\n")
+    recording = read_poses_csv(path, fps=30)
+    assert recording.skeleton.animals == ("animal_1", "animal_2")
+    assert recording.skeleton.keypoints == ("Nose", "Tail_base")
+    assert recording.keypoints[0].tolist() == [[[11, 12], [13, 14]], [[21, 22], [23, 24]]]
+    assert recording.confidence[0].tolist() == pytest.approx(np.array([[0.6, 0.8], [0.2, 0.4]]))
+    assert "behind their names are taken as those of animal_1, animal_2 (12 columns)" in recording.warnings[0]
+
+
+@pytest.mark.parametrize("names", [("nose", "spine_1", "spine_2"), ("leg_1", "leg_2"), ("nose_1", "nose_2", "tail_1")])
+def test_other_numbers_are_points_of_one_animal(tmp_path: Path, names: tuple[str, ...]) -> None:
+    header = "," + ",".join(f"{name}_{coord}" for name in names for coord in "xy")
+    recording = read_poses_csv(write(tmp_path, f"{header}\n0{',5' * 2 * len(names)}\n"), fps=30)
+    assert recording.skeleton.keypoints == names
+
+
 def test_tracks_that_are_never_there_together_may_be_pieces(tmp_path: Path) -> None:
     head = "track,frame_idx,nose.x,nose.y\n"
     pieces = read_poses_csv(write(tmp_path, head + "a,0,1,20\nb,0,3,40\nc,1,5,60\n"), fps=30)

@@ -13,6 +13,7 @@ from rtseg.inspection.labels import TrackReport, examine_labels
 from rtseg.inspection.poses import PoseReport, examine_poses
 from rtseg.project.files import FoundFiles
 from rtseg.project.pairing import pair_files
+from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recordings, read_video_labels
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS
@@ -93,8 +94,9 @@ def _holds_poses(path: Path) -> bool:
     except RecordingError as error:
         try:
             find_label_reader(path)
-        except RecordingError:
-            raise error from None
+        except RecordingError as label_error:
+            # Of a workbook nothing but labels could be read.
+            raise (label_error if path.suffix.lower() in WORKBOOKS else error) from None
         return False
 
 

@@ -16,6 +16,7 @@ from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
 from rtseg.recordings.files.unread_formats import why_unread_kind, why_unread_text
+from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.labels import bento, boris, boris_project, caltech, noldus, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
@@ -134,6 +135,8 @@ def find_pose_reader(path: Path) -> PoseReader:
         if not probe.path.exists():
             raise RecordingError(probe.path, "cannot be read: no such file")
         unread = why_unread_kind(probe.suffix) or (probe.suffix in _TEXT_SUFFIXES and why_unread_text(probe.lines[0]))
+        if probe.suffix in WORKBOOKS:
+            unread = "is a workbook, of which labels are read and poses are not; save the sheet of poses as CSV"
         kind = probe.suffix or "no suffix"
         raise RecordingError(probe.path, unread or f"is of a kind that is not read ({kind}); accepted: {accepted}")
     for reader in candidates:

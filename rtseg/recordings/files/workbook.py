@@ -49,6 +49,8 @@ def is_workbook(probe: FileProbe) -> bool:
 def first_rows(path: Path, n: int) -> dict[str, list[list[str]]]:
     """The first n rows of every sheet by its name, cells as text; fast, whatever the size. Raises as `read_sheets`."""
     with _opened(path, read_only=True) as book:
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()  # some programs write a size of A1 whatever the sheet holds
         return {
             sheet.title: [[_text(cell) for cell in row] for row in islice(sheet.iter_rows(), n)]
             for sheet in book.worksheets

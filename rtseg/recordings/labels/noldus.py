@@ -5,7 +5,6 @@ Both list starts and stops of states, and points, with times in seconds; they be
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +97,16 @@ def _log_of(path: Path, table: DelimitedText) -> _Log:
     header = table.rows[at]
     columns = {name.lower(): i for i, name in enumerate(header.cells)}
     rows = [row for row in table.rows[at + 1 :] if any(row.cells)]
-    # EthoVision writes the units below the names.
-    if rows and not rows[0].cells[columns["behavior"]] and re.fullmatch(r"\(?s\)?", rows[0].cells[0]):
-        rows = rows[1:]
     for row in rows:
         if len(row.cells) != len(header.cells):
             raise wrong_width(path, row, len(header.cells), last=row is rows[-1])
+    # EthoVision writes the units below the names; a person chooses them.
+    if rows and not rows[0].cells[columns["behavior"]]:
+        units = {rows[0].cells[columns[name]].strip("()[] ") for name in _SCORING_TIMES if name in columns}
+        if not units <= {"s", ""}:
+            problem = f"times are in {' and '.join(sorted(units))}, expected s; choose seconds in EthoVision's settings"
+            raise RecordingError(path, f"{problem} and export the log again", line=rows[0].line)
+        rows = rows[1:]
     above = {row.cells[0].rstrip(":").lower(): row.cells[1] for row in table.rows[:at] if len(row.cells) > 1}
     return _Log(columns, rows, above)
 

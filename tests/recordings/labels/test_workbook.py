@@ -125,6 +125,14 @@ def test_formulas_have_the_value_that_excel_saved(tmp_path: Path) -> None:
     assert read(saved)["labels"].frames.tolist() == [*AS_FRAMES[:9], 0]
 
 
+def test_a_size_that_the_sheet_does_not_have(tmp_path: Path) -> None:
+    path, other = save(tmp_path / "m1.xlsx", BOUTS, [["a", "note"]]), tmp_path / "other.xlsx"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<dimension ref="A1:C3"', b'<dimension ref="A1"'))
+    assert read(other)["labels"].frames.tolist() == AS_FRAMES
+
+
 def test_hidden_rows_are_read_and_told(tmp_path: Path) -> None:
     path = changed(save(tmp_path / "m1.xlsx", BOUTS), lambda s: setattr(s.row_dimensions[3], "hidden", True))
     track = read(path)["labels"]

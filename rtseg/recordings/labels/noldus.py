@@ -5,7 +5,7 @@ Both list starts and stops of states, and points, with times in seconds; they be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,15 +100,19 @@ def _log_of(path: Path, table: DelimitedText) -> _Log:
     for row in rows:
         if len(row.cells) != len(header.cells):
             raise wrong_width(path, row, len(header.cells), last=row is rows[-1])
-    # EthoVision writes the units below the names; a person chooses them.
-    if rows and not rows[0].cells[columns["behavior"]]:
-        units = {rows[0].cells[columns[name]].strip("()[] ") for name in _SCORING_TIMES if name in columns}
-        if not units <= {"s", ""}:
-            problem = f"times are in {' and '.join(sorted(units))}, expected s; choose seconds in EthoVision's settings"
-            raise RecordingError(path, f"{problem} and export the log again", line=rows[0].line)
+    if rows and not rows[0].cells[columns["behavior"]] and "event_type" not in columns:
+        _check_units(path, rows[0], columns)
         rows = rows[1:]
     above = {row.cells[0].rstrip(":").lower(): row.cells[1] for row in table.rows[:at] if len(row.cells) > 1}
     return _Log(columns, rows, above)
+
+
+def _check_units(path: Path, row: Row, columns: Mapping[str, int]) -> None:
+    """Raise unless the row that EthoVision writes below the names says seconds: a person chooses the unit."""
+    units = {row.cells[columns[name]].strip("()[] ") for name in _SCORING_TIMES if name in columns}
+    if units != {"s"}:
+        problem = f"expected times in s below their names, got {', '.join(map(repr, sorted(units)))}"
+        raise RecordingError(path, f"{problem}; choose seconds in EthoVision and export the log again", line=row.line)
 
 
 def _mark(path: Path, row: Row, log: _Log, style: NumberStyle, video: Video) -> Mark:

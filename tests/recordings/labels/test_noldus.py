@@ -70,7 +70,12 @@ def test_of_several_observations_the_videos_own(tmp_path: Path) -> None:
         ),
         (OBSERVER.replace(",0.5,", ",-0.5,"), 2, "lies at -0.5 s, before the observation's start"),
         (SCORING.replace('"0.500";"0.500"', '"0.500";"3.500"'), 6, "trial time 0.5 s and recording time 3.5 s differ"),
-        (SCORING.replace('"s";"s"', '"min";"min"'), 5, "times are in min, expected s; choose seconds"),
+        (
+            SCORING.replace('"s";"s"', '"min";"min"'),
+            5,
+            "expected times in s below their names, got 'min'; choose seconds",
+        ),
+        (OBSERVER.replace("0.5,1.0,rat,sniff", "0.5,1.0,rat,"), 2, "expected a behaviour with State start"),
         (OBSERVER.replace(",0,rat,bite", ",0,rat,bite,extra"), 4, "expected 8 columns, got 9"),
     ],
 )

@@ -142,8 +142,12 @@ def find_pose_reader(path: Path) -> PoseReader:
     for reader in candidates:
         if reader.recognizes(probe):
             return reader
-    if probe.suffix in _TEXT_SUFFIXES and (unread := why_unread_text(probe.lines[0])):
-        raise RecordingError(probe.path, unread, line=1)
+    if probe.suffix in _TEXT_SUFFIXES:
+        unread = why_unread_text(probe.lines[0])
+        if probe.lines[0].startswith("sep="):
+            unread = "expected the header, got Excel's own first line, which is read of labels alone; remove this line"
+        if unread:
+            raise RecordingError(probe.path, unread, line=1)
     if any(".csv" in reader.suffixes for reader in candidates):
         problem = f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
         raise RecordingError(probe.path, problem, line=1)

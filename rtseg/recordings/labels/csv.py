@@ -5,6 +5,7 @@ The header decides what a table is; `bout_table` and `frame_table` read it. A he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -32,6 +33,7 @@ TASK1 = ("attack", "investigation", "mount", "other")
 """CalMS21 Task 1's behaviours, in the order of its numbers."""
 _CALMS21 = ["sequence number", "annotation"]
 _PREDICTIONS = ["seq", "quality"]
+_SECONDS = re.compile(r"\b(s|secs?|seconds?|h?h:mm:ss)\b", re.IGNORECASE)
 MAX_ROWS_OF_NOTES = 100
 """Above a header, such as who scored the video, when, and what the behaviours mean."""
 
@@ -48,7 +50,7 @@ def tracks_of_label_table(path: Path, table: DelimitedText, video: Video) -> Tra
     a warning. Raises RecordingError with the line for rows of another width than the header, and for rtseg's
     predictions and CalMS21's labels, which are other things.
     """
-    table = _from_header(table)
+    table = _from_header(path, table)
     names, line = table.rows[0].cells, table.rows[0].line
     for row in table.rows[1:]:
         if len(row.cells) != len(names):
@@ -77,11 +79,19 @@ def header_place(rows: Sequence[Sequence[str]]) -> int | None:
     return next((i for i, (names, below) in above_each if is_frame_header(names, below)), None)
 
 
-def _from_header(table: DelimitedText) -> DelimitedText:
-    """The table without notes above its header."""
+def _from_header(path: Path, table: DelimitedText) -> DelimitedText:
+    """The table without notes above its header. Raises RecordingError for a unit there, above start or stop."""
     at = header_place([row.cells for row in table.rows])
     if not at:
         return table
+    columns, above = bout_columns(table.rows[at].cells), table.rows[at - 1]
+    if columns is not None and not columns.in_seconds:
+        units = [
+            cell for i in (columns.start, columns.stop) for cell in above.cells[i : i + 1] if _SECONDS.search(cell)
+        ]
+        if units:
+            problem = f"{units[0]!r} stands above the columns start and stop, which by their own names count frames"
+            raise RecordingError(path, f"{problem}; call them start_s and stop_s", line=above.line)
     kind = "lines above the header are taken for notes and left out"
     return replace(table, rows=table.rows[at:], warnings=[*table.warnings, ReadingWarning(kind, at, "lines")])
 

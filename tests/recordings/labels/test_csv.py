@@ -98,3 +98,18 @@ def test_mistakes_in_the_label_list(tmp_path: Path, text: str, line: int, words:
         read_calms21_labels(path)
     assert error.value.line == line
     assert words in str(error.value)
+
+
+def test_notes_above_a_header_are_left_out_and_counted(tmp_path: Path) -> None:
+    notes = "scored by,AB\nTime,10:30\n\n"
+    for table in ("start,stop,behaviour\n1,3,run\n", "frame,run\n0,0\n1,1\n2,1\n3,0\n"):
+        track = next(iter(read(tmp_path, notes + table).values()))
+        assert np.flatnonzero(track.frames == len(track.classes) - 1).tolist() == [1, 2]
+        assert "lines above the header are taken for notes and left out (2 lines)" in track.warnings
+
+
+@pytest.mark.parametrize("unit", ["Time (s)", "seconds", "[s]", "hh:mm:ss"])
+def test_a_unit_above_a_header_is_not_left_out(tmp_path: Path, unit: str) -> None:
+    with pytest.raises(RecordingError, match=r"stands above the columns start and stop.*call them start_s") as error:
+        read(tmp_path, f"who,{unit},,what\nsubject,start,stop,behaviour\na,1,3,run\n")
+    assert error.value.line == 1

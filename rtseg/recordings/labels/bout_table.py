@@ -19,6 +19,7 @@ from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import choose_observation, media_differ
 from rtseg.recordings.labels.label_file import (
     MAX_DIFFERENCE_S,
+    NO_LABEL,
     NumberedBout,
     Tracks,
     Video,
@@ -167,7 +168,7 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     for row in rows:
         start, stop = _edges(path, row, columns, style, video)
         behaviour = row.cells[columns.behaviour]
-        if stop <= start or not behaviour:
+        if stop <= start or behaviour.lower() in NO_LABEL:
             problem = f"expected a bout that ends after it starts, and a behaviour, got {','.join(row.cells)[:60]!r}"
             raise RecordingError(path, problem, line=row.line)
         track = row.cells[columns.track] if columns.track is not None else ""

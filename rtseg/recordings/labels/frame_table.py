@@ -22,6 +22,7 @@ from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.label_file import (
     BEYOND_END,
     MAX_DIFFERENCE_S,
+    NO_LABEL,
     NumberedBout,
     Tracks,
     Video,
@@ -46,8 +47,6 @@ _MAX_CLUSTERS = 1000
 """The same of columns whose name says that numbers are labels: clusterings have a hundred."""
 _UNCOUNTED_DIFFERENCE = 0.1
 """Share of frames by which a table that counts nothing may differ from its video."""
-_UNKNOWN = frozenset({"", "nan", "na", "n/a", "#n/a"})
-"""Cells of a row that nobody labelled, in lower case; 'none' and 'null' are names that people give to behaviours."""
 _MAX_STEP_S = 2.0
 """A row at longer steps is a sample, or an event: nobody looked at what lies between."""
 _STEP_TOLERANCE = 0.02
@@ -220,7 +219,7 @@ def _read_column(
     """
     is_called_label = _plain(name) in _LABEL_NAMES
     most_codes = _MAX_CLUSTERS if is_called_label else _MAX_CODES
-    distinct = dict.fromkeys(cell for cell in cells if cell.lower() not in _UNKNOWN)
+    distinct = dict.fromkeys(cell for cell in cells if cell.lower() not in NO_LABEL)
     if not distinct:
         raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=1)
     values = {cell: _number(cell) for cell in distinct}

@@ -23,6 +23,8 @@ WITHOUT_LABEL = "frames without a label"
 """The kind of warning about frames that no label covers."""
 BEYOND_END = "frames labelled beyond the end of the video; cut"
 """The kind of warning about labels of frames that the poses lack."""
+NO_LABEL = frozenset({"", "nan", "na", "n/a", "#n/a"})
+"""Cells that name no behaviour, in lower case; 'none' and 'null' are names that people give to behaviours."""
 MAX_DIFFERENCE_S = 5.0
 """Annotators and trackers disagree about a video's last frames by less than this; more is another video."""
 MAX_ROUNDING_S = 0.25

@@ -69,6 +69,7 @@ def test_bouts_of_several_tracks(tmp_path: Path) -> None:
         ("start,stop,behaviour\n3,2,run\n", 2, "ends after it starts"),
         ("start,stop,behaviour\n-1,2,run\n", 2, "from 0 on"),
         ("start,stop,behaviour\n0,x,run\n", 2, "from 0 on"),
+        ("start,stop,behaviour\n0,1,run\n1,2,NA\n", 3, "and a behaviour, got '1,2,NA'"),
         ("start,stop,behaviour\n0,nan,run\n", 2, "from 0 on"),
         ("start,stop,behaviour,mood\n0,2,run,good\n", 1, "expected the columns"),
         ("start,stop\n0,2\n", 1, "expected the columns"),

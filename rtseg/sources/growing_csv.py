@@ -129,6 +129,9 @@ class GrowingCsv:
                 LOG.warning("%s, line %d: the header again: what follows is another recording", self._path, number)
                 self._count_anew()
             elif line not in self._header:
+                # Numbers count rows; with another header, columns of the same number would be other points.
+                if not line[0].isdigit() and _first_cell(line) in map(_first_cell, self._header):
+                    raise SkeletonError(f"{self._path}, line {number}: another header: start `rtseg source csv` again")
                 self._rows.append((number, line))
         self._queue_rows(is_frame_whole=self._frame_column is None)
 

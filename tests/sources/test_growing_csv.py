@@ -168,6 +168,17 @@ def test_a_tracker_that_was_started_again_and_appends(growing: Growing, tmp_path
     assert [(f.number, f.begins) for f in frames_of(source)] == [(0, True), (1, False)]
 
 
+@pytest.mark.parametrize("header", [PLAIN, DLC])
+def test_another_header_further_down_ends_the_source(growing: Growing, tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(header + "0,1,2,1,3,4,1\n")
+    source = growing(path)
+    append(path, header.replace("nose", "ear") + "0,1,2,1,3,4,1\n")
+    assert source.receive(0) is not None
+    with pytest.raises(SkeletonError, match=r"line \d: another header"):
+        source.receive(0)
+
+
 def test_a_row_a_track_when_the_header_comes_again(growing: Growing, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(LONG + "a,0,1,1,2,1\nb,0,1,3,4,1\na,1,1,5,6,1\n")

@@ -213,9 +213,10 @@ def _serve_settings(file: Path | None, changes: list[str], given: dict[str, obje
 
 
 def _serve(bundle: Path, settings: ServeSettings) -> bool:
-    """Serve until a signal: in this process, or in several. False where streams were lost at the end."""
+    """Serve until a signal: in this process, or in several. False where streams or a recording's end were lost."""
     from rtseg.engine.select import log_unused_library
     from rtseg.inference.classifier import load
+    from rtseg.serve.daemon import ended_in_order
     from rtseg.serve.daemon import serve as run
     from rtseg.serve.front import serve_with_workers
     from rtseg.system.log_setup import background
@@ -226,8 +227,8 @@ def _serve(bundle: Path, settings: ServeSettings) -> bool:
         if settings.workers > 1:
             # The workers load the bundle themselves.
             return serve_with_workers(bundle, settings)
-        run(load(bundle, settings.engine, settings.slots, settings.identity, settings.heads), settings)
-        return True
+        classifier = load(bundle, settings.engine, settings.slots, settings.identity, settings.heads)
+        return ended_in_order(run(classifier, settings))
 
 
 def _verify(recording: Path, bundle: Path | None) -> None:

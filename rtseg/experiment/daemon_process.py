@@ -26,10 +26,14 @@ STOP_S = 30.0
 
 
 class DaemonProcess:
-    """A daemon that starts. frames, predictions: its addresses, once it is ready (`wait_ready`)."""
+    """A daemon that starts. frames, predictions: its addresses, once it is ready (`wait_ready`).
+
+    exit_code: None until it has been stopped.
+    """
 
     def __init__(self, bundle: str, settings: ServeSettings, log: Path) -> None:
         self._log, self.frames, self.predictions = log, "", ""
+        self.exit_code: int | None = None
         about = {"bundle": bundle, "settings": to_plain(settings), "parent": os.getpid()}
         command = module_command("rtseg.experiment.daemon_process", json.dumps(about))
         with log.open("ab") as file:
@@ -68,18 +72,18 @@ class DaemonProcess:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"{lines[-1]} ({self._log})" if lines else f"it said nothing ({self._log})"
 
-    def stop(self) -> int:
-        """Let it drain and end, and its exit code; it is killed where it takes too long."""
+    def stop(self) -> None:
+        """Let it drain and end; it is killed where it takes too long."""
         if self.is_running:
             self._process.terminate()
         try:
-            code = self._process.wait(STOP_S)
+            self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
+            self._process.wait()
+        self.exit_code = self._process.returncode
         assert self._process.stdout is not None
         self._process.stdout.close()
-        return code
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +93,7 @@ class DaemonProcess:
 
 
 def main(text: str) -> int:
-    """Serve until the session says so, or ends."""
+    """Serve until the session says so, or ends; 1 where the recording could not be closed, 3 for no start."""
     about: dict[str, Any] = json.loads(text)
     if sys.platform == "linux":
         # A session that is killed must not leave a daemon that fires: as by SIGTERM it disarms, drains and ends.
@@ -97,7 +101,7 @@ def main(text: str) -> int:
         if os.getppid() != about["parent"]:
             return 1  # it ended while this one began
     from rtseg.inference.classifier import load
-    from rtseg.serve.daemon import serve
+    from rtseg.serve.daemon import ended_in_order, serve
     from rtseg.system.log_setup import background
 
     settings = from_plain(about["settings"], ServeSettings)
@@ -105,11 +109,11 @@ def main(text: str) -> int:
     logging.getLogger("rtseg").setLevel(logging.INFO)
     try:
         with background(settings.log_format):
-            serve(load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads), settings)
+            model = load(about["bundle"], settings.engine, settings.slots, settings.identity, settings.heads)
+            return 0 if ended_in_order(serve(model, settings)) else 1
     except RtsegError as error:
         print(f"rtseg: {error}", file=sys.stderr)
         return 3
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from rtseg.experiment.session_folder import TRIGGER_FILE, SessionFolder
 from rtseg.experiment.summary import Summary, summarise
 from rtseg.experiment.summary_page import page_of
 from rtseg.playback.trigger_log import write_event_times
+from rtseg.serve.recording.resume import finish_recordings
 from rtseg.system.files import write_atomically
 from rtseg.triggers.events import write_events
 
@@ -22,6 +23,8 @@ def finish_session(folder: SessionFolder) -> Summary:
     about, recordings = folder.about, folder.recordings()
     if not recordings:
         raise RecordingError(folder.path, "has no recording: its daemon did not start")
+    # Of a daemon that was killed the last events may still be in memory, or on their way into the file.
+    finish_recordings(folder.path)
     trigger_file, text = folder.path / TRIGGER_FILE, ""
     triggers: tuple[str, ...] = ()
     if trigger_file.exists():

@@ -95,6 +95,8 @@ def run_session(
             daemon.wait_ready()
             with stopped_by_signals(session):
                 session.run(daemon, recording)
+        if daemon.exit_code:  # its recording may lack the end
+            raise ServeError(f"the daemon ended with status {daemon.exit_code}: {daemon.last_words()}")
     except RtsegError as error:
         session.fail(str(error))
     except KeyboardInterrupt:  # while signals did not end a session in order yet, or no more

@@ -40,6 +40,8 @@ RESTART_AFTER_S = 1.0
 STALLED_NS = 2_000_000_000
 """A writer that has not looked at the ring for this long hangs."""
 CLOSE_S = 10.0
+CLOSED = "closed"
+"""The state of a recording whose file is whole."""
 _MASK = 0xFFFF_FFFF
 
 
@@ -251,7 +253,11 @@ class Recorder:
             self._ring.append(data)
 
     def _state(self, now_ns: int) -> tuple[str, str]:
-        """(state, reason): recording, failing (the disk), stalled (the writer hangs) or behind, with `: ` and why."""
+        """(state, reason): recording, failing (the disk), stalled (the writer hangs), behind or, its file being whole,
+        closed; the reason begins with `: `.
+        """
+        if self._ending.is_set() and not self._ring.path.exists():
+            return CLOSED, ""
         if self._ring.trouble:
             return "failing", self._trouble()
         if now_ns - max(self._ring.alive_ns, self._started_ns) > STALLED_NS:

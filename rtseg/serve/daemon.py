@@ -21,6 +21,7 @@ import zmq
 from rtseg.compiled.ahead import compile_missing
 from rtseg.config import ServeSettings, TriggerFile, to_plain
 from rtseg.inference.classifier import Classifier
+from rtseg.recorder.recorder import CLOSED
 from rtseg.serve.access.client_sockets import ClientSockets
 from rtseg.serve.kernels import kernels_of
 from rtseg.serve.loop.admission import Admission
@@ -151,6 +152,11 @@ class Daemon:
             stage=stage,
             now_ns=time.monotonic_ns(),
         )
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopping
 
     @property
     def served(self) -> Served:
@@ -296,7 +302,7 @@ class Daemon:
         self._poller.stop()  # with busy_poll a wait would otherwise go on to its end
 
     def close(self) -> None:
-        """Close whatever was opened; what is unsent has LINGER_MS to leave."""
+        """Close whatever was opened; what is unsent has LINGER_MS to leave. Closing twice is no error."""
         self._opened.close()
 
     def status(self) -> dict[str, Any]:
@@ -353,19 +359,27 @@ def _patience() -> Iterator[None]:
 
 
 def run_daemon(daemon: Daemon, announce: Callable[[str], None]) -> dict[str, Any]:
-    """Warm a daemon up and run it until it is stopped; returns its last status.
+    """Warm a daemon up, run it until it is stopped, and close it; returns its last status.
 
-    announce: gets two lines, `ready {json}` and `stopped {json}`.
+    announce: gets two lines, `ready {json}` and `stopped {json}`; the second alone where it is stopped before.
     """
-    with _patience():
-        daemon.warm_up()
-    daemon.mark_ready()
-    announce(f"ready {json.dumps(daemon.ready_fields())}")
-    daemon.run()
-    status = daemon.status()
+    with contextlib.closing(daemon):
+        with _patience():
+            daemon.warm_up()
+        if not daemon.is_stopping:
+            daemon.mark_ready()
+            announce(f"ready {json.dumps(daemon.ready_fields())}")
+        daemon.run()
+        status = daemon.status()
+    # Only now: whoever reads it may start the next daemon at these addresses, or trust that the lines are off.
     last = {key: status[key] for key in ("uptime_s", "counters", "latency", "recording") if key in status}
     announce(f"stopped {json.dumps(last)}")
     return status
+
+
+def ended_in_order(status: dict[str, Any]) -> bool:
+    """Whether a daemon's recording, where it had one, is whole. status: its last."""
+    return "recording" not in status or status["recording"]["state"] == CLOSED
 
 
 def serve(

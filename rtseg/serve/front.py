@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -104,10 +103,12 @@ class Front:
         self._poller.register(self._xpub, zmq.POLLIN)
         self._look, self._clients_look = Periodic(LOOK_NS), Periodic(CLIENTS_LOOK_NS)
 
-    def wait_ready(self) -> None:
-        """Until all workers serve. Raises ServeError where one ends or does not get there."""
+    def wait_ready(self) -> bool:
+        """Wait until all workers serve; False where it is asked to stop before. Raises ServeError where one cannot."""
         deadline = time.monotonic() + FIRST_S
         while not all(worker.ready for worker in self.workers):
+            if self._is_stopping:  # looked at first: a terminal's Ctrl-C ends workers that do not ignore it yet
+                return False
             for worker in self.workers:
                 if worker.check_ready():
                     self._connect_worker(worker)
@@ -115,16 +116,20 @@ class Front:
                     raise ServeError(f"worker {worker.number} ended at once, with status {worker.process.returncode}")
             if time.monotonic() > deadline:
                 raise ServeError(f"the workers did not get ready within {FIRST_S:g} s")
-            if self._is_stopping:
-                return
             time.sleep(POLL_MS / 1000)
         self._subscriptions.set_served(self.workers[0].announced["served"])
         self._sockets.warm_up()
+        return not self._is_stopping
 
     def mark_ready(self) -> None:
         """From now on /readyz and the service manager say that it serves. Before the `ready` line: they must agree."""
         self._status.started_ns = now_ns = time.monotonic_ns()
         self._monitor.announce_ready(now_ns, f"serving with {len(self.workers)} workers at {self.frames}")
+
+    def ready_fields(self) -> dict[str, Any]:
+        """What its `ready` line says."""
+        addresses = {"frames": self.frames, "predictions": self.predictions}
+        return addresses | self._status.ready_fields() | ({"http": self.url} if self.url else {})
 
     def run(self) -> None:
         """Serve until `stop`, then let the workers drain and tell everybody."""
@@ -376,22 +381,18 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
 
     False where streams were lost with their worker at the very end, which the log names.
 
-    announce gets two lines, `ready {json}` and `stopped {json}`; stdout where it is None. Raises ServeError where an
-    address or a worker cannot be had.
+    announce gets two lines, `ready {json}` and `stopped {json}`, the second alone where it is stopped before it serves;
+    stdout where it is None. Raises ServeError where an address or a worker cannot be had.
     """
     say = announce or print_line
     front = Front(bundle, settings)
     try:
         with stopped_by_signals(front):
-            front.wait_ready()
-            front.mark_ready()
-            pids = [worker.process.pid for worker in front.workers]
-            first = front.workers[0].announced
-            ready = {"frames": front.frames, "predictions": front.predictions, "pid": os.getpid(), "workers": pids}
-            ready |= {key: first[key] for key in ("model", "engine", "loop") if key in first}
-            ready |= {"http": front.url} if front.url else {}
-            say(f"ready {json.dumps(ready)}")
+            if front.wait_ready():
+                front.mark_ready()
+                say(f"ready {json.dumps(front.ready_fields())}")
             front.run()
+            front.close()  # before it is said: whoever reads it may start the next daemon at these addresses
             say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers], 'lost': front.lost})}")
             return not front.lost
     finally:

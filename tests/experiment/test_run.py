@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from rtseg.client import Publisher
+from rtseg.bundle.bundle import load_bundle
+from rtseg.client import Publisher, ask_status
+from rtseg.config import ServeSettings
 from rtseg.errors import RecordingError, ServeError, SettingError
-from rtseg.experiment import run
+from rtseg.experiment import daemon_process, run
 from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_folder
 from rtseg.experiment.replayed import recording_for
-from rtseg.experiment.run import PLAYED, TIME_OVER, run_session
+from rtseg.experiment.run import FREE_PORT, PLAYED, TIME_OVER, run_session
 from rtseg.experiment.session_folder import SessionFolder, load_experiment
 from rtseg.inference.classifier import load
 from rtseg.playback.replay import replay
@@ -163,6 +166,32 @@ def test_a_daemon_that_does_not_start_is_told_and_kept(tmp_path: Path) -> None:
     assert "rtseg: the daemon did not start: " in done.stderr
     (folder,) = (tmp_path / "sessions").iterdir()
     assert "unknown engine 'none'" in json.loads((folder / "session.json").read_text(encoding="utf-8"))["reason"]
+
+
+def test_a_daemon_that_does_not_end_in_order_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_process, "STOP_S", 0.0)
+    played = recording_for("simulated", "arena", None)().between(10, 40)
+    experiment = load_experiment(write_experiment(tmp_path))
+    folder, summary, is_well = run_session(experiment, armed=False, played=lambda: played, say=lambda _: None)
+    assert not is_well
+    assert [problem.partition(":")[0] for problem in folder.about["problems"]] == ["the daemon ended with status -9"]
+    assert summary.cameras["arena"].answers == len(played)  # its writer is waited for
+
+
+def test_the_end_that_only_memory_has_is_in_the_log(tmp_path: Path) -> None:
+    experiment = load_experiment(write_experiment(tmp_path))
+    folder = SessionFolder.create(experiment, load_bundle(experiment.bundle), datetime.now(UTC), armed=False)
+    settings = ServeSettings(frames=FREE_PORT, predictions=FREE_PORT, record=str(folder.path))
+    played = recording_for("simulated", "arena", None)().between(10, 40)
+    with DaemonProcess(experiment.bundle, settings, tmp_path / "daemon.log") as daemon:
+        daemon.wait_ready()
+        writer = ask_status(daemon.frames)["recording"]["writer"]
+        os.kill(writer, signal.SIGSTOP)
+        replay(played, daemon.frames, speed=None)
+        # In this order: the writer outlives its daemon, and the daemon would start another one.
+        os.kill(daemon.pid, signal.SIGKILL)
+        os.kill(writer, signal.SIGKILL)
+    assert finish_folder(folder.path).cameras["arena"].answers == len(played)
 
 
 def test_a_camera_that_does_not_come_ends_the_session(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def test_a_recording_is_whole_once_it_is_closed(recorder: Recorder) -> None:
     recorder.record_prediction(msgpack.packb({"stream": "s"}), 7)
     recorder.record_trigger(msgpack.packb({"v": 1}), 8)
     recorder.record_snapshot({"stream": "s"}, b"state", 9)
+    assert recorder.status()["state"] == "recording"
     recorder.close()
+    assert recorder.status()["state"] == "closed"
     assert numbers_in(recorder.file) == list(range(100))
     with recorder.file.open("rb") as file:
         read = [(c.topic, s.name if s else "", m.log_time) for s, c, m in make_reader(file).iter_messages()]

@@ -31,6 +31,7 @@ def test_a_disk_that_stays_full_leaves_the_rest_to_recover(tmp_path: Path, caplo
     resource.prlimit(recorder.writer.pid, resource.RLIMIT_FSIZE, (size + 5000, size + 5000))
     put(recorder, range(200), 100)
     recorder.close()
+    assert recorder.status()["state"] == "failing"
     assert "could not be finished: File too large; free some room, then: rtseg recover" in caplog.text
     before = recorder.file.read_bytes()
     done = recover_recording(recorder.file)

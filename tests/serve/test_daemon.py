@@ -12,6 +12,9 @@ import pytest
 import zmq
 
 from rtseg.client import Subscriber
+from rtseg.config import ServeSettings
+from rtseg.inference.classifier import load
+from rtseg.serve.daemon import Daemon, serve
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -128,6 +131,21 @@ def test_a_closed_terminal_says_so_twice_and_is_ignored_under_nohup(tiny_bundle:
         child.wait_ready().signal(signal.SIGHUP)
         with Raw(child.frames) as raw:
             assert raw.ask(HELLO)["type"] == "accepted"
+
+
+def test_one_that_is_stopped_while_it_starts_never_says_ready_and_its_addresses_are_free_once_it_says_stopped(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped_meanwhile(daemon: Daemon) -> None:
+        assert len(list(tmp_path.iterdir())) == 2
+        daemon.stop()
+
+    said: list[tuple[str, list[Path]]] = []
+    monkeypatch.setattr(Daemon, "warm_up", stopped_meanwhile)
+    settings = ServeSettings(frames=f"ipc://{tmp_path}/f", predictions=f"ipc://{tmp_path}/p", capacity=2)
+    classifier = load(tiny_bundle, "numba", settings.slots)
+    serve(classifier, settings, lambda line: said.append((line.split()[0], list(tmp_path.iterdir()))))
+    assert said == [("stopped", [])]
 
 
 def test_a_second_signal_ends_it_at_once(tiny_bundle: Path) -> None:

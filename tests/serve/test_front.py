@@ -46,6 +46,28 @@ def hear(subscriber: Subscriber, upto: int, name: str) -> None:
             return
 
 
+def test_one_that_is_stopped_while_it_starts_never_says_ready_and_its_addresses_are_free_once_it_says_stopped(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_ready = front.Front.wait_ready
+
+    def stopped_meanwhile(starting: front.Front) -> bool:
+        assert len(list(tmp_path.iterdir())) == 2
+        starting.stop()
+        for worker in starting.workers:  # as a terminal's Ctrl-C does, which reaches them as well
+            worker.process.kill()
+            worker.process.wait()
+        return wait_ready(starting)
+
+    said: list[tuple[str, list[Path]]] = []
+    monkeypatch.setattr(front.Front, "wait_ready", stopped_meanwhile)
+    settings = ServeSettings(frames=f"ipc://{tmp_path}/f", predictions=f"ipc://{tmp_path}/p", capacity=2, workers=2)
+    assert front.serve_with_workers(
+        tiny_bundle, settings, lambda line: said.append((line.split()[0], list(tmp_path.iterdir())))
+    )
+    assert said == [("stopped", [])]
+
+
 def test_a_worker_that_dies_just_before_the_end_is_replaced_first(tiny_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     with (

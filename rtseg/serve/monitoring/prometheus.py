@@ -44,8 +44,8 @@ def readiness(alive_ns: int, status: dict[str, Any], now_ns: int) -> tuple[bool,
         reasons.append("the daemon is stopping")
     limit_s = status.get("fresh_s", 0.0)
     streams = status.get("streams", {})
-    # As of the last sign of life: where the loop hangs, that is the reason, and not each of its streams.
-    stale = [name for name, (last_ns, *_) in streams.items() if (alive_ns - last_ns) / 1e9 > limit_s]
+    # As of when it was written: where the loop hangs, that is the reason, and not each of its streams.
+    stale = [name for name, (silent_ns, *_) in streams.items() if silent_ns / 1e9 > limit_s]
     if stale:
         reasons.append(f"no frame for more than {limit_s:g} s from {len(stale)} of {len(streams)} streams")
     return not reasons, {"ready": not reasons, "reasons": reasons, "streams": len(streams), "stale": stale[:20]}
@@ -118,8 +118,8 @@ class Metrics:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         age = GaugeMetricFamily("rtseg_stream_input_age_seconds", "Since its last frame.", labels=["stream"])
-        for name, (last_ns, *_) in streams.items():
-            age.add_metric([name], max(0.0, (self._alive_ns - last_ns) / 1e9))
+        for name, (silent_ns, *_) in streams.items():
+            age.add_metric([name], max(0.0, silent_ns / 1e9))
         yield age
         for place, field in enumerate(STREAM_COUNTS, start=1):
             family = CounterMetricFamily(f"rtseg_stream_{field}", f"Counter {field!r} of a stream.", labels=["stream"])

@@ -89,7 +89,8 @@ class DaemonStatus:
         streams = list(self._streams)
         for start in range(0, len(streams), STREAMS_A_PIECE):
             some = streams[start : start + STREAMS_A_PIECE]
-            yield {"streams": {stream.name: _shared_counts(stream) for stream in some}}
+            now_ns = time.monotonic_ns()
+            yield {"streams": {stream.name: _shared_counts(stream, now_ns) for stream in some}}
 
     def beat_fields(self, stream_name: str) -> dict[str, Any]:
         """What a heartbeat says of a stream; nothing where it is not open."""
@@ -107,5 +108,5 @@ class DaemonStatus:
         return counters if recording is None else counters | recording.counters()
 
 
-def _shared_counts(stream: Stream) -> list[int]:
-    return [stream.queued.last_ns, *stream_counts(stream.session.counters, stream.refused)]
+def _shared_counts(stream: Stream, now_ns: int) -> list[int]:
+    return [now_ns - stream.queued.last_ns, *stream_counts(stream.session.counters, stream.refused)]

@@ -24,7 +24,7 @@ import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.inference.predictions import Prediction
 from rtseg.recorder.reading import MALFORMED
-from rtseg.recorder.recorder import Recorder
+from rtseg.recorder.recorder import CLOSED, Recorder
 from rtseg.serve.recording.resume import (
     ResumableStream,
     describe_streams,
@@ -152,7 +152,7 @@ class StreamRecording:
     def counters(self) -> dict[str, int]:
         """For the daemon's counters: what went wrong with the recording."""
         status = self._recorder.status()
-        trouble = int(status["state"] != "recording")
+        trouble = int(status["state"] not in ("recording", CLOSED))
         return {"recording trouble": trouble, "records lost": status["lost"], "writer restarts": status["restarts"]}
 
     def close(self) -> None:

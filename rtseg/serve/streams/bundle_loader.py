@@ -60,6 +60,13 @@ class BundleLoader:
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:
+            result = self._loaded(request)
+        finally:
+            sys.setswitchinterval(before)
+        self._result = result  # last: from here on another load may begin, which must find the interval as it was
+
+    def _loaded(self, request: LoadRequest) -> ServedModel | Exception:
+        try:
             settings = self._settings
             classifier = load(request.bundle, settings.engine, settings.slots, settings.identity, settings.heads)
             # A bundle of another kind may need a kernel that nothing on this machine has needed so far.
@@ -67,11 +74,8 @@ class BundleLoader:
             model = ServedModel(classifier, self._predictions, settings.capacity)
             model.warm_up()
         except RtsegError as error:
-            self._result = error
+            return error
         except Exception as error:
             LOG.exception("bundle %s could not be loaded", request.bundle)
-            self._result = error
-        else:
-            self._result = model
-        finally:
-            sys.setswitchinterval(before)
+            return error
+        return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,6 +24,11 @@ class FrontStatus:
         self._workers, self._load, self._own_counters, self._fresh_s = workers, load, own_counters, fresh_s
         self.ended_totals = StatusTotals()
         self.started_ns = 0
+
+    def ready_fields(self) -> dict[str, Any]:
+        """For the `ready` line: the processes, and of the model and the loop what a worker's own line says."""
+        processes = {"pid": os.getpid(), "workers": [worker.process.pid for worker in self._workers]}
+        return processes | {key: self._workers[0].announced[key] for key in ("model", "engine", "loop")}
 
     def shared_pieces(self, *, stopping: bool) -> Iterator[dict[str, Any]]:
         """For the shared status: the front's own part, and where its workers' are."""

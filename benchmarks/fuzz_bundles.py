@@ -184,6 +184,7 @@ class Child:
         self._quiet = quiet
         self._draw, self._folder = random.Random(seed), Path(tempfile.mkdtemp(prefix="rtseg-fuzz-"))
         self._loads: list[tuple[float, float]] = []
+        self.kinds: Counter[str] = Counter()
         self._sources = []
         for source in sources:
             manifest = json.loads((source / MANIFEST).read_bytes())
@@ -193,8 +194,10 @@ class Child:
     def make_case(self, folder: Path) -> None:
         """Write the next bundle into a folder of its own."""
         draw = self._draw
-        # Mostly the small one: the shipped ones take longer, and have the same parts.
-        manifest, paths, weights = self._sources[0 if draw.random() < 0.9 else draw.randrange(len(self._sources))]
+        # Mostly a small one, a network or trees: the shipped ones take longer, and have the same parts.
+        n_sources = 2 if draw.random() < 0.9 else len(self._sources)
+        manifest, paths, weights = self._sources[draw.randrange(n_sources)]
+        self.kinds[manifest["architecture"]["kind"]] += 1
         data = weights
         if draw.random() < 0.3:
             data = change_weights(weights, draw)
@@ -304,7 +307,8 @@ def all_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def work(sources: list[Path], quiet: Path, seed: int, n_cases: int, results: Any) -> None:
     """A child process."""
-    results.put(Child(sources, quiet, seed).run(n_cases))
+    child = Child(sources, quiet, seed)
+    results.put((*child.run(n_cases), child.kinds))
 
 
 def main() -> None:
@@ -321,6 +325,7 @@ def main() -> None:
     if chosen.seed in [run["seed"] for run in earlier]:
         parser.error(f"a run with seed {chosen.seed} is there already: its cases would be the same")
     results: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     took: list[float] = []
     late: list[float] = []
     otherwise: list[float] = []
@@ -347,8 +352,9 @@ def main() -> None:
                 results[f"child {child} ended with {process.exitcode}, or hangs"] += n
                 process.kill()
             else:
-                one, seconds, ms, ms_idle = queue.get()
+                one, seconds, ms, ms_idle, of_kinds = queue.get()
                 results += one
+                kinds += of_kinds
                 took += seconds
                 late += ms
                 otherwise += ms_idle
@@ -358,6 +364,7 @@ def main() -> None:
         **describe_run(("numba", "numpy", "msgpack")),
         "seed": chosen.seed,
         "cases": sum(results.values()),
+        "kinds": dict(kinds),
         "results": dict(results.most_common(40)),
         "crashes": crashes,
         "slowest_cpu_s": round(max(took, default=0.0), 3),

@@ -86,6 +86,8 @@ class SerialSink(Sink):
             if frame.kind in _ANSWERS:
                 yield Answer(_ANSWERS[frame.kind], frame.event, f"board_us={frame.value}")
             elif frame.kind == frames.OVER:
+                if frame.line >= len(self._first_spec):
+                    raise SinkError(f"{self.settings.port}: the board tells of line {frame.line}, which it has not")
                 yield Answer(EXPIRED, frame.event, "by the board", self._first_spec[frame.line])
             elif frame.kind == frames.REFUSED:
                 reason = f"the board refused: {frames.REFUSALS.get(frame.value, frame.value)}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
+import threading
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from rtseg.config import SerialSinkSettings
-from rtseg.errors import SettingError
+from rtseg.errors import SettingError, SinkError
 from rtseg.sinks import ACK_OFF, LOST, OFF, ON, READY, RENEW, LineSpec
-from rtseg.sinks.serial_sink import board_lines
+from rtseg.sinks import serial_frames as frames
+from rtseg.sinks.serial_frames import FRAME_BYTES, Frame, FrameReader
+from rtseg.sinks.serial_sink import SerialSink, board_lines
 from rtseg.sinks.simulated_board import PinChange, SimulatedBoard
 from tests.sinks.daemon import Daemon
 from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board
@@ -130,6 +134,33 @@ def test_damaged_bytes_from_a_board(board: Board) -> None:
             os.close(port)
         assert "a damaged frame" in daemon.wait_for(LOST).text
         board.ignore_states()
+
+
+def test_a_board_that_tells_of_a_line_that_it_was_not_given() -> None:
+    """Another sketch, which greets as this one does."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    settings = SerialSinkSettings(kind="serial", port=os.ttyname(slave), **PATIENT)
+    sink, reader = SerialSink("laser", settings, [line("a", 8)], ()), FrameReader()
+
+    def greet() -> None:
+        for _ in range(5):  # HELLO, and what SETUP says of a line
+            while not (asked := reader.feed(os.read(master, FRAME_BYTES))):
+                pass
+            kind = frames.READY if asked[0].kind == frames.HELLO else frames.SET_UP
+            os.write(master, asked[0]._replace(kind=kind, value=frames.VERSION).pack())
+
+    sketch = threading.Thread(target=greet)
+    sketch.start()
+    sink.open()
+    sketch.join()
+    os.write(master, Frame(frames.OVER, 9, 0, 1, 0).pack())
+    assert select.select(sink.filenos(), [], [], TIMEOUT_S)[0]
+    with pytest.raises(SinkError, match="tells of line 9, which it has not"):
+        list(sink.poll())
+    sink.close()
+    os.close(master)
+    os.close(slave)
 
 
 def test_a_slow_board_acknowledges_late(board: Board) -> None:

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import socket as plain_socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from rtseg.errors import ServeError
 from rtseg.serve.monitoring.merge import merge_worker_status
@@ -32,6 +34,8 @@ START_S = 20.0
 RESTART_S = 2.0
 """One that ends soon after its start is started again after so long."""
 REQUEST_S = 5.0
+MOST_CONNECTIONS = 32
+"""Each has a thread, and may stay for ever by sending a byte now and then. Beyond that the oldest makes room."""
 NICENESS = 10
 """A scrape yields its core to the hot loop."""
 
@@ -112,6 +116,29 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = os.name == "posix"  # on Windows two servers would share a port then
     status: SharedStatusReader
     _explained_s = -math.inf
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: dict[plain_socket.socket, None] = {}  # open ones, oldest first
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a new connection in a thread; the oldest one ends where there are too many."""
+        with self._lock:
+            self._connections[request] = None
+            oldest = next(iter(self._connections)) if len(self._connections) > MOST_CONNECTIONS else None
+            if oldest is not None:
+                del self._connections[oldest]
+        if oldest is not None:
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                oldest.shutdown(plain_socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection that is answered, or that was ended."""
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A connection that breaks off is nothing to tell of; anything else is a bug, told once a minute."""

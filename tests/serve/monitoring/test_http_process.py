@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ import pytest
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
-from rtseg.serve.monitoring.http_process import HealthProcess
+from rtseg.serve.monitoring.http_process import MOST_CONNECTIONS, HealthProcess
 from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, random_walk
 
 ASKS_AT_THE_READY_LINE = """
@@ -138,6 +139,17 @@ def test_other_paths_other_names_and_other_methods(child: Child) -> None:
         urllib.request.urlopen(child.about["http"] + "/metrics", data=b"x", timeout=30)
     with refused.value:
         assert refused.value.code == 501
+
+
+def test_connections_without_a_request_keep_nobody_out(child: Child) -> None:
+    port = int(child.about["http"].rpartition(":")[2])
+    with contextlib.ExitStack() as idle:
+        first, *_ = [
+            idle.enter_context(plain_socket.create_connection(("127.0.0.1", port), TIMEOUT_S))
+            for _ in range(2 * MOST_CONNECTIONS)
+        ]
+        assert get(child, "/healthz")[0] == 200
+        assert first.recv(1) == b""  # it has made room, long before its time was over
 
 
 def test_a_loop_that_hangs_is_seen_and_the_server_goes_with_the_daemon(tiny_bundle: Path) -> None:

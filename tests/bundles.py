@@ -17,3 +17,10 @@ def changed_bundle(bundle: Path, folder: Path, **changes: Any) -> Path:
     weights = {name: w + np.float32(0.5 * name.endswith("bias")) for name, w in made.weights.items()}
     save_bundle(replace(made, weights=weights, **changes), folder)
     return folder
+
+
+def reordered_bundle(bundle: Path, folder: Path) -> Path:
+    """The bundle with every head's classes named in the other order."""
+    spec = load_bundle(bundle).architecture
+    heads = tuple(replace(head, classes=head.classes[::-1]) for head in spec.heads)
+    return changed_bundle(bundle, folder, architecture=replace(spec, heads=heads))

@@ -93,7 +93,7 @@ def replay(
     speed: times the recording's rate; None = as fast as answers come. stream: name, the recording's where None. arena,
     names, key: see `Publisher`; the key needs the roles publish and subscribe. px_per_mm: of the recording; None = what
     its file says. on_prediction: called with each answer as it comes. Raises ServeError where the daemon refuses the
-    stream, complains about a frame, or stays silent for timeout_s.
+    stream, complains about a frame, is given another bundle meanwhile, or stays silent for timeout_s.
     """
     if speed is not None and not speed > 0:
         raise ServeError(f"speed must be above 0, got {speed}")
@@ -125,12 +125,19 @@ def replay(
     # Frames that the gap rule filled are answered like those that were sent.
     if len(answers) < n_sent + counters.get("filled", 0):
         raise ServeError(f"stream {name!r}: {len(answers)} answers to {n_sent} frames, counters {counters}")
+    model = publisher.served.model
+    if others := [answer.seq for answer in answers if answer.model != model]:
+        # Its classes may be others, or the same ones in another order.
+        raise ServeError(
+            f"stream {name!r}: a model other than {model[:12]} gave {len(others)} answers, the first to frame "
+            f"{others[0]}: the daemon was given another bundle meanwhile (rtseg load); play the recording again"
+        )
     predictions, begins = predictions_from_messages(publisher.served.heads, answers)
     if speed is None:
         # Frames that come faster than a camera's are answered later than its interval; nothing was slow.
         predictions.quality[:] &= ~Quality.LATE
     daemon_ns = np.array([answer.t_pub_ns - answer.t_recv_ns for answer in answers], np.int64)
-    return Replayed(predictions, begins, exchange.latency_ns, daemon_ns, publisher.served.model, counters)
+    return Replayed(predictions, begins, exchange.latency_ns, daemon_ns, model, counters)
 
 
 class _Exchange:

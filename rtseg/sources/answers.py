@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from rtseg.client import Subscriber
 from rtseg.config import QUALITY_FLAGS
 from rtseg.errors import ServeError
 from rtseg.sources.zeromq import FORMATS, open_socket
-from rtseg.wire.messages import PredictionMessage, StreamEvent
+from rtseg.wire.messages import PredictionMessage, Served, StreamEvent
 
 LOOK_S = 0.05
 """How often it is looked for new receivers, and for the end."""
@@ -38,8 +39,7 @@ class AnswerRelay:
         if form not in FORMATS:
             raise ServeError(f"format: expected one of {', '.join(FORMATS)}, got {form!r}")
         self._subscriber, self._topic, self._is_json = subscriber, stream.encode(), form == "json"
-        heads = {head: list(classes) for head, classes in subscriber.served.heads.items()}
-        self._welcome = json.dumps({"type": "subscribed", "stream": stream, "heads": heads}).encode()
+        self._set_heads(subscriber.served.heads)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.XPUB)
         # Each receiver is told, and not only the first of a topic.
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
@@ -67,7 +67,14 @@ class AnswerRelay:
                 packed = [answer_json(message)] if self._is_json else answer_parts(message)
                 self._socket.send_multipart([self._topic, *packed])
             elif message is not None:
+                if message.type in ("model", "subscribed"):  # another bundle, or a daemon that is back, maybe with one
+                    self._set_heads(Served.from_message(message.fields).heads)
                 self._socket.send_multipart([self._topic, event_json(message)])
+
+    def _set_heads(self, heads: Mapping[str, Sequence[str]]) -> None:
+        """What a new receiver is told: how the probabilities that come are to be read."""
+        told = {head: list(classes) for head, classes in heads.items()}
+        self._welcome = json.dumps({"type": "subscribed", "stream": self._topic.decode(), "heads": told}).encode()
 
 
 def answer_parts(answer: PredictionMessage) -> list[bytes]:

@@ -152,16 +152,23 @@ class RtsegProcessor:
                 self.events.append(message)
 
     def _write(self, path: Path) -> None:
-        """seq, t_source_ns, quality, a label for each head, and a probability for each of its classes."""
-        heads = self.publisher.served.heads
+        """seq, t_source_ns, quality, a label for each head, and a probability for each of its classes.
+
+        By name: a daemon that was given another bundle meanwhile may have other classes, or the same in another order.
+        """
+        heads: dict[str, dict[str, None]] = {}  # and the classes of each, in the order in which they came
+        for answer in self._answers:
+            for head, values in answer.probs.items():
+                heads.setdefault(head, {}).update(dict.fromkeys(values.classes))
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             classes = [f"{head}.{name}" for head, names in heads.items() for name in names]
             table.writerow(["seq", "t_source_ns", "quality", *heads, *classes])
             for answer in self._answers:
                 labels = [answer.label.get(head, "") for head in heads]
-                probs = [p for head in heads for p in answer.probs[head].tolist()]
-                table.writerow([answer.seq, answer.t_source_ns, answer.quality, *labels, *probs])
+                probs = {head: dict(zip(p.classes, p.tolist(), strict=False)) for head, p in answer.probs.items()}
+                columns = [probs.get(head, {}).get(name, "") for head, names in heads.items() for name in names]
+                table.writerow([answer.seq, answer.t_source_ns, answer.quality, *labels, *columns])
 
     def _tell(self, error: Exception) -> None:
         self.problems += 1

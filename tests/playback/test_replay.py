@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.bundle import load_bundle, save_bundle
+from rtseg.client import ask_load
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.inference.classifier import load
@@ -17,6 +18,7 @@ from rtseg.inference.predictions import Predictions, Quality
 from rtseg.playback.replay import replay
 from rtseg.recordings.open import read_recording
 from rtseg.wire.messages import PredictionMessage
+from tests.bundles import reordered_bundle
 from tests.live import REPO, Child, daemon, random_walk, without_frames
 
 
@@ -91,6 +93,18 @@ def test_a_window_of_one_frame_is_enough(child: Child, bundle: Path) -> None:
 def test_a_recording_of_one_frame_is_answered_and_one_of_none_too(child: Child) -> None:
     assert len(replay(random_walk(1, 44), child.frames, speed=None).predictions) == 1
     assert len(replay(random_walk(0, 44), child.frames, speed=None).predictions) == 0
+
+
+def test_answers_of_two_models_are_not_one_table(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Another program swaps the bundle while a recording is played; its classes stand in another order."""
+    other = reordered_bundle(tiny_bundle, tmp_path / "reordered")
+
+    def swap(answer: PredictionMessage) -> None:
+        if answer.seq == 5:
+            ask_load(child.frames, other)
+
+    with daemon(tiny_bundle) as child, pytest.raises(ServeError, match="a model other than"):
+        replay(random_walk(200, 46), child.frames, speed=None, on_prediction=swap)
 
 
 def test_a_recording_that_does_not_fit_is_refused(child: Child) -> None:

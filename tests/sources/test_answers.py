@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import zmq
 
-from rtseg.client import Publisher, Subscriber
+from rtseg.client import Publisher, Subscriber, ask_load
 from rtseg.config import QUALITY_FLAGS
 from rtseg.errors import ServeError
 from rtseg.inference.classifier import load
 from rtseg.inference.predictions import Quality
 from rtseg.sources.answers import AnswerRelay
+from tests.bundles import reordered_bundle
 from tests.live import TIMEOUT_S, Child, random_walk
 
 
@@ -90,3 +91,19 @@ def test_answers_are_those_of_the_recording_bit_for_bit(child: Child, tiny_bundl
 def test_addresses_and_forms(child: Child, address: str, form: str, reason: str) -> None:
     with Subscriber(child.predictions, "nobody") as subscriber, pytest.raises(ServeError, match=reason):
         AnswerRelay(subscriber, "nobody", address, form)
+
+
+def test_a_receiver_is_told_the_classes_of_the_bundle_that_answers_by_then(
+    child: Child, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    walk = random_walk(1, 5)
+    with (
+        Publisher(child.frames, "swapped", walk.skeleton, walk.fps),
+        Subscriber(child.predictions, "swapped") as subscriber,
+        AnswerRelay(subscriber, "swapped", "tcp://localhost:*") as relay,
+        listening(relay, "swapped") as (socket, before),
+    ):
+        ask_load(child.frames, reordered_bundle(tiny_bundle, tmp_path / "reordered"), stream="swapped")
+        assert json.loads(received(socket)[1])["type"] == "model"
+        with listening(relay, "swapped") as (_, after):
+            assert after["heads"] == {head: classes[::-1] for head, classes in before["heads"].items()}

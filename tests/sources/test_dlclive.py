@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtseg.client import ask_load
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
 from rtseg.sources.dlclive import RtsegProcessor
+from tests.bundles import reordered_bundle
 from tests.live import FREE_PORT, TIMEOUT_S, Child
 
 POSE = np.ones((2, 7, 3))
@@ -142,6 +144,25 @@ def test_save_writes_the_answers(making: Making, tmp_path: Path) -> None:
     newest = processor.prediction
     assert rows[-1]["task1"] == newest.label["task1"]
     assert np.float32(rows[-1]["task1.attack"]) == np.float32(newest.probs["task1"]["attack"])
+
+
+def test_save_names_probabilities_by_the_bundle_that_gave_them(
+    making: Making, child: Child, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    processor, path, answers = making("reordered", wait_s=TIMEOUT_S), tmp_path / "answers.csv", []
+    for t in range(2):
+        if t == 1:
+            ask_load(child.frames, reordered_bundle(tiny_bundle, tmp_path / "reordered"), stream="reordered")
+        processor.process(POSE, frame_time=t / 30)
+        answers.append(processor.prediction)
+    assert processor.save(str(path)) == 1
+    with path.open() as file:
+        for row, answer in zip(csv.DictReader(file), answers, strict=True):
+            assert answer is not None
+            for head, probs in answer.probs.items():
+                assert {name: np.float32(row[f"{head}.{name}"]) for name in probs.classes} == dict(probs.items())
+    first, second = (answer.probs["task1"].classes for answer in answers if answer is not None)
+    assert first == second[::-1]
 
 
 def test_making_one_without_a_daemon_says_so() -> None:

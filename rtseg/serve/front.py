@@ -117,6 +117,8 @@ class Front:
             if time.monotonic() > deadline:
                 raise ServeError(f"the workers did not get ready within {FIRST_S:g} s")
             time.sleep(POLL_MS / 1000)
+        if len({worker.announced["model"] for worker in self.workers}) > 1:
+            raise ServeError("the bundle was changed while the workers loaded it: start the daemon again")
         self._subscriptions.set_served(self.workers[0].announced["served"])
         self._sockets.warm_up()
         return not self._is_stopping
@@ -155,7 +157,7 @@ class Front:
         self._is_stopping = True
 
     def close(self) -> None:
-        """End the workers and close the sockets."""
+        """End the workers and close the sockets. Closing twice is no error."""
         self._started.close()
 
     def _hand_on_arrived(self, started_s: float) -> bool:
@@ -385,15 +387,11 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
     stdout where it is None. Raises ServeError where an address or a worker cannot be had.
     """
     say = announce or print_line
-    front = Front(bundle, settings)
-    try:
-        with stopped_by_signals(front):
-            if front.wait_ready():
-                front.mark_ready()
-                say(f"ready {json.dumps(front.ready_fields())}")
-            front.run()
-            front.close()  # before it is said: whoever reads it may start the next daemon at these addresses
-            say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers], 'lost': front.lost})}")
-            return not front.lost
-    finally:
-        front.close()
+    with contextlib.closing(Front(bundle, settings)) as front, stopped_by_signals(front):
+        if front.wait_ready():
+            front.mark_ready()
+            say(f"ready {json.dumps(front.ready_fields())}")
+        front.run()
+        front.close()  # before it is said: whoever reads it may start the next daemon at these addresses
+        say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers], 'lost': front.lost})}")
+        return not front.lost

@@ -35,7 +35,7 @@ from rtseg.system.child_process import module_command, module_environment
 STARTING, IS_READY, IS_LOST, CLOSED = "starting", "ready", "lost", "closed"
 MESSAGE_BYTES = 65536
 COMMAND_BUFFER = 32768
-"""Bytes of the kernel's queue for commands, its own bookkeeping included: room for about forty on Linux."""
+"""Bytes of the kernel's queue for commands, its own bookkeeping included: room for about eighty on Linux."""
 ROW_BUFFER = 1 << 18
 SILENT_S = 2.0
 """A process that says nothing for so long hangs, unless its heartbeats are rarer still."""

@@ -129,7 +129,9 @@ class FrontOrders:
         recording, answered, unpublished = self._outlet.recording, 0, list[tuple[int, bytes]]()
         recorded: dict[int, bytes] = {}
         past = None if recording is None else recording.take_replaced(stream.name, stream.opened_ns)
-        if order.state.model != stream.model.served.model:
+        served = stream.model.served
+        is_swapped = order.state.model != served.model
+        if is_swapped:
             # Its worker ended at the very swap, at which the state begins afresh as well. The recording's is the other
             # model's, and of no use.
             LOG.warning("stream %r begins its state afresh: another model answers from here on", stream.name)
@@ -148,6 +150,8 @@ class FrontOrders:
             self._outlet.send_predictions([(stream.topic, number, answer) for number, answer in unpublished])
         if recording is not None:
             recording.continue_stream(stream, now_ns)
+        if is_swapped:  # its worker may have ended before it said so
+            self._outlet.announce(stream.topic, {"type": "model", **served.to_fields()})
         with self._outlet.repeating(recorded):
             self._step_frames(stream, frames[answered:])
         stream.expect_frames_from(now_ns)

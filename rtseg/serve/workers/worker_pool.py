@@ -68,6 +68,7 @@ class Worker:
     def __init__(self, place: WorkerPlace, bundle: Path, settings: ServeSettings, folder: Path) -> None:
         self.number, self.ready, self.starts = place.number, False, 0
         self._place, self._bundle, self._settings, self._folder = place, bundle, settings, folder
+        self._model = ""  # what it serves, "" before it has served
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.dealer: zmq.Socket[bytes] | None = None
         self.status_file = self.ended_status_file = ""
@@ -134,6 +135,18 @@ class Worker:
             return False
         if not self._output.startswith(b"ready "):
             raise ServeError(f"worker {self.number} said {self._output[:200]!r} where `ready` was expected")
+        announced = json.loads(self._output.partition(b"\n")[0].removeprefix(b"ready "))
+        if self._model not in ("", announced["model"]):
+            # Its streams would be answered by a model that nobody has chosen, and that the other workers have not.
+            self.process.kill()
+            self._output = b""
+            if self._trouble.restart_if_due(time.monotonic_ns()):
+                LOG.error(
+                    "worker %d: %s holds model %s by now, and %s is served: its streams wait; put that bundle back "
+                    "(tried again until it is there), or start the daemon again",
+                    *(self.number, self._bundle, announced["model"][:12], self._model[:12]),
+                )
+            return False
         try:
             self.dealer = self._connect()
         except zmq.ZMQError as error:
@@ -141,7 +154,7 @@ class Worker:
             if self._trouble.restart_if_due(time.monotonic_ns()):
                 LOG.error("worker %d cannot be connected to: %s; tried again until it can", self.number, error)
             return False
-        self.announced = json.loads(self._output.partition(b"\n")[0].removeprefix(b"ready "))
+        self.announced, self._model = announced, announced["model"]
         self.ready, self._silent_s = True, 0.0
         # The status of the process that ended last stays until here: it is read by whoever has not seen the new one.
         if self.ended_status_file:
@@ -182,7 +195,7 @@ class Worker:
 
     def set_bundle(self, bundle: str, model: str) -> None:
         """What it serves from now on, as does the process that is started in its place. model: the bundle's hash."""
-        self._bundle = Path(bundle)
+        self._bundle, self._model = Path(bundle), model
         self.announced |= {"model": model}
 
     def reset_silence(self) -> None:

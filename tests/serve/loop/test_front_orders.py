@@ -20,7 +20,7 @@ from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers.front_link import state_of
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import Alive, Answers, RestoreStream, StreamState, decode, encode
-from rtseg.wire.messages import Hello, PredictionMessage, frame_message, parse_published
+from rtseg.wire.messages import Hello, PredictionMessage, StreamEvent, frame_message, parse_published
 from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, random_walk
 
@@ -65,13 +65,19 @@ def state_after(classifier: Classifier, walk: Recording) -> StreamState:
     return state
 
 
-def answers_of(worker: Worker, count: int) -> list[tuple[int, PredictionMessage]]:
-    """The next predictions that the worker publishes, with their numbers."""
+def answers_of(worker: Worker, count: int, events: list[StreamEvent]) -> list[tuple[int, PredictionMessage]]:
+    """The next predictions that the worker publishes, with their numbers. events: gets those before the first one."""
     assert worker.dealer is not None
     found: list[tuple[int, PredictionMessage]] = []
     while len(found) < count:
         assert worker.dealer.poll(int(TIMEOUT_S * 1000))
         parts = worker.dealer.recv_multipart()
+        if (
+            len(parts) == 3
+            and not found
+            and isinstance(event := parse_published(msgpack.unpackb(parts[2])), StreamEvent)
+        ):
+            events.append(event)
         if len(parts) == 2 and isinstance(message := decode(parts[1]), Answers):
             for topic, number, data in message.answers:
                 answer = parse_published(msgpack.unpackb(data))
@@ -89,7 +95,10 @@ def test_where_a_stream_goes_on(worker: Worker, tiny_bundle: Path, other_bundle:
     frames = [(t, 10**6 + t, message_of(walk, t)) for t in range(KNOWN, SENT)]
     assert worker.dealer is not None
     assert worker.tell(RestoreStream(state, frames, published=0))
-    answers = answers_of(worker, SENT - KNOWN)
+    events: list[StreamEvent] = []
+    answers = answers_of(worker, SENT - KNOWN, events)
+    models = [event.fields["model"] for event in events if event.type == "model"]
+    assert models == ([] if model == "the same" else [now.bundle.hash])  # subscribers know by then what answers
     if model == "the same":
         expected = now.run(walk).probs[KNOWN:]
     else:  # it died at the very change of the bundle: the state would have been fresh there

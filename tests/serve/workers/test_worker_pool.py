@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -11,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber, ask_status
-from rtseg.config import ServeSettings
+from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import MICE7
 from rtseg.inference.classifier import load
 from rtseg.playback.replay import predictions_from_messages
 from rtseg.playback.verify import verify_recording
+from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage
+from tests.bundles import changed_bundle
 from tests.live import TIMEOUT_S, daemon, random_walk
 
 HEADS = {"task1": ("attack", "investigation", "mount", "other"), "sniff_face": ("other", "sniff_face")}
@@ -44,6 +49,13 @@ def let_go(pid: int) -> None:
     deadline_s = time.monotonic() + TIMEOUT_S
     while os.waitpid(pid, _ALL | os.WNOHANG)[0] == 0:
         assert time.monotonic() < deadline_s, "nobody has killed the worker that hangs"
+        time.sleep(0.01)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
@@ -85,6 +97,31 @@ def test_a_worker_that_hangs_is_replaced(tiny_bundle: Path, tmp_path: Path, stop
         assert [p.seq for p in heard[name]] == list(range(120))
         live, _ = predictions_from_messages(HEADS, heard[name])
         assert live.probs.tobytes() == load(tiny_bundle).run(walk).probs.tobytes()
+
+
+def test_a_worker_in_whose_place_another_model_would_serve_waits_for_its_own(
+    tiny_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bundle's folder is trained into again while the daemon serves, and then a worker dies."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    place = WorkerPlace("tcp://nowhere", 0.2, os.getpid(), 1, "run", is_replacement=False, status_file="")
+    worker = Worker(place, folder, ServeSettings(capacity=2), tmp_path)
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(worker.end)
+        until(worker.check_ready)
+        worker.process.kill()
+        worker.process.wait()
+        changed_bundle(tiny_bundle, folder)
+        worker.start()
+        until(lambda: worker.check_ready() or worker.has_ended)
+        assert (worker.ready, worker.dealer) == (False, None)
+        served, other = load_bundle(tiny_bundle).hash, load_bundle(folder).hash
+        assert f"worker 1: {folder} holds model {other[:12]} by now, and {served[:12]} is served" in caplog.text
+        shutil.copytree(tiny_bundle, folder, dirs_exist_ok=True)
+        worker.start()
+        until(worker.check_ready)
+        assert (worker.ready, worker.announced["model"]) == (True, served)
 
 
 def test_a_limit_below_the_signs_themselves_is_refused() -> None:

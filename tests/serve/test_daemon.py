@@ -14,7 +14,8 @@ import zmq
 from rtseg.client import Subscriber
 from rtseg.config import ServeSettings
 from rtseg.inference.classifier import load
-from rtseg.serve.daemon import Daemon, serve
+from rtseg.recorder.recorder import CLOSED
+from rtseg.serve.daemon import Daemon, ended_in_order, serve
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
 
@@ -146,6 +147,12 @@ def test_one_that_is_stopped_while_it_starts_never_says_ready_and_its_addresses_
     classifier = load(tiny_bundle, "numba", settings.slots)
     serve(classifier, settings, lambda line: said.append((line.split()[0], list(tmp_path.iterdir()))))
     assert said == [("stopped", [])]
+
+
+def test_it_ends_in_order_where_its_recording_is_whole() -> None:
+    assert ended_in_order({"uptime_s": 1.0})
+    assert ended_in_order({"recording": {"state": CLOSED}})
+    assert not ended_in_order({"recording": {"state": "failing"}})
 
 
 def test_a_second_signal_ends_it_at_once(tiny_bundle: Path) -> None:

@@ -154,7 +154,7 @@ def _line(
     waiting = [run.seed for run in runs if run.to_come]
     if waiting and done:
         failed.append(f"seed{'s' if len(waiting) > 1 else ''} {', '.join(map(str, waiting))} {TO_COME}")
-    failed += [_divergence(run) for run in done if run.diverged]
+    failed += [_lower_rate(run) for run in done if run.given_up]
     line |= {"seeds": [run.seed for run in done], "problems": failed}
     if not done:
         return line | {"absent": failed[0] if failed else TO_COME}
@@ -176,10 +176,10 @@ def _line(
     return line | dict(timing.get(runs[0].training.key, {}))
 
 
-def _divergence(run: Run) -> str:
-    rates = " and ".join(f"{rate:g}" for rate in run.diverged)
+def _lower_rate(run: Run) -> str:
+    rates = " and ".join(f"{rate:g}" for rate in run.given_up)
     lower = run.training.recipe.train.learning_rate
-    return f"seed {run.seed} diverged at a learning rate of {rates}: trained at {lower:g}"
+    return f"seed {run.seed} diverged or learnt nothing at a learning rate of {rates}: trained at {lower:g}"
 
 
 def _is_capped(result: Mapping[str, Any], recipe: Recipe) -> bool:

@@ -1,8 +1,8 @@
 """One training in a process of its own, whose time and memory are measured: python -m rtseg.paper.run_one FOLDER.
 
 FOLDER/job.json says what to train; FOLDER/result.json is there when it is done, and beside it the scores of every
-resample of the test recordings. FOLDER/diverged.json says which jobs of this folder diverged. It ends when its parent
-does.
+resample of the test recordings. FOLDER/given-up.json says which jobs of this folder diverged or learnt nothing.
+It ends when its parent does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.system import machine
 from rtseg.system.files import replace_atomically, write_json_atomically
-from rtseg.training.task import Example
+from rtseg.training.task import Example, TrainingTask
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 JOB, RESULT, RESAMPLED, CHECKPOINTS = "job.json", "result.json", "resampled.npz", "checkpoints"
-DIVERGED = "diverged.json"
+GIVEN_UP = "given-up.json"
 
 ONE_CORE_RUNS = 5
 
@@ -45,7 +45,6 @@ ONE_CORE_RUNS = 5
 def main(folder: Path) -> None:
     """Do the job of a folder; events go to stdout, a JSON line each."""
     from rtseg.training.fit import fit
-    from rtseg.training.task import TrainingTask
 
     started = time.monotonic()
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
@@ -57,9 +56,10 @@ def main(folder: Path) -> None:
     try:
         fitted = fit(task, folder / CHECKPOINTS, _print_event)
     except DivergenceError as error:
-        # By the job's fingerprint: what is trained in its place is another job.
-        write_json_atomically(folder / DIVERGED, {**read_diverged(folder), job["fingerprint"]: str(error)})
+        _give_up(folder, job, str(error))
         raise
+    if not _has_learnt(fitted.history, task):
+        _give_up(folder, job, "never better than the best constant answer to the validation recordings")
     last = fitted.history[-1]["epoch"] if recipe.model.kind != "gradient-boosting" else 0
     result = {
         "fingerprint": job["fingerprint"],
@@ -85,10 +85,25 @@ def main(folder: Path) -> None:
     write_json_atomically(folder / RESULT, without_nan(result))
 
 
-def read_diverged(folder: Path) -> dict[str, str]:
-    """Fingerprints of the folder's jobs that diverged, with how."""
-    path = folder / DIVERGED
+def read_given_up(folder: Path) -> dict[str, str]:
+    """Fingerprints of the folder's jobs that diverged or learnt nothing, with why."""
+    path = folder / GIVEN_UP
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _give_up(folder: Path, job: Mapping[str, Any], why: str) -> None:
+    # By the job's fingerprint: what is trained in its place is another job.
+    write_json_atomically(folder / GIVEN_UP, {**read_given_up(folder), job["fingerprint"]: why})
+
+
+def _has_learnt(history: Sequence[dict[str, Any]], task: TrainingTask) -> bool:
+    """Whether any evaluation was above the best constant answer, where a training's end is told by that."""
+    from rtseg.training.selection import constant_f1, is_above
+
+    if task.recipe.train.patience_from != "constant" or task.recipe.model.kind == "gradient-boosting":
+        return True
+    constant = constant_f1(task.heads, task.validation)
+    return any(is_above(entry["groups"], constant, task.recipe.train) for entry in history)
 
 
 def _score_test(

@@ -1,7 +1,8 @@
 """Trainings one after the other, each in its own process, each skipped where its result is there already.
 
 A result belongs to a fingerprint of its recipe, its tasks, the data and the version; anything else is trained again.
-A network that diverges at the learning rate that the search chose is trained at a third of it, and at a ninth at last.
+A network that diverges or learns nothing at the learning rate that the search chose is trained at a third of it, and
+at a ninth at last.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import rtseg
 from rtseg import config
 from rtseg.config import PaperSettings, Recipe
 from rtseg.paper.plan import Training
-from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT, read_diverged
+from rtseg.paper.run_one import CHECKPOINTS, JOB, RESAMPLED, RESULT, read_given_up
 from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.files import write_json_atomically
 
@@ -31,7 +32,7 @@ SCHEMA = 2
 LOG = "log.txt"
 TO_COME = "still to come"
 SLOWER, TIMES = 1 / 3, 2
-"""By what the learning rate of a training that diverged is multiplied for the next try, and how often at most."""
+"""By what the learning rate of one that came to nothing is multiplied for the next try, and how often at most."""
 TrainingCallback = Callable[[str, dict[str, Any]], None]
 """Called with a run's name and one event of it: its beginning, what the training reports, its end."""
 
@@ -40,8 +41,8 @@ TrainingCallback = Callable[[str, dict[str, Any]], None]
 class Run:
     """A training with one seed. result: None = it failed, for the reason in why, or it is still to come.
 
-    fallback: what is trained where it diverges; None = nothing. diverged: the learning rates that this one is the
-    fallback of.
+    fallback: what is trained where it diverges or learns nothing; None = nothing. given_up: the learning rates that it
+    is the fallback of.
     """
 
     training: Training
@@ -51,7 +52,7 @@ class Run:
     result: dict[str, Any] | None = None
     why: str = field(default=TO_COME)
     fallback: Run | None = None
-    diverged: tuple[float, ...] = ()
+    given_up: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,7 +92,7 @@ def find_runs(
 
 
 def _with_fallbacks(
-    training: Training, seed: int, folder: Path, data: str, settings: PaperSettings, diverged: tuple[float, ...] = ()
+    training: Training, seed: int, folder: Path, data: str, settings: PaperSettings, given_up: tuple[float, ...] = ()
 ) -> Run:
     """A training's run, with that at a lower learning rate behind it."""
     recipe = recipe_of(training, seed)
@@ -101,22 +102,22 @@ def _with_fallbacks(
     what.append(_changed(config.to_plain(recipe), _DEFAULTS))
     fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     fallback = None
-    # The search is to find out which rates diverge; trees have another rate.
-    if training.scored and recipe.model.kind != "gradient-boosting" and len(diverged) < TIMES:
+    # The search is to find out which rates are too high; trees have another rate.
+    if training.scored and recipe.model.kind != "gradient-boosting" and len(given_up) < TIMES:
         rate = training.recipe.train.learning_rate
         lower = replace(training.recipe, train=replace(training.recipe.train, learning_rate=rate * SLOWER))
         slower = replace(training, recipe=lower)
-        fallback = _with_fallbacks(slower, seed, folder, data, settings, (*diverged, rate))
-    return Run(training, seed, folder, fingerprint, fallback=fallback, diverged=diverged)
+        fallback = _with_fallbacks(slower, seed, folder, data, settings, (*given_up, rate))
+    return Run(training, seed, folder, fingerprint, fallback=fallback, given_up=given_up)
 
 
 def _settled(run: Run) -> Run:
-    """The run or its first fallback that has not diverged, with its result where that is there."""
-    known = read_diverged(run.folder)
-    while run.fingerprint in known:
-        if run.fallback is None:
-            return replace(run, why=f"failed ({known[run.fingerprint]})")
+    """The run or its first fallback that is not given up, else the last one; with its result where that is there."""
+    known = read_given_up(run.folder)
+    while run.fingerprint in known and run.fallback is not None:
         run = run.fallback
+    if run.fingerprint in known:  # the last: what it came to counts, if it came to anything
+        run = replace(run, why=f"failed ({known[run.fingerprint]})")
     return _with_result(run)
 
 
@@ -140,7 +141,7 @@ def train_all(
         elif run.result is None:
             event(run.name, {"started": True, **place})
             run = _train(run, data_folder, settings, event)
-            while run.to_come:  # it diverged: this is its fallback
+            while run.to_come:  # it came to nothing: this is its fallback
                 run = _train(run, data_folder, settings, event)
             event(run.name, {"ended": run.why, "seconds": (run.result or {}).get("training_seconds"), **place})
         else:
@@ -210,10 +211,10 @@ def _train(run: Run, data_folder: Path, settings: PaperSettings, event: Training
         finally:  # Ctrl-C must not leave a training behind
             child.kill()
             child.communicate()
+    if run.fingerprint in read_given_up(run.folder):
+        return _settled(run)
     after = _with_result(run)
     if code == 0 and after.result is not None:
         return after
-    if run.fingerprint in read_diverged(run.folder):
-        return _settled(run)
     lines = log.read_text(encoding="utf-8").strip().splitlines()
     return replace(run, why=f"failed ({lines[-1] if lines else f'exit code {code}'}); see {log}")

@@ -162,9 +162,9 @@ def test_a_training_that_diverges_is_made_at_a_lower_rate(tmp_path: Path, monkey
 
     [run] = train_all(find(), tmp_path / "data", settings, lambda name, happened: None)
     assert run.result is not None, run.why
-    assert run.diverged == (1e30,)
+    assert run.given_up == (1e30,)
     assert run.training.recipe.train.learning_rate == pytest.approx(1e-3)
-    assert find()[0].result == run.result  # what diverged is not tried again
+    assert find()[0].result == run.result  # what is given up is not tried again
     searched = replace(trainings[0], scored=False)
     assert find_runs([searched], [1], tmp_path, "data", settings)[0].fallback is None
 

@@ -34,7 +34,8 @@ class Histogram:
 
     def count_values(self, values: F32) -> None:
         """Count values of any shape; zeros apart, since every scale gives them exactly."""
-        sizes = np.abs(values[values != 0])
+        # float64: float32 has not numbers enough for the bins where values are as small as 1e-42.
+        sizes = np.abs(values[values != 0]).astype(np.float64)
         self.zeros += values.size - sizes.size
         if not sizes.size:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtseg.engine.cpu.numba_engine import NumbaEngine
@@ -37,6 +37,7 @@ def test_the_clipping_value_is_close_to_the_best(seed: int) -> None:
 
 
 @settings(max_examples=30, deadline=None)
+@example([1.9029633145531016e-42], 1)
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50), st.integers(1, 5))
 def test_every_value_is_counted_however_the_values_are_split(values: list[float], parts: int) -> None:
     histogram = Histogram()

@@ -27,7 +27,7 @@ from rtseg.config import ServeSettings
 from rtseg.errors import ServeError
 from rtseg.recorder import layout, mcap_records
 from rtseg.recorder.compiled_append import COUNT, CURSOR_WORDS, HEAD, ring_table
-from rtseg.recorder.ring import Ring
+from rtseg.recorder.ring import CUT_SHORT, Ring
 from rtseg.system.capabilities import why_no_recording
 from rtseg.system.child_process import module_command, module_environment
 from rtseg.system.files import replace_atomically
@@ -204,6 +204,8 @@ class Recorder:
                 self._trouble(),
                 self.file,
             )
+        elif self._ring.trouble:
+            LOG.error("recording %s is closed%s", self.file, self._trouble())
         elif self.lost:
             LOG.error("recording %s is closed; %d records found no room and are not in it", self.file, self.lost)
 
@@ -256,7 +258,7 @@ class Recorder:
         """(state, reason): recording, failing (the disk), stalled (the writer hangs), behind or, its file being whole,
         closed; the reason begins with `: `.
         """
-        if self._ending.is_set() and not self._ring.path.exists():
+        if self._ending.is_set() and not self._ring.path.exists() and self._ring.trouble != CUT_SHORT:
             return CLOSED, ""
         if self._ring.trouble:
             return "failing", self._trouble()
@@ -267,7 +269,10 @@ class Recorder:
         return "recording", ""
 
     def _trouble(self) -> str:
-        return f": {os.strerror(self._ring.trouble)}" if self._ring.trouble else ""
+        number = self._ring.trouble
+        if number == CUT_SHORT:
+            return ": another program has cut the file short, and bytes of it are lost"
+        return f": {os.strerror(number)}" if number else ""
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._started_ns = time.monotonic_ns()

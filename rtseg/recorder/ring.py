@@ -23,6 +23,8 @@ _PATH_AT = 512
 # Positions count bytes since the beginning and only grow; the place in the ring is the remainder by its size.
 _FIELDS = ("magic", "size", "beginning", "path_bytes", "head", "written", "closing", "trouble", "alive_ns")
 _SIZE, _BEGINNING, _PATH_BYTES, _HEAD, _WRITTEN, _CLOSING, _TROUBLE, _ALIVE = range(1, len(_FIELDS))
+CUT_SHORT = 1 << 20
+"""A trouble beside the system's numbers of errors: bytes of the file that nobody has any more."""
 SHARED_MEMORY = Path("/dev/shm")
 """Where there is none (macOS), the ring lies beside the recording."""
 # Windows has neither, and makes no rings; one that was copied there is read by `rtseg recover`.
@@ -155,7 +157,7 @@ class Ring:
 
     @property
     def trouble(self) -> int:
-        """The number of the error that keeps the writer from writing; 0 = none."""
+        """The number of the error that keeps the writer from writing, or CUT_SHORT; 0 = none."""
         return self._words[_TROUBLE]
 
     @trouble.setter

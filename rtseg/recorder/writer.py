@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rtseg.errors import RtsegError
 from rtseg.recorder import mcap_records
-from rtseg.recorder.ring import Ring
+from rtseg.recorder.ring import CUT_SHORT, Ring
+from rtseg.system.files import replace_atomically
 from rtseg.system.shutdown import ignore_stop_signals
 
 try:
@@ -34,10 +35,14 @@ GIVE_UP_S = 2.0
 
 
 class Writer:
-    """Brings a ring's bytes into its file, which it locks; raises RtsegError where another process writes the file."""
+    """Brings a ring's bytes into its file, which it locks; raises RtsegError where another process writes the file.
+
+    A file that somebody removes or cuts short meanwhile is written again, as far as its bytes are still to be had.
+    is_cut: whether some were not.
+    """
 
     def __init__(self, ring: Ring, sync_s: float) -> None:
-        self._ring, self._sync_s = ring, sync_s
+        self._ring, self._sync_s, self.is_cut = ring, sync_s, False
         self._file = os.open(ring.file, os.O_RDWR)
         lock_recording(self._file, ring.file)
         # Closing records that a full disk cut short may follow the ring's last byte: they will be written again.
@@ -46,6 +51,7 @@ class Writer:
             os.close(self._file)
             raise RtsegError(f"{ring.file}: is shorter than when it was begun")
         ring.written = self._written
+        self._first_bytes = os.pread(self._file, ring.beginning, 0)
         self._synced, self._synced_s = self._written, time.monotonic()
 
     def write_pending(self) -> bool:
@@ -53,11 +59,13 @@ class Writer:
 
         Raises OSError where that fails; what was written until then stays written.
         """
+        self._mend_cut()
         ring, head = self._ring, self._ring.update_head()
         while self._written < head:
             for piece in ring.between(self._written, min(head, self._written + MAX_WRITE)):
                 self._written += os.pwrite(self._file, piece, ring.beginning + self._written)
                 ring.written = self._written  # after every piece: a writer that is killed here loses none
+        self._keep_name()  # last: where it cannot be had back, what is open still takes in what comes
         if time.monotonic() - self._synced_s >= self._sync_s:
             self._sync()
         return self._written == ring.update_head()
@@ -74,11 +82,60 @@ class Writer:
         """Let go of the file."""
         os.close(self._file)
 
+    def _keep_name(self) -> None:
+        """Where the file was removed, or its folder, copy it there: its bytes are to be had while it is open."""
+        about, path, at = os.fstat(self._file), self._ring.file, 0
+        if about.st_nlink or _is_there(path, about):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_atomically(path, sync=True) as part, part.open("wb") as copy:
+            if hasattr(os, "posix_fallocate"):  # a disk without room for it says so at once, each time it is tried
+                os.posix_fallocate(copy.fileno(), 0, about.st_size)
+            while piece := os.pread(self._file, MAX_WRITE, at):
+                copy.write(piece)
+                at += len(piece)
+                self._ring.alive_ns = time.monotonic_ns()
+        file = os.open(path, os.O_RDWR)
+        lock_recording(file, path)
+        os.close(self._file)
+        self._file = file
+        _say(f"{path} was removed while it was written: its bytes are there again, in a new file of this name")
+
+    def _mend_cut(self) -> None:
+        """Where the file was cut short, write what the ring still has once more."""
+        ring, size = self._ring, os.fstat(self._file).st_size
+        if size >= ring.beginning + self._written:
+            return
+        whole = max(0, size - ring.beginning)
+        # First: what is not written yet is not overwritten. The daemon may be about to append by the number of before.
+        ring.written = whole
+        oldest = max(0, ring.update_head() - ring.size + MAX_WRITE)
+        resume_at = max(whole, min(self._written, oldest))
+        self._written = ring.written = resume_at
+        if size < ring.beginning:
+            os.pwrite(self._file, self._first_bytes, 0)
+        told = "its bytes are written again"
+        if lost := resume_at - whole:
+            self.is_cut, told = True, f"{lost} bytes are lost, and zeros stand in their place"
+        _say(f"{ring.file} was cut short by another program while it was written: {told}")
+
     def _sync(self) -> None:
         if self._synced != self._written:
             _sync_data(self._file)
             self._synced = self._written
         self._synced_s = time.monotonic()
+
+
+def _is_there(path: Path, about: os.stat_result) -> bool:
+    """Whether this file still has its name: some file systems count no names."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(path.stat(), about)
+    return False
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a log that cannot be written keeps nothing else from being
+        print(f"rtseg: recording {text}", file=sys.stderr, flush=True)
 
 
 def lock_recording(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
@@ -133,10 +190,10 @@ def run(ring: Ring, daemon: int, sync_s: float) -> int:
         try:
             if writer.write_pending() and over:
                 writer.finish()
-                ring.trouble = 0
+                ring.trouble = CUT_SHORT if writer.is_cut else 0
                 ring.close(remove=True)
                 return 0
-            ring.trouble = 0
+            ring.trouble = CUT_SHORT if writer.is_cut else 0
         except OSError as error:
             ring.trouble = error.errno or 1
         if over:

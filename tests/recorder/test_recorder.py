@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -102,3 +103,56 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ServeError, match=r"--record .*: a recording cannot be begun here"):
         Recorder(tmp_path / "file", {}, SMALL)
+
+
+def test_a_file_that_is_removed_while_it_is_written_is_there_again_with_everything(recorder: Recorder) -> None:
+    put(recorder, range(10))
+    wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    shutil.rmtree(recorder.file.parent)
+    wait_until(recorder.file.exists)
+    put(recorder, range(10, 20))
+    wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    recorder.file.unlink()
+    recorder.file.parent.rmdir()
+    recorder.file.parent.write_text("in its folder's place")
+    wait_until(lambda: recorder.status()["state"] == "failing")
+    put(recorder, range(20, 30))  # what is open goes on taking them in
+    wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    recorder.file.parent.unlink()
+    wait_until(lambda: recorder.status()["state"] == "recording")
+    recorder.close()
+    assert (recorder.status()["state"], numbers_in(recorder.file)) == ("closed", list(range(30)))
+    assert recover_recording(recorder.file).copy is None
+    assert list(recorder.file.parent.iterdir()) == [recorder.file]
+
+
+def test_a_file_that_was_moved_is_written_where_it_is(recorder: Recorder) -> None:
+    put(recorder, range(10))
+    moved = recorder.file.rename(recorder.file.with_name("moved.mcap"))
+    put(recorder, range(10, 20))
+    recorder.close()
+    assert (recorder.file.exists(), numbers_in(moved)) == (False, list(range(20)))
+
+
+def test_a_file_that_is_cut_short_is_written_again_as_far_as_memory_has_it(recorder: Recorder) -> None:
+    put(recorder, range(10))
+    wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    whole = recorder.file.read_bytes()
+    os.truncate(recorder.file, 0)
+    wait_until(lambda: recorder.file.read_bytes() == whole)
+    assert recorder.status()["state"] == "recording"
+    # More than memory has: the rest is lost, and nothing says anything else.
+    for start in range(10, 4010, 100):
+        put(recorder, range(start, start + 100), 1000)
+        wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    os.truncate(recorder.file, 2000)
+    wait_until(lambda: recorder.status()["state"] == "failing")
+    assert "cut the file short" in recorder.status()["reason"]
+    put(recorder, range(4010, 4020))
+    recorder.close()
+    assert recorder.status()["state"] == "failing"
+    with RecordingFile(recorder.file) as file:
+        numbers = [unpacked(file.path, m.data)["n"] for m in file.messages() if m.topic == "frames"]
+        assert "damaged" in file.problem
+    assert numbers[-10:] == list(range(4010, 4020))
+    assert len(numbers) < 2000

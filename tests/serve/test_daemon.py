@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from rtseg.client import Subscriber
 from rtseg.config import ServeSettings
 from rtseg.inference.classifier import load
 from rtseg.recorder.recorder import CLOSED
+from rtseg.recorder.recover import recover_recording
 from rtseg.serve.daemon import Daemon, ended_in_order, serve
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
@@ -153,6 +155,20 @@ def test_it_ends_in_order_where_its_recording_is_whole() -> None:
     assert ended_in_order({"uptime_s": 1.0})
     assert ended_in_order({"recording": {"state": CLOSED}})
     assert not ended_in_order({"recording": {"state": "failing"}})
+
+
+def test_a_recording_whose_folder_is_removed_while_it_serves_is_whole_and_the_log_says_so(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    with daemon(tiny_bundle, record=str(tmp_path / "recordings")) as child, Raw(child.frames) as raw:
+        assert raw.ask(HELLO)["type"] == "accepted"
+        (file,) = (tmp_path / "recordings").iterdir()
+        shutil.rmtree(file.parent)
+        child.signal(signal.SIGTERM)
+        out, err, code = child.rest()
+    assert (code, json.loads(out.removeprefix("stopped "))["recording"]["state"]) == (0, "closed")
+    assert f"{file} was removed while it was written" in err
+    assert recover_recording(file).copy is None
 
 
 def test_a_second_signal_ends_it_at_once(tiny_bundle: Path) -> None:

@@ -107,13 +107,14 @@ class Writer:
         if size >= ring.beginning + self._written:
             return
         whole = max(0, size - ring.beginning)
-        # First: what is not written yet is not overwritten. The daemon may be about to append by the number of before.
+        # First: what is not written yet is not overwritten. But the daemon may be about to append by the number of before.
         ring.written = whole
-        oldest = max(0, ring.update_head() - ring.size + MAX_WRITE)
+        oldest = max(0, ring.update_head() - ring.size + min(MAX_WRITE, ring.size // 4))
         resume_at = max(whole, min(self._written, oldest))
         self._written = ring.written = resume_at
         if size < ring.beginning:
             os.pwrite(self._file, self._first_bytes, 0)
+        os.truncate(self._file, ring.beginning + resume_at)
         told = "its bytes are written again"
         if lost := resume_at - whole:
             self.is_cut, told = True, f"{lost} bytes are lost, and zeros stand in their place"

@@ -37,7 +37,7 @@ from rtseg.serve.workers.request_router import RequestRouter
 from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import REVOKED, StreamOwners
 from rtseg.serve.workers.subscriptions import Subscriptions
-from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool
+from rtseg.serve.workers.worker_pool import FIRST_S, STOP_S, Worker, WorkerPool, unfinished_recordings
 from rtseg.serve.workers.worker_protocol import (
     NO_CLIENT,
     Answers,
@@ -201,7 +201,7 @@ class Front:
         """Whether a worker that is to stop has ended, and no other one is needed in its place."""
         if not worker.has_ended:
             return False
-        return (worker.is_told_to_stop and worker.process.returncode == 0) or not self._is_needed(worker)
+        return worker.has_stopped or not self._is_needed(worker)
 
     def _is_needed(self, worker: Worker) -> bool:
         """Whether it has streams, or clients that wait for its answer."""
@@ -381,7 +381,7 @@ class Front:
 def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable[[str], None] | None = None) -> bool:
     """Run a front and its workers until SIGINT, SIGTERM or SIGHUP, or until somebody asks it to stop.
 
-    False where streams were lost with their worker at the very end, which the log names.
+    False where streams were lost with their worker at the very end, or recordings are not whole; the log names both.
 
     announce gets two lines, `ready {json}` and `stopped {json}`, the second alone where it is stopped before it serves;
     stdout where it is None. Raises ServeError where an address or a worker cannot be had.
@@ -393,5 +393,7 @@ def serve_with_workers(bundle: Path, settings: ServeSettings, announce: Callable
             say(f"ready {json.dumps(front.ready_fields())}")
         front.run()
         front.close()  # before it is said: whoever reads it may start the next daemon at these addresses
-        say(f"stopped {json.dumps({'starts': [worker.starts for worker in front.workers], 'lost': front.lost})}")
-        return not front.lost
+        last = {"starts": [worker.starts for worker in front.workers], "lost": front.lost}
+        last["unfinished"] = unfinished_recordings(front.workers)
+        say(f"stopped {json.dumps(last)}")
+        return not front.lost and not last["unfinished"]

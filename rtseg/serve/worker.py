@@ -20,7 +20,7 @@ from rtseg.config import ServeSettings, TriggerFile, WorkerPlace
 from rtseg.errors import RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.serve.access.client_sockets import ClientSockets
-from rtseg.serve.daemon import Daemon, run_daemon
+from rtseg.serve.daemon import Daemon, ended_in_order, run_daemon
 from rtseg.serve.kernels import kernels_of
 from rtseg.serve.loop.bundle_swap import BundleSwap
 from rtseg.serve.loop.front_orders import FrontOrders
@@ -31,6 +31,7 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.stream_recording import StreamRecording
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.workers.front_link import FrontLink, WorkerOutlet
+from rtseg.serve.workers.worker_protocol import NOT_CLOSED
 from rtseg.system.log_setup import background
 from rtseg.system.shutdown import ignore_stop_signals, print_line
 
@@ -52,8 +53,10 @@ class WorkerDaemon(Daemon):
         super().__init__(classifier, settings)
 
     def ready_fields(self) -> dict[str, Any]:
-        """With all that subscribers are told, for the front tells them."""
-        return super().ready_fields() | {"served": self.served.to_fields()}
+        """With all that subscribers are told, for the front tells them, and the file that it records into."""
+        recording = self._outlet.recording
+        file = "" if recording is None else recording.status()["file"]
+        return super().ready_fields() | {"served": self.served.to_fields(), "recording": file}
 
     def _make_sockets(self) -> ClientSockets:
         # Nobody subscribes to a worker: it publishes through its front, where ZeroMQ knows who listens to what.
@@ -117,11 +120,11 @@ def main(text: str) -> int:
             # Of workers that start together one does it, and the others wait.
             compile_missing(kernels_of(classifier.pool.engine, settings))
             with contextlib.closing(WorkerDaemon(classifier, settings, place)) as daemon:
-                run_daemon(daemon, print_line)
+                status = run_daemon(daemon, print_line)
     except RtsegError as error:
         print(f"rtseg worker: {error}", file=sys.stderr)
         return 3
-    return 0
+    return 0 if ended_in_order(status) else NOT_CLOSED
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,21 @@ def read_resumable_streams(
 
 def finish_recordings(folder: Path, silent_ns: int = 0) -> None:
     """Finish the files that their writers could not, so that several processes may read them at once."""
-    for path in _files_by_age(folder, silent_ns):
+    finish_files(_files_by_age(folder, silent_ns))
+
+
+def finish_files(paths: Iterable[Path]) -> list[Path]:
+    """Finish those of these files that their writers could not; returns those that cannot be, each with a warning."""
+    unfinished = []
+    for path in paths:
         try:
             with RecordingFile(path) as file:
                 session = file.session
             _finish(path, session)
         except Exception as error:
-            LOG.warning("an earlier recording cannot be finished: %s", _told(path, error))
+            LOG.warning("a recording cannot be finished: %s", _told(path, error))
+            unfinished.append(path)
+    return unfinished
 
 
 def _files_by_age(

@@ -23,10 +23,12 @@ import zmq
 import rtseg
 from rtseg.config import ServeSettings, WorkerPlace
 from rtseg.errors import ServeError
+from rtseg.serve.recording.resume import finish_files
 from rtseg.serve.timing.periodic import Periodic
 from rtseg.serve.workers.worker_protocol import (
     FRONT_ID,
     NO_CLIENT,
+    NOT_CLOSED,
     ClientMessage,
     ClientMessages,
     FromFront,
@@ -63,6 +65,7 @@ class Worker:
     `ready` line, {} before. starts: how often it was started. started_s: when that was tried last; has_process: whether
     it could be. dealer: the socket to it, None while it does not serve. status_file: where
     the process that served last shares its status, "" = nowhere; ended_status_file: the same of the process before.
+    recordings: the files that its processes have recorded into.
     """
 
     def __init__(self, place: WorkerPlace, bundle: Path, settings: ServeSettings, folder: Path) -> None:
@@ -72,6 +75,7 @@ class Worker:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.dealer: zmq.Socket[bytes] | None = None
         self.status_file = self.ended_status_file = ""
+        self.recordings: list[Path] = []
         self._held: list[ClientMessage] = []
         self._held_streams: list[str] = []  # of each held message
         self._undelivered: list[Undelivered] = []
@@ -155,6 +159,7 @@ class Worker:
                 LOG.error("worker %d cannot be connected to: %s; tried again until it can", self.number, error)
             return False
         self.announced, self._model = announced, announced["model"]
+        self.recordings += [Path(announced["recording"])] if announced["recording"] else []
         self.ready, self._silent_s = True, 0.0
         # The status of the process that ended last stays until here: it is read by whoever has not seen the new one.
         if self.ended_status_file:
@@ -219,6 +224,11 @@ class Worker:
     def has_ended(self) -> bool:
         """Whether its process has."""
         return self.process.poll() is not None
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it has ended as it was told, all its streams answered."""
+        return self.is_told_to_stop and self.process.poll() in (0, NOT_CLOSED)
 
     def disconnect(self) -> None:
         """Close the socket to it and forget what is held: the front keeps frames and requests elsewhere."""
@@ -293,6 +303,17 @@ class WorkerPool:
         for worker in self.workers:
             worker.end()
         self._folder.cleanup()
+
+
+def unfinished_recordings(workers: Sequence[Worker]) -> list[str]:
+    """The files of these workers, which have all ended, that are not whole.
+
+    Those of workers that could not close theirs, and those that the writer of one that was killed has left: these are
+    finished here, where they can be.
+    """
+    told = [path for worker in workers if worker.process.returncode == NOT_CLOSED for path in worker.recordings[-1:]]
+    others = [path for worker in workers for path in worker.recordings if path not in told and path.exists()]
+    return [str(path) for path in told + finish_files(others)]
 
 
 def worker_fields(workers: Sequence[Worker]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ FRONT_ID = b"front"
 """The front's routing id at its workers."""
 NO_CLIENT = b""
 """Stands where a client's routing id would: the message is between front and worker."""
+NOT_CLOSED = 4
+"""Exit status of a worker that was told to stop and has ended in order, but for its recording, which is not whole."""
 ALIVE_NS = 200_000_000
 """A worker gives the front a sign of life this often."""
 

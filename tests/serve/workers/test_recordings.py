@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import resource
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -168,6 +170,25 @@ def test_killed_workers_leave_nothing_out_and_nothing_twice(
         assert all(bits[name, t] == offline[t].tobytes() for t in range(200))
         # What was recorded is what was said.
         assert [said[name, t] for t in range(200)] == [(p.t_pub_ns, p.quality) for p in cameras.heard[name]]
+
+
+def test_a_recording_that_a_worker_could_not_close_is_told_at_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
+    walk = random_walk(60, 330)
+    with daemon(tiny_bundle, workers=2, record=str(tmp_path)) as child:
+        replay(walk, child.frames, stream="cage3")
+        writers = ask_status(child.frames)["recording"]["writer"]
+        (full,) = (path for path in tmp_path.glob(f"*-w{worker_of('cage3', 2)}.mcap"))
+        # As a disk without room for a byte more.
+        pid = writers[worker_of("cage3", 2)]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (full.stat().st_size, resource.RLIM_INFINITY))
+        child.signal(signal.SIGTERM)
+        out, err, code = child.rest()
+    last = json.loads(out.removeprefix("stopped "))
+    assert (code, last["lost"], last["unfinished"]) == (1, [], [str(full)])
+    assert f"recording {full} could not be finished" in err
+    copy = recover_recording(full).copy
+    assert copy is not None
+    assert verify_recording(copy, tiny_bundle).predictions == 60
 
 
 def test_what_a_worker_says_is_recorded_first(tiny_bundle: Path) -> None:

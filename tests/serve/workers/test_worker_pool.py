@@ -105,18 +105,16 @@ def test_a_worker_in_whose_place_another_model_would_serve_waits_for_its_own(
     """A bundle's folder is trained into again while the daemon serves, and then a worker dies."""
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
+    served = load_bundle(folder).hash
+    changed_bundle(tiny_bundle, folder)
+    other = load_bundle(folder).hash
     place = WorkerPlace("tcp://nowhere", 0.2, os.getpid(), 1, "run", is_replacement=False, status_file="")
     worker = Worker(place, folder, ServeSettings(capacity=2), tmp_path)
     with contextlib.ExitStack() as at_end:
         at_end.callback(worker.end)
-        until(worker.check_ready)
-        worker.process.kill()
-        worker.process.wait()
-        changed_bundle(tiny_bundle, folder)
-        worker.start()
+        worker.set_bundle(str(folder), served)  # what the process before this one has served
         until(lambda: worker.check_ready() or worker.has_ended)
         assert (worker.ready, worker.dealer) == (False, None)
-        served, other = load_bundle(tiny_bundle).hash, load_bundle(folder).hash
         assert f"worker 1: {folder} holds model {other[:12]} by now, and {served[:12]} is served" in caplog.text
         shutil.copytree(tiny_bundle, folder, dirs_exist_ok=True)
         worker.start()

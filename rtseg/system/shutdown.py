@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
 
+LOG = logging.getLogger("rtseg.serve")
 QUIET_MS = 10
 """Stopping: the sockets are read until nothing comes for this long."""
 CAUGHT_UP_S = 0.5
@@ -79,5 +83,14 @@ def ignore_stop_signals() -> None:
 
 
 def print_line(line: str) -> None:
-    """Print a line to stdout and flush it: the process that started this one waits for it."""
-    print(line, flush=True)
+    """Print a line to stdout and flush it: the process that started this one waits for it.
+
+    Where it has gone, or a terminal was closed, or the disk behind it is full, that is logged, and nothing else.
+    """
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        LOG.warning("stdout takes nothing any more (%s): %.200s", error.strerror, line)
+        # What it has kept would be tried again at the process's end, and change its exit status.
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())

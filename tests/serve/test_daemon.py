@@ -19,7 +19,7 @@ from rtseg.recorder.recorder import CLOSED
 from rtseg.recorder.recover import recover_recording
 from rtseg.serve.daemon import Daemon, ended_in_order, serve
 from rtseg.wire.messages import PredictionMessage, StreamEvent
-from tests.live import HELLO, Child, Raw, daemon, frame_of, random_walk
+from tests.live import HELLO, TIMEOUT_S, Child, Raw, daemon, frame_of, random_walk
 
 
 @pytest.fixture
@@ -155,6 +155,19 @@ def test_it_ends_in_order_where_its_recording_is_whole() -> None:
     assert ended_in_order({"uptime_s": 1.0})
     assert ended_in_order({"recording": {"state": CLOSED}})
     assert not ended_in_order({"recording": {"state": "failing"}})
+
+
+def test_nobody_who_reads_its_lines_keeps_it_from_ending_in_order(tiny_bundle: Path, tmp_path: Path) -> None:
+    with contextlib.closing(Child(tiny_bundle, record=str(tmp_path)).wait_ready()) as child:
+        assert child.process.stdout is not None
+        child.process.stdout.close()
+        child.signal(signal.SIGTERM)
+        assert child.process.stderr is not None
+        err = child.process.stderr.read()
+        assert (child.process.wait(TIMEOUT_S), err.count("stdout takes nothing any more (Broken pipe)")) == (0, 1)
+        assert "Traceback" not in err
+    (file,) = tmp_path.iterdir()
+    assert recover_recording(file).copy is None
 
 
 def test_a_recording_whose_folder_is_removed_while_it_serves_is_whole_and_the_log_says_so(

@@ -121,9 +121,9 @@ class Recorder:
         """Record a stream event, as it was published."""
         self._append(layout.EVENTS, data, now_ns)
 
-    def record_trigger(self, data: bytes, now_ns: int) -> None:
-        """Record what a trigger decided, or was told between two frames: one msgpack map."""
-        self._append(layout.TRIGGERS, data, now_ns)
+    def record_trigger(self, data: bytes, now_ns: int) -> bool:
+        """Record what a trigger decided, or was told between two frames: one msgpack map. False where it found no room."""
+        return self._append(layout.TRIGGERS, data, now_ns)
 
     def record_opening(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
         """Record that a stream begins, with the hello that was accepted. resumed: its snapshot follows."""

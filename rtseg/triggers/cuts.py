@@ -21,9 +21,10 @@ from rtseg.triggers.rule import IS_BEGIN, IS_ON, SlotMemory, TriggerMemory, Trig
 STALE, RESTART, OVERLOAD, LOST_SINK = "stale", "restart", "overload", "lost sink"
 QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED = "sink queue full", "sink timeout", "expired"
 BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP = "bundle changed", "stopping", "disarmed", "clock jump"
+NOT_RECORDED = "not recorded"
 CUTS = (
     *(STALE, CLOSED, RESTART, OVERLOAD, LOST_SINK, QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED),
-    *(BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP),
+    *(BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP, NOT_RECORDED),
 )
 """Why an event may end between two frames; why at a frame: `rule.ENDED`."""
 _M, _S, _N = (field_indices(*kind._fields) for kind in (TriggerMemory, SlotMemory, TriggerNumbers))

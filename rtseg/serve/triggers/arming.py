@@ -89,6 +89,14 @@ class Arming:
                 LOG.error("stream %r is disarmed: sink %s: %s", of.stream.name, names, reason)
                 self.disarm_stream(of, f"sink {names}: {reason}"[:300])
 
+    def disarm_all(self, reason: str) -> None:
+        """Nothing fires any more until somebody has looked, and arms again."""
+        self.all_until_ns = 0
+        for of in self._events.open.values():
+            if of.is_armed:
+                LOG.error("stream %r is disarmed: %s", of.stream.name, reason)
+                self.disarm_stream(of, reason)
+
     def disarm_overdue(self, now_ns: int) -> int:
         """Disarm those whose time is over; when the next one's is."""
         if self.all_until_ns <= now_ns:

@@ -20,7 +20,7 @@ from rtseg.serve.triggers.records import LiveEvent
 from rtseg.sinks.base import OFF, ON, RENEW
 from rtseg.sinks.link import SinkLink
 from rtseg.triggers.arms import REAL
-from rtseg.triggers.cuts import LOST_SINK, QUEUE_FULL, cut_event
+from rtseg.triggers.cuts import LOST_SINK, NOT_RECORDED, QUEUE_FULL, cut_event
 from rtseg.triggers.rule import TriggerRule
 
 LOG = logging.getLogger("rtseg.serve")
@@ -54,7 +54,7 @@ class LiveEvents:
     """The running events of all open streams. names: of the triggers; arms: of each, its arms' names.
 
     rule: whose events they are. n: how many run. due_ns: no event is overdue before. failures: events that a sink did
-    not take, with the reason.
+    not take, or that could not be recorded, with the reason.
     """
 
     def __init__(
@@ -85,7 +85,10 @@ class LiveEvents:
         sinks = self._lines.sinks(r) if arm == REAL and sending else []
         # Recorded before it is sent: a process that is killed in between must not have done what it has not recorded.
         sent_ns = now_ns if sinks else None
-        self._recorder.record(of.stream, records.began(event, prediction.t_source_ns, t_recv_ns, now_ns, sent_ns))
+        began = records.began(event, prediction.t_source_ns, t_recv_ns, now_ns, sent_ns)
+        if not self._recorder.record(of.stream, began, only_recorded=True):
+            self.failures.append((of, event, NOT_RECORDED))
+            return
         self._recorder.counters["triggers fired"] += 1
         self.due_ns = min(self.due_ns, event.due_ns)
         if sinks:

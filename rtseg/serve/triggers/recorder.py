@@ -22,14 +22,19 @@ class TriggerRecorder:
         self.untold: list[tuple[bytes, bytes]] = []
         self.counters = outlet.counters
 
-    def record(self, stream: Stream, message: dict[str, Any], *, is_told: bool = True) -> None:
-        """Record it now; `tell` follows. is_told: whether subscribers get it."""
+    def record(
+        self, stream: Stream, message: dict[str, Any], *, is_told: bool = True, only_recorded: bool = False
+    ) -> bool:
+        """Record it now; `tell` follows. False where the daemon records and there was no room for it.
+
+        is_told: whether subscribers get it. only_recorded: not where it found no room.
+        """
         packed = self._packer.pack({"v": VERSION, "stream": stream.name, **message})
         recording = self._outlet.recording
-        if recording is not None:
-            recording.record_trigger(packed, time.monotonic_ns())
-        if is_told:
+        is_recorded = recording is None or recording.record_trigger(packed, time.monotonic_ns())
+        if is_told and (is_recorded or not only_recorded):
             self.untold.append((stream.topic, packed))
+        return is_recorded
 
     def tell(self) -> None:
         """Tell subscribers what was recorded since the last call. Answers that were published have left before."""

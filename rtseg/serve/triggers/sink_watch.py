@@ -65,12 +65,15 @@ class SinkWatch:
         self._events.due_ns = min(next_ns, self._arming.disarm_overdue(now_ns))
 
     def end_failed(self) -> None:
-        """End events that a sink did not take."""
+        """End events that a sink did not take, or that could not be recorded."""
         failures, self._events.failures = self._events.failures, []
         for of, event, why in failures:
             if of.live.get(event.r) is event:
                 self._events.cut(of, event, why)
-            self._arming.disarm_users(self._lines.sinks(event.r), why)
+            if why == cuts.NOT_RECORDED:
+                self._arming.disarm_all("the recording has no room: an event that nobody could find in it is not given")
+            else:
+                self._arming.disarm_users(self._lines.sinks(event.r), why)
 
     def _take_reports(self, link: SinkLink, reports: Iterable[SinkReport]) -> None:
         for report in reports:

@@ -58,8 +58,12 @@ class Recorder:
     def __init__(self) -> None:
         self.entries: list[dict[str, Any] | Prediction] = []
 
-    def record_trigger(self, data: bytes, now_ns: int) -> None:
-        self.entries.append(msgpack.unpackb(data))
+    has_room = True
+
+    def record_trigger(self, data: bytes, now_ns: int) -> bool:
+        if self.has_room:
+            self.entries.append(msgpack.unpackb(data))
+        return self.has_room
 
 
 class Laboratory:
@@ -343,6 +347,24 @@ def test_a_sink_in_trouble_disarms(laboratory: Laboratory) -> None:
         arming.arm("cage0", None, "")
     with pytest.raises(ServeError, match="stream 'cage9' is not open, or no trigger is for it"):
         arming.arm("cage9", None, "")
+
+
+def test_an_event_that_cannot_be_recorded_is_not_given_and_disarms(
+    laboratory: Laboratory, caplog: pytest.LogCaptureFixture
+) -> None:
+    laboratory.stage.arming.arm(None, None, "")
+    laboratory.recorded.has_room = False
+    laboratory.answer((0, 0.9, 0, 0))
+    assert laboratory.sink.commands == []
+    assert laboratory.stage.status()["running"] == {}
+    assert (laboratory.stage.status()["armed"], laboratory.stage.status()["all"]) == ([], False)
+    assert "stream 'cage0' is disarmed: the recording has no room" in caplog.text
+    laboratory.recorded.has_room = True
+    laboratory.answer((0, 0.1, 0, 20), (0, 0.9, 0, 0))
+    assert [entry["decision"] for entry in laboratory.records("trigger")] == ["disarmed"]
+    laboratory.stage.arming.arm(None, None, "")
+    laboratory.answer((0, 0.1, 0, 20), (0, 0.9, 0, 0))
+    assert [command.kind for command in laboratory.sink.commands] == [ON]
 
 
 def test_an_event_that_nobody_acknowledges_ends(laboratory: Laboratory) -> None:

@@ -197,7 +197,7 @@ class Recorder:
         self._ending.set()
         self._ring.closing = True
         self._supervisor.join(CLOSE_S)
-        if self._ring.path.exists():
+        if not self._is_finished:
             LOG.error(
                 "recording %s could not be finished%s; free some room, then: rtseg recover %s",
                 self.file,
@@ -258,7 +258,7 @@ class Recorder:
         """(state, reason): recording, failing (the disk), stalled (the writer hangs), behind or, its file being whole,
         closed; the reason begins with `: `.
         """
-        if self._ending.is_set() and not self._ring.path.exists() and self._ring.trouble != CUT_SHORT:
+        if self._is_finished and self._ring.trouble != CUT_SHORT:
             return CLOSED, ""
         if self._ring.trouble:
             return "failing", self._trouble()
@@ -267,6 +267,11 @@ class Recorder:
         if self._lost:
             return "behind", ": the disk is slower than what comes"
         return "recording", ""
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the writer has written all and closed the file."""
+        return self._ending.is_set() and self.writer.poll() == 0
 
     def _trouble(self) -> str:
         number = self._ring.trouble
@@ -284,8 +289,8 @@ class Recorder:
         """A thread: wait for the writer's end, and start another one unless the recording has ended as well."""
         while True:
             code = self.writer.wait()
-            # The writer removes the ring once the file is closed; status 1 at the end is a disk that stays full.
-            if not self._ring.path.exists() or (self._ending.is_set() and code == 1):
+            # 0: the file is closed. 1 at the end: a disk that stays full, or a ring that somebody has removed.
+            if code == 0 or (self._ending.is_set() and code == 1):
                 return
             self.restarts += 1
             LOG.error("recording %s: its writer ended with status %s and is started again", self.file, code)

@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,15 @@ def describe_run(packages: Sequence[str]) -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
     }
+
+
+def suspended_ns() -> int:
+    """For how long this machine has been suspended since its start, which the monotonic clock leaves out (Linux); 0
+    where the system does not tell.
+    """
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
 
 
 def load_average() -> float | None:

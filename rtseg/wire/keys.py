@@ -7,6 +7,7 @@ that is accepted; the secret half is in the client's key file alone. docs/securi
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -31,8 +32,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
+_PASSING = {
+    getattr(errno, name, None)
+    for name in ("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "EINTR", "EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT")
+}
+"""Numbers of the errors of `UnreadableKeysError`; a system without one of them has None."""
+
+
 class KeyFileError(ServeError):
     """A key, or a file or folder of keys, that cannot be used."""
+
+
+class UnreadableKeysError(KeyFileError):
+    """A file or folder of keys that cannot be read for a reason that says nothing of it and may pass: no file
+    descriptor is left, a network's drive does not answer.
+    """
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class KeyStore:
         self.folder = Path(folder).expanduser()
         if self.folder.is_file():
             raise KeyFileError(f"{self.folder}: is a file, and a daemon's keys are a folder; name that folder")
+        self._path_of: dict[str, Path] = {}  # public half -> the file that was read last
 
     def server(self) -> tuple[str, str]:
         """The daemon's pair (public, secret), made on first use. Raises KeyFileError."""
@@ -100,19 +115,33 @@ class KeyStore:
         return ClientKey(name, public, secret, server)
 
     def grants(self) -> tuple[dict[str, Grant], list[str]]:
-        """Public half -> what it may do, and a line for every file that could not be read (and lets nobody in)."""
+        """Public half -> what it may do, and a line for every file that could not be read (and lets nobody in).
+
+        Raises UnreadableKeysError where it cannot be known.
+        """
         # A damaged file shuts out its own key only, not all of them.
         found: dict[str, Grant] = {}
-        problems = []
-        for path in sorted((self.folder / ALLOWED).glob("*.toml")):
+        problems, folder = [], self.folder / ALLOWED
+        for name in sorted(entry.name for entry in _entries(folder) if entry.name.endswith(".toml")):
             try:
-                grant = _grant(path)
+                grant = _grant(folder / name)
+            except UnreadableKeysError:
+                raise
             except KeyFileError as error:
                 problems.append(str(error))
                 continue
             # By the public half, because that is what a connection shows.
             found[grant.public] = grant
+            self._path_of[grant.public] = folder / name
         return found, problems
+
+    def has_file(self, public: str) -> bool:
+        """Whether a key that `grants` gave still has its file; takes no file descriptor."""
+        try:
+            self._path_of[public].stat()
+        except OSError as error:
+            return error.errno in _PASSING
+        return True
 
     def revoke(self, name: str) -> Grant:
         """Stop accepting a key; a running daemon follows within a second. Raises KeyFileError where there is none."""
@@ -127,11 +156,13 @@ class KeyStore:
         return grant
 
     def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
-        """Changes whenever a key is added, changed or revoked; costs a look into one folder."""
+        """Changes whenever a key is added, changed or revoked; costs a look into one folder.
+
+        Raises UnreadableKeysError.
+        """
         try:
-            with os.scandir(self.folder / ALLOWED) as entries:
-                stats = [(entry.name, entry.stat()) for entry in entries]
-        except OSError:
+            stats = [(entry.name, entry.stat()) for entry in _entries(self.folder / ALLOWED)]
+        except OSError:  # one that has just gone
             return ()
         # The inode as well: a file that was replaced within the clock's resolution has the same time.
         return tuple(sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
@@ -172,6 +203,17 @@ def _pair() -> tuple[str, str]:
     return public.decode(), secret.decode()
 
 
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing where there is none. Raises UnreadableKeysError."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise UnreadableKeysError(f"{folder}: cannot be read: {error.strerror}") from None
+        return []
+
+
 def _grant(path: Path) -> Grant:
     plain = _read(path, ("name", "public", "roles", "created"))
     roles = plain["roles"]
@@ -190,6 +232,8 @@ def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[
     except FileNotFoundError:
         raise KeyFileError(f"{path}: no such key file: `rtseg keys new NAME --role ROLE` makes one") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            raise UnreadableKeysError(f"{path}: cannot be read: {error.strerror}") from None
         raise KeyFileError(f"{path}: not a key file of rtseg: {error}") from None
     if set(plain) != set(fields):
         raise KeyFileError(f"{path}: expected the keys {', '.join(fields)}; got {', '.join(plain) or 'none'}")

@@ -99,6 +99,19 @@ def test_a_full_disk_is_reported_and_nothing_is_lost_where_it_is_freed_in_time(r
     assert (recorder.lost, numbers_in(recorder.file)) == (0, list(range(210)))
 
 
+def test_one_whose_memory_was_removed_is_not_closed_where_its_writer_was_killed(tmp_path: Path) -> None:
+    """As systemd does with RemoveIPC when the daemon's user logs out."""
+    recorder = Recorder(tmp_path / "recordings", {"model": "m"}, SMALL)
+    put(recorder, range(10))
+    wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    shutil.move(recorder._ring.path, tmp_path / "ring")
+    recorder.writer.kill()
+    wait_until(lambda: recorder.restarts > 0)
+    put(recorder, range(10, 20))
+    recorder.close()
+    assert recorder.status()["state"] != "closed"
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ServeError, match=r"--record .*: a recording cannot be begun here"):

@@ -20,7 +20,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from rtseg.serve.access.connection_limit import MAX_WAITING, WAIT_MS, ZAP_ENDPOINT, ConnectionLimit
 from rtseg.serve.timing.periodic import Periodic
-from rtseg.wire.keys import Grant, KeyStore
+from rtseg.wire.keys import Grant, KeyStore, UnreadableKeysError
 
 LOG = logging.getLogger("rtseg.serve")
 CHECK_MS = 500
@@ -30,6 +30,8 @@ _ROLES = {FRAMES: ("publish", "control", "arm"), PREDICTIONS: ("subscribe",)}
 """Which roles open which socket."""
 _DOMAIN_AT = 4
 """In a request with its two parts of ROUTER's."""
+TROUBLE_EVERY_NS = 10_000_000_000
+"""That the keys cannot be read is logged this often."""
 ID_BEGIN, ID_BYTES = b"\1", 15
 """Of the routing id that a connection is given: this byte, and so many random ones. One that a peer gives itself could
 silence another that has the same, or abort the process (`client_sockets`): with keys nobody chooses its own."""
@@ -52,6 +54,7 @@ class Authenticator:
         self.grants: dict[str, Grant] = {}
         self.changes = self.refused = 0
         self._seen: tuple[tuple[str, int, int], ...] = ()
+        self._trouble = Periodic(TROUBLE_EVERY_NS)
         self._read_keys()
         self._monitors: dict[zmq.Socket[bytes], str] = {}
         self._secured: list[zmq.Socket[bytes]] = []
@@ -136,12 +139,26 @@ class Authenticator:
                     self._count_failure(socket, domain)
 
     def _read_keys(self) -> None:
-        """Read the folder of keys where it has changed."""
-        seen = self._store.fingerprint()
-        if seen == self._seen and self.changes:
+        """Read the folder of keys where it has changed.
+
+        Strangers who take all file descriptors must not revoke a key. Where the folder cannot be read, a key is revoked
+        whose file has gone, which takes none to see, and nothing else. Raises UnreadableKeysError the first time.
+        """
+        try:
+            seen = self._store.fingerprint()
+            if seen == self._seen and self.changes:
+                return
+            grants, problems = self._store.grants()
+        except UnreadableKeysError as error:
+            if not self.changes:
+                raise
+            left = {public: grant for public, grant in self.grants.items() if self._store.has_file(public)}
+            if len(left) < len(self.grants):
+                self.grants, self.changes = left, self.changes + 1
+            if self._trouble.restart_if_due(time.monotonic_ns()):
+                LOG.error("%s: until they can be read, the keys that were valid are, but those without a file", error)
             return
-        self._seen = seen
-        self.grants, problems = self._store.grants()
+        self._seen, self.grants = seen, grants
         self.changes += 1
         for problem in problems:
             LOG.error("a key file lets nobody in: %s", problem)

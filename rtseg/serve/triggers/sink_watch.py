@@ -15,11 +15,14 @@ from rtseg.serve.triggers.live_events import NEVER_NS, LiveEvents
 from rtseg.serve.triggers.recorder import TriggerRecorder
 from rtseg.sinks.base import ACK_OFF, ACK_ON, ERROR, EXPIRED, LOST, READY, SinkReport
 from rtseg.sinks.link import SinkLink
+from rtseg.system.machine import suspended_ns
 from rtseg.triggers import cuts
 
 LOG = logging.getLogger("rtseg.serve")
 LOOK_AFTER_NS = 100_000_000
 """How often sinks' processes are looked after."""
+SUSPENDED_NS = 1_000_000_000
+"""A machine that has slept for so long was suspended: less is what two readings of clocks may differ by."""
 _WORDS = {ACK_ON: "on", ACK_OFF: "off", EXPIRED: "expired", ERROR: "error"}
 
 
@@ -29,7 +32,7 @@ class SinkWatch:
     def __init__(self, lines: Lines, events: LiveEvents, arming: Arming, recorder: TriggerRecorder) -> None:
         self._lines, self._events, self._arming, self._recorder = lines, events, arming, recorder
         self._look_after_ns = 0 if lines.links else NEVER_NS
-        self.reports_wait = False
+        self.reports_wait, self._suspended_ns = False, suspended_ns()
 
     @property
     def due_ns(self) -> int:
@@ -44,10 +47,18 @@ class SinkWatch:
                 self._take_reports(link, link.receive())
         if now_ns >= self._look_after_ns:
             self._look_after_ns = now_ns + LOOK_AFTER_NS
+            self._disarm_suspended()
             for link in self._lines.links.values():
                 self._take_reports(link, link.look_after())
         if now_ns >= self._events.due_ns:
             self.end_overdue(now_ns)
+
+    def _disarm_suspended(self) -> None:
+        """No time counts while a machine is suspended, so streams would be armed long after they were to be."""
+        before_ns, self._suspended_ns = self._suspended_ns, suspended_ns()
+        slept_s = (self._suspended_ns - before_ns) / 1e9
+        if slept_s >= SUSPENDED_NS / 1e9:
+            self._arming.disarm_all(f"the machine was suspended for {slept_s:.0f} s")
 
     def end_overdue(self, now_ns: int) -> None:
         """End events that no answer renewed in time or no sink acknowledged; disarm those whose time is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -203,6 +204,38 @@ def test_a_revoked_key_loses_its_streams_and_subscriptions_at_once(lab: Lab, key
         assert not [m for m in late if m.stream == "kept" and isinstance(m, PredictionMessage)]
     with pytest.raises(ServeError, match="no daemon at"):
         Subscriber(lab.predictions, connect_timeout_s=0.3, key=both)
+
+
+def test_a_daemon_without_file_descriptors_keeps_its_keys_and_sees_one_that_is_revoked(
+    lab: Lab, key: Callable[..., ClientKey]
+) -> None:
+    """Whoever connects often enough, without a key, takes them all."""
+    walk = random_walk(5, 6)
+    camera, other, reader = key("publish"), key("publish"), key("subscribe")
+    pid = lab.child.process.pid
+    with (
+        Connection(lab.frames, camera) as raw,
+        Connection(lab.frames, other) as revoked,
+        Subscriber(lab.predictions, timeout_s=30, key=reader) as subscriber,
+    ):
+        for connection, name in ((raw, "stays"), (revoked, "goes")):
+            assert connection.ask(HELLO | {"stream": name})["type"] == "accepted"
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, before[1]))  # it has more; `poll` may take as many
+        try:
+            key("publish")  # the folder has changed, and cannot be read
+            time.sleep(1.2)
+            raw.send(frame_of(walk, 0, stream="stays"))
+            first(subscriber, lambda m: isinstance(m, PredictionMessage) and m.seq == 0)
+            lab.store.revoke(other.name)
+            closed = first(subscriber, lambda m: isinstance(m, StreamEvent) and m.type == "closed")
+            assert (closed.stream, closed.fields["reason"]) == ("goes", "key revoked")
+            raw.send(frame_of(walk, 1, stream="stays"))
+            first(subscriber, lambda m: isinstance(m, PredictionMessage) and m.seq == 1)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        with Connection(lab.frames, key("publish")) as late:
+            assert late.ask({"v": 1, "type": "bye", "stream": "none"})["kind"] == "StreamError"
 
 
 def test_a_stream_belongs_to_its_key_whatever_a_connection_calls_itself(

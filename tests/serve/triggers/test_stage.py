@@ -23,10 +23,13 @@ from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.recording.resume import ResumableStream
 from rtseg.serve.streams.served_model import ServedModel
 from rtseg.serve.streams.stream import Stream, Streams
+from rtseg.serve.triggers import sink_watch
 from rtseg.serve.triggers.live_events import NEVER_NS
+from rtseg.serve.triggers.sink_watch import LOOK_AFTER_NS
 from rtseg.serve.triggers.stage import TriggerStage
 from rtseg.sinks.base import OFF, ON, RENEW
 from rtseg.sinks.link import IS_READY
+from rtseg.system.machine import suspended_ns
 from rtseg.triggers.arms import arm_names, arm_of, arm_tables, seed_of
 from rtseg.wire.messages import Hello
 from tests.live import HELLO
@@ -365,6 +368,19 @@ def test_an_event_that_cannot_be_recorded_is_not_given_and_disarms(
     laboratory.stage.arming.arm(None, None, "")
     laboratory.answer((0, 0.1, 0, 20), (0, 0.9, 0, 0))
     assert [command.kind for command in laboratory.sink.commands] == [ON]
+
+
+def test_a_machine_that_was_suspended_is_armed_no_more(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    laboratory.stage.arming.arm(None, 600.0, "")
+    laboratory.answer((0, 0.9, 0, 0))
+    laboratory.stage.run_due(time.monotonic_ns() + LOOK_AFTER_NS)
+    assert laboratory.stage.status()["armed"] == ["cage0"]
+    slept_ns = suspended_ns() + 8 * 3600 * 10**9
+    monkeypatch.setattr(sink_watch, "suspended_ns", lambda: slept_ns)
+    laboratory.stage.run_due(time.monotonic_ns() + 2 * LOOK_AFTER_NS)
+    summary = laboratory.stage.arming.summary()
+    assert (summary["armed"], summary["all"], laboratory.sink.on) == ([], False, set())
+    assert laboratory.records("arming")[-1]["reason"] == "the machine was suspended for 28800 s"
 
 
 def test_an_event_that_nobody_acknowledges_ends(laboratory: Laboratory) -> None:

@@ -87,7 +87,10 @@ class SinkLink:
         self.state, self.text, self.acknowledges = STARTING, "", False
         self.restarts = self.dropped_rows = 0
         self._failures = 0
-        self._idle_ends: list[socket.socket] = []
+        # What stands under the numbers while there is no process: nothing ever comes from it. Made now, for a process may
+        # end when the daemon has no descriptor left.
+        self._idle_ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._idle_ends[0].setblocking(False)
         self._commands, self._rows = _socket_pair_end(), _socket_pair_end()
         self._start()
 
@@ -196,10 +199,13 @@ class SinkLink:
         """A process for sockets that are new, under the old numbers."""
         self.state, self.text, self._no_process = STARTING, "", ""
         self._is_connected, self._heard_ns = True, time.monotonic_ns()
-        for end in self._idle_ends:
-            end.close()
-        commands, rows = _renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)
         self._process: subprocess.Popen[bytes] | None = None
+        try:
+            commands, rows = _renewed_ends(self._commands, self._rows)
+        except OSError as error:  # no descriptors: tried again
+            self.state, self.text = IS_LOST, str(error)
+            self._disconnect()
+            return
         try:
             self._process = subprocess.Popen(
                 module_command("rtseg.sinks.process", str(commands.fileno()), str(rows.fileno()), self._about),
@@ -225,7 +231,8 @@ class SinkLink:
         self._restart_ns = self._lost_ns + round(RESTART_S[min(self._failures, len(RESTART_S) - 1)] * 1e9)
         self._failures += 1
         # What an ended process leaves would be readable for ever, and the loop would never sleep.
-        self._idle_ends = [_renew_end(self._commands, COMMAND_BUFFER), _renew_end(self._rows, ROW_BUFFER)]
+        for end in (self._commands, self._rows):
+            os.dup2(self._idle_ends[0].fileno(), end.fileno(), inheritable=False)
 
     def _last_has_ended(self, now_ns: int) -> bool:
         """Whether the process that was lost is gone; it is killed where it takes its time."""
@@ -239,6 +246,16 @@ class SinkLink:
 def _socket_pair_end() -> socket.socket:
     """A socket to stand under a number until `_renew_end` connects it."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _renewed_ends(commands: socket.socket, rows: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """Connect both anew, and return their other ends. Raises OSError where no sockets can be had."""
+    of_commands = _renew_end(commands, COMMAND_BUFFER)
+    try:
+        return of_commands, _renew_end(rows, ROW_BUFFER)
+    except OSError:
+        of_commands.close()
+        raise
 
 
 def _renew_end(end: socket.socket, buffer_bytes: int) -> socket.socket:

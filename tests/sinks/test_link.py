@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,29 @@ def test_the_number_of_the_descriptor_stays_and_sleeps_while_lost() -> None:
         assert not daemon.link.receive()
         daemon.wait_for(READY)
         assert daemon.link.fileno() == number
+    peer.close()
+
+
+def test_a_process_that_ends_while_no_descriptor_is_left_is_lost_and_started_once_there_is_one() -> None:
+    peer = Own()
+    with Daemon(peer.settings(), "x") as daemon:
+        daemon.wait_for(READY)
+        free = os.dup(0)
+        os.close(free)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            os.kill(daemon.link.pid, signal.SIGKILL)
+            assert daemon.wait_for(LOST).text == "its process ended"
+            deadline = time.monotonic() + TIMEOUT_S
+            while daemon.link.restarts < 2:
+                assert time.monotonic() < deadline
+                daemon.link.look_after()
+            assert (daemon.link.state, daemon.link.pid) == ("lost", 0)
+            assert not daemon.link.receive(), "nothing to be read, or the loop would never sleep"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        daemon.wait_for(READY)
     peer.close()
 
 

@@ -69,11 +69,12 @@ class HealthProcess:
         if code is None or time.monotonic() - self._started_s < RESTART_S:
             return
         assert self._process.stdout is not None
-        # What it said last; to an end, for nobody else writes there.
-        last = self._process.stdout.read().decode(errors="replace").strip().rpartition("\n")[2]
-        reason = f" ({last.removeprefix('failed: ')})" if last.startswith("failed: ") else ""
-        LOG.error("the process that serves HTTP ended with status %s%s: started again", code, reason)
-        self.close()
+        if not self._process.stdout.closed:  # otherwise that has been said, and starting another one has failed since
+            # What it said last; to an end, for nobody else writes there.
+            last = self._process.stdout.read().decode(errors="replace").strip().rpartition("\n")[2]
+            reason = f" ({last.removeprefix('failed: ')})" if last.startswith("failed: ") else ""
+            LOG.error("the process that serves HTTP ended with status %s%s: started again", code, reason)
+            self.close()
         with contextlib.suppress(OSError):  # not even a process can be had: the next call tries again
             self._start()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket as plain_socket
 import struct
@@ -22,7 +23,9 @@ import pytest
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7
+from rtseg.serve.monitoring import http_process
 from rtseg.serve.monitoring.http_process import MOST_CONNECTIONS, HealthProcess
+from rtseg.serve.monitoring.shared_status import SharedStatus
 from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, random_walk
 
 ASKS_AT_THE_READY_LINE = """
@@ -212,6 +215,29 @@ def test_it_is_started_again_and_says_nothing_of_connections_that_break_off(tiny
     assert code == 0
     assert "Traceback" not in err
     assert "the process that serves HTTP ended with status -9: started again" in err
+
+
+def test_where_no_descriptor_is_left_it_is_started_again_once_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_process, "RESTART_S", 0.0)
+    shared = SharedStatus(tmp_path / "status")
+    with contextlib.closing(shared), contextlib.closing(HealthProcess(shared.path, "127.0.0.1:0")) as server:
+        (pid,) = (pid for pid in children_of(os.getpid()) if b"http_process" in command_of(pid))
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        free = os.dup(0)
+        os.close(free)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            for _ in range(3):
+                server.restart_if_ended()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        server.restart_if_ended()
+        assert [b"http_process" in command_of(pid) for pid in children_of(os.getpid())] == [True]
+        assert caplog.text.count("the process that serves HTTP ended with status -9") == 1
 
 
 def children_of(pid: int) -> list[int]:

@@ -100,6 +100,21 @@ def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
         child.close()
 
 
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """This process can open nothing."""
+    import resource  # not on Windows
+
+    free = os.dup(0)
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 class Raw:
     """A connection that sends whatever it is told to. routing_id: its own, where it has one."""
 

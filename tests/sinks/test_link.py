@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from rtseg.config import LslSinkSettings, OscSinkSettings, SerialSinkSettings, SinkSettings, to_plain
 from rtseg.errors import ServeError, SettingError
 from rtseg.sinks import LOST, ON, READY, SinkLink, link
+from tests.live import no_descriptor_left
 from tests.sinks.daemon import Daemon
 from tests.sinks.peers import LONG_S, PATIENT, TIMEOUT_S, Board, Own, install_package
 
@@ -65,11 +65,7 @@ def test_a_process_that_ends_while_no_descriptor_is_left_is_lost_and_started_onc
     peer = Own()
     with Daemon(peer.settings(), "x") as daemon:
         daemon.wait_for(READY)
-        free = os.dup(0)
-        os.close(free)
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
-        try:
+        with no_descriptor_left():
             os.kill(daemon.link.pid, signal.SIGKILL)
             assert daemon.wait_for(LOST).text == "its process ended"
             deadline = time.monotonic() + TIMEOUT_S
@@ -78,8 +74,6 @@ def test_a_process_that_ends_while_no_descriptor_is_left_is_lost_and_started_onc
                 daemon.link.look_after()
             assert (daemon.link.state, daemon.link.pid) == ("lost", 0)
             assert not daemon.link.receive(), "nothing to be read, or the loop would never sleep"
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
         daemon.wait_for(READY)
     peer.close()
 

@@ -6,6 +6,7 @@ ZeroMQ shows its user topics and routing ids, which peers choose. What cannot be
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket as plain_socket
 from collections.abc import Iterator
@@ -90,9 +91,8 @@ def _inode(descriptor: int) -> int:
 @contextlib.contextmanager
 def _socket_of(descriptor: int) -> Iterator[plain_socket.socket]:
     """ZeroMQ's socket as one of Python's, which leaves it open. Raises OSError where there is none."""
-    if SOCKETS_ARE_FILES:
-        # A copy, which stays this connection's when ZeroMQ closes its own and the number is used again.
-        with plain_socket.socket(fileno=os.dup(descriptor)) as connection:
+    if SOCKETS_ARE_FILES and (copy := _copy_of(descriptor)) is not None:
+        with plain_socket.socket(fileno=copy) as connection:
             yield connection
         return
     connection = plain_socket.socket(fileno=descriptor)
@@ -100,6 +100,18 @@ def _socket_of(descriptor: int) -> Iterator[plain_socket.socket]:
         yield connection
     finally:
         connection.detach()
+
+
+def _copy_of(descriptor: int) -> int | None:
+    """A copy, which stays this connection's when ZeroMQ closes its own and the number is used again; None where no
+    descriptor is left for one. Raises OSError where there is none to copy.
+    """
+    try:
+        return os.dup(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return None
+        raise
 
 
 def _is_ours(name: object, addresses: tuple[str, ...]) -> bool:

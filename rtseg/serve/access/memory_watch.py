@@ -13,8 +13,7 @@ import ctypes
 import logging
 import os
 import socket
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from rtseg.serve.access.connections import Connection, end_connection
 
@@ -92,8 +91,8 @@ class MemoryWatch:
 def bytes_received() -> dict[Connection, int]:
     """What each TCP connection of this process has brought since it began (Linux)."""
     libc, info, found = ctypes.CDLL(None), ctypes.create_string_buffer(TCP_INFO_BYTES), dict[Connection, int]()
-    for name in Path("/proc/self/fd").iterdir():
-        descriptor, size = int(name.name), ctypes.c_uint(TCP_INFO_BYTES)
+    for descriptor in _descriptors():
+        size = ctypes.c_uint(TCP_INFO_BYTES)
         if libc.getsockopt(descriptor, socket.IPPROTO_TCP, TCP_INFO, info, ctypes.byref(size)) == 0:
             if size.value < TCP_INFO_BYTES:  # a kernel before 4.1
                 return {}
@@ -103,6 +102,14 @@ def bytes_received() -> dict[Connection, int]:
             except OSError:
                 continue  # it has just gone
     return found
+
+
+def _descriptors() -> Iterable[int]:
+    """Those of this process (Linux). Where none is left to list them with, every number is one."""
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return range(int(os.sysconf("SC_OPEN_MAX")))
 
 
 def _open_statm() -> int | None:

@@ -7,11 +7,13 @@ import mmap
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from rtseg.serve.access.memory_watch import MemoryWatch, bytes_received
+from tests.live import no_descriptor_left
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's counts are Linux'")
 MB = 1 << 20
@@ -87,7 +89,10 @@ def test_the_kernel_counts_what_a_connection_brought(pairs: list[Pair]) -> None:
     assert counts == {descriptors[0]: 3 * MB, descriptors[1]: 0}
 
 
-def test_whoever_fills_memory_beyond_the_limit_is_ended(listener: socket.socket, pairs: list[Pair]) -> None:
+@pytest.mark.parametrize("opens", [contextlib.nullcontext, no_descriptor_left])
+def test_whoever_fills_memory_beyond_the_limit_is_ended(
+    listener: socket.socket, pairs: list[Pair], opens: Callable[[], AbstractContextManager[None]]
+) -> None:
     # The limit lies far from what is brought: what other threads of this process allocate counts as well.
     with contextlib.closing(watch_of(listener, 120)) as watch:
         greedy, modest = pairs
@@ -96,11 +101,12 @@ def test_whoever_fills_memory_beyond_the_limit_is_ended(listener: socket.socket,
         assert watch.ended == 0  # within the limit
         held.append(greedy.bring(160 * MB))
         held.append(modest.bring(MB))
-        watch.look()  # the first look beyond it is what the next one is compared with
-        assert watch.ended == 0
-        held.append(greedy.bring(60 * MB))
-        held.append(modest.bring(MB))
-        watch.look()
+        with opens():
+            watch.look()  # the first look beyond it is what the next one is compared with
+            assert watch.ended == 0
+            held.append(greedy.bring(60 * MB))
+            held.append(modest.bring(MB))
+            watch.look()
         assert watch.ended == 1
         assert (greedy.is_ended, modest.is_ended) == (True, False)
 

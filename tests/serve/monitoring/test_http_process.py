@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket as plain_socket
 import struct
@@ -26,7 +25,7 @@ from rtseg.frames.skeleton import MICE7
 from rtseg.serve.monitoring import http_process
 from rtseg.serve.monitoring.http_process import MOST_CONNECTIONS, HealthProcess
 from rtseg.serve.monitoring.shared_status import SharedStatus
-from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, random_walk
+from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, no_descriptor_left, random_walk
 
 ASKS_AT_THE_READY_LINE = """
 import json, os, signal, sys, urllib.request
@@ -226,15 +225,9 @@ def test_where_no_descriptor_is_left_it_is_started_again_once_there_is_one(
         (pid,) = (pid for pid in children_of(os.getpid()) if b"http_process" in command_of(pid))
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        free = os.dup(0)
-        os.close(free)
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
-        try:
+        with no_descriptor_left():
             for _ in range(3):
                 server.restart_if_ended()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
         server.restart_if_ended()
         assert [b"http_process" in command_of(pid) for pid in children_of(os.getpid())] == [True]
         assert caplog.text.count("the process that serves HTTP ended with status -9") == 1

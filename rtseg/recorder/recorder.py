@@ -122,7 +122,7 @@ class Recorder:
         self._append(layout.EVENTS, data, now_ns)
 
     def record_trigger(self, data: bytes, now_ns: int) -> bool:
-        """Record what a trigger decided, or was told between two frames: one msgpack map. False where it found no room."""
+        """Record what a trigger decided, or was told between two frames: a msgpack map. False where it has no room."""
         return self._append(layout.TRIGGERS, data, now_ns)
 
     def record_opening(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:

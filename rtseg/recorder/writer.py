@@ -107,7 +107,7 @@ class Writer:
         if size >= ring.beginning + self._written:
             return
         whole = max(0, size - ring.beginning)
-        # First: what is not written yet is not overwritten. But the daemon may be about to append by the number of before.
+        # First: what is not written yet is not overwritten. But the daemon may be appending by the number of before.
         ring.written = whole
         oldest = max(0, ring.update_head() - ring.size + min(MAX_WRITE, ring.size // 4))
         resume_at = max(whole, min(self._written, oldest))

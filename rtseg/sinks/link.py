@@ -87,8 +87,8 @@ class SinkLink:
         self.state, self.text, self.acknowledges = STARTING, "", False
         self.restarts = self.dropped_rows = 0
         self._failures = 0
-        # What stands under the numbers while there is no process: nothing ever comes from it. Made now, for a process may
-        # end when the daemon has no descriptor left.
+        # What stands under the numbers while there is no process: nothing ever comes from it. Made now, for a process
+        # may end when the daemon has no descriptor left.
         self._idle_ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._idle_ends[0].setblocking(False)
         self._commands, self._rows = _socket_pair_end(), _socket_pair_end()

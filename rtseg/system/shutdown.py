@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -92,5 +93,5 @@ def print_line(line: str) -> None:
     except OSError as error:
         LOG.warning("stdout takes nothing any more (%s): %.200s", error.strerror, line)
         # What it has kept would be tried again at the process's end, and change its exit status.
-        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -23,9 +23,10 @@ def check_fields(message: dict[str, Any], required: tuple[str, ...], optional: t
     missing = [f for f in required if f not in message]
     unknown = [shown(f) for f in message if f not in required and f not in optional]
     if missing or unknown:
+        may_have = f"may have {', '.join(sorted(optional)) or 'no other'}"
+        known = f"needs the fields {', '.join(required)} and {may_have}" if required else may_have
         raise MessageError(
-            f"{where} needs the fields {', '.join(required)} and may have {', '.join(sorted(optional)) or 'no other'}; "
-            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown[:5]) or 'none'}"
+            f"{where} {known}; missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown[:5]) or 'none'}"
         )
 
 

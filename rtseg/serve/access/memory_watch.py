@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rtseg.serve.access.connections import Connection, end_connection
 
@@ -107,7 +108,7 @@ def bytes_received() -> dict[Connection, int]:
 def _descriptors() -> Iterable[int]:
     """Those of this process (Linux). Where none is left to list them with, every number is one."""
     try:
-        return [int(name) for name in os.listdir("/proc/self/fd")]
+        return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:
         return range(int(os.sysconf("SC_OPEN_MAX")))
 

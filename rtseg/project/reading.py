@@ -20,6 +20,7 @@ from rtseg.recordings.poses.pose_file import DEFAULT_FPS
 from rtseg.recordings.recording import Recording
 
 Progress = Callable[[int, int], None]
+_MAX_FPS = 1e5
 _MAX_KEPT = 12
 """Recordings whose poses are looked at in whole; of the others only the length is needed."""
 
@@ -135,9 +136,14 @@ def _frame_rate(pairs: Sequence[Pair], wishes: Wishes, ask: Asker) -> tuple[floa
         fps = float(answer)
     except ValueError:
         raise SettingError(f"expected frames per second as a number, got {answer!r}") from None
-    if not 0 < fps < 1e5:
-        raise SettingError(f"expected frames per second above 0, got {answer!r}")
+    check_rate(fps)
     return fps, bool(rates) or fps != proposed
+
+
+def check_rate(fps: float, where: str = "") -> None:
+    """Raise SettingError for frames per second that no camera has. where: with what an error begins."""
+    if not 0 < fps < _MAX_FPS:
+        raise SettingError(f"{where}expected frames per second above 0 and below {_MAX_FPS:g}, got {fps:g}")
 
 
 def _rate_of(pair: Pair) -> float | None:

@@ -122,9 +122,10 @@ def _score_test(
     if recipe.model.is_trees:  # trees are not timed in `timing`, which makes untrained networks
         result["offline_us"] = _one_core_us(predict, test, job["timing_frames"])
     resampled = _resampled(heads, test, probs, job["resamples"])
+    arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in resampled.items()}
     with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
         # Small enough to be committed: results are gathered over days, and intervals are made of all of them.
-        np.savez_compressed(file, **{name: values.astype(np.float32) for name, values in resampled.items()})  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)
     return result
 
 

@@ -8,7 +8,6 @@ Processor time (all threads) is given as well as elapsed time: on a busy machine
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any library counts the cores
+
+from result_file import print_result
 
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import write_bouts, write_predictions
@@ -106,10 +107,7 @@ def main() -> None:
     head = {**machine.describe_run(("numba", "numpy", "pandas")), "bundle": str(chosen.bundle)}
     result = {**head, **run(chosen.bundle, chosen.poses, chosen.rounds)}
     result["machine"]["load_average_after"] = machine.load_average()
-    text = json.dumps(result, indent=1)
-    if chosen.json:
-        chosen.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_result(result, chosen.json)
 
 
 if __name__ == "__main__":

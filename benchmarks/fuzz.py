@@ -29,6 +29,7 @@ import numpy as np
 import zmq
 from fuzz_inputs import CONNECTIONS, QUIET, Mutator, packed
 from random_walk import random_walk
+from result_file import print_result
 
 from rtseg.client import Publisher, Subscriber, ask_status
 from rtseg.errors import RtsegError
@@ -259,10 +260,7 @@ def main() -> None:
         "seed": chosen.seed,
         **run(chosen.bundle, chosen.inputs, chosen.seed),
     }
-    text = json.dumps(result, indent=1)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
-    print(text)
+    print_result(result, chosen.json)
     sys.exit(not result["passed"])
 
 

@@ -31,6 +31,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from result_file import print_result
 
 from rtseg.bundle.bundle import MANIFEST, WEIGHTS, Bundle, load_bundle, save_bundle, seal
 from rtseg.bundle.network import Cell, NetworkSpec
@@ -372,10 +373,7 @@ def main() -> None:
         "minutes": round((time.monotonic() - began_s) / 60, 1),
     }
     result = all_runs([*earlier, this_run])
-    text = json.dumps(result, indent=1)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
-    print(text)
+    print_result(result, chosen.json)
     sys.exit(not result["passed"])
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from random_walk import random_walk
+from result_file import print_result
 
 from rtseg.bundle.bundle import Bundle, load_bundle
 from rtseg.client import Publisher
@@ -214,10 +215,7 @@ def main() -> None:
         "minutes": round((time.monotonic() - began_s) / 60, 1),
         "passed": not any(what.startswith("WRONG") for what in fuzzer.results),
     }
-    text = json.dumps(result, indent=1)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
-    print(text)
+    print_result(result, chosen.json)
     sys.exit(not result["passed"])
 
 

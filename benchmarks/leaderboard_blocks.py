@@ -24,13 +24,14 @@ from travel_small import Scene, load_scene
 
 from rtseg import config
 from rtseg.config import CrossValidationSettings, Recipe
+from rtseg.config.model import TREES
 from rtseg.evaluation.out_of_fold import read_out_of_fold, write_out_of_fold
 from rtseg.project.network import propose_sizes
 from rtseg.project.split import MARGIN_S, TRAIN, Split
 from rtseg.project.write import network_file, write_project
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.pairs import Part
-from rtseg.study.crossvalidate import TREES, crossvalidate
+from rtseg.study.crossvalidate import crossvalidate
 from rtseg.study.trials import read_splits
 
 DATA = ("mice7", "freezing", "zebrafish2")

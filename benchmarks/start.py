@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_file import print_result
 
 from rtseg.bundle.bundle import load_bundle
 from rtseg.client import Publisher, Subscriber
@@ -116,10 +117,7 @@ def main() -> None:
     result["dry_session"] = time_sessions(chosen.rounds)
     helps = [time_python("-m", "rtseg", "--help") for _ in range(chosen.rounds)]
     result |= {"help_s": float(np.median(helps)), "load_average_after": load_average()}
-    text = json.dumps(result, indent=1)
-    if chosen.json:
-        chosen.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_result(result, chosen.json)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,14 @@ def changed_bundle(bundle: Path, folder: Path, **changes: Any) -> Path:
     return folder
 
 
+def delayed_bundle(bundle: Path, folder: Path, lookahead_frames: int) -> Path:
+    """The bundle with answers that come so many frames late; the very same one where they come at once."""
+    if not lookahead_frames:
+        return bundle
+    save_bundle(replace(load_bundle(bundle), lookahead_frames=lookahead_frames), folder)
+    return folder
+
+
 def reordered_bundle(bundle: Path, folder: Path) -> Path:
     """The bundle with every head's classes named in the other order."""
     spec = load_bundle(bundle).architecture

@@ -22,7 +22,6 @@ from rtseg.bench.timing import ROUNDS, BenchPart, Ratio, Role, TimingRow
 from rtseg.bundle.bundle import load_bundle
 
 Transport = Literal["ipc", "tcp"]
-TRANSPORTS: tuple[Transport, ...] = ("ipc", "tcp")
 FRAMES_PER_S = 200.0
 """One stream on the wire. Slow enough that nothing queues, fast enough that rare delays are seen within seconds."""
 SETTLE_FRAMES = 5

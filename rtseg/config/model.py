@@ -102,8 +102,9 @@ class ScalerSettings:
         )
 
 
+NETWORK, TREES = "multitask-tcn", "gradient-boosting"
 KINDS = (
-    "multitask-tcn",
+    NETWORK,
     "ms-tcn",
     "fully-connected",
     "lstm",
@@ -111,11 +112,11 @@ KINDS = (
     "self-attention",
     "conv1d",
     "transformer",
-    "gradient-boosting",
+    TREES,
 )
 """Systems that can be trained; SERVED of them become a bundle, where they are causal."""
-SERVED = ("multitask-tcn", "gradient-boosting")
-NO_BUNDLE = f"only a causal {SERVED[0]} or {SERVED[1]} can become a bundle; the other systems are there to compare with"
+SERVED = (NETWORK, TREES)
+NO_BUNDLE = f"only a causal {NETWORK} or {TREES} can become a bundle; the other systems are there to compare with"
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class ModelSettings:
     first 4 times `channels` wide, conv1d three convolutions, the first twice `channels` wide.
     """
 
-    kind: str = "multitask-tcn"
+    kind: str = NETWORK
     causal: bool = True
     channels: int = 64
     layers: int = 10
@@ -195,7 +196,7 @@ class ModelSettings:
             f"got {self.lookahead_frames}",
         )
         require(
-            self.causal or self.kernel % 2 == 1 or self.kind not in ("multitask-tcn", "ms-tcn", "transformer"),
+            self.causal or self.kernel % 2 == 1 or self.kind not in (NETWORK, "ms-tcn", "transformer"),
             f"model.kernel must be odd where causal = false, so that it looks equally far both ways; got {self.kernel}",
         )
 
@@ -203,3 +204,8 @@ class ModelSettings:
     def becomes_bundle(self) -> bool:
         """Whether an engine steps such a system."""
         return self.kind in SERVED and self.causal
+
+    @property
+    def is_trees(self) -> bool:
+        """Whether boosted trees are trained, and no network."""
+        return self.kind == TREES

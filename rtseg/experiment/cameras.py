@@ -29,11 +29,6 @@ class CameraWatch:
         """Expected streams that have not been answered yet, or have ended."""
         return [name for name in self._expected if name not in self._answered or name in self._closed]
 
-    @property
-    def all_ended(self) -> bool:
-        """Whether all expected streams were there and have ended."""
-        return self._closed.issuperset(self._expected) and self._answered.issuperset(self._expected)
-
     def follow(self, message: PredictionMessage | StreamEvent) -> list[str]:
         """What a message says of cameras, in words; [] for nearly every one."""
         name = message.stream

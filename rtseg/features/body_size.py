@@ -64,7 +64,7 @@ class BodySize:
 def measured_pairs(skeleton: Skeleton) -> tuple[tuple[str, str], ...]:
     """The pairs of points whose distances tell how large an animal appears: the skeleton's edges, else all pairs.
 
-    None where an animal has one point.
+    Empty where an animal has one point.
     """
     # Edges join neighbours on the body, whose distance changes least as the animal bends.
     return skeleton.edges or tuple(combinations(skeleton.keypoints, 2))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.recordings.bouts import bouts_of
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 from rtseg.recordings.recording import IGNORE, Recording
 from rtseg.system.files import write_atomically
 from rtseg.wire.class_probabilities import ClassProbabilities
@@ -216,11 +216,10 @@ class Predictions:
         """Single answers as one table, in the order given."""
         # Reshaped explicitly: from an empty list numpy would make arrays of one dimension.
         rows: Sequence[Prediction] = list(answers)
-        n_outputs = sum(len(h.classes) for h in heads)
         return cls(
             heads,
             np.array([p.seq for p in rows], np.int64),
-            np.array([p.outputs for p in rows], np.float32).reshape(len(rows), n_outputs),
+            np.array([p.outputs for p in rows], np.float32).reshape(len(rows), output_offsets(heads)[-1]),
             np.array([p.labels for p in rows], np.int16).reshape(len(rows), len(heads)),
             np.array([p.quality for p in rows], np.int32),
             np.array([p.abstains for p in rows], np.bool_).reshape(len(rows), len(heads)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,6 @@ def examine_poses(recording: Recording) -> PoseReport:
     length = body_length(keypoints)
     jumps = _count_jumps(keypoints, length)
     swaps = _count_swaps(keypoints)
-    seen = keypoints[known]
-    box = tuple(float(edge) for edge in (*seen.min(axis=0), *seen.max(axis=0))) if len(seen) else None
     report = PoseReport(
         name=recording.name,
         frames=len(recording),
@@ -75,11 +73,19 @@ def examine_poses(recording: Recording) -> PoseReport:
         body_length_px=length,
         jumps=jumps,
         swaps=swaps,
-        box=box,  # type: ignore[arg-type]
+        box=_box(keypoints[known]),
         odd=(),
     )
     odd = (*map(str, recording.warnings), *_oddities(report, recording, known))
-    return PoseReport(**{**vars(report), "odd": odd})
+    return replace(report, odd=odd)
+
+
+def _box(seen: NDArray[np.float32]) -> tuple[float, float, float, float] | None:
+    """x0, y0, x1, y1 of points (N, 2); None without any."""
+    if not len(seen):
+        return None
+    (x0, y0), (x1, y1) = seen.min(axis=0).tolist(), seen.max(axis=0).tolist()
+    return x0, y0, x1, y1
 
 
 def _point(recording: Recording, known: NDArray[np.bool_], a: int, k: int) -> PointReport:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rtseg.bundle.architecture import heads_from_list, heads_to_list
 from rtseg.config import PaperSettings
 from rtseg.errors import RecordingError, SettingError
 from rtseg.frames.skeleton import Skeleton
@@ -193,12 +194,11 @@ def save_data(data: PaperData, folder: Path) -> None:
             if example.absent is not None:
                 arrays[f"{i}.absent"] = example.absent
         np.savez(folder / f"{part}.npz", **arrays)
-    heads = [{"name": h.name, "classes": h.classes, "scored": h.scored, "group": h.group} for h in data.heads]
     plain = {
         **data.summary(),
         "fingerprint": fingerprint,
         "skeleton": data.skeleton.to_dict(),
-        "heads": heads,
+        "heads": heads_to_list(data.heads),
     }
     # Last: where this file exists, the arrays beside it are whole.
     write_json_atomically(summary_file, plain)
@@ -228,7 +228,7 @@ def load_data(folder: Path) -> PaperData:
         skeleton=Skeleton.from_dict({k: v for k, v in plain["skeleton"].items() if v is not None}),
         fps=plain["fps"],
         arena=(x0, y0, x1, y1),
-        heads=tuple(Head(h["name"], tuple(h["classes"]), tuple(h["scored"]), h["group"]) for h in plain["heads"]),
+        heads=heads_from_list(plain["heads"]),
         tasks={int(task): group for task, group in plain["tasks"].items()},
         absent={int(task): why for task, why in plain["absent"].items()},
         notes=tuple(plain["notes"]),

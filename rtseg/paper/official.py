@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.calms21 import index_calms21, read_calms21
+from rtseg.recordings.calms21 import calms21_file_name, index_calms21, read_calms21
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS
 
 TASKS = (1, 2, 3)
@@ -43,11 +43,6 @@ class OfficialFiles:
         return [task for task in TASKS if task not in self.absent]
 
 
-def file_name(task: int, split: str) -> str:
-    """CalMS21's own name of a file."""
-    return f"calms21_task{task}_{split}.json"
-
-
 def find_official(folder: Path) -> OfficialFiles:
     """CalMS21's files in a folder or below it, as its archives unpack.
 
@@ -56,19 +51,21 @@ def find_official(folder: Path) -> OfficialFiles:
     found: dict[tuple[int, str], Path] = {}
     for task in TASKS:
         for split in SPLITS:
-            places = sorted(folder.rglob(file_name(task, split)))
+            places = sorted(folder.rglob(calms21_file_name(task, split)))
             if len(places) > 1:
                 where = ", ".join(str(p.relative_to(folder)) for p in places)
-                raise RecordingError(folder, f"holds {file_name(task, split)} more than once ({where}); keep one")
+                raise RecordingError(
+                    folder, f"holds {calms21_file_name(task, split)} more than once ({where}); keep one"
+                )
             if places:
                 found[task, split] = places[0]
     absent = {}
     for task in TASKS:
-        missing = [file_name(task, split) for split in SPLITS if (task, split) not in found]
+        missing = [calms21_file_name(task, split) for split in SPLITS if (task, split) not in found]
         if missing:
             absent[task] = f"no {' and no '.join(missing)} in the folder"
     if len(absent) == len(TASKS):
-        wanted = ", ".join(file_name(task, split) for task in TASKS for split in SPLITS)
+        wanted = ", ".join(calms21_file_name(task, split) for task in TASKS for split in SPLITS)
         raise RecordingError(
             folder,
             "holds neither dataset.toml (rtseg simulate writes it) nor both files of any of CalMS21's tasks "

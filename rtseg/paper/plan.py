@@ -89,24 +89,20 @@ def plan(
     """
     rows: list[TableRow] = []
     trainings: dict[str, Training] = {}
-    names: set[str] = set()
-    for name, table in TABLES.items():
-        names.add(name)
-        for system in (s for s in systems if name in s.tables):
-            figures = system.paper.get(name, ())
-            for form, key, change in _forms(name, system):
-                names |= {f"{name}/{system.key}", key}
-                wanted = not options.only or bool({name, f"{name}/{system.key}", key} & set(options.only))
-                tasks = tuple(t for t in table.trained if t in data.tasks)
-                for place, task in enumerate(table.scored):
-                    why = _why_absent(system, table, task, tasks, data, wanted)
-                    paper = figures[place] if figures and form == "paper" else None
-                    rows.append(TableRow(name, system.label, form, task, paper, None if why else key, why))
-                    if not why:
-                        assert system.settings is not None
-                        recipe = _recipe(key, merged(system.settings, change), tasks, data, options)
-                        searched = system.key if system.searched is None else system.searched
-                        trainings[key] = Training(key, system.label, tasks, recipe, searched)
+    names = set(TABLES)
+    for name, system in ((name, system) for name in TABLES for system in systems if name in system.tables):
+        for form, key, change in _forms(name, system):
+            own_names = {name, f"{name}/{system.key}", key}
+            names |= own_names
+            wanted = not options.only or not own_names.isdisjoint(options.only)
+            tasks = tuple(t for t in TABLES[name].trained if t in data.tasks)
+            own_rows = _rows(name, system, form, key, tasks, data, wanted)
+            rows += own_rows
+            if any(row.training for row in own_rows):
+                assert system.settings is not None
+                recipe = _recipe(key, merged(system.settings, change), tasks, data, options)
+                searched = system.key if system.searched is None else system.searched
+                trainings[key] = Training(key, system.label, tasks, recipe, searched)
     unknown = [name for name in options.only if name not in names]
     if unknown:
         raise SettingError(f"--only {', '.join(unknown)}: no such table or row; there are {', '.join(sorted(names))}")
@@ -128,6 +124,19 @@ def _forms(table: str, system: System) -> list[tuple[str, str, Plain]]:
     return [(first, key, SYMMETRIC), ("ours" if system.ours else "causal", f"{key}-causal", CAUSAL)]
 
 
+def _rows(
+    table: str, system: System, form: str, key: str, tasks: tuple[int, ...], data: PaperData, wanted: bool
+) -> list[TableRow]:
+    """A row for each task that the table scores."""
+    figures = system.paper.get(table, ()) if form == "paper" else ()
+    found = []
+    for place, task in enumerate(TABLES[table].scored):
+        why = _why_absent(system, TABLES[table], task, tasks, data, wanted)
+        paper = figures[place] if figures else None
+        found.append(TableRow(table, system.label, form, task, paper, None if why else key, why))
+    return found
+
+
 def _why_absent(
     system: System, table: PaperTable, task: int, tasks: tuple[int, ...], data: PaperData, wanted: bool
 ) -> str:
@@ -141,24 +150,16 @@ def _why_absent(
 
 
 def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, options: Options) -> Recipe:
-    plain, quick = merged(settings), merged(QUICK)
-    if OURS in plain:
-        own = dict(options.recipe)
-        del plain[OURS]
-        if "kind" in plain.get("model", {}):
-            own.pop("model", None)  # another kind has sizes of its own, sees every frame, and is trained in one piece
-            plain = merged(plain, {"train": {"frame_stride": options.frame_stride, "apart": False}})
-        elif own:
-            quick.pop("model")  # the user's network may be made of other parts
-        plain = merged(own, plain)
-        if plain.get("train", {}).get("select_group", "") not in {data.tasks[task] for task in tasks}:
-            plain = merged(plain, {"train": {"select_group": ""}})  # a group that is not trained here
-    elif len(tasks) == 1 and data.n_training(tasks[0]) < max(map(data.n_training, data.tasks)):
-        plain = merged(plain, AUGMENTED)
-    if OURS not in settings:
-        plain = plain if tasks == (1,) else merged(plain, FROM_CONSTANT)
-        plain = merged(plain, _strided(plain["model"]["kind"], options.frame_stride))
+    """The recipe of one training. settings: of its system and form."""
+    is_own = OURS in settings
+    if is_own:
+        plain = _own_settings(settings, tasks, data, options)
+    else:
+        plain = _paper_settings(settings, tasks, data, options)
     if options.quick:
+        # The network of a user's recipe may be made of other parts than those that `QUICK` makes small.
+        is_users_network = is_own and options.recipe and "kind" not in settings.get("model", {})
+        quick = {name: values for name, values in QUICK.items() if name != "model" or not is_users_network}
         plain = merged(plain, quick)
     top = {"name": key, "dataset": data.name, "arena": list(data.arena)}
     recipe = config.from_plain({**plain, **top}, Recipe, options.overrides, where=f"recipe of {key}")
@@ -167,6 +168,29 @@ def _recipe(key: str, settings: Plain, tasks: tuple[int, ...], data: PaperData, 
         return recipe
     capped = {**config.to_plain(recipe), "train": {**config.to_plain(recipe)["train"], "epochs": options.epochs}}
     return config.from_plain(capped, Recipe)
+
+
+def _own_settings(settings: Plain, tasks: tuple[int, ...], data: PaperData, options: Options) -> Plain:
+    """The user's recipe, or the defaults, changed by what a system of rtseg's own says of itself."""
+    own = dict(options.recipe)
+    plain: Plain = {name: values for name, values in settings.items() if name != OURS}
+    if "kind" in plain.get("model", {}):
+        own.pop("model", None)  # another kind has sizes of its own, sees every frame, and is trained in one piece
+        plain = merged(plain, {"train": {"frame_stride": options.frame_stride, "apart": False}})
+    whole = merged(own, plain)
+    if whole.get("train", {}).get("select_group", "") not in {data.tasks[task] for task in tasks}:
+        return merged(whole, {"train": {"select_group": ""}})  # a group that is not trained here
+    return whole
+
+
+def _paper_settings(settings: Plain, tasks: tuple[int, ...], data: PaperData, options: Options) -> Plain:
+    """A system of the paper's, with what depends on the tasks' recordings, and on which frames it sees."""
+    plain = settings
+    if len(tasks) == 1 and data.n_training(tasks[0]) < max(map(data.n_training, data.tasks)):
+        plain = merged(plain, AUGMENTED)
+    if tasks != (1,):
+        plain = merged(plain, FROM_CONSTANT)
+    return merged(plain, _strided(plain["model"]["kind"], options.frame_stride))
 
 
 def _strided(kind: str, stride: int) -> Plain:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rtseg import config
 from rtseg.config import Recipe
-from rtseg.evaluation.bootstrap import INTERVAL
+from rtseg.evaluation.bootstrap import interval
 from rtseg.evaluation.metrics import constant_scores
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import TableRow, Training
@@ -21,7 +21,8 @@ from rtseg.paper.runs import TO_COME, Run
 from rtseg.paper.sight import future_frames
 from rtseg.paper.systems import TABLES
 
-SCORES = ("f1", "map")
+SCORES = {"f1": "F1", "map": "mAP"}
+"""The scores of a row, and how they are called."""
 COSTS = (
     *("training_seconds", "training_cpu_seconds", "training_memory_mb", "process_memory_mb", "parameters"),
     *("multiply_adds", "epoch", "batches", "batches_trained"),
@@ -89,9 +90,7 @@ def below_constant(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         means = {score: line[score]["mean"] for score in SCORES}
         low = [s for s, bar in bars.items() if bar is not None and means[s] is not None and means[s] < bar]
         if low:
-            found.append(
-                f"{line['training']} Task {line['task']}: {', '.join('F1' if s == 'f1' else 'mAP' for s in low)}"
-            )
+            found.append(f"{line['training']} Task {line['task']}: {', '.join(SCORES[score] for score in low)}")
     return found
 
 
@@ -126,10 +125,10 @@ def compare_claims(lines: Sequence[Mapping[str, Any]], runs: Sequence[Run], data
         multitask = _find(lines, "V", "V/multitask", task)
         if alone is None or multitask is None or task not in data.tasks:
             continue
-        for score in SCORES:
+        for score, name in SCORES.items():
             difference = _difference(runs, "V/multitask", f"{table}/tcn", data.tasks[task], score)
             claimed = multitask["paper"][score] - alone["paper"][score]
-            title = f"multitask TCN ahead of the TCN alone, Task {task}, {'F1' if score == 'f1' else 'mAP'}"
+            title = f"multitask TCN ahead of the TCN alone, Task {task}, {name}"
             claims.append({"claim": title, "paper": claimed, "unit": "", **difference})
     return claims
 
@@ -163,8 +162,7 @@ def _line(
     recipe = done[0].training.recipe
     line["capped"] = any(_is_capped(run.result or {}, recipe) for run in done)
     if line["capped"]:
-        trees = recipe.model.kind == "gradient-boosting"
-        cap = f"{recipe.boosting.trees} rounds" if trees else f"{recipe.train.epochs} epochs"
+        cap = f"{recipe.boosting.trees} rounds" if recipe.model.is_trees else f"{recipe.train.epochs} epochs"
         line["problems"].append(f"stopped by the cap of {cap}, not by a plateau")
     group = data.tasks[row.task]
     results = [run.result for run in done if run.result is not None]
@@ -186,7 +184,7 @@ def _lower_rate(run: Run) -> str:
 
 def _is_capped(result: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a training came to its cap before anything told that it was at its plateau."""
-    if recipe.model.kind != "gradient-boosting":
+    if not recipe.model.is_trees:
         return bool(result.get("capped", False))
     from rtseg.training.boosting.trees import EARLY_STOPPING_ROUNDS
 
@@ -218,10 +216,8 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
 def _interval(seeds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     """Of the mean over seeds; resamples in which nothing could be scored are left out."""
     # First over seeds, then percentiles: the interval is that of the mean that the table prints.
-    means = np.mean(seeds, axis=0)
-    known = means[~np.isnan(means)]
-    low, high = np.percentile(known, INTERVAL) if len(known) else (np.nan, np.nan)
-    return {"low": float(low), "high": float(high)}
+    means: NDArray[np.float64] = np.mean(seeds, axis=0)
+    return interval(means)
 
 
 def _difference(runs: Sequence[Run], ours: str, theirs: str, group: str, score: str) -> dict[str, Any]:

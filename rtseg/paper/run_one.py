@@ -27,7 +27,7 @@ from rtseg.evaluation.bootstrap import resampled_scores
 from rtseg.evaluation.evaluate import without_nan
 from rtseg.evaluation.metrics import Video, group_scores, score_head
 from rtseg.paper.data import PaperData, beginning, load_data
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 from rtseg.recordings.recording import IGNORE
 from rtseg.system import machine
 from rtseg.system.files import replace_atomically, write_json_atomically
@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
         raise
     if not _has_learnt(fitted.history, task):
         _give_up(folder, job, "never better than the best constant answer to the validation recordings")
-    last = fitted.history[-1]["epoch"] if recipe.model.kind != "gradient-boosting" else 0
+    last = fitted.history[-1]["epoch"] if not recipe.model.is_trees else 0
     result = {
         "fingerprint": job["fingerprint"],
         "cpu": machine.cpu_name(),
@@ -100,7 +100,7 @@ def _has_learnt(history: Sequence[dict[str, Any]], task: TrainingTask) -> bool:
     """Whether any evaluation was above the best constant answer, where a training's end is told by that."""
     from rtseg.training.selection import constant_f1, is_above
 
-    if task.recipe.train.patience_from != "constant" or task.recipe.model.kind == "gradient-boosting":
+    if task.recipe.train.patience_from != "constant" or task.recipe.model.is_trees:
         return True
     constant = constant_f1(task.heads, task.validation)
     return any(is_above(entry["groups"], constant, task.recipe.train) for entry in history)
@@ -119,12 +119,13 @@ def _score_test(
     _print_event({"scoring": len(test)})
     probs = [predict(example) for example in test]
     result = _scores(data, heads, test, probs)
-    if recipe.model.kind == "gradient-boosting":  # trees are not timed in `timing`, which makes untrained networks
+    if recipe.model.is_trees:  # trees are not timed in `timing`, which makes untrained networks
         result["offline_us"] = _one_core_us(predict, test, job["timing_frames"])
     resampled = _resampled(heads, test, probs, job["resamples"])
+    arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in resampled.items()}
     with replace_atomically(folder / RESAMPLED) as part, part.open("wb") as file:
         # Small enough to be committed: results are gathered over days, and intervals are made of all of them.
-        np.savez_compressed(file, **{name: values.astype(np.float32) for name, values in resampled.items()})  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)
     return result
 
 
@@ -145,8 +146,7 @@ def labelled(examples: Sequence[Example], known: Sequence[Head], heads: Sequence
 
 def videos_of(head: int, heads: Sequence[Head], examples: Sequence[Example], probs: Sequence[F32]) -> list[Video]:
     """The head's probabilities and labels of every recording that it is labelled in."""
-    first = sum(len(h.classes) for h in heads[:head])
-    columns = slice(first, first + len(heads[head].classes))
+    columns = slice(*output_offsets(heads)[head : head + 2])
     pairs = [(p[:, columns], e.labels[:, head]) for p, e in zip(probs, examples, strict=True)]
     return [(p, y) for p, y in pairs if (y != IGNORE).any()]
 

@@ -31,7 +31,7 @@ from rtseg.system.files import write_json_atomically
 SCHEMA = 2
 LOG = "log.txt"
 TO_COME = "still to come"
-SLOWER, TIMES = 1 / 3, 2
+LOWER_RATE, MAX_FALLBACKS = 1 / 3, 2
 """By what the learning rate of one that came to nothing is multiplied for the next try, and how often at most."""
 TrainingCallback = Callable[[str, dict[str, Any]], None]
 """Called with a run's name and one event of it: its beginning, what the training reports, its end."""
@@ -99,13 +99,13 @@ def _with_fallbacks(
     # With the version: another one may train or score in another way.
     what = [SCHEMA, rtseg.__version__, data, settings.resamples, training.tasks, training.scored]
     # Only what differs from the defaults: a setting that is new and off must not make days of work void.
-    what.append(_changed(config.to_plain(recipe), _DEFAULTS))
+    what.append(_differing(config.to_plain(recipe), _DEFAULTS))
     fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     fallback = None
     # The search is to find out which rates are too high; trees have another rate.
-    if training.scored and recipe.model.kind != "gradient-boosting" and len(given_up) < TIMES:
+    if training.scored and not recipe.model.is_trees and len(given_up) < MAX_FALLBACKS:
         rate = training.recipe.train.learning_rate
-        lower = replace(training.recipe, train=replace(training.recipe.train, learning_rate=rate * SLOWER))
+        lower = replace(training.recipe, train=replace(training.recipe.train, learning_rate=rate * LOWER_RATE))
         slower = replace(training, recipe=lower)
         fallback = _with_fallbacks(slower, seed, folder, data, settings, (*given_up, rate))
     return Run(training, seed, folder, fingerprint, fallback=fallback, given_up=given_up)
@@ -153,13 +153,13 @@ def train_all(
 _DEFAULTS = config.to_plain(Recipe("", "", (0.0, 0.0, 1.0, 1.0)))
 
 
-def _changed(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What of nested plain values differs from the defaults."""
     found: dict[str, Any] = {}
     for name, value in plain.items():
         default = defaults.get(name)
         if isinstance(value, Mapping) and isinstance(default, Mapping):
-            value, default = _changed(value, default), {}
+            value, default = _differing(value, default), {}
         if value != default:
             found[name] = value
     return found

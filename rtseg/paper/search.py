@@ -90,22 +90,22 @@ def with_choice(training: Training, found: Mapping[str, Mapping[str, Any]]) -> T
         return training
     if entry["chosen"] is None:
         return None
-    return replace(training, recipe=_changed(training.recipe, entry["section"], entry["chosen"]))
+    return replace(training, recipe=_with_values(training.recipe, entry["section"], entry["chosen"]))
 
 
 def _grid(name: str, training: Training, epochs: int) -> list[Candidate]:
-    trees = training.recipe.model.kind == "gradient-boosting"
+    trees = training.recipe.model.is_trees
     section, grid = ("boosting", TREES) if trees else ("train", NETWORKS)
-    short = training.recipe if trees else _changed(training.recipe, "train", {"epochs": epochs})
+    short = training.recipe if trees else _with_values(training.recipe, "train", {"epochs": epochs})
     found = []
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
         key = "/".join(("search", name, *(f"{what}={value:g}" for what, value in chosen.items())))
-        recipe = _changed(short, section, chosen)
+        recipe = _with_values(short, section, chosen)
         found.append(Candidate(name, section, chosen, replace(training, key=key, recipe=recipe, scored=False)))
     return found
 
 
-def _changed(recipe: Recipe, section: str, values: Mapping[str, float]) -> Recipe:
+def _with_values(recipe: Recipe, section: str, values: Mapping[str, float]) -> Recipe:
     plain = config.to_plain(recipe)
     return config.from_plain({**plain, section: {**plain[section], **values}}, Recipe)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtseg.paper.plan import LEFT_OUT, QUOTED
+from rtseg.paper.report import SCORES
 from rtseg.paper.runs import TO_COME
 from rtseg.paper.systems import NOTES, TABLES
 
@@ -104,7 +105,7 @@ def report_tables(report: PaperReport) -> list[tuple[str, list[Mapping[str, Any]
 def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
     """One row's texts, as many as HEADINGS."""
     paper = line["paper"]
-    figures = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in ("f1", "map")]
+    figures = [_pair(paper[s], paper[f"{s}_spread"]) if paper else "" for s in SCORES]
     words = [line["label"], FORMS[line["form"]] if line["absent"] != QUOTED else ""]
     if "f1" not in line:
         return [
@@ -114,7 +115,7 @@ def row_texts(line: Mapping[str, Any], fps: float) -> list[str]:
             *[""] * (len(HEADINGS) - LEFT - 2),
         ]
     scores = []
-    for score in ("f1", "map"):
+    for score in SCORES:
         scores += [_pair(line[score]["mean"], line[score]["spread"]), _range(line[score])]
     if line["form"] == "constant":
         return [*words, "no", *figures, *scores, *[""] * (len(HEADINGS) - LEFT - 2 - len(scores))]
@@ -138,7 +139,7 @@ def what_it_says(lines: Sequence[Mapping[str, Any]], task: int) -> str:
     if not rows:
         return ""
     words = []
-    for score, name in (("f1", "F1"), ("map", "mAP")):
+    for score, name in SCORES.items():
         known = [row for row in rows.values() if row[score]["mean"] is not None]
         if known:
             best = max(known, key=lambda row: row[score]["mean"])
@@ -183,7 +184,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 def _change(row: Mapping[str, Any]) -> str:
     """F1 and mAP of a row less those of the one that it is a change of."""
-    return " / ".join(_signed_range(row["beside"][score]) for score in ("f1", "map"))
+    return " / ".join(_signed_range(row["beside"][score]) for score in SCORES)
 
 
 def absence_reasons(lines: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -38,7 +38,7 @@ def time_systems(
     """
     import torch
 
-    trainings = [t for t in trainings if t.recipe.model.kind != "gradient-boosting"]
+    trainings = [t for t in trainings if not t.recipe.model.is_trees]
     example = beginning(data.test, settings.timing_frames)
     # One thread: what runs beside it, and how many cores there are, matters least.
     threads = torch.get_num_threads()

@@ -100,7 +100,6 @@ def _published_streams(
                 # Not where it was closed: a sink's last acknowledgement may come after that.
                 if event["type"] == "hello":
                     current.pop(event["stream"], None)
-                if event["type"] == "hello":
                     rates[event["stream"]] = _declared_rate(event)
             elif message.topic == "snapshots":
                 snapshot = unpacked(path, message.data)

@@ -6,7 +6,7 @@ outputs the input of every product; nothing is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def int8_scales(
     return {name: histogram.scale() for name, histogram in histograms.items()}
 
 
-def _product_inputs(bundle: Bundle, features: Sequence[F32]) -> Any:
+def _product_inputs(bundle: Bundle, features: Sequence[F32]) -> Iterator[dict[str, F32]]:
     """What enters each product, by its name, for CHUNK_FRAMES frames at a time of all recordings."""
     try:
         import onnxruntime

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from rtseg.system.files import write_atomically, write_json_atomically
 
 COLUMNS = ("head", "macro-F1", "mAP", "argmax differs", "largest", "99.9 %", "mean", "same bouts")
 
@@ -13,8 +14,8 @@ def write_report(report: dict[str, Any], out: Path) -> Path:
     """Write both files into `out`, made if need be; the page's path."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"precision-{report['bundle']}.md"
-    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    path.write_text(report_page(report), encoding="utf-8")
+    write_json_atomically(path.with_suffix(".json"), report)
+    write_atomically(path, report_page(report))
     return path
 
 

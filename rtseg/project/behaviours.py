@@ -97,9 +97,9 @@ def summarize_tracks(files: Sequence[Tracks]) -> dict[str, TrackSummary]:
 
 def _first_spelling(one: TrackSummary, written: str) -> str:
     """The class that a file means by what it writes: of names that differ in case and blanks, the first one met."""
-    label = (
-        written if written in one.frames else next((own for own in one.frames if spelt_alike(own, written)), written)
-    )
+    if written in one.frames:
+        return written
+    label = next((own for own in one.frames if spelt_alike(own, written)), written)
     if label != written:
         one.spellings[written] = label
     return label
@@ -111,7 +111,7 @@ def tracks_for_heads(summaries: Mapping[str, TrackSummary]) -> list[str]:
     for name, one in summaries.items():
         parts = [other for other in summaries if other.startswith(f"{name}:")]
         owner = name.rpartition(":")[0]
-        if owner in summaries and len([o for o in summaries if o.startswith(f"{owner}:")]):
+        if ":" in name and owner in summaries:
             continue  # a behaviour of a subject: chosen with the subject, or in its place
         if is_background(name):
             continue  # a column that says that nothing happens is what the others leave

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.errors import RecordingError
+from rtseg.errors import RecordingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton, matches
 from rtseg.recordings.recording import Recording
 
@@ -72,10 +72,15 @@ def propose_body(recordings: Sequence[Recording]) -> Body:
 
 def is_point_per_animal(skeleton: Skeleton) -> bool:
     """Whether the keypoints of a file's only animal are numbered animals, as Fish0 and Fish1, and no body parts."""
-    stems = {re.sub(r"[_\-. ]*\d+$", "", name.lower()) for name in skeleton.keypoints}
-    numbered = all(name[-1:].isdigit() for name in skeleton.keypoints)
+    stem = numbered_stem(skeleton.keypoints)
     alone = len(skeleton.animals) == 1 and len(skeleton.keypoints) > 1
-    return alone and numbered and len(stems) == 1 and not _BODY_PARTS.search(next(iter(stems)))
+    return alone and stem is not None and not _BODY_PARTS.search(stem)
+
+
+def numbered_stem(names: Sequence[str]) -> str | None:
+    """What all names have before their numbers, in small letters; None where not a number alone tells them apart."""
+    stems = {re.sub(r"[_\-. ]*\d+$", "", name.lower()) for name in names}
+    return stems.pop() if len(stems) == 1 and all(name[-1:].isdecimal() for name in names) else None
 
 
 def _several_in_one(skeleton: Skeleton) -> list[str]:
@@ -118,7 +123,7 @@ class _Matched:
 def _matched(recording: Recording, skeleton: Skeleton) -> _Matched:
     try:
         points = recording.select(skeleton).keypoints
-    except Exception as error:
+    except SkeletonError as error:
         problem = f"{error}. All recordings of a dataset have the same points; leave this file out, or map its names"
         raise RecordingError(recording.source, problem) from error
     step = max(1, len(points) // 20_000)

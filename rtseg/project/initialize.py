@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rtseg.errors import SettingError
 from rtseg.project.proposal import Project, propose_project
 from rtseg.project.questions import Asker, Wishes
-from rtseg.project.reading import Progress
+from rtseg.project.reading import Progress, check_rate
 from rtseg.project.write import check_free, write_project
 
 _UNLABELLED = {"negatives": True, "masked": False}
@@ -49,8 +49,8 @@ def wishes_of(
         raise SettingError(f"--axis: expected two keypoints, such as tail_base,neck, got {axis!r}")
     if share is not None and not 0 < share < 1:
         raise SettingError(f"--held-out: expected a share between 0 and 1, got {share:g}")
-    if fps is not None and not 0 < fps < 1e5:
-        raise SettingError(f"--fps: expected frames per second above 0, got {fps:g}")
+    if fps is not None:
+        check_rate(fps, "--fps: ")
     return Wishes(
         name=name,
         fps=fps,

@@ -6,13 +6,13 @@ ones once there are more recordings.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from rtseg.features.spec import FeatureSpec
 from rtseg.frames.skeleton import Skeleton
+from rtseg.project.body import numbered_stem
 
 _MOVABLE = (
     *("within_distance", "between_distance", "speed", "box_overlap", "extension", "egocentric_self"),
@@ -112,8 +112,7 @@ def propose_sizes(skeleton: Skeleton, n_frames: int, labelled: float, fps: float
 
 def _are_numbered(animals: Sequence[str]) -> bool:
     """Whether a number alone tells the animals apart, as individual1 and individual2: which is which means nothing."""
-    stems = {re.sub(r"[_\-. ]*\d+$", "", name.lower()) for name in animals}
-    return 1 < len(animals) <= 4 and len(stems) == 1 and all(name[-1:].isdecimal() for name in animals)
+    return 1 < len(animals) <= 4 and numbered_stem(animals) is not None
 
 
 def _groups(skeleton: Skeleton, labelled_s: float) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rtseg.errors import SettingError
 from rtseg.project.files import FoundFiles
+from rtseg.recordings.naming import natural_order
 from rtseg.recordings.pairs import find_recording_files
 
 _TRACKER = re.compile(
@@ -86,7 +87,7 @@ def pair_files(found: FoundFiles, holds_video: Callable[[Path, Path], bool] = la
     without_labels = tuple(pose for pose in poses if pose not in matched)
     without_poses = tuple(label for label in found.labels if label not in claims)
     return Pairing(
-        tuple(sorted(pairs, key=lambda pair: _natural_order(pair.name))),
+        tuple(sorted(pairs, key=lambda pair: natural_order(pair.name))),
         without_labels,
         without_poses,
         tuple((pose, tuple(labels)) for pose, labels in partners.items() if len(labels) > 1),
@@ -154,7 +155,7 @@ def _without_twins(poses: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[
         # Two of one kind are no copies of each other, such as predictions and what was made of them by hand.
         apart = [p for p in same[1:] if (p.suffix, p.stem.endswith("_filtered")) == kind]
         chosen |= {first: tuple(p for p in same[1:] if p not in apart), **dict.fromkeys(apart, ())}
-    return sorted(chosen, key=lambda p: _natural_order(p.as_posix())), {p: t for p, t in chosen.items() if t}
+    return sorted(chosen, key=lambda p: natural_order(p.as_posix())), {p: t for p, t in chosen.items() if t}
 
 
 def _rank(suffix: str) -> int:
@@ -321,8 +322,3 @@ def _nfc(text: str) -> str:
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts v2 before v10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

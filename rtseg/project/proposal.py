@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rtseg.errors import SettingError, SkeletonError
 from rtseg.project import behaviours
-from rtseg.project.behaviours import TrackSummary
+from rtseg.project.behaviours import TrackSummary, Unlabelled
 from rtseg.project.body import Body, propose_body
 from rtseg.project.files import FoundFiles, find_files
 from rtseg.project.network import Sizes, propose_sizes
@@ -25,6 +25,7 @@ from rtseg.recordings.heads import HeadRule, apply_rules
 from rtseg.recordings.recording import IGNORE
 
 _MAX_LISTED = 5
+_AS_YOU_SAID = "as you said"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ class HeadCounts:
 
 @dataclass(frozen=True)
 class Project:
-    """What the two files will say. notes: what a person should know before training."""
+    """What the two files will say.
+
+    reasons: head -> why frames without a label mean what they mean, of the heads that have such frames. notes: what a
+    person should know before training.
+    """
 
     name: str
     root: Path
@@ -160,7 +165,7 @@ def _name(wishes: Wishes, root: Path, ask: Asker) -> str:
 
 
 def _propose_heads(read: ReadProject, wishes: Wishes, ask: Asker) -> tuple[list[HeadRule], dict[str, str], list[str]]:
-    """The heads' rules, why frames without a label mean what they mean (by head), and what was left out."""
+    """The heads' rules, why frames without a label mean what they do (by head), and what was left out."""
     summaries = behaviours.summarize_tracks(read.tracks)
     chosen = _chosen_tracks(summaries, wishes, ask)
     rules: list[HeadRule] = []
@@ -169,7 +174,10 @@ def _propose_heads(read: ReadProject, wishes: Wishes, ask: Asker) -> tuple[list[
     for track in chosen:
         one = summaries[track]
         name = behaviours.head_name(track, [rule.head.name for rule in rules])
-        negatives, reasons[name] = _negatives(one, name, wishes, ask)
+        unlabelled = _unlabelled(one, name, wishes, ask)
+        if unlabelled is not None:
+            reasons[name] = unlabelled.reason
+        negatives = unlabelled is not None and unlabelled.negatives
         rule, left_out = behaviours.head_rule(one, name, negatives, len(read.tracks))
         notes += left_out
         if len(rule.head.classes) > 1 and rule.head.scored:
@@ -199,13 +207,13 @@ def _chosen_tracks(summaries: Mapping[str, TrackSummary], wishes: Wishes, ask: A
     return _chosen_tracks(summaries, replace(wishes, tracks=tuple(chosen)), ask) if chosen != proposed else proposed
 
 
-def _negatives(one: TrackSummary, name: str, wishes: Wishes, ask: Asker) -> tuple[bool, str]:
-    """Whether frames without a label are negatives, and why."""
+def _unlabelled(one: TrackSummary, name: str, wishes: Wishes, ask: Asker) -> Unlabelled | None:
+    """What frames without a label mean for a head; None where every frame has one."""
     proposed = behaviours.propose_unlabelled(one)
     if proposed is None:
-        return False, "every frame has a label"
+        return None
     if wishes.unlabelled is not None:
-        return wishes.unlabelled, "as you said"
+        return Unlabelled(wishes.unlabelled, _AS_YOU_SAID)
     background = one.background or behaviours.OTHER
     options = {
         "negatives": f"nothing of it happened there: they count as {background!r}",
@@ -213,9 +221,8 @@ def _negatives(one: TrackSummary, name: str, wishes: Wishes, ask: Asker) -> tupl
     }
     share = 1 - one.n_covered / max(one.n_frames, 1)
     question = f"Head {name}: what are the {share:.0%} of the frames without a label? ({proposed.reason})"
-    answer = ask.choose(question, options, "negatives" if proposed.negatives else "masked")
-    is_proposed = (answer == "negatives") == proposed.negatives
-    return answer == "negatives", proposed.reason if is_proposed else "as you said"
+    negatives = ask.choose(question, options, "negatives" if proposed.negatives else "masked") == "negatives"
+    return proposed if negatives == proposed.negatives else Unlabelled(negatives, _AS_YOU_SAID)
 
 
 def _propose_split(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,18 +11,16 @@ from rtseg.project.pairing import Pair
 from rtseg.project.questions import Asker, Wishes
 from rtseg.recordings.heads import spelt_alike
 from rtseg.recordings.labels import boris, boris_project
-from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video
+from rtseg.recordings.labels.boris_events import OTHER_NAME
+from rtseg.recordings.labels.bout_table import COUNTING_NOT_SAID, SEEM_FROM_ONE, SEEM_LAST_INCLUDED
+from rtseg.recordings.labels.frame_table import SAY_FROM_ONE
+from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video, rate_in_kind
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS
 from rtseg.recordings.recording import Recording
 
 Progress = Callable[[int, int], None]
-_OTHER_RATE = re.compile(r"saw the video at ([\d.]+) fps")
-_NOT_SAID = "bouts are taken as frames from 0 whose last is not included"
-_LAST_INCLUDED = "bouts seem to include their last frame"
-_COUNTS_FROM_ONE = "bouts seem to count frames from 1"
-_OTHER_NAME = "neither the observation nor its media file is named like the poses"
-_FROM_ONE = "say first_frame = 1"
+_MAX_FPS = 1e5
 _MAX_KEPT = 12
 """Recordings whose poses are looked at in whole; of the others only the length is needed."""
 
@@ -108,7 +105,7 @@ def holds_video(labels: Path, poses: Path) -> bool:
         return False
     # Where no track says anything, nothing says either that it is the video's.
     kinds = [w.kind for track in tracks.values() for w in track.warnings]
-    return bool(tracks) and not any(kind.startswith(_OTHER_NAME) for kind in kinds)
+    return bool(tracks) and OTHER_NAME not in kinds
 
 
 def _can_be_read(labels: Path, video: Video) -> bool:
@@ -139,9 +136,14 @@ def _frame_rate(pairs: Sequence[Pair], wishes: Wishes, ask: Asker) -> tuple[floa
         fps = float(answer)
     except ValueError:
         raise SettingError(f"expected frames per second as a number, got {answer!r}") from None
-    if not 0 < fps < 1e5:
-        raise SettingError(f"expected frames per second above 0, got {answer!r}")
+    check_rate(fps)
     return fps, bool(rates) or fps != proposed
+
+
+def check_rate(fps: float, where: str = "") -> None:
+    """Raise SettingError for frames per second that no camera has. where: with what an error begins."""
+    if not 0 < fps < _MAX_FPS:
+        raise SettingError(f"{where}expected frames per second above 0 and below {_MAX_FPS:g}, got {fps:g}")
 
 
 def _rate_of(pair: Pair) -> float | None:
@@ -154,9 +156,10 @@ def _rate_of(pair: Pair) -> float | None:
             tracks = read_video_labels(pair.labels, replace(video_of(pair, 0, fps, Counting()), open_ended=True))
         except RecordingError:
             return None  # read again with the poses' length, where errors count
-        found = [m for track in tracks.values() for w in track.warnings if (m := _OTHER_RATE.search(w.kind))]
-        if found:
-            return float(found[0][1])
+        kinds = (warning.kind for track in tracks.values() for warning in track.warnings)
+        rate = next((rate for kind in kinds if (rate := rate_in_kind(kind)) is not None), None)
+        if rate is not None:
+            return rate
     return None
 
 
@@ -169,16 +172,16 @@ def _counting(pairs: Sequence[Pair], lengths: Sequence[int], fps: float, wishes:
         try:
             tracks = read_video_labels(pair.labels, video)
         except RecordingError as error:
-            if _FROM_ONE not in str(error) or wishes.first_frame is not None:
+            if SAY_FROM_ONE not in str(error) or wishes.first_frame is not None:
                 raise
             counting = replace(counting, first_frame=1)
             tracks = read_video_labels(pair.labels, replace(video, first_frame=1))
         kinds |= {w.kind for track in tracks.values() for w in track.warnings}
-    if wishes.first_frame is None and any(kind.startswith(_COUNTS_FROM_ONE) for kind in kinds):
+    if wishes.first_frame is None and SEEM_FROM_ONE in kinds:
         counting = replace(counting, first_frame=1)
-    if wishes.last_included is None and any(kind.startswith(_LAST_INCLUDED) for kind in kinds):
+    if wishes.last_included is None and SEEM_LAST_INCLUDED in kinds:
         return replace(counting, last_included=True)
-    if any(kind.startswith(_NOT_SAID) for kind in kinds):
+    if COUNTING_NOT_SAID in kinds:
         return _asked_counting(counting, wishes, ask)
     return counting
 
@@ -205,6 +208,6 @@ def _notes(recordings: Sequence[Recording], tracks: Sequence[Tracks]) -> Iterato
         files.setdefault(warning.kind, set()).add(warning.file)
     for kind, names in files.items():
         # The questions and the table of the heads say these.
-        if kind == WITHOUT_LABEL or kind.startswith(_NOT_SAID):
+        if kind in (WITHOUT_LABEL, COUNTING_NOT_SAID):
             continue
         yield f"{kind} ({len(names)} file{'s' * (len(names) > 1)})"

@@ -142,13 +142,13 @@ def _head(project: Project, rule: HeadRule, counts: HeadCounts) -> list[str]:
     ]
     if head.scored != head.classes:
         lines.append(f"scored = {_values(head.scored)} # their mean is the head's score")
-    reason = project.reasons[head.name]
+    reason = project.reasons.get(head.name)
     if rule.unlabelled:
         lines.append(f"# Frames without a label are negatives: {reason}.")
         lines.append(
             f"unlabelled = {_text(rule.unlabelled)} # without this line they are neither trained on nor scored"
         )
-    elif "every frame" not in reason:
+    elif reason is not None:
         lines.append(f"# Frames without a label are neither trained on nor scored: {reason}.")
         lines.append(f"# unlabelled = {_text(head.classes[0])} # with this line they would be negatives")
     if rule.rename:

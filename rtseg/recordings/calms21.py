@@ -44,6 +44,11 @@ class _Place:
     stop: int  # bytes [start, stop) hold the sequence's JSON object
 
 
+def calms21_file_name(task: int, split: str) -> str:
+    """CalMS21's own name of a file."""
+    return f"calms21_task{task}_{split}.json"
+
+
 def index_calms21(path: Path | str) -> list[tuple[str, str]]:
     """(group, sequence name) of everything in the file, in its order; no numbers are parsed."""
     path = Path(path)

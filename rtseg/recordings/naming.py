@@ -6,6 +6,7 @@ hello (`frames.skeleton`).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -109,3 +110,8 @@ def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
             raise SettingError(f"the name {own!r} is given twice: {pairs[own]!r} and {other!r}")
         pairs[own] = other
     return pairs
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts track_2 before track_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

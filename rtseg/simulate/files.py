@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import MICE7
-from rtseg.recordings.calms21 import write_calms21
+from rtseg.recordings.calms21 import calms21_file_name, write_calms21
 from rtseg.recordings.recording import Labels, Recording
 from rtseg.simulate.annotators import ANNOTATORS, TASK3_BEHAVIOURS
 from rtseg.simulate.behaviour import TASK1_CLASSES
@@ -69,7 +69,7 @@ def simulate_dataset(
 
     for task, split, n in plan:
         groups = {group: counted(task, split, group, n) for group in GROUPS[task]}
-        write_calms21(folder / file_name(task, split), groups)
+        write_calms21(folder / calms21_file_name(task, split), groups)
     path = folder / DATASET_FILE  # written last: where it exists, every file that it names exists
     path.write_text(dataset_toml(seed), encoding="utf-8")
     return path
@@ -78,11 +78,6 @@ def simulate_dataset(
 def n_held_out(task: int, n_train: int) -> int:
     """The number of validation or test sequences beside `n_train` training sequences."""
     return max(len(GROUPS[task]), math.ceil(HELD_OUT_SHARE * n_train))
-
-
-def file_name(task: int, split: str) -> str:
-    """CalMS21's name of a file."""
-    return f"calms21_task{task}_{split}.json"
 
 
 def dataset_toml(seed: int) -> str:
@@ -115,7 +110,7 @@ def dataset_toml(seed: int) -> str:
     for split in SPLITS:
         for task in TASKS:
             heads = "task1" if task == 1 else "per-group"
-            lines += ["", "[[calms21]]", f'file = "{file_name(task, split)}"', f'split = "{split}"']
+            lines += ["", "[[calms21]]", f'file = "{calms21_file_name(task, split)}"', f'split = "{split}"']
             lines += [f'heads = "{heads}"']
     return "\n".join(lines) + "\n"
 

@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtseg.errors import FrameError, RecordingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
@@ -56,7 +57,8 @@ class GrowingCsv:
         self._path, self._fps, self._animals, self._names = path, fps, tuple(animals), names or NameMap()
         self._text = GrowingText(path)
         self._header: list[str] = []
-        self._frame_column: int | None = None  # of a long layout
+        self._frame_column: int | None = None  # of a long layout, and what its cells are apart by
+        self._delimiter = ","
         self._rows: list[tuple[int, str]] = []  # of the frame that is not whole yet
         self._waiting: deque[SourceFrame | FrameError] = deque()
         self._newest = -1
@@ -130,7 +132,7 @@ class GrowingCsv:
                 self._count_anew()
             elif line not in self._header:
                 # Numbers count rows; with another header, columns of the same number would be other points.
-                if not line[0].isdigit() and _first_cell(line) in map(_first_cell, self._header):
+                if not line[0].isdigit() and dlc.first_cell(line) in map(dlc.first_cell, self._header):
                     raise SkeletonError(f"{self._path}, line {number}: another header: start `rtseg source csv` again")
                 self._rows.append((number, line))
         self._queue_rows(is_frame_whole=self._frame_column is None)
@@ -192,7 +194,7 @@ class GrowingCsv:
             recording = self._only_declared(recording)
         return self._names.rename(recording), numbers
 
-    def _recording(self, columns: Sequence[Column], index: np.ndarray, values: np.ndarray) -> Recording:
+    def _recording(self, columns: Sequence[Column], index: NDArray[np.int64], values: NDArray[np.float32]) -> Recording:
         return recording_from_columns(self._path, columns, index, values, (), fps=self._fps, name=None, is_whole=False)
 
     def _only_declared(self, recording: Recording) -> Recording:
@@ -239,11 +241,11 @@ class GrowingCsv:
         self._rows = []
 
     def _is_dlc(self) -> bool:
-        return _first_cell(self._header[0]) in dlc.HEADER
+        return dlc.first_cell(self._header[0]) in dlc.HEADER
 
     def _is_header_whole(self) -> bool:
         """DeepLabCut's ends with the row `coords`; any other is one line."""
-        return bool(self._header) and (not self._is_dlc() or _first_cell(self._header[-1]) == "coords")
+        return bool(self._header) and (not self._is_dlc() or dlc.first_cell(self._header[-1]) == "coords")
 
     def _check_header(self) -> None:
         if len(self._header) > MOST_HEADER_LINES:
@@ -271,8 +273,3 @@ class GrowingCsv:
             raise RecordingError(self._path, problem, line=1)
         self._delimiter, self._frame_column = delimiter_of(self._header), header.frame
         return [(animal, keypoint, coord) for animal in self._animals for _, keypoint, coord in points]
-
-
-def _first_cell(line: str) -> str:
-    cells: Iterable[str] = line.replace(";", ",").replace("\t", ",").split(",")
-    return next(iter(cells)).strip(' "')

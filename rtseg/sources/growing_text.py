@@ -113,11 +113,6 @@ class GrowingText:
         self._delivered.extend(map(_checksum, lines))
         return NewLines(lines, first, begins)
 
-    def skip_to_end(self) -> None:
-        """Leave out what is there already."""
-        while self.read().lines:
-            pass
-
     def close(self) -> None:
         """Close the file."""
         file, self._file = self._file, None

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
 from rtseg.evaluation.metrics import Video, score_head
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 from rtseg.study.trials import ProbabilitiesByName
 from rtseg.training.task import Example
 
@@ -91,8 +91,7 @@ def videos_of(
 ) -> list[Video]:
     """One head's probabilities and labels of every example, in order."""
     column = [h.name for h in heads].index(head.name)
-    start = sum(len(h.classes) for h in heads[:column])
-    here = slice(start, start + len(head.classes))
+    here = slice(*output_offsets(heads)[column : column + 2])
     return [(probabilities[e.name][:, here], e.labels[:, column]) for e in examples]
 
 

@@ -42,7 +42,7 @@ from rtseg.study.trials import (
     run_trial,
     with_repetition_seed,
 )
-from rtseg.training.task import TREES, EventCallback, Example, TrainingTask
+from rtseg.training.task import EventCallback, Example, TrainingTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -245,7 +245,7 @@ def split_fold(
 
 
 def _with_fixed_epochs(recipe: Recipe, settings: CrossValidationSettings) -> Recipe:
-    if settings.fixed_epochs is None or recipe.model.kind == TREES:
+    if settings.fixed_epochs is None or recipe.model.is_trees:
         return recipe
     return replace(recipe, train=replace(recipe.train, epochs=settings.fixed_epochs, select="last"))
 

@@ -73,16 +73,19 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
         def event(name: str, values: dict[str, Any]) -> None:
             place = f"[{values.get('number')}/{values.get('of')}] {name}"
             if "started" in values:
-                console.print(f"{place}: training", markup=False, highlight=False)
+                what = "training"
             elif "waits" in values:
-                console.print(f"{place}: still to come", markup=False, highlight=False)
+                what = "still to come"
             elif "kept" in values:
-                console.print(f"{place}: there already", markup=False, highlight=False)
+                what = "there already"
             elif "ended" in values:
                 took = "" if values["seconds"] is None else f"trained in {values['seconds']:.1f} s"
-                console.print(f"{place}: {values['ended'] or took}", markup=False, highlight=False)
-            elif "epoch" in values:
-                status.update(f"{name}, epoch {values['epoch']}")
+                what = values["ended"] or took
+            else:
+                if "epoch" in values:
+                    status.update(f"{name}, epoch {values['epoch']}")
+                return
+            console.print(f"{place}: {what}", markup=False, highlight=False)
 
         def say(text: str) -> None:
             if text.startswith(WARNING):

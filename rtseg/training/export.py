@@ -34,7 +34,7 @@ from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.boosting.trees import train_trees
 from rtseg.training.boosting.window_table import WindowTable
 from rtseg.training.ensemble import train_network
-from rtseg.training.task import TREES, VALIDATION, EventCallback, Example, TrainingTask, features_of, read_training
+from rtseg.training.task import VALIDATION, EventCallback, Example, TrainingTask, features_of, read_training
 
 RANGE_FRAMES = 100_000
 """Training frames that the features' ranges are taken from, evenly spread."""
@@ -118,7 +118,7 @@ class _Trained:
 
 def _train(task: TrainingTask, runs: Path | None, report: EventCallback) -> _Trained:
     """Train what the recipe names."""
-    if task.recipe.model.kind == TREES:
+    if task.recipe.model.is_trees:
         # Before training, as networks are (`model.select`): no bundle may hold more.
         check_architecture(WindowTable(task).spec([Trees(0, 0, 0)] * len(task.heads)))
         trees = train_trees(task, report)
@@ -199,7 +199,7 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: _Trained) -> dict
 
 def _learner(recipe: Recipe) -> dict[str, str]:
     """The library that has learnt, with its version."""
-    name = "xgboost" if recipe.model.kind == TREES else "torch"
+    name = "xgboost" if recipe.model.is_trees else "torch"
     return {name: str(importlib.import_module(name).__version__)}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.recordings.heads import output_offsets
 from rtseg.system.peak_memory import peak_memory
 from rtseg.training.boosting.trees import train_trees
 from rtseg.training.ensemble import train_network
@@ -51,7 +52,7 @@ def fit(task: TrainingTask, folder: Path | None = None, report: EventCallback = 
     """
     # Around everything, features and crops included: that is what a machine must have to train the system.
     with peak_memory() as memory:
-        if task.recipe.model.kind == "gradient-boosting":
+        if task.recipe.model.is_trees:
             fitted = _fit_trees(task, report)
         else:
             fitted = _fit_network(task, folder, report)
@@ -66,7 +67,7 @@ def _fit_network(task: TrainingTask, folder: Path | None, report: EventCallback)
         features = features_of(piece, extractor, recipe)
         return predict_probabilities(trained.model, features, recipe.model.lookahead_frames)
 
-    n_outputs = sum(len(head.classes) for head in task.heads)
+    n_outputs = output_offsets(task.heads)[-1]
     return FittedSystem(
         predict=lambda example: predict_in_pieces(example, recipe, n_outputs, predict),
         seconds=trained.seconds,
@@ -83,7 +84,7 @@ def _fit_network(task: TrainingTask, folder: Path | None, report: EventCallback)
 def _fit_trees(task: TrainingTask, report: EventCallback) -> FittedSystem:
     # `fit` measures the memory of both kinds and fills it in; NaN until then.
     trees = train_trees(task, report)
-    n_outputs = sum(len(head.classes) for head in task.heads)
+    n_outputs = output_offsets(task.heads)[-1]
     return FittedSystem(
         predict=lambda example: predict_in_pieces(example, task.recipe, n_outputs, trees.predict),
         seconds=trees.seconds,

@@ -13,7 +13,7 @@ from rtseg.config import TrainSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.metrics import constant_scores, group_scores, macro_mean, score_head
 from rtseg.model.base import SequenceModel
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 from rtseg.training.task import Example, TrainingTask
 
 GroupScores = dict[str, dict[str, float]]
@@ -38,7 +38,7 @@ def score_groups(
     heads: Sequence[Head], examples: Sequence[Example], predictions: Sequence[NDArray[np.float32]], fps: float
 ) -> GroupScores:
     """Scores per head group of predictions (T, P) of each example; rows of NaN were never answered and don't count."""
-    offsets = np.cumsum([0, *(len(h.classes) for h in heads)])
+    offsets = output_offsets(heads)
     scores = {}
     for column, head in enumerate(heads):
         videos = []

@@ -37,7 +37,6 @@ Say = Callable[[str], None]
 """Called with what is being done, and with warnings, which begin with 'warning: '."""
 TRAIN, VALIDATION = "train", "validation"
 """The splits that a training reads, where it learns from no other ones."""
-TREES = "gradient-boosting"
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +149,7 @@ class TrainingTask:
     def require_recordings(self) -> None:
         """Raise SettingError where there is nothing to train on or nothing to choose a checkpoint by."""
         # Trees choose their number of rounds whatever is selected.
-        chooses = self.recipe.train.select != "last" or self.recipe.model.kind == TREES
+        chooses = self.recipe.train.select != "last" or self.recipe.model.is_trees
         if not self.training or (chooses and not self.validation):
             raise SettingError("training needs at least one training and one validation recording")
 

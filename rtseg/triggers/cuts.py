@@ -30,12 +30,6 @@ CUTS = (
 _M, _S, _N = (field_indices(*kind._fields) for kind in (TriggerMemory, SlotMemory, TriggerNumbers))
 
 
-def running_triggers(rule: TriggerRule, slot: int) -> list[int]:
-    """The triggers of a slot with a running event."""
-    found: list[int] = np.flatnonzero(rule.arrays.memory[slot, :, _M.running]).tolist()
-    return found
-
-
 def running_arm(rule: TriggerRule, slot: int, trigger: int) -> int:
     """The arm of the running event; -1 where none runs."""
     return int(rule.arrays.memory[slot, trigger, _M.running]) - 1

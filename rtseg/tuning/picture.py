@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,9 +69,9 @@ def _heights(scores: list[TrialScore]) -> tuple[list[float], list[float]]:
     return shares, [float(np.median(score.delays_s)) if score.delays_s else np.nan for score in scores]
 
 
-def _cross(axis: object, x: float, y: float, across: dict[str, float], along: dict[str, float]) -> None:
+def _cross(axis: Any, x: float, y: float, across: dict[str, float], along: dict[str, float]) -> None:
     """A point with 95 % intervals both ways."""
     reach_x = [[max(x - across["low"], 0)], [max(across["high"] - x, 0)]]
     reach_y = [[max(y - along["low"], 0)], [max(along["high"] - y, 0)]]
     look = {"color": _CHOSEN, "mfc": "white", "linewidth": 1, "zorder": 3}
-    axis.errorbar([x], [y], yerr=reach_y, xerr=reach_x, fmt="D", label="other videos, 95 %", **look)  # type: ignore[attr-defined]
+    axis.errorbar([x], [y], yerr=reach_y, xerr=reach_x, fmt="D", label="other videos, 95 %", **look)

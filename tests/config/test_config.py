@@ -64,7 +64,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_recipe_file(tmp_path: Path) -> None:
+def test_a_recipe_file_fills_its_sections_and_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     recipe = config.load_settings(write(tmp_path, TOML), Recipe)
     assert recipe.arena == (0.0, 0.0, 1024.0, 570.0)
     assert all(isinstance(v, float) for v in recipe.arena)
@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         ("train.task_weights={x = 1}", ("train", "task_weights"), {"x": 1.0}),
     ],
 )
-def test_overrides(override: str, where: tuple[str, ...], value: object) -> None:
+def test_an_override_reaches_its_field(override: str, where: tuple[str, ...], value: object) -> None:
     found: Any = config.from_plain(LEAST, Recipe, [override])
     for name in where:
         found = getattr(found, name)

@@ -84,7 +84,7 @@ def test_a_file_with_three_kinds(tmp_path: Path) -> None:
         ({"kind": "osc", "address": "a:9000", "prefix": "rtseg"}, "prefix must begin with a slash"),
     ],
 )
-def test_what_is_refused(section: dict[str, Any], reason: str) -> None:
+def test_a_wrong_sink_is_refused_with_the_reason(section: dict[str, Any], reason: str) -> None:
     with pytest.raises(SettingError, match=reason):
         from_plain(section, SinkSettings, where="sinks.laser")
 

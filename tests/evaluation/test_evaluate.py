@@ -21,26 +21,7 @@ from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.open import read_recording
 from rtseg.simulate.tasks import simulate_sequence
 from tests.live import without_frames, write_gapped_poses
-
-DATASET = """
-name = "two mice"
-simulated = true
-fps = 30
-[skeleton]
-animals = ["resident", "intruder"]
-keypoints = ["nose", "left_ear", "right_ear", "neck", "left_hip", "right_hip", "tail_base"]
-[heads.task1]
-classes = ["attack", "investigation", "mount", "other"]
-scored = ["attack", "investigation", "mount"]
-[[calms21]]
-file = "train.json"
-split = "train"
-heads = "task1"
-[[calms21]]
-file = "validation.json"
-split = "validation"
-heads = "task1"
-"""
+from tests.study.scenes import DATASET
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def test_a_manifest_gives_back_what_it_got() -> None:
         ({"wide": 1}, "expected the keys"),
     ],
 )
-def test_refusals(change: dict[str, Any], says: str) -> None:
+def test_a_wrong_body_size_of_a_manifest_is_refused(change: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         BodySize.from_dict(SIZE.to_dict() | change, MICE7)
 

@@ -118,6 +118,6 @@ def test_jumps_are_those_of_the_rule(n_animals: int, n_points: int, swap: bool, 
     np.testing.assert_array_equal(points, renamed)
 
 
-def test_an_unknown_word(tiny_bundle: Path) -> None:
+def test_an_unknown_way_to_treat_identities_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(SettingError, match="flag, swap, reset; got 'guess'"):
         load(tiny_bundle, identity="guess")

@@ -46,7 +46,7 @@ def checked(ranges: FeatureRanges, rows: np.ndarray) -> tuple[np.ndarray, dict[s
         ([np.inf, np.nan, 0.5, 0.5], True),
     ],
 )
-def test_the_rule(row: list[float], out: bool) -> None:
+def test_a_frame_is_out_of_range_by_share_or_by_distance(row: list[float], out: bool) -> None:
     quality, report = checked(UNIT, np.array([row]))
     assert quality.tolist() == [8 | FLAG if out else 8]  # other flags stay
     assert (report["frames"], report["out_of_range"]) == (1, int(out))

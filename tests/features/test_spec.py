@@ -98,7 +98,7 @@ def test_a_spec_survives_json(groups: list[str], lags: set[int], horizons: list[
         ({"relink_margin_px": -1.0}, "relink_margin_px"),
     ],
 )
-def test_refusals(change: dict[str, Any], says: str) -> None:
+def test_wrong_feature_settings_are_refused(change: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         FeatureSpec(**change)
 

@@ -74,7 +74,7 @@ def test_a_skeleton_survives_json_and_its_mirror_undoes_itself(
         assert skeleton.keypoints[skeleton.mirror[skeleton.keypoints.index(left)]] == right
 
 
-def test_mice7() -> None:
+def test_mice7_has_calms21s_points_axis_and_mirror() -> None:
     assert MICE7.shape == (2, 7)
     assert [MICE7.keypoints[i] for i in MICE7.axis_indices] == ["tail_base", "neck"]
     assert [MICE7.keypoints[i] for i in MICE7.mirror] == [
@@ -108,7 +108,7 @@ def test_without_an_axis_it_runs_from_the_last_point_to_the_first() -> None:
         ({"pairs": (("x", "x"),)}, "one pair"),
     ],
 )
-def test_refusals(change: dict[str, Any], says: str) -> None:
+def test_what_is_no_skeleton_is_refused(change: dict[str, Any], says: str) -> None:
     with pytest.raises(SkeletonError, match=says):
         Skeleton(**{"animals": ("a", "b"), "keypoints": ("x", "y", "z"), **change})
 

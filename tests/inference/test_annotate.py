@@ -137,7 +137,9 @@ def place(source: Source, out: Path) -> str:
         (["a/m1.csv", "a/../a/m1.csv"], ["m1"]),
     ],
 )
-def test_where_answers_go(tmp_path: Path, paths: list[str], places: list[str]) -> None:
+def test_answers_are_named_by_their_files_and_by_folders_where_names_repeat(
+    tmp_path: Path, paths: list[str], places: list[str]
+) -> None:
     sources = plan_sources([tmp_path / path for path in paths], tmp_path / "out")
     assert [place(source, tmp_path / "out") for source in sources] == places
 

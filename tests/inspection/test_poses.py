@@ -71,7 +71,7 @@ def test_animals_of_one_point_have_no_length() -> None:
     assert found.jumps == 0
 
 
-def test_nothing_at_all() -> None:
+def test_poses_without_a_point_have_no_box_and_no_length() -> None:
     found = report(np.full((50, 2, 4, 2), np.nan))
     assert (found.box, found.body_length_px, found.jumps) == (None, None, 0)
     assert found.points[0].likelihood is None

@@ -66,7 +66,7 @@ def inputs(batch: int = 1, n_frames: int = T, seed: int = 0) -> Tensor:
 
 @every_kind
 @torch.no_grad()
-def test_stages_and_probabilities(name: str, causal: bool) -> None:
+def test_stages_and_probabilities_have_their_shapes(name: str, causal: bool) -> None:
     model, x = network(name, causal), inputs(2)
     stages = model.stages(x)
     assert len(stages) == {"multitask-tcn": 2, "ms-tcn": 3, "transformer": 3}.get(VARIANTS[name]["kind"], 1)

@@ -149,7 +149,7 @@ def test_a_training_that_fails_says_why_and_the_next_one_is_made(tmp_path: Path)
 
 
 def test_a_training_that_diverges_is_made_at_a_lower_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paper_runs, "SLOWER", 1e-33)
+    monkeypatch.setattr(paper_runs, "LOWER_RATE", 1e-33)
     data = paper_data((1,), n_frames=200)
     save_data(data, tmp_path / "data")
     options = Options(only=("I/fully-connected-causal",), quick=True, epochs=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.bundle.bundle import load_bundle, save_bundle
+from rtseg.bundle.bundle import load_bundle
 from rtseg.client import ask_load
 from rtseg.errors import ServeError
 from rtseg.frames.skeleton import MICE7, Skeleton
@@ -18,17 +18,13 @@ from rtseg.inference.predictions import Predictions, Quality
 from rtseg.playback.replay import replay
 from rtseg.recordings.open import read_recording
 from rtseg.wire.messages import PredictionMessage
-from tests.bundles import reordered_bundle
+from tests.bundles import delayed_bundle, reordered_bundle
 from tests.live import REPO, Child, daemon, random_walk, without_frames
 
 
 @pytest.fixture(scope="module", params=[0, 5], ids=["at once", "lookahead 5"])
 def bundle(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == 0:
-        return tiny_bundle
-    folder = tmp_path_factory.mktemp("bundles") / "lookahead"
-    save_bundle(replace(load_bundle(tiny_bundle), lookahead_frames=request.param), folder)
-    return folder
+    return delayed_bundle(tiny_bundle, tmp_path_factory.mktemp("bundles") / "lookahead", request.param)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rtseg.errors import SettingError
-from rtseg.recordings.calms21 import read_calms21
+from rtseg.recordings.calms21 import calms21_file_name, read_calms21
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.recording import IGNORE
-from rtseg.simulate.files import SPLITS, file_name, n_held_out, simulate_dataset
+from rtseg.simulate.files import SPLITS, n_held_out, simulate_dataset
 from rtseg.simulate.tasks import GROUPS, simulate_group
 
 SMALL = {"seed": 3, "sequences": (3, 5, 7), "minutes": 0.25}
@@ -37,7 +37,7 @@ def test_the_folder_holds_the_six_files_and_nothing_half_written(written: tuple)
 def test_a_file_reads_back_as_it_was_simulated(written: tuple, task: int, split: str) -> None:
     n = SMALL["sequences"][task - 1]
     n = n if split == "train" else n_held_out(task, n)
-    found = list(read_calms21(written[0].parent / file_name(task, split)))
+    found = list(read_calms21(written[0].parent / calms21_file_name(task, split)))
     assert len(found) == n
     assert {sequence.group for sequence in found} == set(GROUPS[task])
     wanted = [
@@ -54,7 +54,7 @@ def test_a_file_reads_back_as_it_was_simulated(written: tuple, task: int, split:
 
 @pytest.mark.parametrize(("task", "split"), FILES)
 def test_a_file_has_the_official_layout_and_says_simulated(written: tuple, task: int, split: str) -> None:
-    groups = json.loads((written[0].parent / file_name(task, split)).read_text())
+    groups = json.loads((written[0].parent / calms21_file_name(task, split)).read_text())
     for sequences in groups.values():
         for name, sequence in sequences.items():
             assert name.startswith("simulated/")

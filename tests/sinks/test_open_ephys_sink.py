@@ -60,7 +60,7 @@ def test_lines_that_it_does_not_have(gui: NetworkEvents, line: int | str) -> Non
         assert "line must be a number from 1 to 256" in daemon.wait_for(LOST).text
 
 
-def test_nobody_there() -> None:
+def test_without_a_gui_it_is_lost_with_the_address() -> None:
     settings = OpenEphysSinkSettings(kind="open_ephys", address=free_address(), **{**PATIENT, "start_s": 0.3})
     with Daemon(settings, 5) as daemon:
         assert "no Open Ephys GUI with Network Events at" in daemon.wait_for(LOST).text

@@ -31,7 +31,7 @@ def next_of(receiver: socket.socket, address: str) -> list[object]:
             return list(message)
 
 
-def test_what_is_sent(receiver: socket.socket) -> None:
+def test_lines_renewals_and_beats_are_sent(receiver: socket.socket) -> None:
     settings = OscSinkSettings(
         kind="osc", address=f"127.0.0.1:{receiver.getsockname()[1]}", prefix="/lab", **{**PATIENT, "heartbeat_s": 0.1}
     )
@@ -55,7 +55,7 @@ def test_what_is_sent(receiver: socket.socket) -> None:
         assert not daemon.link.acknowledges
 
 
-def test_nobody_listens(receiver: socket.socket) -> None:
+def test_a_receiver_that_closes_is_lost(receiver: socket.socket) -> None:
     settings = OscSinkSettings(
         kind="osc", address=f"127.0.0.1:{receiver.getsockname()[1]}", **{**PATIENT, "heartbeat_s": 0.1}
     )

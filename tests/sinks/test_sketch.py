@@ -180,7 +180,7 @@ def test_a_frame_that_is_missing_turns_all_off(sketch: Sketch) -> None:
     assert (fault.kind, frames.FAULTS[fault.value], sketch.level) == (frames.FAULT, "a frame out of order", 0)
 
 
-def test_a_silent_computer(sketch: Sketch) -> None:
+def test_a_silent_computer_turns_the_line_off(sketch: Sketch) -> None:
     sketch.greet()
     sketch.say(frames.TURN_ON, 0, 5, 4_000_000)
     assert not sketch.take(after_us=WATCHDOG_MS * 1000 - 1)
@@ -189,7 +189,7 @@ def test_a_silent_computer(sketch: Sketch) -> None:
     assert (fault.kind, frames.FAULTS[fault.value], sketch.level) == (frames.FAULT, "the computer was silent", 0)
 
 
-def test_what_is_refused(sketch: Sketch) -> None:
+def test_wrong_messages_are_refused(sketch: Sketch) -> None:
     assert not sketch.say(frames.TURN_ON, 0, 1, 1000), "nobody has greeted"
     sketch.say(frames.HELLO, 0, 77, frames.VERSION + 1 | WATCHDOG_MS << 8)
     assert not sketch.say(frames.PING), "another version"

@@ -165,15 +165,6 @@ def test_encodings(growing: Growing, tmp_path: Path) -> None:
         GrowingText(tmp_path).read()
 
 
-def test_what_is_there_can_be_left_out(growing: Growing, tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    append(path, "one\ntwo\nhal")
-    text = growing(path)
-    text.skip_to_end()
-    append(path, "f\nthree\n")
-    assert text.read() == NewLines(["half", "three"], 3)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=6), max_size=8), st.data())
 def test_every_line_comes_once_however_it_is_written(tmp_path: Path, lines: list[str], data: st.DataObject) -> None:

@@ -219,7 +219,7 @@ def test_crops_carry_the_lookahead() -> None:
 
 
 @pytest.mark.parametrize("kind", ["standard", "minmax", "range"])
-def test_the_scaler(kind: str) -> None:
+def test_the_scaler_cuts_jumps_fills_what_is_not_known_and_takes_out_what_never_changes(kind: str) -> None:
     rng = np.random.default_rng(0)
     table = (rng.normal(50, 8, (4000, 4)) * [1, 10, 1, 1]).astype(np.float32)
     table[rng.random(4000) < 0.2, 1] = np.nan

@@ -20,7 +20,6 @@ from rtseg.triggers.cuts import (
     pack_memory,
     restore_memory,
     running_arm,
-    running_triggers,
 )
 from rtseg.triggers.rule import BEGAN, FIRED, LINE, TriggerRule
 from tests.triggers.test_rule import FPS, HEADS, POINTS, probabilities, trigger
@@ -35,6 +34,10 @@ def rule_of(triggers: dict[str, Any] = TRIGGERS) -> TriggerRule:
     return rule
 
 
+def running_triggers(rule: TriggerRule) -> list[int]:
+    return [r for r in range(len(TRIGGERS)) if running_arm(rule, 1, r) >= 0]
+
+
 def step(rule: TriggerRule, values: list[float], first: int = 0) -> np.ndarray[Any, Any]:
     n = len(values)
     none = np.zeros(n, np.int32)
@@ -47,7 +50,7 @@ def step(rule: TriggerRule, values: list[float], first: int = 0) -> np.ndarray[A
 def test_it_goes_on_from_what_was_packed(before: list[float], after: list[float]) -> None:
     one, other = rule_of(), rule_of()
     step(one, before)
-    begun = dict.fromkeys(running_triggers(one, 1), 5)
+    begun = dict.fromkeys(running_triggers(one), 5)
     packed = pack_memory(one, 1, begun, armed=True)
     assert restore_memory(other, 1, packed) == (True, begun)
     assert pack_memory(other, 1, begun, armed=True) == packed
@@ -61,7 +64,7 @@ def test_a_stream_that_is_opened_again_goes_on_as_if_nothing_had_happened_meanwh
 ) -> None:
     ended, again = rule_of(), rule_of()
     step(ended, before)
-    for r in running_triggers(ended, 1):
+    for r in running_triggers(ended):
         cut_event(ended, 1, r)
     carry_memory(again, 1, pack_memory(ended, 1, {}, armed=True), frames)
     assert newest_seq(again, 1) == -1
@@ -77,7 +80,7 @@ def test_a_stream_that_is_opened_again_goes_on_as_if_nothing_had_happened_meanwh
 def test_a_cut_event_is_over_and_its_bout_fires_no_second_one() -> None:
     rule = rule_of()
     assert step(rule, [0.9, 0.9])[:, 1, LINE].tolist() == [1, 1]
-    assert (running_triggers(rule, 1), running_arm(rule, 1, 1), newest_seq(rule, 1)) == ([0, 1], 0, 1)
+    assert (running_triggers(rule), running_arm(rule, 1, 1), newest_seq(rule, 1)) == ([0, 1], 0, 1)
     cut_event(rule, 1, 1)
     decided = step(rule, [0.9, 0.9, 0.0, 0.9], 2)
     assert decided[:, 1, LINE].tolist() == [0, 0, 0, 1]

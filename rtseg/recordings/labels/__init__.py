@@ -1,6 +1,6 @@
 """Readers of frame labels, one file per format; `rtseg.recordings.open` chooses among them.
 
-label_file     LabelReader: the contract of a reader; Video, Track, Tracks; paint: bouts onto frames
+label_file     LabelReader: the contract of a reader; Video, Track, Tracks; paint: bouts onto frames; rate_kind
 caltech        read_caltech: text of the Caltech Behavior Annotator
 bento          read_bento: .annot of MARS and BENTO
 boris          read_boris: event tables that BORIS exported

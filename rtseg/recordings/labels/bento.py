@@ -23,6 +23,7 @@ from rtseg.recordings.labels.label_file import (
     Video,
     check_reaches_end,
     paint,
+    rate_kind,
 )
 
 TITLE = "bento annotation file"
@@ -65,8 +66,7 @@ def read_bento(path: Path, video: Video) -> Tracks:
         if not in_seconds and rows:
             problem = f"counts frames at {rate:g} fps, and the recording has {video.fps:g}; name the fps of the video"
             raise RecordingError(path, problem)
-        kind = f"BENTO saw the video at {rate:g} fps, the recording has {video.fps:g}"
-        warnings.append(ReadingWarning(kind, len(rows), "bouts"))
+        warnings.append(ReadingWarning(rate_kind("BENTO", f"{rate:g}", video), len(rows), "bouts"))
     first = annotation.settings.get("annotation start frame", 1.0)
     last = annotation.settings.get("annotation stop frame")
     # An annotation covers its stop frame, whether or not something happened there.

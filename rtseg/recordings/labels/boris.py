@@ -17,6 +17,7 @@ from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import (
     NO_SUBJECT,
+    OTHER_NAME,
     POINT,
     START,
     STATE,
@@ -29,10 +30,11 @@ from rtseg.recordings.labels.boris_events import (
     length_differs,
     media_differ,
     media_place,
+    other_rates,
     pair_marks,
     tracks_of_events,
 )
-from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, LabelReader, Tracks, Video
+from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video, rate_kind
 
 _STATUS = ("status", "behavior type")
 _AGGREGATED = ("start (s)", "stop (s)")
@@ -199,27 +201,20 @@ def _observation(row: dict[str, str], table: _EventTable) -> str:
 
 def _differences(table: _EventTable, observation: str, video: Video) -> list[ReadingWarning]:
     """Warnings where BORIS saw another video than the poses are of, as far as the table tells."""
-    warnings = []
+    warnings: list[ReadingWarning] = []
     # A cell may hold the rates of several players, as in 30.000;25.000.
     rates = [rate for row, _ in table.rows for key in _FPS for rate in re.findall(r"\d+(?:[.,]\d+)?", row.get(key, ""))]
-    # BORIS writes 0 where it does not know a rate.
-    other = [rate for rate in rates if float(rate.replace(",", ".")) > 0]
-    other = [rate for rate in other if abs(float(rate.replace(",", ".")) - video.fps) > 0.01]
-    if other:
-        kind = f"BORIS saw the video at {other[0]} fps, the recording has {video.fps:g}"
-        warnings.append(ReadingWarning(kind, len(other), "events"))
+    if other := other_rates(rates, video):
+        warnings.append(ReadingWarning(rate_kind("BORIS", other[0], video), len(other), "events"))
     seconds = video.n_frames / video.fps
     for row, _ in table.rows[:1]:
         cell = next((row[key] for key in _DURATION if row.get(key, "").lower() not in _NOTHING), "")
         # Not by the style: durations have their own format in some versions, which must not decide that of the times.
         duration = float(cell.replace(",", ".")) if re.fullmatch(_LENGTH, cell) else seconds
-        if not video.open_ended and abs(duration - seconds) > MAX_DIFFERENCE_S:
-            kind = "BORIS saw a video of another length than the recording"
-            warnings.append(ReadingWarning(kind, round(abs(duration - seconds)), "seconds"))
+        warnings += length_differs((0.0, duration * video.fps), video)
         media = [name for player in _played(row[_MEDIA]) for name in player]
         if media_differ(media, observation, video):
-            kind = "neither the observation nor its media file is named like the poses"
-            warnings.append(ReadingWarning(kind, 1, "observation"))
+            warnings.append(ReadingWarning(OTHER_NAME, 1, "observation"))
     return warnings
 
 

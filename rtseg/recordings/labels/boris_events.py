@@ -23,6 +23,10 @@ STATE = "STATE"
 """What aggregated events call a behaviour that lasts."""
 
 
+OTHER_NAME = "neither the observation nor its media file is named like the poses"
+"""The kind of warning where nothing says that an observation is the video's."""
+
+
 class Mark(NamedTuple):
     """One row of a list of events.
 
@@ -123,7 +127,7 @@ def media_place(path: Path, observation: str, files: Sequence[MediaFile], video:
 def length_differs(place: tuple[float, float], video: Video) -> list[ReadingWarning]:
     """A warning where the media file, which lies at `place`, is not as long as the recording."""
     difference_s = abs(place[1] - place[0] - video.n_frames) / video.fps
-    if not MAX_DIFFERENCE_S < difference_s < float("inf"):
+    if video.open_ended or not MAX_DIFFERENCE_S < difference_s < float("inf"):
         return []
     return [ReadingWarning("BORIS saw a video of another length than the recording", round(difference_s), "seconds")]
 
@@ -139,6 +143,13 @@ def events_between(events: Iterable[Event], start: float, stop: float) -> list[E
         own_stop = None if event.stop is None else min(event.stop, stop) - start
         found.append(event._replace(start=max(event.start - start, 0.0), stop=own_stop))
     return found
+
+
+def other_rates(rates: Iterable[str], video: Video) -> list[str]:
+    """Those of the rates at which BORIS played the video that are not the recording's, with points; 0 = not known."""
+    # A spreadsheet may have put commas for the points.
+    known = [rate.replace(",", ".") for rate in rates]
+    return [rate for rate in known if float(rate) > 0 and abs(float(rate) - video.fps) > 0.01]
 
 
 def media_differ(media: Iterable[str], observation: str, video: Video) -> bool:

@@ -16,6 +16,7 @@ from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.files.text import read_text
 from rtseg.recordings.labels.boris_events import (
     NO_SUBJECT,
+    OTHER_NAME,
     POINT,
     START,
     STOP,
@@ -26,10 +27,11 @@ from rtseg.recordings.labels.boris_events import (
     length_differs,
     media_differ,
     media_place,
+    other_rates,
     pair_marks,
     tracks_of_events,
 )
-from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
+from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video, rate_kind
 
 _TIME, _SUBJECT, _BEHAVIOUR, _MODIFIERS, _IMAGE = 0, 1, 2, 3, 5
 """Places in an event's list; behind the comment stands the frame or, of images, the image's number."""
@@ -128,13 +130,10 @@ def _differences(
     """Warnings where BORIS saw another video than the poses are of."""
     warnings = []
     rates = ((observation.get("media_info") or {}).get("fps") or {}).values()
-    other = [float(rate) for rate in rates if float(rate) > 0 and abs(float(rate) - video.fps) > 0.01]
-    if other:
-        kind = f"BORIS saw the video at {other[0]:g} fps, the recording has {video.fps:g}"
-        warnings.append(ReadingWarning(kind, n_events, "events"))
+    if other := other_rates((f"{float(rate):g}" for rate in rates), video):
+        warnings.append(ReadingWarning(rate_kind("BORIS", other[0], video), n_events, "events"))
     if media_differ(media, name, video):
-        kind = "neither the observation nor its media file is named like the poses"
-        warnings.append(ReadingWarning(kind, 1, "observation"))
+        warnings.append(ReadingWarning(OTHER_NAME, 1, "observation"))
     return warnings
 
 

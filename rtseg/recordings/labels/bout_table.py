@@ -29,6 +29,12 @@ from rtseg.recordings.labels.label_file import (
 )
 
 DEFAULT_TRACK = "labels"
+SEEM_FROM_ONE = "bouts seem to count frames from 1 to as many as the video has; say first_frame = 1 if they do"
+SEEM_LAST_INCLUDED = (
+    "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
+)
+COUNTING_NOT_SAID = "bouts are taken as frames from 0 whose last is not included; say first_frame, last_included if not"
+"""Kinds of warnings about what the frames of a table may mean."""
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
 _STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
 _EDGES = (*_STARTS, *_STOPS)
@@ -275,8 +281,7 @@ def _doubts(
         return []
     warnings = []
     if bouts[0][0] == 1 and end - video.last_included == video.n_frames and not (video.first_frame or video.open_ended):
-        kind = "bouts seem to count frames from 1 to as many as the video has; say first_frame = 1 if they do"
-        warnings.append(ReadingWarning(kind, len(bouts), "bouts"))
+        warnings.append(ReadingWarning(SEEM_FROM_ONE, len(bouts), "bouts"))
     if len(bouts) >= _MIN_BOUTS_TO_DOUBT and end <= video.n_frames / video.fps:
         kind = (
             "bouts in frames end before as many frames as the video has seconds; call them start_s, stop_s if seconds"
@@ -289,9 +294,7 @@ def _doubts(
     if columns.is_duration:
         gaps = [0]  # a duration leaves no doubt about the last frame
     if gaps.count(1) > gaps.count(0):
-        kind = "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
-        warnings.append(ReadingWarning(kind, gaps.count(1), "bouts"))
+        warnings.append(ReadingWarning(SEEM_LAST_INCLUDED, gaps.count(1), "bouts"))
     elif not columns.documented and not gaps.count(0):
-        kind = "bouts are taken as frames from 0 whose last is not included; say first_frame, last_included if not"
-        warnings.append(ReadingWarning(kind, len(bouts), "bouts"))
+        warnings.append(ReadingWarning(COUNTING_NOT_SAID, len(bouts), "bouts"))
     return warnings

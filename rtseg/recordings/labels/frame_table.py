@@ -33,6 +33,8 @@ from rtseg.recordings.labels.label_file import (
 
 OTHER = "other"
 """The class of 0 in a column of 0 and 1."""
+SAY_FROM_ONE = "say first_frame = 1"
+"""The mend of a table whose frames count from 1, as its error has it."""
 _FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "frameno")
 _INDEX_NAMES = ("", "index", "unnamed:0")
 _LABEL_NAMES = ("label", "labels", "syllable", "syllables", "motif", "motifs", "cluster", "state", "bsoidlabels")
@@ -91,26 +93,8 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         _check_frames(path, rows, frame, style, video)
         warnings += [] if time is None else _rate_doubts(names[time], times, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
-    counted = frame is not None or time is not None
-    has_label_name = any(_plain(name) in _LABEL_NAMES for name in names)
-    columns = []
-    n_left_out = 0
-    for i, name in enumerate(names):
-        if i in (frame, time):
-            continue
-        cells = [style.with_point(row.cells[i], row.line) for row in rows]
-        # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
-        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted, has_label_name)
-        if column is None:
-            n_left_out += 1
-        else:
-            columns.append(column)
-    if not columns:
-        problem = "has no column of labels; expected one per track beside 'frame' or 'time', or start,stop,behaviour"
-        raise RecordingError(path, problem, line=table.rows[0].line)
-    if n_left_out:
-        kind = "columns of poses and measurements are no labels and are left out"
-        warnings.append(ReadingWarning(kind, n_left_out, "columns"))
+    columns, left_out = _label_columns(path, table, (frame, time), style)
+    warnings += left_out
     if frame is None and time is not None:
         row_of_frame, found = _rows_by_time(path, names, rows, time, style, video)
         warnings += found
@@ -175,7 +159,7 @@ def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberSty
         if number != t:
             problem = f"expected frame {t}, got {row.cells[column][:40]!r}; frames count from {video.first_frame}"
             if number == t + 1:
-                problem += "; say first_frame = 1 in the dataset file where they count from 1"
+                problem += f"; {SAY_FROM_ONE} in the dataset file where they count from 1"
             raise RecordingError(path, problem, line=row.line)
 
 
@@ -208,10 +192,36 @@ def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> None:
         raise RecordingError(path, f"{problem}; name a column 'frame' or 'time', or the columns start,stop,behaviour")
 
 
+def _label_columns(
+    path: Path, table: DelimitedText, counting: tuple[int | None, int | None], style: NumberStyle
+) -> tuple[list[_Column], list[ReadingWarning]]:
+    """The columns of labels, and a warning about the others. counting: the columns of frames and of times."""
+    names, rows, line = table.rows[0].cells, table.rows[1:], table.rows[0].line
+    counted = counting != (None, None)
+    has_label_name = any(_plain(name) in _LABEL_NAMES for name in names)
+    columns = []
+    n_left_out = 0
+    for i, name in enumerate(names):
+        if i in counting:
+            continue
+        cells = [style.with_point(row.cells[i], row.line) for row in rows]
+        # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
+        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted, has_label_name, line)
+        if column is None:
+            n_left_out += 1
+        else:
+            columns.append(column)
+    if not columns:
+        problem = "has no column of labels; expected one per track beside 'frame' or 'time', or start,stop,behaviour"
+        raise RecordingError(path, problem, line=line)
+    kind = "columns of poses and measurements are no labels and are left out"
+    return columns, [ReadingWarning(kind, n_left_out, "columns")] if n_left_out else []
+
+
 def _read_column(
-    path: Path, name: str, cells: Sequence[str], counted: bool, beside_labels: bool = False
+    path: Path, name: str, cells: Sequence[str], counted: bool, beside_labels: bool, line: int
 ) -> _Column | None:
-    """A column of labels; None for one of measurements.
+    """A column of labels; None for one of measurements. line: of the header.
 
     counted: whether the table counts frames or time. Where it does not, numbers that are not 0 and 1 may as well be the
     starts and stops of bouts under names that nobody knows, so that such a table is refused, unless the column's name
@@ -221,7 +231,7 @@ def _read_column(
     most_codes = _MAX_CLUSTERS if is_called_label else _MAX_CODES
     distinct = dict.fromkeys(cell for cell in cells if cell.lower() not in NO_LABEL)
     if not distinct:
-        raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=1)
+        raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=line)
     values = {cell: _number(cell) for cell in distinct}
     if all(value in (0.0, 1.0) for value in values.values()):
         classes: tuple[str, ...] = (OTHER, name)
@@ -231,12 +241,12 @@ def _read_column(
             if counted or (beside_labels and not is_called_label):
                 return None
             problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"
-            raise RecordingError(path, f"{problem}, and no column counts frames or time; {_NAMES}", line=1)
+            raise RecordingError(path, f"{problem}, and no column counts frames or time; {_NAMES}", line=line)
         if not counted and not is_called_label:
             if beside_labels:
                 return None
             problem = f"column {name!r} holds numbers that are not 0 and 1, and no column counts frames or time"
-            raise RecordingError(path, f"{problem}; {_NAMES}", line=1)
+            raise RecordingError(path, f"{problem}; {_NAMES}", line=line)
         numbers = dict.fromkeys(f"{value:g}" for value in values.values())
         classes = tuple(numbers)
         code = {cell: classes.index(f"{value:g}") for cell, value in values.items()}
@@ -244,7 +254,7 @@ def _read_column(
         if counted:
             return None
         problem = f"column {name!r} holds {len(distinct)} different texts, which are no behaviours"
-        raise RecordingError(path, f"{problem}; are its columns apart by commas, semicolons or tabs?", line=1)
+        raise RecordingError(path, f"{problem}; are its columns apart by commas, semicolons or tabs?", line=line)
     else:
         classes = tuple(distinct)
         code = {cell: i for i, cell in enumerate(classes)}

@@ -5,6 +5,7 @@ A new format is one file in this room that ends with its `READER`, and one line 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ MAX_ROUNDING_S = 0.25
 """Times that people write beside frames are rounded by less than this."""
 MAX_RATIO = 5.0
 """Of two rates of one video at most; a larger one is another unit of time."""
+_SEEN_RATE = re.compile(r"saw the video at ([\d.]+) fps")
 MAX_OPEN_FRAMES = 20_000_000
 """Of a video whose poses nobody knows: a week at 30 fps. Labels beyond it are a mistake, and would fill the memory."""
 
@@ -163,6 +165,17 @@ def paint(
     return Track(name, classes, frames, (*warnings, *found), covered=covered)
 
 
+def rate_kind(who: str, rate: str, video: Video) -> str:
+    """The kind of warning where labels were made at another rate, as a file writes it, than the recording's."""
+    return f"{who} saw the video at {rate} fps, the recording has {video.fps:g}"
+
+
+def rate_in_kind(kind: str) -> float | None:
+    """The rate, in frames per second, that a `rate_kind` names; None of any other kind of warning."""
+    found = _SEEN_RATE.search(kind)
+    return None if found is None else float(found[1])
+
+
 def rate_differs(frames: Sequence[float], seconds: Sequence[float], video: Video) -> list[ReadingWarning]:
     """A warning where frames and the times beside them are of another rate than the recording's.
 
@@ -179,8 +192,8 @@ def rate_differs(frames: Sequence[float], seconds: Sequence[float], video: Video
     rate = n_frames / n_seconds
     if not 1 / MAX_RATIO < rate / video.fps < MAX_RATIO:
         return []
-    kind = f"whoever wrote frames and times beside each other saw the video at {rate:.4g} fps"
-    return [ReadingWarning(f"{kind}, the recording has {video.fps:g}; the frames are taken", len(known), "rows")]
+    kind = rate_kind("whoever wrote frames and times beside each other", f"{rate:.4g}", video)
+    return [ReadingWarning(f"{kind}; the frames are taken", len(known), "rows")]
 
 
 def check_reaches_end(path: Path, end: int, video: Video, *, line: int | None = None) -> None:

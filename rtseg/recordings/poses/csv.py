@@ -17,6 +17,7 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.naming import natural_order
 from rtseg.recordings.poses.pose_file import (
     SINGLE_ANIMAL,
     Column,
@@ -25,7 +26,7 @@ from rtseg.recordings.poses.pose_file import (
     one_recording,
     recording_from_columns,
 )
-from rtseg.recordings.poses.sleap import RUN_TRACKING, pieces_of_tracks
+from rtseg.recordings.poses.sleap import RUN_TRACKING, TWICE, UNTRACKED, pieces_of_tracks
 from rtseg.recordings.recording import Recording
 
 LAYOUTS = (
@@ -47,7 +48,11 @@ _MAX_FRAME = 10**9
 
 @dataclass(frozen=True)
 class Header:
-    """points: column number -> (animal or '', keypoint, coordinate)."""
+    """Which column of a table is which.
+
+    names: all columns, as written. frame: the column that counts frames. track, instance_score: None where there is no
+    such column. points: column number -> (animal or '', keypoint, coordinate).
+    """
 
     names: list[str]
     frame: int
@@ -102,7 +107,7 @@ def poses_of_table(
     if not by_track:
         raise RecordingError(path, "has a header and no frames; export it again", line=table.rows[0].line)
     # In the order of appearance, whoever is seen first would be the resident.
-    tracks = sorted(by_track, key=_natural_order)
+    tracks = sorted(by_track, key=natural_order)
     points = list(header.points.values())
     animals = dict.fromkeys(animal for animal, _, _ in points)
     if len(animals) > 1 and not any("." in name for name in header.names):
@@ -118,6 +123,7 @@ def poses_of_table(
 
 
 def read_header(path: Path, table: DelimitedText) -> Header:
+    """The columns by a table's first row. Raises RecordingError for columns that are not known, and without points."""
     names, line = table.rows[0].cells, table.rows[0].line
     lower = [name.lower() for name in names]
     frame = _frame_column(names)
@@ -156,7 +162,7 @@ def _points_of(names: Sequence[str]) -> dict[int, Column]:
     numbered = _numbered_animals([m["keypoint"] for m in found.values()])
     own = {i: numbered.get(m["keypoint"], ("", m["keypoint"])) for i, m in found.items()}
     # By number, as tracks are by name: the order of animals is what a model of other names goes by.
-    in_order = sorted(found, key=lambda i: _natural_order(own[i][0]))
+    in_order = sorted(found, key=lambda i: natural_order(own[i][0]))
     return {i: (*own[i], _coord(found[i]["coord"].lower())) for i in in_order}
 
 
@@ -209,11 +215,8 @@ def _values_by_track(
             continue
         _check_order(path, frame, before.get(track, -1), row.line, untracked=header.track is not None)
         frames[frame], before[track] = values, frame
-    kinds = (
-        ("instances without a track are left out; give them a track in SLEAP", n_untracked),
-        ("instances beside another one on the same track are left out; correct the tracks in SLEAP", n_twice),
-    )
-    return by_track, [ReadingWarning(kind, n, "instances") for kind, n in kinds if n]
+    counts = ((UNTRACKED, n_untracked), (TWICE, n_twice))
+    return by_track, [ReadingWarning(kind, n, "instances") for kind, n in counts if n]
 
 
 def _check_order(path: Path, frame: int, before: int, line: int, *, untracked: bool) -> None:
@@ -237,11 +240,6 @@ def _join(tracks: Sequence[dict[int, _Values]], n_points: int) -> tuple[NDArray[
         for frame, found in track.items():
             values[place[frame], a * n_points : (a + 1) * n_points] = float32_of(found.numbers)
     return index, values
-
-
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts track_2 before track_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _coord(word: str) -> str:

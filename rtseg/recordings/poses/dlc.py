@@ -27,8 +27,13 @@ _AGAIN = "export the file again (deeplabcut.analyze_videos(..., save_as_csv=True
 
 def is_dlc_csv(probe: FileProbe) -> bool:
     """Whether the first lines are a DeepLabCut header."""
-    first = [re.split("[,;\t]", line, maxsplit=1)[0].strip(' "') for line in probe.lines[:5]]
+    first = list(map(first_cell, probe.lines[:5]))
     return "bodyparts" in first and "coords" in first
+
+
+def first_cell(line: str) -> str:
+    """The text before a line's first comma, semicolon or tab, which tells what the row is."""
+    return re.split("[,;\t]", line, maxsplit=1)[0].strip(' "')
 
 
 def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recording:

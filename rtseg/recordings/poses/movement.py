@@ -26,8 +26,6 @@ from rtseg.recordings.recording import Recording
 _AXES = {"time": "time", "space": "space"} | dict.fromkeys(("keypoint", "keypoints"), "keypoint")
 _AXES |= dict.fromkeys(("individual", "individuals"), "individual")
 _ORDER = ("time", "individual", "keypoint", "space")
-
-
 _NEEDED = ("position", "time", "space")
 
 

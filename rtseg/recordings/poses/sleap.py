@@ -30,6 +30,9 @@ from rtseg.recordings.recording import Recording
 _DIMS = {"tracks": ("track", "xy", "node", "frame"), "point_scores": ("track", "node", "frame")}
 """SLEAP's order of axes; sleap-io may write others, and then says so in the attribute `dims`."""
 RUN_TRACKING = "run tracking in SLEAP (sleap-track, or Predict > Run Inference with a tracker) and export it again"
+UNTRACKED = "instances without a track are left out; give them a track in SLEAP"
+TWICE = "instances beside another one on the same track are left out; correct the tracks in SLEAP"
+"""Kinds of warnings about what SLEAP's tracks leave out, in each of its formats."""
 _MEND = "export it again from SLEAP (File > Export Analysis HDF5)"
 
 

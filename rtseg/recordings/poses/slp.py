@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, float32_of, one_recording, skipped_frames
-from rtseg.recordings.poses.sleap import RUN_TRACKING, recording_from_tracks
+from rtseg.recordings.poses.sleap import RUN_TRACKING, TWICE, UNTRACKED, recording_from_tracks
 from rtseg.recordings.recording import Recording
-
-_UNTRACKED = "instances without a track are left out; give them a track in SLEAP"
-_TWICE = "instances beside another one on the same track are left out; correct the tracks in SLEAP"
 
 
 def read_slp(path: Path, *, fps: float, name: str | None = None) -> Recording:
@@ -96,7 +93,7 @@ def _tracked_instances(labels: Any) -> tuple[_Instances, list[ReadingWarning]]:
                 n_twice += 1
             if other is None or _rank(instance) > _rank(other):
                 chosen[place] = instance
-    counts = ((_UNTRACKED, n_untracked), (_TWICE, n_twice))
+    counts = ((UNTRACKED, n_untracked), (TWICE, n_twice))
     return chosen, [ReadingWarning(kind, n, "instances") for kind, n in counts if n]
 
 

@@ -22,7 +22,7 @@ _RATE_TOLERANCE = 0.01
 """By which a file's rate may differ from the one asked for, as a share: clocks of cameras are not exact."""
 _MIN_RATE, _MAX_RATE = 2.0, 5000.0
 """Frames per second that a video of behaviour may have."""
-_MAX_SKIPPED = 2
+_ABSENT_PER_FRAME = 2
 """Absent frames for each frame that is there, beyond MAX_SKIPPED; more is no recording at a steady rate."""
 
 
@@ -105,7 +105,7 @@ def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.
     step = float(np.median(steps))
     counts = np.rint(steps / step).astype(np.int64)
     uneven = np.abs(steps / step - counts) > 0.3
-    if counts.min() < 1 or uneven.any() or counts.sum() > len(times) + max(_MAX_SKIPPED * len(times), MAX_SKIPPED):
+    if counts.min() < 1 or uneven.any() or counts.sum() > len(times) + max(_ABSENT_PER_FRAME * len(times), MAX_SKIPPED):
         wrong = int(np.argmax(uneven | (counts < 1)))
         problem = (
             f"times keep no steady rate: {steps[wrong]:.4g} s behind time {times[wrong]:.6g} s, mostly {step:.4g} s"

@@ -16,7 +16,6 @@ from rtseg.triggers.rule import ENDED, WITHHELD
 
 BEGAN, ENDS, ACKNOWLEDGED, ARMING, LATE = "trigger", "trigger_end", "trigger_ack", "arming", "trigger_late"
 CARRIED = "trigger_carried"
-TYPES = (BEGAN, ENDS, ACKNOWLEDGED, ARMING, LATE, CARRIED)
 
 
 @dataclass(slots=True, eq=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rtseg.bundle.trees import TreesSpec
 from rtseg.config import Recipe
 from rtseg.errors import SettingError, needs_extra
-from rtseg.recordings.heads import Head
+from rtseg.recordings.heads import Head, output_offsets
 from rtseg.recordings.recording import IGNORE
 from rtseg.training.boosting.rounds import fewest_losses, time_folds
 from rtseg.training.boosting.window_table import WindowTable
@@ -68,7 +68,7 @@ class TrainedTrees:
     def predict(self, example: Example) -> F32:
         """Probabilities (T, P), row t about frame t; the last `lookahead` rows, never answered, are NaN."""
         rows = self.table.rows(example)
-        probs = np.full((len(example), sum(len(h.classes) for h in self.heads)), np.nan, np.float32)
+        probs = np.full((len(example), output_offsets(self.heads)[-1]), np.nan, np.float32)
         first = 0
         for head, booster in zip(self.heads, self.boosters, strict=True):
             of_head = probs[: len(rows), first : first + len(head.classes)]

@@ -68,7 +68,7 @@ def test_streams_at_their_own_phases_against_torch_in_double(spec: NetworkSpec, 
 
 
 @every_form
-def test_thousands_of_frames(form: Form) -> None:
+def test_after_thousands_of_frames_the_answers_are_torchs(form: Form) -> None:
     spec = SPECS["deep"]
     features = features_of(spec, 2000)
     roll = Roll(spec, form, 1)

@@ -40,7 +40,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_seconds(tmp_path: Path) -> None:
+def test_times_with_a_point_are_seconds(tmp_path: Path) -> None:
     tracks = read_labels(write(tmp_path, HEAD + SECONDS), 600, 30)
     assert list(tracks) == ["Ch1", "Ch1:attack", "Ch1:sniff", "Ch1:rear"]
     assert [b[:3] for b in bouts_of(tracks["Ch1:attack"].frames)] == [(0, 90, -1), (90, 156, 0), (156, 600, -1)]

@@ -174,3 +174,16 @@ def test_numbers_under_a_name_that_says_labels(tmp_path: Path, name: str) -> Non
 def test_an_index_of_pandas_counts_rows_and_not_frames(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="3 rows are not the 12 frames of the video"):
         read(tmp_path, ",mouse,comes,goes\n0,3,0,12\n1,5,12,30\n2,3,42,18\n", n_frames=12)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("frame,run,seen\n0,1,\n1,0,\n", "column 'seen' is empty"),
+        ("time,run,seen\n0,1,\n0.5,0,\n", "column 'seen' is empty"),
+    ],
+)
+def test_errors_about_a_column_name_the_line_of_the_header(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(RecordingError, match=words) as error:
+        read(tmp_path, f"who scored,A. B.,\nwhen,Monday,\n{text}", 2)
+    assert error.value.line == 3

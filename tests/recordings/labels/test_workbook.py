@@ -46,7 +46,7 @@ def changed(path: Path, change: Any) -> Path:
     return path
 
 
-def test_bouts(tmp_path: Path) -> None:
+def test_bouts_on_a_sheet_are_read_as_from_csv(tmp_path: Path) -> None:
     tracks = read(save(tmp_path / "m1.xlsx", BOUTS))
     assert tracks["labels"].classes == ("sniff", "chase")
     assert tracks["labels"].frames.tolist() == AS_FRAMES
@@ -199,7 +199,7 @@ def test_what_is_no_workbook_of_labels(tmp_path: Path, monkeypatch: pytest.Monke
         read(path)
 
 
-def test_inspect_takes_it(tmp_path: Path) -> None:
+def test_inspect_takes_a_workbook(tmp_path: Path) -> None:
     done = here("inspect", save(tmp_path / "m1.xlsx", BOUTS), "--fps", 2)
     assert done.returncode == 0, done.stderr
     assert "sniff" in done.stdout

@@ -60,7 +60,7 @@ def write_netcdf3(path: Path, points: np.ndarray, axes: tuple[str, ...], times: 
 
 
 @pytest.mark.parametrize("axes", [NEW, OLD])
-def test_netcdf_3(tmp_path: Path, points: np.ndarray, axes: tuple[str, ...]) -> None:
+def test_netcdf_3_is_read_in_any_order_of_axes(tmp_path: Path, points: np.ndarray, axes: tuple[str, ...]) -> None:
     path = write_netcdf3(tmp_path / "a.nc", points, axes, np.arange(6) / 50, time_unit="seconds")
     recording = read_recording(path)
     assert recording.skeleton.animals == ("a", "b")

@@ -21,7 +21,7 @@ def copy(data_root: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(data_root / "formats/sleap_predictions.analysis.h5", tmp_path / "copy.h5"))
 
 
-def test_two_tracks(data_root: Path) -> None:
+def test_two_tracks_of_a_real_file_are_two_animals(data_root: Path) -> None:
     path = data_root / "formats/sleap_predictions.analysis.h5"
     recording = read_sleap_analysis(path, fps=100)
     with h5py.File(path) as file:

@@ -36,16 +36,13 @@ from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recordings.open import read_recordings
 from rtseg.recordings.recording import Recording
 from rtseg.wire.messages import PredictionMessage, StreamEvent
+from tests.bundles import delayed_bundle
 from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, frame_of, random_walk
 
 
 @pytest.fixture(scope="module", params=[0, 5], ids=["at once", "lookahead 5"])
 def bundle(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == 0:
-        return tiny_bundle
-    folder = tmp_path_factory.mktemp("bundles") / "lookahead"
-    save_bundle(replace(load_bundle(tiny_bundle), lookahead_frames=request.param), folder)
-    return folder
+    return delayed_bundle(tiny_bundle, tmp_path_factory.mktemp("bundles") / "lookahead", request.param)
 
 
 class Home:

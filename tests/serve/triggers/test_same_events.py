@@ -86,13 +86,13 @@ def _replayed_logs(bundle: Path, file: Path, mcap: Path, folder: Path) -> list[b
 
 
 @pytest.mark.parametrize("name", ["mice-sim", "rats58-delayed"])
-def test_a_walk(name: str, tmp_path: Path) -> None:
+def test_events_of_a_walk_are_the_same_live_tried_and_verified(name: str, tmp_path: Path) -> None:
     bundle = REPO / "engines" / name
     recording = random_walk(900, 3, load_bundle(bundle).skeleton)
     events_are_the_same(bundle, recording, tmp_path, again=name == "mice-sim")
 
 
-def test_real_rats(data_root: Path, tmp_path: Path) -> None:
+def test_events_of_real_rats_are_the_same_live_tried_and_verified(data_root: Path, tmp_path: Path) -> None:
     poses = sorted(data_root.glob("rats58/poses/01*.csv"))
     if not poses:
         pytest.skip("needs the recordings of rats58")

@@ -132,6 +132,11 @@ def _differences(
     if other:
         kind = f"BORIS saw the video at {other[0]:g} fps, the recording has {video.fps:g}"
         warnings.append(ReadingWarning(kind, n_events, "events"))
+    # BORIS keeps them for players side by side, and gives events the times of the first.
+    offsets = ((observation.get("media_info") or {}).get("offset") or {}).values()
+    if any(float(offset) != 0 for offset in offsets):
+        kind = "BORIS plays its media with offsets to each other, which are not applied: times count as the first's"
+        warnings.append(ReadingWarning(kind, n_events, "events"))
     if media_differ(media, name, video):
         kind = "neither the observation nor its media file is named like the poses"
         warnings.append(ReadingWarning(kind, 1, "observation"))

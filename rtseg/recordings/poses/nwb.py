@@ -33,9 +33,10 @@ def read_nwb(path: Path, *, fps: float | None = None, name: str | None = None) -
     """The recordings of an NWB file: one, named after the file, or one for each video with poses.
 
     Those of different processing modules are of different videos, and within a module those that name other videos or
-    other cameras: two views of one animal are no two animals. The rate comes from the file. name: of several recordings the one to read, else the recording's name. Keypoints are
-    in the order of the skeleton where the file has one. Raises RecordingError for files without poses, for poses in
-    three dimensions, and for times that keep no rate.
+    other cameras: two views of one animal are no two animals. Such recordings are named after the file, the module and
+    their first animal. The rate comes from the file. name: of several recordings the one to read, else the recording's
+    name. Keypoints are in the order of the skeleton where the file has one. Raises RecordingError for files without
+    poses, for poses in three dimensions, and for times that keep no rate.
     """
     with open_hdf5(path, "NWB files") as file:
         videos = _animals_by_video(file)
@@ -50,7 +51,7 @@ def read_nwb(path: Path, *, fps: float | None = None, name: str | None = None) -
 
 
 def _animals_by_video(file: Any) -> dict[str, dict[str, Any]]:
-    """Processing module -> animal -> its PoseEstimation group; of several videos in one module 'module/first animal'."""
+    """Processing module -> animal -> its PoseEstimation group; those of several videos apart."""
     videos: dict[str, dict[str, Any]] = {}
     for module, animals in _animals_by_module(file).items():
         apart: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, Any]] = {}

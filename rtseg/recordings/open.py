@@ -17,7 +17,7 @@ from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
 from rtseg.recordings.files.unread_formats import why_unread_kind, why_unread_text
 from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
-from rtseg.recordings.labels import bento, boris, boris_project, caltech, noldus, workbook
+from rtseg.recordings.labels import bento, boris, boris_project, caltech, elan, noldus, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
@@ -45,6 +45,7 @@ LABEL_READERS = (
     boris.READER,
     boris_project.READER,
     noldus.READER,
+    elan.READER,
     labels_csv.READER,
 )
 

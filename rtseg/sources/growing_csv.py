@@ -27,6 +27,7 @@ from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, float32_of, 
 from rtseg.recordings.recording import Recording
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.growing_text import GrowingText, NewLines
+from rtseg.sources.points import Pose
 
 LOG = logging.getLogger("rtseg.sources")
 MOST_HEADER_LINES = 5
@@ -63,6 +64,7 @@ class GrowingCsv:
         self._waiting: deque[SourceFrame | FrameError] = deque()
         self._newest = -1
         self._first: int | None = None  # the number of the first row
+        self._held: tuple[int, int, Pose] | None = None  # the line with that number once more, number and pose
         self._begins = False
         self._unknown_tracks: set[str] = set()
         # A quarter of a frame: a row waits a tenth of the time on average that passes until the next one.
@@ -146,7 +148,7 @@ class GrowingCsv:
 
     def _count_anew(self) -> None:
         """What came before does not belong to what comes."""
-        self._newest, self._first, self._begins = -1, None, True
+        self._newest, self._first, self._held, self._begins = -1, None, None, True
 
     def _queue_frames(self, groups: list[list[tuple[int, str]]]) -> None:
         """groups: the rows of each frame. One that cannot be read leaves the others alone."""
@@ -162,18 +164,35 @@ class GrowingCsv:
                 self._queue_frames([group])
             return
         for t, number in enumerate(numbers):
-            if number == self._first and self._newest > number:
-                LOG.warning("%s, line %d: frames count from %d again", self._path, groups[t][0][0], number)
-                self._count_anew()
-            if number <= self._newest:
-                problem = f"frame {number} comes after frame {self._newest}"
-                self._waiting.append(FrameError(f"{self._path}, line {groups[t][0][0]}: {problem}"))
-                continue
-            self._newest = number
-            self._first = number if self._first is None else self._first
             pose = np.concatenate([recording.keypoints[t], recording.confidence[t][..., None]], axis=-1)
-            self._waiting.append(SourceFrame(pose, number, None, self._begins))
-            self._begins = False
+            self._queue_frame(groups[t][0][0], number, pose)
+
+    def _queue_frame(self, line: int, number: int, pose: Pose) -> None:
+        """One frame by its number. The first number once more waits for the row behind it, which says what it is."""
+        if self._held is not None:
+            (held_line, held_number, held_pose), self._held = self._held, None
+            if held_number < number <= self._newest:
+                LOG.warning("%s, line %d: frames count from %d again", self._path, held_line, held_number)
+                self._count_anew()
+                self._queue_newer(held_number, held_pose)
+            else:  # the file goes on as if that row were not there
+                self._queue_late(held_line, held_number)
+        if number > self._newest:
+            self._queue_newer(number, pose)
+        elif number == self._first and self._newest > number:
+            self._held = line, number, pose
+        else:
+            self._queue_late(line, number)
+
+    def _queue_newer(self, number: int, pose: Pose) -> None:
+        self._newest = number
+        self._first = number if self._first is None else self._first
+        self._waiting.append(SourceFrame(pose, number, None, self._begins))
+        self._begins = False
+
+    def _queue_late(self, line: int, number: int) -> None:
+        problem = f"frame {number} comes after frame {self._newest}"
+        self._waiting.append(FrameError(f"{self._path}, line {line}: {problem}"))
 
     def _read_rows(self, rows: Sequence[tuple[int, str]]) -> tuple[Recording, list[int]]:
         """Rows as a recording of as many frames, and the numbers that the file gives these. Raises RecordingError."""

@@ -168,6 +168,24 @@ def test_a_tracker_that_was_started_again_and_appends(growing: Growing, tmp_path
     assert [(f.number, f.begins) for f in frames_of(source)] == [(0, True), (1, False)]
 
 
+def test_the_first_frame_once_more_is_a_double_where_the_file_goes_on(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    row = "{},1,2,1,3,4,1\n".format
+    path.write_text(PLAIN + "".join(map(row, (0, 1, 2))))
+    source = growing(path)
+    assert [frame.number for frame in frames_of(source)] == [0, 1, 2]
+    append(path, row(0))
+    assert source.receive(0) is None  # what it is, the next row says
+    append(path, row(3) + row(4))
+    with pytest.raises(FrameError, match=r"line 5: frame 0 comes after frame 2"):
+        source.receive(0)
+    assert [(f.number, f.begins) for f in frames_of(source)] == [(3, False), (4, False)]
+    append(path, "".join(map(row, (0, 0, 1))))  # a double, and a recording that begins
+    with pytest.raises(FrameError, match=r"line 8: frame 0 comes after frame 4"):
+        source.receive(0)
+    assert [(f.number, f.begins) for f in frames_of(source)] == [(0, True), (1, False)]
+
+
 @pytest.mark.parametrize("header", [PLAIN, DLC])
 def test_another_header_further_down_ends_the_source(growing: Growing, tmp_path: Path, header: str) -> None:
     path = tmp_path / "a.csv"
@@ -183,9 +201,9 @@ def test_a_row_a_track_when_the_header_comes_again(growing: Growing, tmp_path: P
     path = tmp_path / "a.csv"
     path.write_text(LONG + "a,0,1,1,2,1\nb,0,1,3,4,1\na,1,1,5,6,1\n")
     source = growing(path, animals=("a", "b"))
-    append(path, LONG + "a,0,1,7,8,1\na,1,1,9,9,1\na,0,1,2,2,1\na,1,1,3,3,1\n")
+    append(path, LONG + "a,0,1,7,8,1\na,1,1,9,9,1\na,0,1,2,2,1\na,1,1,3,3,1\na,2,1,3,3,1\n")
     came = [(f.number, f.begins, float(f.pose[0, 0, 0])) for f in frames_of(source)]
-    assert came == [(0, False, 1), (1, False, 5), (0, True, 7), (1, False, 9), (0, True, 2)]
+    assert came == [(0, False, 1), (1, False, 5), (0, True, 7), (1, False, 9), (0, True, 2), (1, False, 3)]
 
 
 def test_names(growing: Growing, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ _TABLE = "write labels as a table with the columns start_s, stop_s, behaviour, a
 _BY_SUFFIX = {
     **dict.fromkeys((".xls", ".xlsb", ".ods"), "is a workbook of a kind that is not read; save it as .xlsx or CSV"),
     ".mat": f"is MATLAB's (JAABA's scores, MoTr, ...), which is not read; {_TABLE}",
-    ".eaf": "is ELAN's, which is not read; export tab-delimited text there, with column names and times in ss.msec",
     ".res": f"is JWatcher's, which is not read; {_TABLE}",
     ".opf": f"is Datavyu's, which is not read; {_TABLE}",
     ".odx": "is The Observer's, which is not read; export the event data there as text or Excel",
@@ -21,7 +20,7 @@ _BY_SUFFIX = {
         (".mp4", ".avi", ".mov", ".mkv"), "is a video; rtseg reads the keypoints that a tracker made of it"
     ),
 }
-LABEL_SUFFIXES = (".xls", ".xlsb", ".ods", ".mat", ".eaf", ".res", ".opf", ".odx")
+LABEL_SUFFIXES = (".xls", ".xlsb", ".ods", ".mat", ".res", ".opf", ".odx")
 """Ends of names of files that laboratories keep labels in, which would be passed over without a word."""
 _ETHOVISION = (
     "is EthoVision's track: a few points without certainty, in cm and, as a rule, y upwards, where trackers have px, y "

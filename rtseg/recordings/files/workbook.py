@@ -10,7 +10,7 @@ import datetime
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,12 +49,12 @@ def is_workbook(probe: FileProbe) -> bool:
 def first_rows(path: Path, n: int) -> dict[str, list[list[str]]]:
     """The first n rows of every sheet by its name, cells as text; fast, whatever the size. Raises as `read_sheets`."""
     with _opened(path, read_only=True) as book:
-        for sheet in book.worksheets:
-            sheet.reset_dimensions()  # some programs write a size of A1 whatever the sheet holds
-        return {
-            sheet.title: [[_text(cell) for cell in row] for row in islice(sheet.iter_rows(), n)]
-            for sheet in book.worksheets
-        }
+        cells: dict[str, list[Sequence[Any]]] = {}
+        with _reading(path):  # in this mode openpyxl reads as rows are asked for
+            for sheet in book.worksheets:
+                sheet.reset_dimensions()  # some programs write a size of A1 whatever the sheet holds
+                cells[sheet.title] = list(islice(sheet.iter_rows(), n))
+        return {title: [[_text(cell) for cell in row] for row in rows] for title, rows in cells.items()}
 
 
 def read_sheets(path: Path) -> list[Sheet]:
@@ -83,22 +83,27 @@ def _read_sheets(path: Path, mtime_ns: int, n_bytes: int) -> tuple[Sheet, ...]:
 
 
 @contextmanager
-def _opened(path: Path, **options: bool) -> Iterator[Any]:
+def _opened(path: Path, *, data_only: bool = True, read_only: bool = False) -> Iterator[Any]:
     try:
         import openpyxl
     except ImportError:
         raise RecordingError(path, str(needs_extra("openpyxl", "excel", "Reading workbooks"))) from None
+    with _reading(path):
+        book = openpyxl.load_workbook(path, data_only=data_only, read_only=read_only)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Around calls of openpyxl that read the file, and nothing else: whatever they raise is a fault of the file."""
     try:
         # openpyxl warns of what it does not keep when writing, such as lists to choose from.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            book = openpyxl.load_workbook(path, data_only=options.pop("data_only", True), **options)
-            try:
-                yield book
-            finally:
-                book.close()
-    except RecordingError:
-        raise
+            yield
     except Exception as error:  # zip, XML and openpyxl have a dozen kinds
         problem = f"cannot be read as a workbook ({type(error).__name__}: {error}); save it anew in Excel, or as CSV"
         raise RecordingError(path, problem) from error

@@ -42,7 +42,8 @@ _MEDIA = "media files"
 """All of a row's cells that name media, apart by semicolons."""
 _PLAYER = re.compile(r"^\s*player #\d+\s*:")
 _DURATION = ("media duration (s)", "total length")
-_OFFSET = "time offset (s)"
+_OFFSET = "time offset"
+"""How the offset's name begins: old versions name its unit behind it, (s) or (hh:mm:ss)."""
 _FPS = ("fps", "fps (frame/s)")
 _LENGTH = r"\d+([.,]\d+)?"
 _NOTHING = ("", "na", "nan", "none", "not found")
@@ -114,9 +115,9 @@ def _event_table(path: Path, text: DelimitedText) -> _EventTable:
     if at is None:
         problem = "expected a header row with Time, Behavior and Status; export tabular or aggregated events from BORIS"
         raise RecordingError(path, problem, line=1)
-    header = [cell.lower() for cell in text.rows[at].cells]
+    header = [_plain_name(cell) for cell in text.rows[at].cells]
     # Old versions say once above the table what newer ones repeat in every row; rows win where both are there.
-    above = {row.cells[0].lower(): row.cells[1] for row in text.rows[:at] if len(row.cells) > 1}
+    above = {_plain_name(row.cells[0]): row.cells[1] for row in text.rows[:at] if len(row.cells) > 1}
     rows = []
     for row in text.rows[at + 1 :]:
         if not any(row.cells):
@@ -124,6 +125,11 @@ def _event_table(path: Path, text: DelimitedText) -> _EventTable:
         rows.append((_named_cells(path, row, header, last=row is text.rows[-1]), row.line))
     played = [row.cells[1] for row in text.rows[:at] if row.cells[0].lower() == "player #1" and len(row.cells) > 1]
     return _EventTable(rows, frozenset(header), above, played)
+
+
+def _plain_name(name: str) -> str:
+    """A column's or a line's name in lower case, the offset's without its unit."""
+    return _OFFSET if name.lower().startswith(_OFFSET) else name.lower()
 
 
 def _named_cells(path: Path, row: Row, header: Sequence[str], *, last: bool) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """BORIS events, whichever file they come from: the observation of a video, starts and stops in pairs, and tracks.
 
-`boris` reads exported tables and `boris_project` project files; both hand marks to this file.
+`boris` reads exported tables and `boris_project` project files; both hand marks to this file. Other tables of several
+videos are cut by the same rule.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import NamedTuple
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.delimited import Row
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.label_file import MAX_DIFFERENCE_S, NumberedBout, Tracks, Video, paint
 
 NO_SUBJECT = "No focal subject"
 """BORIS' own name for events without a subject."""
 START, STOP, POINT = "START", "STOP", "POINT"
+VIDEO_COLUMNS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
+"""What a table of labels calls its column of videos, in small letters and without blanks and underscores."""
 STATE = "STATE"
 """What aggregated events call a behaviour that lasts."""
 
@@ -81,6 +85,33 @@ def choose_observation(
         "Export each by itself, or name one in the dataset file (observation = ...)"
     )
     raise RecordingError(path, problem)
+
+
+def rows_of_video(
+    path: Path, rows: Sequence[Row], column: int | None, video: Video
+) -> tuple[Sequence[Row], list[ReadingWarning]]:
+    """The video's own rows of a table whose `column` names videos, and a warning where nothing says that they are.
+
+    column: None = there is none, and all rows are the video's. Raises RecordingError as `choose_observation`, and where
+    the column is empty in some rows.
+    """
+    if column is None or not rows:
+        return rows, []
+    check_filled(path, rows, column)
+    chosen = choose_observation(path, {row.cells[column]: [row.cells[column]] for row in rows}, video)
+    own = [row for row in rows if row.cells[column] == chosen]
+    if not chosen or video.observation or not media_differ([chosen], chosen, video):
+        return own, []
+    return own, [ReadingWarning("the table's only video is not named like the poses", len(own), "rows")]
+
+
+def check_filled(path: Path, rows: Sequence[Row], column: int | None) -> None:
+    """Raise where a column that says whose a row is has a value in some rows only."""
+    empty = [row for row in rows if column is not None and not row.cells[column]]
+    # A spreadsheet's joined cells come as one value and empty cells below it: whose those are would be a guess.
+    if 0 < len(empty) < len(rows):
+        problem = f"column {(column or 0) + 1} is empty here and filled in other rows; write its value into every row"
+        raise RecordingError(path, problem, line=empty[0].line)
 
 
 def _most_alike(called: Mapping[str, Iterable[str]], video: Video) -> str | None:

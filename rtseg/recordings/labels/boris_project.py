@@ -132,6 +132,11 @@ def _differences(
     rates = ((observation.get("media_info") or {}).get("fps") or {}).values()
     if other := other_rates((f"{float(rate):g}" for rate in rates), video):
         warnings.append(ReadingWarning(rate_kind("BORIS", other[0], video), n_events, "events"))
+    # BORIS keeps them for players side by side, and gives events the times of the first.
+    offsets = ((observation.get("media_info") or {}).get("offset") or {}).values()
+    if any(float(offset) != 0 for offset in offsets):
+        kind = "BORIS plays its media with offsets to each other, which are not applied: times count as the first's"
+        warnings.append(ReadingWarning(kind, n_events, "events"))
     if media_differ(media, name, video):
         warnings.append(ReadingWarning(OTHER_NAME, 1, "observation"))
     return warnings

@@ -16,7 +16,7 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.labels.boris_events import choose_observation, media_differ
+from rtseg.recordings.labels.boris_events import VIDEO_COLUMNS, check_filled, rows_of_video
 from rtseg.recordings.labels.label_file import (
     MAX_DIFFERENCE_S,
     NO_LABEL,
@@ -52,7 +52,6 @@ _BEHAVIOURS = (
     *("type", "event", "action", "code", "name", "bsoidlabel", "bsoidlabels"),
 )
 _TRACKS = ("track", "head", "subject", "animal", "individual", "annotator", "channel", "tier")
-_VIDEOS = ("video", "videoname", "videofile", "file", "filename", "recording", "session")
 _IGNORED = (
     *("", "index", "unnamed:0", "id", "comment", "comments", "note", "notes"),
     *("duration(frames)", "starttsourcens"),
@@ -108,7 +107,7 @@ def _columns_with(
     names: Sequence[str], plain: Sequence[str], start: int, stop: int, *, is_duration: bool, in_seconds: bool
 ) -> BoutColumns:
     """The other columns of a table whose start and stop are known."""
-    behaviour, track, video = (_find(plain, some) for some in (_BEHAVIOURS, _TRACKS, _VIDEOS))
+    behaviour, track, video = (_find(plain, some) for some in (_BEHAVIOURS, _TRACKS, VIDEO_COLUMNS))
     used = {start, stop, behaviour, track, video}
     # Beside frames, as in rtseg's own bouts, the same edges in seconds say nothing new, nor do durations beside stops.
     known = [
@@ -169,8 +168,8 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
     found: dict[str, list[tuple[int, int, str, int]]] = {}
     longest_s = math.inf if video.open_ended else video.n_frames / video.fps + MAX_DIFFERENCE_S
     style = NumberStyle(path, table.delimiter, has_minutes=has_minutes(cells, longest_s))
-    rows, tolerated = _rows_of_video(path, table.rows[1:], columns, video)
-    _check_filled(path, rows, columns.track)
+    rows, tolerated = rows_of_video(path, table.rows[1:], columns.video, video)
+    check_filled(path, rows, columns.track)
     for row in rows:
         start, stop = _edges(path, row, columns, style, video)
         behaviour = row.cells[columns.behaviour]
@@ -201,29 +200,6 @@ def _shared_ids(table: DelimitedText) -> list[str]:
     names = [name for name in table.rows[0].cells if name.lower() == "id"]
     cells = [[row.cells[table.rows[0].cells.index(name)] for row in table.rows[1:]] for name in names]
     return [name for name, ids in zip(names, cells, strict=True) if any(ids) and len(set(ids)) < len(ids)]
-
-
-def _rows_of_video(
-    path: Path, rows: Sequence[Row], columns: BoutColumns, video: Video
-) -> tuple[Sequence[Row], list[ReadingWarning]]:
-    """The rows of the video's own bouts, and a warning where nothing says that they are."""
-    if columns.video is None or not rows:
-        return rows, []
-    _check_filled(path, rows, columns.video)
-    chosen = choose_observation(path, {row.cells[columns.video]: [row.cells[columns.video]] for row in rows}, video)
-    own = [row for row in rows if row.cells[columns.video] == chosen]
-    if not chosen or video.observation or not media_differ([chosen], chosen, video):
-        return own, []
-    return own, [ReadingWarning("the table's only video is not named like the poses", len(own), "bouts")]
-
-
-def _check_filled(path: Path, rows: Sequence[Row], column: int | None) -> None:
-    """Raise where a column that says whose a bout is has a value in some rows only."""
-    empty = [row for row in rows if column is not None and not row.cells[column]]
-    # A spreadsheet's joined cells come as one value and empty cells below it: whose those are would be a guess.
-    if 0 < len(empty) < len(rows):
-        problem = f"column {(column or 0) + 1} is empty here and filled in other rows; write its value into every row"
-        raise RecordingError(path, problem, line=empty[0].line)
 
 
 def _edges(path: Path, row: Row, columns: BoutColumns, style: NumberStyle, video: Video) -> tuple[int, int]:

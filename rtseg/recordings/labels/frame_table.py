@@ -19,6 +19,7 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.labels.boris_events import VIDEO_COLUMNS, rows_of_video
 from rtseg.recordings.labels.label_file import (
     BEYOND_END,
     MAX_DIFFERENCE_S,
@@ -77,23 +78,26 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     the classes 'other' and the column's name; an empty cell is IGNORE. Classes are in the order of their first row.
     Rows are frames 0, 1, 2, ... where a column `frame` (or one without a name, as pandas writes its index) counts
     them or no column counts anything; where a column `time` counts in equal steps, a frame has the row in whose step it
-    lies. Columns of poses and measurements are left out with a warning. Raises RecordingError with the line where rows
+    lies. Of a table of several videos, with a column that names them, the video's own rows are read. Columns of poses
+    and measurements are left out with a warning. Raises RecordingError with the line where rows
     do not count so, where there is no label column, and where the rows end more than five seconds before or behind the
     video.
     """
-    names, rows = table.rows[0].cells, table.rows[1:]
-    if not rows:
+    names = table.rows[0].cells
+    if len(table.rows) < 2:
         raise RecordingError(path, "has a header and no rows; export the labels again", line=table.rows[0].line)
     frame, time = _counting_columns(names)
+    of_videos = _video_column(names, table.rows[1:])
+    rows, of_other_video = rows_of_video(path, table.rows[1:], of_videos, video)
     times = [] if time is None else [row.cells[time] for row in rows]
     longest_s = math.inf if video.open_ended else video.n_frames / video.fps + MAX_DIFFERENCE_S
     style = NumberStyle(path, table.delimiter, has_minutes=has_minutes(times, longest_s))
-    warnings = list(table.warnings)
+    warnings = [*table.warnings, *of_other_video]
     if frame is not None:
         _check_frames(path, rows, frame, style, video)
         warnings += [] if time is None else _rate_doubts(names[time], times, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
-    columns, left_out = _label_columns(path, table, (frame, time), style)
+    columns, left_out = _label_columns(path, [table.rows[0], *rows], (frame, time), of_videos, style)
     warnings += left_out
     if frame is None and time is not None:
         row_of_frame, found = _rows_by_time(path, names, rows, time, style, video)
@@ -136,6 +140,14 @@ def _counting_columns(names: Sequence[str]) -> tuple[int | None, int | None]:
         frame = 0
     time = next((i for i, name in enumerate(plain) if _time_unit(name) is not None), None)
     return frame, time
+
+
+def _video_column(names: Sequence[str], rows: Sequence[Row]) -> int | None:
+    """The column that names videos; one of numbers alone may be a track, or say nothing of files."""
+    for i, name in enumerate(names):
+        if _plain(name) in VIDEO_COLUMNS and not all(_is_count(row.cells[i]) for row in rows if row.cells[i]):
+            return i
+    return None
 
 
 def _time_unit(plain: str) -> float | None:
@@ -193,16 +205,23 @@ def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> None:
 
 
 def _label_columns(
-    path: Path, table: DelimitedText, counting: tuple[int | None, int | None], style: NumberStyle
+    path: Path,
+    header_and_rows: Sequence[Row],
+    counting: tuple[int | None, int | None],
+    of_videos: int | None,
+    style: NumberStyle,
 ) -> tuple[list[_Column], list[ReadingWarning]]:
-    """The columns of labels, and a warning about the others. counting: the columns of frames and of times."""
-    names, rows, line = table.rows[0].cells, table.rows[1:], table.rows[0].line
+    """The columns of labels, and a warning about the others.
+
+    counting: the columns of frames and of times. of_videos: the one that says which video a row is of.
+    """
+    (line, names), rows = header_and_rows[0], header_and_rows[1:]
     counted = counting != (None, None)
     has_label_name = any(_plain(name) in _LABEL_NAMES for name in names)
     columns = []
     n_left_out = 0
     for i, name in enumerate(names):
-        if i in counting:
+        if i in (*counting, of_videos):
             continue
         cells = [style.with_point(row.cells[i], row.line) for row in rows]
         # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
@@ -233,7 +252,8 @@ def _read_column(
     if not distinct:
         raise RecordingError(path, f"column {name!r} is empty; fill or remove it", line=line)
     values = {cell: _number(cell) for cell in distinct}
-    if all(value in (0.0, 1.0) for value in values.values()):
+    # Under a name that says so, 0 and 1 are numbers of clusters as well, in a video that has no others.
+    if not is_called_label and all(value in (0.0, 1.0) for value in values.values()):
         classes: tuple[str, ...] = (OTHER, name)
         code = {cell: int(value or 0) for cell, value in values.items()}
     elif all(value is not None for value in values.values()):

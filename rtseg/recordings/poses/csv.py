@@ -41,8 +41,13 @@ _POINT = re.compile(
 _INDEX = ("", "index", "unnamed: 0")
 """What pandas calls the index that it writes beside the points, as SimBA does."""
 _POINT_WITH_UNDERSCORE = re.compile(r"^(?P<keypoint>.+)_(?P<coord>x|y|p|score|confidence|likelihood)$", re.IGNORECASE)
-_NUMBERED = re.compile(r"^(?P<keypoint>.+)_(?P<number>\d+)$")
+_NUMBERED = re.compile(r"^(?P<keypoint>.+)_(?P<animal>\d+)$")
+_NAMED = re.compile(r"^(?P<animal>[^_]+)_(?P<keypoint>.+)$")
 _ONCE_IN_AN_ANIMAL = frozenset({"nose", "snout", "head", "tailbase", "center", "centre", "centroid"})
+_SIDES = frozenset({"left", "right", "l", "r", "upper", "lower", "top", "bottom", "front", "back", "rear", "hind"})
+"""What stands before a keypoint and is no animal."""
+_ONCE_IN_A_BODY = frozenset({"nose", "snout", "tailbase"})
+"""The same of names that begin with a word: head_center and tail_center are points of one animal."""
 _MAX_FRAME = 10**9
 
 
@@ -81,13 +86,13 @@ def read_poses_csv(path: Path, *, fps: float, name: str | None = None) -> Record
     """A Recording from a plain CSV.
 
     wide: `frame` and, for every animal and keypoint, `animal.keypoint.x`, `.y` and, optionally, `.score`; without
-    `animal.` there is one animal, as with `keypoint_x`, `keypoint_y`, unless SimBA's names tell several
-    (`Nose_1_x`, `Nose_2_x`, see `_numbered_animals`). long: `track`, `frame_idx` and `keypoint.x`,
-    `.y`, `.score`; SLEAP's `instance.score` chooses between two instances on one track. Tracks are in the order of
-    their names, which is that of SLEAP's own list, so that it does not matter which one is seen first. Frames count
-    from 0; empty cells are missing points; skipped frames are filled, with a count. Semicolons, tabs, quotes and
-    decimal commas are read as well. Raises RecordingError with the line for wrong column counts, cells that are no
-    numbers, frames out of order, and several instances in a frame without tracks.
+    `animal.` there is one animal, as with `keypoint_x`, `keypoint_y`, unless the names tell several (`Nose_1_x`,
+    `Nose_2_x`, as SimBA's, or `mouse1_nose_x`, `mouse2_nose_x`; see `_several_animals`). long: `track`, `frame_idx`
+    and `keypoint.x`, `.y`, `.score`; SLEAP's `instance.score` chooses between two instances on one track. Tracks
+    are in the order of their names, which is that of SLEAP's own list, so that it does not matter which one is seen
+    first. Frames count from 0; empty cells are missing points; skipped frames are filled, with a count. Semicolons,
+    tabs, quotes and decimal commas are read as well. Raises RecordingError with the line for wrong column counts,
+    cells that are no numbers, frames out of order, and several instances in a frame without tracks.
     """
     table = read_delimited(path)
     columns, index, values, warnings = poses_of_table(path, table)
@@ -111,7 +116,7 @@ def poses_of_table(
     points = list(header.points.values())
     animals = dict.fromkeys(animal for animal, _, _ in points)
     if len(animals) > 1 and not any("." in name for name in header.names):
-        kind = f"points numbered behind their names are taken as those of {', '.join(animals)}"
+        kind = f"points with an animal's name or number beside their own are taken as those of {', '.join(animals)}"
         warnings.append(ReadingWarning(kind, len(points), "columns"))
     columns = [
         (track if header.track is not None else animal or SINGLE_ANIMAL, keypoint, coord)
@@ -159,28 +164,33 @@ def _points_of(names: Sequence[str]) -> dict[int, Column]:
     if found:
         return {i: (m["animal"] or "", m["keypoint"], _coord(m["coord"].lower())) for i, m in found.items()}
     found = {i: m for i, name in enumerate(names) if (m := _POINT_WITH_UNDERSCORE.match(name))}
-    numbered = _numbered_animals([m["keypoint"] for m in found.values()])
-    own = {i: numbered.get(m["keypoint"], ("", m["keypoint"])) for i, m in found.items()}
-    # By number, as tracks are by name: the order of animals is what a model of other names goes by.
-    in_order = sorted(found, key=lambda i: natural_order(own[i][0]))
+    several = _several_animals([m["keypoint"] for m in found.values()])
+    own = {i: several.get(m["keypoint"], ("", m["keypoint"])) for i, m in found.items()}
+    # The order of animals is what a model of other names goes by.
+    animals = list(dict.fromkeys(animal for animal, _ in several.values())) or [""]
+    in_order = sorted(found, key=lambda i: animals.index(own[i][0]))
     return {i: (*own[i], _coord(found[i]["coord"].lower())) for i in in_order}
 
 
-def _numbered_animals(keypoints: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Keypoint -> animal and its keypoint, of names such as Nose_1, Tail_base_1, Nose_2, Tail_base_2, as SimBA's are.
+def _several_animals(keypoints: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Keypoint -> animal and its keypoint, of names such as Nose_1, Tail_base_1, Nose_2, Tail_base_2, as SimBA's are,
+    or mouse1_nose, mouse1_tail, mouse2_nose, mouse2_tail. In the order of numbers, as tracks are, and else of columns.
 
-    Empty unless all are numbered alike and among them is a point that an animal has once: nobody has two noses, and
-    spine_1, spine_2 or leg_1, leg_2 are points of one animal.
+    Empty unless all are made alike and among them is a point that an animal has once: nobody has two noses, and
+    spine_1, spine_2 or left_ear, right_ear are points of one animal.
     """
-    parts = {name: found for name in dict.fromkeys(keypoints) if (found := _NUMBERED.match(name))}
-    numbers: dict[str, set[str]] = {}
-    for found in parts.values():
-        numbers.setdefault(found["keypoint"].lower(), set()).add(found["number"])
-    is_alike = len({frozenset(some) for some in numbers.values()}) == 1 and len(next(iter(numbers.values()))) > 1
-    is_single = any(re.sub(r"[^a-z]", "", base) in _ONCE_IN_AN_ANIMAL for base in numbers)
-    if not is_alike or not is_single or len(numbers) < 2 or len(parts) < len(set(keypoints)):
-        return {}
-    return {name: (f"animal_{found['number']}", found["keypoint"]) for name, found in parts.items()}
+    for form, animal_of, once in ((_NUMBERED, "animal_{}", _ONCE_IN_AN_ANIMAL), (_NAMED, "{}", _ONCE_IN_A_BODY)):
+        parts = {name: found for name in dict.fromkeys(keypoints) if (found := form.match(name))}
+        animals: dict[str, set[str]] = {}
+        for found in parts.values():
+            animals.setdefault(found["keypoint"].lower(), set()).add(found["animal"])
+        is_alike = len({frozenset(some) for some in animals.values()}) == 1 and len(next(iter(animals.values()))) > 1
+        is_single = any(re.sub(r"[^a-z]", "", base) in once for base in animals)
+        is_side = any(found["animal"].lower() in _SIDES for found in parts.values())
+        if is_alike and is_single and not is_side and len(animals) > 1 and len(parts) == len(set(keypoints)):
+            in_order = sorted(parts, key=lambda name: int(parts[name]["animal"])) if form is _NUMBERED else list(parts)
+            return {name: (animal_of.format(parts[name]["animal"]), parts[name]["keypoint"]) for name in in_order}
+    return {}
 
 
 def _values_by_track(

@@ -1,6 +1,6 @@
 """NWB files with poses by the extension ndx-pose, read as plain HDF5.
 
-Every PoseEstimation is an animal; those of one processing module are of one video.
+Every PoseEstimation is an animal; those of one processing module are of one video, unless they name different ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rtseg.recordings.poses.pose_file import PoseReader, confidence_of_points, f
 from rtseg.recordings.poses.timed import Series, recording_from_series
 from rtseg.recordings.recording import Recording
 
-_ANIMAL, _KEYPOINT, _SKELETON = "PoseEstimation", "PoseEstimationSeries", "Skeleton"
+_ANIMAL, _KEYPOINT, _SKELETON, _DEVICE = "PoseEstimation", "PoseEstimationSeries", "Skeleton", "Device"
 _PIXELS = ("pixel", "pixels", "px")
 
 
@@ -30,22 +30,50 @@ def is_nwb(probe: FileProbe) -> bool:
 
 
 def read_nwb(path: Path, *, fps: float | None = None, name: str | None = None) -> Iterator[Recording]:
-    """The recordings of an NWB file: one, named after the file, or one for each processing module with poses.
+    """The recordings of an NWB file: one, named after the file, or one for each video with poses.
 
-    The rate comes from the file. name: of several recordings the one to read, else the recording's name. Keypoints are
-    in the order of the skeleton where the file has one. Raises RecordingError for files without poses, for poses in
-    three dimensions, and for times that keep no rate.
+    Those of different processing modules are of different videos, and within a module those that name other videos or
+    other cameras: two views of one animal are no two animals. Such recordings are named after the file, the module and
+    their first animal. The rate comes from the file. name: of several recordings the one to read, else the recording's
+    name. Keypoints are in the order of the skeleton where the file has one. Raises RecordingError for files without
+    poses, for poses in three dimensions, and for times that keep no rate.
     """
     with open_hdf5(path, "NWB files") as file:
-        modules = _animals_by_module(file)
-        if not modules:
+        videos = _animals_by_video(file)
+        if not videos:
             raise RecordingError(path, "holds no poses (PoseEstimation of ndx-pose); write them with ndx-pose")
         recordings = []
-        for module, animals in modules.items():
-            own_name = name or path.stem if len(modules) == 1 else f"{path.stem}/{module}"
+        for video, animals in videos.items():
+            own_name = name or path.stem if len(videos) == 1 else f"{path.stem}/{video}"
             if name in (None, own_name):
                 recordings.append(_recording(path, animals, fps, own_name))
     yield from recordings
+
+
+def _animals_by_video(file: Any) -> dict[str, dict[str, Any]]:
+    """Processing module -> animal -> its PoseEstimation group; those of several videos apart."""
+    videos: dict[str, dict[str, Any]] = {}
+    for module, animals in _animals_by_module(file).items():
+        apart: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, Any]] = {}
+        for animal, group in animals.items():
+            apart.setdefault((_original_videos(group), _cameras(group)), {})[animal] = group
+        # Where only some say what they are of, nothing tells them from the others.
+        if len(apart) > 1 and all(any(said) for said in apart):
+            videos |= {f"{module}/{next(iter(some))}": some for some in apart.values()}
+        else:
+            videos[module] = animals
+    return videos
+
+
+def _original_videos(group: Any) -> tuple[str, ...]:
+    """The videos that a PoseEstimation says it was made of; none where it says nothing."""
+    return tuple(text_of(name) for name in group["original_videos"][:]) if "original_videos" in group else ()
+
+
+def _cameras(group: Any) -> tuple[str, ...]:
+    """The devices that a PoseEstimation links to, by their ids."""
+    devices = [child.attrs for child in group.values() if text_of(child.attrs.get("neurodata_type", "")) == _DEVICE]
+    return tuple(sorted(text_of(attributes.get("object_id", "")) for attributes in devices))
 
 
 def _animals_by_module(file: Any) -> dict[str, dict[str, Any]]:
@@ -98,11 +126,16 @@ def _nodes(group: Any) -> list[str]:
 
 
 def _series(path: Path, animal: str, keypoint: str, node: Any) -> Series:
-    data = float32_of(readable_array(path, node, "data")[:])
+    stored = readable_array(path, node, "data")
+    data = float32_of(stored[:])
     if data.ndim != 2 or data.shape[1] != 2:
         problem = f"{animal}/{keypoint}: expected x and y, got data of shape {data.shape}; only 2-D tracks are read"
         raise RecordingError(path, problem)
     confidence = confidence_of_points(data)
+    # NWB stores what an instrument gave; these make the unit of it.
+    scale, shift = (float(stored.attrs.get(key, default)) for key, default in (("conversion", 1.0), ("offset", 0.0)))
+    if (scale, shift) != (1.0, 0.0):
+        data = float32_of(data.astype(np.float64) * scale + shift)
     if "confidence" in node:
         confidence = float32_of(readable_array(path, node, "confidence")[:])
     times = _times(path, node, len(data))

@@ -103,7 +103,9 @@ def test_a_video_in_which_nothing_happened_has_no_tracks_and_says_so(tmp_path: P
 def test_the_time_offset_is_taken_off_whichever_way_it_is_written(tmp_path: Path) -> None:
     above = HEAD.replace(",,,,\n", "Time offset (s),2.5,,,\n", 1)
     beside = "Time offset (s),Subject,Behavior,Behavior type,Time\n2.5,a,rear,START,3.5\n2.5,a,rear,STOP,5.5\n"
-    for text in (above + "3.5,30,a,rear,START\n5.5,30,a,rear,STOP\n", beside):
+    marks = "3.5,30,a,rear,START\n5.5,30,a,rear,STOP\n"
+    clock = HEAD.replace(",,,,\n", "Time offset (hh:mm:ss),00:00:02.500,,,\n", 1)  # as old versions write it, too
+    for text in (above + marks, clock + marks, beside):
         assert bouts(read(tmp_path, text), "a") == [(30, 90)]
     with pytest.raises(RecordingError, match=r"lies at 1 s, before the observation's time offset of 2\.5 s"):
         read(tmp_path, above + "1,30,a,rear,POINT\n")

@@ -51,6 +51,14 @@ def test_time_offset_and_other_rate(tmp_path: Path) -> None:
     assert "BORIS saw the video at 25 fps, the recording has 30 (2 events)" in tracks["A"].warnings
 
 
+def test_offsets_of_players_are_told(tmp_path: Path) -> None:
+    events = [[1.0, "A", "sniff", "", ""], [3.0, "A", "sniff", "", ""]]
+    for offset, is_told in ((0.0, False), (5.0, True)):
+        info = {"offset": {"1": 0.0, "2": offset}}
+        tracks = read_boris_project(write(tmp_path, one=observation(events, media_info=info)), Video(300, 30))
+        assert any("offsets to each other, which are not applied" in w for w in tracks["A"].warnings) is is_told
+
+
 def test_two_modifiers_at_once_are_one_behaviour(tmp_path: Path) -> None:
     events = [[1.0, "A", "sniff", "head", ""], [2.0, "A", "sniff", "tail", ""]]
     events += [[3.0, "A", "sniff", "head", ""], [4.0, "A", "sniff", "tail", ""]]

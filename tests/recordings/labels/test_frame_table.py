@@ -187,3 +187,28 @@ def test_errors_about_a_column_name_the_line_of_the_header(tmp_path: Path, text:
     with pytest.raises(RecordingError, match=words) as error:
         read(tmp_path, f"who scored,A. B.,\nwhen,Monday,\n{text}", 2)
     assert error.value.line == 3
+
+
+def test_clusters_0_and_1_alone_are_numbers_as_in_other_videos(tmp_path: Path) -> None:
+    (track,) = read(tmp_path, "frame,syllable\n0,1\n1,1\n2,0.0\n", n_frames=3).values()
+    assert [track.classes[code] for code in track.frames] == ["1", "1", "0"]
+
+
+def test_of_several_videos_the_own_rows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("Video Name,frame,act\n" + "".join(f"{m}.mp4,{t},{m}\n" for m in ("m1", "m2") for t in range(4)))
+    tracks = read_labels(path, 4, 30, names=("m2DLC_resnet50.csv",))
+    assert list(tracks) == ["act"]
+    assert tracks["act"].classes == ("m2",)
+    with pytest.raises(RecordingError, match="holds 2 observations and nothing in it is named like 'm3'"):
+        read_labels(path, 4, 30, names=("m3",))
+
+
+def test_the_only_video_is_told_where_it_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("frame,video,act\n0,m2,rest\n1,m2,run\n")
+    for name, is_told in (("m1DLC_a.csv", True), ("m2DLC_a.csv", False)):
+        (track,) = read_labels(path, 2, 30, names=(name,)).values()
+        assert any("only video is not named like the poses" in w for w in track.warnings) is is_told
+    path.write_text("frame,recording\n0,0\n1,1\n")  # a light that shows when it records
+    assert list(read_labels(path, 2, 30, names=("m1",))) == ["recording"]

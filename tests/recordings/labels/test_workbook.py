@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rtseg.errors import RecordingError
+from rtseg.recordings.files import workbook
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.open import read_labels, read_video_labels
 from rtseg.recordings.recording import IGNORE
@@ -197,6 +198,14 @@ def test_what_is_no_workbook_of_labels(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(builtins, "__import__", without_openpyxl)
     with pytest.raises(RecordingError, match=r"needs the package 'openpyxl': pip install 'rtseg\[excel\]'"):
         read(path)
+
+
+def test_a_fault_of_a_reader_is_no_damaged_workbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "m1.xlsx", BOUTS)
+    monkeypatch.setattr(workbook, "_text", lambda cell: cell.no_such_attribute)
+    for reading in (lambda: workbook.first_rows(path, 1), lambda: workbook.read_sheets(path)):
+        with pytest.raises(AttributeError, match="no_such_attribute"):
+            reading()
 
 
 def test_inspect_takes_a_workbook(tmp_path: Path) -> None:

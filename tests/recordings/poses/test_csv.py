@@ -122,11 +122,33 @@ def test_points_numbered_behind_their_names_are_those_of_several_animals(tmp_pat
     assert recording.skeleton.keypoints == ("Nose", "Tail_base")
     assert recording.keypoints[0].tolist() == [[[11, 12], [13, 14]], [[21, 22], [23, 24]]]
     assert recording.confidence[0].tolist() == pytest.approx(np.array([[0.6, 0.8], [0.2, 0.4]]))
-    assert "behind their names are taken as those of animal_1, animal_2 (12 columns)" in recording.warnings[0]
+    assert "beside their own are taken as those of animal_1, animal_2 (12 columns)" in recording.warnings[0]
 
 
-@pytest.mark.parametrize("names", [("nose", "spine_1", "spine_2"), ("leg_1", "leg_2"), ("nose_1", "nose_2", "tail_1")])
-def test_other_numbers_are_points_of_one_animal(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_points_behind_an_animals_name_are_those_of_several_animals(tmp_path: Path) -> None:
+    header = ",".join(
+        f"{name}_{coord}" for name in ("m2_nose", "m2_tail_base", "m1_nose", "m1_tail_base") for coord in "xy"
+    )
+    recording = read_poses_csv(write(tmp_path, f"frame,{header}\n0,21,22,23,24,11,12,13,14\n"), fps=30)
+    assert recording.skeleton.animals == ("m2", "m1")
+    assert recording.skeleton.keypoints == ("nose", "tail_base")
+    assert recording.keypoints[0].tolist() == [[[21, 22], [23, 24]], [[11, 12], [13, 14]]]
+    assert "beside their own are taken as those of m2, m1 (8 columns)" in recording.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("nose", "spine_1", "spine_2"),
+        ("leg_1", "leg_2"),
+        ("nose_1", "nose_2", "tail_1"),
+        ("left_head", "left_ear", "right_head", "right_ear"),
+        ("head_left", "head_right", "tail_left", "tail_right"),
+        ("m1_nose", "m1_tail", "m2_tail"),
+        ("head_center", "head_left", "tail_center", "tail_left"),
+    ],
+)
+def test_other_names_are_points_of_one_animal(tmp_path: Path, names: tuple[str, ...]) -> None:
     header = "," + ",".join(f"{name}_{coord}" for name in names for coord in "xy")
     recording = read_poses_csv(write(tmp_path, f"{header}\n0{',5' * 2 * len(names)}\n"), fps=30)
     assert recording.skeleton.keypoints == names

@@ -19,9 +19,17 @@ NODES = ["tail", "nose"]  # not in the order of the alphabet, in which HDF5 list
 
 
 def write(
-    path: Path, animals: dict[str, np.ndarray], module: str = "behavior", unit: str = "pixels", **time: object
+    path: Path,
+    animals: dict[str, np.ndarray],
+    module: str = "behavior",
+    unit: str = "pixels",
+    cameras: bool = False,
+    videos: dict[str, str] | None = None,
+    **time: object,
 ) -> Path:
-    """animals: name -> points (T, 2, 2 or 3). time: timestamps, or rate and starting_time."""
+    """animals: name -> points (T, 2, 2 or 3). cameras: one for each. videos: of each. time: timestamps, or rate and
+    starting_time, conversion and offset.
+    """
     when = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)  # noqa: UP017
     file = pynwb.NWBFile("d", "id", when)
     behaviour = file.create_processing_module(module, "poses")
@@ -42,8 +50,16 @@ def write(
             )
             for k, node in enumerate(NODES)
         ]
+        own = [(videos or {})[animal]] if animal in (videos or {}) else None
         behaviour.add(
-            ndx_pose.PoseEstimation(name=animal, pose_estimation_series=series, description="d", skeleton=skeleton)
+            ndx_pose.PoseEstimation(
+                name=animal,
+                pose_estimation_series=series,
+                description="d",
+                skeleton=skeleton,
+                original_videos=own,
+                devices=[file.create_device(f"camera of {animal}")] if cameras else None,
+            )
         )
     with pynwb.NWBHDF5IO(str(path), "w") as io:
         io.write(file)
@@ -118,3 +134,26 @@ def test_a_clock_that_began_earlier_is_told(tmp_path: Path, points: np.ndarray) 
     recording = read_recording(write(tmp_path / "a.nwb", {"m": points}, rate=25.0, starting_time=12.5))
     assert len(recording) == len(points)
     assert any("times begin later than at 0" in w for w in recording.warnings)
+
+
+@pytest.mark.parametrize("of", [{"cameras": True}, {"videos": {"left": "l.mp4", "right": "r.mp4"}}])
+def test_views_of_several_cameras_are_recordings_and_no_animals(
+    tmp_path: Path, points: np.ndarray, of: dict[str, object]
+) -> None:
+    path = write(tmp_path / "a.nwb", {"left": points, "right": points + 9}, rate=25.0, **of)
+    left, right = read_recordings(path)
+    assert (left.name, right.name) == ("a/behavior/left", "a/behavior/right")
+    assert (left.skeleton.animals, right.skeleton.animals) == (("left",), ("right",))
+    np.testing.assert_array_equal(right.keypoints[:, 0], points + 9)
+    assert read_recording(path, name="a/behavior/right").skeleton.animals == ("right",)
+
+
+@pytest.mark.parametrize("videos", [{"adult": "m.mp4", "pup": "m.mp4"}, {"adult": "m.mp4"}])
+def test_animals_of_one_video_stay_together(tmp_path: Path, points: np.ndarray, videos: dict[str, str]) -> None:
+    path = write(tmp_path / "a.nwb", {"adult": points, "pup": points}, rate=25.0, videos=videos)
+    assert read_recording(path).skeleton.animals == ("adult", "pup")
+
+
+def test_what_is_stored_is_converted(tmp_path: Path, points: np.ndarray) -> None:
+    path = write(tmp_path / "a.nwb", {"adult": points}, rate=25.0, conversion=0.5, offset=10.0)
+    np.testing.assert_allclose(read_recording(path).keypoints[:, 0], points / 2 + 10, rtol=1e-6)

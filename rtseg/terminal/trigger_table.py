@@ -25,7 +25,8 @@ def print_trials(trials: Sequence[Trial], scores: Mapping[str, TrialScore]) -> N
     """All recordings together. scores: by trigger; {} where there are no labels."""
     console = Console()
     total_s = sum(len(trial.seq) / trial.answer_fps for trial in trials)
-    title = f"{len(trials)} recordings, {total_s / 60:.1f} min, armed all through"
+    number = "1 recording" if len(trials) == 1 else f"{len(trials)} recordings"
+    title = f"{number}, {total_s / 60:.1f} min, armed all through"
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     for column in (*COLUMNS, *(SCORED if scores else ())):
         table.add_column(column, justify="left" if column in ("trigger", "withheld") else "right")

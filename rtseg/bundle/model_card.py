@@ -55,9 +55,9 @@ def _model(bundle: Bundle) -> list[str]:
         f"For every frame at {bundle.fps:g} frames per second a probability for each class of each head, from the "
         f"keypoints of that frame, of {spec.looks_back} before it, {sees}.",
         "",
-        f"Needs {len(animals)} animals ({', '.join(animals)}) with {len(keypoints)} keypoints each "
-        f"({', '.join(keypoints)}). {spec.n_features} features, {spec.size}. "
-        f"Flagged as warming up: the first {bundle.warmup_frames} frames.",
+        f"Needs {_counted(len(animals), 'animal')} ({', '.join(animals)}) with "
+        f"{_counted(len(keypoints), 'keypoint')} each ({', '.join(keypoints)}). "
+        f"{spec.n_features} features, {spec.size}. Flagged as warming up: the first {bundle.warmup_frames} frames.",
         "",
     ]
     heads = [[h.name, h.group, ", ".join(f"**{c}**" if c in h.scored else c for c in h.classes)] for h in bundle.heads]
@@ -72,9 +72,7 @@ def _data(bundle: Bundle) -> list[str]:
     if isinstance(bundle.architecture, TreesSpec):
         last = "the number of rounds was chosen on stretches of the training recordings, in turn"
     chosen = (
-        f"held out ({last})"
-        if train.get("select") == "last"
-        else f"used to choose the {_epoch(bundle)} and the decoding"
+        f"held out ({last})" if _last_was_taken(bundle) else f"used to choose the {_epoch(bundle)} and the decoding"
     )
     for split, use in (("training", "trained on"), ("validation", chosen)):
         names = list(provenance.get(split, ()))
@@ -82,7 +80,9 @@ def _data(bundle: Bundle) -> list[str]:
             lines.append(f"- No recording was held out: {last}, whatever its scores.")
             continue
         shown = ", ".join(names) if len(names) <= 60 else f"{', '.join(names[:5])} ... {names[-1]}"
-        lines.append(f"- {len(names)} recordings {use}: {shown or 'not named'}. The manifest holds a hash of each.")
+        lines.append(
+            f"- {_counted(len(names), 'recording')} {use}: {shown or 'not named'}. The manifest holds a hash of each."
+        )
     learner = "xgboost" if "xgboost" in provenance else "torch"
     made = f"rtseg {provenance.get('rtseg', '?')}, {learner} {provenance.get(learner, '?')}"
     seed = train.get("seed", "?")
@@ -263,6 +263,11 @@ def _limits(bundle: Bundle) -> list[str]:
 
 def _who_chose(bundle: Bundle) -> str:
     if not learnt_from_all(bundle):
+        if _last_was_taken(bundle):
+            return (
+                "The validation recordings chose nothing in training. Where somebody changed the recipe after looking "
+                "at their scores, expect a little less on new animals."
+            )
         chose = f"The validation recordings chose the {_epoch(bundle)} and the decoding"
         return f"{chose}: expect a little less on new animals."
     return (
@@ -270,6 +275,15 @@ def _who_chose(bundle: Bundle) -> str:
         "out of fold are of networks trained anew without the recordings that they answer, on fewer than this one. "
         "What chose the recipe's settings and the decoding is not held out: expect a little less on new animals."
     )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _last_was_taken(bundle: Bundle) -> bool:
+    """Whether the recipe let no held-out recording choose the checkpoint or the number of rounds."""
+    return bool(bundle.provenance.get("recipe", {}).get("train", {}).get("select") == "last")
 
 
 def _epoch(bundle: Bundle) -> str:

@@ -121,7 +121,7 @@ def evaluate(
     bundle = classifier.bundle
     seen: list[str] = []
     answers = predict_split(classifier, dataset, split, progress, counting_seen(bundle, seen))
-    engine, remarks = classifier.pool.engine.name, seen_notes("The bundle", seen)
+    engine, remarks = classifier.pool.engine.name, [*part_notes(dataset, [split]), *seen_notes("The bundle", seen)]
     return score_predictions(bundle, dataset, split, answers, engine=engine, remarks=remarks)
 
 
@@ -206,6 +206,7 @@ def compare_bundles(
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
         "notes": [
             *interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+            *part_notes(dataset, [split]),
             *seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
             *seen_notes(f"Theirs, {theirs.bundle.name},", seen[1]),
         ],
@@ -227,6 +228,19 @@ def counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
 def seen_notes(who: str, seen: Sequence[str]) -> list[str]:
     """A sentence where any recording is one that a bundle was trained on. who: the bundle, as the sentence begins."""
     return [f"{who} was trained on {', '.join(seen)}: its scores there say nothing about other videos."] if seen else []
+
+
+def part_notes(dataset: Dataset, splits: Sequence[str]) -> list[str]:
+    """A sentence where recordings of the splits are parts of one video: intervals take each for a video of its own."""
+    cut_from = {part: whole for split in splits for part, whole in dataset.parts(split).items()}
+    n_videos = len(set(cut_from.values()))
+    if len(cut_from) == n_videos:
+        return []
+    whole = "one video" if n_videos == 1 else f"{n_videos} videos"
+    return [
+        f"{len(cut_from)} of the recordings are parts of {whole}, and each counts as a video: intervals say how such "
+        "parts differ, not how another animal or another day would."
+    ]
 
 
 def _per_video(answers: SplitPredictions, fps: float) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,14 @@ from rtseg.bundle.bundle import Bundle
 from rtseg.bundle.provenance import content_hash, label_table, poses_hash
 from rtseg.config import Recipe, from_plain, to_plain
 from rtseg.errors import SettingError
-from rtseg.evaluation.evaluate import SplitPredictions, missing_share, one_hot, score_predictions, without_nan
+from rtseg.evaluation.evaluate import (
+    SplitPredictions,
+    missing_share,
+    one_hot,
+    part_notes,
+    score_predictions,
+    without_nan,
+)
 from rtseg.evaluation.logit_scaling import Scaling, log_probabilities
 from rtseg.evaluation.out_of_fold import OutOfFold, check_out_of_fold, identify, read_out_of_fold
 from rtseg.inference.abstention import judge, thresholds
@@ -141,8 +148,9 @@ class FoldAnswers:
 
     def evaluate(self, bundle: Bundle, dataset: Dataset) -> dict[str, Any]:
         """`evaluate`'s report on these answers, with `out_of_fold`: the file's facts. bundle: as `calibrated`."""
+        remarks = [*part_notes(dataset, self.splits), self.note]
         report = score_predictions(
-            bundle, dataset, self.split, self.predictions(bundle), engine="out of fold", remarks=[self.note]
+            bundle, dataset, self.split, self.predictions(bundle), engine="out of fold", remarks=remarks
         )
         return report | {"out_of_fold": dict(self.facts)}
 

@@ -26,6 +26,7 @@ p.mode { margin: 0 0 1rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .9rem .2rem 0; vertical-align: top;
  border-bottom: 1px solid var(--faint); } th { font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric:
  tabular-nums; } .scroll { overflow-x: auto; } .dim { color: var(--dim); } code { overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 svg.timeline { width: 100%; height: auto; font-size: 12px; } svg text { fill: var(--ink); }
 svg .grid { stroke: var(--faint); } svg .base { stroke: var(--faint); } svg .real { fill: var(--real); }
 svg .dry { fill: none; stroke: var(--real); stroke-width: 1.5; } svg .control { fill: var(--control); }

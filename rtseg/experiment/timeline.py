@@ -37,6 +37,8 @@ def timeline_svg(summary: Summary, mode: str) -> str:
             for pulse in summary.pulses
             if (pulse.event.stream, pulse.event.trigger) == (stream, trigger)
         ]
+    if not rows:
+        parts.append(f'<text x="{LEFT - 8}" y="{TOP + 17}" text-anchor="end">no events</text>')
     return "\n".join([*parts, "</svg>"])
 
 

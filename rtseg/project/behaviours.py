@@ -7,6 +7,7 @@ labelled samples, taking the rest for negatives would teach a model that most of
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -28,6 +29,10 @@ _BACKGROUND = (
     *("neutral", "undefined", "unlabelled", "unlabeled", "negative", "rest", "bg", "null", "noevent", "base"),
 )
 _UNNAMED = ("labels", "nofocalsubject", "behaviour", "behavior", "label", "annotation", "ch1")
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L"}
+)
+"""Letters of the Latin alphabet that Unicode does not take for a letter with a mark."""
 _WHOLE = 0.99
 _ADJOINING = 0.3
 """Share of bouts that begin where the last one ended, from which on the labels are stretches and not events."""
@@ -148,14 +153,21 @@ def propose_unlabelled(one: TrackSummary) -> Unlabelled | None:
     return Unlabelled(True, "the labels list events of several behaviours with time between them")
 
 
+def ascii_name(text: str, filler: str) -> str:
+    """Letters without their marks (Größe: Grosse), digits, - and _; anything else becomes the filler. Perhaps ''."""
+    without_marks = unicodedata.normalize("NFKD", text.translate(_LETTERS))
+    bare = "".join(c for c in without_marks if not unicodedata.combining(c))
+    return re.sub(r"[^A-Za-z0-9_-]+", filler, bare).strip(filler)
+
+
 def head_name(track: str, taken: Sequence[str]) -> str:
     """A head's name: that of the behaviour or subject, without what a TOML key cannot have, and not one of `taken`."""
     subject, _, behaviour = track.rpartition(":")
     plain = behaviour or subject
     if _plain(plain) in _UNNAMED:
         plain = "behaviour"
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_") or "behaviour"
-    whole = plain if plain not in taken else re.sub(r"[^A-Za-z0-9_-]+", "_", track).strip("_")
+    plain = ascii_name(plain, "_") or "behaviour"
+    whole = plain if plain not in taken else ascii_name(track, "_")
     return whole if whole not in taken else f"{whole}_{len(taken) + 1}"
 
 
@@ -173,7 +185,10 @@ def head_rule(one: TrackSummary, name: str, negatives: bool, n_files: int) -> tu
             continue
         if one.bouts[label] < MIN_BOUTS:
             ignored.append(label)
-            notes.append(f"head {name}: {label!r} happens {one.bouts[label]} times, too rare to learn: masked")
+            bouts = f"{one.bouts[label]} bout{'s' * (one.bouts[label] != 1)}"
+            notes.append(
+                f"head {name}: {label!r} is labelled in {bouts}, and needs {MIN_BOUTS} to be learnt and tested: masked"
+            )
         elif n_files > 1 and one.videos[label] < 2:
             ignored.append(label)
             notes.append(f"head {name}: {label!r} happens in one video only, so none is left to test it: masked")

@@ -157,7 +157,7 @@ def _with_axis(body: Body, axis: tuple[str, str]) -> Body:
 
 
 def _name(wishes: Wishes, root: Path, ask: Asker) -> str:
-    proposed = re.sub(r"[^A-Za-z0-9_-]+", "-", root.name).strip("-") or "project"
+    proposed = behaviours.ascii_name(root.name, "-").lstrip("_-") or "project"
     name = wishes.name or ask.text("Name of the project", proposed)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise SettingError(f"expected a name of letters, digits, dashes and underscores, got {name!r}")
@@ -188,7 +188,10 @@ def _propose_heads(read: ReadProject, wishes: Wishes, ask: Asker) -> tuple[list[
             raise SettingError(f"head {name}: {problem}, so nothing says what it is not; take them for negatives")
         notes.append(f"track {track!r} is left out: it has no behaviour that can be learnt")
     if not rules:
-        raise SettingError("the labels hold no behaviour that can be learnt: " + "; ".join(notes or ["they are empty"]))
+        found = "; ".join(notes or ["they are empty"])
+        raise SettingError(
+            f"the labels hold no behaviour that can be learnt: {found}. Label more bouts of it, or videos"
+        )
     return rules, reasons, notes
 
 
@@ -201,7 +204,7 @@ def _chosen_tracks(summaries: Mapping[str, TrackSummary], wishes: Wishes, ask: A
     proposed = behaviours.tracks_for_heads(summaries)
     if len(summaries) == 1 or not proposed:
         return proposed
-    question = f"Tracks to learn, a head each, of: {', '.join(summaries)}"
+    question = f"What to learn, of the label tracks {', '.join(summaries)} (each gets its own answer at every frame)"
     answer = ask.text(question, ", ".join(proposed))
     chosen = [name.strip() for name in answer.split(",") if name.strip()]
     return _chosen_tracks(summaries, replace(wishes, tracks=tuple(chosen)), ask) if chosen != proposed else proposed

@@ -155,7 +155,7 @@ def _head(project: Project, rule: HeadRule, counts: HeadCounts) -> list[str]:
         names = ", ".join(f"{_text(written)} = {_text(label)}" for written, label in rule.rename.items())
         lines.append(f"rename = {{ {names} }} # some label files write them so")
     if rule.ignore:
-        lines.append(f"ignore = {_values(rule.ignore)} # too rare to learn: their frames are masked")
+        lines.append(f"ignore = {_values(rule.ignore)} # too rare to be learnt and tested: their frames are masked")
     if rule.missing_ok:
         lines.append('missing = "mask" # some files do not have this track: their frames are masked')
     return lines

@@ -58,6 +58,11 @@ class Dataset:
         context = self._context(split)
         return tuple(i for source in self.sources for i in source.ids(split, context))
 
+    def parts(self, split: str) -> dict[str, str]:
+        """The split's names that are [[parts]] -> the recording that each is cut from. Opens no file."""
+        context = self._context(split)
+        return {name: whole for source in self.sources for name, whole in source.cut_from(split, context).items()}
+
     def items(self, split: str) -> Iterator[Item]:
         """The split's items, each read when asked for.
 

@@ -77,6 +77,10 @@ class PairSource:
         """The names of the split's recordings and parts, in order."""
         return self.splits.get(split, ())
 
+    def cut_from(self, split: str, context: Context) -> dict[str, str]:
+        """The split's names that are parts -> the recording that each is cut from."""
+        return {name: self.parts[name].recording for name in self.ids(split, context) if name in self.parts}
+
     def separately(self, split: str) -> list[PairSource]:
         """A source for each of the split's files, so that one that cannot be read does not hide the others."""
         by_file: dict[str, list[str]] = {}

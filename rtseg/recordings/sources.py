@@ -76,6 +76,10 @@ class Calms21Source:
             return ()
         return tuple(name for _, name in index_calms21(context.root / self.file) if self.wants(name))
 
+    def cut_from(self, split: str, context: Context) -> dict[str, str]:
+        """Nothing: a sequence is a recording."""
+        return {}
+
     def separately(self, split: str) -> list[Calms21Source]:
         """The source itself: its sequences stand in one file, which is read as a whole or not at all."""
         return [self]

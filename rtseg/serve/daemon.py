@@ -34,6 +34,7 @@ from rtseg.serve.loop.polling import LoopPoller
 from rtseg.serve.loop.receiver import MessageSource, Receiver, client_source
 from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.monitoring.monitor import Monitor
+from rtseg.serve.monitoring.prometheus import check_installed
 from rtseg.serve.monitoring.status import DaemonStatus
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.publish.subscribers import CONFIRM_MS
@@ -390,6 +391,8 @@ def serve(
     announce: as of `run_daemon`; the lines go to stdout where it is None. Raises ServeError where an address cannot be
     had. A second signal ends the process at once, with status 1.
     """
+    if settings.http:
+        check_installed()  # before what takes half a minute
     compile_missing(kernels_of(classifier.pool.engine, settings))
     with contextlib.closing(Daemon(classifier, settings)) as daemon, stopped_by_signals(daemon):
         return run_daemon(daemon, announce or print_line)

@@ -20,6 +20,7 @@ from rtseg import config
 from rtseg.config import KINDS, CrossValidationSettings, Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
+from rtseg.evaluation.evaluate import part_notes
 from rtseg.evaluation.out_of_fold import (
     DataIdentity,
     Fold,
@@ -101,6 +102,7 @@ def crossvalidate(
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
     label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
     result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated, len(examples))
+    result["notes"] += part_notes(dataset, tuple(dict.fromkeys(settings.splits)))
     result |= {
         "folds": folds,
         "checkpoint": _checkpoint(systems, settings),

@@ -18,7 +18,7 @@ from rtseg import config
 from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
-from rtseg.evaluation.evaluate import common_heads, counting_seen, seen_notes
+from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes
 from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
 from rtseg.evaluation.metrics import Video, score_head
 from rtseg.inference.classifier import Classifier, load
@@ -78,7 +78,8 @@ def study_decoding(
     result = results.preamble("rtseg study decoding", command, f"{dataset.name}, {split}", simulated, len(names))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
-    result["notes"] += seen_notes("The bundle", seen)
+    splits = [split] if out_of_fold is None else folds.splits
+    result["notes"] += part_notes(dataset, splits) + seen_notes("The bundle", seen)
     if out_of_fold is not None:
         result["out_of_fold"] = dict(folds.facts)
         result["notes"].append(folds.note)

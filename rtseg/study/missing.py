@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
-from rtseg.evaluation.evaluate import common_heads, counting_seen, seen_notes
+from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes
 from rtseg.evaluation.metrics import Video
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import load_dataset
@@ -131,7 +131,7 @@ def study_missing(
     simulated = classifier.bundle.simulated or dataset.simulated
     result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, len(items))
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "seed": seed, "heads": {}}
-    result["notes"] += seen_notes("The bundle", seen)
+    result["notes"] += part_notes(dataset, [split]) + seen_notes("The bundle", seen)
     for head in heads:
         progress(f"scoring {head.name}")
         reference = _videos(classifier, head, clean, items)

@@ -36,8 +36,7 @@ def print_status(address: str, status: dict[str, Any]) -> None:
     models = status.get("models", {})
     for name, counters in status["streams"].items():
         model = models.get(name, status["model"])
-        # Names are cut, so that the table keeps to 80 columns.
-        streams.add_row(name[:24], model[:8], *(str(counters.get(field, "-")) for field in fields))
+        streams.add_row(name, model[:8], *(str(counters.get(field, "-")) for field in fields))
     console.print(streams)
     if triggers := status.get("triggers"):
         console.print(f"triggers {', '.join(triggers['triggers'])}: {arming_line(triggers)}", markup=False)
@@ -79,7 +78,8 @@ def _warnings(status: dict[str, Any]) -> list[str]:
 def _table(title: str, columns: Sequence[str], left: int = 1) -> Table:
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < left else "right", no_wrap=True)
+        is_name = place < left  # a long one goes on in a second line: a number that is cut is no number
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     return table
 
 

@@ -240,12 +240,13 @@ def _plans(folder: Path | str | None) -> Iterator[Finding]:
 def _numba_cache() -> Iterator[Finding]:
     """Whether compiled kernels can be stored: beside the code, or where NUMBA_CACHE_DIR says."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(chosen) if chosen else Path(rtseg.__file__).parent / "engine" / "cpu" / "__pycache__"
+    folder = Path(chosen) if chosen else Path(rtseg.__file__).parent
+    # Below either of them every folder of source files has one of its own.
     there = folder if folder.exists() else folder.parent
     if os.access(there, os.W_OK):
-        # Below NUMBA_CACHE_DIR numba makes a folder for every source folder.
-        n_files = len(list(folder.glob("*.nbc"))) if not chosen else len(list(folder.rglob("*.nbc")))
-        state = f"{n_files} kernels compiled" if n_files else "nothing compiled yet: the first start takes longer"
+        n_files = len(list(folder.rglob("*.nbc")))
+        kernels = "1 kernel" if n_files == 1 else f"{n_files} kernels"
+        state = f"{kernels} compiled" if n_files else "nothing compiled yet: the first start takes longer"
         yield Finding("start", "compiled kernels", f"{folder}: writable, {state}")
     else:
         # Only a note: numba falls back to a folder in the user's home, if there is one.

@@ -30,6 +30,8 @@ def print_project(project: Project, dataset: Path, recipe: Path) -> None:
     axis = f", heading {skeleton.axis[0]} -> {skeleton.axis[1]}" if skeleton.axis else ""
     points = f"{len(skeleton.keypoints)} keypoint{'s' * (len(skeleton.keypoints) > 1)}"
     console.print(f"animals: {', '.join(skeleton.animals)}; {points} each{axis}", soft_wrap=True)
+    assumed = "" if project.fps_said else " (assumed, since no file says it: --fps says another)"
+    console.print(f"frame rate: {project.fps:g} per second{assumed}")
     console.print(_head_table(project))
     for note in project.notes:
         console.print(f"note: {note}", soft_wrap=True)

@@ -76,8 +76,13 @@ def _argmax_table(scores: dict[str, Any]) -> Table:
 def _score_table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=len(title))
     for column in ("head, class", *columns):
-        table.add_column(column, justify="left" if column == "head, class" else "right", no_wrap=True)
+        _add_column(table, column, is_name=column == "head, class")
     return table
+
+
+def _add_column(table: Table, title: str, is_name: bool) -> None:
+    """Long names go on in a second line: a number that is cut is no number."""
+    table.add_column(title, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
 
 
 def _segments(head: dict[str, Any]) -> str:
@@ -95,11 +100,12 @@ def print_calibration(report: dict[str, Any]) -> None:
     title += " (simulated)" * report["simulated"]
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=min(80, len(title)))
     for column in ("head", "ECE", "ECE by class", "log loss", "F1"):
-        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+        _add_column(table, column, is_name=column == "head")
     for name, head in report["heads"].items():
         pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "f1")]
         table.add_row(name, *(f"{_number(before)} {_number(after)}" for before, after in pairs))
     console.print(table)
+    console.print("Of each pair: before, after. Lower is better, but for F1.", highlight=False)
     for name in report.get("not_applied", {}):
         console.print(f"{name}: not applied, since its ECE would grow; it stays uncalibrated", markup=False)
 
@@ -137,7 +143,7 @@ def print_comparison(report: dict[str, Any]) -> None:
     title += " (simulated)" * report["simulated"]
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     for column in ("head", "F1", "mAP", "videos"):
-        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+        _add_column(table, column, is_name=column == "head")
     for name, apart in report["heads"].items():
         figures = [_interval(apart[part], "difference", "+.3f") for part in ("f1", "map")]
         table.add_row(name, *figures, str(len(report["videos"][name])))
@@ -151,7 +157,7 @@ def _trust_table(scores: dict[str, Any]) -> Table:
     """Per head: intervals over videos, calibration error, share of errors near boundaries, and coverage."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors at\nbout edges", "kept\nif sure"):
-        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+        _add_column(table, column, is_name=column == "head")
     for name, interval in scores["intervals"].items():
         near, kept = scores["boundaries"][name], scores["abstention"][name]
         shares = [near["errors"], None if kept["below"] is None else kept["coverage"]]

@@ -25,10 +25,11 @@ def print_trials(trials: Sequence[Trial], scores: Mapping[str, TrialScore]) -> N
     """All recordings together. scores: by trigger; {} where there are no labels."""
     console = Console()
     total_s = sum(len(trial.seq) / trial.answer_fps for trial in trials)
-    title = f"{len(trials)} recordings, {total_s / 60:.1f} min, armed all through"
+    number = "1 recording" if len(trials) == 1 else f"{len(trials)} recordings"
+    title = f"{number}, {total_s / 60:.1f} min, armed all through"
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     for column in (*COLUMNS, *(SCORED if scores else ())):
-        table.add_column(column, justify="left" if column in ("trigger", "withheld") else "right")
+        table.add_column(column, justify="left" if column in ("trigger", "withheld") else "right", overflow="fold")
     for r, name in enumerate(trials[0].triggers):
         events = [event for trial in trials for event in trial.events if event.trigger == name]
         on_s = sum(float(np.count_nonzero(trial.line[:, r])) / trial.answer_fps for trial in trials)
@@ -101,7 +102,7 @@ def _table(*columns: str) -> Table:
     """Without a title, which would be broken where the table is narrower."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
     return table
 
 
@@ -109,7 +110,7 @@ def _folds(tuned: Tuned) -> list[str]:
     """The range of each number over the folds."""
     taken = [tuned.tried[c] for c in tuned.folds]
     columns = ([one.on for one in taken], [one.off for one in taken], [one.min_duration_s for one in taken])
-    return [f"{min(c):g}" if min(c) == max(c) else f"{min(c):g}..{max(c):g}" for c in columns]
+    return [f"{min(c):g}" if min(c) == max(c) else f"{min(c):.3g} to {max(c):.3g}" for c in columns]
 
 
 def print_check(checked: Checked) -> None:
@@ -118,14 +119,14 @@ def print_check(checked: Checked) -> None:
     console.print("From a frame to a line, ms:")
     ways = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("sink", "lines", "way", "events", "median", "99 %", "longest"):
-        ways.add_column(column, justify="left" if column in ("sink", "lines", "way") else "right")
+        ways.add_column(column, justify="left" if column in ("sink", "lines", "way") else "right", overflow="fold")
     for row in way_rows(checked):
         ways.add_row(*row)
     console.print(ways)
     console.print(f"Off by itself, after the last renewal; the lease is {checked.lease_ms:.1f} ms:")
     off = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("sink", "what was done", "off after, ms", "in time"):
-        off.add_column(column)
+        off.add_column(column, overflow="fold")
     for row in off_rows(checked):
         off.add_row(*row)
     console.print(off)

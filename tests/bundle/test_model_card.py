@@ -54,6 +54,15 @@ def test_simulated_is_said_first_and_last(scored: Bundle) -> None:
     assert "- Anything about real animals." in card
 
 
+def test_it_says_truly_whether_held_out_recordings_chose_anything(scored: Bundle) -> None:
+    assert "The validation recordings chose the epoch" in model_card(scored)
+    last = {**scored.provenance, "recipe": {"train": {"select": "last", "epochs": 9}}}
+    card = model_card(replace(scored, provenance=last))
+    assert "1 recording held out (the last of 9 epochs was taken): v." in card
+    assert "The validation recordings chose nothing in training." in card
+    assert "chose the" not in card
+
+
 def test_a_calibrated_one_says_with_what(scored: Bundle) -> None:
     about = {"dataset": "two mice", "split": "validation", "method": "vector", "videos": {"a": "0", "b": "1"}}
     card = model_card(replace(scored, provenance={**scored.provenance, "calibration": about}))

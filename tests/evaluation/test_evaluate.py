@@ -12,7 +12,7 @@ import pytest
 from rtseg.bundle.provenance import poses_hash
 from rtseg.errors import RateError, SettingError
 from rtseg.evaluation.bootstrap import bootstrap, interval_notes
-from rtseg.evaluation.evaluate import compare_bundles, evaluate, manifest_scores, without_nan
+from rtseg.evaluation.evaluate import compare_bundles, evaluate, manifest_scores, part_notes, without_nan
 from rtseg.evaluation.metrics import group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
 from rtseg.inference.classifier import Classifier, load
@@ -170,6 +170,31 @@ def test_frames_that_a_stream_never_answers_are_not_scored(classifier: Classifie
     assert len(answers) == 320
     score = score_head(head, [(answers.of("task1"), labels.frames[answers.seq])], 30.0)
     assert report["heads"] == {"task1": without_nan(asdict(score))}
+
+
+def test_parts_of_one_video_are_not_passed_off_as_videos(classifier: Classifier, tmp_path: Path) -> None:
+    """Intervals are over recordings: where these are parts of one, they say nothing of another animal."""
+    recording, labels = simulate_sequence(3, 400, name="v")
+    write_gapped_poses(recording, tmp_path / "v.poses.csv")
+    names = [labels.classes[label] for label in labels.frames]
+    (tmp_path / "v.labels.csv").write_text(
+        "\n".join(["frame,task1", *(f"{t},{n}" for t, n in enumerate(names))]) + "\n"
+    )
+    parts = "".join(
+        f'[[parts]]\nid = "v-{i}"\nrecording = "v"\nfrom_frame = {100 * i}\nto_frame = {100 * i + 100}\n'
+        for i in (0, 1, 3)
+    )
+    text = PAIRS.replace('[split]\nvalidation = ["v"]', parts + '[split]\nvalidation = ["v-0", "v-1"]\nlater = ["v-3"]')
+    (tmp_path / "dataset.toml").write_text(text)
+    dataset = load_dataset(tmp_path / "dataset.toml")
+    said = (
+        "2 of the recordings are parts of one video, and each counts as a video: intervals say how such parts differ, "
+        "not how another animal or another day would."
+    )
+    assert said in evaluate(classifier, dataset)["notes"]
+    assert said in compare_bundles(classifier, classifier, dataset)["notes"]
+    assert part_notes(dataset, ["validation", "later"]) == [said.replace("2 of", "3 of")]
+    assert part_notes(dataset, ["later"]) == []  # one part of a video is one video
 
 
 def test_an_unknown_split_is_refused(classifier: Classifier, dataset: Dataset) -> None:

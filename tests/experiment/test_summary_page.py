@@ -90,6 +90,11 @@ def test_a_long_session_lists_its_first_events() -> None:
     assert "7 more stand in triggers.csv" in text
 
 
+def test_a_picture_without_events_says_so() -> None:
+    assert ">no events</text>" in timeline_svg(summary(), "armed")
+    assert "no events" not in timeline_svg(summary(pulse(0.0, 15.0)), "armed")
+
+
 def test_marks_stand_where_they_happened() -> None:
     armed = timeline_svg(summary(pulse(0.0, 15.0), pulse(15.0, 30.0, arm="sham")), "armed")
     assert 'x="190.0" y="12" width="370.0" height="18" class="real"' in armed

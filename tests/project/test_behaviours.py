@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rtseg.project.behaviours import (
+    ascii_name,
     head_name,
     head_rule,
     is_background,
@@ -82,7 +83,7 @@ def test_rare_behaviours_are_masked_and_said(tmp_path: Path) -> None:
     rule, notes = head_rule(summaries(write_boris(tmp_path / "a.csv", bouts))["adult"], "adult", True, 1)
     assert rule.ignore == ("jump",)
     assert rule.head.classes == ("other", "sniff")
-    assert "'jump' happens 1 times" in notes[0]
+    assert notes[0] == "head adult: 'jump' is labelled in 1 bout, and needs 4 to be learnt and tested: masked"
 
 
 def test_a_behaviour_of_one_video_alone_cannot_be_tested(tmp_path: Path) -> None:
@@ -111,6 +112,7 @@ def test_an_end_that_nobody_labelled_is_found() -> None:
         ("adult:sniff face", [], "sniff_face"),
         ("adult:sniff", ["sniff"], "adult_sniff"),
         ("S1", [], "S1"),
+        ("Männchen:kämpft", [], "kampft"),
         ("::", [], "behaviour"),
     ],
 )
@@ -121,3 +123,10 @@ def test_names_of_heads(track: str, taken: list[str], name: str) -> None:
 def test_words_for_nothing() -> None:
     assert all(map(is_background, ("other", "None", "no behaviour", "NORMAL", "back_ground")))
     assert not any(map(is_background, ("normal walking", "sniff", "rest stop")))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("Ångström_1", "Angstrom_1"), ("Gro\u0308ße 2", "Grosse-2"), ("мыши", ""), ("a--b", "a--b")]
+)
+def test_letters_keep_what_they_are_without_their_marks(text: str, name: str) -> None:
+    assert ascii_name(text, "-") == name

@@ -329,3 +329,31 @@ def test_tables_that_count_from_1_to_the_last_frame_are_read_so(tmp_path: Path) 
     write_bouts(tmp_path / "v_bouts.csv", rows, "first frame,end frame,behaviour")
     counting = init(tmp_path, Wishes(name="v")).project.counting
     assert (counting.first_frame, counting.last_included) == (1, True)
+
+
+def test_a_folder_in_another_language_gives_a_name_that_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "Größe ä"
+    folder.mkdir()
+    write_poses(folder / "v_tracking.csv", 600)
+    write_bouts(folder / "v_bouts.csv", [(100 * i, 100 * i + 50, "dig") for i in range(6)])
+    assert init(folder).project.name == "Grosse-a"
+
+
+def test_too_few_bouts_are_refused_with_how_many_it_takes(tmp_path: Path) -> None:
+    write_poses(tmp_path / "v_tracking.csv")
+    write_bouts(tmp_path / "v_bouts.csv", [(100, 150, "dig"), (300, 350, "dig")])
+    words = r"'dig' is labelled in 2 bouts, and needs 4 to be learnt and tested: .*\. Label more bouts of it, or videos"
+    with pytest.raises(SettingError, match=words):
+        init(tmp_path, Wishes(name="v"))
+
+
+def test_a_rate_that_nobody_said_is_told(tmp_path: Path) -> None:
+    write_poses(tmp_path / "v_tracking.csv")
+    write_bouts(tmp_path / "v_bouts.csv", [(100 * i, 100 * i + 50, "dig") for i in range(12)])
+    for fps, said in (
+        (None, "30 per second (assumed, since no file says it: --fps says another)"),
+        ("25", "25 per second"),
+    ):
+        command = ["init", str(tmp_path), "--out", str(tmp_path), "--name", f"at{fps}", "--yes"]
+        done = here(*command, *([] if fps is None else ["--fps", fps]))
+        assert f"frame rate: {said}\n" in done.stdout

@@ -112,7 +112,9 @@ def test_a_file_of_labels_has_one_reader(tmp_path: Path, text: str, format_: str
 def test_an_assumed_rate_is_told(tmp_path: Path) -> None:
     path = tmp_path / "poses.csv"
     path.write_text("frame,nose.x,nose.y\n0,2,3\n")
-    assert read_recording(path).warnings == ("the frame rate is not known and taken as 30 fps (1 file)",)
+    assert read_recording(path).warnings == (
+        "the frame rate is not known and taken as 30; say another with --fps (1 file)",
+    )
     assert read_recording(path, fps=30).warnings == ()
 
 

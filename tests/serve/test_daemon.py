@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ import zmq
 
 from rtseg.client import Subscriber
 from rtseg.config import ServeSettings
+from rtseg.errors import RtsegError
 from rtseg.inference.classifier import load
 from rtseg.recorder.recorder import CLOSED
 from rtseg.recorder.recover import recover_recording
@@ -239,3 +241,21 @@ def test_control_can_be_switched_off(tiny_bundle: Path) -> None:
             answer = raw.ask({"v": 1, **message})
             assert "is not taken here: the daemon was started with control = false" in answer["reason"]
         assert raw.ask({"v": 1, "type": "status"})["type"] == "status"
+
+
+def test_a_missing_package_is_told_before_anything_is_compiled(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first start on a machine compiles for half a minute: not for a daemon that cannot start."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "prometheus_client" else found(name, *rest)
+    )
+    compiled: list[object] = []
+    monkeypatch.setattr("rtseg.serve.daemon.compile_missing", compiled.append)
+    settings = ServeSettings(
+        frames=f"ipc://{tmp_path}/f", predictions=f"ipc://{tmp_path}/p", http="127.0.0.1:0", capacity=2
+    )
+    with pytest.raises(RtsegError, match=r"needs the package 'prometheus-client': pip install 'rtseg\[ops\]'"):
+        serve(load(tiny_bundle, capacity=settings.slots), settings)
+    assert not compiled

@@ -50,6 +50,20 @@ def test_a_wrong_rate_and_a_frozen_tracker_are_shown(capsys: pytest.CaptureFixtu
     assert "b:" not in shown
 
 
+def test_cages_whose_names_begin_alike_can_be_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    counters = {"frames": 123456789, "refused": 1, "late": 2, "gaps": 3, "restarts": 4, "out_of_range": 5}
+    names = [f"a long name of the cage in room {i}" for i in (1, 2)]
+    status = {"uptime_s": 1, "engine": "numba", "model": "m" * 64, "fps": 30, "latency": {}, "capacity": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        print_status("here", status | {"counters": {}, "streams": dict.fromkeys(names, counters)})
+    lines = capsys.readouterr().out.splitlines()
+    words = " ".join(line.split("mmmmmmmm")[0].strip() for line in lines)
+    assert all(name in words for name in names)
+    assert sum("123456789" in line and line.split()[-1] == "5" for line in lines) == 2
+    assert max(map(len, lines)) <= 80
+
+
 @pytest.mark.parametrize(
     ("armed", "left_s", "to_come", "line"),
     [

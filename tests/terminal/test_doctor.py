@@ -101,3 +101,13 @@ def test_limits_and_caches_that_are_too_small_are_reported(monkeypatch: pytest.M
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     (row,) = doctor._numba_cache()
     assert "nothing compiled yet" in row.value
+    # As numba lays them out beside the code: a folder for every folder of source files.
+    for n, room in enumerate(("features", "inference"), 1):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "kernel.nbc").touch()
+        (row,) = doctor._numba_cache()
+        assert row.value.endswith(f"writable, {n} kernel{'s' * (n > 1)} compiled")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr(doctor.rtseg, "__file__", str(tmp_path / "__init__.py"))
+    (row,) = doctor._numba_cache()
+    assert row.value.endswith("writable, 2 kernels compiled")

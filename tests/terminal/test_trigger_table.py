@@ -42,3 +42,23 @@ def test_what_was_measured_of_sinks(capsys: pytest.CaptureFixture[str], off_ms: 
     assert ["box", "a", WAYS[0], "2", "1.500", "1.990", "2.000"] == [
         part.strip() for part in said.splitlines()[4].replace(WAYS[0], f"  {WAYS[0]}  ").split("  ") if part.strip()
     ]
+
+
+def test_no_number_is_cut_where_the_folds_disagree(capsys: pytest.CaptureFixture[str]) -> None:
+    tried = [Candidate(0.96, 0.96 * 5 / 7, 0.15), Candidate(0.98, 0.98 * 5 / 7, 0.25), Candidate(0.7, 0.5, 0.0)]
+    one, two = (
+        [TrialScore(100, h, f, (0.24,) * h, 1e3, 900.0) for h, f in rows]
+        for rows in (
+            ((80, 2), (10, 0), (70, 900)),
+            ((10, 300), (80, 2), (70, 900)),
+        )
+    )
+    tuned = tune("laser", Goal(2.0), ["a", "b"], tried, [one, two])
+    assert len(set(tuned.folds)) == 2
+    print_tuned(tuned)
+    said = capsys.readouterr().out
+    assert "…" not in said
+    (row,) = (i for i, line in enumerate(said.splitlines()) if line.strip().startswith("left out"))
+    left_out = " ".join(said.splitlines()[row : row + 2]).split()
+    assert {"0.96", "0.98", "0.686", "0.7", "0.15", "0.25"} <= set(left_out)
+    assert max(map(len, said.splitlines())) <= 80

@@ -143,7 +143,9 @@ def _points_of(
 
 def assumed_rate() -> ReadingWarning:
     """The warning where neither the file nor the caller says a frame rate."""
-    return ReadingWarning(f"the frame rate is not known and taken as {DEFAULT_FPS:g} fps", 1, "file")
+    return ReadingWarning(
+        f"the frame rate is not known and taken as {DEFAULT_FPS:g}; say another with --fps", 1, "file"
+    )
 
 
 def confidence_of_points(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:

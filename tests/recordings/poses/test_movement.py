@@ -108,7 +108,7 @@ def test_frames_without_a_rate_take_the_callers(tmp_path: Path, points: np.ndarr
     assert read_recording(path, fps=40).fps == 40
     assumed = read_recording(path)
     assert assumed.fps == 30
-    assert assumed.warnings == ("the frame rate is not known and taken as 30 fps (1 file)",)
+    assert assumed.warnings == ("the frame rate is not known and taken as 30; say another with --fps (1 file)",)
 
 
 def test_what_is_no_pose_in_two_dimensions_is_refused(tmp_path: Path, points: np.ndarray) -> None:

@@ -122,7 +122,7 @@ def test_a_bundle_of_all_recordings_says_so_and_has_no_scores(recipe: Path, tmp_
 
 def test_a_bundle_of_the_last_epoch_does_not_say_that_the_held_out_chose_it(recipe: Path, tmp_path: Path) -> None:
     train_bundle(recipe, tmp_path / "bundle", overrides=('train.select="last"',))
-    assert "1 recordings held out (the last of 2 epochs was taken)" in (tmp_path / "bundle/MODEL_CARD.md").read_text()
+    assert "1 recording held out (the last of 2 epochs was taken)" in (tmp_path / "bundle/MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_recording_is_tried_from_the_command_line(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = here("trigger", "try", tmp_path / "t.toml", "engines/rats58", tmp_path / "walk.csv", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "1 recordings" in done.stdout
+    assert "1 recording," in done.stdout
     log = (tmp_path / "out" / "walk.triggers.csv").read_text(encoding="utf-8").splitlines()
     assert log[1] == "walk,calm,29,fired,real,43,pulse over"
     assert (tmp_path / "out" / "walk.calm.png").read_bytes().startswith(b"\x89PNG")

@@ -18,6 +18,8 @@ from typing import Any
 import rtseg
 
 _CACHE_FILES = ("type", "level", "size")
+READ_TOGETHER_NS = 100_000_000
+"""Two clocks that are read within this are read together."""
 
 
 def describe_run(packages: Sequence[str]) -> dict[str, Any]:
@@ -44,7 +46,12 @@ def suspended_ns() -> int:
     """
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    before_ns = time.monotonic_ns()
+    while True:
+        boot_ns, after_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic_ns()
+        if after_ns - before_ns < READ_TOGETHER_NS:
+            return boot_ns - after_ns
+        before_ns = after_ns  # this process stood still in between, which is no suspended machine
 
 
 def load_average() -> float | None:

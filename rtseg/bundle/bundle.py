@@ -298,11 +298,11 @@ def _bundle_of(folder: Path, manifest: dict[str, Any], digest: str) -> Bundle:
     limits.check_features(config.from_plain(manifest["features"], FeatureSettings, where="features"))
     features = FeatureSpec.from_dict(manifest["features"])
     architecture = limits.read_architecture(manifest["architecture"])
-    limits.check_memory(features, skeleton, manifest["fps"], architecture)
     decoding = config.from_plain(manifest["decoding"], DecodingSettings, where="decoding")
     gaps = config.from_plain(manifest["gaps"], GapSettings, where="gaps")
-    step = architecture.work + limits.speeds_in_windows(features, skeleton, manifest["fps"])
-    limits.check_work(step, manifest["lookahead_frames"], decoding, gaps)
+    limits.check_servable(
+        architecture, features, skeleton, manifest["fps"], manifest["lookahead_frames"], decoding, gaps
+    )
     abstain_below = _abstain(manifest.get("abstain_below", {}), architecture)
     ranges, body_size = manifest.get("ranges"), manifest.get("body_size")
     x0, y0, x1, y1 = map(float, manifest["arena"])

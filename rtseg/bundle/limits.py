@@ -28,8 +28,9 @@ MAX_HEADS, MAX_OUTPUTS = 64, 1024
 MAX_LAYERS, MAX_KERNEL, MAX_CELLS, MAX_VIEWS = 32, 16, 16, 24
 MAX_WIDTH = 4096
 """Of a trunk's output, of all heads' channels, of all cells' codes."""
-MAX_STATE_BYTES = 4 << 20
-"""What a stream's state may take. The shipped models take some kilobytes, the paper's causal MS-TCN 3 MB."""
+MAX_STATE_BYTES = 32 << 20
+"""What a stream's state may take. The shipped models take some kilobytes, the paper's causal MS-TCN 3 MB, its multitask
+model with a head for each of CalMS21's annotators and behaviours 15 MB."""
 MAX_FILL_FRAMES = 1000
 MAX_FROZEN_S = 86_400
 MAX_WINDOW_S = 600
@@ -140,11 +141,24 @@ def _network_sizes(spec: NetworkSpec) -> list[tuple[str, int, int]]:
     ]
 
 
-def check_memory(features: FeatureSettings, skeleton: Skeleton, fps: float, architecture: Architecture) -> None:
-    """Raise BundleError where a stream's state takes too much memory.
+def check_servable(
+    architecture: Architecture,
+    features: FeatureSettings,
+    skeleton: Skeleton,
+    fps: float,
+    lookahead_frames: int,
+    decoding: DecodingSettings,
+    gaps: GapSettings,
+) -> None:
+    """Raise BundleError for a model that no daemon loads: for its sizes, a stream's memory, or a message's work."""
+    check_architecture(architecture)
+    _check_memory(features, skeleton, fps, architecture)
+    step = architecture.work + speeds_in_windows(features, skeleton, fps)
+    _check_work(step, lookahead_frames, decoding, gaps)
 
-    Features look back by twice their longest lag, and remember the speeds of their longest window.
-    """
+
+def _check_memory(features: FeatureSettings, skeleton: Skeleton, fps: float, architecture: Architecture) -> None:
+    # Features look back by twice their longest lag, and remember the speeds of their longest window.
     animals, keypoints = skeleton.shape
     state = 4 * architecture.state_floats + 8 * animals * keypoints * (2 * max(features.lags) + 1)
     state += 4 * speeds_in_windows(features, skeleton, fps)
@@ -160,7 +174,7 @@ def speeds_in_windows(features: FeatureSettings, skeleton: Skeleton, fps: float)
     return animals * keypoints * len(features.lags) * max(features.window_frames(fps), default=0)
 
 
-def check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:
+def _check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gaps: GapSettings) -> None:
     """Raise BundleError where one message could hold up all streams, or decoding counts beyond MAX_FRAMES.
 
     step: work of the model (`Architecture.work`) and speeds in windows, for one frame.
@@ -173,8 +187,8 @@ def check_work(step: int, lookahead_frames: int, decoding: DecodingSettings, gap
     steps = max(lookahead_frames, gaps.fill_frames, 1)
     if steps * step > MAX_STEPS_AT_ONCE:
         raise BundleError(
-            f"lookahead_frames and gaps.fill_frames: {steps} steps of {step} multiply-adds each would "
-            f"hold up all streams of a daemon; at most {MAX_STEPS_AT_ONCE} together"
+            f"lookahead_frames and gaps.fill_frames: {steps} steps of {step} multiply-adds each, sums over windows "
+            f"included, would hold up all streams of a daemon; at most {MAX_STEPS_AT_ONCE} together"
         )
 
 

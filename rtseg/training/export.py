@@ -18,7 +18,7 @@ import rtseg
 from rtseg import config
 from rtseg.bundle.architecture import Architecture
 from rtseg.bundle.bundle import MANIFEST, PRECISIONS, Bundle, load_bundle, save_bundle
-from rtseg.bundle.limits import check_architecture
+from rtseg.bundle.limits import check_architecture, check_servable
 from rtseg.bundle.model_card import write_card
 from rtseg.bundle.network import NetworkSpec
 from rtseg.bundle.provenance import content_hash, poses_hash
@@ -30,6 +30,7 @@ from rtseg.evaluation.evaluate import evaluate, manifest_scores, without_nan
 from rtseg.features.ranges import FeatureRanges, fit_ranges
 from rtseg.features.spec import FeatureSpec
 from rtseg.inference.classifier import Classifier
+from rtseg.model.select import network_spec
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.training.boosting.trees import train_trees
 from rtseg.training.boosting.window_table import WindowTable
@@ -117,10 +118,9 @@ class _Trained:
 
 
 def _train(task: TrainingTask, runs: Path | None, report: EventCallback) -> _Trained:
-    """Train what the recipe names."""
+    """Train what the recipe names. Raises BundleError before that, which takes hours, for what no daemon loads."""
+    _check_servable(task)
     if task.recipe.model.is_trees:
-        # Before training, as networks are (`model.select`): no bundle may hold more.
-        check_architecture(WindowTable(task).spec([Trees(0, 0, 0)] * len(task.heads)))
         trees = train_trees(task, report)
         spec, tensors = trees.bundle_parts(task.in_pieces().training[0])
         check_architecture(spec)  # before anything is written
@@ -128,6 +128,17 @@ def _train(task: TrainingTask, runs: Path | None, report: EventCallback) -> _Tra
         return _Trained(spec, tensors, spec.receptive_field, trees.seconds, trees.epoch, trees.history)
     net = train_network(task, runs, report)
     return _Trained(net.spec, net.tensors, task.recipe.train.warmup_frames, net.seconds, net.epoch, net.history)
+
+
+def _check_servable(task: TrainingTask) -> None:
+    recipe, extractor = task.recipe, task.feature_extractor()
+    if recipe.model.is_trees:
+        architecture: Architecture = WindowTable(task).spec([Trees(0, 0, 0)] * len(task.heads))
+    else:
+        views = extractor.spec.views(task.skeleton) if recipe.model.forget_order else ()
+        architecture = network_spec(recipe.model, extractor.n_features, task.heads, views)
+    lookahead = recipe.model.lookahead_frames
+    check_servable(architecture, recipe.features, task.skeleton, task.fps, lookahead, recipe.decoding, recipe.gaps)
 
 
 def _check_replaced(out: Path, recipe: Recipe, task: TrainingTask | None = None) -> None:

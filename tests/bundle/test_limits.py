@@ -67,7 +67,7 @@ def one_head(manifest: dict[str, Any], **changes: Any) -> None:
         (lambda m: m["features"].update(horizons_s=[float("nan")]), "horizons_s"),
         (lambda m: m["features"].update(windows_s=[0.5, 3600.0]), "windows_s is out of range"),
         (
-            lambda m: m["features"].update(windows_s=[600.0], lags=list(range(1, 9))),
+            lambda m: m["features"].update(windows_s=[600.0], lags=[*range(1, 16), 80_000]),
             "lags and windows_s: a stream's state may",
         ),
         (lambda m: m["features"].update(relink_cap_px=float("inf")), "relink_cap_px"),
@@ -81,7 +81,7 @@ def one_head(manifest: dict[str, Any], **changes: Any) -> None:
         (lambda m: one_head(m, name="\0"), "heads: expected"),
         (lambda m: one_head(m, classes=["a", "a", "b"], scored=["b"]), "has the classes"),
         (lambda m: one_head(m, classes=[f"c{i}" for i in range(5000)], scored=[]), "at most 1024 outputs"),
-        (lambda m: m["architecture"].update(dilations=[16_000] * 5), "bytes of a stream's state"),
+        (lambda m: m["architecture"].update(dilations=[16_000] * 30), "bytes of a stream's state"),
         (lambda m: m["architecture"].update(dilations=[1] * 500), "at most 32 layers"),
         (lambda m: m["architecture"].update(n_features=10**12, views=[[1]]), "at most 16384"),
         (lambda m: m["architecture"].update(kernel=10**9), "at most 16384"),

@@ -188,7 +188,7 @@ def test_sizes_come_back() -> None:
 
 
 def test_a_gap_that_is_filled_holds_up_nobody_for_long(bundle: Bundle, folder: Path) -> None:
-    """What one message of a client may cost counts trees and windows, too (`limits.check_work`)."""
+    """What one message of a client may cost counts trees and windows, too (`limits.check_servable`)."""
     long = replace(bundle.architecture, windows=(4000,))
     assert long.work > 16 * 4000 * long.n_features
     with pytest.raises(BundleError, match=r"state may take|stream's state"):

@@ -24,6 +24,15 @@ HEADS = (
     *(Head(name, TASK1, TASK1[:3], "task2") for name in ANNOTATORS),
     *(Head(name, ("other", name), (name,), "task3") for name in BEHAVIOURS),
 )
+ALL_HEADS = (
+    HEADS[0],
+    *(Head(f"annotator-id_{i}", TASK1, TASK1[:3], "task2") for i in range(1, 6)),
+    *(
+        Head(name, ("other", name), (name,), "task3")
+        for name in ("approach", "disengaged", "groom", "intromission", "mount_attempt", "sniff_face", "whiterearing")
+    ),
+)
+"""Those of the official files."""
 
 
 def sequence(name: str, seed: int, n_frames: int, *, simulated: bool = False) -> tuple[Recording, Labels]:

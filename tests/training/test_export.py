@@ -191,10 +191,18 @@ def test_held_out_recordings_choose_no_rounds_where_the_last_are_taken(
     assert every.scores == {}
 
 
+def test_a_network_that_no_daemon_loads_is_refused_before_training(recipe: Path, tmp_path: Path) -> None:
+    # Each step is small enough; those of a gap that is filled at once are not.
+    change = ("model.channels=512", "gaps.fill_frames=1000")
+    with pytest.raises(BundleError, match="would hold up all streams"):
+        train_bundle(recipe, tmp_path / "none", overrides=change)
+    assert not (tmp_path / "none").exists()
+
+
 def test_trees_that_no_bundle_may_hold_are_refused_before_training(recipe: Path, tmp_path: Path) -> None:
     for change, error, says in (
         ("model.causal=false", SettingError, "only a causal multitask-tcn or gradient-boosting"),
-        ("boosting.windows_s=[600.0]", BundleError, "bytes of a stream's state"),
+        ("boosting.windows_s=[600.0]", BundleError, "would hold up all streams"),
         ("boosting.depth=65", SettingError, "64 at most"),
     ):
         with pytest.raises(error, match=says):

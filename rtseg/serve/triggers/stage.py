@@ -199,7 +199,7 @@ class TriggerStage:
         if of is None:
             return
         if of.carried is not None:
-            self._recorder.record(stream, of.carried, is_told=False)
+            self._recorder.record_memory(stream, of.carried)
             of.carried = None
         for end in of.interrupted:
             self._recorder.record(stream, end)

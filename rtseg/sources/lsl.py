@@ -28,8 +28,9 @@ class LslSource:
     predicate: liblsl's, such as name='poses' and type='Pose'. fps: frames per second, None = the stream's nominal rate.
     wait_s: how long it is looked for. Its labels say which channel is which (`points.ChannelPoints`), its time stamps
     when each frame was: t_source_ns is the sender's LSL clock. A stream that ends is waited for, and must come back
-    with the same labels and rate; where several answer by then, the one with its source id is it. Raises ServeError where no stream, or several, or one of texts or without a rate are
-    found, SkeletonError for its labels, and RtsegError without pylsl.
+    with the same labels and rate; where several answer by then, the one with its source id is it. Raises ServeError
+    where no stream, or several, or one of texts or without a rate are found, SkeletonError for its labels, and
+    RtsegError without pylsl.
     """
 
     def __init__(self, predicate: str, *, fps: float | None = None, wait_s: float = 10.0) -> None:

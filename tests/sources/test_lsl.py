@@ -133,7 +133,7 @@ def other_outlets(name: str, *source_ids: str) -> Iterator[None]:
 
 def test_where_several_answer_none_is_guessed(name: str, caplog: pytest.LogCaptureFixture) -> None:
     with other_outlets(name, "camera A", "camera B"):
-        with pytest.raises(ServeError, match="2 LSL streams with name=.*source_id='camera"):
+        with pytest.raises(ServeError, match=r"2 LSL streams with name=.*source_id='camera"):
             LslSource(lsl_predicate(name, "", ""))
         with closing(LslSource(lsl_predicate(name, "", "camera B"))) as source:
             source._predicate = lsl_predicate(name, "", "")

@@ -85,7 +85,7 @@ def test_another_field_or_value_is_left_to_the_rules(message: dict[str, Any], na
 
 @pytest.mark.parametrize("name", ["v", "stream", "seq", "t_source_ns", "kp", "conf"])
 def test_a_field_that_comes_twice_is_no_plain_frame(name: str) -> None:
-    """The general rules refuse it then (`messages.check_fields_once`)."""
+    """The general rules refuse it then (`fields.check_fields_once`)."""
     message = frame_message("cage", 77, 5, b"12345678", b"1234")
     once = msgpack.packb(message)
     assert compiled(once) == general(once)

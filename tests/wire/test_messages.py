@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from rtseg.errors import RtsegError
 from rtseg.frames.skeleton import MICE7, Skeleton
-from rtseg.wire.fields import MessageError
+from rtseg.wire.fields import MessageError, check_fields_once
 from rtseg.wire.messages import (
     FLOAT32,
     Hello,
     PredictionMessage,
     Served,
     StreamEvent,
-    check_fields_once,
     frame_message,
     parse_bye,
     parse_frame,

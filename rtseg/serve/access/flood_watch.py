@@ -76,7 +76,7 @@ class FloodWatch:
         self._words[_ASKED] += 1
 
     def take_received(self) -> NDArray[np.int64] | None:
-        """Those that were asked for, by descriptor, 0 where there is no such connection; None while they are counted."""
+        """Those that were asked for, by descriptor, 0 where there is no such connection; None while it counts."""
         return self._received.copy() if self._words[_COUNTED] == self._words[_ASKED] else None
 
     def log_ended(self) -> None:

@@ -20,8 +20,8 @@ from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.triggers.stage import TriggerStage
-from rtseg.wire.fields import MessageError
-from rtseg.wire.messages import check_fields_once, parse_arming, parse_beat, parse_frame, parse_to_daemon
+from rtseg.wire.fields import MessageError, check_fields_once
+from rtseg.wire.messages import parse_arming, parse_beat, parse_frame, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 

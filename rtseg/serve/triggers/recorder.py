@@ -23,7 +23,14 @@ class TriggerRecorder:
         self.counters = outlet.counters
 
     def record(self, stream: Stream, message: dict[str, Any]) -> None:
-        """Record what has happened, as far as there is room, and tell subscribers; `tell` follows."""
+        """Record what has happened, also where most else finds no room, and tell subscribers; `tell` follows."""
+        packed, recording = self._packed(stream, message), self._outlet.recording
+        if recording is not None:
+            recording.record_trigger_end(packed, time.monotonic_ns())
+        self.untold.append((stream.topic, packed))
+
+    def record_decision(self, stream: Stream, message: dict[str, Any]) -> None:
+        """Record what was decided and changes nothing, as far as there is room, and tell subscribers."""
         packed = self._packed(stream, message)
         self._has_recorded(packed)
         self.untold.append((stream.topic, packed))

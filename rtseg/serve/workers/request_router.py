@@ -25,8 +25,8 @@ from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
-from rtseg.wire.fields import MessageError
-from rtseg.wire.messages import MAX_POINTS, check_fields_once, clip_name, parse_to_daemon
+from rtseg.wire.fields import MessageError, check_fields_once
+from rtseg.wire.messages import MAX_POINTS, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
 

@@ -73,6 +73,11 @@ def unpack_snapshot(data: bytes) -> tuple[SessionSnapshot, dict[str, Any]]:
     return session, plain
 
 
+def model_of(data: bytes) -> str:
+    """The hash of the model whose state it is. Raises SnapshotError."""
+    return unpack_snapshot(data)[0].model
+
+
 def is_same_state(recorded: bytes, here: bytes) -> bool:
     """Whether two snapshots are the same bit for bit, but for what an older rtseg did not record yet."""
     if recorded == here:

@@ -12,7 +12,7 @@ from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.predictions import Predictions, write_bouts, write_predictions
 from rtseg.playback.replay import predictions_from_messages
 from rtseg.playback.trigger_log import recorded_triggers, write_event_times
-from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.recorder.reading import LOST, MALFORMED, RecordingFile, unpacked
 from rtseg.serve.triggers.records import EventLog, check_record
 from rtseg.triggers.events import write_events
 from rtseg.wire.messages import MAX_INTEGER, Hello, PredictionMessage, parse_published
@@ -98,6 +98,9 @@ def _published_streams(
             if message.topic == "events":
                 event = unpacked(path, message.data)
                 # Not where it was closed: a sink's last acknowledgement may come after that.
+                if event["type"] == LOST:
+                    for stream in streams:
+                        stream.log.lose_records()
                 if event["type"] == "hello":
                     current.pop(event["stream"], None)
                     rates[event["stream"]] = _declared_rate(event)

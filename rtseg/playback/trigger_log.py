@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtseg.config import TriggerFile, from_plain
 from rtseg.errors import RecordingError, SettingError
-from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.recorder.reading import LOST, MALFORMED, RecordingFile, unpacked
 from rtseg.serve.triggers.records import EventLog, check_record
 from rtseg.system.files import write_atomically
 from rtseg.triggers.events import cell
@@ -56,6 +56,10 @@ def read_trigger_log(path: Path) -> dict[str, EventLog]:
                 continue
             try:
                 record = unpacked(path, message.data)
+                if message.topic == "events" and record["type"] == LOST:
+                    for log in logs.values():
+                        log.lose_records()
+                    continue
                 if message.topic == "events":
                     opened[record["stream"]] += record["type"] == "hello"
                     continue

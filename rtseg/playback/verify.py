@@ -19,7 +19,7 @@ from rtseg.config import TriggerFile
 from rtseg.errors import RecordingError, RtsegError
 from rtseg.inference.classifier import Classifier, load
 from rtseg.inference.predictions import Prediction, Quality
-from rtseg.inference.snapshots import is_same_state
+from rtseg.inference.snapshots import is_same_state, model_of
 from rtseg.playback.trigger_log import recorded_settings
 from rtseg.playback.verify_triggers import TriggerCheck
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
@@ -158,7 +158,10 @@ class _Verifier:
         if not isinstance(published, PredictionMessage):
             raise ValueError("an event among the predictions")
         run = self._runs.get(published.stream)
-        if run is None or not run.known or published.model != self._model:
+        if run is not None and run.known and published.model != self._model:
+            # Opened after a swap: no word was recorded of which model answers it before its first answer.
+            self._forget(run)
+        if run is None or not run.known:
             self._result.uncompared += 1
             return
         run.published.append(published)
@@ -199,6 +202,11 @@ class _Verifier:
         run = self._runs.get(message["stream"])
         if run is None:
             run = self._open(Hello.from_message(message["hello"]), known=False)
+        if run is None:
+            return
+        if run.known and model_of(message["state"]) != self._model:
+            self._forget(run)
+            return
         if run.known:
             self._result.snapshots += 1
             if not is_same_state(message["state"], run.stream.session.snapshot()):
@@ -246,11 +254,16 @@ class _Verifier:
             self._result.count_difference(f"{where}: what its triggers remember")
             triggers.restore(recorded)
 
-    def _open(self, hello: Hello, *, known: bool) -> _StreamRun:
+    def _open(self, hello: Hello, *, known: bool) -> _StreamRun | None:
+        """None where this model cannot answer such a stream: another one did, after a swap."""
         before = self._runs.pop(hello.stream, None)
         if before is not None:
             self._streams.close_stream(before.stream)
-        stream = self._streams.open_stream(b"", hello, self._streams.match_hello(hello), 0)
+        try:
+            points = self._streams.match_hello(hello)
+        except RtsegError:
+            return None
+        stream = self._streams.open_stream(b"", hello, points, 0)
         triggers = None
         if self._triggers is not None:
             triggers = TriggerCheck(self._triggers, self._bundle, stream, known=known)

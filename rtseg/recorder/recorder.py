@@ -84,7 +84,7 @@ class Recorder:
         self._packer = msgpack.Packer()
         self._snapshots: dict[str, tuple[int, int]] = {}  # open stream -> where and when its state was last recorded
         self._marked_ns = 0
-        self._lost, self.lost = 0, 0
+        self._is_full, self._lost, self.lost = False, 0, 0  # records that no mark has told of yet, and all
         self.restarts, self._ending = 0, threading.Event()
         self._reported = "recording"
         self.writer = self._start()
@@ -106,7 +106,7 @@ class Recorder:
         may find no room: then each is recorded by `record_prediction`.
         """
         ring = self._ring
-        if self._table is None or self._lost:
+        if self._table is None or self._is_full:
             return None
         if ring.room < n_bytes + n_messages * mcap_records.MESSAGE_HEAD.size + _RESERVE:
             return None
@@ -124,6 +124,10 @@ class Recorder:
     def record_trigger(self, data: bytes, now_ns: int) -> bool:
         """Record what a trigger decided, or was told between two frames: a msgpack map. False where it has no room."""
         return self._append(layout.TRIGGERS, data, now_ns)
+
+    def record_trigger_end(self, data: bytes, now_ns: int) -> bool:
+        """The same of what has happened to an animal, for which some room is left free where all else finds none."""
+        return self._append(layout.TRIGGERS, data, now_ns, reserve=_MARK_RESERVE)
 
     def record_opening(self, hello: Mapping[str, Any], now_ns: int, *, resumed: bool = False) -> None:
         """Record that a stream begins, with the hello that was accepted. resumed: its snapshot follows."""
@@ -209,19 +213,21 @@ class Recorder:
         elif self.lost:
             LOG.error("recording %s is closed; %d records found no room and are not in it", self.file, self.lost)
 
-    def _append(self, channel: int, data: bytes, now_ns: int) -> bool:
+    def _append(self, channel: int, data: bytes, now_ns: int, *, reserve: int = 0) -> bool:
+        """reserve: bytes that it must leave free; 0 = as many as all records do."""
         ring = self._ring
-        length = mcap_records.MESSAGE_HEAD.size + len(data)
-        if self._lost:
-            # Once full, the ring is used again when half of it is free: else single records would get in, between many
-            # that do not, and each loss would need a marker of its own.
-            if ring.room < ring.size // 2:
-                self._leave_out()
+        room = ring.room - mcap_records.MESSAGE_HEAD.size - len(data)
+        # Once full, the ring is used again when half of it is free: else single records would get in, between many that
+        # do not, and each loss would need a mark of its own.
+        if self._is_full and ring.room >= ring.size // 2:
+            self._end_loss(now_ns)
+        elif self._is_full or room < _RESERVE:
+            self._is_full = True
+            if not reserve or room < reserve:
+                self._lost += 1
+                self.lost += 1
                 return False
             self._mark_lost(now_ns)
-        elif ring.room < length + _RESERVE:
-            self._leave_out()
-            return False
         count = self._counts[channel]
         self._counts[channel] = count + 1
         log_ns = self._epoch_ns + now_ns
@@ -230,28 +236,29 @@ class Recorder:
         ring.append(head + data)
         return True
 
-    def _leave_out(self) -> None:
-        self._lost += 1
-        self.lost += 1
-
-    def _mark_lost(self, now_ns: int) -> None:
-        """Mark the place where records are missing, and make every stream's snapshot due.
-
-        A stream whose frames are missing cannot be stepped again beyond that place, but from its next state on it can.
+    def _end_loss(self, now_ns: int) -> None:
+        """There is room again. Every stream's snapshot is due: one whose frames are missing cannot be stepped again
+        beyond that place, but from its next state on it can.
         """
-        if not self._lost:
-            return
-        lost, self._lost = self._lost, 0
-        self._append(layout.EVENTS, self._packer.pack({"v": 1, "type": "lost", "records": lost}), now_ns)
+        self._is_full = False
+        self._mark_lost(now_ns)
         head = self._ring.head
         self._snapshots = dict.fromkeys(self._snapshots, (head, now_ns - self._snapshot_ns))
+
+    def _mark_lost(self, now_ns: int) -> None:
+        """Mark the place where records are missing."""
+        lost, self._lost = self._lost, 0
+        if lost:
+            # Half of what it may use: a record that is let in besides stands behind its mark.
+            marker = self._packer.pack({"v": 1, "type": "lost", "records": lost})
+            self._append(layout.EVENTS, marker, now_ns, reserve=_MARK_RESERVE // 2)
 
     def _mark(self, now_ns: int) -> None:
         """Write where reading has to begin for every open stream: a search from the file's end finds the last mark."""
         self._marked_ns = now_ns
         start = min((at for at, _ in self._snapshots.values()), default=self._ring.head)
         data = layout.mark(self.session, self._beginning + start)
-        if not self._lost and self._ring.room >= len(data) + _RESERVE:
+        if not self._is_full and self._ring.room >= len(data) + _RESERVE:
             self._ring.append(data)
 
     def _state(self, now_ns: int) -> tuple[str, str]:
@@ -264,7 +271,7 @@ class Recorder:
             return "failing", self._trouble()
         if now_ns - max(self._ring.alive_ns, self._started_ns) > STALLED_NS:
             return "stalled", f": its writer (pid {self.writer.pid}) has done nothing for two seconds"
-        if self._lost:
+        if self._is_full:
             return "behind", ": the disk is slower than what comes"
         return "recording", ""
 
@@ -301,8 +308,9 @@ class Recorder:
                 self.writer = self._start()
 
 
-_RESERVE = 4096
-"""Bytes of the ring that records leave free, so that a loss can always be marked."""
+_RESERVE, _MARK_RESERVE = 1 << 16, 4096
+"""Bytes of the ring that records leave free: so that ends of triggers' events can be recorded, some hundreds, and that
+those leave free in turn, so that a loss can always be marked."""
 
 
 def snapshot_map(

@@ -261,6 +261,7 @@ class Daemon:
             self._admission.end_stream(stream, "stopping")
         for owner in owners:
             self._outlet.answer(owner, {"type": "stopping"})
+        self._bundle_swap.refuse_unfinished()
         self._outlet.announce_stopping()
         if self._outlet.recording is not None:
             self._outlet.recording.close()  # here and not in `close`: the last status says what became of it

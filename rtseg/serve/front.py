@@ -145,6 +145,7 @@ class Front:
             self._count_unanswered()
         self._stop_workers(started_s)
         self._give_up_lost()
+        self._rollout.refuse_unfinished()
         self._outlet.announce_stopping()
 
     @property

@@ -27,7 +27,7 @@ DECIDE = Kernel(
     "_decide_one",
     "int64, int64, int64, int64, int64[:,::1], float32[:,::1], int16[:,::1], int32[::1]",
 )
-WATCH = Kernel("rtseg.serve.access.flood_watch", "_watch", "int64[::1], uint8[::1], boolean, int64[::1]")
+WATCH = Kernel("rtseg.serve.access.flood_watch", "_watch", "int64[::1], uint8[::1], boolean, int64[::1], int64[::1]")
 
 
 def kernels_of(engine: Engine, settings: ServeSettings) -> list[Kernel]:

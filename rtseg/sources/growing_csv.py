@@ -32,6 +32,7 @@ from rtseg.sources.points import Pose
 LOG = logging.getLogger("rtseg.sources")
 MOST_HEADER_LINES = 5
 ROWS_AT_ONCE = 256
+_NO_ROW = np.full((1, 2), np.nan, np.float32)
 
 
 class GrowingCsv:
@@ -251,6 +252,8 @@ class GrowingCsv:
             if not told:
                 LOG.info("waiting for %s and its header", self._path)
                 told = True
+                # What reads a row is compiled now: the first frames must not wait for it.
+                self._recording([(SINGLE_ANIMAL, "nose", "x"), (SINGLE_ANIMAL, "nose", "y")], np.arange(1), _NO_ROW)
             self._sleeping.wait(self._look_every_s)
 
     def _skip_rows(self) -> None:

@@ -166,7 +166,8 @@ class GrowingText:
         if not end:
             return [], self._n_lines + 1
         if self._n_lines == 0:
-            if whole.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in whole:
+            # In the first line only: zeros further down are what a crash has left there, and cost their line.
+            if whole.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in whole.partition(b"\n")[0]:
                 raise RecordingError(self.path, "is no UTF-8 text; let it be written as UTF-8")
             whole = whole.removeprefix(codecs.BOM_UTF8)
         try:

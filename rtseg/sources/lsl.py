@@ -16,6 +16,8 @@ from rtseg.sources.points import MAX_FRAME, ChannelPoints
 LOG = logging.getLogger("rtseg.sources")
 OPEN_S = 5.0
 """How long a stream that was found may take to be opened."""
+OTHERS_S = 1.5
+"""How long it is looked for others that answer as well: liblsl stops at the first one, which may be another camera."""
 SAME_RATE = 0.01
 """A rate that the user names may differ from the stream's own by this share, as for the daemon."""
 
@@ -26,8 +28,9 @@ class LslSource:
     predicate: liblsl's, such as name='poses' and type='Pose'. fps: frames per second, None = the stream's nominal rate.
     wait_s: how long it is looked for. Its labels say which channel is which (`points.ChannelPoints`), its time stamps
     when each frame was: t_source_ns is the sender's LSL clock. A stream that ends is waited for, and must come back
-    with the same labels and rate. Raises ServeError where no stream, or several, or one of texts or without a rate are
-    found, SkeletonError for its labels, and RtsegError without pylsl.
+    with the same labels and rate; where several answer by then, the one with its source id is it. Raises ServeError
+    where no stream, or several, or one of texts or without a rate are found, SkeletonError for its labels, and
+    RtsegError without pylsl.
     """
 
     def __init__(self, predicate: str, *, fps: float | None = None, wait_s: float = 10.0) -> None:
@@ -39,13 +42,13 @@ class LslSource:
             raise ServeError(f"pylsl finds no liblsl: install it (docs/sources/lsl.md): {error}") from None
         self._lsl, self._predicate = pylsl, predicate
         self.clock = "lsl"
-        found = pylsl.resolve_bypred(predicate, 1, wait_s)
+        self._source_id, self._told_of_several = "", False
+        found = self._resolve(wait_s)
         if not found:
             raise ServeError(f"no LSL stream with {predicate} within {wait_s:g} s: start its sender first")
         if len(found) > 1:
-            seen = "; ".join(f"name={i.name()!r} type={i.type()!r} source_id={i.source_id()!r}" for i in found)
             raise ServeError(
-                f"{len(found)} LSL streams with {predicate}: name one by --name, --type, --source-id: {seen}"
+                f"{len(found)} LSL streams with {predicate}: name one by --name, --type, --source-id: {_shown(found)}"
             )
         self._labels: list[str] | None = None
         try:
@@ -67,7 +70,13 @@ class LslSource:
     def receive(self, timeout_s: float) -> SourceFrame | None:
         """See `bridge.Source`."""
         if self._inlet is None:
-            found = self._lsl.resolve_bypred(self._predicate, 1, timeout_s)
+            found = self._resolve(timeout_s)
+            if len(found) > 1 and not self._told_of_several:
+                self._told_of_several = True
+                LOG.warning(
+                    "%d LSL streams with %s: waiting until there is one, or the one with source_id=%r: %s",
+                    *(len(found), self._predicate, self._source_id, _shown(found)),
+                )
             if len(found) != 1:
                 return None
             try:
@@ -75,6 +84,7 @@ class LslSource:
             except (self._lsl.util.LostError, self._lsl.util.TimeoutError):
                 return None  # gone again; what it was before it ended may still be found for a while
             self._check_same_rate(found[0])
+            self._told_of_several = False
             LOG.warning("LSL stream %s is back", self._predicate)
         try:
             sample, t_s = self._inlet.pull_sample(timeout_s)
@@ -94,6 +104,17 @@ class LslSource:
             self._inlet.close_stream()
         self._inlet = None
 
+    def _resolve(self, wait_s: float) -> list[Any]:
+        """The streams that answer; the one with the known source id alone, where it is among them."""
+        found = self._lsl.resolve_bypred(self._predicate, 1, wait_s)
+        if len(found) == 1 and not self._is_known(found[0]):
+            found = self._lsl.resolve_bypred(self._predicate, 2, OTHERS_S)
+        known = [each for each in found if self._is_known(each)]
+        return known if len(known) == 1 else list(found)
+
+    def _is_known(self, found: Any) -> bool:
+        return bool(self._source_id) and found.source_id() == self._source_id
+
     def _open(self, found: Any) -> Any:
         """An inlet of the stream, with its labels read. Raises pylsl's LostError and TimeoutError where it is gone."""
         # Not recovered by liblsl itself: another stream under the same source id may have other channels.
@@ -110,6 +131,7 @@ class LslSource:
                 f"LSL stream {found.name()!r} came back with other channels: {', '.join(labels[:8])}; before: "
                 f"{', '.join(self._labels[:8])}; start `rtseg source lsl` again"
             )
+        self._source_id = str(found.source_id())
         return inlet
 
     def _check_same_rate(self, found: Any) -> None:
@@ -126,6 +148,10 @@ class LslSource:
         if wanted is not None and nominal > 0 and abs(wanted - nominal) > SAME_RATE * nominal:
             raise ServeError(f"--fps {wanted:g}: the LSL stream says {nominal:g} frames per second; leave --fps out")
         return nominal if wanted is None else wanted
+
+
+def _shown(found: list[Any]) -> str:
+    return "; ".join(f"name={i.name()!r} type={i.type()!r} source_id={i.source_id()!r}" for i in found)
 
 
 def lsl_predicate(name: str, kind: str, source_id: str) -> str:

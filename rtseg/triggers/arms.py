@@ -21,6 +21,10 @@ REAL = 0
 YOKED = "yoked"
 REACHING = ("real", YOKED)
 """The names of the arm with that index."""
+NOT_RECORDED = "not recorded"
+"""Why an event of such an arm ended whose line never went on: the recording had no room for its beginning."""
+RECORDS_LOST = "records lost"
+"""In place of why it ended, where its end is not in the recording: nobody knows how long it was."""
 _UNIT = 2.0**-53
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from rtseg.compiled.array_tables import field_indices
 from rtseg.errors import SnapshotError
+from rtseg.triggers.arms import NOT_RECORDED as NOT_RECORDED
 from rtseg.triggers.events import CLOSED
 from rtseg.triggers.plan import TriggerNumbers
 from rtseg.triggers.rule import IS_BEGIN, IS_ON, SlotMemory, TriggerMemory, TriggerRule
@@ -21,7 +22,6 @@ from rtseg.triggers.rule import IS_BEGIN, IS_ON, SlotMemory, TriggerMemory, Trig
 STALE, RESTART, OVERLOAD, LOST_SINK = "stale", "restart", "overload", "lost sink"
 QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED = "sink queue full", "sink timeout", "expired"
 BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP = "bundle changed", "stopping", "disarmed", "clock jump"
-NOT_RECORDED = "not recorded"
 CUTS = (
     *(STALE, CLOSED, RESTART, OVERLOAD, LOST_SINK, QUEUE_FULL, NO_ACKNOWLEDGEMENT, EXPIRED),
     *(BUNDLE_CHANGED, STOPPING, DISARMED, CLOCK_JUMP, NOT_RECORDED),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtseg.config import ArmSettings, TriggerSettings
 from rtseg.errors import SettingError
-from rtseg.triggers.arms import REACHING
+from rtseg.triggers.arms import NOT_RECORDED, REACHING, RECORDS_LOST
 
 _NEEDED = ("stream", "trigger", "seq", "decision", "arm", "last_seq")
 
@@ -83,11 +83,16 @@ def _only(rows: Sequence[Mapping[str, str]], column: str, wanted: str, where: st
 
 
 def _reached(row: Mapping[str, str]) -> bool:
-    return row["decision"] == "fired" and row["arm"] in REACHING
+    return row["decision"] == "fired" and row["arm"] in REACHING and row.get("ended") != NOT_RECORDED
 
 
 def _event(row: Mapping[str, str], where: str) -> tuple[int, int]:
     """First frame and number of frames."""
+    if row.get("ended") == RECORDS_LOST:
+        raise SettingError(
+            f"{where}: how long the event from frame {row['seq']} on was is not recorded (records lost): yoke to "
+            "another session, or write its true last_seq and another word into its row"
+        )
     try:
         first, last = int(row["seq"]), int(row["last_seq"])
     except ValueError:

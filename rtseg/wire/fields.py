@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
+
 from rtseg.errors import ServeError
 
 MAX_NAME_CHARACTERS = 200
@@ -28,6 +30,33 @@ def check_fields(message: dict[str, Any], required: tuple[str, ...], optional: t
         raise MessageError(
             f"{where} {known}; missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown[:5]) or 'none'}"
         )
+
+
+def check_fields_once(data: bytes, kind: str, message: dict[str, Any]) -> None:
+    """Raise MessageError where a map in `data` has a field twice, of which msgpack keeps the last one.
+
+    kind, message: as `messages.parse_to_daemon` gave them.
+    """
+    # A frame's fields are no maps, so its own number of entries says all: this is passed by every frame that compiled
+    # code leaves to the general rules.
+    if kind != "frame" or _entries(data) > len(message):
+        msgpack.unpackb(data, raw=False, object_pairs_hook=_map_of)
+
+
+def _entries(data: bytes) -> int:
+    """How many entries the map has that `data` begins with: a fixmap, map16 or map32."""
+    if data[0] & 0xF0 == 0x80:
+        return data[0] & 0x0F
+    return int.from_bytes(data[1:3] if data[0] == 0xDE else data[1:5], "big")
+
+
+def _map_of(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise MessageError(f"field {shown(name)}: expected once, got twice: {shown(found[name])}, {shown(value)}")
+        found[name] = value
+    return found
 
 
 def check_name(name: str, where: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from rtseg.config import ServeSettings, to_plain
 from rtseg.errors import RecordingError
+from rtseg.playback.export import export_recording
 from rtseg.playback.trigger_log import TIMES, read_trigger_log, recorded_settings, write_event_times
 from rtseg.recorder.reading import RecordingFile
 from rtseg.recorder.recorder import Recorder
@@ -65,6 +66,33 @@ def test_events_and_their_times(recording: Path, tmp_path: Path) -> None:
     assert [rows[0][name] for name in TIMES] == ["5", "6", "7", *[""] * 6]
     (control,) = logs["cage1#2"].events()
     assert (control.arm, control.ended, control.stream) == ("sham", "", "cage1#2")
+
+
+def test_how_long_an_event_was_whose_end_is_missing_is_in_doubt(tmp_path: Path) -> None:
+    """Not until the recording's end: it ended while a full disk let nothing be recorded."""
+    model = {"heads": json.dumps({"h": ["a"]}), "fps": "30.0", "model": "m", "triggers": json.dumps(to_plain(FILE))}
+    recorder = Recorder(tmp_path, model, ServeSettings(record_buffer_mb=1))
+    recorder.record_opening(HELLO, 1)
+
+    def answer(seq: int) -> None:
+        numbers = {"seq": seq, "t_source_ns": 0, "t_recv_ns": 0, "t_pub_ns": 0, "quality": 0, "model": "m"}
+        about = {"v": 1, "stream": "cage1", **numbers, "probs": {"h": b"\0\0\x80\x3f"}}
+        about |= {"label": {"h": "a"}, "event": {}}
+        recorder.record_prediction(msgpack.packb(about), 1)
+
+    record(recorder, records.began(event(1, 4), 10, 11, 12, 13), records.began(event(2, 5), 10, 11, 12, 13))
+    answer(5)
+    recorder.record_event(msgpack.packb({"v": 1, "type": "lost", "records": 100}), 2)
+    answer(500)
+    record(recorder, records.ended(event(2, 5), "disarmed", 20, 21), records.began(event(3, 501), 10, 11, 12, 13))
+    answer(502)
+    recorder.close()
+    wanted = [(4, 5, "records lost"), (5, 7, "disarmed"), (501, 502, "")]
+    log = read_trigger_log(recorder.file)["cage1"]
+    assert [(e.seq, e.last_seq, e.ended) for e in log.events()] == wanted
+    list(export_recording(recorder.file, tmp_path / "out"))
+    with (tmp_path / "out" / "cage1.triggers.csv").open(encoding="utf-8") as file:
+        assert [(int(r["seq"]), int(r["last_seq"]), r["ended"]) for r in csv.DictReader(file)] == wanted
 
 
 def test_the_settings_that_the_daemon_had(recording: Path, tmp_path: Path) -> None:

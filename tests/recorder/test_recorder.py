@@ -99,6 +99,31 @@ def test_a_full_disk_is_reported_and_nothing_is_lost_where_it_is_freed_in_time(r
     assert (recorder.lost, numbers_in(recorder.file)) == (0, list(range(210)))
 
 
+def test_ends_of_events_are_recorded_where_nothing_else_finds_room(recorder: Recorder) -> None:
+    recorder.writer.send_signal(signal.SIGSTOP)
+    n = 0
+    while recorder.lost == 0:
+        put(recorder, range(n, n + 1), 1000)
+        n += 1
+    assert not recorder.record_trigger(msgpack.packb({"what": "begins"}), n)
+    assert recorder.record_trigger_end(msgpack.packb({"what": "ends"}), n)
+    put(recorder, range(n, n + 5), 1000)
+    many = 0
+    while recorder.record_trigger_end(msgpack.packb({"what": many}), n):
+        many += 1
+    assert many > 100
+    recorder.writer.send_signal(signal.SIGCONT)
+    wait_until(lambda: recorder.status()["waiting_bytes"] == 0)
+    put(recorder, range(n + 5, n + 6))
+    recorder.close()
+    with RecordingFile(recorder.file) as file:
+        read = [(m.topic, unpacked(recorder.file, m.data)) for m in file.messages()]
+    # What is missing is marked before what was recorded in spite of it.
+    behind = [record.get("records", record.get("what")) for topic, record in read if topic in ("events", "triggers")]
+    assert behind == [2, "ends", 5, *range(many), 1]
+    assert (recorder.lost, numbers_in(recorder.file)) == (8, [*range(n - 1), n + 5])
+
+
 def test_one_whose_memory_was_removed_is_not_closed_where_its_writer_was_killed(tmp_path: Path) -> None:
     """As systemd does with RemoveIPC when the daemon's user logs out."""
     recorder = Recorder(tmp_path / "recordings", {"model": "m"}, SMALL)

@@ -70,7 +70,8 @@ def test_what_has_arrived_is_answered_before_the_end(tiny_bundle: Path, tmp_path
             heard.append(message)
         assert [m.seq for m in heard if isinstance(m, PredictionMessage)] == list(range(50))
         events = [(m.type, m.fields.get("reason")) for m in heard if isinstance(m, StreamEvent)]
-        assert events == [("opened", None), ("closed", "stopping"), ("stopping", None)]
+        # On a busy machine two intervals pass between the last frame and the end: then it is silent, and told so.
+        assert [e for e in events if e[0] != "stale"] == [("opened", None), ("closed", "stopping"), ("stopping", None)]
         assert list(idle) == []  # ended by the daemon's last word
         assert bystander.receive()["type"] == "stopping"
         assert child.rest()[2] == 0

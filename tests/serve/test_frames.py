@@ -211,6 +211,21 @@ def test_an_error_names_stream_frame_and_reason_and_is_not_repeated(child: Child
     assert ask_status(child.frames)["counters"]["errors"] == before + 101
 
 
+def test_a_field_that_comes_twice_is_refused_and_counted(child: Child) -> None:
+    """Which of two numbers, or of two poses, the sender meant, nobody knows."""
+    walk = random_walk(2, 0)
+    twice = msgpack.packb(frame_of(walk, 0))
+    twice = bytes([twice[0] + 1]) + twice[1:] + msgpack.packb("seq") + msgpack.packb(9)
+    with Raw(child.frames) as raw:
+        assert raw.ask(HELLO)["type"] == "accepted"
+        error = raw.ask(twice)
+        assert (error["kind"], error["stream"]) == ("MessageError", "cage1")
+        assert error["reason"] == "field 'seq': expected once, got twice: 0, 9"
+        raw.send(frame_of(walk, 1))
+        counters = raw.ask(BYE)["counters"]
+    assert (counters["frames"], counters["refused"]) == (1, 1)
+
+
 def test_a_message_too_large_closes_its_connection_only(child: Child, classifier: Classifier) -> None:
     walk = random_walk(20, 19)
     with (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,6 +19,7 @@ from rtseg.recordings.open import read_recording
 from rtseg.recordings.recording import Recording
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.growing_csv import GrowingCsv
+from tests.live import REPO, TIMEOUT_S
 
 Growing = Callable[..., GrowingCsv]
 PLAIN = "frame,nose.x,nose.y,nose.score,tail.x,tail.y,tail.score\n"
@@ -236,3 +239,18 @@ def test_headers_that_cannot_be_used(growing: Growing, tmp_path: Path, text: str
 def test_a_file_that_never_comes(growing: Growing, tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no header came within 0 s; is its writer running"):
         growing(tmp_path / "none.csv")
+
+
+def test_what_reads_a_row_is_compiled_before_the_file_is_there(tmp_path: Path) -> None:
+    """In a process that has read no file: the first frames would come seconds late."""
+    code = (
+        "import sys, threading, time\nfrom pathlib import Path\nfrom rtseg.frames.frame import clean_frames\n"
+        "from rtseg.sources.growing_csv import GrowingCsv\n"
+        "source = threading.Thread(target=GrowingCsv, args=(Path(sys.argv[1]),), kwargs={'fps': 30}, daemon=True)\n"
+        "source.start()\n"
+        "while not clean_frames.signatures:\n    time.sleep(0.01)\n"
+        "print('compiled')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "none.csv")]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (done.returncode, done.stdout) == (0, "compiled\n"), done.stderr

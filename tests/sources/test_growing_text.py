@@ -158,9 +158,13 @@ def test_encodings(growing: Growing, tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbfone\nM\xfcller\n")
     text = growing(path)
     assert text.read().lines == ["one", "Müller"]
-    path.write_bytes("one\n".encode("utf-16"))
-    with pytest.raises(RecordingError, match="is no UTF-8 text"):
-        text.read()
+    for encoding in ("utf-16", "utf-16-le"):
+        path.write_bytes("one\n".encode(encoding))
+        with pytest.raises(RecordingError, match="is no UTF-8 text"):
+            text.read()
+    # As a crash of the machine leaves a file: the lines besides are read.
+    path.write_bytes(b"first\n\0\0\0\nlast\n")
+    assert text.read().lines == ["first", "\0\0\0", "last"]
     with pytest.raises(RecordingError, match="cannot be read"):
         GrowingText(tmp_path).read()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 
 from rtseg.errors import FrameError, ServeError, SkeletonError
 from rtseg.sources.lsl import LslSource, lsl_predicate
-from tests.live import TIMEOUT_S
+from tests.live import REPO, TIMEOUT_S
 from tests.sources.senders import lsl_module, lsl_outlet
 
 pylsl = lsl_module()
@@ -107,6 +110,43 @@ def test_one_that_is_gone_again_when_it_is_opened_is_waited_for(name: str, monke
             outlet.push_sample(list(range(6)), 50.0)
             frame = source.receive(0.1)
         assert frame is not None
+
+
+@contextmanager
+def other_outlets(name: str, *source_ids: str) -> Iterator[None]:
+    """Senders of one name, each in a process of its own: liblsl answers for all outlets of a process at once."""
+    code = (
+        "import sys\nfrom tests.sources.test_lsl import LABELS, lsl_outlet\n"
+        "outlet = lsl_outlet(sys.argv[1], LABELS, source_id=sys.argv[2])\nprint('there', flush=True)\nsys.stdin.read()"
+    )
+    with ExitStack() as opened:
+        for source_id in source_ids:
+            command = [sys.executable, "-c", code, name, source_id]
+            process = opened.enter_context(
+                subprocess.Popen(command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            opened.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "there\n"
+        yield
+
+
+def test_where_several_answer_none_is_guessed(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with other_outlets(name, "camera A", "camera B"):
+        with pytest.raises(ServeError, match=r"2 LSL streams with name=.*source_id='camera"):
+            LslSource(lsl_predicate(name, "", ""))
+        with closing(LslSource(lsl_predicate(name, "", "camera B"))) as source:
+            source._predicate = lsl_predicate(name, "", "")
+            source.close()  # as if it had ended: the one with the same source id is the same camera
+            assert source.receive(0.1) is None
+            assert "is back" in caplog.text
+            caplog.clear()
+            source.close()
+            source._source_id = "camera C"
+            assert source.receive(2.0) is None
+    assert "2 LSL streams with" in caplog.text
+    assert "or the one with source_id='camera C'" in caplog.text
+    assert "is back" not in caplog.text
 
 
 def test_what_cannot_be_a_source(name: str) -> None:

@@ -58,6 +58,8 @@ def test_of_several_streams_and_triggers_one_is_chosen(tmp_path: Path) -> None:
     [
         ("", "no event of it reached an animal"),
         ("cage,laser,5,fired,sham,9,closed\n", "no event of it reached an animal"),
+        ("cage,laser,5,fired,real,5,not recorded\n", "no event of it reached an animal"),
+        ("cage,laser,5,fired,real,9,records lost\n", "how long the event from frame 5 on was is not recorded"),
         ("cage,laser,5,fired\n", "line 2: no arm, last_seq"),
         ("cage,laser,five,fired,real,9,closed\n", "'five' and last_seq '9' must be frames"),
         ("cage,laser,9,fired,real,5,closed\n", "cannot be an event's first and last frame"),

@@ -83,6 +83,16 @@ def test_another_field_or_value_is_left_to_the_rules(message: dict[str, Any], na
     assert_agrees(msgpack.packb(without))
 
 
+@pytest.mark.parametrize("name", ["v", "stream", "seq", "t_source_ns", "kp", "conf"])
+def test_a_field_that_comes_twice_is_no_plain_frame(name: str) -> None:
+    """The general rules refuse it then (`fields.check_fields_once`)."""
+    message = frame_message("cage", 77, 5, b"12345678", b"1234")
+    once = msgpack.packb(message)
+    assert compiled(once) == general(once)
+    twice = bytes([once[0] + 1]) + once[1:] + msgpack.packb(name) + msgpack.packb(message[name])
+    assert compiled(twice) is None
+
+
 @settings(deadline=None)
 @given(frames, st.data())
 def test_damaged_frames_are_left_to_the_rules(message: dict[str, Any], data: st.DataObject) -> None:

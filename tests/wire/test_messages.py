@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtseg.errors import RtsegError
 from rtseg.frames.skeleton import MICE7, Skeleton
-from rtseg.wire.fields import MessageError
+from rtseg.wire.fields import MessageError, check_fields_once
 from rtseg.wire.messages import (
     FLOAT32,
     Hello,
@@ -40,6 +40,7 @@ FRAME = frame_message("cage1", 3, 5, b"\0" * 112, None)
 def take(data: bytes) -> str:
     """What the daemon does with bytes before it looks at its streams."""
     kind, message = parse_to_daemon(data)
+    check_fields_once(data, kind, message)
     if kind == "hello":
         Hello.from_message(message)
     elif kind == "frame":
@@ -65,6 +66,28 @@ def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
 @given(st.dictionaries(st.sampled_from([*HELLO, *FRAME, "type", "x"]), PLAIN))
 def test_any_map_is_a_message_or_an_error(fields: dict[str, Any]) -> None:
     assert 0 < len(said(msgpack.packb({"v": 1} | fields))) < 2000
+
+
+def packed_twice(message: dict[str, Any], name: str) -> bytes:
+    """The message with one of its fields once more at the end."""
+    packer = msgpack.Packer(autoreset=False)
+    packer.pack_map_header(len(message) + 1)
+    for key, value in [*message.items(), (name, message[name])]:
+        packer.pack(key)
+        packer.pack(value)
+    return bytes(packer.bytes())
+
+
+@pytest.mark.parametrize("name", ["stream", "seq", "kp"])
+def test_a_field_that_comes_twice_is_an_error(name: str) -> None:
+    """Of the two, msgpack would keep the last one without a word."""
+    assert f"field '{name}': expected once, got twice: " in said(packed_twice(FRAME, name))
+    assert "field 'fps': expected once, got twice: 30.0, 30.0" in said(packed_twice(HELLO, "fps"))
+    assert "expected once, got twice" in said(packed_twice({**FRAME, **{f"x{i}": 0 for i in range(20)}}, name))
+    # Within a field: nose is called snout, and then neck.
+    inner = packed_twice({"nose": "snout"}, "nose")
+    hello = msgpack.packb(HELLO).replace(msgpack.packb({"nose": "snout"}), inner)
+    assert "field 'nose': expected once, got twice: 'snout', 'snout'" in said(hello)
 
 
 @pytest.mark.parametrize("whole", [HELLO, FRAME], ids=["hello", "frame"])

@@ -49,7 +49,8 @@ class ClientSockets:
         self.guard: Guard | None = None
         # A worker's only client is its front.
         max_growth = settings.max_growth_mb << 20 if limit_message_bytes else 0
-        self._memory_watch, self._flood_watch = MemoryWatch(self._addresses, max_growth), FloodWatch()
+        self._flood_watch = FloodWatch()
+        self._memory_watch = MemoryWatch(self._addresses, max_growth, self._flood_watch)
         self._connection_limit = ConnectionLimit(lambda: self._flood_watch.ended)
         try:
             if settings.keys:

@@ -60,23 +60,38 @@ def is_open(connection: Connection) -> bool:
         return False
 
 
-def end_connection(descriptor: int | None, addresses: tuple[str, ...], inode: int | None = None) -> bool:
+TCP_INFO, RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
+"""Linux' option, where `tcpi_bytes_received` stands in it (64 bits), and how much of it is read."""
+
+
+def end_connection(
+    descriptor: int | None, addresses: tuple[str, ...], inode: int | None = None, least_received: int = 0
+) -> bool:
     """End a connection; whether it was there. ZeroMQ has no call for that: its socket is shut from this side, and
     ZeroMQ sees it closed.
 
     addresses: those that the daemon's sockets are bound to. inode: where it is known, no other connection that has got
-    this descriptor since is ended; otherwise that one connects again, for which it needs its key.
+    this descriptor since is ended; otherwise that one connects again, for which it needs its key. least_received: the
+    same for one that is known by the bytes that it has brought (Linux, TCP).
     """
     if descriptor is None:
         return False
     with contextlib.suppress(OSError), _socket_of(descriptor) as connection:
         if inode is not None and _inode(connection.fileno()) != inode:
             return False
+        if least_received and received_bytes(connection) < least_received:
+            return False
         connection.getpeername()  # an error where it isn't connected: a listener must not be shut
         if _is_ours(connection.getsockname(), addresses):
             connection.shutdown(plain_socket.SHUT_RDWR)
             return True
     return False
+
+
+def received_bytes(connection: plain_socket.socket) -> int:
+    """What a TCP connection has brought since it began (Linux from 4.1 on). Raises OSError for any other one."""
+    info = connection.getsockopt(plain_socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES)
+    return int.from_bytes(info[RECEIVED_AT:TCP_INFO_BYTES], "little")
 
 
 def _inode(descriptor: int) -> int:

@@ -2,44 +2,47 @@
 
 libzmq keeps what has come until it is taken, without a limit (`client_sockets` says why), and the parts of a message
 until its last one is there. Nothing of that can be asked for. The process's memory can, and of each TCP connection the
-kernel counts the bytes that it has brought: one that has brought most of what the memory grew by is the cause.
+kernel counts the bytes that it has brought: one that has brought most of what the memory grew by is the cause. They are
+counted by `flood_watch`'s thread, for there may be very many connections.
 
 Linux only; over ipc the kernel counts no bytes. Slow growth is not noticed, as it might be anybody's.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import socket
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from rtseg.serve.access.connections import Connection, end_connection
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.serve.access.connections import end_connection
+from rtseg.serve.access.flood_watch import FloodWatch
 
 LOG = logging.getLogger("rtseg.serve")
 LOOK_NS = 100_000_000
 MIN_GROWTH = 10 << 20
 """Less in one look is nobody's fault: streams that are opened and bundles that are loaded take memory as well."""
-TCP_INFO, RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
-"""Linux' option, where `tcpi_bytes_received` stands in it (64 bits), and how much of it is read."""
+MOST_CAUSES = 256
+"""So many are ended at one look at most: the loop waits for it. The next look goes on with those that still bring."""
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class MemoryWatch:
     """Looks after the memory of this process. max_growth: bytes, 0 = any.
 
-    addresses: those that clients connect to; they may be filled in later.
+    addresses: those that clients connect to; they may be filled in later. flood_watch: whose thread counts.
 
     Memory may grow by max_growth after the first look; from there on whoever lets it grow further is disconnected.
     ended: connections for which that was done.
     """
 
-    def __init__(self, addresses: Sequence[str], max_growth: int) -> None:
-        self._addresses, self._max_growth, self.ended = addresses, max_growth, 0
+    def __init__(self, addresses: Sequence[str], max_growth: int, flood_watch: FloodWatch) -> None:
+        self._addresses, self._max_growth, self._flood_watch, self.ended = addresses, max_growth, flood_watch, 0
         self._first: int | None = None
-        self._last, self._received = 0, dict[Connection, int]()
+        self._asked: int | None = None  # memory when the counts were asked for that have not been taken yet
+        self._last: tuple[int, NDArray[np.int64]] | None = None  # memory, and what connections had brought by then
         # Opened once: later there may be no descriptor left.
         self._statm = _open_statm() if max_growth else None
 
@@ -51,13 +54,17 @@ class MemoryWatch:
         if self._first is None:
             self._first = now
         if now - self._first <= self._max_growth:
-            self._received.clear()
+            self._asked = self._last = None
             return
-        received = bytes_received()
-        growth = now - self._last
-        if self._received and growth >= MIN_GROWTH:
-            self._end_causes(growth, received)
-        self._last, self._received = now, received
+        if self._asked is not None:
+            received = self._flood_watch.take_received()
+            if received is None:
+                return
+            if self._last is not None and (growth := self._asked - self._last[0]) >= MIN_GROWTH:
+                self._end_causes(growth, received, self._last[1])
+            self._last = self._asked, received
+        self._asked = now
+        self._flood_watch.ask_received()
 
     def close(self) -> None:
         """Let go of the descriptor."""
@@ -65,52 +72,27 @@ class MemoryWatch:
             os.close(self._statm)
             self._statm = None
 
-    def _end_causes(self, growth: int, received: dict[Connection, int]) -> None:
-        """End those that brought the most since the last look, until what they brought explains half of the growth.
+    def _end_causes(self, growth: int, received: NDArray[np.int64], before: NDArray[np.int64]) -> None:
+        """End those that brought the most between two counts, until what they brought explains half of the growth.
 
         Where all together do not, the memory went elsewhere, and nobody is ended.
         """
-        brought = {each: n - self._received.get(each, 0) for each, n in received.items()}
-        explained, causes = 0, list[Connection]()
-        for each in sorted(brought, key=lambda connection: -brought[connection]):
+        # Less than before: the number is another connection's by now.
+        brought = np.where(received >= before, received - before, received)
+        if 2 * int(brought.sum()) < growth:
+            return
+        explained, most = 0, np.argpartition(-brought, MOST_CAUSES)[:MOST_CAUSES]
+        for descriptor in most[np.argsort(-brought[most])].tolist():
             if 2 * explained >= growth:
                 break
-            explained += brought[each]
-            causes.append(each)
-        if 2 * explained < growth:
-            return
-        for each in causes:
-            if end_connection(each.descriptor, tuple(self._addresses), each.inode):
+            explained += int(brought[descriptor])
+            if end_connection(descriptor, tuple(self._addresses), least_received=int(received[descriptor])):
                 self.ended += 1
                 LOG.warning(
-                    "a connection is ended: memory grew by %d MB in a tenth of a second, and it brought %d MB",
+                    "a connection is ended: memory grew by %d MB between two looks, and it brought %d MB",
                     growth >> 20,
-                    brought[each] >> 20,
+                    brought[descriptor] >> 20,
                 )
-
-
-def bytes_received() -> dict[Connection, int]:
-    """What each TCP connection of this process has brought since it began (Linux)."""
-    libc, info, found = ctypes.CDLL(None), ctypes.create_string_buffer(TCP_INFO_BYTES), dict[Connection, int]()
-    for descriptor in _descriptors():
-        size = ctypes.c_uint(TCP_INFO_BYTES)
-        if libc.getsockopt(descriptor, socket.IPPROTO_TCP, TCP_INFO, info, ctypes.byref(size)) == 0:
-            if size.value < TCP_INFO_BYTES:  # a kernel before 4.1
-                return {}
-            n_bytes = int.from_bytes(info.raw[RECEIVED_AT:TCP_INFO_BYTES], "little")
-            try:
-                found[Connection(descriptor, os.fstat(descriptor).st_ino)] = n_bytes
-            except OSError:
-                continue  # it has just gone
-    return found
-
-
-def _descriptors() -> Iterable[int]:
-    """Those of this process (Linux). Where none is left to list them with, every number is one."""
-    try:
-        return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return range(int(os.sysconf("SC_OPEN_MAX")))
 
 
 def _open_statm() -> int | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.config import ServeSettings
-from rtseg.errors import RtsegError, clip_reason
+from rtseg.errors import RtsegError, ServeError, clip_reason
 from rtseg.inference.predictions import Prediction
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.bundle_loader import BundleLoader, LoadRequest
@@ -55,6 +55,11 @@ class BundleSwap:
             raise StreamError(f"stream {name!r} is not open"[:300])
         LOG.info("asked to load %s%s", folder, by)
         self._loader.start_loading(LoadRequest(owner, Path(folder), name))
+
+    def refuse_unfinished(self) -> None:
+        """The daemon stops: whoever waits for a bundle is told that it is not taken."""
+        if self._loader.request is not None:
+            self._refuse(self._loader.request, ServeError("the daemon stops"))
 
     def install_loaded(self) -> None:
         """Let a bundle answer that has been loaded since the last call."""

@@ -20,7 +20,7 @@ from rtseg.serve.loop.stepping import Stepper
 from rtseg.serve.publish.outlet import Outlet
 from rtseg.serve.streams.stream import Streams
 from rtseg.serve.triggers.stage import TriggerStage
-from rtseg.wire.fields import MessageError
+from rtseg.wire.fields import MessageError, check_fields_once
 from rtseg.wire.messages import parse_arming, parse_beat, parse_frame, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
@@ -67,6 +67,7 @@ class Dispatcher:
             # Before anything is done about it, and before its other fields are looked at.
             if self._guard is not None:
                 self._guard.check_message(kind, message.get("stream"), t_recv_ns)
+            check_fields_once(data, kind, message)
             if kind == "frame":
                 self._queue.enqueue_frame(parse_queued_frame(self._streams, owner, message, data, t_recv_ns))
                 return

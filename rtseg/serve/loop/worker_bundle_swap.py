@@ -39,6 +39,9 @@ class WorkerBundleSwap(BundleSwap):
         self._load = 0  # number of the load that the front waits for, 0 = none
         self._loaded: ServedModel | None = None
 
+    def refuse_unfinished(self) -> None:
+        """Whoever waits is the front's client."""
+
     def prepare(self, order: PrepareBundle) -> None:
         """Begin to load a bundle; what came of it is told to the front."""
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RtsegError, SnapshotError
 from rtseg.inference.predictions import Prediction
 from rtseg.recorder import mcap_records
 from rtseg.recorder.reading import LOST, MALFORMED, RecordedMessage, RecordingFile, unpacked
@@ -170,11 +170,15 @@ def restore_stream(stream: Stream, resumable: ResumableStream) -> tuple[list[byt
 def rewind_stream(stream: Stream, resumable: ResumableStream) -> int:
     """Bring a fresh stream to where `resumable.frames` begin; how many of them the recording answers completely.
 
-    Raises RtsegError where its snapshot is of another model or engine.
+    Raises RtsegError where its snapshot is of another model or engine, or its answers are of another model.
     """
     session = stream.session
     if resumable.state is not None:
         session.restore(resumable.state)
+    elif resumable.answers:  # it has no state yet that would say so
+        model, own = unpack(resumable.answers[0])["model"], stream.model.served.model
+        if model != own:
+            raise SnapshotError(f"model {str(model)[:12]} answered it, and this is {own[:12]}")
     # With a lookahead or a filled gap a frame brings several predictions, or none: only stepping tells how many. So the
     # frames are stepped to count them, and the state is put back.
     before, answers, done = session.snapshot(), 0, 0

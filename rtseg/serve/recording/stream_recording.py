@@ -83,12 +83,12 @@ class StreamRecording:
                 self._replaced = read_resumable_streams(folder, wanted=worker_place.wrote, with_closed=True)
         self._recorder = Recorder(folder, metadata, settings, name)
         # The recorder's own methods: they are called for every frame, which pays for no call in between.
-        self.record_frame, self.record_prediction, self.record_event, self.record_trigger = (
+        self.record_frame, self.record_prediction, self.record_event = (
             self._recorder.record_frame,
             self._recorder.record_prediction,
             self._recorder.record_event,
-            self._recorder.record_trigger,
         )
+        self.record_trigger, self.record_trigger_end = self._recorder.record_trigger, self._recorder.record_trigger_end
         self.lend_ring, self.take_ring_back = self._recorder.lend_ring, self._recorder.take_ring_back
         self.status = self._recorder.status
         LOG.info("recording to %s", self._recorder.file)

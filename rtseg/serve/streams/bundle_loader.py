@@ -48,6 +48,11 @@ class BundleLoader:
         self._request, self._result = request, None
         threading.Thread(target=self._load, args=(request,), name="rtseg load", daemon=True).start()
 
+    @property
+    def request(self) -> LoadRequest | None:
+        """What is being loaded, or is loaded and not taken yet; None for nothing."""
+        return self._request
+
     def take_finished(self) -> tuple[LoadRequest, ServedModel | Exception] | None:
         """The load that has ended since the last call, with its model or why there is none; None where none has."""
         request, result = self._request, self._result

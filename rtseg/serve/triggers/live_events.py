@@ -86,7 +86,7 @@ class LiveEvents:
         # Recorded before it is sent: a process that is killed in between must not have done what it has not recorded.
         sent_ns = now_ns if sinks else None
         began = records.began(event, prediction.t_source_ns, t_recv_ns, now_ns, sent_ns)
-        if not self._recorder.record(of.stream, began, only_recorded=True):
+        if not self._recorder.record_beginning(of.stream, began):
             self.failures.append((of, event, NOT_RECORDED))
             return
         self._recorder.counters["triggers fired"] += 1

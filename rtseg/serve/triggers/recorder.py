@@ -22,19 +22,39 @@ class TriggerRecorder:
         self.untold: list[tuple[bytes, bytes]] = []
         self.counters = outlet.counters
 
-    def record(
-        self, stream: Stream, message: dict[str, Any], *, is_told: bool = True, only_recorded: bool = False
-    ) -> bool:
-        """Record it now; `tell` follows. False where the daemon records and there was no room for it.
+    def record(self, stream: Stream, message: dict[str, Any]) -> None:
+        """Record what has happened, also where most else finds no room, and tell subscribers; `tell` follows."""
+        packed, recording = self._packed(stream, message), self._outlet.recording
+        if recording is not None:
+            recording.record_trigger_end(packed, time.monotonic_ns())
+        self.untold.append((stream.topic, packed))
 
-        is_told: whether subscribers get it. only_recorded: not where it found no room.
-        """
-        packed = self._packer.pack({"v": VERSION, "stream": stream.name, **message})
+    def record_decision(self, stream: Stream, message: dict[str, Any]) -> None:
+        """Record what was decided and changes nothing, as far as there is room, and tell subscribers."""
+        packed = self._packed(stream, message)
+        self._has_recorded(packed)
+        self.untold.append((stream.topic, packed))
+
+    def record_beginning(self, stream: Stream, message: dict[str, Any]) -> bool:
+        """Record what is about to happen. False, and nobody is told, where there was no room: it must not happen."""
+        packed = self._packed(stream, message)
+        if not self._has_recorded(packed):
+            return False
+        self.untold.append((stream.topic, packed))
+        return True
+
+    def record_memory(self, stream: Stream, message: dict[str, Any]) -> None:
+        """Record what only a replay needs; subscribers are not told."""
+        self._has_recorded(self._packed(stream, message))
+
+    def _packed(self, stream: Stream, message: dict[str, Any]) -> bytes:
+        packed: bytes = self._packer.pack({"v": VERSION, "stream": stream.name, **message})
+        return packed
+
+    def _has_recorded(self, packed: bytes) -> bool:
+        """True as well where the daemon records nothing."""
         recording = self._outlet.recording
-        is_recorded = recording is None or recording.record_trigger(packed, time.monotonic_ns())
-        if is_told and (is_recorded or not only_recorded):
-            self.untold.append((stream.topic, packed))
-        return is_recorded
+        return recording is None or recording.record_trigger(packed, time.monotonic_ns())
 
     def tell(self) -> None:
         """Tell subscribers what was recorded since the last call. Answers that were published have left before."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rtseg.triggers.arms import RECORDS_LOST
 from rtseg.triggers.cuts import CUTS
 from rtseg.triggers.events import FIRED, TriggerEvent
 from rtseg.triggers.rule import ENDED, WITHHELD
@@ -137,6 +138,7 @@ class EventLog:
         self._ends: dict[tuple[str, int], tuple[int, str]] = {}
         self._by_number: dict[int, tuple[str, int]] = {}
         self._times: dict[tuple[str, int], dict[str, Any]] = {}
+        self._in_doubt: dict[tuple[str, int], tuple[int, str]] = {}
         self.newest_seq = -1
 
     def add_answer(self, seq: int) -> None:
@@ -168,6 +170,12 @@ class EventLog:
                 times, name = self._times[its_key], f"t_sink_{record['report']}_ns"
                 times[name] = max(times.get(name, 0), record["t_sink_ns"])
 
+    def lose_records(self) -> None:
+        """Records are missing here: the ends of events that run may be among them."""
+        for key, (decision, _) in self._begun.items():
+            if decision == FIRED and key not in self._ends:
+                self._in_doubt.setdefault(key, (max(self.newest_seq, key[1]), RECORDS_LOST))
+
     def events(self) -> list[TriggerEvent]:
         """All of them, as `rtseg trigger try` lists them."""
         found = list(self._found())
@@ -179,5 +187,8 @@ class EventLog:
 
     def _found(self) -> Iterator[TriggerEvent]:
         for (trigger, seq), (decision, arm) in self._begun.items():
-            last_seq, why = self._ends.get((trigger, seq), (self.newest_seq if decision == FIRED else None, ""))
+            key = trigger, seq
+            last_seq, why = self.newest_seq if decision == FIRED else None, ""
+            if (end := self._ends.get(key) or self._in_doubt.get(key)) is not None:
+                last_seq, why = end
             yield TriggerEvent(self._stream, trigger, seq, decision, arm, last_seq, why)

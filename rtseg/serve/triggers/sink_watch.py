@@ -33,6 +33,7 @@ class SinkWatch:
         self._lines, self._events, self._arming, self._recorder = lines, events, arming, recorder
         self._look_after_ns = 0 if lines.links else NEVER_NS
         self.reports_wait, self._suspended_ns = False, suspended_ns()
+        self._lost: dict[str, str] = {}  # sinks that are lost, and what was said of each last
 
     @property
     def due_ns(self) -> int:
@@ -89,6 +90,7 @@ class SinkWatch:
     def _take_reports(self, link: SinkLink, reports: Iterable[SinkReport]) -> None:
         for report in reports:
             if report.kind == READY:
+                self._lost.pop(link.name, None)
                 LOG.info("sink %r is ready: %s", link.name, report.text)
                 continue
             told = self._events.told(report.event)
@@ -107,8 +109,12 @@ class SinkWatch:
                 self._lose(link, report)
 
     def _lose(self, link: SinkLink, report: SinkReport) -> None:
-        LOG.error("sink %r: %s", link.name, report.text)
-        self._recorder.counters["sinks lost"] += 1
+        # One that is away is looked for again and again: lost once, and told where it says something new.
+        said = self._lost.get(link.name)
+        self._recorder.counters["sinks lost"] += said is None
+        if said != report.text:
+            LOG.error("sink %r: %s", link.name, report.text)
+        self._lost[link.name] = report.text
         for of, event in self._events.using([link]):
             self._events.cut(of, event, cuts.LOST_SINK)
         self._arming.disarm_users([link], f"{cuts.LOST_SINK}: {report.text}")

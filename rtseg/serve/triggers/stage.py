@@ -199,7 +199,7 @@ class TriggerStage:
         if of is None:
             return
         if of.carried is not None:
-            self._recorder.record(stream, of.carried, is_told=False)
+            self._recorder.record_memory(stream, of.carried)
             of.carried = None
         for end in of.interrupted:
             self._recorder.record(stream, end)
@@ -322,7 +322,7 @@ class TriggerStage:
         """Decide about the first n rows, which are all of one batch of answers."""
         if self._late:
             for slot, seqs in self._late.items():
-                self._recorder.record(self._open[slot].stream, records.late(seqs))
+                self._recorder.record_decision(self._open[slot].stream, records.late(seqs))
             self._late = {}
         decided, context = self._rows.decide(n, answers), self._context
         if decided or self._events.n or self._takers:
@@ -362,5 +362,5 @@ class TriggerStage:
             elif code:
                 about = (self._names[r], prediction.seq, WITHHELD[code], self._arms[r][arm])
                 times = (prediction.t_source_ns, t_recv_ns, time.monotonic_ns())
-                self._recorder.record(of.stream, records.withheld(*about, *times))
+                self._recorder.record_decision(of.stream, records.withheld(*about, *times))
                 self._recorder.counters["triggers withheld"] += 1

@@ -69,6 +69,11 @@ class BundleRollout:
         self._load = _Load(self._count, client, bundle, {worker.number for worker in self._workers})
         self._tell_workers(PrepareBundle(self._count, bundle))
 
+    def refuse_unfinished(self) -> None:
+        """The daemon stops: whoever waits for a bundle is told that it is not taken."""
+        if self._load is not None:
+            self._give_up(self._load, "the daemon stops")
+
     def worker_prepared(self, prepared: BundlePrepared) -> None:
         """A worker has loaded the bundle, or cannot."""
         load = self._load

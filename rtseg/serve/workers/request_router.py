@@ -25,7 +25,7 @@ from rtseg.serve.workers.stream_backups import StreamBackups
 from rtseg.serve.workers.stream_owners import StreamOwners
 from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import MessageRefused, TakeoverHello, worker_of
-from rtseg.wire.fields import MessageError
+from rtseg.wire.fields import MessageError, check_fields_once
 from rtseg.wire.messages import MAX_POINTS, clip_name, parse_to_daemon
 
 LOG = logging.getLogger("rtseg.serve")
@@ -93,6 +93,7 @@ class RequestRouter:
         request = ClientRequest(client, kind, stream, message, data, t_recv_ns)
         try:
             self._check_access(client, kind, stream, t_recv_ns)
+            check_fields_once(data, kind, message)
             if kind in ("arm", "disarm"):
                 raise ServeError(f"{kind} is not taken here: a daemon with workers has no triggers")
             if kind in ("status", "load", "stop"):

@@ -211,11 +211,12 @@ def test_a_daemon_without_file_descriptors_keeps_its_keys_and_sees_one_that_is_r
 ) -> None:
     """Whoever connects often enough, without a key, takes them all."""
     walk = random_walk(5, 6)
-    camera, other, reader = key("publish"), key("publish"), key("subscribe")
+    camera, other, reader = key("publish"), key("publish", "subscribe"), key("subscribe")
     pid = lab.child.process.pid
     with (
         Connection(lab.frames, camera) as raw,
         Connection(lab.frames, other) as revoked,
+        Subscriber(lab.predictions, timeout_s=30, key=other) as thief,
         Subscriber(lab.predictions, timeout_s=30, key=reader) as subscriber,
     ):
         for connection, name in ((raw, "stays"), (revoked, "goes")):
@@ -232,6 +233,10 @@ def test_a_daemon_without_file_descriptors_keeps_its_keys_and_sees_one_that_is_r
             assert (closed.stream, closed.fields["reason"]) == ("goes", "key revoked")
             raw.send(frame_of(walk, 1, stream="stays"))
             first(subscriber, lambda m: isinstance(m, PredictionMessage) and m.seq == 1)
+            overheard = []
+            while (message := thief.receive(0.2)) is not None:
+                overheard.append(message)
+            assert [m.seq for m in overheard if isinstance(m, PredictionMessage)] == [0]
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         with Connection(lab.frames, key("publish")) as late:

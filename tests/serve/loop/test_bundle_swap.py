@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +127,22 @@ def test_what_a_lookahead_owes_is_published_before_the_swap(tiny_bundle: Path, t
     assert [answer.model == load_bundle(ahead).hash for answer in heard] == [True] * 10 + [False] * 10
     probs = np.array([np.concatenate(list(answer.probs.values())) for answer in heard[:10]])
     np.testing.assert_array_equal(probs, offline.probs)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_waits_for_a_load_gets_an_answer_when_the_daemon_stops(
+    tiny_bundle: Path, other_bundle: Path, workers: int
+) -> None:
+    """It waited for two minutes, and did not know what had become of it."""
+    with daemon(tiny_bundle, workers=workers) as child, Raw(child.frames) as raw:
+        assert raw.ask({"v": 1, "type": "status"})["type"] == "status"
+        child.signal(signal.SIGSTOP)
+        raw.send({"v": 1, "type": "load", "bundle": str(other_bundle)})
+        child.signal(signal.SIGTERM, signal.SIGCONT)
+        answer = raw.receive()
+        assert child.rest()[2] == 0
+    # Loading takes longer than the end, but perhaps not here.
+    assert answer["type"] == "loaded" or (answer["type"], answer["reason"]) == ("refused", "the daemon stops")
 
 
 def test_a_load_that_is_refused_changes_nothing(child: Child, tiny_bundle: Path, tmp_path: Path) -> None:

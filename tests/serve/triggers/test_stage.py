@@ -60,13 +60,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any] | Prediction] = []
-
-    has_room = True
+        self.has_room = True
 
     def record_trigger(self, data: bytes, now_ns: int) -> bool:
         if self.has_room:
             self.entries.append(msgpack.unpackb(data))
         return self.has_room
+
+    record_trigger_end = record_trigger
 
 
 class Laboratory:

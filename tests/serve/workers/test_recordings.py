@@ -172,14 +172,22 @@ def test_killed_workers_leave_nothing_out_and_nothing_twice(
         assert [said[name, t] for t in range(200)] == [(p.t_pub_ns, p.quality) for p in cameras.heard[name]]
 
 
+def file_and_writer(child: Child, stream: str) -> tuple[Path, int]:
+    """The file of the worker that serves a stream of this name, of two, and the process that writes it. Workers answer
+    in any order.
+    """
+    recording = ask_status(child.frames)["recording"]
+    both = dict(zip(map(Path, recording["files"]), recording["writer"], strict=True))
+    (file,) = (path for path in both if path.stem.endswith(f"-w{worker_of(stream, 2)}"))
+    return file, both[file]
+
+
 def test_a_recording_that_a_worker_could_not_close_is_told_at_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
     walk = random_walk(60, 330)
     with daemon(tiny_bundle, workers=2, record=str(tmp_path)) as child:
         replay(walk, child.frames, stream="cage3")
-        writers = ask_status(child.frames)["recording"]["writer"]
-        (full,) = (path for path in tmp_path.glob(f"*-w{worker_of('cage3', 2)}.mcap"))
+        full, pid = file_and_writer(child, "cage3")
         # As a disk without room for a byte more.
-        pid = writers[worker_of("cage3", 2)]
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (full.stat().st_size, resource.RLIM_INFINITY))
         child.signal(signal.SIGTERM)
         out, err, code = child.rest()
@@ -189,6 +197,26 @@ def test_a_recording_that_a_worker_could_not_close_is_told_at_the_end(tiny_bundl
     copy = recover_recording(full).copy
     assert copy is not None
     assert verify_recording(copy, tiny_bundle).predictions == 60
+
+
+def test_the_front_finishes_what_a_killed_worker_and_its_writer_have_left(tiny_bundle: Path, tmp_path: Path) -> None:
+    """At the end, when no other worker begins in its place, which would."""
+    walk, number = random_walk(60, 331), worker_of("cage3", 2)
+    with daemon(tiny_bundle, workers=2, record=str(tmp_path)) as child:
+        left, writer = file_and_writer(child, "cage3")
+        os.kill(writer, signal.SIGSTOP)  # what is recorded from now on lies in memory alone
+        replay(walk, child.frames, stream="cage3")
+        child.signal(signal.SIGTERM)
+        for pid in (child.about["workers"][number], writer):
+            os.kill(pid, signal.SIGKILL)
+        out, err, _ = child.rest()
+    last = json.loads(out.removeprefix("stopped "))
+    assert (last["starts"], last["unfinished"]) == ([1, 1], []), err
+    with RecordingFile(left) as file:
+        list(file.messages())
+        assert file.problem == ""
+    found = verify_recording(left, tiny_bundle)
+    assert (found.predictions, found.differences) == (60, 0)
 
 
 def test_what_a_worker_says_is_recorded_first(tiny_bundle: Path) -> None:

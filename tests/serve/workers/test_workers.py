@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from rtseg.client import Publisher, Subscriber, ask_status
@@ -139,6 +140,20 @@ def test_rubbish_and_strangers_get_their_answers(child: Child) -> None:
         assert raw.ask(frame_of(random_walk(1, 0), 0, stream="nobody"))["kind"] == "StreamError"
     with Raw(child.frames) as raw:  # what workers say to a front is nobody else's to say
         assert raw.ask({"v": 1, "type": "snapshot", "stream": "x"})["kind"] == "MessageError"
+
+
+def test_a_field_that_comes_twice_is_refused_by_front_and_workers(child: Child) -> None:
+    def twice(message: dict[str, Any], name: str) -> bytes:
+        once = msgpack.packb(message)
+        return bytes([once[0] + 1]) + once[1:] + msgpack.packb(name) + msgpack.packb(message[name])
+
+    with Raw(child.frames) as raw:
+        refused = raw.ask(twice(HELLO, "fps"))
+        assert "field 'fps': expected once, got twice: 30.0, 30.0" in refused["reason"]
+        assert raw.ask(HELLO)["type"] == "accepted"
+        error = raw.ask(twice(frame_of(random_walk(1, 0), 0), "seq"))
+        assert (error["stream"], error["reason"]) == ("cage1", "field 'seq': expected once, got twice: 0, 0")
+        assert raw.ask({"v": 1, "type": "bye", "stream": "cage1"})["counters"]["refused"] == 1
 
 
 def test_the_end_is_told_to_all_and_leaves_no_process(tiny_bundle: Path) -> None:

@@ -1,7 +1,8 @@
 """Which recordings are trained on and which are held out: whole videos, or parts of one with a margin between them.
 
-Views of one session by several cameras are never parted: the score would be of moments that were learnt from. Of all ways to divide, the one is taken whose two sides have every behaviour in the same proportion: rare behaviours
-would otherwise all fall on one side.
+Views of one session by several cameras are never parted: the score would be of moments that were learnt from. Of all
+ways to divide, the one is taken whose two sides have every behaviour in the same proportion: rare behaviours would
+otherwise all fall on one side.
 """
 
 from __future__ import annotations

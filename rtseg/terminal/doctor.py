@@ -94,9 +94,10 @@ def examine_machine(bundle: Path | str | None = None) -> MachineReport:
 
 def print_findings(report: MachineReport) -> None:
     """The findings as a table, the advice below it."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from rtseg.terminal.layout import plain_console
 
     colours = {"good": "green", "note": "yellow", "bad": "red"}
     table = Table(box=None, pad_edge=False)
@@ -108,11 +109,11 @@ def print_findings(report: MachineReport) -> None:
         part = "" if finding.part == before else finding.part
         table.add_row(Text(part, style="bold"), finding.name, Text(finding.value), mark)
         before = finding.part
-    console = Console()
+    console = plain_console()
     console.print(table)
     for finding in report.findings:
         if finding.advice:
-            console.print(f"{finding.name}: {finding.advice}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{finding.name}: {finding.advice}", soft_wrap=True)
 
 
 def _choice() -> tuple[str, dict[str, str]]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from rtseg.terminal.layout import plain_console
 
 WARNING = "warning: "
 """What begins so stays on the screen, and is written where stderr is no terminal."""
@@ -28,7 +29,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def reading() -> Iterator[Callable[[str], None]]:
     """A line that says what is being read, on a terminal; yields a function to be called with it."""
-    with Console(stderr=True).status("reading") as status:
+    with plain_console(stderr=True).status("reading") as status:
         yield lambda text: status.update(Text(text))
 
 
@@ -54,7 +55,7 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
 
         def say(text: str) -> None:
             if text.startswith(WARNING):
-                bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
+                bar.console.print(text, soft_wrap=True)
             else:
                 bar.update(task, description=text)
 
@@ -67,7 +68,7 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
 
     Yields a function to be called with (training, event), and one for the work around the trainings.
     """
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with console.status("preparing") as status:
 
         def event(name: str, values: dict[str, Any]) -> None:
@@ -83,13 +84,13 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
                 what = values["ended"] or took
             else:
                 if "epoch" in values:
-                    status.update(f"{name}, epoch {values['epoch']}")
+                    status.update(Text(f"{name}, epoch {values['epoch']}"))
                 return
-            console.print(f"{place}: {what}", markup=False, highlight=False)
+            console.print(f"{place}: {what}")
 
         def say(text: str) -> None:
             if text.startswith(WARNING):
-                console.print(text, soft_wrap=True, markup=False, highlight=False)
+                console.print(text, soft_wrap=True)
             else:
                 status.update(Text(text))
 
@@ -98,6 +99,6 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
 
 def make_bar() -> Progress:
     """A bar on stderr that leaves nothing behind; where that is no terminal, none."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = plain_console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

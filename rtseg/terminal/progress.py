@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -54,9 +55,7 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
             bar.console.print(line, soft_wrap=True)
 
         def say(text: str) -> None:
-            if text.startswith(WARNING):
-                bar.console.print(text, soft_wrap=True)
-            else:
+            if not _is_printed_warning(bar.console, text):
                 bar.update(task, description=text)
 
         yield report, say
@@ -72,29 +71,39 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
     with console.status("preparing") as status:
 
         def event(name: str, values: dict[str, Any]) -> None:
-            place = f"[{values.get('number')}/{values.get('of')}] {name}"
-            if "started" in values:
-                what = "training"
-            elif "waits" in values:
-                what = "still to come"
-            elif "kept" in values:
-                what = "there already"
-            elif "ended" in values:
-                took = "" if values["seconds"] is None else f"trained in {values['seconds']:.1f} s"
-                what = values["ended"] or took
-            else:
-                if "epoch" in values:
-                    status.update(Text(f"{name}, epoch {values['epoch']}"))
-                return
-            console.print(f"{place}: {what}")
+            what = _milestone(values)
+            if what is not None:
+                console.print(f"[{values.get('number')}/{values.get('of')}] {name}: {what}")
+            elif "epoch" in values:
+                status.update(Text(f"{name}, epoch {values['epoch']}"))
 
         def say(text: str) -> None:
-            if text.startswith(WARNING):
-                console.print(text, soft_wrap=True)
-            else:
+            if not _is_printed_warning(console, text):
                 status.update(Text(text))
 
         yield event, say
+
+
+def _milestone(event: dict[str, Any]) -> str | None:
+    """What a line of a comparison says of a training; None for what happens within one."""
+    if "started" in event:
+        return "training"
+    if "waits" in event:
+        return "still to come"
+    if "kept" in event:
+        return "there already"
+    if "ended" in event:
+        took = "" if event["seconds"] is None else f"trained in {event['seconds']:.1f} s"
+        return str(event["ended"] or took)
+    return None
+
+
+def _is_printed_warning(console: Console, text: str) -> bool:
+    """Print a text that is a warning; False for any other, which is of the moment."""
+    if text.startswith(WARNING):
+        console.print(text, soft_wrap=True)
+        return True
+    return False
 
 
 def make_bar() -> Progress:

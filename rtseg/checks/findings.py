@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
@@ -117,6 +118,16 @@ def other_scales(summary: DatasetSummary) -> Iterator[Finding]:
             yield Finding("warning", f"{text}; {mend}")
 
 
+def filtered_poses(summary: DatasetSummary) -> Iterator[Finding]:
+    """Poses that DeepLabCut smoothed after tracking: its filters are centred, so each frame knows later ones."""
+    every = [recording for some in summary.splits.values() for recording in some]
+    found = [recording for recording in every if PurePath(recording.source).stem.endswith("_filtered")]
+    if found:
+        text = f"poses of {len(found)} of {len(every)} recordings were filtered after tracking: {_names(found)}"
+        mend = "for a model that runs live, train on the tracker's own output"
+        yield Finding("warning", f"{text}; a live tracker has not seen the frames that a filter used, so {mend}")
+
+
 def masked_heads(summary: DatasetSummary) -> Iterator[Finding]:
     """Heads without a labelled frame."""
     for split in _used(summary):
@@ -181,6 +192,7 @@ CHECKS: tuple[Callable[[DatasetSummary], Iterator[Finding]], ...] = (
     recordings_in_two_splits,
     missing_poses,
     other_scales,
+    filtered_poses,
     masked_heads,
     absent_classes,
     unmeasured_classes,

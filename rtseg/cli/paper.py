@@ -20,12 +20,14 @@ def paper(
     out: Out,
     seeds: Annotated[int, typer.Option(help="Training runs of each system, with seeds of their own.")] = 5,
     root: Root = None,
-    recipe: Annotated[Path | None, typer.Option(help="Of rtseg's own systems, e.g. engines/rats58.toml.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Of rtseg's own systems, as in engines/.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A table or row, e.g. II or II/tcn (repeatable).")] = None,
     hours: Annotated[float | None, typer.Option(help="Begin no training after so many; go on another day.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small networks and short trainings: a trial.")] = False,
-    allow_other_counts: Annotated[bool, typer.Option(help="Accept altered CalMS21 files.")] = False,
+    allow_other_counts: Annotated[
+        bool, typer.Option("--allow-other-counts", help="Accept altered CalMS21 files.")
+    ] = False,
     set_: Settings = None,
 ) -> None:
     """Train every system of the paper and print Tables I to V next to its numbers; an interrupted run resumes."""

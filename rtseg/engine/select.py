@@ -38,8 +38,8 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
     if name == "auto":
         return _fastest(bundle, capacity)
     kind, _, precision = name.partition(":")
-    if kind in (*TENSORRT, *ENGINES) and kind != "numba" and isinstance(bundle.architecture, TreesSpec):
-        raise EngineError(f"engine {kind!r}: bundle {bundle.name!r} {NO_NETWORK}")
+    if kind in (*TENSORRT, *ENGINES) and (unsuited := why_unsuited(kind, bundle)) is not None:
+        raise EngineError(f"engine {kind!r}: bundle {unsuited}")
     if kind in TENSORRT:
         return _tensorrt(bundle, capacity, precision or "fp32", kind)
     if kind not in ENGINES or (precision and kind != "onnx"):
@@ -48,6 +48,13 @@ def make_engine(bundle: Bundle, name: str = "auto", capacity: int = 1) -> Engine
         return _onnx(bundle, capacity, precision.split(":") if precision else [])
     makers: dict[str, Callable[[Bundle, int], Engine]] = {"numba": _numba, "torch": _torch}
     return (makers | {"cuda": _cuda})[kind](bundle, capacity)
+
+
+def why_unsuited(name: str, bundle: Bundle) -> str | None:
+    """Why an engine steps no bundle of this kind, on any machine; None where it does."""
+    if name != "numba" and isinstance(bundle.architecture, TreesSpec):
+        return f"{bundle.name!r} {NO_NETWORK}"
+    return None
 
 
 def why_unavailable(name: str) -> str | None:

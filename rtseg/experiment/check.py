@@ -7,6 +7,7 @@ camera stops, and the daemon is halted (SIGSTOP), so that each sink must let go 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -78,13 +79,11 @@ class Checked:
             if sink.restarts:
                 found.append(f"sink {sink.name}: its process was started again {sink.restarts} times")
             for what, after_ms in sink.off_after_ms.items():
-                if not after_ms <= self.lease_ms + ALLOWED_MS:
-                    off = (
-                        "its line was not on, or nobody told of its end"
-                        if np.isnan(after_ms)
-                        else f"off after {after_ms:.1f} ms"
-                    )
-                    found.append(f"sink {sink.name}, {what}: {off}; the lease is {self.lease_ms:.1f} ms")
+                if after_ms <= self.lease_ms + ALLOWED_MS:
+                    continue
+                never = np.isnan(after_ms)
+                off = "its line was not on, or nobody told of its end" if never else f"off after {after_ms:.1f} ms"
+                found.append(f"sink {sink.name}, {what}: {off}; the lease is {self.lease_ms:.1f} ms")
         return found
 
 
@@ -275,25 +274,24 @@ _Records = tuple[dict[int, Any], dict[int, Any], dict[tuple[int, str], dict[str,
 
 def _records(recording: Path) -> _Records:
     """Events that fired and their ends by number, what sinks told of them, and when each frame was answered."""
-    begun: dict[int, Any] = {}
-    ends: dict[int, Any] = {}
-    told: dict[tuple[int, str], dict[str, int]] = {}
-    answered_ns: dict[int, int] = {}
+    records: _Records = {}, {}, {}, {}
     with RecordingFile(recording) as file:
         for message in file.messages():
-            if message.topic not in ("triggers", "predictions"):
-                continue
-            try:
-                record = unpacked(recording, message.data)
-                if message.topic == "predictions":
-                    answered_ns[int(record["seq"])] = int(record["t_pub_ns"])
-                elif record["type"] == "trigger" and record["decision"] == "fired":
-                    begun[record["event"]] = record
-                elif record["type"] == "trigger_end":
-                    ends[record["event"]] = record
-                elif record["type"] == "trigger_ack":
-                    of = told.setdefault((record["event"], record["sink"]), {})
-                    of.setdefault(record["report"], int(record["t_sink_ns"]))
-            except MALFORMED:
-                continue
-    return begun, ends, told, answered_ns
+            if message.topic in ("triggers", "predictions"):
+                with contextlib.suppress(*MALFORMED):
+                    _sort_in(records, message.topic, unpacked(recording, message.data))
+    return records
+
+
+def _sort_in(records: _Records, topic: str, record: dict[str, Any]) -> None:
+    """Put a message where it belongs. Raises MALFORMED."""
+    begun, ends, told, answered_ns = records
+    if topic == "predictions":
+        answered_ns[int(record["seq"])] = int(record["t_pub_ns"])
+    elif record["type"] == "trigger" and record["decision"] == "fired":
+        begun[record["event"]] = record
+    elif record["type"] == "trigger_end":
+        ends[record["event"]] = record
+    elif record["type"] == "trigger_ack":
+        of = told.setdefault((record["event"], record["sink"]), {})
+        of.setdefault(record["report"], int(record["t_sink_ns"]))

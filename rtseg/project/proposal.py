@@ -7,8 +7,9 @@ be asked. Nothing is written here (`write`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from rtseg.errors import SettingError, SkeletonError
@@ -21,11 +22,15 @@ from rtseg.project.pairing import Pair, Pairing, Pattern, pair_files, patterns_o
 from rtseg.project.questions import Asker, Wishes
 from rtseg.project.reading import Counting, Progress, ReadProject, holds_video, read_project
 from rtseg.project.split import SHARE, LabelledVideo, Split, propose_split
-from rtseg.recordings.heads import HeadRule, apply_rules
+from rtseg.recordings.bouts import Bout, bouts_of
+from rtseg.recordings.heads import HeadRule, apply_rules, spelt_alike
+from rtseg.recordings.labels.label_file import Tracks
 from rtseg.recordings.recording import IGNORE
 
 _MAX_LISTED = 5
 _AS_YOU_SAID = "as you said"
+_LEAST_SHARED_BOUTS = 2
+"""Of two videos that are views of one session; one bout may begin and end alike by chance."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def propose_project(paths: Sequence[Path], wishes: Wishes, ask: Asker, progress:
     rules, videos, split, masked = _propose_split(
         pairing.pairs, read, rules, SHARE if wishes.share is None else wishes.share
     )
-    notes += [*masked, *_unwatched_notes(videos)]
+    notes += [*masked, *_unwatched_notes(videos), *_session_notes(videos), *_spelling_notes(read.tracks)]
     notes += [f"track {own!r} is taken for {name!r}, as other files write it" for own, name in read.track_names.items()]
     counts = tuple(_count(rule, split, videos) for rule in rules)
     n_labelled = max(sum(one.train.values()) for one in counts)
@@ -274,7 +279,29 @@ def _labelled_videos(pairs: Sequence[Pair], read: ReadProject, rules: Sequence[H
             starts.append(start)
             stops.append(stop)
         videos.append(LabelledVideo(pair.name, labels, n_frames, min(starts), max(stops)))
-    return videos
+    return _with_sessions(pairs, videos, rules)
+
+
+def _with_sessions(
+    pairs: Sequence[Pair], videos: Sequence[LabelledVideo], rules: Sequence[HeadRule]
+) -> list[LabelledVideo]:
+    """The videos, where several take the same bouts from one label file as views of one session."""
+    found: list[LabelledVideo] = []
+    for pair, video in zip(pairs, videos, strict=True):
+        earlier = (one for before, one in zip(pairs, found, strict=False) if before.labels == pair.labels)
+        first = next((one for one in earlier if _are_views(one, video, rules)), video)
+        found.append(replace(video, session=first.session or first.name))
+    return found
+
+
+def _are_views(one: LabelledVideo, other: LabelledVideo, rules: Sequence[HeadRule]) -> bool:
+    """Whether two videos have the same scored bouts, two at least, at the same frames."""
+    bouts: list[set[tuple[str, Bout]]] = []
+    for video in (one, other):
+        scored = {(r.head.name, r.head.classes.index(name)) for r in rules for name in r.head.scored}
+        some = {(name, bout) for name, frames in video.labels.items() for bout in bouts_of(frames)}
+        bouts.append({(name, bout) for name, bout in some if (name, bout.label) in scored})
+    return bouts[0] == bouts[1] and len(bouts[0]) >= _LEAST_SHARED_BOUTS
 
 
 def _unwatched_notes(videos: Sequence[LabelledVideo]) -> list[str]:
@@ -284,6 +311,31 @@ def _unwatched_notes(videos: Sequence[LabelledVideo]) -> list[str]:
         for v in videos
         if (v.start, v.stop) != (0, v.n_frames)
     ]
+
+
+def _session_notes(videos: Sequence[LabelledVideo]) -> list[str]:
+    """Videos that stay on one side of the split together."""
+    sessions: dict[str, list[str]] = {}
+    for video in videos:
+        sessions.setdefault(video.session, []).append(video.name)
+    return [
+        f"{', '.join(names)}: the same bouts at the same frames, so they are taken for views of one session by "
+        "several cameras, and all are either trained on or held out"
+        for names in sessions.values()
+        if len(names) > 1
+    ]
+
+
+def _spelling_notes(files: Sequence[Tracks]) -> Iterator[str]:
+    """Tracks of one file whose names differ in case and blanks alone: two animals, or one and a slip."""
+    # A subject's behaviours, 'subject:behaviour', say no more than the subject.
+    names = [[name for name in some if ":" not in name] for some in files]
+    pairs = {pair: None for some in names for pair in combinations(some, 2) if spelt_alike(*pair)}
+    for one, other in pairs:
+        yield (
+            f"tracks {one!r} and {other!r} stand in one label file and are taken for two; if they are one, correct "
+            "the file: bouts of one are no behaviour in the other"
+        )
 
 
 def _count_frames(names: Sequence[str], split: Split, videos: Sequence[LabelledVideo]) -> int:

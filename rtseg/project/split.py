@@ -1,7 +1,8 @@
 """Which recordings are trained on and which are held out: whole videos, or parts of one with a margin between them.
 
-Of all ways to divide, the one is taken whose two sides have every behaviour in the same proportion: rare behaviours
-would otherwise all fall on one side.
+Views of one session by several cameras are never parted: the score would be of moments that were learnt from. Of all
+ways to divide, the one is taken whose two sides have every behaviour in the same proportion: rare behaviours would
+otherwise all fall on one side.
 """
 
 from __future__ import annotations
@@ -32,13 +33,17 @@ _GOOD_ENOUGH = 0.1
 
 @dataclass(frozen=True, eq=False)
 class LabelledVideo:
-    """A video's labels (T,) by head. start, stop: the frames that somebody looked at."""
+    """A video's labels (T,) by head. start, stop: the frames that somebody looked at.
+
+    session: what several cameras' views of the same moments share; by default the video stands alone.
+    """
 
     name: str
     labels: Mapping[str, NDArray[np.int16]]
     n_frames: int
     start: int
     stop: int
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,27 +56,40 @@ class Split:
 
 
 def propose_split(videos: Sequence[LabelledVideo], heads: Sequence[Head], fps: float, share: float = SHARE) -> Split:
-    """Divide videos into `train` and `validation`.
+    """Divide videos into `train` and `validation`; views of one session stay together.
 
     A single video is cut into blocks. Of two or three, the one that is held out is cut in two, so that calibration has
     something to measure on. Raises SettingError where no division leaves each head a behaviour on both sides.
     """
-    if len(videos) == 1:
-        return _split_blocks(videos[0], heads, fps, share)
-    counts = np.array([_counts(v.labels, heads, v.start, v.stop) for v in videos])
-    held_out, _ = _best_subset(counts, max(1, round(share * len(videos))), share, least=1)
-    names = [video.name for video in videos]
+    sessions = _sessions(videos)
+    if len(sessions) == 1:
+        return _split_blocks(sessions[0], heads, fps, share)
+    counts = np.array([np.sum([_counts(v.labels, heads, v.start, v.stop) for v in views], 0) for views in sessions])
+    chosen, _ = _best_subset(counts, max(1, round(share * len(sessions))), share, least=1)
+    held_out = {view.name for i in chosen for view in sessions[i]}
     parts = [part for v in videos for part in _watched(v)]
-    chosen = [videos[i] for i in held_out]
     if len(chosen) == 1:
-        parts = [part for part in parts if part.recording != chosen[0].name] + _halves(chosen[0], heads, fps)
+        parts = [part for part in parts if part.recording not in held_out] + _halves(sessions[chosen[0]], heads, fps)
     cut: dict[str, tuple[str, ...]] = {}
     for part in parts:
         cut[part.recording] = (*cut.get(part.recording, ()), part.id)
     sides: dict[bool, list[str]] = {True: [], False: []}
-    for i, name in enumerate(names):
-        sides[i in held_out] += cut.get(name, (name,))
+    for video in videos:
+        sides[video.name in held_out] += cut.get(video.name, (video.name,))
     return Split(tuple(sides[False]), tuple(sides[True]), tuple(parts))
+
+
+def _sessions(videos: Sequence[LabelledVideo]) -> list[list[LabelledVideo]]:
+    """The views of each session, in the order of the first ones."""
+    found: dict[str, list[LabelledVideo]] = {}
+    for video in videos:
+        found.setdefault(video.session or video.name, []).append(video)
+    return list(found.values())
+
+
+def _shortest(views: Sequence[LabelledVideo]) -> LabelledVideo:
+    """The view by which all are cut: the others have its frames as well."""
+    return min(views, key=lambda view: view.stop)
 
 
 def _watched(video: LabelledVideo) -> list[Part]:
@@ -81,23 +99,43 @@ def _watched(video: LabelledVideo) -> list[Part]:
     return [Part(f"{video.name}-labelled", video.name, video.start, video.stop)]
 
 
-def _halves(video: LabelledVideo, heads: Sequence[Head], fps: float) -> list[Part]:
-    cuts = _cuts(video, heads, 2)
-    margin = _margin(video, fps, 2)
-    first = Part(f"{video.name}-1", video.name, cuts[0], cuts[1] - margin // 2)
-    return [first, Part(f"{video.name}-2", video.name, cuts[1] + margin - margin // 2, cuts[2])]
+def _halves(views: Sequence[LabelledVideo], heads: Sequence[Head], fps: float) -> list[Part]:
+    """Two parts of each view of a session, cut at the same frames."""
+    shortest = _shortest(views)
+    start, middle, _ = _cuts(shortest, heads, 2)
+    margin = _margin(shortest, fps, 2)
+    parts: list[Part] = []
+    for view in views:
+        parts.append(Part(f"{view.name}-1", view.name, start, middle - margin // 2))
+        parts.append(Part(f"{view.name}-2", view.name, middle + margin - margin // 2, view.stop))
+    return parts
 
 
-def _split_blocks(video: LabelledVideo, heads: Sequence[Head], fps: float, share: float) -> Split:
-    """Blocks of one video: neighbours of the same side are one part."""
+def _split_blocks(views: Sequence[LabelledVideo], heads: Sequence[Head], fps: float, share: float) -> Split:
+    """Blocks of one session, cut at the same frames of every view."""
+    shortest = _shortest(views)
+    cuts, held_out = _choose_blocks(shortest, heads, fps, share)
+    margin = _margin(shortest, fps, len(cuts) - 1)
+    splits = [_parts(view.name, [*cuts[:-1], view.stop], held_out, margin) for view in views]
+    return Split(
+        tuple(name for one in splits for name in one.train),
+        tuple(name for one in splits for name in one.validation),
+        tuple(part for one in splits for part in one.parts),
+    )
+
+
+def _choose_blocks(
+    video: LabelledVideo, heads: Sequence[Head], fps: float, share: float
+) -> tuple[list[int], tuple[int, ...]]:
+    """The frames at which a video is cut into blocks, and which blocks are held out. Raises as `propose_split`."""
     best: tuple[float, list[int], tuple[int, ...]] | None = None
     whole = np.array(_counts(video.labels, heads, video.start, video.stop))
     for n in _BLOCKS:
         cuts = _cuts(video, heads, n)
-        if min(np.diff(cuts), default=0) <= 2 * _margin(video, fps, n):
+        margin = _margin(video, fps, n)
+        if min(np.diff(cuts), default=0) <= 2 * margin:
             continue
         # Without what margins may take: a behaviour that lies there alone would be on neither side.
-        margin = _margin(video, fps, n)
         sure = [(a + margin * (a > video.start), b - margin * (b < video.stop)) for a, b in pairwise(cuts)]
         counts = np.array([_counts(video.labels, heads, a, b) for a, b in sure])
         if (whole > 0)[counts.sum(axis=0) == 0].any():
@@ -115,26 +153,25 @@ def _split_blocks(video: LabelledVideo, heads: Sequence[Head], fps: float, share
             f"{video.name}: the behaviours cannot be divided into blocks so that each is trained on and held out; "
             "label more of the video, leave out rare behaviours, or bring a second video"
         )
-    return _parts(video, best[1], best[2], fps)
+    return best[1], best[2]
 
 
-def _parts(video: LabelledVideo, cuts: Sequence[int], held_out: Sequence[int], fps: float) -> Split:
-    margin = _margin(video, fps, len(cuts) - 1)
+def _parts(recording: str, cuts: Sequence[int], held_out: Sequence[int], margin: int) -> Split:
+    """Blocks between cuts as parts: neighbours to train on are one part, held-out ones stay apart for calibration."""
     n = len(cuts) - 1
     parts: list[Part] = []
     sides: dict[bool, list[str]] = {True: [], False: []}
     block = 0
     while block < n:
         side = block in held_out
-        # Held-out blocks stay apart, since calibration needs several; blocks to train on are joined.
         end = block + 1
         while end < n and not side and end not in held_out:
             end += 1
         # Between neighbours of the same side nothing is lost by going on without a margin.
         before = 0 if block == 0 or (side and block - 1 in held_out) else margin - margin // 2
         behind = 0 if end == n or (side and end in held_out) else margin // 2
-        name = f"{video.name}-{len(parts) + 1}"
-        parts.append(Part(name, video.name, cuts[block] + before, cuts[end] - behind))
+        name = f"{recording}-{len(parts) + 1}"
+        parts.append(Part(name, recording, cuts[block] + before, cuts[end] - behind))
         sides[side].append(name)
         block = end
     return Split(tuple(sides[False]), tuple(sides[True]), tuple(parts))

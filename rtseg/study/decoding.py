@@ -8,6 +8,7 @@ No torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,25 +65,25 @@ def study_decoding(
     unknown = [name for name in heads if name not in known]
     if unknown:
         raise SettingError(f"no head {', '.join(unknown)} to choose by; there are: {', '.join(known)}")
-    seen: list[str] = []
     if out_of_fold is None:
-        answered = _answer_split(classifier, dataset, split, progress, counting_seen(classifier.bundle, seen))
+        answers = _answers_of_split(classifier, dataset, split, progress)
     else:
-        folds = read_fold_answers(classifier.bundle, dataset, out_of_fold, progress)
-        split, answered = folds.split, _answered_by_folds(folds)
-    names = list(answered)
-    videos = {name: [by_head[name] for by_head in answered.values()] for name in known}
+        answers = _answers_of_folds(read_fold_answers(classifier.bundle, dataset, out_of_fold, progress), dataset)
+    names = list(answers.videos)
+    videos = {name: [by_head[name] for by_head in answers.videos.values()] for name in known}
     if len(names) < 2:
-        raise SettingError(f"choosing on videos and measuring on others takes two or more, {split!r} has {len(names)}")
+        raise SettingError(
+            f"choosing on videos and measuring on others takes two or more, {answers.split!r} has {len(names)}"
+        )
     simulated = classifier.bundle.simulated or dataset.simulated
-    result = results.preamble("rtseg study decoding", command, f"{dataset.name}, {split}", simulated, len(names))
+    result = results.preamble(
+        "rtseg study decoding", command, f"{dataset.name}, {answers.split}", simulated, len(names)
+    )
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
-    splits = [split] if out_of_fold is None else folds.splits
-    result["notes"] += part_notes(dataset, splits) + seen_notes("The bundle", seen)
-    if out_of_fold is not None:
-        result["out_of_fold"] = dict(folds.facts)
-        result["notes"].append(folds.note)
+    result["notes"] += answers.notes
+    if answers.out_of_fold is not None:
+        result["out_of_fold"] = answers.out_of_fold
     tables: dict[str, CandidateTable] = {}
     for name, head in known.items():
         progress(f"decoding {name}")
@@ -99,15 +100,27 @@ def study_decoding(
     return results.write_study(out, NAME, result, _pages(result), _figure(result))
 
 
-def _answer_split(
-    classifier: Classifier,
-    dataset: Dataset,
-    split: str,
-    progress: Callable[[str], None],
-    check: Callable[[Item], None],
-) -> dict[str, dict[str, Video]]:
-    """Recording -> head -> probabilities and labels of the frames that the bundle answers."""
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What candidates decode. videos: recording -> head -> probabilities and labels of the frames that have an answer.
+
+    notes: what to know about them. out_of_fold: where they come from, if not from the bundle itself.
+    """
+
+    split: str
+    videos: dict[str, dict[str, Video]]
+    notes: list[str]
+    out_of_fold: dict[str, Any] | None = None
+
+
+def _answers_of_split(
+    classifier: Classifier, dataset: Dataset, split: str, progress: Callable[[str], None]
+) -> _Answers:
+    """The bundle's own."""
     found: dict[str, dict[str, Video]] = {}
+    seen: list[str] = []
+    check = counting_seen(classifier.bundle, seen)
+    heads = common_heads(classifier.bundle, dataset)
     for item in dataset.items(split):
         check(item)
         progress(item.recording.name)
@@ -115,14 +128,13 @@ def _answer_split(
         answers = classifier.run(item.recording)
         # Frames that a gap left without an answer have no probabilities to decode.
         rows = answers.seq - item.recording.first_seq
-        heads = common_heads(classifier.bundle, dataset)
         found[item.recording.name] = {h.name: (answers.of(h.name), _labels(item, h.name)[rows]) for h in heads}
     dataset.warnings.tell(progress)
-    return found
+    return _Answers(split, found, part_notes(dataset, [split]) + seen_notes("The bundle", seen))
 
 
-def _answered_by_folds(folds: FoldAnswers) -> dict[str, dict[str, Video]]:
-    """The same of answers out of fold, calibrated as the bundle is."""
+def _answers_of_folds(folds: FoldAnswers, dataset: Dataset) -> _Answers:
+    """Those out of fold, calibrated as the bundle is."""
     found: dict[str, dict[str, Video]] = {}
     bundle = folds.bundle
     offsets = output_offsets(bundle.heads)
@@ -132,7 +144,8 @@ def _answered_by_folds(folds: FoldAnswers) -> dict[str, dict[str, Video]]:
             head.name: (np.ascontiguousarray(probs[rows, start:stop]), _labels(video.item, head.name)[rows])
             for head, start, stop in zip(bundle.heads, offsets, offsets[1:], strict=False)
         }
-    return found
+    notes = [*part_notes(dataset, folds.splits), folds.note]
+    return _Answers(folds.split, found, notes, dict(folds.facts))
 
 
 def _labels(item: Item, head: str) -> NDArray[np.int16]:

@@ -5,6 +5,7 @@ check_table    What a dataset holds and what speaks against it: `print_report`
 daemon_status  A running daemon's status and its keys: `print_status`, `print_keys`
 doctor         What this machine has for serving, and its engine: `examine_machine`, `print_findings`
 file_report    What a file holds: `print_file_report`
+layout         What all output has in common: `plain_console`, `result_table`
 plan_table     The plans that `rtseg build` made: `print_plans`
 progress       Progress bars on stderr: `counting`, `reading`, `training`, `comparing`
 project_table  What `rtseg init` proposes: `print_project`

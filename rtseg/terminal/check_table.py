@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rtseg.checks.check import DatasetReport
+from rtseg.terminal.layout import plain_console, result_table
 
 STYLES = {"error": "bold red", "warning": "yellow"}
 
 
 def print_report(report: DatasetReport) -> None:
     """Counts by class, masked frames and why, the readers' warnings, and what speaks against training."""
-    console = Console()
+    console = plain_console()
     summary = report.summary
     splits = list(summary.splits)
-    table = Table(title=f"dataset {summary.name}", box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("head, class")
-    for split in splits:
-        table.add_column(f"{split}\nframes", justify="right", no_wrap=True)
-        table.add_column("\nbouts", justify="right", no_wrap=True)
+    columns = ["head, class", *(column for split in splits for column in (f"{split}\nframes", "\nbouts"))]
+    table = result_table(columns, f"dataset {summary.name}")
     for rule in summary.rules:
         counts = [summary.counts(rule, split) for split in splits]
         table.add_row(rule.head.name, *("" for _ in splits for _ in range(2)), style="bold")
@@ -38,7 +33,7 @@ def print_report(report: DatasetReport) -> None:
         frames = sum(recording.n_frames for recording in recordings)
         minutes = frames / report.fps / 60
         number = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
-        console.print(f"{split}: {number}, {frames:,} frames, {minutes:.1f} min", markup=False, highlight=False)
+        console.print(f"{split}: {number}, {frames:,} frames, {minutes:.1f} min")
     lines = [("warning", text) for text in report.warnings]
     lines += [(finding.severity, finding.text) for finding in report.findings]
     # Errors last: that is where one looks when a command ends.

@@ -5,52 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-
 from rtseg.features.body_size import describe_size
+from rtseg.terminal.layout import plain_console, result_table
 from rtseg.wire.keys import Grant
 
 
 def print_keys(grants: Sequence[Grant]) -> None:
     """A row for each key: name, roles, since when, and the beginning of its public half, as the log shows it."""
-    table = _table("Keys that are let in", ("name", "roles", "since", "public"), left=4)
+    table = result_table(("name", "roles", "since", "public"), "Keys that are let in", n_names=4)
     for grant in grants:
         table.add_row(grant.name, ", ".join(grant.roles), grant.created, f"{grant.public[:8]}...")
-    _show(table)
+    plain_console().print(table)
 
 
 def print_status(address: str, status: dict[str, Any]) -> None:
     """A daemon's status: what it serves, latencies, streams, other counters. Fits 80 columns."""
-    console = Console(highlight=False)
-    console.print(f"{address}: up {_duration(status['uptime_s'])}, engine {status['engine']}", markup=False)
-    console.print(f"model {status['model'][:16]}, {status['fps']:g} fps", markup=False)
-    stages = _table("Latency, µs", ("stage", "count", "p50", "p99", "p99.9", "max"))
+    console = plain_console()
+    console.print(f"{address}: up {_duration(status['uptime_s'])}, engine {status['engine']}")
+    console.print(f"model {status['model'][:16]}, {status['fps']:g} fps")
+    stages = result_table(("stage", "count", "p50", "p99", "p99.9", "max"), "Latency, µs")
     for stage, summary in status["latency"].items():
         row = [f"{summary[key]:.0f}" for key in ("count", "p50_us", "p99_us", "p99.9_us", "max_us")]
         stages.add_row(stage, *row)
     console.print(stages)
     fields = ("frames", "refused", "late", "gaps", "restarts", "out_of_range")
-    streams = _table(f"Streams, {len(status['streams'])} of {status['capacity']}", ("stream", "model", *fields), left=2)
+    title = f"Streams, {len(status['streams'])} of {status['capacity']}"
+    streams = result_table(("stream", "model", *fields), title, n_names=2)
     models = status.get("models", {})
     for name, counters in status["streams"].items():
         model = models.get(name, status["model"])
         streams.add_row(name, model[:8], *(str(counters.get(field, "-")) for field in fields))
     console.print(streams)
     if triggers := status.get("triggers"):
-        console.print(f"triggers {', '.join(triggers['triggers'])}: {arming_line(triggers)}", markup=False)
+        console.print(f"triggers {', '.join(triggers['triggers'])}: {arming_line(triggers)}")
         for stream, running in triggers["running"].items():
-            console.print(f"{stream}: ON: {', '.join(running)}", markup=False)
+            console.print(f"{stream}: ON: {', '.join(running)}")
         for name, sink in triggers["sinks"].items():
-            console.print(f"sink {name}: {sink['state']} {sink['text']}".rstrip(), markup=False)
+            console.print(f"sink {name}: {sink['state']} {sink['text']}".rstrip())
     for line in _warnings(status):
-        console.print(line, markup=False)
+        console.print(line)
     if recording := status.get("recording"):
         state = f"{recording['state']} {recording['reason']}".strip()
-        console.print(f"recording: {state}, {recording['bytes']} bytes in {recording['file']}", markup=False)
+        console.print(f"recording: {state}, {recording['bytes']} bytes in {recording['file']}")
     counted = ", ".join(f"{name} {count}" for name, count in sorted(status["counters"].items()))
-    console.print(f"counted: {counted or 'nothing'}", markup=False)
+    console.print(f"counted: {counted or 'nothing'}")
 
 
 def arming_line(arming: dict[str, Any]) -> str:
@@ -73,18 +71,6 @@ def _warnings(status: dict[str, Any]) -> list[str]:
     sizes = {name: describe_size(drift.get("body_size", {})) for name, drift in status.get("drift", {}).items()}
     lines += [f"{name}: {told}" for name, told in sizes.items() if told]
     return lines
-
-
-def _table(title: str, columns: Sequence[str], left: int = 1) -> Table:
-    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-    for place, column in enumerate(columns):
-        is_name = place < left  # a long one goes on in a second line: a number that is cut is no number
-        table.add_column(column, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
-    return table
-
-
-def _show(table: Table) -> None:
-    Console(highlight=False).print(table)
 
 
 def _duration(seconds: float) -> str:

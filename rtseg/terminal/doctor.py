@@ -14,10 +14,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import rtseg
 from rtseg.system import capabilities, machine, nvidia
+
+if TYPE_CHECKING:
+    from rtseg.bundle.bundle import Bundle
 
 Verdict = Literal["good", "note", "bad"]
 
@@ -76,19 +79,25 @@ def examine_machine(bundle: Path | str | None = None) -> MachineReport:
 
     Raises BundleError for a folder that is no bundle.
     """
+    from rtseg.bundle.bundle import load_bundle
+
     # Without a bundle there is no plan and no parity to check: the report then says what the machine could do.
-    engine, reasons = _choice() if bundle is None else _choice_for(bundle)
-    parts = _system(), _cpu(), _gpu(), _libraries(), _engines(), _plans(bundle), _numba_cache(), _real_time(), _clock()
-    findings = [finding for part in parts for finding in part]
+    loaded = None if bundle is None else load_bundle(bundle)
+    engine, reasons = _choice() if loaded is None else _choice_for(loaded)
+    machine_parts = _system(), _cpu(), _gpu(), _libraries()
+    bundle_parts = _engines(loaded), _plans(loaded)
+    start_parts = _numba_cache(), _real_time(), _clock()
+    findings = [finding for part in (*machine_parts, *bundle_parts, *start_parts) for finding in part]
     findings.append(_chosen(engine, reasons))
     return MachineReport(tuple(findings), engine, reasons)
 
 
 def print_findings(report: MachineReport) -> None:
     """The findings as a table, the advice below it."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from rtseg.terminal.layout import plain_console
 
     colours = {"good": "green", "note": "yellow", "bad": "red"}
     table = Table(box=None, pad_edge=False)
@@ -100,11 +109,11 @@ def print_findings(report: MachineReport) -> None:
         part = "" if finding.part == before else finding.part
         table.add_row(Text(part, style="bold"), finding.name, Text(finding.value), mark)
         before = finding.part
-    console = Console()
+    console = plain_console()
     console.print(table)
     for finding in report.findings:
         if finding.advice:
-            console.print(f"{finding.name}: {finding.advice}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{finding.name}: {finding.advice}", soft_wrap=True)
 
 
 def _choice() -> tuple[str, dict[str, str]]:
@@ -120,12 +129,11 @@ def _choice() -> tuple[str, dict[str, str]]:
     return "numba", reasons
 
 
-def _choice_for(folder: Path | str) -> tuple[str, dict[str, str]]:
+def _choice_for(bundle: Bundle) -> tuple[str, dict[str, str]]:
     """The engine that really serves this bundle, and why those tried before it do not."""
-    from rtseg.bundle.bundle import load_bundle
     from rtseg.engine.select import choose_engine
 
-    engine, reasons = choose_engine(load_bundle(folder))
+    engine, reasons = choose_engine(bundle)
     return engine.name, reasons
 
 
@@ -198,12 +206,16 @@ def _libraries() -> Iterator[Finding]:
         yield Finding("libraries", "ONNX Runtime's providers", ", ".join(providers))
 
 
-def _engines() -> Iterator[Finding]:
+def _engines(bundle: Bundle | None) -> Iterator[Finding]:
+    """Which engines run here, and step this bundle."""
     from rtseg.engine import select
 
     extras = {"cuda": "cuda", "tensorrt": "tensorrt] or rtseg[tensorrt-rtx", "onnx": "onnx", "torch": "train"}
     has_gpu = not isinstance(nvidia.gpus(), str)
     for name in select.ENGINES:
+        if bundle is not None and (unsuited := select.why_unsuited(name, bundle)) is not None:
+            yield Finding("engines", name, unsuited)
+            continue
         reason = select.why_unavailable(name)
         # No package helps a GPU's engine where there is no GPU.
         mendable = reason is not None and (has_gpu or name not in select.ON_GPU)
@@ -211,13 +223,11 @@ def _engines() -> Iterator[Finding]:
         yield Finding("engines", name, reason or "runs here", "good" if reason is None else "note", advice)
 
 
-def _plans(folder: Path | str | None) -> Iterator[Finding]:
+def _plans(bundle: Bundle | None) -> Iterator[Finding]:
     """The plans where engines look for them; for a bundle those of its name, and whether they still fit it."""
-    from rtseg.bundle.bundle import load_bundle
     from rtseg.engine.tensorrt import plans
 
     where = plans.default_folder()
-    bundle = None if folder is None else load_bundle(folder)
     n_found = 0
     for plan in plans.read_plans(where):
         if isinstance(plan, str):

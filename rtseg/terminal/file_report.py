@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+
+from rtseg.terminal.layout import plain_console, result_table
 
 if TYPE_CHECKING:
     from rtseg.inspection.files import FileReport
@@ -20,7 +20,7 @@ def print_file_report(report: FileReport) -> None:
     if report.problem:
         print(f"rtseg: {report.problem}", file=sys.stderr)
         return
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(f"{report.path}: {report.format}", soft_wrap=True)
     for poses in report.poses:
         _print_poses(console, poses)
@@ -45,9 +45,7 @@ def _print_poses(console: Console, poses: PoseReport) -> None:
             "all points lie in x {:.0f} to {:.0f}, y {:.0f} to {:.0f} px".format(*poses.box[::2], *poses.box[1::2])
         )
     console.print(f"jumps of a point: {poses.jumps}; frames in which animals seem to trade names: {poses.swaps}")
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("animal", "keypoint", "missing", "median\nlikelihood", "below\n0.3"):
-        table.add_column(column, justify="left" if column in ("animal", "keypoint") else "right")
+    table = result_table(("animal", "keypoint", "missing", "median\nlikelihood", "below\n0.3"), n_names=2)
     for point in poses.points:
         likelihood = "-" if point.likelihood is None else f"{point.likelihood:.2f}"
         table.add_row(point.animal, point.keypoint, f"{point.missing:.1%}", likelihood, f"{point.low:.1%}")
@@ -55,9 +53,7 @@ def _print_poses(console: Console, poses: PoseReport) -> None:
 
 
 def _print_tracks(console: Console, tracks: tuple[TrackReport, ...]) -> None:
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("track, behaviour", "bouts", "frames", "share", "median\nbout, s"):
-        table.add_column(column, justify="left" if column.startswith("track") else "right")
+    table = result_table(("track, behaviour", "bouts", "frames", "share", "median\nbout, s"))
     for track in tracks:
         whole = max(track.frames, 1)
         table.add_row(track.track, "", str(track.frames), "", "", style="bold")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from rtseg.engine.tensorrt.build import BuildReport, PlanOutcome
+from rtseg.terminal.layout import plain_console
 
 
 def print_plans(report: BuildReport) -> None:
@@ -19,14 +19,14 @@ def print_plans(report: BuildReport) -> None:
         plan = outcome.plan
         name = f"{plan.wanted.precision}, batch {plan.batch}, {plan.wanted.target}"
         table.add_row(name, *_numbers(outcome), outcome.state)
-    console = Console()
+    console = plain_console()
     console.print(table)
     lines = [f"{o.plan.file.name}: {o.problem}" for o in report.outcomes if o.problem]
     for line in (*lines, *report.stale):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     done = len(report.outcomes) - report.failed
     folder = report.outcomes[0].plan.file.parent
-    console.print(f"{done} of {len(report.outcomes)} plans in {folder}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{done} of {len(report.outcomes)} plans in {folder}", soft_wrap=True)
 
 
 def _numbers(outcome: PlanOutcome) -> tuple[str, str, str]:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from rtseg.terminal.layout import plain_console
+
 WARNING = "warning: "
 """What begins so stays on the screen, and is written where stderr is no terminal."""
 
@@ -28,7 +30,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def reading() -> Iterator[Callable[[str], None]]:
     """A line that says what is being read, on a terminal; yields a function to be called with it."""
-    with Console(stderr=True).status("reading") as status:
+    with plain_console(stderr=True).status("reading") as status:
         yield lambda text: status.update(Text(text))
 
 
@@ -53,9 +55,7 @@ def training() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[str
             bar.console.print(line, soft_wrap=True)
 
         def say(text: str) -> None:
-            if text.startswith(WARNING):
-                bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
-            else:
+            if not _is_printed_warning(bar.console, text):
                 bar.update(task, description=text)
 
         yield report, say
@@ -67,37 +67,47 @@ def comparing() -> Iterator[tuple[Callable[[str, dict[str, Any]], None], Callabl
 
     Yields a function to be called with (training, event), and one for the work around the trainings.
     """
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with console.status("preparing") as status:
 
         def event(name: str, values: dict[str, Any]) -> None:
-            place = f"[{values.get('number')}/{values.get('of')}] {name}"
-            if "started" in values:
-                what = "training"
-            elif "waits" in values:
-                what = "still to come"
-            elif "kept" in values:
-                what = "there already"
-            elif "ended" in values:
-                took = "" if values["seconds"] is None else f"trained in {values['seconds']:.1f} s"
-                what = values["ended"] or took
-            else:
-                if "epoch" in values:
-                    status.update(f"{name}, epoch {values['epoch']}")
-                return
-            console.print(f"{place}: {what}", markup=False, highlight=False)
+            what = _milestone(values)
+            if what is not None:
+                console.print(f"[{values.get('number')}/{values.get('of')}] {name}: {what}")
+            elif "epoch" in values:
+                status.update(Text(f"{name}, epoch {values['epoch']}"))
 
         def say(text: str) -> None:
-            if text.startswith(WARNING):
-                console.print(text, soft_wrap=True, markup=False, highlight=False)
-            else:
+            if not _is_printed_warning(console, text):
                 status.update(Text(text))
 
         yield event, say
 
 
+def _milestone(event: dict[str, Any]) -> str | None:
+    """What a line of a comparison says of a training; None for what happens within one."""
+    if "started" in event:
+        return "training"
+    if "waits" in event:
+        return "still to come"
+    if "kept" in event:
+        return "there already"
+    if "ended" in event:
+        took = "" if event["seconds"] is None else f"trained in {event['seconds']:.1f} s"
+        return str(event["ended"] or took)
+    return None
+
+
+def _is_printed_warning(console: Console, text: str) -> bool:
+    """Print a text that is a warning; False for any other, which is of the moment."""
+    if text.startswith(WARNING):
+        console.print(text, soft_wrap=True)
+        return True
+    return False
+
+
 def make_bar() -> Progress:
     """A bar on stderr that leaves nothing behind; where that is no terminal, none."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = plain_console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from rtseg.config import CrossValidationSettings
 from rtseg.project.write import network_file
+from rtseg.terminal.layout import plain_console, result_table
 
 if TYPE_CHECKING:
     from rtseg.project.proposal import Project
@@ -20,7 +19,7 @@ _MAX_PAIRS = 8
 
 def print_project(project: Project, dataset: Path, recipe: Path) -> None:
     """Pairs, skeleton, heads with their frames on both sides, notes, and the next commands. Fits 80 columns."""
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(f"{project.name}: {len(project.pairs)} recording{'s' * (len(project.pairs) > 1)} with labels")
     for pair in project.pairs[:_MAX_PAIRS]:
         console.print(f"  {pair.name}: {pair.poses.name} + {pair.labels.name}", soft_wrap=True)
@@ -71,9 +70,7 @@ def comparing_command(project: Project, recipe: Path) -> str | None:
 
 
 def _head_table(project: Project) -> Table:
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
-    for column in ("head, class", "frames to\ntrain on", "held out"):
-        table.add_column(column, justify="left" if column == "head, class" else "right")
+    table = result_table(("head, class", "frames to\ntrain on", "held out"))
     for rule, counts in zip(project.rules, project.counts, strict=True):
         parts = len(project.split.train), len(project.split.validation)
         table.add_row(rule.head.name, *(f"{n} part{'s' * (n > 1)}" for n in parts), style="bold")

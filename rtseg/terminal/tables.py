@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from rtseg.inference.predictions import quality_words
+from rtseg.terminal.layout import plain_console, result_table
 
 if TYPE_CHECKING:
     from rtseg.playback.replay import Replayed
@@ -27,16 +27,16 @@ HEADS_SHOWN = 14
 
 def print_scores(scores: dict[str, Any], title: str, simulated: bool) -> None:
     """Per head and class the scores of the decoded labels, then those of argmax. Fits 80 columns."""
-    console = Console()
-    console.print(title + (" (simulated)" if simulated else ""), markup=False, highlight=False)
+    console = plain_console()
+    console.print(title + (" (simulated)" if simulated else ""))
     console.print(_decoded_table(scores))
     console.print(_argmax_table(scores))
     console.print(_trust_table(scores))
     for group, means in scores["groups"].items():
         line = f"{group}, argmax: F1 {_number(means['f1'])}, mAP {_number(means['map'])}"
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     for note in scores.get("notes", ()):
-        console.print(note, markup=False, highlight=False)
+        console.print(note)
     if simulated:
         console.print("These recordings or labels are simulated: the scores say nothing about real animals.")
 
@@ -74,15 +74,9 @@ def _argmax_table(scores: dict[str, Any]) -> Table:
 
 
 def _score_table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=len(title))
-    for column in ("head, class", *columns):
-        _add_column(table, column, is_name=column == "head, class")
+    table = result_table(("head, class", *columns), title)
+    table.min_width = len(title)
     return table
-
-
-def _add_column(table: Table, title: str, is_name: bool) -> None:
-    """Long names go on in a second line: a number that is cut is no number."""
-    table.add_column(title, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
 
 
 def _segments(head: dict[str, Any]) -> str:
@@ -95,69 +89,57 @@ def _delay(seconds: float | None) -> str:
 
 def print_calibration(report: dict[str, Any]) -> None:
     """Calibration errors per head, before and after, out of fold. Fits 80 columns."""
-    console = Console()
+    console = plain_console()
     title = f"{report['bundle']} on {report['dataset']}, {report['split']}: {report['method']}, out of fold"
     title += " (simulated)" * report["simulated"]
-    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0), min_width=min(80, len(title)))
-    for column in ("head", "ECE", "ECE by class", "log loss", "F1"):
-        _add_column(table, column, is_name=column == "head")
+    table = result_table(("head", "ECE", "ECE by class", "log loss", "F1"), title)
+    table.min_width = min(80, len(title))
     for name, head in report["heads"].items():
         pairs = [(head["before"][k], head["after"][k]) for k in ("ece", "ece_classwise", "nll", "f1")]
         table.add_row(name, *(f"{_number(before)} {_number(after)}" for before, after in pairs))
     console.print(table)
-    console.print("Of each pair: before, after. Lower is better, but for F1.", highlight=False)
+    console.print("Of each pair: before, after. Lower is better, but for F1.")
     for name in report.get("not_applied", {}):
-        console.print(f"{name}: not applied, since its ECE would grow; it stays uncalibrated", markup=False)
+        console.print(f"{name}: not applied, since its ECE would grow; it stays uncalibrated")
 
 
 def print_precisions(report: dict[str, Any]) -> None:
     """What float16 and int8 cost, per head, beside float32. Fits 80 columns."""
     from rtseg.precision.report import COLUMNS, head_rows
 
-    console = Console()
+    console = plain_console()
     for name, entry in report["precisions"].items():
         verdict = "accepted" if entry["accepted"] else "not accepted"
         title = f"{report['bundle']} in {name}, {report['dataset']}, {report['split']}: {verdict}"
-        table = Table(
-            title=title + " (simulated)" * report["simulated"],
-            box=SIMPLE,
-            title_justify="left",
-            padding=(0, 1, 0, 0),
-        )
-        for column in COLUMNS:
-            table.add_column(column.replace(" ", "\n"), justify="left" if column == "head" else "right")
+        title += " (simulated)" * report["simulated"]
+        table = result_table([column.replace(" ", "\n") for column in COLUMNS], title)
         for row in head_rows(entry):
             table.add_row(*row)
         console.print(table)
-    console.print(
-        "F1 and mAP: float32, then the other; differences: of probabilities, from float32's.", highlight=False
-    )
+    console.print("F1 and mAP: float32, then the other; differences: of probabilities, from float32's.")
 
 
 def print_comparison(report: dict[str, Any]) -> None:
     """Differences of two bundles' scores, per head, with 95 % intervals. Fits 80 columns."""
-    console = Console()
+    console = plain_console()
     title = (
         f"{report['ours']['bundle']} ahead of {report['theirs']['bundle']} on {report['dataset']}, {report['split']}"
     )
     title += " (simulated)" * report["simulated"]
-    table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-    for column in ("head", "F1", "mAP", "videos"):
-        _add_column(table, column, is_name=column == "head")
+    table = result_table(("head", "F1", "mAP", "videos"), title)
     for name, apart in report["heads"].items():
         figures = [_interval(apart[part], "difference", "+.3f") for part in ("f1", "map")]
         table.add_row(name, *figures, str(len(report["videos"][name])))
     console.print(table)
-    console.print("95 % intervals over videos: one that holds 0 tells the two not apart.", highlight=False)
+    console.print("95 % intervals over videos: one that holds 0 tells the two not apart.")
     for note in report["notes"]:
-        console.print(note, markup=False, highlight=False)
+        console.print(note)
 
 
 def _trust_table(scores: dict[str, Any]) -> Table:
     """Per head: intervals over videos, calibration error, share of errors near boundaries, and coverage."""
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
-    for column in ("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors at\nbout edges", "kept\nif sure"):
-        _add_column(table, column, is_name=column == "head")
+    table = result_table(("head", "F1 [95 %]", "mAP [95 %]", "ECE", "errors at\nbout edges", "kept\nif sure"))
+    table.show_edge = table.pad_edge = False
     for name, interval in scores["intervals"].items():
         near, kept = scores["boundaries"][name], scores["abstention"][name]
         shares = [near["errors"], None if kept["below"] is None else kept["coverage"]]
@@ -177,10 +159,10 @@ def print_latency(done: Replayed) -> None:
         known = values[values > 0] / 1e3
         points = [*np.percentile(known, (50, 99, 99.9)), known.max()] if len(known) else [float("nan")] * 4
         table.add_row(name, *(f"{p:,.0f}" for p in points))
-    console = Console()
+    console = plain_console()
     console.print(table)
     counters = ", ".join(f"{name} {count}" for name, count in done.counters.items())
-    console.print(f"stream: {counters}", soft_wrap=True, highlight=False)
+    console.print(f"stream: {counters}", soft_wrap=True)
 
 
 def prediction_line(prediction: PredictionMessage) -> str:
@@ -202,7 +184,7 @@ def watch(quiet: bool) -> Iterator[Callable[[PredictionMessage], None] | None]:
 
     Where stderr is no terminal: a line where a bout of the first head begins. None where nothing is to be shown.
     """
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if quiet:
         yield None
     elif not console.is_terminal:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from rtseg.experiment.check import Checked
 from rtseg.experiment.check_page import lateness, off_rows, way_rows
+from rtseg.terminal.layout import plain_console
 from rtseg.triggers.trial import Trial, TrialScore
 from rtseg.tuning.choose import Tuned
 
@@ -23,7 +23,7 @@ _SHOWN = 12
 
 def print_trials(trials: Sequence[Trial], scores: Mapping[str, TrialScore]) -> None:
     """All recordings together. scores: by trigger; {} where there are no labels."""
-    console = Console()
+    console = plain_console()
     total_s = sum(len(trial.seq) / trial.answer_fps for trial in trials)
     number = "1 recording" if len(trials) == 1 else f"{len(trials)} recordings"
     title = f"{number}, {total_s / 60:.1f} min, armed all through"
@@ -61,7 +61,7 @@ def _scored(score: TrialScore) -> list[str]:
 
 def print_tuned(tuned: Tuned) -> None:
     """One trigger."""
-    console = Console()
+    console = plain_console()
     candidate = tuned.tried[tuned.chosen]
     console.print(f"{tuned.name}: {tuned.goal}; chosen of {len(tuned.tried)} settings on {len(tuned.videos)} videos")
     table = _table("", "on", "off", "min, s", "hits", "misses", "false\nstarts/min", "onset delay, s\nmedian, p95")
@@ -115,7 +115,7 @@ def _folds(tuned: Tuned) -> list[str]:
 
 def print_check(checked: Checked) -> None:
     """Times, fail-off and what should not be."""
-    console = Console()
+    console = plain_console()
     console.print("From a frame to a line, ms:")
     ways = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("sink", "lines", "way", "events", "median", "99 %", "longest"):
@@ -132,6 +132,6 @@ def print_check(checked: Checked) -> None:
     console.print(off)
     console.print(lateness(checked))
     for problem in checked.problems:
-        console.print(f"[bold red]{problem}[/]")
+        console.print(problem, style="bold red")
     if not checked.problems:
         console.print("everything was as it should be")

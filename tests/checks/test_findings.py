@@ -151,3 +151,13 @@ def test_recordings_of_another_scale_or_unit() -> None:
         for i, size in enumerate((1.0, 1.0, factor)):
             items.append(item(f"v{i}", GROOMS, keypoints=walk(i) * np.float32(size)))
         only(summary(items[:2], items[2:]), severity, "long in v2", "and 40 px in most recordings")
+
+
+def test_poses_that_were_filtered_with_later_frames() -> None:
+    one, two, three = good(3)
+    filtered = replace(two, recording=replace(two.recording, source="poses/v1DLC_resnet50_el_filtered.h5"))
+    only(
+        summary([one, filtered], [three]),
+        "warning",
+        "poses of 1 of 3 recordings were filtered after tracking: v1 (poses/v1DLC_resnet50_el_filtered.h5)",
+    )

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from rtseg.cli import app
 from rtseg.client import Subscriber
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.simulate.tasks import simulate_sequence
@@ -24,31 +27,6 @@ from tests.commands import Done, here
 from tests.evaluation.test_evaluate import DATASET
 from tests.live import REPO, TIMEOUT_S, Child, daemon
 
-COMMANDS = (
-    "simulate",
-    "inspect",
-    "init",
-    "check",
-    "train",
-    "evaluate",
-    "calibrate",
-    "compare",
-    "card",
-    "crossvalidate",
-    "study",
-    "paper",
-    "annotate",
-    "serve",
-    "replay",
-    "listen",
-    "source",
-    "bench",
-    "keys",
-    "status",
-    "load",
-    "doctor",
-    "build",
-)
 SEQUENCE = "simulated/task1/test/sequence001"
 N_FRAMES = 360
 RECIPE = """
@@ -149,11 +127,15 @@ def answers(folder: Path) -> Path:
 def test_every_command_has_its_help() -> None:
     everything = rtseg("--help")
     assert (everything.returncode, everything.stderr) == (0, "")
-    for name in COMMANDS:
-        done = here(name, "--help")
-        assert (done.returncode, done.stderr) == (0, ""), name
-        assert f"rtseg {name} " in done.stdout
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
         assert f"│ {name} " in everything.stdout
+        for inner in ([], *([word] for word in getattr(command, "commands", ()))):
+            done = here(name, *inner, "--help")
+            words = " ".join(["rtseg", name, *inner])
+            assert (done.returncode, done.stderr) == (0, ""), words
+            assert f"{words} " in done.stdout
+            assert "…" not in done.stdout, f"{words} --help is cut at 80 columns"
 
 
 def test_simulate_says_one_line_on_stdout(way: Way) -> None:

@@ -303,7 +303,13 @@ def test_labels_in_workbooks_become_recordings(tmp_path: Path) -> None:
     shared.remove(shared.active)
     for name, sheet in (("m1", book.active), ("m2", shared.create_sheet("m2")), ("m3", shared.create_sheet("m3"))):
         write_poses(tmp_path / f"{name}DLC_a.csv")
-        for row in (("start", "stop", "behaviour"), (0, 100, "rest"), (100, 250, "run"), (400, 450, "run")):
+        at = int(name[1])  # every video has bouts of its own
+        for row in (
+            ("start", "stop", "behaviour"),
+            (0, 99 + at, "rest"),
+            (99 + at, 249 + at, "run"),
+            (400, 450, "run"),
+        ):
             sheet.append(row)
     book.save(tmp_path / "m1.xlsx")
     shared.save(tmp_path / "second day.xlsx")
@@ -320,6 +326,30 @@ def test_labels_in_workbooks_become_recordings(tmp_path: Path) -> None:
     # The first one is cut into parts, with a margin between them.
     assert n_running["m1"] > 100
     assert n_running["m2"] == n_running["m3"] == 200
+
+
+def test_two_cameras_of_one_session_are_never_parted(tmp_path: Path) -> None:
+    """The score of one view would be of the moments that the other was learnt from."""
+    rows = ["video,subject,behaviour,start_s,stop_s"]
+    for i in range(3):
+        write_poses(tmp_path / f"m{i}DLC_x.csv", seed=i)
+        rows += [f"m{i}.avi,adult,{name},{start + i},{stop + i}" for name, start, stop in regular_bouts()]
+    write_poses(tmp_path / "m1_cam2DLC_x.csv", seed=9)
+    (tmp_path / "bouts.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    done = init(tmp_path, Wishes(name="mice", fps=30))
+    assert [pair.name for pair in done.project.pairs] == ["m0", "m1", "m1_cam2", "m2"]
+    assert [note for note in done.project.notes if note.startswith("m1, m1_cam2: the same bouts")]
+    dataset = load_dataset(done.dataset)
+    sides = [{name.partition("-")[0] for name in dataset.ids(split)} for split in dataset.splits]
+    assert not any(len(side & {"m1", "m1_cam2"}) == 1 for side in sides), sides
+
+
+def test_tracks_of_one_file_that_differ_in_case_are_told(tmp_path: Path) -> None:
+    write_poses(tmp_path / "v_tracking.csv")
+    rows = [f"{'Adult' if i == 3 else 'adult'},sniff,{2.5 * i},{2.5 * i + 1}" for i in range(20)]
+    (tmp_path / "v_bouts.csv").write_text("\n".join(["subject,behaviour,start_s,stop_s", *rows]), encoding="utf-8")
+    notes = init(tmp_path, Wishes(name="v", fps=30)).project.notes
+    assert [note for note in notes if note.startswith("tracks 'adult' and 'Adult' stand in one label file")]
 
 
 def test_tables_that_count_from_1_to_the_last_frame_are_read_so(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -94,3 +96,34 @@ def test_frames_that_nobody_looked_at_are_in_no_part() -> None:
     one = LabelledVideo("v", one.labels, 9000, 0, 4000)
     split = propose_split([one], [HEAD], FPS)
     assert max(part.to_frame or 9000 for part in split.parts) == 4000
+
+
+def views(name: str, bouts: list[tuple[int, int, int]], n_frames: int = 6000) -> list[LabelledVideo]:
+    """Two cameras on one session, the second of which stopped later."""
+    pair = video(f"{name}_top", bouts, n_frames), video(f"{name}_side", bouts, n_frames + 7)
+    return [replace(view, session=name) for view in pair]
+
+
+@pytest.mark.parametrize("n_sessions", [2, 3, 7])
+def test_views_of_one_session_stay_on_one_side(n_sessions: int) -> None:
+    videos = [view for i in range(n_sessions) for view in views(f"s{i}", regular(12 + i))]
+    split = propose_split(videos, [HEAD], FPS)
+    check_split(split, videos)
+    recordings = {part.id: part.recording for part in split.parts}
+    trained, held_out = (
+        {recordings.get(name, name).partition("_")[0] for name in names} for names in (split.train, split.validation)
+    )
+    assert trained
+    assert not trained & held_out
+
+
+def test_views_of_a_single_session_are_cut_at_the_same_frames() -> None:
+    videos = views("s", regular(24))
+    split = propose_split(videos, [HEAD], FPS)
+    check_split(split, videos)
+    frames = [
+        [(part.from_frame, part.to_frame, part.id in split.train) for part in split.parts if part.recording == one.name]
+        for one in videos
+    ]
+    assert frames[0][:-1] == frames[1][:-1]
+    assert [last[-1][1] for last in frames] == [6000, 6007]

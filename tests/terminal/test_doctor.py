@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.bundle.bundle import load_bundle
+from rtseg.bundle.bundle import load_bundle, save_bundle
 from rtseg.engine.cuda import cuda_engine
 from rtseg.engine.select import ENGINES
 from rtseg.engine.tensorrt import plans
@@ -17,6 +17,7 @@ from rtseg.errors import BundleError
 from rtseg.system import nvidia
 from rtseg.terminal import doctor
 from tests.conftest import REPO
+from tests.trees import with_trees
 
 WITHOUT_GPU = pytest.mark.skipif(not isinstance(nvidia.gpus(), str), reason="this machine has a GPU")
 
@@ -48,6 +49,13 @@ def test_the_table_names_the_same_findings(tiny_bundle: Path) -> None:
         assert part in words
 
 
+def test_engines_that_step_no_trees_are_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    save_bundle(with_trees(load_bundle(tiny_bundle)), tmp_path)
+    values = {row.name: row.value for row in doctor.examine_machine(tmp_path).findings if row.part == "engines"}
+    assert values.pop("numba") == "runs here"
+    assert all("holds gradient-boosted trees, which the engine numba alone steps" in value for value in values.values())
+
+
 def test_plans_are_listed_with_those_that_fit_no_more(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +69,7 @@ def test_plans_are_listed_with_those_that_fit_no_more(
         plan.file.write_bytes(b"plan")
         plans.write_sidecar(plan)
     (tmp_path / "alone.plan").write_bytes(b"plan")
-    alone, fits, stale = doctor._plans(tiny_bundle)
+    alone, fits, stale = doctor._plans(bundle)
     assert (alone.verdict, alone.name) == ("note", "damaged")
     assert alone.value == "alone.plan has no alone.json beside it: rtseg build makes both"
     assert (fits.verdict, fits.name, fits.advice) == ("good", "tiny fp32, batch 1", "")
@@ -82,7 +90,7 @@ def test_a_machine_with_a_gpu_is_told_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(nvidia, "gpus", lambda: (gpu,))
     monkeypatch.setattr(cuda_engine, "why_unavailable", lambda: "the package 'triton' is not installed")
     monkeypatch.setattr(doctor, "_choice", lambda: ("numba", {"cuda": "the package 'triton' is not installed"}))
-    monkeypatch.setattr(doctor, "_engines", lambda: iter(()))
+    monkeypatch.setattr(doctor, "_engines", lambda _: iter(()))
     report = doctor.examine_machine()
     rows = {row.name: row for row in report.findings}
     assert rows["GPU 0"].value == "pretended, sm_90, 80 GiB, 132 processors"

@@ -76,6 +76,9 @@ def _summary(warnings: Iterable[ReadingWarning]) -> list[str]:
     for (kind, unit), found in kinds.items():
         names = list(dict.fromkeys(Path(w.file).name for w in found if w.file))
         listed = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
-        files = f" in {len(names)} {'file' if len(names) == 1 else 'files'}: {listed}" if names else ""
-        lines.append(f"{kind} ({sum(w.n for w in found)} {unit}{files})")
+        files = f"{len(names)} {'file' if len(names) == 1 else 'files'}: {listed}" if names else ""
+        times = f"{sum(w.n for w in found)} {unit}"
+        # Where files are what is counted, they are counted once.
+        parts = [files] if files and unit == "file" else [times, files] if files else [times]
+        lines.append(f"{kind} ({' in '.join(parts)})")
     return lines

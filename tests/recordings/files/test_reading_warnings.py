@@ -55,3 +55,9 @@ def test_a_warning_passes_from_process_to_process() -> None:
     warning = ReadingWarning("frames without a label", 3, "frames", "track 'a'", "a.csv")
     for copied in (copy.deepcopy(warning), pickle.loads(pickle.dumps(warning))):  # noqa: S301
         assert (copied, vars(copied)) == (warning, vars(warning))
+
+
+def test_files_that_are_counted_are_counted_once() -> None:
+    log = WarningLog()
+    log.add_warnings(ReadingWarning("no frame rate", 1, "file", file=f"v{i}.csv") for i in range(2))
+    assert log.summary() == ["no frame rate (2 files: v0.csv, v1.csv)"]

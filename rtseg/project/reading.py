@@ -13,7 +13,7 @@ from rtseg.recordings.heads import spelt_alike
 from rtseg.recordings.labels import boris, boris_project
 from rtseg.recordings.labels.boris_events import OTHER_NAME
 from rtseg.recordings.labels.bout_table import COUNTING_NOT_SAID, SEEM_FROM_ONE, SEEM_LAST_INCLUDED
-from rtseg.recordings.labels.frame_table import SAY_FROM_ONE
+from rtseg.recordings.labels.frame_tables.frame_table import SAY_FROM_ONE
 from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video, rate_in_kind
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS

@@ -11,5 +11,5 @@ elan           read_elan: ELAN's .eaf
 csv            read_label_csv: plain CSV of any kind; read_calms21_labels: CalMS21's label list
 bout_table     tracks_of_bout_table: a row per bout
 workbook       read_label_workbook: such tables in Excel's workbooks
-frame_table    tracks_of_frame_table: a row per frame or per step of time
+frame_tables   tables with a row per frame or per step of time
 """

@@ -11,7 +11,7 @@ from rtseg.errors import RecordingError
 from rtseg.inference.predictions import Predictions, write_bouts
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
-from rtseg.recordings.labels.bout_table import bout_columns
+from rtseg.recordings.labels.bout_table import SAID_LAST_INCLUDED, SEEM_FROM_ONE, bout_columns
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.open import read_labels, read_video_labels
 from rtseg.recordings.recording import IGNORE
@@ -297,3 +297,48 @@ def test_bouts_of_b_soid_and_elan(tmp_path: Path, text: str) -> None:
 def test_a_plural_says_no_seconds(tmp_path: Path) -> None:
     assert bouts(read(tmp_path, "starts,Stops,behaviour\n3,12,run\n")) == [(3, 12, "run")]
     assert bouts(read(tmp_path, "start s,Stop_s,behaviour\n3,4,run\n")) == [(90, 120, "run")]
+
+
+@pytest.mark.parametrize(
+    "header", ["start_ms,stop_ms", "onset (ms),offset (ms)", "Start [ms],End [ms]", "start_time_ms,end_time_ms"]
+)
+def test_milliseconds_are_no_frames(tmp_path: Path, header: str) -> None:
+    assert bouts(read(tmp_path, f"{header},behaviour\n1000,2000,a\n3000,4500,b\n")) == [(30, 60, "a"), (90, 135, "b")]
+
+
+@pytest.mark.parametrize(
+    ("names", "durations"),
+    [
+        ("start,stop,duration", ("30", "60")),
+        ("start_frame,end_frame,duration (s)", ("1.0", "2.0")),
+        ("Start Frame,End Frame,Bout time", ("1.000", "2.000")),
+        ("start_frame,end_frame,n_frames", ("30", "60")),
+        ("start_frame,end_frame,duration_ms", ("1000", "2000")),
+    ],
+)
+def test_durations_say_whether_bouts_include_their_last_frame(
+    tmp_path: Path, names: str, durations: tuple[str, str]
+) -> None:
+    first, second = durations
+    told = read(tmp_path, f"{names},behaviour\n30,59,{first},a\n90,149,{second},b\n")
+    assert bouts(told) == [(30, 60, "a"), (90, 150, "b")]
+    assert SAID_LAST_INCLUDED in [w.kind for w in told["labels"].warnings]
+    plain = read(tmp_path, f"{names},behaviour\n30,60,{first},a\n90,150,{second},b\n")
+    assert bouts(plain) == [(30, 60, "a"), (90, 150, "b")]
+    assert SAID_LAST_INCLUDED not in [w.kind for w in plain["labels"].warnings]
+    # The dataset file said so already.
+    video = Video(300, 30, last_included=True)
+    assert bouts(read(tmp_path, f"{names},behaviour\n30,59,{first},a\n90,149,{second},b\n", video)) == bouts(told)
+
+
+def test_durations_beside_frames_tell_another_rate(tmp_path: Path) -> None:
+    text = "start_frame,end_frame,duration_s,behaviour\n25,50,1.0,a\n100,150,2.0,b\n"
+    for fps, is_told in ((30, True), (25, False)):
+        warnings = read(tmp_path, text, Video(300, fps))["labels"].warnings
+        assert any("saw the video at 25 fps" in w.kind for w in warnings) is is_told
+
+
+def test_frames_from_1_whose_stop_is_not_included_are_told(tmp_path: Path) -> None:
+    text = "start_frame,stop_frame,behaviour\n1,101,a\n101,201,b\n201,301,a\n"
+    assert SEEM_FROM_ONE in [w.kind for w in read(tmp_path, text)["labels"].warnings]
+    assert bouts(read(tmp_path, text, Video(300, 30, first_frame=1)))[-1] == (200, 300, "a")

@@ -212,3 +212,38 @@ def test_the_only_video_is_told_where_it_is_another(tmp_path: Path) -> None:
         assert any("only video is not named like the poses" in w for w in track.warnings) is is_told
     path.write_text("frame,recording\n0,0\n1,1\n")  # a light that shows when it records
     assert list(read_labels(path, 2, 30, names=("m1",))) == ["recording"]
+
+
+def test_an_index_of_pandas_beside_frames_is_no_label(tmp_path: Path) -> None:
+    assert list(read(tmp_path, ",frame,run\n0,0,1\n1,1,0\n2,2,0\n3,3,1\n")) == ["run"]
+
+
+def test_an_index_may_be_a_clock(tmp_path: Path) -> None:
+    """DeepOF's tables: the index is a time."""
+    rows = "".join(f"00:00:0{t // 2}.{t % 2 * 5}00000,{int(t > 1)},0.{t}\n" for t in range(4))
+    tracks = read(tmp_path, f",climbing,speed\n{rows}")
+    assert tracks["climbing"].frames.tolist() == [0, 0, 1, 1]
+
+
+def test_minus_1_beside_0_and_1_is_no_behaviour(tmp_path: Path) -> None:
+    """DeepEthogram's frames that nobody labelled, also where a behaviour never happened or fills all that was seen."""
+    tracks = read(tmp_path, ",background,sniff,rear\n0,1,0,0\n1,1,0,0\n2,-1,-1,-1\n3,-1,-1,-1\n")
+    assert {name: track.frames.tolist() for name, track in tracks.items()} == {
+        "background": [1, 1, IGNORE, IGNORE],
+        "sniff": [0, 0, IGNORE, IGNORE],
+        "rear": [0, 0, IGNORE, IGNORE],
+    }
+    assert ("-1 beside 0 and 1 is taken for frames that nobody labelled; masked", 2) in {
+        (w.kind, w.n) for w in tracks["sniff"].warnings
+    }
+    # Codes of two behaviours, and numbers of clusters, are names.
+    assert read(tmp_path, "frame,side\n0,-1\n1,1\n2,1\n3,-1\n")["side"].classes == ("-1", "1")
+    assert read(tmp_path, "frame,cluster\n0,-1\n1,0\n2,1\n3,-1\n")["cluster"].classes == ("-1", "0", "1")
+
+
+def test_a_copy_of_another_frame_rate_is_told(tmp_path: Path) -> None:
+    """Labels of a 25 fps copy have as many rows as that has frames; a few seconds are within the tolerance."""
+    rows = "".join(f"{t},{int(25 <= t < 50)}\n" for t in range(250))
+    for fps, is_told in ((30.0, True), (25.0, False)):
+        track = read(tmp_path, f"frame,sniff\n{rows}", n_frames=round(10 * fps), fps=fps)["sniff"]
+        assert any("as many as the video would have at 25 fps" in w.kind for w in track.warnings) is is_told

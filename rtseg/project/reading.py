@@ -64,7 +64,9 @@ def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Pr
     counting = _counting(pairs, lengths, fps, wishes, ask)
     tracks = []
     for number, (pair, n_frames) in enumerate(zip(pairs, lengths, strict=True)):
-        tracks.append(read_video_labels(pair.labels, video_of(pair, n_frames, fps, counting)))
+        others = tuple(other.name for other in pairs if other is not pair)
+        video = replace(video_of(pair, n_frames, fps, counting), other_names=others)
+        tracks.append(read_video_labels(pair.labels, video))
         progress(len(pairs) + number, 2 * len(pairs))
     notes = dict.fromkeys(_notes(recordings, tracks))
     names = spelt_otherwise([name for some in tracks for name in some], together=tracks)

@@ -151,3 +151,13 @@ def test_recordings_of_another_scale_or_unit() -> None:
         for i, size in enumerate((1.0, 1.0, factor)):
             items.append(item(f"v{i}", GROOMS, keypoints=walk(i) * np.float32(size)))
         only(summary(items[:2], items[2:]), severity, "long in v2", "and 40 px in most recordings")
+
+
+def test_labels_that_were_copied_to_another_recording() -> None:
+    """The same bouts under poses of another animal: one of the two was labelled, the other never."""
+    many = {"groom": [(10 * i + 1, 10 * i + 4) for i in range(8)]}
+    shifted = {"groom": [(10 * i + 2, 10 * i + 5) for i in range(8)]}
+    of = summary([item("x", many), item("y", shifted)], [item("z", many)])
+    only(of, "warning", "x (poses/x.csv), z (poses/z.csv)", "have the same labels of head 'act', all 17 bouts")
+    # Of few bouts it may be chance.
+    assert found(summary([item("x", GROOMS), item("y", shifted)], [item("z", GROOMS)])) == []

@@ -16,7 +16,7 @@ from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.files.text import read_lines
-from rtseg.recordings.labels.boris_events import media_differ
+from rtseg.recordings.labels.boris_events import name_doubts
 from rtseg.recordings.labels.label_file import (
     MAX_DIFFERENCE_S,
     LabelReader,
@@ -98,8 +98,8 @@ def read_bento(path: Path, video: Video) -> Tracks:
         problem = f"begins at frame {first:g} of its movie, and nothing says whether its seconds count from there"
         raise RecordingError(path, f"{problem}; write the bouts as frames of the movie, or annotate from its start on")
     warnings += doubts
-    if annotation.movies and media_differ(annotation.movies, "", video):
-        warnings.append(ReadingWarning("its movies are not named like the poses", 1, "file"))
+    if annotation.movies:
+        warnings += name_doubts("its movies are not named like the poses", annotation.movies, "", video, unit="file")
     tracks = Tracks()
     for channel, found in annotation.channels.items():
         bouts = [

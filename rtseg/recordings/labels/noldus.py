@@ -12,7 +12,6 @@ from pathlib import Path
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import (
     NO_SUBJECT,
     POINT,
@@ -20,7 +19,7 @@ from rtseg.recordings.labels.boris_events import (
     STOP,
     Mark,
     choose_observation,
-    media_differ,
+    name_doubts,
     pair_marks,
     tracks_of_events,
 )
@@ -81,9 +80,9 @@ def tracks_of_noldus_table(path: Path, table: DelimitedText, video: Video) -> Tr
     marks = [_mark(path, row, log, style, video) for row in own]
     warnings = list(table.warnings)
     called = [name for name in (media, observation) if name]
-    if called and media_differ(called, observation, video):
+    if called:
         kind = "neither the observation nor its video file is named like the poses"
-        warnings.append(ReadingWarning(kind, 1, "observation"))
+        warnings += name_doubts(kind, called, observation, video)
     return tracks_of_events(path, pair_marks(path, marks, program="Noldus' program"), video, warnings)
 
 

@@ -36,6 +36,7 @@ _BY_BEGINNING = (
     ("# csv_header = metadata_id", f"is VIA's list of a video's segments, which is not read; {_TABLE}"),
     ("# exported using vgg image annotator", f"is VIA's, which is not read; {_TABLE}"),
     ("filename,file_size,file_attributes,region_count", "is VIA's list of regions in pictures; bring a tracker's file"),
+    ("version https://git-lfs", "is a pointer of Git LFS, not the file itself; fetch that with git lfs pull"),
     ("firstlineofdata", f"is JWatcher's, which is not read; {_TABLE}"),
     ("<?xml", f"is XML of a program that is not read (of labels, ELAN's .eaf is); {_TABLE}"),
     ("{_via_settings", f"is VIA's project, which is not read; {_TABLE}"),

@@ -49,7 +49,18 @@ _SECOND_WORDS = (
     *("timess", "timessmsec", "ssmsec", "timehh:mm:ssms", "hh:mm:ssms"),  # ELAN's
     *("hh:mm:ss", "(hh:mm:ss)", "(h:mm:ss)", "time(hh:mm:ss)", "time(h:mm:ss)"),
 )
-_MILLISECOND_WORDS = ("ms", "(ms)", "[ms]", "msec", "(msec)", "milliseconds", "(milliseconds)", "timems", "time(ms)")
+_MILLISECOND_WORDS = (
+    "ms",
+    "(ms)",
+    "[ms]",
+    "msec",
+    "(msec)",
+    "milliseconds",
+    "(milliseconds)",
+    "timems",
+    "time(ms)",
+    "timemsec",
+)
 _BEHAVIOURS = (
     *("behaviour", "behavior", "behaviourname", "behaviorname", "label", "class", "annotation"),
     *("type", "event", "action", "code", "name", "bsoidlabel", "bsoidlabels"),

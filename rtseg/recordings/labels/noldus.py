@@ -12,6 +12,7 @@ from pathlib import Path
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import (
     NO_SUBJECT,
     POINT,
@@ -78,7 +79,9 @@ def tracks_of_noldus_table(path: Path, table: DelimitedText, video: Video) -> Tr
     style = NumberStyle(path, table.delimiter)
     own = [row for row in log.rows if log.cell(row, "observation") == observation]
     marks = [_mark(path, row, log, style, video) for row in own]
-    warnings = list(table.warnings)
+    logs = {log.cell(row, "event_log") for row in own}
+    kind = "rows of several event logs are read together; export one if they are of several observers"
+    warnings = [*table.warnings, *([ReadingWarning(kind, len(logs), "logs")] if len(logs) > 1 else [])]
     called = [name for name in (media, observation) if name]
     if called:
         kind = "neither the observation nor its video file is named like the poses"

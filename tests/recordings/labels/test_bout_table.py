@@ -300,7 +300,11 @@ def test_a_plural_says_no_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["start_ms,stop_ms", "onset (ms),offset (ms)", "Start [ms],End [ms]", "start_time_ms,end_time_ms"]
+    "header",
+    [
+        *("start_ms,stop_ms", "onset (ms),offset (ms)", "Start [ms],End [ms]", "start_time_ms,end_time_ms"),
+        "Begin Time - msec,End Time - msec",  # ELAN's
+    ],
 )
 def test_milliseconds_are_no_frames(tmp_path: Path, header: str) -> None:
     assert bouts(read(tmp_path, f"{header},behaviour\n1000,2000,a\n3000,4500,b\n")) == [(30, 60, "a"), (90, 135, "b")]

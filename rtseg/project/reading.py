@@ -12,7 +12,12 @@ from rtseg.project.questions import Asker, Wishes
 from rtseg.recordings.heads import spelt_alike
 from rtseg.recordings.labels import boris, boris_project
 from rtseg.recordings.labels.boris_events import OTHER_NAME
-from rtseg.recordings.labels.bout_table import COUNTING_NOT_SAID, SEEM_FROM_ONE, SEEM_LAST_INCLUDED
+from rtseg.recordings.labels.bout_table import (
+    COUNTING_NOT_SAID,
+    SAID_LAST_INCLUDED,
+    SEEM_FROM_ONE,
+    SEEM_LAST_INCLUDED,
+)
 from rtseg.recordings.labels.frame_tables.frame_table import SAY_FROM_ONE
 from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video, rate_in_kind
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
@@ -181,7 +186,7 @@ def _counting(pairs: Sequence[Pair], lengths: Sequence[int], fps: float, wishes:
         kinds |= {w.kind for track in tracks.values() for w in track.warnings}
     if wishes.first_frame is None and SEEM_FROM_ONE in kinds:
         counting = replace(counting, first_frame=1)
-    if wishes.last_included is None and SEEM_LAST_INCLUDED in kinds:
+    if wishes.last_included is None and kinds & {SEEM_LAST_INCLUDED, SAID_LAST_INCLUDED}:
         return replace(counting, last_included=True)
     if COUNTING_NOT_SAID in kinds:
         return _asked_counting(counting, wishes, ask)

@@ -42,7 +42,10 @@ _FRAME_COUNTS = ("nframes", "framecount", "numberofframes", "duration(frames)")
 _LAST_INCLUDED = "last"
 SAID_LAST_INCLUDED = "bouts are taken to include their last frame, as their durations say"
 """Kinds of warnings about what the frames of a table may mean."""
-_FRAME_WORDS = ("", "frame", "frames", "seq", "frameindex", "frameidx", "time(frames)")
+_FRAME_WORDS = (
+    *("", "frame", "frames", "seq", "frameindex", "frameidx", "time(frames)", "(frame)", "(frames)", "[frame]"),
+    *("[frames]", "idx", "index", "frame#", "frameno", "framenumber"),
+)
 _SECOND_WORDS = (
     *("s", "(s)", "[s]", "sec", "secs", "(sec)", "[sec]", "second", "seconds", "(seconds)"),
     *("time", "times", "time(s)", "times(s)", "time[s]", "timesec"),

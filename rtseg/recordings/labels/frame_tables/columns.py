@@ -22,6 +22,8 @@ _TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 
 _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
 _NAMES = "name one 'frame', or, of bouts, call the columns start,stop,behaviour (start_s,stop_s if seconds)"
+_EDGE = re.compile(r"start|stop|onset|offset|begin|end$", re.IGNORECASE)
+"""Within the names of columns of numbers that are edges of bouts, or nobody knows what."""
 _MAX_CODES = 50
 """More different whole numbers or texts than this are a measurement or comments, no behaviours."""
 _MAX_CLUSTERS = 1000
@@ -135,6 +137,9 @@ def _read_column(
         classes: tuple[str, ...] = (OTHER, name)
         code = {cell: int(value or 0) for cell, value in values.items()}
     elif all(value is not None for value in values.values()):
+        if beside_labels and not counted and not is_called_label and _EDGE.search(plain_name(name)):
+            problem = f"column {name!r} holds numbers beside labels, as the edges of bouts"
+            raise RecordingError(path, f"{problem}, and no column counts frames or time; {_NAMES}", line=line)
         if len(distinct) > most_codes or not all(value.is_integer() for value in values.values() if value is not None):
             if counted or (beside_labels and not is_called_label):
                 return None

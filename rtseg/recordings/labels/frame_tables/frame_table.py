@@ -39,6 +39,11 @@ from rtseg.recordings.labels.label_file import (
 
 SAY_FROM_ONE = "say first_frame = 1"
 """The mend of a table whose frames count from 1, as its error has it."""
+FIRST_FRAMES = (
+    "rows are fewer than frames, and are taken for the first ones; a program that looks at stretches of frames (VAME) "
+    "leaves some out at the beginning: write a column frame then"
+)
+"""The kind of warning about a table that counts nothing and is short."""
 _UNCOUNTED_DIFFERENCE = 0.1
 """Share of frames by which a table that counts nothing may differ from its video."""
 
@@ -83,7 +88,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         warnings += counted_at_another_rate(len(rows), video)
         # pandas counts the rows of any table, also of bouts under names that nobody knows.
         if (frame is None or plain_name(names[frame]) in INDEX_NAMES) and not video.open_ended:
-            _check_row_per_frame(path, len(rows), video)
+            warnings += _check_row_per_frame(path, len(rows), video)
         row_of_frame = list(range(len(rows)))
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
 
@@ -155,13 +160,18 @@ def _check_header(path: Path, columns: Sequence[LabelColumn], n_rows: int, video
             raise RecordingError(path, f"{problem}; put the names of the columns above, 'frame' among them", line=line)
 
 
-def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> None:
-    """Raise unless a table that counts nothing has about a row per frame: that number is all that says what it is."""
+def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> list[ReadingWarning]:
+    """Raise unless a table that counts nothing has about a row per frame: that number is all that says what it is.
+
+    A warning where rows are fewer: which frames they leave out nothing says.
+    """
     difference = abs(n_rows - video.n_frames)
     beyond = n_rows - video.n_frames > MAX_DIFFERENCE_S * video.fps  # which painting refuses, with the line
     if difference > max(1, _UNCOUNTED_DIFFERENCE * video.n_frames) and not beyond:
         problem = f"no column counts frames or time, and {n_rows} rows are not the {video.n_frames} frames of the video"
         raise RecordingError(path, f"{problem}; name a column 'frame' or 'time', or the columns start,stop,behaviour")
+    fewer = video.n_frames - n_rows
+    return [ReadingWarning(FIRST_FRAMES, fewer)] if fewer > 1 else []
 
 
 def _paint_columns(

@@ -8,6 +8,7 @@ import pytest
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import bouts_of
+from rtseg.recordings.labels.frame_tables.frame_table import FIRST_FRAMES
 from rtseg.recordings.labels.label_file import Tracks
 from rtseg.recordings.open import read_labels
 from rtseg.recordings.recording import IGNORE
@@ -85,6 +86,11 @@ def test_a_column_of_times_beside_frames_is_no_label(tmp_path: Path) -> None:
         ("time,S1\n0,a\n", 2, "so that the step is not known"),
         ("time,S1\n" + "".join(f"{i},a\n" for i in range(20)), 21, "goes on for 18.0 s behind the video"),
         ("Onset_code,Offset_code,Code\n0,30,a\n30,60,b\n", 1, "and no column counts frames or time"),
+        (
+            "t_onset,t_offset,label\n3,30,a\n30,60,b\n",
+            1,
+            "column 't_onset' holds numbers beside labels, as the edges of",
+        ),
         ("S1,S2\n0.5,a\n0.7,b\n", 1, "holds numbers, neither names of behaviours nor 0 and 1"),
         ("frame,nose_x,nose_y\n0,1,2\n1,1,2\n", 1, "has no column of labels"),
         ("animal,doing\na,run\nb,bite\n", None, "and 2 rows are not the 4 frames of the video"),
@@ -247,3 +253,16 @@ def test_a_copy_of_another_frame_rate_is_told(tmp_path: Path) -> None:
     for fps, is_told in ((30.0, True), (25.0, False)):
         track = read(tmp_path, f"frame,sniff\n{rows}", n_frames=round(10 * fps), fps=fps)["sniff"]
         assert any("as many as the video would have at 25 fps" in w.kind for w in track.warnings) is is_told
+
+
+def test_rows_that_count_nothing_and_are_fewer_than_frames_are_told(tmp_path: Path) -> None:
+    """VAME's motifs leave out half a window at either end: nothing says so in the file."""
+    rows = [f"{t // 10}" for t in range(95)]
+    for text, is_told in (
+        ("motif\n" + "\n".join(rows), True),
+        (",motif\n" + "\n".join(f"{t},{row}" for t, row in enumerate(rows)), True),
+        ("frame,motif\n" + "\n".join(f"{t},{row}" for t, row in enumerate(rows)), False),
+        ("motif\n" + "\n".join([*rows, *["9"] * 4]), False),
+    ):
+        (track,) = read(tmp_path, text + "\n", n_frames=100, fps=30).values()
+        assert (FIRST_FRAMES in [w.kind for w in track.warnings]) is is_told

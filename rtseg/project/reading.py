@@ -60,9 +60,11 @@ def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Pr
     fps, said = _frame_rate(pairs, wishes, ask)
     recordings: list[Recording] = []
     lengths: list[int] = []
+    tracked: list[int] = []
     for number, pair in enumerate(pairs):
         recording = read_recording(pair.poses, fps=fps, name=pair.name)
         lengths.append(len(recording))
+        tracked.append(len(recording.came))
         if number % max(1, len(pairs) // _MAX_KEPT) == 0:
             recordings.append(recording)
         progress(number, 2 * len(pairs))
@@ -70,7 +72,8 @@ def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Pr
     tracks = []
     for number, (pair, n_frames) in enumerate(zip(pairs, lengths, strict=True)):
         others = tuple(other.name for other in pairs if other is not pair)
-        video = replace(video_of(pair, n_frames, fps, counting), other_names=others)
+        video = video_of(pair, n_frames, fps, counting)
+        video = replace(video, n_tracked=tracked[number], other_names=others)
         tracks.append(read_video_labels(pair.labels, video))
         progress(len(pairs) + number, 2 * len(pairs))
     notes = dict.fromkeys(_notes(recordings, tracks))

@@ -127,7 +127,11 @@ class PairSource:
         called = poses.name, name
         others = tuple(other for other in self.recordings if other != name)
         counting = self.first_frame, self.last_included
-        video = Video(len(recording), context.fps, called, observation, *counting, other_names=others)
+        video = replace(
+            Video(len(recording), context.fps, called, observation, *counting),
+            n_tracked=len(recording.came),
+            other_names=others,
+        )
         tracks = read_video_labels(labels, video).renamed(labels, self.tracks)
         heads = apply_rules(context.rules, tracks, len(recording), str(labels))
         heads = {head: replace(one, warnings=with_file(one.warnings, labels)) for head, one in heads.items()}

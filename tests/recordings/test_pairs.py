@@ -260,3 +260,13 @@ def test_labels_of_another_recording_of_the_dataset_are_told(lab: Path) -> None:
         (item,) = dataset.items_or_errors("validation")
         kinds = [warning.kind for warning in item.warnings]
         assert (OTHER_NAME in kinds, OTHER_RECORDING in kinds) == (media != "uv", media == "vu")
+
+
+def test_labels_of_the_rows_of_poses_that_lack_frames_are_refused(lab: Path) -> None:
+    rows = (lab.parent / "v.poses.csv").read_text().splitlines()
+    (lab.parent / "v.poses.csv").write_text("\n".join([*rows[:21], *rows[25:]]) + "\n")
+    labels = (lab.parent / "v.labels.csv").read_text().splitlines()
+    assert len(next(load_dataset(lab).items("validation")).recording) == N_FRAMES
+    (lab.parent / "v.labels.csv").write_text("\n".join(labels[:-4]) + "\n")
+    with pytest.raises(RecordingError, match="56 rows, as many as the poses, which lack 4 of the video's 60 frames"):
+        next(load_dataset(lab).items("validation"))

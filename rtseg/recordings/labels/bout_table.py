@@ -33,6 +33,10 @@ SEEM_FROM_ONE = "bouts seem to count frames from 1 to as many as the video has; 
 SEEM_LAST_INCLUDED = (
     "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
 )
+SEEM_LAST_TIMES = (
+    "bouts in seconds leave a frame to the next one, so that their stops seem to be the times of their last frames; add "
+    "a frame's time to them if they are"
+)
 COUNTING_NOT_SAID = "bouts are taken as frames from 0 whose last is not included; say first_frame, last_included if not"
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
 _STOPS = ("stop", "end", "offset", "finish", "to", "last", "boutstop", "boutend")
@@ -305,7 +309,11 @@ def _doubts(
     if columns.in_seconds and len(bouts) >= _MIN_BOUTS_TO_DOUBT and end < _HALF_S * video.fps:
         kind = "bouts in seconds all end within the first half second; a spreadsheet's times are days, 86,400 s each"
         return [ReadingWarning(kind, len(bouts), "bouts")]
-    # Seconds have no last frame, and a column called last_... says itself what it is.
+    # Bouts that follow each other tell: where one ends at 16 and the next begins at 17, the 16 is included.
+    gaps = [after[0] - before[1] for some in found.values() for before, after in pairwise(sorted(some))]
+    if columns.in_seconds and not columns.is_duration and gaps.count(1) > max(gaps.count(0), _MIN_BOUTS_TO_DOUBT - 1):
+        return [ReadingWarning(SEEM_LAST_TIMES, gaps.count(1), "bouts")]
+    # Seconds have no last frame otherwise, and a column called last_... says itself what it is.
     if columns.in_seconds or columns.last_included or not found:
         return []
     warnings = []
@@ -317,8 +325,6 @@ def _doubts(
             "bouts in frames end before as many frames as the video has seconds; call them start_s, stop_s if seconds"
         )
         warnings.append(ReadingWarning(kind, len(bouts), "bouts"))
-    # Bouts that follow each other tell: where one ends at 16 and the next begins at 17, the 16 is included.
-    gaps = [after[0] - before[1] for some in found.values() for before, after in pairwise(sorted(some))]
     if video.last_included:
         return warnings
     if columns.is_duration:

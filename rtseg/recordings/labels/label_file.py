@@ -45,6 +45,7 @@ class Video:
 
     n_frames, fps: of the recording. names: what the video may be called in a file of several videos, best guess first,
     such as the pose file's name. observation: the observation of a BORIS file to read; '' = found by `names`.
+    n_tracked: the frames that the poses have a row for, where they lack some; 0 = not known.
     other_names: what the dataset's other recordings are called, to notice labels that belong to one of them.
     first_frame, last_included: how tables of frames count that do not say it themselves. open_ended: nobody knows the
     poses, so the labels say how long the video is (n_frames then means nothing); tracks may differ in length.
@@ -57,6 +58,7 @@ class Video:
     first_frame: int = 0
     last_included: bool = False
     open_ended: bool = False
+    n_tracked: int = 0
     other_names: tuple[str, ...] = ()
 
 

@@ -11,7 +11,7 @@ from rtseg.errors import RecordingError
 from rtseg.inference.predictions import Predictions, write_bouts
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
-from rtseg.recordings.labels.bout_table import SAID_LAST_INCLUDED, SEEM_FROM_ONE, bout_columns
+from rtseg.recordings.labels.bout_table import SAID_LAST_INCLUDED, SEEM_FROM_ONE, SEEM_LAST_TIMES, bout_columns
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.open import read_labels, read_video_labels
 from rtseg.recordings.recording import IGNORE
@@ -349,3 +349,12 @@ def test_frames_from_1_whose_stop_is_not_included_are_told(tmp_path: Path) -> No
     text = "start_frame,stop_frame,behaviour\n1,101,a\n101,201,b\n201,301,a\n"
     assert SEEM_FROM_ONE in [w.kind for w in read(tmp_path, text)["labels"].warnings]
     assert bouts(read(tmp_path, text, Video(300, 30, first_frame=1)))[-1] == (200, 300, "a")
+
+
+def test_seconds_of_the_last_frame_are_told(tmp_path: Path) -> None:
+    """Written as frame / fps of bouts that include their last frame: each would be a frame short."""
+    edges = [(0, 29), (30, 44), (45, 99), (100, 150)]
+    for shift, is_told in ((0, True), (1, False)):
+        rows = "".join(f"{a / 30:.4f},{(b + shift) / 30:.4f},{'ab'[a % 2]}\n" for a, b in edges)
+        track = read(tmp_path, f"start_s,stop_s,behaviour\n{rows}")["labels"]
+        assert (SEEM_LAST_TIMES in [w.kind for w in track.warnings]) is is_told

@@ -85,6 +85,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         if frame is None:
             _check_header(path, columns, len(rows), video, line=table.rows[0].line)
         check_reaches_end(path, len(rows), video, line=rows[-1].line)
+        _check_not_rows_of_poses(path, len(rows), video)
         warnings += counted_at_another_rate(len(rows), video)
         # pandas counts the rows of any table, also of bouts under names that nobody knows.
         if (frame is None or plain_name(names[frame]) in INDEX_NAMES) and not video.open_ended:
@@ -172,6 +173,16 @@ def _check_row_per_frame(path: Path, n_rows: int, video: Video) -> list[ReadingW
         raise RecordingError(path, f"{problem}; name a column 'frame' or 'time', or the columns start,stop,behaviour")
     fewer = video.n_frames - n_rows
     return [ReadingWarning(FIRST_FRAMES, fewer)] if fewer > 1 else []
+
+
+def _check_not_rows_of_poses(path: Path, n_rows: int, video: Video) -> None:
+    """Raise where poses lack frames and labels have as many rows as they: behind a gap all labels would be early."""
+    if not video.open_ended and 0 < video.n_tracked < video.n_frames and n_rows == video.n_tracked:
+        problem = (
+            f"has {n_rows} rows, as many as the poses, which lack {video.n_frames - n_rows} of the video's "
+            f"{video.n_frames} frames: nothing says which frames the rows are. Add a row for each frame that is lacking"
+        )
+        raise RecordingError(path, f"{problem}, or bring bouts with start,stop,behaviour")
 
 
 def _paint_columns(

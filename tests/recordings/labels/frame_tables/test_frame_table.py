@@ -9,8 +9,8 @@ import pytest
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.labels.frame_tables.frame_table import FIRST_FRAMES
-from rtseg.recordings.labels.label_file import Tracks
-from rtseg.recordings.open import read_labels
+from rtseg.recordings.labels.label_file import Tracks, Video
+from rtseg.recordings.open import read_labels, read_video_labels
 from rtseg.recordings.recording import IGNORE
 
 
@@ -266,3 +266,13 @@ def test_rows_that_count_nothing_and_are_fewer_than_frames_are_told(tmp_path: Pa
     ):
         (track,) = read(tmp_path, text + "\n", n_frames=100, fps=30).values()
         assert (FIRST_FRAMES in [w.kind for w in track.warnings]) is is_told
+
+
+def test_as_many_rows_as_poses_that_lack_frames_are_refused(tmp_path: Path) -> None:
+    """Labels of each row of a pose file from which frames were dropped: behind the gap they would be early."""
+    path = tmp_path / "a.csv"
+    path.write_text("frame,run\n" + "".join(f"{t},{t % 2}\n" for t in range(96)))
+    with pytest.raises(RecordingError, match="96 rows, as many as the poses, which lack 4 of the video's 100 frames"):
+        read_video_labels(path, Video(100, 30, n_tracked=96))
+    for n_tracked in (0, 95, 100):
+        assert "run" in read_video_labels(path, Video(100, 30, n_tracked=n_tracked))

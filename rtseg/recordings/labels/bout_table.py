@@ -34,8 +34,8 @@ SEEM_LAST_INCLUDED = (
     "bouts seem to include their last frame, and are read without it; say last_included = true if they do"
 )
 SEEM_LAST_TIMES = (
-    "bouts in seconds leave a frame to the next one, so that their stops seem to be the times of their last frames; add "
-    "a frame's time to them if they are"
+    "bouts in seconds leave a frame to the next one, so that their stops seem to be the times of their last frames; "
+    "add a frame's time to them if they are"
 )
 COUNTING_NOT_SAID = "bouts are taken as frames from 0 whose last is not included; say first_frame, last_included if not"
 _STARTS = ("start", "onset", "begin", "from", "first", "boutstart")
@@ -204,6 +204,9 @@ def tracks_of_bout_table(path: Path, table: DelimitedText, video: Video) -> Trac
         behaviour = row.cells[columns.behaviour]
         if stop <= start or behaviour.lower() in NO_LABEL:
             problem = f"expected a bout that ends after it starts, and a behaviour, got {','.join(row.cells)[:60]!r}"
+            if stop == start and not columns.in_seconds:
+                mend = "last_included = true in the dataset file (rtseg init --last-included)"
+                problem += f"; say {mend} where bouts include their last frame"
             raise RecordingError(path, problem, line=row.line)
         track = row.cells[columns.track] if columns.track is not None else ""
         found.setdefault(track or DEFAULT_TRACK, []).append((start, stop, behaviour, row.line))

@@ -44,6 +44,7 @@ FIRST_FRAMES = (
     "leaves some out at the beginning: write a column frame then"
 )
 """The kind of warning about a table that counts nothing and is short."""
+_MARKS = frozenset({"start", "stop", "end", "begin", "point", "state start", "state stop", "state point"})
 _UNCOUNTED_DIFFERENCE = 0.1
 """Share of frames by which a table that counts nothing may differ from its video."""
 
@@ -77,6 +78,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     counting = [column for column in (frame, time, index) if column is not None]
     _check_names(path, names, counting, line=table.rows[0].line)
     columns, left_out = label_columns(path, [table.rows[0], *rows], counting, of_videos, style)
+    _check_no_events(path, columns, line=table.rows[0].line)
     warnings += left_out
     if frame is None and time is not None:
         row_of_frame, found = rows_by_time(path, names, rows, time, style, video)
@@ -149,6 +151,14 @@ def _rate_doubts(name: str, times: Sequence[str], style: NumberStyle, video: Vid
     except RecordingError:
         return []  # such as the time of day, of which nothing is taken
     return rate_differs(range(len(seconds)), seconds, video)
+
+
+def _check_no_events(path: Path, columns: Sequence[LabelColumn], line: int) -> None:
+    """Raise for a list of starts and stops: what lies between two of them is none of its rows."""
+    for column in columns:
+        if {name.lower() for name in column.classes} <= _MARKS:
+            problem = f"column {column.track!r} says starts and stops, so that its rows are events and no steps"
+            raise RecordingError(path, f"{problem}; bring bouts with start_s,stop_s,behaviour", line=line)
 
 
 def _check_header(path: Path, columns: Sequence[LabelColumn], n_rows: int, video: Video, line: int) -> None:

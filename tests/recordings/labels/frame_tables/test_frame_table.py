@@ -91,6 +91,7 @@ def test_a_column_of_times_beside_frames_is_no_label(tmp_path: Path) -> None:
             1,
             "column 't_onset' holds numbers beside labels, as the edges of",
         ),
+        ("time,act,event\n0.5,run,START\n1.5,run,STOP\n", 1, "column 'event' says starts and stops"),
         ("S1,S2\n0.5,a\n0.7,b\n", 1, "holds numbers, neither names of behaviours nor 0 and 1"),
         ("frame,nose_x,nose_y\n0,1,2\n1,1,2\n", 1, "has no column of labels"),
         ("animal,doing\na,run\nb,bite\n", None, "and 2 rows are not the 4 frames of the video"),

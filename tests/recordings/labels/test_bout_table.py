@@ -353,10 +353,10 @@ def test_frames_from_1_whose_stop_is_not_included_are_told(tmp_path: Path) -> No
 
 def test_a_bout_of_one_frame_names_the_way_out(tmp_path: Path) -> None:
     text = "start,stop,behaviour\n30,30,lick\n40,45,lick\n"
-    with pytest.raises(RecordingError, match="line 2: .* say last_included = true .*where bouts include their last"):
+    with pytest.raises(RecordingError, match=r"line 2: .* say last_included = true .*where bouts include their last"):
         read(tmp_path, text)
     assert bouts(read(tmp_path, text, Video(300, 30, last_included=True))) == [(30, 31, "lick"), (40, 46, "lick")]
-    with pytest.raises(RecordingError, match="'1,1,lick'$"):
+    with pytest.raises(RecordingError, match=r"'1,1,lick'$"):
         read(tmp_path, "start_s,stop_s,behaviour\n1,1,lick\n")
 
 

@@ -85,6 +85,8 @@ _MIN_BOUTS_TO_DOUBT = 3
 _HALF_S = 0.5
 _SAME_FRAMES = 0.3
 """By which durations in seconds may miss whole frames, in frames: rounding, and no frame more or less."""
+_MIN_ROUNDED = 6
+"""Bouts whose rounded durations say all the same are no chance from so many on."""
 
 
 @dataclass(frozen=True)
@@ -279,16 +281,19 @@ def _said_by_durations(
             continue
         differences = [stop - start for start, stop, _ in found]
         durations = [duration for _, _, duration in found]
+        rounding_s = 0.5 * 10.0 ** -max(len(row.cells[column].replace(",", ".").partition(".")[2]) for row in rows)
         for unit in (1.0, video.fps, video.fps / 1000):
             beyond = [d * unit - n for d, n in zip(durations, differences, strict=True)]
-            if all(abs(more - 1) < _SAME_FRAMES for more in beyond):
+            # Frames are exact; of times that are rounded to more than a frame many must agree.
+            is_exact = unit == 1.0 or rounding_s * unit < _SAME_FRAMES or len(rows) >= _MIN_ROUNDED
+            if is_exact and all(abs(more - 1) < _SAME_FRAMES for more in beyond):
                 return [ReadingWarning(SAID_LAST_INCLUDED, len(rows), "bouts")]
             if all(abs(more) < _SAME_FRAMES for more in beyond):
                 break
         else:
-            # A frame more or less a bout is no other rate.
+            # A frame more or less a bout, and what rounding makes, is no other rate.
             n_seconds, n_frames = sum(durations), sum(differences)
-            if abs(n_frames - n_seconds * video.fps) > len(rows) + _SAME_FRAMES:
+            if abs(n_frames - n_seconds * video.fps) > len(rows) * (1 + rounding_s * video.fps):
                 return rate_differs([0, n_frames], [0, n_seconds], video)
     return []
 

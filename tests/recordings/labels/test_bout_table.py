@@ -317,7 +317,7 @@ def test_milliseconds_are_no_frames(tmp_path: Path, header: str) -> None:
     ("names", "durations"),
     [
         ("start,stop,duration", ("30", "60")),
-        ("start_frame,end_frame,duration (s)", ("1.0", "2.0")),
+        ("start_frame,end_frame,duration (s)", ("1.00", "2.00")),
         ("Start Frame,End Frame,Bout time", ("1.000", "2.000")),
         ("start_frame,end_frame,n_frames", ("30", "60")),
         ("start_frame,end_frame,duration_ms", ("1000", "2000")),
@@ -338,8 +338,21 @@ def test_durations_say_whether_bouts_include_their_last_frame(
     assert bouts(read(tmp_path, f"{names},behaviour\n30,59,{first},a\n90,149,{second},b\n", video)) == bouts(told)
 
 
+def test_rounded_durations_say_nothing_of_a_frame(tmp_path: Path) -> None:
+    for decimals, n_bouts, is_told in ((0, 1, False), (1, 2, False), (1, 6, True), (2, 1, True)):
+        rows = "".join(f"{60 * i},{60 * i + 29},{1:.{decimals}f},a\n" for i in range(n_bouts))
+        kinds = [
+            w.kind
+            for w in read(tmp_path, f"start,stop,duration_s,behaviour\n{rows}", Video(400, 30))["labels"].warnings
+        ]
+        assert (SAID_LAST_INCLUDED in kinds) is is_told
+    # Whole seconds are no other frame rate either.
+    track = read(tmp_path, "start_frame,end_frame,duration_s,behaviour\n30,60,1,a\n90,100,0,b\n")["labels"]
+    assert not any("fps" in w.kind for w in track.warnings)
+
+
 def test_durations_beside_frames_tell_another_rate(tmp_path: Path) -> None:
-    text = "start_frame,end_frame,duration_s,behaviour\n25,50,1.0,a\n100,150,2.0,b\n"
+    text = "start_frame,end_frame,duration_s,behaviour\n25,50,1.00,a\n100,150,2.00,b\n"
     for fps, is_told in ((30, True), (25, False)):
         warnings = read(tmp_path, text, Video(300, fps))["labels"].warnings
         assert any("saw the video at 25 fps" in w.kind for w in warnings) is is_told

@@ -87,8 +87,12 @@ def label_columns(
     own = {i: [style.with_point(row.cells[i], row.line) for row in rows] for i in range(len(names))}
     own = {i: cells for i, cells in own.items() if i not in (*counting, of_videos)}
     unlabelled = _mask_unlabelled(names, own)
+    n_rows = len(rows)
     for i, cells in own.items():
         name = names[i]
+        if unlabelled and not any(cells) and any(row.cells[i] for row in rows):  # nobody labelled it in this video
+            columns.append(LabelColumn(name, (OTHER, name), [None] * n_rows, False))
+            continue
         # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
         column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted, has_label_name, line)
         if column is None:

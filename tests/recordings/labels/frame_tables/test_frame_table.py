@@ -243,6 +243,10 @@ def test_minus_1_beside_0_and_1_is_no_behaviour(tmp_path: Path) -> None:
     assert ("-1 beside 0 and 1 is taken for frames that nobody labelled; masked", 2) in {
         (w.kind, w.n) for w in tracks["sniff"].warnings
     }
+    # A behaviour that nobody looked for in this video.
+    tracks = read(tmp_path, ",sniff,rear\n0,0,-1\n1,1,-1\n2,-1,-1\n3,0,-1\n")
+    assert (tracks["rear"].classes, tracks["rear"].frames.tolist()) == (("other", "rear"), [IGNORE] * 4)
+    assert tracks["sniff"].frames.tolist() == [0, 1, IGNORE, 0]
     # Codes of two behaviours, and numbers of clusters, are names.
     assert read(tmp_path, "frame,side\n0,-1\n1,1\n2,1\n3,-1\n")["side"].classes == ("-1", "1")
     assert read(tmp_path, "frame,cluster\n0,-1\n1,0\n2,1\n3,-1\n")["cluster"].classes == ("-1", "0", "1")

@@ -18,7 +18,7 @@ from typing import Any
 
 from rtseg.errors import RtsegError, SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES, interval_notes, resample
-from rtseg.evaluation.evaluate import without_nan
+from rtseg.evaluation.evaluate import part_notes, without_nan
 from rtseg.evaluation.out_of_fold import OutOfFold, check_out_of_fold, identify, read_out_of_fold
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.pairs import PairSource
@@ -150,6 +150,7 @@ def _board(
         "hash": data.hash,
         "simulated": dataset.simulated,
         "blocks": blocks_of_one(dataset, [example.name for example in examples]),
+        "notes": part_notes(dataset, splits),
         "recordings": len(examples),
         "frames": sum(map(len, examples)),
         "systems": {name: _facts(answers) for name, answers in by_name.items()},
@@ -205,8 +206,8 @@ def page(result: Mapping[str, Any]) -> str:
             f"{board['recordings']} recordings, {board['frames']} frames ({', '.join(result['splits'])}); data set "
             f"{board['hash'][:16]}."
         )
-        if board["blocks"]:
-            parts.append(BLOCKS)
+        # Of one video's blocks more is said than of parts of several.
+        parts += [BLOCKS] if board["blocks"] else board["notes"]
         parts += interval_notes(board["recordings"])
         parts += [text for head in board["heads"] for text in _head_parts(head, board["heads"][head])]
         parts += ["### What they are and cost", _cost_table(board["systems"])]

@@ -23,6 +23,8 @@ MAX_SCALE_RATIO = 1.5
 """By which animals of one dataset differ in length at most; half the resolution is more."""
 MAX_UNIT_RATIO = 10.0
 """No two cameras of one dataset differ by more; px, mm and fractions of the picture do."""
+LEAST_BOUTS_ALIKE = 10
+"""Bouts that begin at the same frames in two recordings are no chance from so many on."""
 MAX_NAMES = 3
 """Recordings that a finding names before it says how many more there are."""
 
@@ -75,6 +77,22 @@ def recordings_in_two_splits(summary: DatasetSummary) -> Iterator[Finding]:
             )
         else:
             yield Finding("warning", f"{shared}, which count twice")
+
+
+def labels_of_another(summary: DatasetSummary) -> Iterator[Finding]:
+    """The same labels, bout for bout, of recordings whose poses differ: a file that was copied under another name."""
+    alike: dict[tuple[str, tuple[tuple[int, int], ...]], list[RecordingSummary]] = {}
+    for recording in (one for some in summary.splits.values() for one in some):
+        for head, starts in recording.bout_starts.items():
+            if len(starts) >= LEAST_BOUTS_ALIKE:
+                alike.setdefault((head, starts), []).append(recording)
+    told: set[str] = set()
+    for (head, starts), some in alike.items():
+        names = _names(some)
+        if len(some) > 1 and names not in told:
+            told.add(names)
+            text = f"{names} have the same labels of head {head!r}, all {len(starts)} bouts: are their files copies?"
+            yield Finding("warning", text)
 
 
 def missing_poses(summary: DatasetSummary) -> Iterator[Finding]:
@@ -190,6 +208,7 @@ def unmeasured_classes(summary: DatasetSummary) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[DatasetSummary], Iterator[Finding]], ...] = (
     empty_splits,
     recordings_in_two_splits,
+    labels_of_another,
     missing_poses,
     other_scales,
     filtered_poses,

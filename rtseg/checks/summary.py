@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,8 @@ class HeadCounts:
 class RecordingSummary:
     """One recording. source: its file. heads: by name. seen: (A, K), in how many frames each point was seen.
 
-    windows: `window_hashes` of its keypoints. body_length_px: the median largest distance between two points of an
-    animal; None where it has one, or none is seen.
+    windows: `window_hashes` of its keypoints. bout_starts: head -> first frame and class of every labelled bout.
+    body_length_px: the median largest distance between two points of an animal; None where it has one, or none is seen.
     """
 
     name: str
@@ -60,6 +60,7 @@ class RecordingSummary:
     heads: Mapping[str, HeadCounts]
     seen: NDArray[np.int64]
     windows: NDArray[np.uint64]
+    bout_starts: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     body_length_px: float | None = None
 
 
@@ -67,9 +68,12 @@ def summarize_item(item: Item) -> RecordingSummary:
     """The counts of a recording and its labels."""
     recording = item.recording
     heads = {}
+    bout_starts = {}
     for name, labels in item.labels.items():
         n_classes = len(labels.classes)
-        bouts = [bout.label for bout in bouts_of(labels.frames) if bout.label != IGNORE]
+        own = [bout for bout in bouts_of(labels.frames) if bout.label != IGNORE]
+        bout_starts[name] = tuple((bout.start, bout.label) for bout in own)
+        bouts = [bout.label for bout in own]
         known = labels.frames[labels.frames != IGNORE]
         masked = np.bincount(labels.why[labels.why >= 0], minlength=len(MASKED_BECAUSE)).tolist()
         heads[name] = HeadCounts(
@@ -85,6 +89,7 @@ def summarize_item(item: Item) -> RecordingSummary:
         heads=heads,
         seen=np.isfinite(recording.keypoints).all(axis=-1).sum(axis=0),
         windows=window_hashes(recording.keypoints),
+        bout_starts=bout_starts,
         body_length_px=body_length(recording.keypoints),
     )
 

@@ -74,6 +74,7 @@ def tune(
     engine: EngineName = "auto",
 ) -> None:
     """Choose thresholds for a stated rate of false starts or delay, cross-fitted by video."""
+    from rtseg.evaluation.evaluate import part_notes
     from rtseg.evaluation.fold_answers import read_fold_answers
     from rtseg.inference.classifier import load
     from rtseg.recordings.dataset import load_dataset
@@ -84,8 +85,8 @@ def tune(
     goal, target = Goal(false_starts, delay), tuned_path(triggers, out)
     chosen, recordings, model = split_of(split, out_of_fold), load_dataset(dataset, root), load(bundle, engine, 1)
     folds = read_fold_answers(model.bundle, recordings, out_of_fold) if out_of_fold else None
-    items = folds or recordings.items(chosen)
-    for tuned in run_tuning(triggers, only or (), goal, model, items, target, print_progress):
+    items, remarks = folds or recordings.items(chosen), part_notes(recordings, folds.splits if folds else [chosen])
+    for tuned in run_tuning(triggers, only or (), goal, model, items, target, print_progress, remarks):
         print_tuned(tuned)
     typer.echo(f"written: {target}, and tables and pictures beside it")
 

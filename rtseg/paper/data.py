@@ -17,6 +17,7 @@ import numpy as np
 from rtseg.bundle.architecture import heads_from_list, heads_to_list
 from rtseg.config import PaperSettings
 from rtseg.errors import RecordingError, SettingError
+from rtseg.evaluation.evaluate import part_notes
 from rtseg.frames.skeleton import Skeleton
 from rtseg.paper.official import ARENA, OfficialFiles, dataset_toml, find_official
 from rtseg.recordings.calms21_counts import count, differences
@@ -117,12 +118,12 @@ def open_data(
     items = {split: _read(dataset, split, say) for split in dataset.splits if split in SPLITS}
     notes = [] if official is None else _counted(official, dataset, items, allow_other_counts)
     tasks, absent = _tasks(dataset, official)
-    parts, part_notes = _parts(dataset, items, settings)
+    parts, split_notes = _parts(dataset, items, settings)
     tasks, unlabelled = _labelled_tasks(tasks, dataset.heads, parts)
     absent |= unlabelled
     if not tasks:
         raise SettingError(f"{path}: no task can be trained: {'; '.join(absent.values())}")
-    notes += part_notes
+    notes += [*split_notes, *part_notes(dataset, ["test" if "test" in items else "validation"])]
     if arena is None and all(isinstance(source, Calms21Source) for source in dataset.sources):
         arena = ARENA
     if arena is None:

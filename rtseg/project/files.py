@@ -13,7 +13,7 @@ from rtseg.recordings.files.unread_formats import why_unread_kind
 from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.open import POSE_READERS, find_label_reader, find_pose_reader
 
-_LABEL_SUFFIXES = (".csv", ".tsv", ".txt", ".annot", ".boris", ".eaf", *WORKBOOKS)
+_LABEL_SUFFIXES = (".csv", ".tsv", ".txt", ".annot", ".boris", ".eaf", ".mat", *WORKBOOKS)
 _HIDDEN = (".", "~$")
 """How names begin of what programs keep beside files, such as Excel's note of who has a workbook open."""
 

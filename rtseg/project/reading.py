@@ -12,8 +12,13 @@ from rtseg.project.questions import Asker, Wishes
 from rtseg.recordings.heads import spelt_alike
 from rtseg.recordings.labels import boris, boris_project
 from rtseg.recordings.labels.boris_events import OTHER_NAME
-from rtseg.recordings.labels.bout_table import COUNTING_NOT_SAID, SEEM_FROM_ONE, SEEM_LAST_INCLUDED
-from rtseg.recordings.labels.frame_table import SAY_FROM_ONE
+from rtseg.recordings.labels.bout_table import (
+    COUNTING_NOT_SAID,
+    SAID_LAST_INCLUDED,
+    SEEM_FROM_ONE,
+    SEEM_LAST_INCLUDED,
+)
+from rtseg.recordings.labels.frame_tables.frame_table import SAY_FROM_ONE
 from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video, rate_in_kind
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS
@@ -55,16 +60,21 @@ def read_project(pairs: Sequence[Pair], wishes: Wishes, ask: Asker, progress: Pr
     fps, said = _frame_rate(pairs, wishes, ask)
     recordings: list[Recording] = []
     lengths: list[int] = []
+    tracked: list[int] = []
     for number, pair in enumerate(pairs):
         recording = read_recording(pair.poses, fps=fps, name=pair.name)
         lengths.append(len(recording))
+        tracked.append(len(recording.came))
         if number % max(1, len(pairs) // _MAX_KEPT) == 0:
             recordings.append(recording)
         progress(number, 2 * len(pairs))
     counting = _counting(pairs, lengths, fps, wishes, ask)
     tracks = []
     for number, (pair, n_frames) in enumerate(zip(pairs, lengths, strict=True)):
-        tracks.append(read_video_labels(pair.labels, video_of(pair, n_frames, fps, counting)))
+        others = tuple(other.name for other in pairs if other is not pair)
+        video = video_of(pair, n_frames, fps, counting)
+        video = replace(video, n_tracked=tracked[number], other_names=others)
+        tracks.append(read_video_labels(pair.labels, video))
         progress(len(pairs) + number, 2 * len(pairs))
     notes = dict.fromkeys(_notes(recordings, tracks))
     names = spelt_otherwise([name for some in tracks for name in some], together=tracks)
@@ -179,7 +189,7 @@ def _counting(pairs: Sequence[Pair], lengths: Sequence[int], fps: float, wishes:
         kinds |= {w.kind for track in tracks.values() for w in track.warnings}
     if wishes.first_frame is None and SEEM_FROM_ONE in kinds:
         counting = replace(counting, first_frame=1)
-    if wishes.last_included is None and SEEM_LAST_INCLUDED in kinds:
+    if wishes.last_included is None and kinds & {SEEM_LAST_INCLUDED, SAID_LAST_INCLUDED}:
         return replace(counting, last_included=True)
     if COUNTING_NOT_SAID in kinds:
         return _asked_counting(counting, wishes, ask)

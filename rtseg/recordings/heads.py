@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -135,9 +136,10 @@ def apply_rules(
     that the head does not know.
     """
     labels: dict[str, HeadLabels] = {}
+    wanted = {rule.track or rule.head.name for rule in rules}
     for rule in rules:
         head = rule.head
-        track = _track_of(rule, tracks, n_frames, source)
+        track = _track_of(rule, tracks, n_frames, source, wanted)
         if track is None:
             frames = np.full(n_frames, IGNORE, np.int16)
             uncovered = np.ones(n_frames, np.bool_)
@@ -168,13 +170,22 @@ def apply_rules(
     return labels
 
 
-def _track_of(rule: HeadRule, tracks: Mapping[str, Labels], n_frames: int, source: str) -> Labels | None:
-    """The track of a head; None where its frames are masked, RecordingError where it must be there and is not."""
+def _track_of(
+    rule: HeadRule, tracks: Mapping[str, Labels], n_frames: int, source: str, wanted: Collection[str]
+) -> Labels | None:
+    """The track of a head; None where its frames are masked, RecordingError where it must be there and is not.
+
+    wanted: the tracks of all heads.
+    """
     name = rule.track or rule.head.name
+    # Spelt otherwise it would be a track in which nothing ever happened, and beside the head's own one frames of it
+    # would count as the behaviour's absence.
+    alike = next((other for other in tracks if other != name and spelt_alike(other, name)), None)
     if name in tracks:
+        if alike is not None and alike not in wanted:
+            problem = f"has the tracks {name!r} and {alike!r}, of which head {rule.head.name!r} needs the first"
+            raise RecordingError(source, f"{problem}; correct the spelling there, or give the other a head of its own")
         return tracks[name]
-    # Spelt otherwise in one file it would be a track in which nothing ever happened.
-    alike = next((other for other in tracks if spelt_alike(other, name)), None)
     if alike is not None:
         problem = f"head {rule.head.name!r} needs the track {name!r}, and the file spells it {alike!r}"
         mend = f"say tracks = {{ {json.dumps(alike, ensure_ascii=False)} = {json.dumps(name, ensure_ascii=False)} }}"
@@ -189,8 +200,16 @@ def _track_of(rule: HeadRule, tracks: Mapping[str, Labels], n_frames: int, sourc
 
 
 def spelt_alike(one: str, other: str) -> bool:
-    """Whether two names of tracks or behaviours differ in case, blanks and underscores alone; -1 and 1 are two."""
-    return re.sub(r"[\s_]+", "", one).lower() == re.sub(r"[\s_]+", "", other).lower()
+    """Whether two names of tracks or behaviours differ in case, blanks and underscores alone; -1 and 1 are two.
+
+    Letters of any language are the same in either form of Unicode, and so are blanks of any width.
+    """
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    # NFKC: macOS writes ä as two characters; a spreadsheet's blank may be a no-break space.
+    return re.sub(r"[\s_]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def rename_frames(rule: HeadRule, track: Labels, source: str) -> NDArray[np.int16]:

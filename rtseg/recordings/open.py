@@ -17,7 +17,7 @@ from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
 from rtseg.recordings.files.unread_formats import why_unread_kind, why_unread_text
 from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
-from rtseg.recordings.labels import bento, boris, boris_project, caltech, elan, noldus, workbook
+from rtseg.recordings.labels import bento, boris, boris_project, caltech, elan, jaaba, noldus, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
 from rtseg.recordings.poses import csv as poses_csv
@@ -37,9 +37,10 @@ POSE_READERS = (
     mcap.READER,
     poses_csv.READER,
 )
-# Workbooks first: the others look at lines of text.
+# Workbooks and MATLAB's files first: the others look at lines of text.
 LABEL_READERS = (
     workbook.READER,
+    jaaba.READER,
     caltech.READER,
     bento.READER,
     boris.READER,
@@ -114,7 +115,8 @@ def read_video_labels(path: Path | str, video: Video) -> Tracks:
 def find_label_reader(path: Path) -> LabelReader:
     """The reader that recognizes a file of labels; RecordingError where none does."""
     probe = FileProbe(path)
-    if unread := path.exists() and why_unread_kind(probe.suffix):
+    # MATLAB's are not read as poses, and JAABA's are as labels.
+    if unread := path.exists() and probe.suffix != jaaba.SUFFIX and why_unread_kind(probe.suffix):
         raise RecordingError(path, unread)
     for reader in LABEL_READERS:
         if reader.recognizes(probe):

@@ -59,7 +59,7 @@ class PairSource:
     -> names of recordings or parts. parts: name -> part. names: the file's animals and keypoints, as the dataset calls
     them. tracks: a label file's name of a track -> the heads'. observation: of a BORIS file with several, the one to
     read, with {id}; '' = the one that is named like the poses. first_frame, last_included: how label tables count
-    frames. px_per_mm: of these recordings; None = the dataset's.
+    frames. px_per_mm: of these recordings; None = the dataset's. recordings: the ids of all, of every split.
     """
 
     poses: str
@@ -72,6 +72,7 @@ class PairSource:
     first_frame: int = 0
     last_included: bool = False
     px_per_mm: float | None = None
+    recordings: tuple[str, ...] = ()
 
     def ids(self, split: str, context: Context) -> tuple[str, ...]:
         """The names of the split's recordings and parts, in order."""
@@ -124,7 +125,13 @@ class PairSource:
         recording = context.brought_to_scale(recording, self.px_per_mm).select(context.skeleton)
         observation = self.observation.replace("{id}", name)
         called = poses.name, name
-        video = Video(len(recording), context.fps, called, observation, self.first_frame, self.last_included)
+        others = tuple(other for other in self.recordings if other != name)
+        counting = self.first_frame, self.last_included
+        video = replace(
+            Video(len(recording), context.fps, called, observation, *counting),
+            n_tracked=len(recording.came),
+            other_names=others,
+        )
         tracks = read_video_labels(labels, video).renamed(labels, self.tracks)
         heads = apply_rules(context.rules, tracks, len(recording), str(labels))
         heads = {head: replace(one, warnings=with_file(one.warnings, labels)) for head, one in heads.items()}
@@ -187,6 +194,7 @@ def _pair(
         first_frame=table.whole("first_frame", 0),
         last_included=table.flag("last_included", False),
         px_per_mm=table.positive("px_per_mm") if "px_per_mm" in table.plain else None,
+        recordings=tuple(dict.fromkeys(parts[name].recording if name in parts else name for name in own)),
     )
 
 

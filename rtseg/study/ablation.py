@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rtseg.config import Recipe
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
+from rtseg.evaluation.evaluate import part_notes
 from rtseg.features.spec import GROUPS, PAPER_GROUPS
 from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
@@ -59,6 +60,7 @@ def study_ablation(
     n_videos = len(found[FULL]["videos"])
     label = f"{dataset.name}, validation"
     result = results.preamble("rtseg study ablation", command, label, dataset.simulated, n_videos)
+    result["notes"] += part_notes(dataset, ["validation"])
     result |= {"seeds": seeds, "reference": FULL, "variants": found}
     return results.write_study(out, NAME, result, _pages(result), _figure(result))
 

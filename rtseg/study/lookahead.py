@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES
+from rtseg.evaluation.evaluate import part_notes
 from rtseg.study import results
 from rtseg.study.results import SCORE_COLUMNS, score_row
 from rtseg.study.trials import read_recipe
@@ -59,6 +60,7 @@ def study_lookahead(
     points = [{"frames": k, "delay_ms": 1000 * k / dataset.fps, **found[f"{k} frames"]} for k in frames]
     label, n_videos = f"{dataset.name}, validation", len(points[0]["videos"])
     result = results.preamble("rtseg study lookahead", command, label, dataset.simulated, n_videos)
+    result["notes"] += part_notes(dataset, ["validation"])
     result |= {"seeds": seeds, "points": points}
     return results.write_study(out, NAME, result, _pages(result), _figure(result))
 

@@ -48,10 +48,11 @@ def run_tuning(
     items: Iterable[Item] | FoldAnswers,
     target: Path,
     progress: Callable[[str], None] = lambda _: None,
+    remarks: Sequence[str] = (),
 ) -> list[Tuned]:
     """Choose thresholds for the triggers of a file by labelled recordings; TARGET, and beside it for each trigger
     TARGET's name with .TRIGGER.csv and .TRIGGER.png. only: names of triggers, none = all that are not yoked. items: as
-    the bundle answers them, or as its recipe did out of fold.
+    the bundle answers them, or as its recipe did out of fold. remarks: what a reader must know of these recordings.
 
     Raises SettingError for a trigger that is not there, or for which nothing can be chosen.
     """
@@ -60,7 +61,7 @@ def run_tuning(
     condition_arrays(chosen, classifier.bundle.heads)
     examples, learnt = _examples(chosen, classifier, items, progress)
     results = [_tuned(name, trigger, goal, examples, classifier, progress) for name, trigger in chosen.items()]
-    notes = [items.note] if isinstance(items, FoldAnswers) else []
+    notes = [*remarks, items.note] if isinstance(items, FoldAnswers) else list(remarks)
     if learnt:
         notes.append(LEARNT.format(", ".join(learnt)))
         progress(f"warning: {notes[-1]}")

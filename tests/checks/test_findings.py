@@ -161,3 +161,13 @@ def test_poses_that_were_filtered_with_later_frames() -> None:
         "warning",
         "poses of 1 of 3 recordings were filtered after tracking: v1 (poses/v1DLC_resnet50_el_filtered.h5)",
     )
+
+
+def test_labels_that_were_copied_to_another_recording() -> None:
+    """The same bouts under poses of another animal: one of the two was labelled, the other never."""
+    many = {"groom": [(10 * i + 1, 10 * i + 4) for i in range(8)]}
+    shifted = {"groom": [(10 * i + 2, 10 * i + 5) for i in range(8)]}
+    of = summary([item("x", many), item("y", shifted)], [item("z", many)])
+    only(of, "warning", "x (poses/x.csv), z (poses/z.csv)", "have the same labels of head 'act', all 17 bouts")
+    # Of few bouts it may be chance.
+    assert found(summary([item("x", GROOMS), item("y", shifted)], [item("z", GROOMS)])) == []

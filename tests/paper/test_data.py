@@ -136,6 +136,13 @@ def test_a_dataset_file_of_other_heads_gives_its_groups_in_order(tmp_path: Path)
     x0, y0, x1, y1 = data.arena
     assert 0 < x0 < 20 < 80 < x1 < 100
     assert 0 < y0 < 20 < 80 < y1 < 100
+    assert not any("are parts of" in note for note in data.notes)
+    parts = "".join(
+        f'[[parts]]\nid = "5/{i}"\nrecording = "5"\nfrom_frame = {15 * i}\nto_frame = {15 * i + 15}\n' for i in (0, 1)
+    )
+    text = (tmp_path / "own.toml").read_text().replace('["4", "5"]\n', '["5/0", "5/1"]\n')
+    (tmp_path / "own.toml").write_text(text.replace("[split]", f"{parts}[split]"))
+    assert any("2 of the recordings are parts of one video" in n for n in opened(tmp_path / "own.toml", tmp_path).notes)
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()])

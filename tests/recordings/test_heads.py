@@ -99,3 +99,21 @@ def test_a_track_that_a_file_spells_otherwise_is_no_track_without_events() -> No
     ):
         apply_rules((rule,), tracks, 2, "a.csv")
     assert not spelt_alike("-1", "1")
+
+
+def test_a_track_beside_one_that_is_spelt_alike_is_refused() -> None:
+    """An observer's 'Sniff' beside 'sniff': half of the behaviour would be frames in which it did not happen."""
+    rule = HeadRule(Head("S1", ("other", "bite"), ("bite",), "S1"), track="A:bite", unlabelled="other")
+    both = (track("A:bite", "bite", "", ""), track("A:Bite", "", "bite", ""))
+    with pytest.raises(
+        RecordingError, match="has the tracks 'A:bite' and 'A:Bite', of which head 'S1' needs the first"
+    ):
+        frames((rule,), *both)
+    other = HeadRule(Head("S2", ("other", "bite"), ("bite",), "S2"), track="A:Bite", unlabelled="other")
+    assert frames((rule, other), *both) == {"S1": [1, 0, 0], "S2": [0, 1, 0]}
+
+
+def test_letters_in_either_form_and_blanks_of_any_width_are_alike() -> None:
+    assert spelt_alike("schn\u00fcffeln", "schnu\u0308ffeln")
+    assert spelt_alike("rear\u00a0up", "rear up")
+    assert not spelt_alike("-1", "1")

@@ -70,7 +70,7 @@ def test_unknown_kinds_are_told_what_is_accepted(tmp_path: Path, data_root: Path
         read_recording(table)
     notes = Path(shutil.copy(data_root / "mice7/LICENSE", tmp_path / "notes.txt"))
     with pytest.raises(
-        RecordingError, match=r"is none that is read; accepted: Excel's workbooks \.xlsx with such a table, Caltech"
+        RecordingError, match=r"none that is read; accepted: Excel's workbooks \.xlsx with such a table, JAABA's scores"
     ):
         read_labels(notes, 100, 30)
     with pytest.raises(RecordingError, match="No such file"):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rtseg.errors import RecordingError, SettingError, SkeletonError
 from rtseg.recordings.dataset import load_dataset
+from rtseg.recordings.labels.boris_events import OTHER_NAME, OTHER_RECORDING
 from rtseg.recordings.pairs import find_recording_files, found_ids
 from rtseg.recordings.recording import IGNORE
 from tests.recordings.writers import Observation, State, Style, write_boris_tabular, write_caltech
@@ -243,3 +244,29 @@ def test_a_file_that_is_not_there_is_named_with_its_folder(lab: Path) -> None:
         (error,) = load_dataset(lab, root=root).items_or_errors("train")
         assert isinstance(error, RecordingError)
         assert f"expected one file for 'gone.poses.csv', and {words}" in str(error)
+
+
+def test_labels_of_another_recording_of_the_dataset_are_told(lab: Path) -> None:
+    """Two files that were swapped: both fit, and only what they say of their videos tells."""
+    lab.write_text(HEAD + '[heads.act]\ntrack = "a"\nclasses = ["rest", "run"]\nunlabelled = "rest"\n' + SPLIT)
+    for name in "uv":
+        (lab.parent / f"{name}.labels.csv").unlink()
+    for labels_of, media in (("uv", "uv"), ("uv", "vu"), ("uv", "xy")):
+        for name, video in zip(labels_of, media, strict=True):
+            states = (State("a", "run", 0.5, 1.0),)
+            observation = Observation(video, f"{video}.mp4", states, duration_s=2.0)
+            write_boris_tabular(lab.parent / f"{name}.labels.csv", [observation])
+        dataset = load_dataset(lab)
+        (item,) = dataset.items_or_errors("validation")
+        kinds = [warning.kind for warning in item.warnings]
+        assert (OTHER_NAME in kinds, OTHER_RECORDING in kinds) == (media != "uv", media == "vu")
+
+
+def test_labels_of_the_rows_of_poses_that_lack_frames_are_refused(lab: Path) -> None:
+    rows = (lab.parent / "v.poses.csv").read_text().splitlines()
+    (lab.parent / "v.poses.csv").write_text("\n".join([*rows[:21], *rows[25:]]) + "\n")
+    labels = (lab.parent / "v.labels.csv").read_text().splitlines()
+    assert len(next(load_dataset(lab).items("validation")).recording) == N_FRAMES
+    (lab.parent / "v.labels.csv").write_text("\n".join(labels[:-4]) + "\n")
+    with pytest.raises(RecordingError, match="56 rows, as many as the poses, which lack 4 of the video's 60 frames"):
+        next(load_dataset(lab).items("validation"))

@@ -9,6 +9,7 @@ from typing import Any
 from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.recording import Labels, Recording
 from rtseg.simulate.tasks import simulate_sequence
+from tests.live import write_gapped_poses
 
 DATASET = """
 name = "two mice"
@@ -71,6 +72,23 @@ def write_dataset(folder: Path, n_train: int = 5, n_validation: int = 3) -> Path
     for split, seeds in splits.items():
         write_calms21(folder / f"{split}.json", {"annotator-id_0": pairs(split, seeds)})
     (folder / "dataset.toml").write_text(DATASET)
+    (folder / "tiny.toml").write_text(RECIPE)
+    return folder / "tiny.toml"
+
+
+def write_parts(folder: Path) -> Path:
+    """A dataset of one video whose halves are trained on and held out in two parts each; the recipe's path."""
+    recording, labels = simulate_sequence(2, 4 * N_FRAMES, name="v", aggressive=True)
+    write_gapped_poses(recording, folder / "v.poses.csv")
+    rows = [f"{t},{labels.classes[label]}" for t, label in enumerate(labels.frames)]
+    (folder / "v.labels.csv").write_text("\n".join(["frame,task1", *rows]) + "\n")
+    parts = "".join(
+        f'[[parts]]\nid = "v-{i}"\nrecording = "v"\nfrom_frame = {i * N_FRAMES}\nto_frame = {(i + 1) * N_FRAMES}\n'
+        for i in range(4)
+    )
+    source = '[[recordings]]\nposes = "{id}.poses.csv"\nlabels = "{id}.labels.csv"\nids = ["v"]\n'
+    split = '[split]\ntrain = ["v-0", "v-1"]\nvalidation = ["v-2", "v-3"]\n'
+    (folder / "dataset.toml").write_text(DATASET.split("[[calms21]]")[0] + source + parts + split)
     (folder / "tiny.toml").write_text(RECIPE)
     return folder / "tiny.toml"
 

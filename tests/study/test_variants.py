@@ -13,7 +13,7 @@ from rtseg.features.spec import GROUPS, PAPER_GROUPS
 from rtseg.study.ablation import FULL, study_ablation, variants_of
 from rtseg.study.lookahead import study_lookahead
 from rtseg.study.trials import load_probabilities, read_recipe
-from tests.study.scenes import read_json, write_dataset
+from tests.study.scenes import read_json, write_dataset, write_parts
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +78,12 @@ def test_the_frontier(recipe: Path, tmp_path: Path) -> None:
 def test_delays_that_are_none(recipe: Path, tmp_path: Path, frames: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match="expected rising numbers from 0 on"):
         study_lookahead(recipe, tmp_path, frames=frames)
+
+
+def test_parts_of_one_video_are_not_passed_off_as_videos(tmp_path: Path) -> None:
+    recipe = write_parts(tmp_path)
+    ablation = study_ablation(recipe, tmp_path / "out", seeds=1, groups=["speed"], resamples=20)
+    frontier = study_lookahead(recipe, tmp_path / "out", frames=(0,), resamples=20)
+    for name, result in (("ablation", ablation), ("lookahead", frontier)):
+        (said,) = (note for note in result["notes"] if "are parts of one video" in note)
+        assert said in (tmp_path / "out" / f"{name}.md").read_text()

@@ -49,7 +49,8 @@ def items() -> list[Item]:
 def test_a_new_file_a_table_and_a_picture(tmp_path: Path, classifier: Classifier, items: list[Item]) -> None:
     path = tmp_path / "near.toml"
     path.write_text(FILE, encoding="utf-8")
-    (tuned,) = run_tuning(path, (), Goal(30.0), classifier, items, tuned_path(path, None))
+    said = ["3 of the recordings are parts of one video"]
+    (tuned,) = run_tuning(path, (), Goal(30.0), classifier, items, tuned_path(path, None), remarks=said)
     assert path.read_text(encoding="utf-8") == FILE
     new, taken = tmp_path / "near.tuned.toml", tuned.tried[tuned.chosen]
     trigger = load_triggers(new)["near"]
@@ -57,6 +58,7 @@ def test_a_new_file_a_table_and_a_picture(tmp_path: Path, classifier: Classifier
     text = new.read_text(encoding="utf-8")
     assert "# mine" in text
     assert "fewer than 5" in text
+    assert said[0] in text
     assert f"{tuned.held_out.hits} of {tuned.held_out.bouts} bouts hit" in text
     with (tmp_path / "near.tuned.near.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -8,8 +8,12 @@ from __future__ import annotations
 _TABLE = "write labels as a table with the columns start_s, stop_s, behaviour, and poses as plain CSV (docs/formats.md)"
 _BY_SUFFIX = {
     **dict.fromkeys((".xls", ".xlsb", ".ods"), "is a workbook of a kind that is not read; save it as .xlsx or CSV"),
-    ".mat": f"is MATLAB's (JAABA's scores, MoTr, ...), which is not read; {_TABLE}",
+    ".mat": f"is MATLAB's, of which JAABA's scores and labels are read, as labels; {_TABLE}",
+    ".jab": "is JAABA's project, which is not read; save its classifier's scores (scores_*.mat) from JAABA",
     ".res": f"is JWatcher's, which is not read; {_TABLE}",
+    ".textgrid": f"is Praat's TextGrid, which is not read; {_TABLE}",
+    ".anvil": f"is ANVIL's, which is not read; {_TABLE}",
+    ".sds": "is in SDIS, which is not read; export tabular or aggregated events from BORIS",
     ".opf": f"is Datavyu's, which is not read; {_TABLE}",
     ".odx": "is The Observer's, which is not read; export the event data there as text or Excel",
     ".npy": f"is NumPy's, which does not say what its numbers are; {_TABLE}",
@@ -20,7 +24,7 @@ _BY_SUFFIX = {
         (".mp4", ".avi", ".mov", ".mkv"), "is a video; rtseg reads the keypoints that a tracker made of it"
     ),
 }
-LABEL_SUFFIXES = (".xls", ".xlsb", ".ods", ".mat", ".res", ".opf", ".odx")
+LABEL_SUFFIXES = (".xls", ".xlsb", ".ods", ".jab", ".res", ".opf", ".odx", ".textgrid", ".anvil", ".sds")
 """Ends of names of files that laboratories keep labels in, which would be passed over without a word."""
 _ETHOVISION = (
     "is EthoVision's track: a few points without certainty, in cm and, as a rule, y upwards, where trackers have px, y "
@@ -32,6 +36,9 @@ _BY_BEGINNING = (
     ("# csv_header = metadata_id", f"is VIA's list of a video's segments, which is not read; {_TABLE}"),
     ("# exported using vgg image annotator", f"is VIA's, which is not read; {_TABLE}"),
     ("filename,file_size,file_attributes,region_count", "is VIA's list of regions in pictures; bring a tracker's file"),
+    ("version https://git-lfs", "is a pointer of Git LFS, not the file itself; fetch that with git lfs pull"),
+    ("firstlineofdata", f"is JWatcher's, which is not read; {_TABLE}"),
+    ("<?xml", f"is XML of a program that is not read (of labels, ELAN's .eaf is); {_TABLE}"),
     ("{_via_settings", f"is VIA's project, which is not read; {_TABLE}"),
 )
 

@@ -8,8 +8,9 @@ boris_project  read_boris_project: BORIS' own .boris
 boris_events   choose_observation, pair_marks: what both have in common
 noldus         read_noldus: event logs of The Observer XT and EthoVision XT
 elan           read_elan: ELAN's .eaf
+jaaba          read_jaaba: JAABA's scores and labels in MATLAB's .mat
 csv            read_label_csv: plain CSV of any kind; read_calms21_labels: CalMS21's label list
 bout_table     tracks_of_bout_table: a row per bout
 workbook       read_label_workbook: such tables in Excel's workbooks
-frame_table    tracks_of_frame_table: a row per frame or per step of time
+frame_tables   tables with a row per frame or per step of time
 """

@@ -28,8 +28,8 @@ from rtseg.recordings.labels.boris_events import (
     choose_observation,
     events_between,
     length_differs,
-    media_differ,
     media_place,
+    name_doubts,
     other_rates,
     pair_marks,
     tracks_of_events,
@@ -219,8 +219,7 @@ def _differences(table: _EventTable, observation: str, video: Video) -> list[Rea
         duration = float(cell.replace(",", ".")) if re.fullmatch(_LENGTH, cell) else seconds
         warnings += length_differs((0.0, duration * video.fps), video)
         media = [name for player in _played(row[_MEDIA]) for name in player]
-        if media_differ(media, observation, video):
-            warnings.append(ReadingWarning(OTHER_NAME, 1, "observation"))
+        warnings += name_doubts(OTHER_NAME, media, observation, video)
     return warnings
 
 

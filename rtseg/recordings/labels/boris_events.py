@@ -29,6 +29,8 @@ STATE = "STATE"
 
 OTHER_NAME = "neither the observation nor its media file is named like the poses"
 """The kind of warning where nothing says that an observation is the video's."""
+OTHER_RECORDING = "labels are of a video that is called like another recording; check that no files are swapped"
+"""The kind of warning where something says that they are of another one of the dataset."""
 
 
 class Mark(NamedTuple):
@@ -100,9 +102,10 @@ def rows_of_video(
     check_filled(path, rows, column)
     chosen = choose_observation(path, {row.cells[column]: [row.cells[column]] for row in rows}, video)
     own = [row for row in rows if row.cells[column] == chosen]
-    if not chosen or video.observation or not media_differ([chosen], chosen, video):
+    if not chosen or video.observation:
         return own, []
-    return own, [ReadingWarning("the table's only video is not named like the poses", len(own), "rows")]
+    kind = "the table's only video is not named like the poses"
+    return own, name_doubts(kind, [chosen], chosen, video, n=len(own), unit="rows")
 
 
 def check_filled(path: Path, rows: Sequence[Row], column: int | None) -> None:
@@ -187,6 +190,21 @@ def media_differ(media: Iterable[str], observation: str, video: Video) -> bool:
     """Whether neither the observation nor its media are named like the video, as far as that has a name."""
     called = (observation, *map(_stem, media))
     return bool(video.names) and not any(_likeness(name, other) for name in video.names for other in called)
+
+
+def name_doubts(
+    kind: str, media: Iterable[str], observation: str, video: Video, *, n: int = 1, unit: str = "observation"
+) -> list[ReadingWarning]:
+    """A warning of that kind where `media_differ`, and another where they are named like another recording."""
+    media = list(media)
+    if not media_differ(media, observation, video):
+        return []
+    called = [name for name in (observation, *map(_stem, media)) if name]
+    others = [other for other in video.other_names if any(_likeness(other, name) for name in called)]
+    found = [ReadingWarning(kind, n, unit)]
+    if others:
+        found.append(ReadingWarning(OTHER_RECORDING, 1, "file", f"{called[-1]} is called like {', '.join(others)}"))
+    return found
 
 
 def _stem(media: str) -> str:

@@ -25,8 +25,8 @@ from rtseg.recordings.labels.boris_events import (
     choose_observation,
     events_between,
     length_differs,
-    media_differ,
     media_place,
+    name_doubts,
     other_rates,
     pair_marks,
     tracks_of_events,
@@ -137,9 +137,7 @@ def _differences(
     if any(float(offset) != 0 for offset in offsets):
         kind = "BORIS plays its media with offsets to each other, which are not applied: times count as the first's"
         warnings.append(ReadingWarning(kind, n_events, "events"))
-    if media_differ(media, name, video):
-        warnings.append(ReadingWarning(OTHER_NAME, 1, "observation"))
-    return warnings
+    return [*warnings, *name_doubts(OTHER_NAME, media, name, video)]
 
 
 READER = LabelReader("BORIS projects .boris", is_boris_project, read_boris_project)

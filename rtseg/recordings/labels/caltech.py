@@ -12,8 +12,17 @@ from pathlib import Path
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
 from rtseg.recordings.files.probe import FileProbe
+from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.files.text import read_lines
-from rtseg.recordings.labels.label_file import LabelReader, NumberedBout, Tracks, Video, check_reaches_end, paint
+from rtseg.recordings.labels.label_file import (
+    LabelReader,
+    NumberedBout,
+    Tracks,
+    Video,
+    check_reaches_end,
+    counted_at_another_rate,
+    paint,
+)
 
 TITLE = "Caltech Behavior Annotator"
 _MIN_BOUTS_OF_A_WHOLE_TRACK = 3
@@ -49,8 +58,8 @@ def read_caltech(path: Path, video: Video) -> Tracks:
             raise RecordingError(path, f"track {track!r} comes twice; rename one of them", line=at + 1)
         bouts, at = _bouts(path, lines, at + 1, classes)
         # Before painting, whose errors are about single bouts: this one explains many of them.
-        _check_whole(path, bouts, video)
-        tracks[track] = paint(path, track, classes, bouts, video, warnings)
+        doubts = _check_whole(path, bouts, video)
+        tracks[track] = paint(path, track, classes, bouts, video, [*warnings, *doubts])
     if not tracks:
         raise RecordingError(path, "holds no track ('S1: start end type'); export the annotation again")
     return tracks
@@ -108,15 +117,17 @@ def _bouts(path: Path, lines: Sequence[str], at: int, classes: tuple[str, ...]) 
     return bouts, at
 
 
-def _check_whole(path: Path, bouts: Sequence[NumberedBout], video: Video) -> None:
+def _check_whole(path: Path, bouts: Sequence[NumberedBout], video: Video) -> list[ReadingWarning]:
     """Where a track labels every frame from the first one on, it must reach the end; one with gaps lists events."""
     end = 0
     for (start, stop, _), _ in sorted(bouts):
         if start > end:
-            return
+            return []
         end = max(end, stop)
-    if len(bouts) >= _MIN_BOUTS_OF_A_WHOLE_TRACK:
-        check_reaches_end(path, end, video, line=bouts[-1].line)
+    if len(bouts) < _MIN_BOUTS_OF_A_WHOLE_TRACK:
+        return []
+    check_reaches_end(path, end, video, line=bouts[-1].line)
+    return counted_at_another_rate(end, video)
 
 
 def is_caltech(probe: FileProbe) -> bool:

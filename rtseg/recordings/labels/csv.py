@@ -24,8 +24,8 @@ from rtseg.recordings.labels.boris import is_boris
 from rtseg.recordings.labels.boris_project import is_boris_project
 from rtseg.recordings.labels.bout_table import bout_columns, tracks_of_bout_table
 from rtseg.recordings.labels.caltech import is_caltech
-from rtseg.recordings.labels.frame_table import is_frame_header, tracks_of_frame_table
-from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
+from rtseg.recordings.labels.frame_tables.frame_table import is_frame_header, tracks_of_frame_table
+from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video, rate_kind
 from rtseg.recordings.labels.noldus import is_noldus
 from rtseg.recordings.recording import Labels
 
@@ -34,6 +34,8 @@ TASK1 = ("attack", "investigation", "mount", "other")
 _CALMS21 = ["sequence number", "annotation"]
 _PREDICTIONS = ["seq", "quality"]
 _SECONDS = re.compile(r"\b(s|secs?|seconds?|h?h:mm:ss)\b", re.IGNORECASE)
+_RATE_IN_NOTES = re.compile(r"\b(?:fps|frame ?rate|frames per second)\b[^\d.,]{0,12}(\d+(?:[.,]\d+)?)", re.IGNORECASE)
+_SAME_RATE = 0.01
 MAX_ROWS_OF_NOTES = 100
 """Above a header, such as who scored the video, when, and what the behaviours mean."""
 
@@ -50,7 +52,7 @@ def tracks_of_label_table(path: Path, table: DelimitedText, video: Video) -> Tra
     a warning. Raises RecordingError with the line for rows of another width than the header, and for rtseg's
     predictions and CalMS21's labels, which are other things.
     """
-    table = _from_header(path, table)
+    table = _from_header(path, table, video)
     names, line = table.rows[0].cells, table.rows[0].line
     for row in table.rows[1:]:
         if len(row.cells) != len(names):
@@ -79,8 +81,11 @@ def header_place(rows: Sequence[Sequence[str]]) -> int | None:
     return next((i for i, (names, below) in above_each if is_frame_header(names, below)), None)
 
 
-def _from_header(path: Path, table: DelimitedText) -> DelimitedText:
-    """The table without notes above its header. Raises RecordingError for a unit there, above start or stop."""
+def _from_header(path: Path, table: DelimitedText, video: Video) -> DelimitedText:
+    """The table without notes above its header. Raises RecordingError for a unit there, above start or stop.
+
+    A frame rate in the notes is compared with the video's, where the table counts frames.
+    """
     at = header_place([row.cells for row in table.rows])
     if not at:
         return table
@@ -93,7 +98,14 @@ def _from_header(path: Path, table: DelimitedText) -> DelimitedText:
             problem = f"{units[0]!r} stands above the columns start and stop, which by their own names count frames"
             raise RecordingError(path, f"{problem}; call them start_s and stop_s", line=above.line)
     kind = "lines above the header are taken for notes and left out"
-    return replace(table, rows=table.rows[at:], warnings=[*table.warnings, ReadingWarning(kind, at, "lines")])
+    warnings = [*table.warnings, ReadingWarning(kind, at, "lines")]
+    if columns is None or not columns.in_seconds:
+        notes = " ".join(cell for row in table.rows[:at] for cell in row.cells)
+        rates = [float(rate.replace(",", ".")) for rate in _RATE_IN_NOTES.findall(notes)]
+        others = [rate for rate in rates if rate > 0 and abs(rate - video.fps) > _SAME_RATE]
+        kinds = [rate_kind("whoever wrote notes above the header", f"{rate:g}", video) for rate in others[:1]]
+        warnings += [ReadingWarning(f"{kind}; the frames are taken", at, "lines") for kind in kinds]
+    return replace(table, rows=table.rows[at:], warnings=warnings)
 
 
 def read_calms21_labels(path: Path) -> list[Labels]:

@@ -14,7 +14,7 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.files.text import read_bytes
-from rtseg.recordings.labels.boris_events import Event, media_differ, tracks_of_events
+from rtseg.recordings.labels.boris_events import Event, name_doubts, tracks_of_events
 from rtseg.recordings.labels.label_file import NO_LABEL, LabelReader, Tracks, Video, paint
 
 _ROOT = "ANNOTATION_DOCUMENT"
@@ -97,9 +97,7 @@ def _doubts(path: Path, root: ElementTree.Element, video: Video) -> list[Reading
             problem = f"plays {one.get('MEDIA_URL', '')!r} with an offset of {one.get('TIME_ORIGIN')} ms"
             raise RecordingError(path, f"{problem}, so that times are not the video's; {_EXPORT}, with the offset")
     called = [one.get("MEDIA_URL", "") for one in media]
-    if not called or not media_differ(called, "", video):
-        return []
-    return [ReadingWarning("its media are not named like the poses", 1, "file")]
+    return name_doubts("its media are not named like the poses", called, "", video, unit="file") if called else []
 
 
 def _left_out(root: ElementTree.Element) -> list[ReadingWarning]:

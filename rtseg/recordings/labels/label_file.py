@@ -33,6 +33,8 @@ MAX_ROUNDING_S = 0.25
 MAX_RATIO = 5.0
 """Of two rates of one video at most; a larger one is another unit of time."""
 _SEEN_RATE = re.compile(r"saw the video at ([\d.]+) fps")
+_COMMON_RATES = (10.0, 12.5, 15.0, 20.0, 24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 100.0, 120.0)
+_MIN_FRAMES_TO_DOUBT = 100
 MAX_OPEN_FRAMES = 20_000_000
 """Of a video whose poses nobody knows: a week at 30 fps. Labels beyond it are a mistake, and would fill the memory."""
 
@@ -43,6 +45,8 @@ class Video:
 
     n_frames, fps: of the recording. names: what the video may be called in a file of several videos, best guess first,
     such as the pose file's name. observation: the observation of a BORIS file to read; '' = found by `names`.
+    n_tracked: the frames that the poses have a row for, where they lack some; 0 = not known.
+    other_names: what the dataset's other recordings are called, to notice labels that belong to one of them.
     first_frame, last_included: how tables of frames count that do not say it themselves. open_ended: nobody knows the
     poses, so the labels say how long the video is (n_frames then means nothing); tracks may differ in length.
     """
@@ -54,6 +58,8 @@ class Video:
     first_frame: int = 0
     last_included: bool = False
     open_ended: bool = False
+    n_tracked: int = 0
+    other_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +153,7 @@ def paint(
                 f"track {name!r}: a bout ends at frame {stop} and the video has {n_frames} at {fps:g} fps, "
                 f"more than {MAX_DIFFERENCE_S:g} s beyond; check that labels and poses are of one video, and the fps"
             )
-            raise RecordingError(path, problem, line=line)
+            raise RecordingError(path, problem, line=line or None)
         # Slices cut what lies behind the video by themselves; only the count needs the end.
         end = max(end, stop)
         here = slice(start, stop)
@@ -194,6 +200,21 @@ def rate_differs(frames: Sequence[float], seconds: Sequence[float], video: Video
         return []
     kind = rate_kind("whoever wrote frames and times beside each other", f"{rate:.4g}", video)
     return [ReadingWarning(f"{kind}; the frames are taken", len(known), "rows")]
+
+
+def counted_at_another_rate(n_labelled: int, video: Video) -> list[ReadingWarning]:
+    """A warning where labels of every frame are as many as the video would have at another common frame rate."""
+    n_frames = video.n_frames
+    if video.open_ended or n_frames < _MIN_FRAMES_TO_DOUBT or abs(n_labelled - n_frames) < 0.02 * n_frames:
+        return []
+    alike = [rate for rate in _COMMON_RATES if abs(n_frames / video.fps * rate - n_labelled) <= 1.5]
+    if not alike:
+        return []
+    kind = (
+        f"labels of every frame are as many as the video would have at {alike[0]:g} fps, and the recording has "
+        f"{video.fps:g}; they are taken frame by frame"
+    )
+    return [ReadingWarning(kind, n_labelled)]
 
 
 def check_reaches_end(path: Path, end: int, video: Video, *, line: int | None = None) -> None:

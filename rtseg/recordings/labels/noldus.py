@@ -20,7 +20,7 @@ from rtseg.recordings.labels.boris_events import (
     STOP,
     Mark,
     choose_observation,
-    media_differ,
+    name_doubts,
     pair_marks,
     tracks_of_events,
 )
@@ -79,11 +79,13 @@ def tracks_of_noldus_table(path: Path, table: DelimitedText, video: Video) -> Tr
     style = NumberStyle(path, table.delimiter)
     own = [row for row in log.rows if log.cell(row, "observation") == observation]
     marks = [_mark(path, row, log, style, video) for row in own]
-    warnings = list(table.warnings)
+    logs = {log.cell(row, "event_log") for row in own}
+    kind = "rows of several event logs are read together; export one if they are of several observers"
+    warnings = [*table.warnings, *([ReadingWarning(kind, len(logs), "logs")] if len(logs) > 1 else [])]
     called = [name for name in (media, observation) if name]
-    if called and media_differ(called, observation, video):
+    if called:
         kind = "neither the observation nor its video file is named like the poses"
-        warnings.append(ReadingWarning(kind, 1, "observation"))
+        warnings += name_doubts(kind, called, observation, video)
     return tracks_of_events(path, pair_marks(path, marks, program="Noldus' program"), video, warnings)
 
 

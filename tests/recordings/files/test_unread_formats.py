@@ -20,6 +20,8 @@ TRACK = '"Number of header lines:";"2"\n"Trial time";"X center";"Y center"\n"0.0
         ("t.csv", TRACK.encode("cp1252"), "is EthoVision's track"),
         ("v.csv", b"# CSV_HEADER = metadata_id,file_list,flags\n1,a,0\n", "is VIA's list"),
         ("scores.mat", b"MATLAB 5.0 MAT-file" + bytes(9), "is MATLAB's"),
+        ("a.TextGrid", b'File type = "ooTextFile"\n', "is Praat's TextGrid"),
+        ("a.txt", b'<?xml version="1.0"?>\n<annotations/>\n', "is XML of a program that is not read"),
         ("a.ods", b"PK\3\4", "a workbook of a kind that is not read; save it as .xlsx"),
         ("a.pickle", b"\x80\x04", "is a pickle, which can run any code"),
         ("a.mp4", bytes(9), "is a video"),

@@ -8,7 +8,7 @@ import pytest
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import bouts_of
-from rtseg.recordings.labels.bento import read_bento
+from rtseg.recordings.labels.bento import MAY_BE_FRAMES, MAY_BE_SECONDS, read_bento
 from rtseg.recordings.labels.label_file import Video
 from rtseg.recordings.open import read_labels
 
@@ -52,7 +52,7 @@ def test_times_with_a_point_are_seconds(tmp_path: Path) -> None:
 
 def test_frames_count_from_the_start_frame_and_include_the_last(tmp_path: Path) -> None:
     for start, text in ((1, FRAMES), (2, FRAMES.replace("91\t156", "92\t157"))):
-        head = HEAD.replace("start frame: 1", f"start frame: {start}")
+        head = HEAD.replace("start frame: 1", f"start frame: {start}").replace("600", f"{599 + start}")
         tracks = read_bento(write(tmp_path, head + text), Video(600, 30))
         assert [b[:2] for b in bouts_of(tracks["Ch1"].frames) if b.label >= 0] == [(90, 156)]
 
@@ -66,6 +66,14 @@ def test_frames_count_from_the_start_frame_and_include_the_last(tmp_path: Path) 
         (HEAD, "holds no channel"),
         (HEAD.replace("30.0", "25.0") + FRAMES, "counts frames at 25 fps, and the recording has 30"),
         (HEAD.replace("600", "300") + SECONDS, "labels end after 300 frames and the video has 600"),
+        (HEAD.replace("600", "900") + SECONDS, "covers 900 frames and the video has 600 at 30 fps"),
+        (
+            HEAD.replace("frame: 1", "frame: 101") + FRAMES,
+            "covers frames 101 to 600 of its movie, and the recording has",
+        ),
+        (HEAD.replace("frame: 1", "frame: 101").replace("600", "700") + SECONDS, "begins at frame 101 of its movie"),
+        (HEAD.replace("start frame: 1", "start time: 5.0") + SECONDS, "begins at 5 s of its movie"),
+        (HEAD + FRAMES + "\n\n" + FRAMES, "line 23: channel 'Ch1' comes twice; rename one of them"),
         (HEAD + SECONDS.replace("5.2", "35.2"), "more than 5 s beyond"),
     ],
 )
@@ -78,3 +86,45 @@ def test_mistakes_name_the_line(tmp_path: Path, text: str, words: str) -> None:
 def test_another_rate_is_told_where_times_are_seconds(tmp_path: Path) -> None:
     tracks = read_bento(write(tmp_path, HEAD.replace("30.0", "25.0").replace("600", "500") + SECONDS), Video(600, 30))
     assert "BENTO saw the video at 25 fps, the recording has 30 (2 bouts)" in tracks["Ch1"].warnings
+
+
+def whole(*bouts: tuple[int, int], point: str = "", duration: int = 0) -> str:
+    """Bouts in whole numbers. duration: what their duration is beyond the difference of stop and start."""
+    rows = "".join(f"{a}{point}\t{b}{point}\t{b - a + duration}{point}\n" for a, b in bouts)
+    return f"Ch1----------\n>attack\n{ROWS}{rows}"
+
+
+def attacks(tmp_path: Path, text: str, head: str = HEAD) -> tuple[list[tuple[int, int]], list[str]]:
+    """The bouts of attack in a video of 600 frames at 30 fps, and the kinds of doubts about their unit."""
+    track = read_bento(write(tmp_path, head + text), Video(600, 30))["Ch1"]
+    doubts = [w.kind for w in track.warnings if w.kind in (MAY_BE_SECONDS, MAY_BE_FRAMES)]
+    return [b[:2] for b in bouts_of(track.frames) if b.label == 0], doubts
+
+
+def test_whole_seconds_without_a_point_are_told(tmp_path: Path) -> None:
+    """BENTO writes a whole second without a point: all bouts would lie within the first frames, without a word."""
+    assert attacks(tmp_path, whole((2, 4), (9, 15))) == ([(1, 4), (8, 15)], [MAY_BE_SECONDS])
+    # Frames, by where they lie or by their durations, which count both ends.
+    assert attacks(tmp_path, whole((2, 4), (9, 150))) == ([(1, 4), (8, 150)], [])
+    assert attacks(tmp_path, whole((2, 4), (9, 15), duration=1)) == ([(1, 4), (8, 15)], [])
+    # One time with a point says what the whole ones are.
+    assert attacks(tmp_path, whole((2, 4)) + "9\t15.5\t6.5\n") == ([(60, 120), (270, 465)], [])
+
+
+def test_frames_with_a_point_are_no_seconds(tmp_path: Path) -> None:
+    """As a program that holds them as floating-point numbers writes them."""
+    assert attacks(tmp_path, whole((91, 156), (200, 230), point=".0")) == ([(90, 156), (199, 230)], [])
+    assert attacks(tmp_path, whole((2, 4), (9, 15), point=".0", duration=1)) == ([(1, 4), (8, 15)], [])
+    assert attacks(tmp_path, whole((2, 4), (9, 15), point=".0")) == ([(60, 120), (270, 450)], [MAY_BE_FRAMES])
+
+
+def test_files_of_other_programs_and_another_video(tmp_path: Path) -> None:
+    old = HEAD.replace("Bento", "Tracergui").replace("Annotation framerate: 30.000000\n", "")
+    assert attacks(tmp_path, FRAMES, old)[0] == [(90, 156)]
+    below = HEAD.replace(r"Movie file(s):  C:\x\m1.seq", "Movie file(s):\nm1.seq")
+    for head, name, told in ((HEAD, "m1", False), (HEAD, "m7", True), (below, "m1", False), (below, "m7", True)):
+        track = read_labels(write(tmp_path, head + FRAMES), 600, 30, names=[name])["Ch1"]
+        assert ("its movies are not named like the poses" in [w.kind for w in track.warnings]) == told
+    # A rate that is rounded is the same.
+    track = read_bento(write(tmp_path, HEAD.replace("30.000000", "29.970030") + FRAMES), Video(600, 29.97))["Ch1"]
+    assert [b[:2] for b in bouts_of(track.frames) if b.label == 0] == [(90, 156)]

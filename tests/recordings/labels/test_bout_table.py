@@ -11,7 +11,7 @@ from rtseg.errors import RecordingError
 from rtseg.inference.predictions import Predictions, write_bouts
 from rtseg.recordings.bouts import bouts_of
 from rtseg.recordings.heads import Head
-from rtseg.recordings.labels.bout_table import bout_columns
+from rtseg.recordings.labels.bout_table import SAID_LAST_INCLUDED, SEEM_FROM_ONE, SEEM_LAST_TIMES, bout_columns
 from rtseg.recordings.labels.label_file import Tracks, Video
 from rtseg.recordings.open import read_labels, read_video_labels
 from rtseg.recordings.recording import IGNORE
@@ -38,6 +38,9 @@ def bouts(tracks: Tracks, track: str = "labels") -> list[tuple[int, int, str]]:
         "Start Frame,End Frame,Class",
         "start_frame,stop_frame,behaviour",
         "onset,offset,event",
+        "start_idx,end_idx,label",
+        "start (frames),end (frames),label",
+        "Start frame #,End frame #,label",
         "Begin,Finish,Action",
         "from,to,type",
     ],
@@ -297,3 +300,83 @@ def test_bouts_of_b_soid_and_elan(tmp_path: Path, text: str) -> None:
 def test_a_plural_says_no_seconds(tmp_path: Path) -> None:
     assert bouts(read(tmp_path, "starts,Stops,behaviour\n3,12,run\n")) == [(3, 12, "run")]
     assert bouts(read(tmp_path, "start s,Stop_s,behaviour\n3,4,run\n")) == [(90, 120, "run")]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("start_ms,stop_ms", "onset (ms),offset (ms)", "Start [ms],End [ms]", "start_time_ms,end_time_ms"),
+        "Begin Time - msec,End Time - msec",  # ELAN's
+    ],
+)
+def test_milliseconds_are_no_frames(tmp_path: Path, header: str) -> None:
+    assert bouts(read(tmp_path, f"{header},behaviour\n1000,2000,a\n3000,4500,b\n")) == [(30, 60, "a"), (90, 135, "b")]
+
+
+@pytest.mark.parametrize(
+    ("names", "durations"),
+    [
+        ("start,stop,duration", ("30", "60")),
+        ("start_frame,end_frame,duration (s)", ("1.00", "2.00")),
+        ("Start Frame,End Frame,Bout time", ("1.000", "2.000")),
+        ("start_frame,end_frame,n_frames", ("30", "60")),
+        ("start_frame,end_frame,duration_ms", ("1000", "2000")),
+    ],
+)
+def test_durations_say_whether_bouts_include_their_last_frame(
+    tmp_path: Path, names: str, durations: tuple[str, str]
+) -> None:
+    first, second = durations
+    told = read(tmp_path, f"{names},behaviour\n30,59,{first},a\n90,149,{second},b\n")
+    assert bouts(told) == [(30, 60, "a"), (90, 150, "b")]
+    assert SAID_LAST_INCLUDED in [w.kind for w in told["labels"].warnings]
+    plain = read(tmp_path, f"{names},behaviour\n30,60,{first},a\n90,150,{second},b\n")
+    assert bouts(plain) == [(30, 60, "a"), (90, 150, "b")]
+    assert SAID_LAST_INCLUDED not in [w.kind for w in plain["labels"].warnings]
+    # The dataset file said so already.
+    video = Video(300, 30, last_included=True)
+    assert bouts(read(tmp_path, f"{names},behaviour\n30,59,{first},a\n90,149,{second},b\n", video)) == bouts(told)
+
+
+def test_rounded_durations_say_nothing_of_a_frame(tmp_path: Path) -> None:
+    for decimals, n_bouts, is_told in ((0, 1, False), (1, 2, False), (1, 6, True), (2, 1, True)):
+        rows = "".join(f"{60 * i},{60 * i + 29},{1:.{decimals}f},a\n" for i in range(n_bouts))
+        kinds = [
+            w.kind
+            for w in read(tmp_path, f"start,stop,duration_s,behaviour\n{rows}", Video(400, 30))["labels"].warnings
+        ]
+        assert (SAID_LAST_INCLUDED in kinds) is is_told
+    # Whole seconds are no other frame rate either.
+    track = read(tmp_path, "start_frame,end_frame,duration_s,behaviour\n30,60,1,a\n90,100,0,b\n")["labels"]
+    assert not any("fps" in w.kind for w in track.warnings)
+
+
+def test_durations_beside_frames_tell_another_rate(tmp_path: Path) -> None:
+    text = "start_frame,end_frame,duration_s,behaviour\n25,50,1.00,a\n100,150,2.00,b\n"
+    for fps, is_told in ((30, True), (25, False)):
+        warnings = read(tmp_path, text, Video(300, fps))["labels"].warnings
+        assert any("saw the video at 25 fps" in w.kind for w in warnings) is is_told
+
+
+def test_frames_from_1_whose_stop_is_not_included_are_told(tmp_path: Path) -> None:
+    text = "start_frame,stop_frame,behaviour\n1,101,a\n101,201,b\n201,301,a\n"
+    assert SEEM_FROM_ONE in [w.kind for w in read(tmp_path, text)["labels"].warnings]
+    assert bouts(read(tmp_path, text, Video(300, 30, first_frame=1)))[-1] == (200, 300, "a")
+
+
+def test_a_bout_of_one_frame_names_the_way_out(tmp_path: Path) -> None:
+    text = "start,stop,behaviour\n30,30,lick\n40,45,lick\n"
+    with pytest.raises(RecordingError, match=r"line 2: .* say last_included = true .*where bouts include their last"):
+        read(tmp_path, text)
+    assert bouts(read(tmp_path, text, Video(300, 30, last_included=True))) == [(30, 31, "lick"), (40, 46, "lick")]
+    with pytest.raises(RecordingError, match=r"'1,1,lick'$"):
+        read(tmp_path, "start_s,stop_s,behaviour\n1,1,lick\n")
+
+
+def test_seconds_of_the_last_frame_are_told(tmp_path: Path) -> None:
+    """Written as frame / fps of bouts that include their last frame: each would be a frame short."""
+    edges = [(0, 29), (30, 44), (45, 99), (100, 150)]
+    for shift, is_told in ((0, True), (1, False)):
+        rows = "".join(f"{a / 30:.4f},{(b + shift) / 30:.4f},{'ab'[a % 2]}\n" for a, b in edges)
+        track = read(tmp_path, f"start_s,stop_s,behaviour\n{rows}")["labels"]
+        assert (SEEM_LAST_TIMES in [w.kind for w in track.warnings]) is is_told

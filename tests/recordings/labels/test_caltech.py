@@ -158,3 +158,11 @@ def test_paint_is_the_rule_as_written_down(triples: list[tuple[int, int, int]], 
     track = paint(Path("a.txt"), "S1", ("a", "b", "c"), bouts, Video(n_frames, 30))
     assert track.covered.tolist() == [bool(s) for s in said]
     assert track.frames.tolist() == [next(iter(s)) if len(s) == 1 else IGNORE for s in said]
+
+
+def test_a_copy_of_another_frame_rate_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(HEAD + OPEN + "1 100 base\n101 150 bite\n151 250 base\n")
+    for fps, is_told in ((30, True), (25, False)):
+        (track,) = read_caltech(path, Video(10 * fps, fps)).values()
+        assert any("as many as the video would have at 25 fps" in w.kind for w in track.warnings) is is_told

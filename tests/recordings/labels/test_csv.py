@@ -114,3 +114,12 @@ def test_a_unit_above_a_header_is_not_left_out(tmp_path: Path, unit: str) -> Non
     with pytest.raises(RecordingError, match=r"stands above the columns start and stop.*call them start_s") as error:
         read(tmp_path, f"who,{unit},,what\nsubject,start,stop,behaviour\na,1,3,run\n")
     assert error.value.line == 1
+
+
+def test_a_frame_rate_in_the_notes_is_compared(tmp_path: Path) -> None:
+    for note, is_told in (("FPS: 25", True), ("frame rate,25.0", True), ("fps;2,0", False), ("25 frames", False)):
+        track = read(tmp_path, f"{note}\nstart,stop,behaviour\n0,2,run\n")["labels"]
+        assert any("saw the video at 25 fps, the recording has 2" in w.kind for w in track.warnings) is is_told
+    # Seconds mean the same at any rate.
+    track = read(tmp_path, "fps: 25\nstart_s,stop_s,behaviour\n0,1,run\n")["labels"]
+    assert not any("25 fps" in w.kind for w in track.warnings)

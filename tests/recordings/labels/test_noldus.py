@@ -83,3 +83,16 @@ def test_mistakes_name_the_line(tmp_path: Path, text: str, line: int, words: str
     with pytest.raises(RecordingError, match=words) as error:
         read(tmp_path, text)
     assert error.value.line == line
+
+
+def test_several_event_logs_of_one_observation_are_told(tmp_path: Path) -> None:
+    """Two observers may have logged the same video: together they would be more than happened."""
+    for second, is_told in (("a", False), ("b", True)):
+        lines = OBSERVER.splitlines()
+        rows = [
+            f"{lines[0]},Event_Log",
+            *(f"{line},a" for line in lines[1:]),
+            f"m1,0:00:02,2.5,0,rat,bite,,Point,{second}",
+        ]
+        kinds = [w.kind for w in read(tmp_path, "\n".join(rows) + "\n")["rat"].warnings]
+        assert any("several event logs" in kind for kind in kinds) is is_told

@@ -8,8 +8,9 @@ import pytest
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import bouts_of
-from rtseg.recordings.labels.label_file import Tracks
-from rtseg.recordings.open import read_labels
+from rtseg.recordings.labels.frame_tables.frame_table import FIRST_FRAMES
+from rtseg.recordings.labels.label_file import Tracks, Video
+from rtseg.recordings.open import read_labels, read_video_labels
 from rtseg.recordings.recording import IGNORE
 
 
@@ -85,6 +86,12 @@ def test_a_column_of_times_beside_frames_is_no_label(tmp_path: Path) -> None:
         ("time,S1\n0,a\n", 2, "so that the step is not known"),
         ("time,S1\n" + "".join(f"{i},a\n" for i in range(20)), 21, "goes on for 18.0 s behind the video"),
         ("Onset_code,Offset_code,Code\n0,30,a\n30,60,b\n", 1, "and no column counts frames or time"),
+        (
+            "t_onset,t_offset,label\n3,30,a\n30,60,b\n",
+            1,
+            "column 't_onset' holds numbers beside labels, as the edges of",
+        ),
+        ("time,act,event\n0.5,run,START\n1.5,run,STOP\n", 1, "column 'event' says starts and stops"),
         ("S1,S2\n0.5,a\n0.7,b\n", 1, "holds numbers, neither names of behaviours nor 0 and 1"),
         ("frame,nose_x,nose_y\n0,1,2\n1,1,2\n", 1, "has no column of labels"),
         ("animal,doing\na,run\nb,bite\n", None, "and 2 rows are not the 4 frames of the video"),
@@ -212,3 +219,65 @@ def test_the_only_video_is_told_where_it_is_another(tmp_path: Path) -> None:
         assert any("only video is not named like the poses" in w for w in track.warnings) is is_told
     path.write_text("frame,recording\n0,0\n1,1\n")  # a light that shows when it records
     assert list(read_labels(path, 2, 30, names=("m1",))) == ["recording"]
+
+
+def test_an_index_of_pandas_beside_frames_is_no_label(tmp_path: Path) -> None:
+    assert list(read(tmp_path, ",frame,run\n0,0,1\n1,1,0\n2,2,0\n3,3,1\n")) == ["run"]
+
+
+def test_an_index_may_be_a_clock(tmp_path: Path) -> None:
+    """DeepOF's tables: the index is a time."""
+    rows = "".join(f"00:00:0{t // 2}.{t % 2 * 5}00000,{int(t > 1)},0.{t}\n" for t in range(4))
+    tracks = read(tmp_path, f",climbing,speed\n{rows}")
+    assert tracks["climbing"].frames.tolist() == [0, 0, 1, 1]
+
+
+def test_minus_1_beside_0_and_1_is_no_behaviour(tmp_path: Path) -> None:
+    """DeepEthogram's frames that nobody labelled, also where a behaviour never happened or fills all that was seen."""
+    tracks = read(tmp_path, ",background,sniff,rear\n0,1,0,0\n1,1,0,0\n2,-1,-1,-1\n3,-1,-1,-1\n")
+    assert {name: track.frames.tolist() for name, track in tracks.items()} == {
+        "background": [1, 1, IGNORE, IGNORE],
+        "sniff": [0, 0, IGNORE, IGNORE],
+        "rear": [0, 0, IGNORE, IGNORE],
+    }
+    assert ("-1 beside 0 and 1 is taken for frames that nobody labelled; masked", 2) in {
+        (w.kind, w.n) for w in tracks["sniff"].warnings
+    }
+    # A behaviour that nobody looked for in this video.
+    tracks = read(tmp_path, ",sniff,rear\n0,0,-1\n1,1,-1\n2,-1,-1\n3,0,-1\n")
+    assert (tracks["rear"].classes, tracks["rear"].frames.tolist()) == (("other", "rear"), [IGNORE] * 4)
+    assert tracks["sniff"].frames.tolist() == [0, 1, IGNORE, 0]
+    # Codes of two behaviours, and numbers of clusters, are names.
+    assert read(tmp_path, "frame,side\n0,-1\n1,1\n2,1\n3,-1\n")["side"].classes == ("-1", "1")
+    assert read(tmp_path, "frame,cluster\n0,-1\n1,0\n2,1\n3,-1\n")["cluster"].classes == ("-1", "0", "1")
+
+
+def test_a_copy_of_another_frame_rate_is_told(tmp_path: Path) -> None:
+    """Labels of a 25 fps copy have as many rows as that has frames; a few seconds are within the tolerance."""
+    rows = "".join(f"{t},{int(25 <= t < 50)}\n" for t in range(250))
+    for fps, is_told in ((30.0, True), (25.0, False)):
+        track = read(tmp_path, f"frame,sniff\n{rows}", n_frames=round(10 * fps), fps=fps)["sniff"]
+        assert any("as many as the video would have at 25 fps" in w.kind for w in track.warnings) is is_told
+
+
+def test_rows_that_count_nothing_and_are_fewer_than_frames_are_told(tmp_path: Path) -> None:
+    """VAME's motifs leave out half a window at either end: nothing says so in the file."""
+    rows = [f"{t // 10}" for t in range(95)]
+    for text, is_told in (
+        ("motif\n" + "\n".join(rows), True),
+        (",motif\n" + "\n".join(f"{t},{row}" for t, row in enumerate(rows)), True),
+        ("frame,motif\n" + "\n".join(f"{t},{row}" for t, row in enumerate(rows)), False),
+        ("motif\n" + "\n".join([*rows, *["9"] * 4]), False),
+    ):
+        (track,) = read(tmp_path, text + "\n", n_frames=100, fps=30).values()
+        assert (FIRST_FRAMES in [w.kind for w in track.warnings]) is is_told
+
+
+def test_as_many_rows_as_poses_that_lack_frames_are_refused(tmp_path: Path) -> None:
+    """Labels of each row of a pose file from which frames were dropped: behind the gap they would be early."""
+    path = tmp_path / "a.csv"
+    path.write_text("frame,run\n" + "".join(f"{t},{t % 2}\n" for t in range(96)))
+    with pytest.raises(RecordingError, match="96 rows, as many as the poses, which lack 4 of the video's 100 frames"):
+        read_video_labels(path, Video(100, 30, n_tracked=96))
+    for n_tracked in (0, 95, 100):
+        assert "run" in read_video_labels(path, Video(100, 30, n_tracked=n_tracked))

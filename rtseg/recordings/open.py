@@ -20,9 +20,9 @@ from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.labels import bento, boris, boris_project, caltech, elan, noldus, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
-from rtseg.recordings.poses import csv as poses_csv
 from rtseg.recordings.poses import dlc, dlc_h5, jabs, mcap, movement, nwb, sleap, slp
 from rtseg.recordings.poses.pose_file import PoseReader, assumed_rate
+from rtseg.recordings.poses.tables import plain
 from rtseg.recordings.recording import Recording
 
 POSE_READERS = (
@@ -35,7 +35,7 @@ POSE_READERS = (
     movement.READER,
     calms21.READER,
     mcap.READER,
-    poses_csv.READER,
+    plain.READER,
 )
 # Workbooks first: the others look at lines of text.
 LABEL_READERS = (

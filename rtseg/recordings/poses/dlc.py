@@ -17,7 +17,8 @@ import numpy as np
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.delimited import plain_lines
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, PoseReader, one_recording, recording_from_columns
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column
+from rtseg.recordings.poses.pose_file import PoseReader, one_recording, recording_from_columns
 from rtseg.recordings.recording import Recording
 
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
@@ -50,6 +51,8 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
         raise needs_extra("pandas", "io", "Reading DeepLabCut CSV files") from error
     lines, warnings = plain_lines(path)
     columns, n_header = csv_header(path, lines)
+    if len(lines) > n_header and not lines[n_header].strip(","):
+        n_header += 1  # a workbook's row for the name of the index, which has none
     # Counted before parsing: pandas fills short rows, and a file that was cut would be read as missing points.
     n_commas = len(columns)
     body = lines[n_header:]
@@ -103,7 +106,7 @@ def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
     rows: dict[str, list[str]] = {}
     for row in csv.reader(lines[:4]):
         if row and row[0].strip() in HEADER:
-            rows[row[0].strip()] = [cell.strip() for cell in row[1:]]
+            rows[row[0].strip()] = _filled([cell.strip() for cell in row[1:]], row[0].strip() != "coords")
         else:
             break
     if "bodyparts" not in rows or "coords" not in rows:
@@ -122,6 +125,13 @@ def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
             raise RecordingError(path, problem, line=i + 1)
     animals = rows.get("individuals", [SINGLE_ANIMAL] * n_columns)
     return list(zip(animals, rows["bodyparts"], rows["coords"], strict=True)), len(rows)
+
+
+def _filled(cells: list[str], is_joined: bool) -> list[str]:
+    """A header row with every cell's own name: a spreadsheet's joined cells have it once, and are empty behind it."""
+    for i in range(1, len(cells) if is_joined else 0):
+        cells[i] = cells[i] or cells[i - 1]
+    return cells
 
 
 def _refuse_row(path: Path, line: str, number: int, n_expected: int, *, last: bool) -> None:

@@ -17,8 +17,8 @@ from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL
 from rtseg.recordings.poses.pose_file import (
-    SINGLE_ANIMAL,
     PoseReader,
     confidence_of_points,
     float32_of,

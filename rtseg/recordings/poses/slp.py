@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, float32_of, one_recording, skipped_frames
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL
+from rtseg.recordings.poses.pose_file import PoseReader, float32_of, one_recording, skipped_frames
 from rtseg.recordings.poses.sleap import RUN_TRACKING, TWICE, UNTRACKED, recording_from_tracks
 from rtseg.recordings.recording import Recording
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.poses.csv import is_poses_csv, read_poses_csv
+from rtseg.recordings.open import read_recording
+from rtseg.recordings.poses.tables.plain import is_poses_csv, read_poses_csv
+from rtseg.recordings.recording import Recording
 
 NAN = np.nan
 
@@ -54,7 +57,16 @@ def test_long_as_sleap_exports_it(tmp_path: Path) -> None:
         ("frame,nose.x,nose.y\n1,1,2\n1,1,2\n", 3, "frame 1 comes twice"),
         ("frame,nose.x,nose.y\n-1,1,2\n", 2, "expected a frame number"),
         ("frame,nose.x,nose.y\n" + "9" * 30 + ",1,2\n", 2, "expected a frame number"),
-        ("frame,nose.x,nose.y,speed\n0,1,2,3\n", 1, "unknown columns 'speed'"),
+        ("frame,nose.x,nose.y,nose.z\n0,1,2,3\n", 1, "column 'nose.z': expected x and y; only 2-D"),
+        ("frame,frame_idx,nose.x,nose.y\n0,5,1,2\n", 1, "'frame' and 'frame_idx' both count frames"),
+        ("frame,m1.nose.x,m1.nose.y,rump.x,rump.y\n0,1,2,3,4\n", 1, "seems to have an animal's name before its own"),
+        (
+            "frame,id,nose.x,nose.y\n0,1,1,2\n1,2,1,2\n",
+            1,
+            "column 'id' has several values (1, 2, ...); call it 'track'",
+        ),
+        ("frame;nose.x;nose.y\n0;1.234;998\n1;1.235;997\n", 2, "may part thousands"),
+        ("frame,nose.x,nose.y\n0,1,2\n33,1,2\n67,1,2\n100,1,2\n", None, "rise by 33 from row to row"),
         ("frame,nose.x\n0,1\n", None, "animal/nose/y is missing"),
         ("time,nose.x,nose.y\n0,1,2\n", 1, "expected the header"),
         ("frame,track,a.nose.x,a.nose.y\n0,t,1,2\n", 1, "keep one of them"),
@@ -160,3 +172,122 @@ def test_tracks_that_are_never_there_together_may_be_pieces(tmp_path: Path) -> N
     (warning,) = pieces.warnings
     assert "no more than 2 are ever seen at once" in warning
     assert warning.n == 3
+
+
+ROWS = "".join(f"{t},{100 + t},200,{120 + t},210\n" for t in range(6))
+
+
+@pytest.mark.parametrize(
+    ("names", "points"),
+    [
+        (("left.ear", "right.ear"), ("left.ear", "right.ear")),  # R writes blanks as dots
+        (("nose", "tail.base"), ("nose", "tail.base")),
+        (("tail.base", "tail.tip"), ("tail.base", "tail.tip")),
+        (("nose_tip", "tail_tip"), ("nose_tip", "tail_tip")),
+        (("nose_raw", "nose_filtered"), ("nose_raw", "nose_filtered")),
+    ],
+)
+def test_words_of_a_body_before_or_behind_a_name_are_no_animals(
+    tmp_path: Path, names: tuple[str, ...], points: tuple[str, ...]
+) -> None:
+    sign = "." if "." in "".join(names) else "_"
+    header = ",".join(f"{name}{sign}{coord}" for name in names for coord in "xy")
+    recording = read_poses_csv(write(tmp_path, f"frame,{header}\n{ROWS}"), fps=30)
+    assert (recording.skeleton.animals, recording.skeleton.keypoints) == (("animal",), points)
+    assert recording.warnings == ()
+
+
+@pytest.mark.parametrize("animals", [("left", "right"), ("m1", "m2"), ("a", "b")])
+def test_sides_with_a_nose_each_are_animals(tmp_path: Path, animals: tuple[str, str]) -> None:
+    header = ",".join(f"{animal}.nose.{coord}" for animal in animals for coord in "xy")
+    recording = read_poses_csv(write(tmp_path, f"frame,{header}\n{ROWS}"), fps=30)
+    assert (recording.skeleton.animals, recording.skeleton.keypoints) == (animals, ("nose",))
+
+
+@pytest.mark.parametrize(
+    ("written", "animals"),
+    [
+        ("mouse_1_{}", ("mouse_1", "mouse_2")),
+        ("mouse{1}_{0}", ("mouse1", "mouse2")),
+        ("{}_m1", ("m1", "m2")),
+        ("{}1", ("animal_1", "animal_2")),
+        ("{}_black", ("black", "white")),
+        ("m1-{}", ("m1", "m2")),
+        ("m1.{}", ("m1", "m2")),
+    ],
+)
+def test_every_way_to_write_two_animals_names(tmp_path: Path, written: str, animals: tuple[str, str]) -> None:
+    forms = [written, written.replace("1", "2").replace("black", "white").replace("{2}", "{1}")]
+    names = [form.format(point, i + 1) for i, form in enumerate(forms) for point in ("nose", "tail_base")]
+    header = ",".join(f"{name}_{coord}" for name in names for coord in "xy")
+    recording = read_poses_csv(write(tmp_path, f"frame,{header}\n0,1,2,3,4,5,6,7,8\n"), fps=30)
+    assert (recording.skeleton.animals, recording.skeleton.keypoints) == (animals, ("nose", "tail_base"))
+    assert recording.keypoints[0].tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    # A dot behind an animal's name is how this layout is documented, and needs no word.
+    assert written == "m1.{}" or "are taken as those of" in recording.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["velocity", "head_direction", "resolution", "bbox_min"])
+def test_pairs_that_are_no_places_are_left_out(tmp_path: Path, name: str) -> None:
+    recording = read_poses_csv(write(tmp_path, f"frame,nose_x,nose_y,{name}_x,{name}_y\n{ROWS}"), fps=30)
+    assert recording.skeleton.keypoints == ("nose",)
+    assert recording.warnings == (f"columns that are no points are left out: {name}_x, {name}_y (2 columns)",)
+
+
+@pytest.mark.parametrize("name", ["fps", "Frame rate", "frame_rate", "sampling_rate"])
+def test_a_column_that_says_the_rate_is_the_rate_and_no_data(tmp_path: Path, name: str) -> None:
+    rows = "".join(f"{t},25,{100 + t},200\n" for t in range(4))
+    path = write(tmp_path, f"frame,{name},nose.x,nose.y\n{rows}")
+    recording = read_recording(path)
+    assert (recording.fps, recording.skeleton.keypoints, recording.warnings) == (25, ("nose",), ())
+    with pytest.raises(RecordingError, match="was recorded at 25 fps, not 30; name the fps of the file"):
+        read_recording(path, fps=30)
+
+
+def test_times_beside_frames_say_the_rate(tmp_path: Path) -> None:
+    def at(name: str, times: Sequence[str], frames: Sequence[int] | None = None) -> Recording:
+        rows = "".join(f"{frame},{time},1,2\n" for frame, time in zip(frames or range(9), times, strict=False))
+        return read_recording(write(tmp_path, f"frame,{name},nose.x,nose.y\n{rows}"))
+
+    assert at("time", [f"{t / 25:.2f}" for t in range(9)]).fps == 25
+    assert at("timestamp_ms", [f"{1000 + t * 20}" for t in range(9)]).fps == 50
+    assert at("time_s", [f"{t / 25:.2f}" for t in (0, 1, 2, 7, 8)], (0, 1, 2, 7, 8)).fps == 25
+    dates = at("time", [f"2024-01-01 12:00:0{t}" for t in range(9)])
+    assert dates.fps == 30
+    assert any("frame rate is not known" in warning for warning in dates.warnings)
+    milliseconds = at("time", [f"{t * 40}" for t in range(9)])
+    assert milliseconds.fps == 30
+    assert any("are 40 s apart, which no video's are" in warning for warning in milliseconds.warnings)
+    uneven = at("time", [f"{t / 25:.2f}" for t in (0, 1, 2, 3, 9, 10, 11, 12, 13)])
+    assert any("keep no steady rate" in warning for warning in uneven.warnings)
+
+
+def test_other_columns_are_left_out_and_named(tmp_path: Path) -> None:
+    rows = "".join(f"{t},v.mp4,{100 + t},200,0.5,7\n" for t in range(4))
+    recording = read_recording(write(tmp_path, f"frame,video,nose.x,nose.y,nose.score,speed\n{rows}"), fps=30)
+    assert (recording.skeleton.keypoints, recording.confidence[0, 0, 0]) == (("nose",), 0.5)
+    assert [str(warning) for warning in recording.warnings] == [
+        "columns that are no points are left out: video, speed (2 columns)"
+    ]
+
+
+@pytest.mark.parametrize("word", ["conf", "prob", "confidence", "likelihood", "p"])
+def test_a_likelihood_by_any_name(tmp_path: Path, word: str) -> None:
+    recording = read_poses_csv(write(tmp_path, f"frame,nose_x,nose_y,nose_{word}\n0,1,20,.5\n1,2,20,.25\n"), fps=30)
+    assert recording.confidence[:, 0, 0].tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("word", ["-1", "nan", "None", "-1.0", "<NA>"])
+def test_words_for_no_track_are_no_animal(tmp_path: Path, word: str) -> None:
+    text = f"0,0,1,20\n1,0,3,40\n{word},0,5,60\n0,1,1,20\n1,1,3,40\n"
+    recording = read_poses_csv(write(tmp_path, "track,frame_idx,nose.x,nose.y\n" + text), fps=30)
+    assert recording.skeleton.animals == ("0", "1")
+    assert recording.warnings == ("instances without a track are left out; give them a track in SLEAP (1 instances)",)
+
+
+def test_points_that_part_thousands_are_told_from_decimals(tmp_path: Path) -> None:
+    header = "frame;nose.x;nose.y\n"
+    for rows in ("0;123.456;99\n1;123.457;98\n", "0;123,456;998\n1;123,5;997\n", "0;123,456;998,000\n"):
+        assert read_poses_csv(write(tmp_path, header + rows), fps=30).keypoints[0, 0, 0, 0] == np.float32(123.456)
+    with pytest.raises(RecordingError, match="may part thousands"):
+        read_poses_csv(write(tmp_path, header.replace(";", "\t") + "0\t1,234\t998\n1\t1,235\t1,001\n"), fps=30)

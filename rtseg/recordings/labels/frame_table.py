@@ -30,6 +30,7 @@ from rtseg.recordings.labels.label_file import (
     check_reaches_end,
     paint,
     rate_differs,
+    rate_kind,
 )
 
 OTHER = "other"
@@ -40,9 +41,13 @@ _FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "fra
 _INDEX_NAMES = ("", "index", "unnamed:0")
 _LABEL_NAMES = ("label", "labels", "syllable", "syllables", "motif", "motifs", "cluster", "state", "bsoidlabels")
 """Numbers in columns that are called so are labels (Keypoint-MoSeq, VAME, B-SOiD), a row a frame."""
+_CODE_NAMES = ("behavior", "behaviour", "annotation", "annotations", "class", "classes", "code", "codes", "category")
+"""Columns in which one number alone may be the code of what the animal does all through the video."""
 _TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "(ms)": 1e-3}
 _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
+_RATES = ("fps", "framerate", "framespersecond", "samplerate", "samplingrate", "videofps")
+"""Names of columns that say the frame rate."""
 _NAMES = "name one 'frame', or, of bouts, call the columns start,stop,behaviour (start_s,stop_s if seconds)"
 _MAX_CODES = 50
 """More different whole numbers or texts than this are a measurement or comments, no behaviours."""
@@ -96,6 +101,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     if frame is not None:
         _check_frames(path, rows, frame, style, video)
         warnings += [] if time is None else _rate_doubts(names[time], times, style, video)
+    warnings += _said_rates(names, rows, style, video)
     _check_names(path, names, counting=[c for c in (frame, time) if c is not None], line=table.rows[0].line)
     columns, left_out = _label_columns(path, [table.rows[0], *rows], (frame, time), of_videos, style)
     warnings += left_out
@@ -185,6 +191,14 @@ def _rate_doubts(name: str, times: Sequence[str], style: NumberStyle, video: Vid
     return rate_differs(range(len(seconds)), seconds, video)
 
 
+def _said_rates(names: Sequence[str], rows: Sequence[Row], style: NumberStyle, video: Video) -> list[ReadingWarning]:
+    """Warnings about columns that say another frame rate than the recording's."""
+    rates = {row.cells[i] for i, name in enumerate(names) if _plain(name) in _RATES for row in rows}
+    said = sorted(rate for cell in rates if (rate := _number(style.with_point(cell, rows[0].line))))
+    kinds = [rate_kind("a column of the labels", f"{rate:g}", video) for rate in said if rate != video.fps]
+    return [ReadingWarning(f"{kind}; the frames are taken", 1, "file") for kind in kinds]
+
+
 def _check_header(path: Path, columns: Sequence[_Column], n_rows: int, video: Video, line: int) -> None:
     """Raise where the first line may be the labels of the first frame: all others would then be a frame early."""
     for column in columns:
@@ -225,7 +239,8 @@ def _label_columns(
             continue
         cells = [style.with_point(row.cells[i], row.line) for row in rows]
         # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
-        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted, has_label_name, line)
+        is_said = bool(_POSE_COLUMN.search(name)) or _plain(name) in _RATES
+        column = None if is_said else _read_column(path, name, cells, counted, has_label_name, line)
         if column is None:
             n_left_out += 1
         else:
@@ -257,7 +272,10 @@ def _read_column(
         classes: tuple[str, ...] = (OTHER, name)
         code = {cell: int(value or 0) for cell, value in values.items()}
     elif all(value is not None for value in values.values()):
-        if len(distinct) > most_codes or not all(value.is_integer() for value in values.values() if value is not None):
+        # One number all through is a setting, such as a temperature; codes of behaviours have a name that says so.
+        is_setting = len(distinct) == 1 and counted and not (is_called_label or _plain(name) in _CODE_NAMES)
+        is_whole = all(value.is_integer() for value in values.values() if value is not None)
+        if is_setting or len(distinct) > most_codes or not is_whole:
             if counted or (beside_labels and not is_called_label):
                 return None
             problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"

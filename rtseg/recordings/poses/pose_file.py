@@ -255,7 +255,7 @@ def _doubts(points: NDArray[np.float32]) -> list[ReadingWarning]:
         same = points[..., 0] == points[..., 1]
     known = points[np.isfinite(points[..., 0])]
     if not len(known):
-        return []
+        return [ReadingWarning("no point is seen in any frame", len(points))] if len(points) else []
     warnings = []
     # A number that stands for both coordinates again and again, and lies where no other point does.
     values, counts = np.unique(points[same][:, 0], return_counts=True)

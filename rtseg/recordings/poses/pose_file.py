@@ -25,7 +25,8 @@ from rtseg.frames.frame import (
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.layout import Column, Layout, layout_of
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column, Layout, layout_of
+from rtseg.recordings.poses.tables.columns import several_animals
 from rtseg.recordings.recording import Recording
 
 DEFAULT_FPS = 30.0
@@ -108,6 +109,7 @@ def recording_from_columns(
     """
     layout = layout_of(path, columns)
     values, absent, skipped = _every_frame(path, index, values, first_line)
+    skipped += _seems_several(layout)
     points, scores, found = _points_of(path, layout, values, so_far)
     recording = Recording(
         name=name or path.stem,
@@ -142,6 +144,17 @@ def _points_of(
         return read_points(path, keypoints, confidence)
     so_far.add_rows(path, layout.skeleton, keypoints, confidence)
     return read_points(path, keypoints, confidence, is_whole=False)
+
+
+def _seems_several(layout: Layout) -> list[ReadingWarning]:
+    """A warning where the points of the only animal are named like those of several."""
+    animals, keypoints = layout.skeleton.animals, layout.skeleton.keypoints
+    several = dict.fromkeys(animal for animal, _ in several_animals(keypoints).values())
+    if animals != (SINGLE_ANIMAL,) or not several:
+        return []
+    kind = f"keypoints are named like those of several animals ({', '.join(several)}), and are taken as one animal's"
+    mend = "bring a plain table where they are several (docs/formats.md)"
+    return [ReadingWarning(f"{kind}; {mend}", len(keypoints), "keypoints")]
 
 
 def assumed_rate() -> ReadingWarning:

@@ -248,3 +248,12 @@ def test_points_that_may_part_thousands_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("scorer;s;s\nbodyparts;nose;nose\ncoords;x;y\n0;1.234;998\n1;1.235;999\n")
     with pytest.raises(RecordingError, match="may part thousands"):
         read_dlc_csv(tmp_path / "a.csv", fps=30)
+
+
+def test_bodyparts_that_are_named_like_several_animals_are_told(tmp_path: Path) -> None:
+    names = ("nose_1", "tail_1", "nose_2", "tail_2")
+    bodyparts, coords = (",".join(cells) for cells in zip(*((n, c) for n in names for c in "xy"), strict=True))
+    (tmp_path / "a.csv").write_text(f"bodyparts,{bodyparts}\ncoords,{coords}\n0,1,2,3,4,5,6,7,8\n")
+    recording = read_dlc_csv(tmp_path / "a.csv", fps=30)
+    assert recording.skeleton.keypoints == names
+    assert "named like those of several animals (animal_1, animal_2), and are taken as one" in recording.warnings[0]

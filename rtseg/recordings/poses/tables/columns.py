@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from rtseg.recordings.poses.layout import Column
@@ -56,7 +57,10 @@ _ANIMAL_WORDS = frozenset(
 
 
 class _Form(NamedTuple):
-    """A way to write several animals' points. pattern: of the names. called: the animal's name. once: of `_split`."""
+    """A way to write several animals' points.
+
+    pattern: of the names. called: the animal's name. once: points of which an animal has one.
+    """
 
     pattern: re.Pattern[str]
     called: str
@@ -107,10 +111,17 @@ def has_places(columns: Iterable[Column]) -> bool:
 
 
 def points_of(names: Sequence[str]) -> Points:
-    """The columns that hold points, by all names of a table.
+    """The columns that hold points, by all names of a table: see `_points_of`."""
+    return _points_of(tuple(names))
+
+
+# A file that grows asks for every few rows.
+@lru_cache(maxsize=16)
+def _points_of(names: tuple[str, ...]) -> Points:
+    """The columns that hold points.
 
     With dots (`animal.keypoint.x`, `keypoint.x`) where any name has them, else with underscores. Dots within a point's
-    own name (R writes `left.ear.x`) are told from those behind an animal by words of bodies. See `_several_animals`.
+    own name (R writes `left.ear.x`) are told from those behind an animal by words of bodies. See `several_animals`.
     """
     found = {i: m for i, name in enumerate(names) if (m := _POINT.match(name)) and m["name"].lower() != "instance"}
     has_dots = bool(found)
@@ -120,7 +131,7 @@ def points_of(names: Sequence[str]) -> Points:
     found = {i: m for i, m in found.items() if names[i] not in no_places}
     own = dict.fromkeys(m["name"] for m in found.values())
     has_animals = has_dots and any("." in name for name in own) and not _are_parts(own)
-    parted = _before_dots(own) if has_animals else _several_animals(list(own))
+    parted = _before_dots(own) if has_animals else several_animals(list(own))
     whole = [name for name in own if name not in parted]
     mixed = (next(iter(parted)), whole[0]) if has_animals and whole else ()
     coords = {i: m["coord"].lower() for i, m in found.items()}
@@ -148,7 +159,7 @@ def _are_parts(names: Iterable[str]) -> bool:
     return bool(before & _PARTS) or is_side
 
 
-def _several_animals(keypoints: Sequence[str]) -> dict[str, tuple[str, str]]:
+def several_animals(keypoints: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Keypoint -> animal and its keypoint, of names such as Nose_1, Tail_base_1, Nose_2, Tail_base_2, as SimBA's are,
     or mouse1_nose, mouse1_tail, mouse2_nose, mouse2_tail. In the order of numbers, as tracks are, and else of columns.
 

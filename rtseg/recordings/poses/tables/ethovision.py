@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
+from rtseg.frames.scale import MM
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
@@ -24,7 +25,6 @@ from rtseg.recordings.recording import Recording
 
 _TRIAL, _RECORDING = "trial time", "recording time"
 _AXIS = re.compile(r"^(?P<axis>[xy])\s+(?P<point>.+)$", re.IGNORECASE)
-_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4, "inch": 25.4, "inches": 25.4, "ft": 304.8}
 _PIXELS = ("px", "pixel", "pixels", "pix")
 _MISSING = "-"
 MAX_HEADER_ROWS = 200
@@ -77,7 +77,7 @@ def track_of_table(path: Path, table: DelimitedText) -> Track:
     for point, axes in places.items():
         if set(axes) != {"x", "y"}:
             raise RecordingError(path, f"point {point!r} has no x or no y; export both", line=header.line)
-        x, y = (_numbers(rows, axes[axis], style) * _MM.get(unit, 1.0) for axis in ("x", "y"))
+        x, y = (_numbers(rows, axes[axis], style) * MM.get(unit, 1.0) for axis in ("x", "y"))
         points = float32_of(np.stack([x, -y], axis=-1))
         series.append(Series(subject, point, times, points, np.ones(len(points), np.float32)))
     kind = f"EthoVision's coordinates, in {unit} and y upwards, are read as mm and y downwards (px_per_mm = 1)"
@@ -121,9 +121,9 @@ def _numbers(rows: Sequence[Row], column: int, style: NumberStyle) -> NDArray[np
 def _unit(path: Path, units: Row, columns: Sequence[int]) -> str:
     """The one unit of all coordinates."""
     found = {units.cells[i].strip("()").lower() for i in columns}
-    if len(found) != 1 or not found <= {*_MM, *_PIXELS}:
+    if len(found) != 1 or not found <= {*MM, *_PIXELS}:
         listed = ", ".join(sorted(found)) or "none"
-        problem = f"expected coordinates in one of {', '.join((*_MM, 'px'))}, got {listed}; export them in cm"
+        problem = f"expected coordinates in one of {', '.join((*MM, 'px'))}, got {listed}; export them in cm"
         raise RecordingError(path, problem, line=units.line)
     return found.pop()
 

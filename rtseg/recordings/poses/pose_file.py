@@ -149,8 +149,10 @@ def _points_of(
 def _seems_several(layout: Layout) -> list[ReadingWarning]:
     """A warning where the points of the only animal are named like those of several."""
     animals, keypoints = layout.skeleton.animals, layout.skeleton.keypoints
+    if animals != (SINGLE_ANIMAL,):
+        return []
     several = dict.fromkeys(animal for animal, _ in several_animals(keypoints).values())
-    if animals != (SINGLE_ANIMAL,) or not several:
+    if not several:
         return []
     kind = f"keypoints are named like those of several animals ({', '.join(several)}), and are taken as one animal's"
     mend = "bring a plain table where they are several (docs/formats.md)"

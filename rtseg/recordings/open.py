@@ -148,7 +148,9 @@ def find_pose_reader(path: Path) -> PoseReader:
     if probe.suffix in _TEXT_SUFFIXES:
         unread = why_unread_text(probe.lines[0])
         if probe.lines[0].startswith("sep="):
-            unread = "expected the header, got Excel's own first line, which is read of labels alone; remove this line"
+            unread = (
+                "expected the header, got Excel's own first line, which only plain tables may have; remove this line"
+            )
         if unread:
             raise RecordingError(probe.path, unread, line=1)
     if probe.suffix in WORKBOOKS:

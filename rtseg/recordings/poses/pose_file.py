@@ -26,7 +26,7 @@ from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column, Layout, layout_of
-from rtseg.recordings.poses.tables.columns import several_animals
+from rtseg.recordings.poses.tables.columns import named_animals
 from rtseg.recordings.recording import Recording
 
 DEFAULT_FPS = 30.0
@@ -151,7 +151,7 @@ def _seems_several(layout: Layout) -> list[ReadingWarning]:
     animals, keypoints = layout.skeleton.animals, layout.skeleton.keypoints
     if animals != (SINGLE_ANIMAL,):
         return []
-    several = dict.fromkeys(animal for animal, _ in several_animals(keypoints).values())
+    several = named_animals(keypoints)
     if not several:
         return []
     kind = f"keypoints are named like those of several animals ({', '.join(several)}), and are taken as one animal's"

@@ -129,6 +129,9 @@ def _points_of(names: tuple[str, ...]) -> Points:
         found = {i: m for i, name in enumerate(names) if (m := _POINT_WITH_UNDERSCORE.match(name))}
     no_places = tuple(names[i] for i, m in found.items() if _NO_PLACE.search(m["name"]))
     found = {i: m for i, m in found.items() if names[i] not in no_places}
+    # A likelihood without a place is that of a behaviour, or of nothing that is known.
+    places = {m["name"] for m in found.values() if m["coord"].lower() in ("x", "y")}
+    found = {i: m for i, m in found.items() if m["name"] in places}
     own = dict.fromkeys(m["name"] for m in found.values())
     has_animals = has_dots and any("." in name for name in own) and not _are_parts(own)
     parted = _before_dots(own) if has_animals else several_animals(list(own))
@@ -186,12 +189,39 @@ def _are_animals(form: _Form, parts: Sequence[re.Match[str]]) -> bool:
     is_once = any(_is_once(point, form.once) for point in animals)
     # Behind a point's name most words are parts of it (tip, raw): there only what labs call animals.
     is_behind = form is _FORMS[-1]
-    is_named = all(animal in _ANIMAL_WORDS or re.fullmatch(r"[^\W\d]+\d+", animal) for animal in own)
+    is_named = all(map(_is_animal_word, own))
     return is_alike and is_once and not own & (_SIDES | _PARTS) and (is_named or not is_behind)
+
+
+def _is_animal_word(word: str) -> bool:
+    """Whether it is what labs call animals: a word of a list, or a word and a number, such as m1."""
+    lower = word.lower()
+    known = re.match(r"[^\W\d_]+", lower)
+    is_numbered = bool(re.fullmatch(r"[^\W\d_]+[_.\-\s]?\d+", lower))
+    return lower in _ANIMAL_WORDS or (is_numbered and known is not None and known[0] not in _PARTS | _SIDES)
 
 
 def _is_once(point: str, once: frozenset[str]) -> bool:
     return re.sub(r"[^a-z]", "", point.lower()) in once
+
+
+def is_place(name: str) -> bool:
+    """Whether a column is called like a coordinate, with a dot or an underscore."""
+    found = _POINT.match(name) or _POINT_WITH_UNDERSCORE.match(name)
+    return found is not None and found["coord"].lower() in ("x", "y") and not _NO_PLACE.search(found["name"])
+
+
+def named_animals(keypoints: Sequence[str]) -> list[str]:
+    """The animals after which keypoints may be named, whether or not each has the same points; [] where none is."""
+    if several := several_animals(keypoints):
+        return list(dict.fromkeys(animal for animal, _ in several.values()))
+    for form in _FORMS[2:]:
+        parts = [found for name in keypoints if (found := form.pattern.match(name))]
+        animals = list(dict.fromkeys(found["animal"] for found in parts))
+        shared = len({found["keypoint"] for found in parts}) < len(parts)
+        if shared and len(parts) == len(keypoints) and len(animals) > 1 and all(map(_is_animal_word, animals)):
+            return animals
+    return []
 
 
 def is_depth(name: str) -> bool:
@@ -226,4 +256,4 @@ def time_unit(name: str) -> float | None:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_.\-()\[\]]+", "", name).lower()
+    return re.sub(r"[\W_]+", "", name).lower()

@@ -37,6 +37,7 @@ from rtseg.recordings.poses.tables.columns import (
     counts_frames,
     frame_column,
     is_depth,
+    is_place,
     is_rate,
     is_unclear,
     is_whose,
@@ -94,8 +95,10 @@ class _Values:
 
 def is_poses_csv(probe: FileProbe) -> bool:
     """Whether the first line is the header of such a table."""
-    delimiter = delimiter_of(probe.lines)
-    return is_header([cell.strip(' "') for cell in probe.lines[0].split(delimiter)])
+    # Excel's own first line, where there is one, says the delimiter.
+    lines = probe.lines[1:] if probe.lines[0].strip(' "').startswith("sep=") else probe.lines
+    delimiter = delimiter_of(lines)
+    return bool(lines) and is_header([cell.strip(' "') for cell in lines[0].split(delimiter)])
 
 
 def is_header(names: Sequence[str]) -> bool:
@@ -143,6 +146,8 @@ def recording_of_table(path: Path, table: DelimitedText, *, fps: float | None, n
 def poses_of_table(path: Path, table: DelimitedText) -> PoseTable:
     """What such a table holds; raises as `read_poses_csv`."""
     header = read_header(path, table)
+    # First, because rows of several animals repeat their frames, and the column says why.
+    rate, left_out = _other_columns(path, table, header)
     by_track, warnings = _values_by_track(path, table, header)
     if not by_track:
         raise RecordingError(path, "has a header and no frames; export it again", line=table.rows[0].line)
@@ -159,7 +164,6 @@ def poses_of_table(path: Path, table: DelimitedText) -> PoseTable:
         for animal, keypoint, coord in points
     ]
     index, values = _join([by_track[track] for track in tracks], len(points))
-    rate, left_out = _other_columns(path, table, header)
     return PoseTable(columns, index, values, [*warnings, *left_out], rate)
 
 
@@ -189,6 +193,11 @@ def read_header(path: Path, table: DelimitedText) -> Header:
     if unclear := next((names[i] for i in others if is_unclear(names[i], own)), None):
         problem = f"column {unclear!r} is of a point and neither x, y nor score"
         raise RecordingError(path, f"{problem}; call it score if it is a likelihood, else remove it", line=line)
+    if mixed := next((names[i] for i in others if is_place(names[i]) and names[i] not in found.no_places), None):
+        problem = (
+            f"column {mixed!r} has its coordinate behind another sign than {own[0]!r}; write one of both everywhere"
+        )
+        raise RecordingError(path, problem, line=line)
     if again := next((names[i] for i in others if counts_frames(names[i])), None):
         problem = f"columns {names[frame]!r} and {again!r} both count frames; keep the one of the video's"
         raise RecordingError(path, problem, line=line)
@@ -207,7 +216,8 @@ def _other_columns(path: Path, table: DelimitedText, header: Header) -> tuple[fl
     left_out = []
     for i in header.others:
         name, cells = header.names[i], list(dict.fromkeys(row.cells[i] for row in rows if row.cells[i]))
-        if is_whose(name) and len(cells) > 1:
+        # A value of its own in every row is a picture's name, or a row's number.
+        if is_whose(name) and 1 < len(cells) < len(rows):
             problem = f"column {name!r} has several values ({', '.join(cells[:2])}, ...)"
             mend = "call it 'track' where it says which animal a row is of; rows of several videos need a file for each"
             raise RecordingError(path, f"{problem}; {mend}; else remove it", line=table.rows[0].line)
@@ -241,14 +251,18 @@ def _rate_by_times(path: Path, table: DelimitedText, header: Header) -> tuple[fl
     if not len(steps) or not np.isfinite(times).all() or not (steps > 0).all():
         return None, []
     rate = float((frames[-1] - frames[0]) / (times[-1] - times[0]))
+    doubts = []
+    if not MIN_RATE <= rate <= MAX_RATE and MIN_RATE <= 1000 * rate <= MAX_RATE:
+        steps, rate = steps / 1000, 1000 * rate
+        doubts = [ReadingWarning(f"times in column {name!r} are taken as milliseconds", 1, "file")]
     if not MIN_RATE <= rate <= MAX_RATE:
         kind = f"times in column {name!r} are {1 / rate:.4g} s apart, which no video's are, and say no frame rate"
         return None, [ReadingWarning(kind, 1, "file")]
     rate = float(whole_rate(rate))
     if abs(float(np.median(steps)) * rate - 1) <= RATE_TOLERANCE:
-        return rate, []
+        return rate, doubts
     kind = f"times in column {name!r} keep no steady rate, and frames are taken as {1 / rate:.4g} s apart"
-    return rate, [ReadingWarning(f"{kind}; number the frames that the camera dropped", 1, "file")]
+    return rate, [*doubts, ReadingWarning(f"{kind}; number the frames that the camera dropped", 1, "file")]
 
 
 def _values_by_track(

@@ -61,7 +61,7 @@ def test_long_as_sleap_exports_it(tmp_path: Path) -> None:
         ("frame,frame_idx,nose.x,nose.y\n0,5,1,2\n", 1, "'frame' and 'frame_idx' both count frames"),
         ("frame,m1.nose.x,m1.nose.y,rump.x,rump.y\n0,1,2,3,4\n", 1, "seems to have an animal's name before its own"),
         (
-            "frame,id,nose.x,nose.y\n0,1,1,2\n1,2,1,2\n",
+            "frame,id,nose.x,nose.y\n0,1,1,2\n0,2,1,2\n1,1,1,2\n",
             1,
             "column 'id' has several values (1, 2, ...); call it 'track'",
         ),
@@ -256,18 +256,22 @@ def test_times_beside_frames_say_the_rate(tmp_path: Path) -> None:
     assert dates.fps == 30
     assert any("frame rate is not known" in warning for warning in dates.warnings)
     milliseconds = at("time", [f"{t * 40}" for t in range(9)])
-    assert milliseconds.fps == 30
-    assert any("are 40 s apart, which no video's are" in warning for warning in milliseconds.warnings)
+    assert milliseconds.fps == 25
+    assert any("times in column 'time' are taken as milliseconds" in warning for warning in milliseconds.warnings)
+    nothing = at("time", [f"{t * 40_000}" for t in range(9)])
+    assert nothing.fps == 30
+    assert any("are 4e+04 s apart, which no video's are" in warning for warning in nothing.warnings)
     uneven = at("time", [f"{t / 25:.2f}" for t in (0, 1, 2, 3, 9, 10, 11, 12, 13)])
     assert any("keep no steady rate" in warning for warning in uneven.warnings)
 
 
 def test_other_columns_are_left_out_and_named(tmp_path: Path) -> None:
-    rows = "".join(f"{t},v.mp4,{100 + t},200,0.5,7\n" for t in range(4))
-    recording = read_recording(write(tmp_path, f"frame,video,nose.x,nose.y,nose.score,speed\n{rows}"), fps=30)
+    rows = "".join(f"{t},v.mp4,{100 + t},200,0.5,7,img{t}.png,0.1\n" for t in range(4))
+    header = "frame,video,nose.x,nose.y,nose.score,speed,file,attack.score"
+    recording = read_recording(write(tmp_path, f"{header}\n{rows}"), fps=30)
     assert (recording.skeleton.keypoints, recording.confidence[0, 0, 0]) == (("nose",), 0.5)
     assert [str(warning) for warning in recording.warnings] == [
-        "columns that are no points are left out: video, speed (2 columns)"
+        "columns that are no points are left out: video, speed, file, attack.score (4 columns)"
     ]
 
 
@@ -291,3 +295,14 @@ def test_points_that_part_thousands_are_told_from_decimals(tmp_path: Path) -> No
         assert read_poses_csv(write(tmp_path, header + rows), fps=30).keypoints[0, 0, 0, 0] == np.float32(123.456)
     with pytest.raises(RecordingError, match="may part thousands"):
         read_poses_csv(write(tmp_path, header.replace(";", "\t") + "0\t1,234\t998\n1\t1,235\t1,001\n"), fps=30)
+
+
+def test_animals_with_other_points_each_are_told(tmp_path: Path) -> None:
+    header = ",".join(f"{name}_{coord}" for name in ("m1_nose", "m1_tail", "m2_nose") for coord in "xy")
+    recording = read_poses_csv(write(tmp_path, f"frame,{header}\n0,1,2,3,4,5,6\n"), fps=30)
+    assert "named like those of several animals (m1, m2), and are taken as one animal's" in recording.warnings[0]
+
+
+def test_excels_own_first_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "sep=;\nframe;nose_x;nose_y\n0;1,5;2\n1;3,5;4\n")
+    assert read_recording(path, fps=30).keypoints[:, 0, 0].tolist() == [[1.5, 2], [3.5, 4]]

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 MIN_PX_PER_MM, MAX_PX_PER_MM = 1e-6, 1e6
 """A whale from far above, a mite under a microscope, and far beyond. Kernels divide by squares of their ratios."""
+MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "meters": 1000.0, "in": 25.4, "inch": 25.4, "inches": 25.4, "ft": 304.8}
+"""How many mm the lengths are in which programs give places."""
 EXPECTED = f"expected how many px are a mm, from {MIN_PX_PER_MM:g} to {MAX_PX_PER_MM:g}"
 
 

@@ -21,7 +21,7 @@ from rtseg.recordings.labels.bout_table import (
 from rtseg.recordings.labels.frame_tables.frame_table import SAY_FROM_ONE
 from rtseg.recordings.labels.label_file import WITHOUT_LABEL, Tracks, Video, rate_in_kind
 from rtseg.recordings.open import find_label_reader, find_pose_reader, read_recording, read_video_labels
-from rtseg.recordings.poses.pose_file import DEFAULT_FPS
+from rtseg.recordings.poses.pose_file import DEFAULT_FPS, is_rate_assumed
 from rtseg.recordings.recording import Recording
 
 Progress = Callable[[int, int], None]
@@ -159,7 +159,9 @@ def check_rate(fps: float, where: str = "") -> None:
 def _rate_of(pair: Pair) -> float | None:
     """The rate that a pair's files say; None where neither does."""
     if find_pose_reader(pair.poses).carries_rate:
-        return read_recording(pair.poses, name=pair.name).fps
+        recording = read_recording(pair.poses, name=pair.name)
+        if not is_rate_assumed(recording.warnings):
+            return recording.fps
     # Annotation programs write down how fast they played the video; a reader says so only where it differs.
     for fps in (DEFAULT_FPS, DEFAULT_FPS + 1):
         try:

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
+from rtseg.recordings.files.unread_formats import PLAIN_POSES
 from rtseg.recordings.poses.pose_file import DEFAULT_FPS, PoseReader, float32_of, read_points
 from rtseg.recordings.recording import IGNORE, Labels, Recording
 from rtseg.system.files import replace_atomically
 
 _CHUNK_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 20
+_LAYOUT = "{group: {sequence: {keypoints, scores, annotations}}}"
+_MEND = f"bring CalMS21's official .json; of other programs' (OpenPose, MMPose, COCO, MARS, ...) {PLAIN_POSES}"
 _TOKEN = re.compile(rb'\{|\}|"(?:[^"\\]|\\.)*("?)', re.DOTALL)
 
 
@@ -99,7 +102,7 @@ def _open(path: Path) -> BinaryIO:
             "is CalMS21's .npy form, a pickle, which can run any code and is never opened; "
             "use the JSON that it was made from (the dataset is published as JSON)",
         )
-    raise RecordingError(path, f"expected CalMS21's JSON, an object, got {head[:20]!r}; bring the official .json")
+    raise RecordingError(path, f"expected CalMS21's JSON, an object, got {head[:20]!r}; {_MEND}")
 
 
 def _places(path: Path, file: BinaryIO) -> Iterator[_Place]:
@@ -126,7 +129,7 @@ def _places(path: Path, file: BinaryIO) -> Iterator[_Place]:
         else:
             last = token
     if not depth and not seen:
-        raise RecordingError(path, "holds no sequence; expected {group: {sequence: {keypoints, scores, annotations}}}")
+        raise RecordingError(path, f"holds no sequence; expected {_LAYOUT}; {_MEND}")
     if depth:
         at = file.tell()
         raise RecordingError(path, f"ends at byte {at} inside {depth} open objects: it was cut; copy it again")

@@ -15,14 +15,15 @@ from rtseg.errors import RecordingError, SkeletonError
 from rtseg.recordings import calms21
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import with_file
-from rtseg.recordings.files.unread_formats import why_unread_kind, why_unread_text
+from rtseg.recordings.files.unread_formats import PLAIN_POSES, why_unread_kind, why_unread_text
 from rtseg.recordings.files.workbook import SUFFIXES as WORKBOOKS
 from rtseg.recordings.labels import bento, boris, boris_project, caltech, elan, jaaba, noldus, workbook
 from rtseg.recordings.labels import csv as labels_csv
 from rtseg.recordings.labels.label_file import LabelReader, Tracks, Video
-from rtseg.recordings.poses import csv as poses_csv
 from rtseg.recordings.poses import dlc, dlc_h5, jabs, mcap, movement, nwb, sleap, slp
 from rtseg.recordings.poses.pose_file import PoseReader, assumed_rate
+from rtseg.recordings.poses.tables import ethovision, plain
+from rtseg.recordings.poses.tables import workbook as poses_workbook
 from rtseg.recordings.recording import Recording
 
 POSE_READERS = (
@@ -35,7 +36,9 @@ POSE_READERS = (
     movement.READER,
     calms21.READER,
     mcap.READER,
-    poses_csv.READER,
+    plain.READER,
+    ethovision.READER,
+    poses_workbook.READER,
 )
 # Workbooks and MATLAB's files first: the others look at lines of text.
 LABEL_READERS = (
@@ -138,21 +141,28 @@ def find_pose_reader(path: Path) -> PoseReader:
         if not probe.path.exists():
             raise RecordingError(probe.path, "cannot be read: no such file")
         unread = why_unread_kind(probe.suffix) or (probe.suffix in _TEXT_SUFFIXES and why_unread_text(probe.lines[0]))
-        if probe.suffix in WORKBOOKS:
-            unread = "is a workbook, of which labels are read and poses are not; save the sheet of poses as CSV"
         kind = probe.suffix or "no suffix"
-        raise RecordingError(probe.path, unread or f"is of a kind that is not read ({kind}); accepted: {accepted}")
+        problem = f"is of a kind that is not read ({kind}); accepted: {accepted}; or {PLAIN_POSES}"
+        raise RecordingError(probe.path, unread or problem)
     for reader in candidates:
         if reader.recognizes(probe):
             return reader
     if probe.suffix in _TEXT_SUFFIXES:
         unread = why_unread_text(probe.lines[0])
         if probe.lines[0].startswith("sep="):
-            unread = "expected the header, got Excel's own first line, which is read of labels alone; remove this line"
+            unread = (
+                "expected the header, got Excel's own first line, which only plain tables may have; remove this line"
+            )
         if unread:
             raise RecordingError(probe.path, unread, line=1)
-    if any(".csv" in reader.suffixes for reader in candidates):
-        problem = f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}"
-        raise RecordingError(probe.path, problem, line=1)
-    problem = f"its parts {', '.join(probe.hdf5_names) or '(none)'} are of no format that is read; accepted: {accepted}"
-    raise RecordingError(probe.path, problem)
+    if probe.suffix in WORKBOOKS:
+        problem = "is a workbook, and no sheet begins with a header of poses (frame,nose.x,nose.y or bodyparts, coords)"
+    elif any({".csv", ".txt"} & set(reader.suffixes) for reader in candidates):
+        raise RecordingError(
+            probe.path,
+            f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}; or {PLAIN_POSES}",
+            line=1,
+        )
+    else:
+        problem = f"its parts {', '.join(probe.hdf5_names) or '(none)'} are of no format that is read"
+    raise RecordingError(probe.path, f"{problem}; accepted: {accepted}; or {PLAIN_POSES}")

@@ -21,9 +21,11 @@ from rtseg.errors import FrameError, RecordingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.delimited import as_plain_lines, delimited_rows, delimiter_of
 from rtseg.recordings.naming import NameMap
-from rtseg.recordings.poses import csv as plain
 from rtseg.recordings.poses import dlc
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, float32_of, recording_from_columns
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column
+from rtseg.recordings.poses.pose_file import LikelihoodsSoFar, check_rate, float32_of, recording_from_columns
+from rtseg.recordings.poses.tables import plain
+from rtseg.recordings.poses.tables.columns import is_rate
 from rtseg.recordings.recording import Recording
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.growing_text import GrowingText, NewLines
@@ -68,6 +70,7 @@ class GrowingCsv:
         self._held: tuple[int, int, Pose] | None = None  # the line with that number once more, number and pose
         self._begins = False
         self._unknown_tracks: set[str] = set()
+        self._likelihoods = LikelihoodsSoFar()
         # A quarter of a frame: a row waits a tenth of the time on average that passes until the next one.
         self._look_every_s = min(0.01, max(0.001, 0.25 / fps))
         self._sleeping = threading.Event()  # never set; its wait is ended by a signal
@@ -111,6 +114,7 @@ class GrowingCsv:
         if new.begins:
             LOG.warning("%s %s: read from its beginning", self._path, new.begins)
             self._header, self._rows = [], []
+            self._likelihoods = LikelihoodsSoFar()
             self._count_anew()
         lines = [row for row in enumerate(new.lines, start=new.first) if row[1].strip(' ,;\t"')]
         if not self._is_header_whole():
@@ -206,7 +210,9 @@ class GrowingCsv:
             index = np.array([number for number, _ in parsed], np.int64)
             values = float32_of([cells for _, cells in parsed])
         else:
-            columns, index, values, _ = plain.poses_of_table(self._path, delimited_rows(self._path, lines))
+            poses = plain.poses_of_table(self._path, delimited_rows(self._path, lines))
+            check_rate(self._path, poses.rate, self._fps)
+            columns, index, values = poses.columns, poses.index, poses.values
         numbers = [int(number) for number in index]
         # Numbered from 0: the recording has these frames and no others.
         recording = self._recording(columns, np.arange(len(numbers)), values)
@@ -215,7 +221,9 @@ class GrowingCsv:
         return self._names.rename(recording), numbers
 
     def _recording(self, columns: Sequence[Column], index: NDArray[np.int64], values: NDArray[np.float32]) -> Recording:
-        return recording_from_columns(self._path, columns, index, values, (), fps=self._fps, name=None, is_whole=False)
+        return recording_from_columns(
+            self._path, columns, index, values, (), fps=self._fps, name=None, so_far=self._likelihoods
+        )
 
     def _only_declared(self, recording: Recording) -> Recording:
         """The declared animals of a long layout, those without a row here as missing."""
@@ -288,6 +296,10 @@ class GrowingCsv:
         table = delimited_rows(self._path, self._header)
         header = plain.read_header(self._path, table)
         points = list(header.points.values())
+        left_out = [header.names[i] for i in header.others if not is_rate(header.names[i])]
+        if left_out and self._skeleton is None:
+            names = ", ".join(left_out)
+            LOG.warning("%s: columns that are no points are left out: %s", self._path, names)
         if header.track is None:
             return [(animal or SINGLE_ANIMAL, keypoint, coord) for animal, keypoint, coord in points]
         if not self._animals:

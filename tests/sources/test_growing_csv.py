@@ -45,9 +45,9 @@ def frames_of(source: GrowingCsv) -> list[SourceFrame]:
     return found
 
 
-def assert_is_whole_file(frames: list[SourceFrame], whole: Recording) -> None:
+def assert_is_whole_file(frames: list[SourceFrame], whole: Recording, first: int = 0) -> None:
     """The frames that came are those of the file as its reader reads it, bit for bit."""
-    assert [frame.number for frame in frames] == whole.came.tolist()
+    assert [frame.number for frame in frames] == (first + whole.came).tolist()
     poses = np.stack([frame.pose for frame in frames])
     assert poses[..., :2].tobytes() == whole.keypoints[whole.came].tobytes()
     assert poses[..., 2].tobytes() == whole.confidence[whole.came].tobytes()
@@ -226,7 +226,7 @@ def test_names(growing: Growing, tmp_path: Path) -> None:
         ("scorer,a\n" * 6, "expected DeepLabCut's header rows"),
         (DLC[:30], "no header came within 0 s"),
         ("frame,nose.x\n", "nose/y is missing"),
-        ("frame,nose.x,nose.y,nose.z\n", "unknown columns 'nose.z'"),
+        ("frame,nose.x,nose.y,nose.z\n", "column 'nose.z': expected x and y"),
     ],
 )
 def test_headers_that_cannot_be_used(growing: Growing, tmp_path: Path, text: str, reason: str) -> None:
@@ -254,3 +254,36 @@ def test_what_reads_a_row_is_compiled_before_the_file_is_there(tmp_path: Path) -
     command = [sys.executable, "-c", code, str(tmp_path / "none.csv")]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout) == (0, "compiled\n"), done.stderr
+
+
+def test_a_place_without_a_likelihood_is_refused_until_one_has_come(growing: Growing, tmp_path: Path) -> None:
+    """Were it empty in every row, the finished file would have the place as sure, and with others as not."""
+    path = tmp_path / "a.csv"
+    path.write_text(DLC + "0,1,2,,3,4,0.5\n")
+    source = growing(path)
+    with pytest.raises(FrameError, match="line 4: animal, nose has a place and an empty likelihood, as in every row"):
+        source.receive(0)
+    for row in ("1,,,,3,4,", "2,0,0,,3,4,0.5", "3,1,2,0.75,3,4,0.5", "4,1,2,,3,4,0.5"):
+        append(path, row + "\n")
+    assert_is_whole_file(frames_of(source), read_recording(path, fps=30).part("a", 1, 5), first=1)
+
+
+def test_likelihoods_that_stay_empty_are_never_answered_by_another_rule(growing: Growing, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("frame,nose.x,nose.y,nose.score\n" + "".join(f"{t},{t + 1},2,\n" for t in range(5)))
+    source = growing(path)
+    for line in range(2, 7):
+        with pytest.raises(FrameError, match=f"line {line}: animal, nose has a place and an empty likelihood"):
+            source.receive(0)
+    assert source.receive(0) is None
+    assert (read_recording(path, fps=30).confidence == 1).all()
+
+
+def test_the_rate_in_a_column_is_held_to_the_one_that_was_said(growing: Growing, tmp_path: Path) -> None:
+    for rate, number in ((30, "a.csv"), (25, "b.csv")):
+        (tmp_path / number).write_text(f"frame,fps,nose.x,nose.y\n0,{rate},1,2\n")
+    frame = growing(tmp_path / "a.csv").receive(0)
+    assert frame is not None
+    assert frame.pose[0, 0].tolist() == [1, 2, 1]
+    with pytest.raises(FrameError, match="line 2: was recorded at 25 fps, not 30"):
+        growing(tmp_path / "b.csv").receive(0)

@@ -28,6 +28,9 @@ _EMPTY_ROWS = "rows without anything at the end of the file are left out"
 _SEPARATOR_LINE = re.compile(r'^"?sep=(.)"?$')
 _DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+([eE][+-]?\d+)?$")
 _THOUSANDS = re.compile(r"^[1-9]\d{0,2}\.\d{3}$")
+_MAYBE_THOUSANDS = re.compile(r"^-?[1-9]\d{0,2}[.,]\d{3}$")
+_MARKED = re.compile(r"^[+-]?\d*[.,]\d+([eE][+-]?\d+)?$")
+_HUNDREDS = re.compile(r"^-?[1-9]\d{2}$")
 _DECIMAL_POINT = re.compile(r"^[+-]?\d*\.\d+([eE][+-]?\d+)?$")
 
 
@@ -104,14 +107,17 @@ def plain_lines(path: Path) -> tuple[list[str], list[ReadingWarning]]:
     `read_delimited`. Raises RecordingError where decimal commas and decimal points are mixed.
     """
     lines, warnings = read_lines(path)
-    plain = as_plain_lines(path, lines)
+    plain = as_plain_lines(path, lines, is_whole=True)
     if len(plain) < len(lines):
         warnings.append(ReadingWarning(_EMPTY_ROWS, len(lines) - len(plain), "rows"))
     return plain, warnings
 
 
-def as_plain_lines(path: Path, read: Sequence[str]) -> list[str]:
-    """The same of lines that were read already, of a file or of its header and some rows; empty ones at the end go."""
+def as_plain_lines(path: Path, read: Sequence[str], *, is_whole: bool = False) -> list[str]:
+    """The same of lines that were read already, of a file or of its header and some rows; empty ones at the end go.
+
+    is_whole: whether these are all lines, so that numbers show whether points or commas part thousands in them.
+    """
     lines = list(read)
     # From the end only: an empty row in the middle would shift every frame behind it.
     while lines and not lines[-1].strip(' ,;\t"'):
@@ -120,14 +126,14 @@ def as_plain_lines(path: Path, read: Sequence[str]) -> list[str]:
         raise RecordingError(path, "holds nothing but empty cells; export it again")
     delimiter = delimiter_of(lines)
     if delimiter != "," or any('"' in line for line in lines):
-        lines = _rewritten(path, lines, delimiter)
+        lines = _rewritten(path, lines, delimiter, is_whole)
     n_empty = min((len(line) - len(line.rstrip(",")) for line in lines), default=0)
     if n_empty and lines[0].endswith(","):
         lines = [line[:-n_empty] for line in lines]
     return lines
 
 
-def _rewritten(path: Path, lines: Sequence[str], delimiter: str) -> list[str]:
+def _rewritten(path: Path, lines: Sequence[str], delimiter: str, is_whole: bool) -> list[str]:
     """Rows of another delimiter, or with quotes, as rows with commas; cells that are no numbers keep their text."""
     style = NumberStyle(path, delimiter)
     rewritten = []
@@ -135,10 +141,13 @@ def _rewritten(path: Path, lines: Sequence[str], delimiter: str) -> list[str]:
         # Line by line, so that line numbers stay: numbers have no line breaks.
         cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
         plain = [cell.strip() for cell in cells]
+        style.look_for_thousands(plain[1:], number)
         for i, cell in enumerate(plain):
             if "," in cell or "." in cell:
                 plain[i] = style.with_point(cell, number)
         rewritten.append(",".join(plain))
+    if is_whole:
+        style.refuse_thousands()
     return rewritten
 
 
@@ -196,6 +205,8 @@ class NumberStyle:
         self._path, self._comma_possible = path, delimiter != ","
         self._has_minutes = has_minutes
         self._seen: dict[str, int] = {}
+        self._maybe_thousands = self._hundreds = 0  # the first line with such a number
+        self._has_decimals = False
 
     def parse_number(self, cell: str, line: int, what: str = "a number") -> float:
         """The cell as a number, NaN for MISSING. Raises RecordingError with the line for anything else."""
@@ -225,6 +236,26 @@ class NumberStyle:
             problem = f"expected {what}, as seconds or h:mm:ss, got {cell!r}, which is m:ss or h:mm; write h:mm:ss"
             raise RecordingError(self._path, problem, line=line)
         return 60 * int(found[1]) + int(found[2]) + float((found[3] or ".0").replace(",", "."))
+
+    def look_for_thousands(self, cells: Sequence[str], line: int) -> None:
+        """Take note of some numbers of a row, for `refuse_thousands`."""
+        if not self._comma_possible or self._has_decimals:
+            return
+        for cell in cells:
+            if _MAYBE_THOUSANDS.match(cell):
+                self._maybe_thousands = self._maybe_thousands or line
+            elif _HUNDREDS.match(cell):
+                self._hundreds = self._hundreds or line
+            elif _MARKED.match(cell):
+                self._has_decimals = True
+
+    def refuse_thousands(self) -> None:
+        """Raise where 1.234 stands beside 998 in the rows looked at, and no number has other decimals than three."""
+        if self._maybe_thousands and self._hundreds and not self._has_decimals:
+            problem = f"points or commas may part thousands (line {self._maybe_thousands}): there are whole hundreds"
+            mend = "export the numbers without marks for thousands, or all of them with decimals"
+            problem = f"{problem} (line {self._hundreds}) and no decimals"
+            raise RecordingError(self._path, f"{problem}; {mend}", line=self._maybe_thousands)
 
     def may_be_thousands(self, cell: str) -> bool:
         """Whether a cell such as 1.000 may be a thousand: where decimals have commas, points part thousands."""

@@ -6,10 +6,18 @@ Asked where no reader recognizes a file; a name and a way out say more than a li
 from __future__ import annotations
 
 _TABLE = "write labels as a table with the columns start_s, stop_s, behaviour, and poses as plain CSV (docs/formats.md)"
+PLAIN_POSES = "write the points as plain CSV (frame,animal.nose.x,animal.nose.y,animal.nose.score; docs/formats.md)"
+"""The way out for poses of any program that is not read."""
 _BY_SUFFIX = {
     **dict.fromkeys((".xls", ".xlsb", ".ods"), "is a workbook of a kind that is not read; save it as .xlsx or CSV"),
-    ".mat": f"is MATLAB's, of which JAABA's scores and labels are read, as labels; {_TABLE}",
+    ".mat": f"is MATLAB's (MoTr, DANNCE, ...), of which JAABA's scores and labels are read, as labels; {_TABLE}",
     ".jab": "is JAABA's project, which is not read; save its classifier's scores (scores_*.mat) from JAABA",
+    ".trk": f"is APT's, which is not read; {PLAIN_POSES}",
+    ".npz": f"is NumPy's (TRex, idtracker.ai, ...), which is not read; {PLAIN_POSES}",
+    **dict.fromkeys((".c3d", ".trc", ".bvh"), f"is of motion capture, in three dimensions; {PLAIN_POSES}"),
+    **dict.fromkeys((".gz", ".zip", ".7z", ".bz2", ".xz"), "is packed; unpack it, and bring what is inside"),
+    **dict.fromkeys((".rds", ".rdata"), f"is R's, which is not read; {PLAIN_POSES}"),
+    ".bag": f"is ROS', which is not read; {PLAIN_POSES}",
     ".res": f"is JWatcher's, which is not read; {_TABLE}",
     ".textgrid": f"is Praat's TextGrid, which is not read; {_TABLE}",
     ".anvil": f"is ANVIL's, which is not read; {_TABLE}",
@@ -27,9 +35,8 @@ _BY_SUFFIX = {
 LABEL_SUFFIXES = (".xls", ".xlsb", ".ods", ".jab", ".res", ".opf", ".odx", ".textgrid", ".anvil", ".sds")
 """Ends of names of files that laboratories keep labels in, which would be passed over without a word."""
 _ETHOVISION = (
-    "is EthoVision's track: a few points without certainty, in cm and, as a rule, y upwards, where trackers have px, y "
-    "downwards. For behaviours scored there export the manual scoring log. For points track the video's keypoints, or "
-    "write plain CSV (frame,nose.x,nose.y,...) with y negative, and say px_per_mm"
+    "is EthoVision's track or another export, of which poses are read from raw data with X and Y of each point, and "
+    "labels from the manual scoring log; export these"
 )
 _BY_BEGINNING = (
     ("number of header lines", _ETHOVISION),

@@ -17,7 +17,9 @@ import numpy as np
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.delimited import plain_lines
 from rtseg.recordings.files.probe import FileProbe
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, Column, PoseReader, one_recording, recording_from_columns
+from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column
+from rtseg.recordings.poses.pose_file import PoseReader, one_recording, recording_from_columns
 from rtseg.recordings.recording import Recording
 
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
@@ -27,8 +29,12 @@ _AGAIN = "export the file again (deeplabcut.analyze_videos(..., save_as_csv=True
 
 def is_dlc_csv(probe: FileProbe) -> bool:
     """Whether the first lines are a DeepLabCut header."""
-    first = list(map(first_cell, probe.lines[:5]))
-    return "bodyparts" in first and "coords" in first
+    return is_dlc_header(list(map(first_cell, probe.lines[:5])))
+
+
+def is_dlc_header(first_cells: Sequence[str]) -> bool:
+    """Whether the first cells of a table's rows are those of a DeepLabCut header."""
+    return {"bodyparts", "coords"} <= set(first_cells[:5])
 
 
 def first_cell(line: str) -> str:
@@ -44,12 +50,20 @@ def read_dlc_csv(path: Path, *, fps: float, name: str | None = None) -> Recordin
     leave missing frames, with a warning that counts them. Raises RecordingError with the line for wrong column counts,
     cells that are no numbers, and frame indices that repeat or run backwards.
     """
+    return recording_of_lines(path, *plain_lines(path), fps=fps, name=name)
+
+
+def recording_of_lines(
+    path: Path, lines: Sequence[str], warnings: Sequence[ReadingWarning], *, fps: float, name: str | None
+) -> Recording:
+    """The same from plain lines, wherever they come from. Raises RecordingError with the line's place among them."""
     try:
         import pandas as pd
     except ImportError as error:
         raise needs_extra("pandas", "io", "Reading DeepLabCut CSV files") from error
-    lines, warnings = plain_lines(path)
     columns, n_header = csv_header(path, lines)
+    if len(lines) > n_header and not lines[n_header].strip(","):
+        n_header += 1  # a workbook's row for the name of the index, which has none
     # Counted before parsing: pandas fills short rows, and a file that was cut would be read as missing points.
     n_commas = len(columns)
     body = lines[n_header:]
@@ -103,7 +117,7 @@ def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
     rows: dict[str, list[str]] = {}
     for row in csv.reader(lines[:4]):
         if row and row[0].strip() in HEADER:
-            rows[row[0].strip()] = [cell.strip() for cell in row[1:]]
+            rows[row[0].strip()] = _filled([cell.strip() for cell in row[1:]], row[0].strip() != "coords")
         else:
             break
     if "bodyparts" not in rows or "coords" not in rows:
@@ -122,6 +136,13 @@ def csv_header(path: Path, lines: Sequence[str]) -> tuple[list[Column], int]:
             raise RecordingError(path, problem, line=i + 1)
     animals = rows.get("individuals", [SINGLE_ANIMAL] * n_columns)
     return list(zip(animals, rows["bodyparts"], rows["coords"], strict=True)), len(rows)
+
+
+def _filled(cells: list[str], is_joined: bool) -> list[str]:
+    """A header row with every cell's own name: a spreadsheet's joined cells have it once, and are empty behind it."""
+    for i in range(1, len(cells) if is_joined else 0):
+        cells[i] = cells[i] or cells[i - 1]
+    return cells
 
 
 def _refuse_row(path: Path, line: str, number: int, n_expected: int, *, last: bool) -> None:

@@ -6,6 +6,7 @@ pandas' layouts are read: 'fixed', and 'table', as DeepLabCut itself writes it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from rtseg.errors import RecordingError
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.poses.dlc import HEADER
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column
 from rtseg.recordings.poses.pose_file import (
-    SINGLE_ANIMAL,
-    Column,
     PoseReader,
     float32_of,
     one_recording,
@@ -26,6 +26,8 @@ from rtseg.recordings.poses.pose_file import (
 )
 from rtseg.recordings.recording import Recording
 
+_LEVELS = {3: ("scorer", "bodyparts", "coords"), 4: HEADER}
+"""DeepLabCut's own order of column levels, for tables that do not name them."""
 _MEND = (
     "save it as CSV (deeplabcut.analyze_videos(..., save_as_csv=True)) or, from a source you trust, "
     "with pandas' DataFrame.to_hdf(..., format='fixed')"
@@ -95,6 +97,7 @@ def _table(path: Path, group: Any) -> tuple[list[Column], NDArray[np.int64], NDA
     index = table.fields("index")[:]
     if not np.issubdtype(index.dtype, np.integer):
         raise RecordingError(path, "expected frame numbers as the index; labelled training images are no recording")
+    levels = _level_names(group)
     columns: list[Column] = []
     blocks = []
     for field in table.dtype.names:
@@ -105,13 +108,24 @@ def _table(path: Path, group: Any) -> tuple[list[Column], NDArray[np.int64], NDA
         if values.ndim != 2 or values.shape[1] != len(names) or not np.issubdtype(values.dtype, np.number):
             raise RecordingError(path, f"expected numbers with a name per column in {field!r}; {_MEND}")
         for row in names:
-            if len(row) not in (3, 4):
+            if len(row) not in _LEVELS and not levels:
                 raise RecordingError(path, f"expected the column levels {', '.join(HEADER)}, got {row}")
-            columns.append((row[1] if len(row) == 4 else SINGLE_ANIMAL, row[-2], row[-1]))
+            names_of = dict(zip(levels or _LEVELS[len(row)], row, strict=False))
+            if not {"bodyparts", "coords"} <= names_of.keys() or len(names_of) < len(row):
+                raise RecordingError(path, f"expected the column levels {', '.join(HEADER)}, got {', '.join(levels)}")
+            columns.append((names_of.get("individuals", SINGLE_ANIMAL), names_of["bodyparts"], names_of["coords"]))
         blocks.append(float32_of(values))
     if not blocks:
         raise RecordingError(path, f"its table has no columns of numbers; {_MEND}")
     return columns, index.astype(np.int64), np.concatenate(blocks, axis=1)
+
+
+def _level_names(group: Any) -> list[str]:
+    """The names of the column levels in their order, from the texts of a pickle that is not opened; [] where none."""
+    # Between the words names and type stands a list of nothing but texts, or of none for a level without a name.
+    info = bytes(group.attrs.get("info", b""))
+    found = re.search(rb"Vnames\n(.*?)Vtype\n", info, re.DOTALL)
+    return re.findall(r"V(.*)\n", found[1].decode("raw_unicode_escape")) if found else []
 
 
 def literal_names(path: Path, raw: bytes) -> list[tuple[str, ...]]:

@@ -101,12 +101,20 @@ def _times(data: _DataSet, fps: float | None) -> tuple[NDArray[np.float64], list
     times = np.asarray(data.variables["time"].values, np.float64)
     if text_of(data.attributes.get("time_unit", "seconds")) != "frames":
         return times, []
-    rate = data.attributes.get("fps")
-    if rate is not None:
-        return times / float(np.ravel(rate)[0]), []
+    if rate := _rate_of(data.attributes.get("fps")):
+        return times / rate, []
     if fps is not None:
         return times / fps, []
     return times / DEFAULT_FPS, [assumed_rate()]
+
+
+def _rate_of(attribute: Any) -> float | None:
+    """The attribute `fps` as a number above 0; None where it is none, such as movement's 'None'."""
+    try:
+        rate = float(np.ravel(attribute)[0])
+    except (TypeError, ValueError, IndexError):
+        return None
+    return rate if 0 < rate < np.inf else None
 
 
 def _netcdf4(path: Path) -> _DataSet:

@@ -6,6 +6,7 @@ Every PoseEstimation is an animal; those of one processing module are of one vid
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
+from rtseg.frames.scale import MM
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
@@ -93,7 +95,7 @@ def _animals_by_module(file: Any) -> dict[str, dict[str, Any]]:
 def _recording(path: Path, animals: dict[str, Any], fps: float | None, name: str) -> Recording:
     series: list[Series] = []
     keypoints: list[str] = []
-    warnings: list[ReadingWarning] = []
+    units: set[str] = set()
     for animal, group in animals.items():
         points = {k: s for k, s in group.items() if text_of(s.attrs.get("neurodata_type", "")) == _KEYPOINT}
         # HDF5 lists groups by the alphabet; the skeleton has the order that the lab gave its keypoints.
@@ -101,20 +103,28 @@ def _recording(path: Path, animals: dict[str, Any], fps: float | None, name: str
         keypoints += [k for k in dict.fromkeys((*order, *points)) if k not in keypoints]
         for keypoint, node in points.items():
             series.append(_series(path, animal, keypoint, node))
-            unit = text_of(readable_array(path, node, "data").attrs.get("unit", "pixels"))
-            if unit.lower() not in _PIXELS:
-                warnings.append(ReadingWarning(f"coordinates are in {unit}, and read as px", 1, "keypoint"))
+            units.add(text_of(readable_array(path, node, "data").attrs.get("unit", "pixels")).lower())
     if not series:
         raise RecordingError(path, "holds a PoseEstimation without keypoints; write the file again")
-    return recording_from_series(
-        path,
-        series,
-        animals=list(animals),
-        keypoints=keypoints,
-        fps=fps,
-        name=name,
-        warnings=list(dict.fromkeys(warnings)),
+    px_per_mm, warnings = _scale_of(path, units)
+    recording = recording_from_series(
+        path, series, animals=list(animals), keypoints=keypoints, fps=fps, name=name, warnings=warnings
     )
+    return replace(recording, px_per_mm=px_per_mm)
+
+
+def _scale_of(path: Path, units: set[str]) -> tuple[float | None, list[ReadingWarning]]:
+    """px_per_mm by the units of all points, None for pixels, and a warning about others."""
+    if units <= set(_PIXELS):
+        return None, []
+    listed = ", ".join(sorted(units))
+    if len(units) > 1:
+        raise RecordingError(path, f"has coordinates in several units ({listed}); write them in one")
+    unit = min(units)
+    if unit not in MM:
+        return None, [ReadingWarning(f"coordinates are in {unit}, and read as px", 1, "file")]
+    scale = 1 / MM[unit]
+    return scale, [ReadingWarning(f"coordinates are in {unit}, and read as px with px_per_mm = {scale:g}", 1, "file")]
 
 
 def _nodes(group: Any) -> list[str]:

@@ -25,16 +25,22 @@ from rtseg.frames.frame import (
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.recording import UNIQUE_LEFT_OUT, Recording
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column, Layout, layout_of
+from rtseg.recordings.poses.tables.columns import named_animals
+from rtseg.recordings.recording import Recording
 
-SINGLE_ANIMAL = "animal"
-"""The name of the animal in a file that names none."""
 DEFAULT_FPS = 30.0
 """For formats that carry no frame rate, where the caller names none."""
+RATE_TOLERANCE = 0.01
+"""By which a file's rate may differ from the one asked for, as a share: clocks of cameras are not exact."""
+MIN_RATE, MAX_RATE = 2.0, 5000.0
+"""Frames per second that a video of behaviour may have."""
 MAX_LATE_START = 1_000_000
 """Frames before the first tracked one: nine hours at 30 fps. A larger index is a damaged one, not a late animal."""
 MAX_SKIPPED = 10_000
 """So many frames may be absent from any file, and from a longer one as many as it has rows."""
+_NO_FRAMES, _FEW_ROWS = 10.0, 3
+"""Frames from one row to the next, in most of a file of more than a few rows: too few to see a behaviour by."""
 _MIN_PLACEHOLDERS = 3
 _PLACEHOLDERS = 1e-3
 """So many points, and such a share of them, at one place with twice the same number are no chance."""
@@ -43,12 +49,6 @@ _MIN_POINTS = 20
 """Fewer lie near the corner of the picture by chance."""
 _MAX_FRACTION = 1.5
 """Of the picture's size, where trackers guess a little beyond its edge."""
-COORDS = ("x", "y", "likelihood")
-UNIQUE = "single"
-"""DeepLabCut's individual for bodyparts that belong to no animal."""
-
-Column = tuple[str, str, str]
-"""(animal, keypoint, coordinate)."""
 
 
 class ReadPoses(Protocol):
@@ -100,16 +100,17 @@ def recording_from_columns(
     fps: float,
     name: str | None,
     first_line: int | None = None,
-    is_whole: bool = True,
+    so_far: LikelihoodsSoFar | None = None,
 ) -> Recording:
     """Columns (C), frame indices (T,) and values (T, C) as a Recording of max(index) + 1 frames.
 
     A frame without a row is absent, at the start or in between. first_line: of text, the line of the first row.
-    is_whole: as `read_points` has it.
+    so_far: where these are some rows of a file that is still being written, what its earlier rows had.
     """
-    layout = _layout(path, columns)
+    layout = layout_of(path, columns)
     values, absent, skipped = _every_frame(path, index, values, first_line)
-    points, scores, found = _points_of(path, layout.where, values, is_whole)
+    skipped += _seems_several(layout)
+    points, scores, found = _points_of(path, layout, values, so_far)
     recording = Recording(
         name=name or path.stem,
         skeleton=layout.skeleton,
@@ -122,15 +123,16 @@ def recording_from_columns(
     )
     if layout.unique is None:
         return recording
-    points, scores, _ = _points_of(path, layout.unique.where, values, is_whole)
+    points, scores, _ = _points_of(path, layout.unique, values, so_far)
     unique = replace(recording, skeleton=layout.unique.skeleton, keypoints=points, confidence=scores, warnings=())
     return replace(recording, unique=unique)
 
 
 def _points_of(
-    path: Path, where: NDArray[np.intp], values: NDArray[np.float32], is_whole: bool
+    path: Path, layout: Layout, values: NDArray[np.float32], so_far: LikelihoodsSoFar | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[ReadingWarning]]:
-    """Keypoints, confidence and warnings, as `read_points` has them, of the columns `where` (A, K, 3) of the values."""
+    """Keypoints, confidence and warnings, as `read_points` has them, of the values' columns by their layout."""
+    where = layout.where
     keypoints = np.stack([values[:, where[..., 0]], values[:, where[..., 1]]], axis=-1)
     confidence = values[:, where[..., 2]]
     # A column number of -1 has taken the last column's values.
@@ -138,7 +140,23 @@ def _points_of(
     without = where[..., 2] < 0  # (A, K)
     # Only for these keypoints: one column that is missing takes no likelihood away from the others.
     confidence[:, without] = confidence_of_points(keypoints[:, without])
-    return read_points(path, keypoints, confidence, is_whole=is_whole)
+    if so_far is None:
+        return read_points(path, keypoints, confidence)
+    so_far.add_rows(path, layout.skeleton, keypoints, confidence)
+    return read_points(path, keypoints, confidence, is_whole=False)
+
+
+def _seems_several(layout: Layout) -> list[ReadingWarning]:
+    """A warning where the points of the only animal are named like those of several."""
+    animals, keypoints = layout.skeleton.animals, layout.skeleton.keypoints
+    if animals != (SINGLE_ANIMAL,):
+        return []
+    several = named_animals(keypoints)
+    if not several:
+        return []
+    kind = f"keypoints are named like those of several animals ({', '.join(several)}), and are taken as one animal's"
+    mend = "bring a plain table where they are several (docs/formats.md)"
+    return [ReadingWarning(f"{kind}; {mend}", len(keypoints), "keypoints")]
 
 
 def assumed_rate() -> ReadingWarning:
@@ -146,6 +164,22 @@ def assumed_rate() -> ReadingWarning:
     return ReadingWarning(
         f"the frame rate is not known and taken as {DEFAULT_FPS:g}; say another with --fps", 1, "file"
     )
+
+
+def is_rate_assumed(warnings: Sequence[ReadingWarning]) -> bool:
+    """Whether that warning is among them."""
+    return any(warning.kind == assumed_rate().kind for warning in warnings)
+
+
+def check_rate(path: Path, rate: float | None, fps: float | None) -> None:
+    """Raise RecordingError where a file says another rate than the one asked for; None = nothing is said, or asked."""
+    if rate is not None and fps is not None and abs(rate - fps) > RATE_TOLERANCE * fps:
+        raise RecordingError(path, f"was recorded at {rate:.4g} fps, not {fps:g}; name the fps of the file")
+
+
+def whole_rate(rate: float) -> float:
+    """A measured rate, whole where it is so but for the rounding of times."""
+    return round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate
 
 
 def confidence_of_points(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -166,6 +200,34 @@ def _fill_unknown(points: NDArray[np.float32], scores: NDArray[np.float32]) -> i
     found = points[:, unknown]  # (T, n, 2)
     scores[:, unknown] = np.where(np.isnan(found).any(axis=-1), np.float32(0), confidence_of_points(found))
     return int((scores[:, unknown] > 0).any(axis=0).sum())
+
+
+class LikelihoodsSoFar:
+    """Which keypoints of a file that is still being written have had a likelihood, in any row.
+
+    Of one that is empty in every row, each place is sure; of any other, an empty likelihood is none. In a file that
+    grows nobody knows which of both it will be until a likelihood has come, so that a place before is refused.
+    """
+
+    def __init__(self) -> None:
+        self._with: set[tuple[str, str]] = set()
+
+    def add_rows(
+        self, path: Path, skeleton: Skeleton, keypoints: NDArray[np.float32], scores: NDArray[np.float32]
+    ) -> None:
+        """Take in the next rows: points (T, A, K, 2), likelihoods (T, A, K). Raises RecordingError."""
+        known, names = ~np.isnan(scores), skeleton.keypoints
+        self._with |= {(skeleton.animals[a], names[k]) for a, k in np.argwhere(known.any(axis=0))}
+        has_some = np.array([[(animal, keypoint) in self._with for keypoint in names] for animal in skeleton.animals])
+        is_place = np.isfinite(keypoints).all(axis=-1) & (confidence_of_points(keypoints) > 0)
+        unclear = np.argwhere(is_place & ~has_some)
+        if len(unclear):
+            _, a, k = unclear[0]
+            problem = (
+                f"{skeleton.animals[a]}, {names[k]} has a place and an empty likelihood, as in every row before: if it "
+                "stays empty such places are sure, and else they are not, which a file that grows does not tell"
+            )
+            raise RecordingError(path, f"{problem}; let the tracker write a number, or leave the column out")
 
 
 def read_points(
@@ -208,7 +270,7 @@ def _doubts(points: NDArray[np.float32]) -> list[ReadingWarning]:
         same = points[..., 0] == points[..., 1]
     known = points[np.isfinite(points[..., 0])]
     if not len(known):
-        return []
+        return [ReadingWarning("no point is seen in any frame", len(points))] if len(points) else []
     warnings = []
     # A number that stands for both coordinates again and again, and lies where no other point does.
     values, counts = np.unique(points[same][:, 0], return_counts=True)
@@ -236,83 +298,6 @@ def _place(number: int, shape: tuple[int, ...]) -> str:
     """Frame, animal and keypoint, all from 0, of a point by its number in (T, A, K)."""
     t, a, k = np.unravel_index(number, shape)
     return f"frame {t}, animal {a}, keypoint {k} (from 0)"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """where: (A, K, 3) column numbers of x, y and likelihood, -1 where there is none. unique: points of no animal."""
-
-    skeleton: Skeleton
-    where: NDArray[np.intp]
-    warnings: tuple[ReadingWarning, ...] = ()
-    unique: _Layout | None = None
-
-
-_Places = dict[str, dict[str, dict[str, int]]]
-"""animal -> keypoint -> coordinate -> column number."""
-
-
-def _layout(path: Path, columns: Sequence[Column]) -> _Layout:
-    """Which column is which.
-
-    Multi-animal projects may carry unique bodyparts (cage corners, or an animal of another kind) under the individual
-    'single': they are set apart. Smoothers such as EKS add columns of their own, which are left out with a warning.
-    Animals may have different keypoints: all have a place for every one.
-    """
-    places, warnings = _places(path, columns)
-    unique = None
-    if len(places) > 1 and UNIQUE in places:
-        unique = _layout_of(path, {UNIQUE: places.pop(UNIQUE)})
-        kind = f"{UNIQUE_LEFT_OUT}: {', '.join(unique.skeleton.keypoints)}"
-        warnings.append(ReadingWarning(kind, len(unique.skeleton.keypoints), "bodyparts"))
-    layout = _layout_of(path, places)
-    return replace(layout, warnings=(*warnings, *layout.warnings), unique=unique)
-
-
-def _places(path: Path, columns: Sequence[Column]) -> tuple[_Places, list[ReadingWarning]]:
-    places: _Places = {}
-    others: dict[str, int] = {}
-    for i, (animal, keypoint, coord) in enumerate(columns):
-        # Leaving z out would be a projection that nobody asked for.
-        if coord == "z":
-            raise RecordingError(path, "expected the coordinates x, y, likelihood, got 'z'; only 2-D tracks are read")
-        if coord not in COORDS:
-            others[coord] = others.get(coord, 0) + 1
-        elif places.setdefault(animal, {}).setdefault(keypoint, {}).setdefault(coord, i) != i:
-            raise RecordingError(path, f"column {animal}/{keypoint}/{coord} comes twice; rename one of them")
-    warnings = []
-    if others:
-        kind = f"columns other than x, y and likelihood are left out: {', '.join(others)}"
-        warnings.append(ReadingWarning(kind, sum(others.values()), "columns"))
-    return places, warnings
-
-
-def _layout_of(path: Path, places: _Places) -> _Layout:
-    """The places of animals side by side, -1 for a keypoint that only others have."""
-    animals = list(places)
-    keypoints = list(dict.fromkeys(keypoint for some in places.values() for keypoint in some))
-    if not keypoints:
-        raise RecordingError(path, "holds no keypoints with x and y; export the file again")
-    where = np.full((len(animals), len(keypoints), len(COORDS)), -1, np.intp)
-    for a, animal in enumerate(animals):
-        for keypoint, coords in places[animal].items():
-            for c, coord in enumerate(COORDS):
-                if coord in coords:
-                    where[a, keypoints.index(keypoint), c] = coords[coord]
-                elif coord != "likelihood":
-                    problem = f"column {animal}/{keypoint}/{coord} is missing; export the file again"
-                    raise RecordingError(path, problem)
-    absent = where[..., 0] < 0
-    warnings = []
-    if absent.any():
-        a, k = np.argwhere(absent)[0]
-        kind = "keypoints that only other animals have are missing in every frame"
-        warnings.append(ReadingWarning(kind, int(absent.sum()), "keypoints", f"{animals[a]}, {keypoints[k]}"))
-    n_without = int(((where[..., 2] < 0) & ~absent).sum())
-    if 0 < n_without < int((~absent).sum()):  # a format without any is no accident
-        kind = "keypoints without a likelihood have confidence 1 wherever they are seen"
-        warnings.append(ReadingWarning(kind, n_without, "keypoints"))
-    return _Layout(Skeleton(tuple(animals), tuple(keypoints)), where, tuple(warnings))
 
 
 def _every_frame(
@@ -366,3 +351,7 @@ def _check_index(path: Path, index: NDArray[np.int64], first_line: int | None) -
         row = f"row {t + 1}: " if first_line is None else ""
         problem = f"{row}frame index {index[t]} {what} ({len(wrong)} such rows); sort the rows and remove doubles"
         raise RecordingError(path, problem, line=line)
+    step = float(np.median(steps[1:])) if len(steps) > _FEW_ROWS else 1.0
+    if step >= _NO_FRAMES:
+        problem = f"frame indices rise by {step:g} from row to row, mostly, as milliseconds or samples would"
+        raise RecordingError(path, f"{problem}; write the number of each row's video frame", line=first_line)

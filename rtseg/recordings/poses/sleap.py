@@ -17,8 +17,8 @@ from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.hdf5 import open_hdf5, readable_array, text_of
 from rtseg.recordings.files.reading_warnings import ReadingWarning
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL
 from rtseg.recordings.poses.pose_file import (
-    SINGLE_ANIMAL,
     PoseReader,
     confidence_of_points,
     float32_of,
@@ -46,8 +46,11 @@ def read_sleap_analysis(path: Path, *, fps: float, name: str | None = None) -> R
         for key in ("tracks", "node_names"):
             if key not in file:
                 raise RecordingError(path, f"expected an array {key!r}, found {', '.join(file) or 'none'}; {_MEND}")
-        keypoints = _ordered(path, file, "tracks").transpose(3, 0, 2, 1)  # (T, A, K, 2)
-        scores = _ordered(path, file, "point_scores").transpose(2, 0, 1) if "point_scores" in file else None
+        is_turned = _is_turned(path, file)
+        keypoints = _ordered(path, file, "tracks", is_turned).transpose(3, 0, 2, 1)  # (T, A, K, 2)
+        scores = None
+        if "point_scores" in file:
+            scores = _ordered(path, file, "point_scores", is_turned).transpose(2, 0, 1)
         nodes = _names(path, file, "node_names")
         tracks = _names(path, file, "track_names") if "track_names" in file else None
     n_animals = keypoints.shape[1]
@@ -115,12 +118,28 @@ def pieces_of_tracks(points: NDArray[np.float32]) -> list[ReadingWarning]:
     return [ReadingWarning(f"{kind}; join them in SLEAP", n_tracks, "tracks")]
 
 
-def _ordered(path: Path, file: Any, key: str) -> NDArray[np.float32]:
-    """The array with its axes in SLEAP's own order."""
+def _is_turned(path: Path, file: Any) -> bool:
+    """Whether the axes stand the other way round, as SLEAP writes them for Python: by the names of tracks and nodes.
+
+    Where both ways fit, it is SLEAP's own order.
+    """
+    node = readable_array(path, file, "tracks")
+    n_nodes = readable_array(path, file, "node_names").size
+    n_tracks = readable_array(path, file, "track_names").size if "track_names" in file else 0
+
+    def fits(shape: tuple[int, ...]) -> bool:
+        return len(shape) == 4 and shape[1:3] == (2, n_nodes) and n_tracks in (0, shape[0])
+
+    return "dims" not in node.attrs and fits(node.shape[::-1]) and not fits(node.shape)
+
+
+def _ordered(path: Path, file: Any, key: str, is_turned: bool) -> NDArray[np.float32]:
+    """The array with its axes in SLEAP's own order. is_turned: whether it has them the other way round."""
     node, wanted = readable_array(path, file, key), _DIMS[key]
     dims = node.attrs.get("dims")
     try:
         order = [list(json.loads(dims)).index(d) for d in wanted] if dims is not None else list(range(len(wanted)))
+        order = order[::-1] if is_turned else order
         return float32_of(node[:]).transpose(order)
     except (ValueError, TypeError) as error:
         problem = f"expected {key!r} with the axes {', '.join(wanted)}, got {node.shape} {dims or ''}; {_MEND}"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError, needs_extra
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import SINGLE_ANIMAL, PoseReader, float32_of, one_recording, skipped_frames
+from rtseg.recordings.poses.layout import SINGLE_ANIMAL
+from rtseg.recordings.poses.pose_file import PoseReader, float32_of, one_recording, skipped_frames
 from rtseg.recordings.poses.sleap import RUN_TRACKING, TWICE, UNTRACKED, recording_from_tracks
 from rtseg.recordings.recording import Recording
 
@@ -49,6 +50,7 @@ def read_slp(path: Path, *, fps: float, name: str | None = None) -> Recording:
         instances, warnings = _lone_instances(path, labels), []
         if len(tracks) != 1:  # a list of tracks that no instance uses says nothing
             tracks = [SINGLE_ANIMAL]
+    _check_predicted(path, labels)
     n_frames = max(max(frame.frame_idx for frame in labels.labeled_frames) + 1, len(labels.video))
     points = np.full((n_frames, len(tracks), len(labels.skeletons[0].nodes), 3), np.nan, np.float32)
     for place, instance in instances.items():
@@ -68,6 +70,16 @@ def read_slp(path: Path, *, fps: float, name: str | None = None) -> Recording:
         name=name,
         absent=absent if absent.any() else None,
     )
+
+
+def _check_predicted(path: Path, labels: Any) -> None:
+    """Raise for a project that holds nothing but frames which a person has labelled, here and there, for training."""
+    frames = [frame.frame_idx for frame in labels.labeled_frames]
+    is_predicted = any(_is_predicted(instance) for frame in labels.labeled_frames for instance in frame.instances)
+    n_between = max(frames) - min(frames) + 1
+    if not is_predicted and 2 * len(set(frames)) < n_between:
+        problem = f"holds {len(frames)} frames labelled by hand among {n_between}, and no predictions"
+        raise RecordingError(path, f"{problem}; labelled training frames are no recording: run inference in SLEAP")
 
 
 _Instances = dict[tuple[int, int], Any]

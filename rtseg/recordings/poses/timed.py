@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.poses.pose_file import MAX_SKIPPED, read_points, skipped_frames
+from rtseg.recordings.poses.pose_file import (
+    MAX_RATE,
+    MAX_SKIPPED,
+    MIN_RATE,
+    check_rate,
+    read_points,
+    skipped_frames,
+    whole_rate,
+)
 from rtseg.recordings.recording import Recording
 
-_RATE_TOLERANCE = 0.01
-"""By which a file's rate may differ from the one asked for, as a share: clocks of cameras are not exact."""
-_MIN_RATE, _MAX_RATE = 2.0, 5000.0
-"""Frames per second that a video of behaviour may have."""
 _ABSENT_PER_FRAME = 2
 """Absent frames for each frame that is there, beyond MAX_SKIPPED; more is no recording at a steady rate."""
 
@@ -61,11 +65,10 @@ def recording_from_series(
     times = np.unique(np.round(np.concatenate([one.times for one in series]), 6))
     index, rate = frames_of_times(path, times)
     # Numbers of frames (sleap-io writes them where it does not see the video), milliseconds, or another device's rate.
-    if not _MIN_RATE <= rate <= _MAX_RATE:
+    if not MIN_RATE <= rate <= MAX_RATE:
         problem = f"its times are {1 / rate:.4g} s apart, {rate:.4g} fps, which no video has"
         raise RecordingError(path, f"{problem}; write it with the times of the video's frames, in seconds")
-    if fps is not None and abs(rate - fps) > _RATE_TOLERANCE * fps:
-        raise RecordingError(path, f"was recorded at {rate:.4g} fps, not {fps:g}; name the fps of the file")
+    check_rate(path, rate, fps)
     n_frames = int(index[-1]) + 1
     shape = (n_frames, len(animals), len(keypoints))
     points = np.full((*shape, 2), np.nan, np.float32)
@@ -114,4 +117,4 @@ def frames_of_times(path: Path, times: NDArray[np.float64]) -> tuple[NDArray[np.
     index = np.concatenate([[0], np.cumsum(counts)])
     # Over the whole recording, because one step has the jitter of two times.
     rate = float(index[-1] / (times[-1] - times[0]))
-    return index, round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate
+    return index, whole_rate(rate)

@@ -210,3 +210,50 @@ def test_lines_before_and_between_the_header_are_named(data_root: Path, tmp_path
         path.write_text("\n".join(damaged) + "\n")
         with pytest.raises(RecordingError, match=r"'scorer'.*; remove lines before and between them"):
             read_dlc_csv(path, fps=30)
+
+
+ONE = "scorer,s,s,s\nbodyparts,nose,nose,nose\ncoords,x,y,{}\n0,1,20,.5\n1,2,20,.25\n"
+
+
+@pytest.mark.parametrize("word", ["confidence", "score", "Likelihood"])
+def test_a_likelihood_by_another_name_is_one(tmp_path: Path, word: str) -> None:
+    (tmp_path / "a.csv").write_text(ONE.format(word))
+    recording = read_dlc_csv(tmp_path / "a.csv", fps=30)
+    assert recording.confidence[:, 0, 0].tolist() == [0.5, 0.25]
+    assert recording.warnings == ()
+
+
+def test_joined_cells_of_a_header_and_the_row_below_it_for_the_index(tmp_path: Path) -> None:
+    """As pandas writes them into a workbook."""
+    header = "scorer,s,,,,,\nindividuals,a,,,b,,\nbodyparts,nose,,,nose,,\ncoords,x,y,likelihood,x,y,likelihood\n"
+    (tmp_path / "a.csv").write_text(f"{header},,,,,,\n0,1,20,.5,3,40,.25\n1,1,20,.5,3,x,.25\n")
+    with pytest.raises(RecordingError, match="got 'x'") as error:
+        read_dlc_csv(tmp_path / "a.csv", fps=30)
+    assert error.value.line == 7
+    (tmp_path / "a.csv").write_text(f"{header},,,,,,\n0,1,20,.5,3,40,.25\n")
+    recording = read_dlc_csv(tmp_path / "a.csv", fps=30)
+    assert recording.skeleton.animals == ("a", "b")
+    assert recording.keypoints[0, :, 0].tolist() == [[1, 20], [3, 40]]
+    assert recording.confidence[0, :, 0].tolist() == [0.5, 0.25]
+
+
+def test_numbers_that_are_no_frames_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{round(t * 100 / 3)},1,20,.5\n" for t in range(9))
+    (tmp_path / "a.csv").write_text(ONE.format("likelihood").partition("0,")[0] + rows)
+    with pytest.raises(RecordingError, match="rise by 33 from row to row, mostly, as milliseconds"):
+        read_dlc_csv(tmp_path / "a.csv", fps=30)
+
+
+def test_points_that_may_part_thousands_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("scorer;s;s\nbodyparts;nose;nose\ncoords;x;y\n0;1.234;998\n1;1.235;999\n")
+    with pytest.raises(RecordingError, match="may part thousands"):
+        read_dlc_csv(tmp_path / "a.csv", fps=30)
+
+
+def test_bodyparts_that_are_named_like_several_animals_are_told(tmp_path: Path) -> None:
+    names = ("nose_1", "tail_1", "nose_2", "tail_2")
+    bodyparts, coords = (",".join(cells) for cells in zip(*((n, c) for n in names for c in "xy"), strict=True))
+    (tmp_path / "a.csv").write_text(f"bodyparts,{bodyparts}\ncoords,{coords}\n0,1,2,3,4,5,6,7,8\n")
+    recording = read_dlc_csv(tmp_path / "a.csv", fps=30)
+    assert recording.skeleton.keypoints == names
+    assert "named like those of several animals (animal_1, animal_2), and are taken as one" in recording.warnings[0]

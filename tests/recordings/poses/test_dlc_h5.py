@@ -158,3 +158,26 @@ def test_compression_that_h5py_lacks_is_named_with_the_mend(data_root: Path, tmp
         read_dlc_h5(path, fps=30)
     frame.to_hdf(path, key="df_with_missing", format=format_, mode="w", complib="zlib", complevel=5)
     assert len(read_dlc_h5(path, fps=30)) == len(frame)
+
+
+@pytest.mark.parametrize("layout", ["table", "fixed"])
+@pytest.mark.parametrize(
+    "levels",
+    [
+        ("scorer", "individuals", "bodyparts", "coords"),
+        ("scorer", "bodyparts", "individuals", "coords"),
+        ("individuals", "bodyparts", "coords"),
+        ("bodyparts", "coords", "individuals"),
+    ],
+)
+def test_levels_are_known_by_their_names_whatever_their_order(tmp_path: Path, layout: str, levels: tuple[str]) -> None:
+    names = {"scorer": ["s"], "individuals": ["a", "b"], "bodyparts": ["nose", "tail"], "coords": ["x", "y"]}
+    columns = pd.MultiIndex.from_product(list(names.values()), names=list(names))
+    frame = pd.DataFrame(np.arange(16.0).reshape(2, 8) + 1, columns=columns)
+    if "scorer" not in levels:
+        frame = frame.droplevel("scorer", axis=1)
+    frame.columns = frame.columns.reorder_levels(list(levels))
+    frame.to_hdf(tmp_path / "a.h5", key="df", mode="w", format=layout)
+    recording = read_dlc_h5(tmp_path / "a.h5", fps=30)
+    assert (recording.skeleton.animals, recording.skeleton.keypoints) == (("a", "b"), ("nose", "tail"))
+    assert recording.keypoints[0].tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]

@@ -126,3 +126,12 @@ def test_what_is_no_pose_in_two_dimensions_is_refused(tmp_path: Path, points: np
     (tmp_path / "c.nc").write_bytes(b"CDF\x01" + bytes(100))
     with pytest.raises(RecordingError, match="is netCDF 3, of which only movement's poses are read"):
         read_recording(tmp_path / "c.nc")
+
+
+@pytest.mark.parametrize("fps", ["None", 0.0, np.nan])
+def test_a_rate_that_is_none_is_not_known(tmp_path: Path, points: np.ndarray, fps: object) -> None:
+    path = write(tmp_path / "a.nc", points, NEW, np.arange(6.0), time_unit="frames", fps=fps)
+    assert read_recording(path, fps=50).fps == 50
+    recording = read_recording(path)
+    assert recording.fps == 30
+    assert any("the frame rate is not known" in warning for warning in recording.warnings)

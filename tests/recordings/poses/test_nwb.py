@@ -108,8 +108,12 @@ def test_three_dimensions_are_refused_and_other_units_told(tmp_path: Path, point
     deep = np.concatenate([points, points[..., :1]], axis=-1)
     with pytest.raises(RecordingError, match="only 2-D tracks are read"):
         read_recording(write(tmp_path / "a.nwb", {"a": deep}, rate=25.0))
-    warnings = read_recording(write(tmp_path / "b.nwb", {"a": points}, unit="cm", rate=25.0)).warnings
-    assert "coordinates are in cm, and read as px (1 keypoint)" in warnings
+    recording = read_recording(write(tmp_path / "b.nwb", {"a": points}, unit="cm", rate=25.0))
+    assert recording.px_per_mm == 0.1
+    assert "coordinates are in cm, and read as px with px_per_mm = 0.1 (1 file)" in recording.warnings
+    recording = read_recording(write(tmp_path / "c.nwb", {"a": points}, unit="degrees", rate=25.0))
+    assert recording.px_per_mm is None
+    assert "coordinates are in degrees, and read as px (1 file)" in recording.warnings
 
 
 def test_a_file_without_poses_is_refused(tmp_path: Path) -> None:

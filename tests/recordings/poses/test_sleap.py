@@ -56,6 +56,18 @@ def test_the_axis_order_that_the_file_declares(copy: Path) -> None:
     np.testing.assert_array_equal(read_sleap_analysis(copy, fps=30).keypoints, usual.keypoints)
 
 
+def test_the_other_way_round_as_it_is_written_for_python(copy: Path) -> None:
+    usual = read_sleap_analysis(copy, fps=30)
+    with h5py.File(copy, "r+") as file:
+        tracks = file["tracks"][:].T
+        del file["tracks"]
+        file["tracks"] = tracks
+        file["point_scores"] = np.full((*tracks.shape[:2], tracks.shape[3]), 0.5)
+    turned = read_sleap_analysis(copy, fps=30)
+    np.testing.assert_array_equal(turned.keypoints, usual.keypoints)
+    assert set(np.unique(turned.confidence)) == {0, 0.5}
+
+
 def test_empty_tracks_are_left_out_and_counted(copy: Path) -> None:
     with h5py.File(copy, "r+") as file:
         file["tracks"][0] = np.nan

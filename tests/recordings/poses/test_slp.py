@@ -107,3 +107,11 @@ def test_two_tracks_of_one_name_are_refused_by_file(tmp_path: Path) -> None:
     sio.save_slp(sio.Labels([frame], videos=[video], skeletons=[skeleton], tracks=tracks), str(path))
     with pytest.raises(RecordingError, match=r"a\.slp: animal names must differ, got A, A; rename them"):
         read_recording(path, fps=30)
+
+
+def test_frames_labelled_for_training_alone_are_no_recording(tmp_path: Path) -> None:
+    placed: list[Placed] = [(t, None, 1.0, None) for t in (0, 40, 90)]
+    with pytest.raises(RecordingError, match="holds 3 frames labelled by hand among 91, and no predictions"):
+        read_slp(write(tmp_path / "a.slp", [], placed), fps=30)
+    every: list[Placed] = [(t, None, 1.0, None) for t in range(3)]
+    assert len(read_slp(write(tmp_path / "b.slp", [], every), fps=30)) == 3

@@ -18,6 +18,10 @@ FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "fram
 INDEX_NAMES = ("", "index", "unnamed:0")
 _LABEL_NAMES = ("label", "labels", "syllable", "syllables", "motif", "motifs", "cluster", "state", "bsoidlabels")
 """Numbers in columns that are called so are labels (Keypoint-MoSeq, VAME, B-SOiD), a row a frame."""
+_CODE_NAMES = ("behavior", "behaviour", "annotation", "annotations", "class", "classes", "code", "codes", "category")
+"""Columns in which one number alone may be the code of what the animal does all through the video."""
+RATE_NAMES = ("fps", "framerate", "framespersecond", "samplerate", "samplingrate", "videofps")
+"""Names of columns that say the frame rate."""
 _TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "(ms)": 1e-3}
 _TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
@@ -94,7 +98,8 @@ def label_columns(
             columns.append(LabelColumn(name, (OTHER, name), [None] * n_rows, False))
             continue
         # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
-        column = None if _POSE_COLUMN.search(name) else _read_column(path, name, cells, counted, has_label_name, line)
+        is_said = bool(_POSE_COLUMN.search(name)) or plain_name(name) in RATE_NAMES
+        column = None if is_said else _read_column(path, name, cells, counted, has_label_name, line)
         if column is None:
             n_left_out += 1
         else:
@@ -144,7 +149,10 @@ def _read_column(
         if beside_labels and not counted and not is_called_label and _EDGE.search(plain_name(name)):
             problem = f"column {name!r} holds numbers beside labels, as the edges of bouts"
             raise RecordingError(path, f"{problem}, and no column counts frames or time; {_NAMES}", line=line)
-        if len(distinct) > most_codes or not all(value.is_integer() for value in values.values() if value is not None):
+        # One number all through is a setting, such as a temperature; codes of behaviours have a name that says so.
+        is_setting = len(distinct) == 1 and counted and not (is_called_label or plain_name(name) in _CODE_NAMES)
+        is_whole = all(value.is_integer() for value in values.values() if value is not None)
+        if is_setting or len(distinct) > most_codes or not is_whole:
             if counted or (beside_labels and not is_called_label):
                 return None
             problem = f"column {name!r} holds numbers, neither names of behaviours nor 0 and 1"

@@ -18,6 +18,7 @@ from rtseg.recordings.labels.boris_events import VIDEO_COLUMNS, rows_of_video
 from rtseg.recordings.labels.frame_tables.columns import (
     FRAME_NAMES,
     INDEX_NAMES,
+    RATE_NAMES,
     LabelColumn,
     is_count,
     label_columns,
@@ -35,6 +36,7 @@ from rtseg.recordings.labels.label_file import (
     counted_at_another_rate,
     paint,
     rate_differs,
+    rate_kind,
 )
 
 SAY_FROM_ONE = "say first_frame = 1"
@@ -75,6 +77,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     if frame is not None:
         _check_frames(path, rows, frame, style, video)
         warnings += [] if time is None else _rate_doubts(names[time], times, style, video)
+    warnings += _said_rates(names, rows, style, video)
     counting = [column for column in (frame, time, index) if column is not None]
     _check_names(path, names, counting, line=table.rows[0].line)
     columns, left_out = label_columns(path, [table.rows[0], *rows], counting, of_videos, style)
@@ -151,6 +154,14 @@ def _rate_doubts(name: str, times: Sequence[str], style: NumberStyle, video: Vid
     except RecordingError:
         return []  # such as the time of day, of which nothing is taken
     return rate_differs(range(len(seconds)), seconds, video)
+
+
+def _said_rates(names: Sequence[str], rows: Sequence[Row], style: NumberStyle, video: Video) -> list[ReadingWarning]:
+    """Warnings about columns that say another frame rate than the recording's."""
+    rates = {row.cells[i] for i, name in enumerate(names) if plain_name(name) in RATE_NAMES for row in rows}
+    said = sorted(rate for cell in rates if (rate := number_in(style.with_point(cell, rows[0].line))))
+    kinds = [rate_kind("a column of the labels", f"{rate:g}", video) for rate in said if rate != video.fps]
+    return [ReadingWarning(f"{kind}; the frames are taken", 1, "file") for kind in kinds]
 
 
 def _check_no_events(path: Path, columns: Sequence[LabelColumn], line: int) -> None:

@@ -281,3 +281,22 @@ def test_as_many_rows_as_poses_that_lack_frames_are_refused(tmp_path: Path) -> N
         read_video_labels(path, Video(100, 30, n_tracked=96))
     for n_tracked in (0, 95, 100):
         assert "run" in read_video_labels(path, Video(100, 30, n_tracked=n_tracked))
+
+
+def test_a_column_that_says_the_rate_is_no_label_and_held_to_the_poses(tmp_path: Path) -> None:
+    for name in ("fps", "Frame_Rate"):
+        tracks = read(tmp_path, f"frame,{name},attack\n0,2,0\n1,2,1\n2,2,1\n3,2,0\n")
+        assert list(tracks) == ["attack"]
+        assert [str(warning) for warning in tracks["attack"].warnings] == [
+            "columns of poses and measurements are no labels and are left out (1 columns)"
+        ]
+        (other, _) = read(tmp_path, f"frame,{name},attack\n0,25,0\n1,25,1\n2,25,1\n3,25,0\n")["attack"].warnings
+        assert "25" in other
+        assert "2" in other
+
+
+def test_one_number_all_through_is_a_setting_unless_its_name_says_otherwise(tmp_path: Path) -> None:
+    text = "frame,{},attack\n0,22,0\n1,22,1\n2,22,1\n3,22,0\n"
+    assert list(read(tmp_path, text.format("temperature"))) == ["attack"]
+    for name in ("cluster", "behaviour", "annotation"):
+        assert read(tmp_path, text.format(name))[name].classes == ("22",)

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from rtseg.errors import FrameError, RecordingError, SkeletonError
 from rtseg.frames.skeleton import Skeleton
+from rtseg.recordings.files.column_names import is_rate
 from rtseg.recordings.files.delimited import as_plain_lines, delimited_rows, delimiter_of
 from rtseg.recordings.naming import NameMap
 from rtseg.recordings.poses import dlc
 from rtseg.recordings.poses.layout import SINGLE_ANIMAL, Column
 from rtseg.recordings.poses.pose_file import LikelihoodsSoFar, check_rate, float32_of, recording_from_columns
 from rtseg.recordings.poses.tables import plain
-from rtseg.recordings.poses.tables.columns import is_rate
 from rtseg.recordings.recording import Recording
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.growing_text import GrowingText, NewLines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -346,10 +346,18 @@ def test_two_cameras_of_one_session_are_never_parted(tmp_path: Path) -> None:
 
 def test_tracks_of_one_file_that_differ_in_case_are_told(tmp_path: Path) -> None:
     write_poses(tmp_path / "v_tracking.csv")
-    rows = [f"{'Adult' if i == 3 else 'adult'},sniff,{2.5 * i},{2.5 * i + 1}" for i in range(20)]
-    (tmp_path / "v_bouts.csv").write_text("\n".join(["subject,behaviour,start_s,stop_s", *rows]), encoding="utf-8")
+
+    def write_tracks(second: Collection[int]) -> None:
+        rows = [f"{'Adult' if i in second else 'adult'},sniff,{2.5 * i},{2.5 * i + 1}" for i in range(20)]
+        (tmp_path / "v_bouts.csv").write_text("\n".join(["subject,behaviour,start_s,stop_s", *rows]), encoding="utf-8")
+
+    write_tracks(range(1, 20, 2))
     notes = init(tmp_path, Wishes(name="v", fps=30)).project.notes
     assert [note for note in notes if note.startswith("tracks 'adult' and 'Adult' stand in one label file")]
+    # Once alone it is a slip, whose frames would be negatives of the other.
+    write_tracks([3])
+    with pytest.raises(RecordingError, match=r"has the tracks 'adult' and 'Adult', .*; correct the spelling there"):
+        init(tmp_path, Wishes(name="w", fps=30))
 
 
 def test_tables_that_count_from_1_to_the_last_frame_are_read_so(tmp_path: Path) -> None:

@@ -8,22 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtseg.errors import RecordingError
+from rtseg.recordings.files.column_names import is_rate, plain_name
 from rtseg.recordings.files.delimited import NumberStyle, Row, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.label_file import NO_LABEL
 
 OTHER = "other"
 """The class of 0 in a column of 0 and 1."""
-FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "frameno")
-INDEX_NAMES = ("", "index", "unnamed:0")
 _LABEL_NAMES = ("label", "labels", "syllable", "syllables", "motif", "motifs", "cluster", "state", "bsoidlabels")
 """Numbers in columns that are called so are labels (Keypoint-MoSeq, VAME, B-SOiD), a row a frame."""
 _CODE_NAMES = ("behavior", "behaviour", "annotation", "annotations", "class", "classes", "code", "codes", "category")
 """Columns in which one number alone may be the code of what the animal does all through the video."""
-RATE_NAMES = ("fps", "framerate", "framespersecond", "samplerate", "samplingrate", "videofps")
-"""Names of columns that say the frame rate."""
-_TIME_UNITS = {"": 1.0, "s": 1.0, "(s)": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "(ms)": 1e-3}
-_TIMES = ("time", "times", "timestamp", "timestamps", "t")
 _POSE_COLUMN = re.compile(r"[._](x|y|z|p|likelihood|score|confidence)$", re.IGNORECASE)
 _NAMES = "name one 'frame', or, of bouts, call the columns start,stop,behaviour (start_s,stop_s if seconds)"
 _EDGE = re.compile(r"start|stop|onset|offset|begin|end$", re.IGNORECASE)
@@ -47,10 +42,6 @@ class LabelColumn:
     repeats_name: bool
 
 
-def plain_name(name: str) -> str:
-    return re.sub(r"[\s_\-]+", "", name).lower()
-
-
 def is_count(cell: str) -> bool:
     return is_clock(cell) or number_in(cell.replace(",", ".")) is not None
 
@@ -61,15 +52,6 @@ def number_in(cell: str) -> float | None:
     if truth is not None:
         return truth
     return float(cell) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell) else None
-
-
-def time_unit(plain: str) -> float | None:
-    """The seconds that 1 means in a column of that name; None where it is no time."""
-    for word in _TIMES:
-        unit = plain.removeprefix(word)
-        if plain.startswith(word) and unit in _TIME_UNITS:
-            return _TIME_UNITS[unit]
-    return _TIME_UNITS["s"] if plain in ("seconds", "sec") else None
 
 
 def label_columns(
@@ -98,7 +80,7 @@ def label_columns(
             columns.append(LabelColumn(name, (OTHER, name), [None] * n_rows, False))
             continue
         # By name before by value: a likelihood that is 1.0 throughout looks like a behaviour.
-        is_said = bool(_POSE_COLUMN.search(name)) or plain_name(name) in RATE_NAMES
+        is_said = bool(_POSE_COLUMN.search(name)) or is_rate(name)
         column = None if is_said else _read_column(path, name, cells, counted, has_label_name, line)
         if column is None:
             n_left_out += 1

@@ -12,19 +12,15 @@ from pathlib import Path
 
 from rtseg.errors import RecordingError
 from rtseg.recordings.bouts import Bout
+from rtseg.recordings.files.column_names import counts_frames, is_index, is_rate, plain_name, time_unit
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, Row, has_minutes, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.labels.boris_events import VIDEO_COLUMNS, rows_of_video
 from rtseg.recordings.labels.frame_tables.columns import (
-    FRAME_NAMES,
-    INDEX_NAMES,
-    RATE_NAMES,
     LabelColumn,
     is_count,
     label_columns,
     number_in,
-    plain_name,
-    time_unit,
 )
 from rtseg.recordings.labels.frame_tables.time_steps import rows_by_time
 from rtseg.recordings.labels.label_file import (
@@ -67,7 +63,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
     if len(table.rows) < 2:
         raise RecordingError(path, "has a header and no rows; export the labels again", line=table.rows[0].line)
     frame, time = _counting_columns(names, table.rows[1].cells)
-    index = 0 if frame != 0 and time != 0 and plain_name(names[0]) in INDEX_NAMES else None
+    index = 0 if frame != 0 and time != 0 and is_index(names[0]) else None
     of_videos = _video_column(names, table.rows[1:])
     rows, of_other_video = rows_of_video(path, table.rows[1:], of_videos, video)
     times = [] if time is None else [row.cells[time] for row in rows]
@@ -93,7 +89,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
         _check_not_rows_of_poses(path, len(rows), video)
         warnings += counted_at_another_rate(len(rows), video)
         # pandas counts the rows of any table, also of bouts under names that nobody knows.
-        if (frame is None or plain_name(names[frame]) in INDEX_NAMES) and not video.open_ended:
+        if (frame is None or is_index(names[frame])) and not video.open_ended:
             warnings += _check_row_per_frame(path, len(rows), video)
         row_of_frame = list(range(len(rows)))
     return _paint_columns(path, columns, rows, row_of_frame, video, warnings)
@@ -101,8 +97,7 @@ def tracks_of_frame_table(path: Path, table: DelimitedText, video: Video) -> Tra
 
 def is_frame_header(names: Sequence[str], below: Sequence[str]) -> bool:
     """Whether a row names a column frame or time, with others beside it, and the row below counts in it."""
-    plain = [plain_name(name) for name in names]
-    counting = [i for i, name in enumerate(plain) if name in FRAME_NAMES or time_unit(name) is not None]
+    counting = [i for i, name in enumerate(names) if counts_frames(name) or time_unit(name) is not None]
     others = [name for i, name in enumerate(names) if name and i not in counting]
     if not counting or not others or any(is_count(name) for name in others):
         return False
@@ -111,11 +106,10 @@ def is_frame_header(names: Sequence[str], below: Sequence[str]) -> bool:
 
 def _counting_columns(names: Sequence[str], below: Sequence[str]) -> tuple[int | None, int | None]:
     """The columns that count frames and time; None where there is none. below: the first row under the names."""
-    plain = [plain_name(name) for name in names]
     # A column of frames wins over one of times: it is exact, and both are there in many exports.
-    frame = next((i for i, name in enumerate(plain) if name in FRAME_NAMES), None)
-    time = next((i for i, name in enumerate(plain) if time_unit(name) is not None), None)
-    if frame is None and plain[0] in INDEX_NAMES:
+    frame = next((i for i, name in enumerate(names) if counts_frames(name)), None)
+    time = next((i for i, name in enumerate(names) if time_unit(name) is not None), None)
+    if frame is None and is_index(names[0]):
         if time is None and below and is_clock(below[0]):  # DeepOF's index
             return None, 0
         frame = 0
@@ -148,7 +142,7 @@ def _check_frames(path: Path, rows: Sequence[Row], column: int, style: NumberSty
 
 def _rate_doubts(name: str, times: Sequence[str], style: NumberStyle, video: Video) -> list[ReadingWarning]:
     """A warning where times beside frames are of another rate; none where they are no times of a video."""
-    unit = time_unit(plain_name(name)) or 1.0
+    unit = time_unit(name) or 1.0
     try:
         seconds = [style.parse_time(cell, 0) * unit for cell in times]
     except RecordingError:
@@ -158,7 +152,7 @@ def _rate_doubts(name: str, times: Sequence[str], style: NumberStyle, video: Vid
 
 def _said_rates(names: Sequence[str], rows: Sequence[Row], style: NumberStyle, video: Video) -> list[ReadingWarning]:
     """Warnings about columns that say another frame rate than the recording's."""
-    rates = {row.cells[i] for i, name in enumerate(names) if plain_name(name) in RATE_NAMES for row in rows}
+    rates = {row.cells[i] for i, name in enumerate(names) if is_rate(name) for row in rows}
     said = sorted(rate for cell in rates if (rate := number_in(style.with_point(cell, rows[0].line))))
     kinds = [rate_kind("a column of the labels", f"{rate:g}", video) for rate in said if rate != video.fps]
     return [ReadingWarning(f"{kind}; the frames are taken", 1, "file") for kind in kinds]

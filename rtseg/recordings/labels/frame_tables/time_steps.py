@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from rtseg.errors import RecordingError
+from rtseg.recordings.files.column_names import time_unit
 from rtseg.recordings.files.delimited import NumberStyle, Row, is_clock
 from rtseg.recordings.files.reading_warnings import ReadingWarning
-from rtseg.recordings.labels.frame_tables.columns import plain_name, time_unit
 from rtseg.recordings.labels.label_file import BEYOND_END, MAX_DIFFERENCE_S, Video, check_reaches_end, rate_differs
 
 _MAX_STEP_S = 2.0
@@ -40,7 +40,7 @@ def rows_by_time(
 ) -> tuple[list[int | None], list[ReadingWarning]]:
     """For every frame of the video the row in whose step of time it lies, None before the first and behind the last."""
     is_written_out = any(is_clock(row.cells[column]) for row in rows)
-    unit = 1.0 if is_written_out else time_unit(plain_name(names[column])) or 1.0
+    unit = 1.0 if is_written_out else time_unit(names[column]) or 1.0
     times = [style.parse_time(row.cells[column], row.line) * unit for row in rows]
     if len(times) < 2:
         raise RecordingError(

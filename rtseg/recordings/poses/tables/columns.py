@@ -10,11 +10,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from rtseg.recordings.files.column_names import counts_frames, is_index, plain_name
 from rtseg.recordings.poses.layout import Column
 
-_FRAME_NAMES = ("frame", "frames", "frameidx", "frameindex", "framenumber", "framenum", "frameno", "frameid", "fnum")
-_INDEX = ("", "index", "unnamed: 0")
-"""What pandas calls the index that it writes beside the points, as SimBA does."""
 _COORD = "x|y|score|scores|confidence|conf|likelihood|prob|probability|certainty"
 _POINT = re.compile(rf"^(?P<name>.+)\.(?P<coord>{_COORD})$", re.IGNORECASE)
 _POINT_WITH_UNDERSCORE = re.compile(rf"^(?P<name>.+)_(?P<coord>p|{_COORD})$", re.IGNORECASE)
@@ -29,9 +27,6 @@ _NO_PLACE = re.compile(
     re.IGNORECASE,
 )
 """Words of pairs x, y that are no point of an animal: how it moves, where it looks, how large the picture is."""
-_RATES = ("fps", "framerate", "framespersecond", "samplerate", "samplingrate", "videofps")
-_TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3}
-_TIMES = ("time", "times", "timestamp", "timestamps", "frametime", "t")
 _WHOSE = (
     *("id", "trackid", "animal", "animalid", "individual", "individuals", "identity", "instance", "instanceid"),
     *("mouse", "mouseid", "rat", "ratid", "fish", "fishid", "subject", "subjectid", "object", "objectid", "label"),
@@ -96,13 +91,8 @@ def frame_column(names: Sequence[str]) -> int | None:
     frame = next((i for i, name in enumerate(names) if counts_frames(name)), None)
     # An index without a name counts frames where all else are points: SimBA's labels have other columns as well.
     points = points_of(names).columns
-    is_index = names[0].lower() in _INDEX and len(points) == len(names) - 1
-    return 0 if frame is None and is_index and has_places(points.values()) else frame
-
-
-def counts_frames(name: str) -> bool:
-    """Whether a column's name says that it counts frames."""
-    return _plain(name) in _FRAME_NAMES
+    is_counted = is_index(names[0]) and len(points) == len(names) - 1
+    return 0 if frame is None and is_counted and has_places(points.values()) else frame
 
 
 def has_places(columns: Iterable[Column]) -> bool:
@@ -235,25 +225,6 @@ def is_unclear(name: str, points: Iterable[str]) -> bool:
     return found is not None and any(re.match(rf"{re.escape(found['name'])}[._]x$", p, re.IGNORECASE) for p in points)
 
 
-def is_rate(name: str) -> bool:
-    """Whether a column says the frame rate."""
-    return _plain(name) in _RATES
-
-
 def is_whose(name: str) -> bool:
     """Whether a column says whose a row is: an animal's, or a video's."""
-    return _plain(name) in _WHOSE
-
-
-def time_unit(name: str) -> float | None:
-    """The seconds that 1 means in a column of times; None where it is none."""
-    plain = _plain(name)
-    for word in _TIMES:
-        unit = plain.removeprefix(word)
-        if plain.startswith(word) and unit in _TIME_UNITS:
-            return _TIME_UNITS[unit]
-    return _TIME_UNITS["s"] if plain in ("seconds", "sec") else None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).lower()
+    return plain_name(name) in _WHOSE

@@ -137,4 +137,6 @@ def _read_ethovision(path: Path, *, fps: float | None, name: str | None) -> Iter
     yield recording_of_tracks(path, [track_of_table(path, read_delimited(path))], fps=fps, name=name)
 
 
-READER = PoseReader("EthoVision's tracks .txt", (".txt", ".csv"), _is_ethovision, _read_ethovision, carries_rate=True)
+READER = PoseReader(
+    "EthoVision XT's raw data .txt", (".txt", ".csv"), _is_ethovision, _read_ethovision, carries_rate=True
+)

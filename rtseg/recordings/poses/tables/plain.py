@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import RecordingError
+from rtseg.recordings.files.column_names import counts_frames, is_rate, time_unit
 from rtseg.recordings.files.delimited import DelimitedText, NumberStyle, delimiter_of, read_delimited, wrong_width
 from rtseg.recordings.files.probe import FileProbe
 from rtseg.recordings.files.reading_warnings import ReadingWarning
@@ -34,15 +35,12 @@ from rtseg.recordings.poses.pose_file import (
 )
 from rtseg.recordings.poses.sleap import RUN_TRACKING, TWICE, UNTRACKED, pieces_of_tracks
 from rtseg.recordings.poses.tables.columns import (
-    counts_frames,
     frame_column,
     is_depth,
     is_place,
-    is_rate,
     is_unclear,
     is_whose,
     points_of,
-    time_unit,
 )
 from rtseg.recordings.recording import Recording
 

@@ -80,7 +80,7 @@ def _read_recordings(path: Path, *, fps: float | None, name: str | None) -> Iter
 
 
 READER = PoseReader(
-    "Excel's workbooks .xlsx with such tables or EthoVision's tracks",
+    "Excel's workbooks .xlsx with such tables or EthoVision XT's raw data",
     SUFFIXES,
     is_pose_workbook,
     _read_recordings,

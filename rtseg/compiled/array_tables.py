@@ -114,12 +114,6 @@ def uintps(rows: Any, i: Any) -> Any:
 
 
 @njit(cache=False)
-def uintps_2d(rows: Any, i: Any) -> Any:
-    """Array i of a table, (n, m) uintp."""
-    return carray(_uintps(rows[i, 0]), (rows[i, 1], rows[i, 2]))
-
-
-@njit(cache=False)
 def int32s(rows: Any, i: Any) -> Any:
     """Array i of a table, (n,) int32."""
     return carray(_int32s(rows[i, 0]), (rows[i, 1],))

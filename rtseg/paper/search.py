@@ -17,7 +17,6 @@ from rtseg.errors import SettingError
 from rtseg.paper.data import PaperData
 from rtseg.paper.plan import Options, Training, plan
 from rtseg.paper.runs import Run
-from rtseg.paper.systems import SYSTEMS, System
 
 SEED = 0
 NETWORKS: Mapping[str, tuple[float, ...]] = {"learning_rate": (7e-4, 2e-3, 6e-3), "weight_decay": (0.01, 0.1)}
@@ -35,9 +34,7 @@ class Candidate:
     training: Training
 
 
-def candidates(
-    data: PaperData, options: Options, settings: PaperSettings, systems: Sequence[System] = SYSTEMS
-) -> list[Candidate]:
+def candidates(data: PaperData, options: Options, settings: PaperSettings) -> list[Candidate]:
     """The grid of every system that the rows of `options` need; none where `search_epochs` is 0.
 
     Raises SettingError where --set names what is searched.
@@ -47,10 +44,10 @@ def candidates(
     for override in options.overrides:
         if override.split("=")[0] in ("train.learning_rate", "train.weight_decay"):
             raise SettingError(f"--set {override}: it is searched for every system; give paper.search_epochs=0 as well")
-    needed = {t.searched for t in plan(data, options, systems)[1]} - {""}
+    needed = {t.searched for t in plan(data, options)[1]} - {""}
     # Whatever --only leaves out: the choice must not depend on what else is trained in this run.
     first: dict[str, Training] = {}
-    for training in plan(data, replace(options, only=()), systems)[1]:
+    for training in plan(data, replace(options, only=()))[1]:
         # The first of its name, not of a system that only takes its choice.
         if training.searched == training.key.split("/")[1] and training.searched in needed:
             first.setdefault(training.searched, training)

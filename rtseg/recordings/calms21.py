@@ -76,16 +76,6 @@ def read_calms21(
                 yield _read(path, again, place, fps)
 
 
-def read_calms21_sequence(
-    path: Path | str, name: str, *, group: str | None = None, fps: float | None = None
-) -> Sequence:
-    """The first sequence of that name (and group)."""
-    for found in read_calms21(path, fps=fps, wants=lambda g, n: n == name and group in (None, g)):
-        return found
-    where = "" if group is None else f" in group {group!r}"
-    raise RecordingError(path, f"holds no sequence {name!r}{where}; rtseg.recordings.calms21.index_calms21 lists them")
-
-
 def _open(path: Path) -> BinaryIO:
     try:
         file = path.open("rb")

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from rtseg.errors import RecordingError
 from rtseg.frames.skeleton import MICE7
 from rtseg.recordings import calms21
-from rtseg.recordings.calms21 import index_calms21, read_calms21, read_calms21_sequence, write_calms21
+from rtseg.recordings.calms21 import index_calms21, read_calms21, write_calms21
 from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
 
 TASK1 = {"attack": 0, "investigation": 1, "mount": 2, "other": 3}
@@ -81,12 +81,13 @@ def test_vocabs_of_all_tasks(tmp_path: Path, vocab: object, classes: tuple[str, 
     assert sequence.labels.frames.tolist() == frames
 
 
-def test_several_groups_and_one_by_name(tmp_path: Path) -> None:
+def test_several_groups(tmp_path: Path) -> None:
     path = write(tmp_path, {f"annotator-id_{i}": {"same": official(i), f"own{i}": official(2)} for i in (1, 2, 3)})
-    assert len(read_calms21_sequence(path, "same", group="annotator-id_3").recording) == 3
-    assert read_calms21_sequence(path, "own2").group == "annotator-id_2"
-    with pytest.raises(RecordingError, match="holds no sequence 'own2' in group 'annotator-id_1'"):
-        read_calms21_sequence(path, "own2", group="annotator-id_1")
+    chosen = ("annotator-id_3", "same")
+    (one,) = read_calms21(path, wants=lambda *place: place == chosen)
+    assert (one.group, len(one.recording)) == ("annotator-id_3", 3)
+    same = [found.group for found in read_calms21(path) if found.recording.name == "same"]
+    assert same == [f"annotator-id_{i}" for i in (1, 2, 3)]
 
 
 def test_a_declined_sequence_is_not_parsed(tmp_path: Path) -> None:

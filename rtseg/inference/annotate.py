@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
@@ -25,12 +24,10 @@ from rtseg.recordings.files.reading_warnings import ReadingWarning
 from rtseg.recordings.naming import NameMap
 from rtseg.recordings.open import holds_several, read_recordings
 from rtseg.recordings.recording import Recording
-from rtseg.system.files import write_json_atomically
+from rtseg.system.files import FileNames, as_file_name, write_json_atomically
 
 EXISTING = ("refuse", "overwrite", "skip")
 """What is done where a recording's files are there already. skip: only what comes from the same file and model."""
-_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
-"""What the name of a recording may hold, and that of a file may not, here or on Windows."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +121,13 @@ def annotate_source(
 
     existing: what is done where a recording's files are there already: one of EXISTING. Beside them a third one,
     `NAME.annotation.json`, says which file, model and options they come from; only what it says tells whether they may
-    be skipped. Raises RtsegError before anything is computed for a recording whose files are not to be replaced, and
-    for a second one whose files would have the same names.
+    be skipped. Recordings whose names differ in case or in signs alone that no file's may have are numbered. Raises
+    RtsegError before anything is computed for a recording whose files are not to be replaced.
     """
     origin = _origin(classifier, source, reading)
-    written: set[Path] = set()
+    names = FileNames()
     for recording in read_recordings(source.path, fps=reading.fps):
-        files = Files.of(source, recording.name)
-        if files.frames in written:
-            raise RtsegError(
-                f"{source.path}: recording {recording.name!r} would be written over another one of this file, "
-                f"{files.frames}; their names differ in characters alone that no file may have"
-            )
-        written.add(files.frames)
+        files = Files.of(source, recording.name, names)
         own = origin | {"recording": recording.name}
         if files.are_done(own, existing):
             yield Skipped(recording.name, files.frames, files.bouts)
@@ -192,12 +183,11 @@ class Files:
     origin: Path
 
     @classmethod
-    def of(cls, source: Source, recording: str) -> Files:
-        """Those of a recording of the source."""
+    def of(cls, source: Source, recording: str, names: FileNames) -> Files:
+        """Those of a recording of the source. names: of the source's recordings before it."""
         if source.stem and recording.startswith(source.path.stem):
             recording = source.stem + recording.removeprefix(source.path.stem)
-        # A recording's name may hold slashes, its file's may not.
-        stem = _NO_FILE_NAME.sub("_", recording)
+        stem = names.name(recording)
         return cls(*(source.folder / f"{stem}.{end}" for end in ("predictions.csv", "bouts.csv", "annotation.json")))
 
     def are_done(self, origin: Mapping[str, Any], existing: str) -> bool:
@@ -272,7 +262,7 @@ def _absolute(path: Path) -> Path:
 
 def _places(paths: Sequence[Path]) -> dict[Path, tuple[tuple[str, ...], str]]:
     """For files of one stem the folders and the stem that tell them apart: as few folders as possible."""
-    parents = {path: tuple(_NO_FILE_NAME.sub("_", part) for part in _absolute(path).parent.parts) for path in paths}
+    parents = {path: tuple(as_file_name(part) for part in _absolute(path).parent.parts) for path in paths}
     beside = {path: [p for p in paths if parents[p] == parents[path]] for path in paths}
     stems = {path: path.stem if len(beside[path]) == 1 else path.name for path in paths}
     for depth in range(max(map(len, parents.values())) + 1):

@@ -1,7 +1,8 @@
 """Files that are whole or not there: written under another name beside their own, then renamed.
 
 Whoever reads a path meanwhile, or after a kill, finds the old file or the new one, never half of one. And files that
-somebody else may have put there: only regular files are opened, and no more of them is read than was allowed.
+somebody else may have put there: only regular files are opened, and no more of them is read than was allowed. And names
+of files for what people called a stream or a recording: no two of them meet.
 """
 
 from __future__ import annotations
@@ -11,13 +12,38 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 PART = ".part"
 NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
 """Windows has no such flag, and no pipes among its files."""
+_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+"""What the name of a recording may hold, and that of a file may not, here or on Windows."""
+
+
+def as_file_name(name: str) -> str:
+    """A name without signs that no file's may have; each of them is `_`."""
+    return _NO_FILE_NAME.sub("_", name)
+
+
+class FileNames:
+    """Names of files for the things of one folder, which the same things in the same order get again."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def name(self, of: str) -> str:
+        """`as_file_name`, with `-2`, `-3`, ... behind it where an earlier one had it, in letters of either case."""
+        plain = as_file_name(of)
+        # Without case, because not all file systems tell M1 from m1.
+        names = chain([plain], (f"{plain}-{n}" for n in count(2)))
+        own = next(name for name in names if name.casefold() not in self._taken)
+        self._taken.add(own.casefold())
+        return own
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.open import read_recordings
 from rtseg.recordings.recording import Labels, Recording
+from rtseg.system.files import FileNames
 from rtseg.triggers.events import write_events
 from rtseg.triggers.picture import draw_trial
 from rtseg.triggers.trial import Trial, TrialScore, score_trial, truth_of, try_triggers
@@ -49,6 +50,7 @@ def run_trials(
     scores: dict[str, TrialScore] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+    names = FileNames()
     for recording, labels in items:
         progress(recording.name)
         if out is not None and recording.name in (trial.name for trial in trials):
@@ -56,7 +58,7 @@ def run_trials(
         predictions = classifier.run(recording, resample=resample)
         trial = try_triggers(triggers, predictions, recording, classifier.bundle)
         trials.append(trial)
-        stem = recording.name.replace("/", "_")
+        stem = names.name(recording.name)
         if out is not None:
             write_events(trial.events, out / f"{stem}.triggers.csv")
         for name, trigger in triggers.items():

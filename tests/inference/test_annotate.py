@@ -109,12 +109,14 @@ def test_files_of_one_name_go_into_different_folders(classifier: Classifier, pos
     assert places == [f"{folder}/two/mice_{n}.predictions.csv" for folder in (poses.parent.name, "other") for n in "12"]
 
 
-def test_names_that_differ_in_nothing_a_file_may_have_are_refused(classifier: Classifier, tmp_path: Path) -> None:
-    path = tmp_path / "two.json"
-    pairs = [simulate_sequence(1, 30, name=name) for name in ("mice/1", "mice_1")]
+def test_names_that_differ_in_nothing_a_file_may_have_are_numbered(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "three.json"
+    pairs = [simulate_sequence(i, 30, name=name) for i, name in enumerate(("mice/1", "mice_1", "Mice_1"))]
     write_calms21(path, {"annotator-id_0": pairs})
-    with pytest.raises(RtsegError, match=r"two\.json: recording 'mice_1' would be written over another one"):
-        list(annotate(classifier, [path], tmp_path / "out", overwrite=True))
+    done = list(annotate(classifier, [path], tmp_path / "out", overwrite=True))
+    assert [one.name for one in done] == ["mice/1", "mice_1", "Mice_1"]
+    assert [one.frames_file.name.partition(".")[0] for one in done] == ["mice_1", "mice_1-2", "Mice_1-3"]
+    assert len({one.frames_file.read_bytes() for one in done}) == 3
 
 
 def place(source: Source, out: Path) -> str:

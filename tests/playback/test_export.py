@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtseg.client import Publisher
+from rtseg.errors import RtsegError
 from rtseg.inference.annotate import annotate
 from rtseg.inference.classifier import load
 from rtseg.playback.export import _checked_answer, export_recording
@@ -71,3 +72,28 @@ def test_times_of_a_resampled_stream_are_its_cameras(tiny_bundle: Path, tmp_path
         rows = list(csv.DictReader(lines))
     assert len(rows) == 60
     assert all(float(row["time_s"]) == pytest.approx(int(row["seq"]) / 60, abs=1e-6) for row in rows)
+
+
+def test_streams_whose_names_differ_in_a_slash_have_files_of_their_own(tiny_bundle: Path, tmp_path: Path) -> None:
+    walks = {name: random_walk(30, seed) for seed, name in enumerate(("rack/1", "rack_1"))}
+    with daemon(tiny_bundle, record=str(tmp_path / "recordings")) as child:
+        for name, walk in walks.items():
+            with Publisher(child.frames, name, walk.skeleton, fps=walk.fps) as camera:
+                for t in range(len(walk)):
+                    camera.send(walk.keypoints[t], walk.confidence[t], seq=t)
+                camera.close()
+        child.signal(signal.SIGTERM)
+        child.rest()
+    (file,) = (tmp_path / "recordings").glob("*.mcap")
+    out = tmp_path / "exported"
+    (out / "rack_1-2.bouts.csv").mkdir(parents=True)
+    with pytest.raises(RtsegError, match=r"rack_1-2\.bouts\.csv exists already"):
+        list(export_recording(file, out))
+    assert [path.name for path in out.iterdir()] == ["rack_1-2.bouts.csv"]
+    (out / "rack_1-2.bouts.csv").rmdir()
+    done = list(export_recording(file, out, overwrite=True))
+    assert [(one.name, one.frames_file.name) for one in done] == [
+        ("rack/1", "rack_1.predictions.csv"),
+        ("rack_1", "rack_1-2.predictions.csv"),
+    ]
+    assert all(len(one.frames_file.read_text().splitlines()) == 31 for one in done)

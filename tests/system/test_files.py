@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rtseg.system.files import (
+    FileNames,
     open_regular,
     read_bounded,
     replace_atomically,
@@ -89,3 +90,9 @@ def test_a_larger_file_is_refused_unread(tmp_path: Path) -> None:
 def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"nowhere/a\.json'$"):
         write_atomically(tmp_path / "nowhere/a.json", "{}")
+
+
+def test_names_of_files_never_meet() -> None:
+    names = FileNames()
+    given = ("rack/1", "rack_1", "Rack_1", "rack_1-2", "b:c", "rack/2")
+    assert [names.name(of) for of in given] == ["rack_1", "rack_1-2", "Rack_1-3", "rack_1-2-2", "b_c", "rack_2"]

@@ -109,10 +109,25 @@ def read_labels(
 def read_video_labels(path: Path | str, video: Video) -> Tracks:
     """Every label track of a file over the frames of a video; as `read_labels`."""
     path = Path(path)
-    tracks = find_label_reader(path).read(path, video)
+    try:
+        tracks = find_label_reader(path).read(path, video)
+    except RecordingError as error:
+        if not (poses := _pose_format(path)):
+            raise
+        # Some tables hold both, so that the first thing said is what is wrong with the labels.
+        problem = f"{error.problem}; it holds poses ({poses}), and labels are expected"
+        raise RecordingError(path, problem, line=error.line) from error
     for name, track in tracks.items():
         tracks[name] = replace(track, warnings=with_file(track.warnings, path))
     return tracks
+
+
+def _pose_format(path: Path) -> str:
+    """What the reader of poses that recognizes a file calls its format; '' where none does."""
+    try:
+        return find_pose_reader(path).format
+    except RecordingError:
+        return ""
 
 
 def find_label_reader(path: Path) -> LabelReader:
@@ -158,11 +173,11 @@ def find_pose_reader(path: Path) -> PoseReader:
     if probe.suffix in WORKBOOKS:
         problem = "is a workbook, and no sheet begins with a header of poses (frame,nose.x,nose.y or bodyparts, coords)"
     elif any({".csv", ".txt"} & set(reader.suffixes) for reader in candidates):
-        raise RecordingError(
-            probe.path,
-            f"its header {probe.lines[0][:60]!r} is none that is read; accepted: {accepted}; or {PLAIN_POSES}",
-            line=1,
-        )
+        problem = f"its header {probe.lines[0][:60]!r} is none that is read"
+        # A plain table of labels is any that no other reader knows.
+        if labels := next((r.format for r in LABEL_READERS if r is not labels_csv.READER and r.recognizes(probe)), ""):
+            problem = f"holds labels ({labels}), and poses are expected"
+        raise RecordingError(probe.path, f"{problem}; accepted: {accepted}; or {PLAIN_POSES}", line=1)
     else:
         problem = f"its parts {', '.join(probe.hdf5_names) or '(none)'} are of no format that is read"
     raise RecordingError(probe.path, f"{problem}; accepted: {accepted}; or {PLAIN_POSES}")

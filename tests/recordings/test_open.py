@@ -109,6 +109,23 @@ def test_a_file_of_labels_has_one_reader(tmp_path: Path, text: str, format_: str
     assert reader.format.startswith(format_)
 
 
+def test_poses_in_the_place_of_labels_and_labels_in_that_of_poses_are_told(tmp_path: Path, data_root: Path) -> None:
+    poses = next((data_root / "rats58").rglob("*.csv"))
+    with pytest.raises(RecordingError, match=r"it holds poses \(DeepLabCut \.csv\), and labels are expected"):
+        read_labels(poses, 100, 30)
+    with pytest.raises(RecordingError, match=r"it holds poses \(SLEAP \.slp\), and labels are expected"):
+        read_labels(next((data_root / "formats").glob("*.slp")), 100, 30)
+    events = tmp_path / "v.tsv"
+    events.write_text("Behavior\tBehavior type\tTime\nsniff\tSTART\t1\nsniff\tSTOP\t2\n", encoding="utf-8")
+    with pytest.raises(RecordingError, match="holds labels \\(BORIS"):
+        read_recording(events)
+    # Where a table holds both, what is wrong with its labels comes first.
+    both = tmp_path / "both.csv"
+    both.write_text("frame,nose.x,nose.y,attack\n1,2,3,0\n2,2,3,1\n", encoding="utf-8")
+    with pytest.raises(RecordingError, match=r"line 2: expected frame 0, got '1'; .*; it holds poses"):
+        read_labels(both, 2, 30)
+
+
 def test_an_assumed_rate_is_told(tmp_path: Path) -> None:
     path = tmp_path / "poses.csv"
     path.write_text("frame,nose.x,nose.y\n0,2,3\n")

@@ -69,9 +69,9 @@ def test_a_lent_ring_goes_on_where_it_was(recorder: Recorder) -> None:
 
 
 def test_a_ring_without_room_is_not_lent(recorder: Recorder) -> None:
-    assert recorder.lend_ring(16, (1 << 20) - 5000) is not None
+    assert recorder.lend_ring(16, (1 << 20) - 66_500) is not None
     recorder.take_ring_back()
-    assert recorder.lend_ring(16, (1 << 20) - 4500) is None  # heads and reserve have no room besides
+    assert recorder.lend_ring(16, (1 << 20) - 66_000) is None  # heads and reserve have no room besides
     put(recorder, range(10_000), 1000)
     assert recorder.lost
     assert recorder.lend_ring(1, 1) is None  # what follows a loss waits for its marker

@@ -63,7 +63,7 @@ def test_what_is_neither_poses_nor_labels_keeps_no_other_from_being_looked_at(tm
     done = here("inspect", notes, whole)
     assert done.returncode == 1
     assert "whole.csv: DeepLabCut .csv" in done.stdout
-    assert "notes.txt: is of a kind that is not read" in done.stderr
+    assert "notes.txt, line 1: its header 'bought food' is none that is read" in done.stderr
     assert "Traceback" not in done.stderr
     with pytest.raises(SettingError, match="is a folder"):
         inspect_files([tmp_path])

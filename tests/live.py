@@ -8,8 +8,9 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,23 @@ def daemon(bundle: Path, **settings: Any) -> Iterator[Child]:
             assert code == 0, err
     finally:
         child.close()
+
+
+def children_of(pid: int) -> list[int]:
+    """Of all threads of a process, those included that have ended and were not waited for."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for what another thread or process does."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
 
 
 @contextmanager

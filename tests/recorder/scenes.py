@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -11,17 +9,9 @@ import msgpack
 from rtseg.config import ServeSettings
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recorder import Recorder
-from tests.live import TIMEOUT_S
 
 SMALL = ServeSettings(record_buffer_mb=1, record_snapshot_s=1000.0)
 PADDING = bytes(1000)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def put(recorder: Recorder, numbers: range, size: int = 0) -> None:

@@ -17,7 +17,8 @@ from rtseg.errors import ServeError
 from rtseg.recorder.reading import RecordingFile, unpacked
 from rtseg.recorder.recorder import Recorder
 from rtseg.recorder.recover import recover_recording
-from tests.recorder.scenes import SMALL, numbers_in, put, wait_until
+from tests.live import wait_until
+from tests.recorder.scenes import SMALL, numbers_in, put
 
 
 def test_a_recording_is_whole_once_it_is_closed(recorder: Recorder) -> None:

@@ -21,8 +21,8 @@ from rtseg.recorder.recorder import Recorder
 from rtseg.recorder.recover import recover_recording
 from rtseg.recorder.ring import HEAD_BYTES
 from rtseg.recorder.writer import finish_recording
-from tests.live import REPO
-from tests.recorder.scenes import SMALL, numbers_in, put, wait_until
+from tests.live import REPO, wait_until
+from tests.recorder.scenes import SMALL, numbers_in, put
 
 
 def test_a_disk_that_stays_full_leaves_the_rest_to_recover(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ from rtseg.frames.skeleton import MICE7
 from rtseg.serve.monitoring import http_process
 from rtseg.serve.monitoring.http_process import MOST_CONNECTIONS, HealthProcess
 from rtseg.serve.monitoring.shared_status import SharedStatus
-from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, daemon, no_descriptor_left, random_walk
+from tests.live import HELLO, REPO, TIMEOUT_S, Child, Raw, children_of, daemon, no_descriptor_left, random_walk
 
 ASKS_AT_THE_READY_LINE = """
 import json, os, signal, sys, urllib.request
@@ -238,12 +238,6 @@ def test_where_no_descriptor_is_left_it_is_started_again_once_there_is_one(
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         assert caplog.text.count("the process that serves HTTP ended with status -9") == 1
-
-
-def children_of(pid: int) -> list[int]:
-    """Of all threads of a process, those included that have ended and were not waited for."""
-    found = [Path(entry, "children").read_text() for entry in Path(f"/proc/{pid}/task").iterdir()]
-    return [int(number) for text in found for number in text.split()]
 
 
 def command_of(pid: int) -> bytes:

@@ -34,7 +34,7 @@ from rtseg.serve.streams.stream import Streams
 from rtseg.serve.workers.front_link import WorkerOutlet
 from rtseg.serve.workers.worker_protocol import FRONT_ID, worker_of
 from rtseg.wire.messages import Hello, PredictionMessage, StreamEvent, parse_published
-from tests.live import TIMEOUT_S, Child, daemon, random_walk
+from tests.live import TIMEOUT_S, Child, children_of, daemon, random_walk, wait_until
 
 NAMES = ["cage2", "cage3", "cage4", "cage5"]
 assert {worker_of(name, 2) for name in NAMES} == {0, 1}
@@ -204,10 +204,13 @@ def test_the_front_finishes_what_a_killed_worker_and_its_writer_have_left(tiny_b
     walk, number = random_walk(60, 331), worker_of("cage3", 2)
     with daemon(tiny_bundle, workers=2, record=str(tmp_path)) as child:
         left, writer = file_and_writer(child, "cage3")
+        workers = child.about["workers"]
         os.kill(writer, signal.SIGSTOP)  # what is recorded from now on lies in memory alone
         replay(walk, child.frames, stream="cage3")
+        os.kill(workers[number], signal.SIGSTOP)  # it does not end of itself
         child.signal(signal.SIGTERM)
-        for pid in (child.about["workers"][number], writer):
+        wait_until(lambda: workers[1 - number] not in children_of(child.process.pid))  # both have been told to stop
+        for pid in (workers[number], writer):
             os.kill(pid, signal.SIGKILL)
         out, err, _ = child.rest()
     last = json.loads(out.removeprefix("stopped "))

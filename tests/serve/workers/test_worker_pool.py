@@ -25,7 +25,7 @@ from rtseg.serve.workers.worker_pool import Worker
 from rtseg.serve.workers.worker_protocol import worker_of
 from rtseg.wire.messages import PredictionMessage
 from tests.bundles import changed_bundle
-from tests.live import TIMEOUT_S, daemon, random_walk
+from tests.live import TIMEOUT_S, daemon, random_walk, wait_until
 
 HEADS = {"task1": ("attack", "investigation", "mount", "other"), "sniff_face": ("other", "sniff_face")}
 _SEIZE, _INTERRUPT = 0x4206, 0x4207
@@ -49,13 +49,6 @@ def let_go(pid: int) -> None:
     deadline_s = time.monotonic() + TIMEOUT_S
     while os.waitpid(pid, _ALL | os.WNOHANG)[0] == 0:
         assert time.monotonic() < deadline_s, "nobody has killed the worker that hangs"
-        time.sleep(0.01)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while not is_so():
-        assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
@@ -113,12 +106,12 @@ def test_a_worker_in_whose_place_another_model_would_serve_waits_for_its_own(
     with contextlib.ExitStack() as at_end:
         at_end.callback(worker.end)
         worker.set_bundle(str(folder), served)  # what the process before this one has served
-        until(lambda: worker.check_ready() or worker.has_ended)
+        wait_until(lambda: worker.check_ready() or worker.has_ended)
         assert (worker.ready, worker.dealer) == (False, None)
         assert f"worker 1: {folder} holds model {other[:12]} by now, and {served[:12]} is served" in caplog.text
         shutil.copytree(tiny_bundle, folder, dirs_exist_ok=True)
         worker.start()
-        until(worker.check_ready)
+        wait_until(worker.check_ready)
         assert (worker.ready, worker.announced["model"]) == (True, served)
 
 

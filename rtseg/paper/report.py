@@ -6,6 +6,7 @@ Reads results that are on disk; trains and prints nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,10 @@ def rows_with_figures(
     lines = [_line(row, by_key.get(row.training or "", []), data, timing) for row in rows]
     for line in (line for line in lines if "f1" in line):
         line["beside"] = _beside(line, lines, runs)
+        if line["beside"] is not None and _is_the_same(line["training"], line["beside"]["training"], by_key):
+            line["problems"].append(
+                f"no change here: with these data the recipe of {line['beside']['label']} is the same"
+            )
     for table in dict.fromkeys(line["table"] for line in lines if line["training"]):
         tasks = dict.fromkeys(line["task"] for line in lines if line["table"] == table and line["group"])
         lines += [constant_answer(table, task, data) for task in tasks]
@@ -202,6 +207,12 @@ def _beside(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], runs: S
             differences = {s: _difference(runs, key, other["training"], group, s) for s in SCORES}
             return {"training": other["training"], "label": other["label"], **differences}
     return None
+
+
+def _is_the_same(one: str, other: str, runs: Mapping[str, Sequence[Run]]) -> bool:
+    """Whether two rows' trainings have one recipe but for its name."""
+    own, others = (runs[key][0].training.recipe for key in (one, other))
+    return replace(own, name="") == replace(others, name="")
 
 
 def _label(label: str, table: str, task: int) -> str:

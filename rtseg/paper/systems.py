@@ -290,8 +290,9 @@ NOTES = (
     "A task is one model with a head per annotator (Task 2) or behaviour (Task 3) in Tables III and IV too: the paper "
     "counts sequences per task, not per annotator, and so Table V differs from them in one thing, that the tasks share "
     "their generator.",
-    "Tables III and IV: where a task has fewer sequences than the largest, what the paper's pipeline adds as "
-    "artificial copies (III.E) is drawn anew for every crop. Table V: copies bring every task to the largest's number.",
+    "Tables I to IV: where a task has fewer training sequences than the largest (in the paper Tasks 2 and 3), what the "
+    "paper's pipeline adds as artificial copies (III.E) is drawn anew for every crop: turned, mirrored, shifted, with "
+    "noise. Table V: copies bring every task to the largest's number.",
     "Tables III to V: held-out evaluations without a better score end a training from where its held-out macro-F1 is "
     "above the best constant answer's; in Tables I and II every network is from the first one on.",
     "Interpolation x3 is on training recordings alone, as in the paper (III.H). Baselines have raw coordinates alone.",

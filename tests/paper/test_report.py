@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,20 @@ def test_a_change_stands_beside_the_row_that_it_changes_by_the_seeds_that_both_h
 def test_tasks_of_other_names_stand_in_the_headings(report: dict[str, Any]) -> None:
     report["data"]["tasks"] = {"1": "S1", "2": "task2"}
     assert report_tables(report)[0][0] == "Table II: Task 1 (Task 1 = S1) (simulated)"
+
+
+def test_a_change_that_the_data_ask_of_every_network_is_told_to_be_none(tmp_path: Path) -> None:
+    def problems(data: PaperData, folder: Path) -> list[str]:
+        options = Options(only=("I/conv1d", "I/conv1d-augmented", "I/conv1d-standard"))
+        rows, trainings = plan(data, options)
+        for run in find_runs(trainings, range(1), folder, "data", SETTINGS):
+            write_result(run, 0.5, seconds=1.0, memory=1.0)
+        lines = rows_with_figures(rows, find_runs(trainings, range(1), folder, "data", SETTINGS), data, {})
+        return [f"{line['training']}: {problem}" for line in lines for problem in line.get("problems", ())]
+
+    data = paper_data(TASKS, n_frames=30)
+    assert problems(data, tmp_path / "task1") == []
+    # Fewer recordings of Task 1 than of Task 2: all that is trained on it alone is turned, mirrored and shifted.
+    more = replace(data, training=[*data.training, *[e for e in data.training if e.labels[0, 0] == IGNORE] * 9])
+    what = "no change here: with these data the recipe of 1D conv net is the same"
+    assert problems(more, tmp_path / "task2") == [f"I/conv1d-augmented: {what}"]

@@ -44,7 +44,7 @@ def _own_choices() -> list[Path]:
 def _can_hold_files(folder: Path) -> bool:
     """Whether a folder, which may have to be made, can be written to. Makes nothing."""
     there = folder
-    while not there.exists() and there != there.parent:
+    while not os.access(there, os.F_OK) and there != there.parent:  # nor may it raise where this user may not look
         there = there.parent
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import time
 import tomllib
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ class KeyFileError(ServeError):
 
 class UnreadableKeysError(KeyFileError):
     """A file or folder of keys that cannot be read for a reason that says nothing of it and may pass: no file
-    descriptor is left, a network's drive does not answer.
+    descriptor is left, a network's drive does not answer, a folder has become another user's.
     """
 
 
@@ -79,14 +80,15 @@ class KeyStore:
     def __init__(self, folder: Path | str) -> None:
         """Raises KeyFileError where the folder is a file, such as somebody's own key."""
         self.folder = Path(folder).expanduser()
-        if self.folder.is_file():
-            raise KeyFileError(f"{self.folder}: is a file, and a daemon's keys are a folder; name that folder")
+        with contextlib.suppress(PermissionError):  # told of the files in it, whose kinds are known
+            if self.folder.is_file():
+                raise KeyFileError(f"{self.folder}: is a file, and a daemon's keys are a folder; name that folder")
         self._path_of: dict[str, Path] = {}  # public half -> the file that was read last
 
     def server(self) -> tuple[str, str]:
         """The daemon's pair (public, secret), made on first use. Raises KeyFileError."""
         path = self.folder / SERVER_FILE
-        if not path.exists():
+        if not _is_there(path):
             _make_folder(self.folder)
             public, secret = _pair()
             with contextlib.suppress(FileExistsError):  # another process was faster: its pair is read below
@@ -138,15 +140,14 @@ class KeyStore:
     def has_file(self, public: str) -> bool:
         """Whether a key that `grants` gave still has its file; takes no file descriptor."""
         try:
-            self._path_of[public].stat()
-        except OSError as error:
-            return error.errno in _PASSING
-        return True
+            return _is_there(self._path_of[public])
+        except UnreadableKeysError:
+            return True
 
     def revoke(self, name: str) -> Grant:
         """Stop accepting a key; a running daemon follows within a second. Raises KeyFileError where there is none."""
         path = self.folder / ALLOWED / f"{name}.toml"
-        if not _NAME.fullmatch(name) or not path.exists():
+        if not _NAME.fullmatch(name) or not _is_there(path):
             names = ", ".join(p.stem for p in sorted((self.folder / ALLOWED).glob("*.toml")))
             raise KeyFileError(f"no key {name!r} in {self.folder}; there are: {names or 'none'}")
         grant = _grant(path)
@@ -160,10 +161,13 @@ class KeyStore:
 
         Raises UnreadableKeysError.
         """
+        folder = self.folder / ALLOWED
         try:
-            stats = [(entry.name, entry.stat()) for entry in _entries(self.folder / ALLOWED)]
-        except OSError:  # one that has just gone
+            stats = [(entry.name, entry.stat()) for entry in _entries(folder)]
+        except FileNotFoundError:  # one that has just gone
             return ()
+        except OSError as error:
+            raise UnreadableKeysError(_unreadable(folder, error)) from None
         # The inode as well: a file that was replaced within the clock's resolution has the same time.
         return tuple(sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
 
@@ -173,7 +177,7 @@ def make_key_file(store: KeyStore, name: str, roles: Sequence[str], path: Path) 
 
     Raises KeyFileError as `KeyStore.new` does, and where the file exists or cannot be written: no key is accepted then.
     """
-    if path.exists():
+    if _is_there(path):
         raise KeyFileError(f"{path} exists: move it away, or write to another file")
     key = store.new(name, roles)
     plain = {"name": key.name, "public": key.public, "secret": key.secret, "server": key.server}
@@ -208,10 +212,43 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError as error:
-        if error.errno in _PASSING:
-            raise UnreadableKeysError(f"{folder}: cannot be read: {error.strerror}") from None
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UnreadableKeysError(_unreadable(folder, error)) from None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file; takes no file descriptor. Raises UnreadableKeysError where it cannot be known."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UnreadableKeysError(_unreadable(path, error)) from None
+    return True
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    """What is to be said of a file or folder that there is, and whose it is where that is the reason."""
+    words = f"{path}: cannot be read: {error.strerror or error}"
+    if not isinstance(error, PermissionError) or not FILES_HAVE_OWNERS:
+        return words
+    for there in (path, *path.parents):  # the first whose owner can be seen keeps what is below to itself
+        with contextlib.suppress(OSError):
+            owner, own = there.stat().st_uid, os.geteuid()
+            return words if owner == own else f"{words}: {there} is {_user(owner)}'s, and this is run by {_user(own)}"
+    return words
+
+
+def _user(number: int) -> str:
+    """A user's name, or its number where it has none."""
+    import pwd  # not on Windows
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _grant(path: Path) -> Grant:
@@ -232,8 +269,9 @@ def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[
     except FileNotFoundError:
         raise KeyFileError(f"{path}: no such key file: `rtseg keys new NAME --role ROLE` makes one") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        if isinstance(error, OSError) and error.errno in _PASSING:
-            raise UnreadableKeysError(f"{path}: cannot be read: {error.strerror}") from None
+        if isinstance(error, OSError):
+            kind = UnreadableKeysError if error.errno in _PASSING else KeyFileError
+            raise kind(_unreadable(path, error)) from None
         raise KeyFileError(f"{path}: not a key file of rtseg: {error}") from None
     if set(plain) != set(fields):
         raise KeyFileError(f"{path}: expected the keys {', '.join(fields)}; got {', '.join(plain) or 'none'}")
@@ -249,11 +287,13 @@ def _read(path: Path, fields: tuple[str, ...], *, secret: bool = False) -> dict[
 def _write(path: Path, plain: dict[str, Any]) -> None:
     """A new file that only its owner can read; it appears whole or not at all. Raises FileExistsError."""
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            if _is_root():
+                os.fchown(file.fileno(), *_owner(path.parent))
             os.fsync(file.fileno())
         os.link(draft, path)  # unlike a rename this never replaces a file
     except FileExistsError:
@@ -266,9 +306,23 @@ def _write(path: Path, plain: dict[str, Any]) -> None:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True)
+        if _is_root():
+            os.lchown(folder, *_owner(folder.parent))
+    except FileExistsError:
+        return
     except OSError as error:
         raise KeyFileError(f"{folder}: cannot be made: {error.strerror or error}") from None
+
+
+def _is_root() -> bool:
+    """Whether what this process makes is to belong to whoever has the folder: a service's own user is to read it."""
+    return FILES_HAVE_OWNERS and os.geteuid() == 0
+
+
+def _owner(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_uid, about.st_gid
 
 
 def _now() -> str:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from rtseg.wire.keys import KeyFileError, KeyStore, make_key_file, read_client_key
+from rtseg.wire.keys import KeyFileError, KeyStore, UnreadableKeysError, make_key_file, read_client_key
+
+NOBODY = 65534
+
+
+@contextmanager
+def closed(path: Path) -> Iterator[str]:
+    """This user may not read it; gives what is said of that. Root reads everything, so it becomes somebody else."""
+    mode, is_root = stat.S_IMODE(path.stat().st_mode), os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    else:
+        path.chmod(0)
+    try:
+        yield rf"cannot be read: Permission denied{': .* is root.s, and this is run by nobody' if is_root else ''}$"
+    finally:
+        if is_root:
+            os.seteuid(0)
+        else:
+            path.chmod(mode)
 
 
 def test_files_that_nobody_else_reads(tmp_path: Path) -> None:
@@ -90,3 +113,44 @@ def test_a_damaged_grant_lets_nobody_in_and_the_others_stay(tmp_path: Path) -> N
     assert list(grants) == [kept.public]
     assert len(problems) == 1
     assert "broken.toml: 'roles': expected a list of publish, subscribe, control" in problems[0]
+
+
+def test_keys_that_this_user_may_not_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    made = make_key_file(store, "camera1", ["publish"], tmp_path / "camera1.key")
+    store.grants()
+    with closed(store.folder / "allowed") as words:
+        for read in (store.grants, store.fingerprint, lambda: store.revoke("camera1")):
+            with pytest.raises(UnreadableKeysError, match=f"allowed.*: {words}"):
+                read()
+        assert store.has_file(made.public)  # nobody has seen it go
+    with closed(store.folder) as words, pytest.raises(KeyFileError, match=f"server.toml: {words}"):
+        KeyStore(store.folder).server()
+    with closed(tmp_path / "camera1.key") as words, pytest.raises(KeyFileError, match=f"camera1.key: {words}"):
+        read_client_key(tmp_path / "camera1.key")
+    assert [g.name for g in store.grants()[0].values()] == ["camera1"]
+
+
+def test_what_should_be_a_folder_of_keys_and_is_none(tmp_path: Path) -> None:
+    (tmp_path / "allowed").touch()
+    with pytest.raises(UnreadableKeysError, match="allowed: cannot be read: Not a directory"):
+        KeyStore(tmp_path).grants()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_keys_that_root_makes_belong_to_the_user_who_has_the_folder() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "keys")
+        folder.mkdir()
+        os.chown(folder, NOBODY, NOBODY)
+        key = make_key_file(KeyStore(folder), "camera1", ["publish"], Path(name, "camera1.key"))
+        made = list(folder.rglob("*"))
+        assert {path.name for path in made} == {"server.toml", "allowed", "camera1.toml"}
+        assert {path.stat().st_uid for path in made} == {NOBODY}
+        assert Path(name, "camera1.key").stat().st_uid == 0
+        Path(name).chmod(0o755)
+        os.seteuid(NOBODY)
+        try:
+            assert list(KeyStore(folder).grants()[0]) == [key.public]
+        finally:
+            os.seteuid(0)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -204,6 +205,28 @@ def test_a_revoked_key_loses_its_streams_and_subscriptions_at_once(lab: Lab, key
         assert not [m for m in late if m.stream == "kept" and isinstance(m, PredictionMessage)]
     with pytest.raises(ServeError, match="no daemon at"):
         Subscriber(lab.predictions, connect_timeout_s=0.3, key=both)
+
+
+def test_a_folder_of_keys_that_can_no_longer_be_read_revokes_none(tiny_bundle: Path, tmp_path: Path) -> None:
+    store, walk = KeyStore(tmp_path / "keys"), random_walk(2, 6)
+    camera = store.new("camera", ["publish", "subscribe"])
+    allowed, aside = store.folder / "allowed", store.folder / "aside"
+    allowed.rename(aside)
+    allowed.symlink_to(aside)
+    with (
+        daemon(tiny_bundle, keys=str(store.folder)) as child,
+        Connection(child.frames, camera) as raw,
+        Subscriber(child.predictions, timeout_s=30, key=camera) as subscriber,
+    ):
+        assert raw.ask(HELLO | {"stream": "stays"})["type"] == "accepted"
+        loop = store.folder / "loop"
+        loop.symlink_to(allowed)  # to itself, in a moment: whoever looks at it is refused, also root
+        loop.replace(allowed)
+        time.sleep(1.2)
+        raw.send(frame_of(walk, 0, stream="stays"))
+        first(subscriber, lambda m: isinstance(m, PredictionMessage) and m.seq == 0)
+        child.signal(signal.SIGTERM)
+        assert "until they can be read, the keys that were valid are" in child.rest()[1]
 
 
 def test_a_daemon_without_file_descriptors_keeps_its_keys_and_sees_one_that_is_revoked(

@@ -9,5 +9,6 @@ lsl           An LSL stream with a channel a coordinate: `LslSource`
 numbering     Sequence numbers, by the source's own count or its times: `FrameNumbers`
 osc           OSC messages (Bonsai): `OscSource`
 points        What the numbers of a message mean: `DeclaredPoints`, `ChannelPoints`
+senders       One program's messages at a time: `Senders`
 zeromq        Plain ZeroMQ messages of float32 or JSON (Bonsai): `ZmqSource`
 """

@@ -16,6 +16,7 @@ from rtseg.errors import FrameError, RefusedError, ServeError, clip_reason
 from rtseg.frames.skeleton import Skeleton
 from rtseg.sources.numbering import FrameNumbers
 from rtseg.sources.points import Pose
+from rtseg.sources.senders import OtherSenderError
 
 LOG = logging.getLogger("rtseg.sources")
 WAIT_S = 0.25
@@ -58,7 +59,8 @@ class Source(Protocol):
 
 @dataclass
 class BridgeCounts:
-    """frames: sent. unusable: messages of the source that were left out. refused: complaints of the daemon.
+    """frames: sent. unusable: messages of the source that were left out. others: those of a second program that sends
+    to the same address. refused: complaints of the daemon.
 
     skipped: frames that the source did not bring, by its numbers or times. restarts: how often the source began again.
     reconnects, lost: of the publisher, how often its daemon came back and how many frames no daemon has got.
@@ -66,6 +68,7 @@ class BridgeCounts:
 
     frames: int = 0
     unusable: int = 0
+    others: int = 0
     refused: int = 0
     skipped: int = 0
     restarts: int = 0
@@ -76,6 +79,7 @@ class BridgeCounts:
         """One line: how many frames were sent, and whatever else is not 0."""
         others = (
             (self.unusable, "messages that could not be used"),
+            (self.others, "messages of a second program left out"),
             (self.refused, "refused by the daemon"),
             (self.skipped, "frames that the source skipped"),
             (self.restarts, "times begun again"),
@@ -91,7 +95,7 @@ class Bridge:
     def __init__(self, source: Source, publisher: Publisher, fps: float) -> None:
         self._source, self._publisher = source, publisher
         self._numbers = FrameNumbers(fps)
-        self._frames = self._unusable = self._refused = self._restarts = 0
+        self._frames = self._unusable = self._others = self._refused = self._restarts = 0
         self._told: dict[str, tuple[float, int]] = {}  # kind of problem -> when told, how many since
         self._stopping = False
 
@@ -104,7 +108,7 @@ class Bridge:
         """What has happened so far."""
         publisher = self._publisher
         return BridgeCounts(
-            self._frames, self._unusable, self._refused, self._numbers.skipped, self._restarts,
+            self._frames, self._unusable, self._others, self._refused, self._numbers.skipped, self._restarts,
             publisher.reconnects, publisher.frames_lost,
         )  # fmt: skip
 
@@ -126,6 +130,10 @@ class Bridge:
         """Send the source's next frame; False where none came, or one that cannot be used."""
         try:
             frame = self._source.receive(timeout_s)
+        except OtherSenderError as error:  # no frame of this stream, so the next one is the successor of the last
+            self._others += 1
+            self._tell("a second program sends", error)
+            return False
         except FrameError as error:
             self._unusable += 1
             self._numbers.skip_frame()

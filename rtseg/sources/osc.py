@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import select
 import socket
+import time
+from collections.abc import Hashable
 
 import numpy as np
 
 from rtseg.errors import FrameError, ServeError, needs_extra
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.points import DeclaredPoints, frame_number
+from rtseg.sources.senders import OtherSenderError, Senders
 from rtseg.sources.zeromq import beyond_this_machine
 from rtseg.wire.addresses import is_loopback
 
@@ -47,6 +50,7 @@ class OscSource:
         self._points, self._address = points, address
         self.skeleton, self.clock = points.skeleton, "monotonic"
         self._waiting: list[list[object]] = []
+        self._senders, self._begins = Senders(), False
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
@@ -63,7 +67,10 @@ class OscSource:
         if not self._waiting:
             if not select.select([self._socket], [], [], timeout_s)[0]:
                 return None
-            self._read_packet(self._socket.recv(65_536))
+            data, sender = self._socket.recvfrom(65_536)
+            self._read_packet(data)
+            if self._waiting:  # what is for other addresses may be of other programs
+                self._take(sender)
         return self._frame_of(self._waiting.pop(0)) if self._waiting else None
 
     def close(self) -> None:
@@ -78,12 +85,20 @@ class OscSource:
             raise FrameError(f"expected an OSC message, got {len(data)} bytes: {str(error)[:100]}") from None
         self._waiting += [message.params for message in messages if message.address == self._address]
 
+    def _take(self, sender: Hashable) -> None:
+        try:
+            self._begins = self._senders.take(sender, time.monotonic())
+        except OtherSenderError:
+            self._waiting.clear()
+            raise
+
     def _frame_of(self, params: list[object]) -> SourceFrame:
+        begins, self._begins = self._begins, False
         number, values = None, flat(params)
         # One value more than the points need can be nothing else.
         if len(values) == self._points.n_values + 1:
             number, values = frame_number(values[0]), values[1:]
-        return SourceFrame(self._points.from_flat(values), number)
+        return SourceFrame(self._points.from_flat(values), number, begins=begins and number is None)
 
 
 def check_packet(data: bytes, address: bytes, nested: int = 0) -> None:

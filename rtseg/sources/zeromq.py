@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import Counter
 
 import numpy as np
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from rtseg.errors import FrameError, ServeError
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.points import MAX_FRAME, DeclaredPoints, frame_number
+from rtseg.sources.senders import Senders
 from rtseg.wire.addresses import is_loopback
 
 FORMATS = ("float32", "json")
@@ -23,6 +26,7 @@ SOCKETS = ("pull", "sub")
 MAX_MESSAGE_BYTES = 4_000_000
 """JSON of the largest stream (4,096 points) has a tenth of it."""
 _FIELDS = {"pose", "frame", "time"}
+_CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED
 
 
 class ZmqSource:
@@ -59,12 +63,15 @@ class ZmqSource:
         if self._is_sub:
             self._socket.subscribe(topic)
         self.address = open_socket(self._socket, address, bind=bind)
+        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(_CONNECTIONS)
+        self._senders, self._connections = Senders(), Counter[int]()
 
     def receive(self, timeout_s: float) -> SourceFrame | None:
         """See `bridge.Source`."""
         if not self._socket.poll(max(0, math.ceil(timeout_s * 1000))):
             return None
-        parts = self._socket.recv_multipart()
+        frames = self._socket.recv_multipart(copy=False)
+        parts = [frame.bytes for frame in frames]
         if self._is_sub and len(parts) > 1:
             # ZeroMQ compares topics by their beginning: `cage1` would hear `cage10` as well.
             if self._topic and parts[0] != self._topic:
@@ -72,11 +79,29 @@ class ZmqSource:
             parts = parts[1:]
         elif self._topic:
             raise FrameError(f"expected the topic {self._topic.decode()!r} in a part of its own before the pose")
-        return self._from_json(parts) if self._is_json else self._from_float32(parts)
+        begins = self._take(frames[0])
+        frame = self._from_json(parts) if self._is_json else self._from_float32(parts)
+        # Where the sender numbers its frames or says when they were, that says what lies between.
+        return frame._replace(begins=begins and frame.number is None and frame.t_ns is None)
 
     def close(self) -> None:
         """Close the socket."""
+        if not self._socket.closed:
+            self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close(linger=0)
+
+    def _take(self, message: zmq.Frame) -> bool:
+        """Whether a message is the first one of another connection, after the one whose frames were taken has ended."""
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)
+            descriptor = event["value"]
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self._senders.end((descriptor, self._connections[descriptor]))
+            else:
+                self._connections[descriptor] += 1  # a number is given again once its connection has ended
+        descriptor = int(message.get(zmq.SRCFD))
+        return self._senders.take((descriptor, self._connections[descriptor]), time.monotonic())
 
     def _from_float32(self, parts: list[bytes]) -> SourceFrame:
         number = None

@@ -16,6 +16,7 @@ from rtseg.errors import FrameError, SkeletonError
 from rtseg.frames.skeleton import MICE7, Skeleton
 from rtseg.sources.bridge import Bridge, BridgeCounts, SourceFrame
 from rtseg.sources.dlclive import RtsegProcessor
+from rtseg.sources.senders import OtherSenderError
 from rtseg.wire.messages import PredictionMessage
 from tests.live import TIMEOUT_S, Child, daemon
 
@@ -75,6 +76,16 @@ def test_messages_that_cannot_be_used_are_counted_and_leave_a_gap(
     assert [r.getMessage() for r in caplog.records if "cannot be used" in r.getMessage()] == [
         "stream 'unusable': a message cannot be used and is left out: first"
     ]
+
+
+def test_messages_of_a_second_program_leave_no_gap(child: Child) -> None:
+    source = Queued(SourceFrame(POSE), OtherSenderError("another"), OtherSenderError("another"), SourceFrame(POSE))
+    with Publisher(child.frames, "second", MICE7, FPS) as publisher, Subscriber(child.predictions, "second") as sub:
+        bridge = Bridge(source, publisher, FPS)
+        drain(bridge, source)
+        assert receive_until(sub, lambda answer: answer.seq == 1) == [0, 1]
+    assert bridge.counts == BridgeCounts(frames=2, others=2)
+    assert bridge.counts.summary() == "2 frames sent, 2 messages of a second program left out"
 
 
 def test_frames_that_the_daemon_refuses_are_counted(child: Child) -> None:
@@ -207,5 +218,6 @@ def test_a_problem_is_told_again_with_a_count(
 def test_a_summary_says_what_is_not_nothing() -> None:
     assert BridgeCounts(frames=3).summary() == "3 frames sent"
     assert (
-        BridgeCounts(3, 1, 2).summary() == "3 frames sent, 1 messages that could not be used, 2 refused by the daemon"
+        BridgeCounts(3, unusable=1, refused=2).summary()
+        == "3 frames sent, 1 messages that could not be used, 2 refused by the daemon"
     )

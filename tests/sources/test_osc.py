@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rtseg.errors import FrameError, ServeError
 from rtseg.sources.osc import OscSource, check_packet
 from rtseg.sources.points import DeclaredPoints
+from rtseg.sources.senders import OtherSenderError
 from tests.live import TIMEOUT_S
 from tests.sources.senders import osc_client
 
@@ -48,6 +49,26 @@ def test_messages(params: list[Any], number: int | None) -> None:
     assert frame is not None
     assert (frame.number, frame.t_ns) == (number, None)
     np.testing.assert_array_equal(frame.pose, POSE)
+
+
+def test_a_second_program_that_sends_is_left_out() -> None:
+    with (
+        closing(OscSource("127.0.0.1", 0, POINTS)) as source,
+        osc_client(source.port) as client,
+        osc_client(source.port) as second,
+    ):
+        for sender in (client, client):
+            sender.send_message("/pose", VALUES)
+            assert source.receive(TIMEOUT_S) is not None
+        second.send_message("/other", VALUES)
+        assert source.receive(TIMEOUT_S) is None  # which is nobody's pose
+        second.send_message("/pose", VALUES)
+        with pytest.raises(OtherSenderError, match="two programs send to this address"):
+            source.receive(TIMEOUT_S)
+        client.send_message("/pose", VALUES)
+        frame = source.receive(TIMEOUT_S)
+        assert frame is not None
+        assert not frame.begins
 
 
 def test_a_bundle_is_frames_in_its_order() -> None:

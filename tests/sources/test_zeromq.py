@@ -16,6 +16,7 @@ import zmq
 from rtseg.errors import FrameError, ServeError
 from rtseg.sources.bridge import SourceFrame
 from rtseg.sources.points import DeclaredPoints
+from rtseg.sources.senders import OtherSenderError
 from rtseg.sources.zeromq import MAX_MESSAGE_BYTES, ZmqSource
 from tests.live import TIMEOUT_S
 
@@ -129,6 +130,55 @@ def test_a_publisher_that_binds_and_its_topics() -> None:
             assert received(source).number == 3
             with pytest.raises(FrameError, match="expected the topic 'cage1' in a part of its own"):
                 source.receive(TIMEOUT_S)
+
+
+@contextmanager
+def another(source: ZmqSource) -> Iterator[Any]:
+    with zmq.Context() as context, closing(context.socket(zmq.PUSH)) as push:
+        push.connect(source.address)
+        yield push
+
+
+def ended(source: ZmqSource) -> None:
+    """Wait until a sender's end is known: messages and ends come by different ways."""
+    assert source._monitor.poll(TIMEOUT_S * 1000)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:*", "ipc://{}/poses"])
+def test_a_second_program_that_sends_is_left_out_while_the_first_one_goes_on(address: str, tmp_path: Path) -> None:
+    source = ZmqSource(address.format(tmp_path), POINTS)
+    with pushing(source) as push, another(source) as second:
+        for sender in (push, push):
+            sender.send(BYTES)
+            assert not received(source).begins
+        for _ in range(3):
+            second.send(BYTES)
+            with pytest.raises(OtherSenderError, match="two programs send to this address"):
+                source.receive(TIMEOUT_S)
+            push.send(BYTES)
+            assert not received(source).begins
+
+
+@pytest.mark.parametrize(("parts", "begins"), [([BYTES], True), ([struct.pack("<Q", 9), BYTES], False)])
+def test_a_program_that_follows_one_that_has_ended_begins_afresh(parts: list[bytes], begins: bool) -> None:
+    source = ZmqSource("tcp://127.0.0.1:*", POINTS)
+    with closing(source):
+        for run in range(3):  # each may get the file descriptor of the one before
+            with another(source) as push:
+                for frame in range(3):
+                    push.send_multipart(parts)
+                    # Numbers say themselves what lies between.
+                    assert received(source).begins == (begins and run > 0 and frame == 0)
+            ended(source)
+
+
+def test_programs_that_connect_for_every_message_are_one() -> None:
+    source = ZmqSource("tcp://127.0.0.1:*", POINTS)
+    with closing(source):
+        for _ in range(5):
+            with another(source) as push:
+                push.send(BYTES)
+                assert not received(source).begins
 
 
 def test_an_ipc_address(tmp_path: Path) -> None:

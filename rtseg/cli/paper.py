@@ -48,4 +48,6 @@ def paper(
 def _require_all(report: Mapping[str, Any]) -> None:
     """Raise RtsegError, for the exit code 1, where trainings failed."""
     if report["failed"]:
-        raise RtsegError(f"{len(report['failed'])} trainings failed, see above; the same command tries them again")
+        n = len(report["failed"])
+        which = "1 training" if n == 1 else f"{n} trainings"
+        raise RtsegError(f"{which} failed, see above; the same command tries again what might come out otherwise")

@@ -131,7 +131,7 @@ def compare_systems(
             "search": found,
             "hours": hours_of(every),
             "cpus": sorted({run.result["cpu"] for run in every if run.result is not None and "cpu" in run.result}),
-            "failed": {run.name: run.why for run in every if run.result is None and not run.to_come},
+            "failed": {run.name: run.why for run in every if _has_failed(run)},
             "to_come": [run.name for run in every if run.to_come],
             "claims": compare_claims(lines, runs, data),
             "trainings": {t.key: training_summary(t) for t in ready},
@@ -146,6 +146,12 @@ def _plain(options: Options) -> dict[str, Any]:
     """The options that stand in the report; the recipe stands in its trainings."""
     plain = {name: getattr(options, name) for name in ("only", "epochs", "quick", "overrides")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def _has_failed(run: Run) -> bool:
+    # That a place of the search diverges is what the search is to find out.
+    is_found_out = run.is_over and not run.training.scored
+    return run.result is None and not run.to_come and not is_found_out
 
 
 def _trained(training: Training, runs: Sequence[Run]) -> bool:

@@ -42,7 +42,7 @@ class Run:
     """A training with one seed. result: None = it failed, for the reason in why, or it is still to come.
 
     fallback: what is trained where it diverges or learns nothing; None = nothing. given_up: the learning rates that it
-    is the fallback of.
+    is the fallback of. is_over: whether it diverged or learnt nothing, as it would again.
     """
 
     training: Training
@@ -53,6 +53,7 @@ class Run:
     why: str = field(default=TO_COME)
     fallback: Run | None = None
     given_up: tuple[float, ...] = ()
+    is_over: bool = False
 
     @property
     def name(self) -> str:
@@ -117,7 +118,7 @@ def _settled(run: Run) -> Run:
     while run.fingerprint in known and run.fallback is not None:
         run = run.fallback
     if run.fingerprint in known:  # the last: what it came to counts, if it came to anything
-        run = replace(run, why=f"failed ({known[run.fingerprint]})")
+        run = replace(run, why=f"failed ({known[run.fingerprint]})", is_over=True)
     return _with_result(run)
 
 
@@ -136,16 +137,16 @@ def train_all(
     done = []
     for number, run in enumerate(runs, 1):
         place = {"number": number, "of": len(runs)}
-        if run.result is None and deadline is not None and time.monotonic() >= deadline:
+        if run.result is not None or run.is_over:
+            event(run.name, {"kept": True, **place})
+        elif deadline is not None and time.monotonic() >= deadline:
             event(run.name, {"waits": True, **place})
-        elif run.result is None:
+        else:
             event(run.name, {"started": True, **place})
             run = _train(run, data_folder, settings, event)
             while run.to_come:  # it came to nothing: this is its fallback
                 run = _train(run, data_folder, settings, event)
             event(run.name, {"ended": run.why, "seconds": (run.result or {}).get("training_seconds"), **place})
-        else:
-            event(run.name, {"kept": True, **place})
         done.append(run)
     return done
 

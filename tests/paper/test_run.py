@@ -16,6 +16,7 @@ import pytest
 from rtseg import config
 from rtseg.config import PaperSettings
 from rtseg.paper import runs as paper_runs
+from rtseg.paper import search as paper_search
 from rtseg.paper.data import save_data
 from rtseg.paper.plan import Options, plan
 from rtseg.paper.run import compare_systems
@@ -167,6 +168,31 @@ def test_a_training_that_diverges_is_made_at_a_lower_rate(tmp_path: Path, monkey
     assert find()[0].result == run.result  # what is given up is not tried again
     searched = replace(trainings[0], scored=False)
     assert find_runs([searched], [1], tmp_path, "data", settings)[0].fallback is None
+
+
+def test_a_place_of_the_search_that_diverges_is_found_out_once_and_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper_search, "NETWORKS", {"learning_rate": [1e30, 1e-3], "weight_decay": [0.0]})
+    data = paper_data((1,), n_frames=200)
+    options = Options(only=("I/fully-connected-causal",), overrides=_of_recipes((*TINY, "train.warmup_steps=0")))
+    settings = PaperSettings(resamples=5, timing_frames=30, timing_s=0.1, search_epochs=1)
+    for run in range(2):
+        told: list[dict[str, Any]] = []
+        report = compare_systems(
+            data,
+            tmp_path,
+            options,
+            seeds=1,
+            settings=settings,
+            event=lambda name, e: told.append(e),  # noqa: B023
+        )
+        assert report["failed"] == {}
+        search = report["search"]["fully-connected"]
+        assert [tried["score"] is None for tried in search["tried"]] == [True, False]
+        assert "failed" in search["tried"][0]["why"]
+        assert search["chosen"]["learning_rate"] == 1e-3
+        assert any("started" in event for event in told) == (run == 0)
 
 
 def test_after_the_deadline_nothing_is_trained_and_all_is_still_to_come(tmp_path: Path) -> None:

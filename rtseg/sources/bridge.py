@@ -78,15 +78,16 @@ class BridgeCounts:
     def summary(self) -> str:
         """One line: how many frames were sent, and whatever else is not 0."""
         others = (
-            (self.unusable, "messages that could not be used"),
-            (self.others, "messages of a second program left out"),
+            (self.unusable, "message{s} that could not be used"),
+            (self.others, "message{s} of a second program left out"),
             (self.refused, "refused by the daemon"),
-            (self.skipped, "frames that the source skipped"),
-            (self.restarts, "times begun again"),
-            (self.reconnects, "times the daemon came back"),
-            (self.lost, "frames lost while it was away"),
+            (self.skipped, "frame{s} that the source skipped"),
+            (self.restarts, "time{s} begun again"),
+            (self.reconnects, "time{s} the daemon came back"),
+            (self.lost, "frame{s} lost while it was away"),
         )
-        return ", ".join([f"{self.frames} frames sent", *(f"{n} {what}" for n, what in others if n)])
+        counted = [(self.frames, "frame{s} sent"), *(other for other in others if other[0])]
+        return ", ".join(f"{n} {what.format(s='' if n == 1 else 's')}" for n, what in counted)
 
 
 class Bridge:

@@ -78,7 +78,7 @@ def test_csv_names_its_stream_after_the_file_and_renames(child: Child, tmp_path:
     assert "animals expected: resident, intruder" in refused.stderr
     done = here(*words, "--keypoint", "snout=nose", "--animal", "other=intruder")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "2 frames sent, 1 messages that could not be used, 2 frames that the source skipped\n"
+    assert done.stdout == "2 frames sent, 1 message that could not be used, 2 frames that the source skipped\n"
     assert "stream 'cam1'" in done.stderr
 
 

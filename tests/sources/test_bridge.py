@@ -219,5 +219,5 @@ def test_a_summary_says_what_is_not_nothing() -> None:
     assert BridgeCounts(frames=3).summary() == "3 frames sent"
     assert (
         BridgeCounts(3, unusable=1, refused=2).summary()
-        == "3 frames sent, 1 messages that could not be used, 2 refused by the daemon"
+        == "3 frames sent, 1 message that could not be used, 2 refused by the daemon"
     )

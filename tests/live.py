@@ -48,6 +48,7 @@ class Child:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._errors = ""  # read, and not given as a line yet
 
     def line(self) -> str:
         """The next line on stdout."""
@@ -72,14 +73,21 @@ class Child:
     def rest(self) -> tuple[str, str, int]:
         """Wait for the end: what is left on stdout, all of stderr, the exit code."""
         out, err = self.process.communicate(timeout=TIMEOUT_S)
-        return out, err, self.process.returncode
+        return out, self._errors + err, self.process.returncode
 
     def error_line(self) -> str:
         """The next line on stderr."""
         assert self.process.stderr is not None
-        readable, _, _ = select.select([self.process.stderr], [], [], TIMEOUT_S)
-        assert readable, "the daemon logged nothing"
-        return self.process.stderr.readline()
+        # Not by readline, which takes further lines into a buffer of its own, where `select` sees none.
+        number = self.process.stderr.fileno()
+        while "\n" not in self._errors:
+            readable, _, _ = select.select([number], [], [], TIMEOUT_S)
+            assert readable, "the daemon logged nothing"
+            read = os.read(number, 65536)
+            assert read, f"the daemon has ended: {self._errors}"
+            self._errors += read.decode()
+        line, _, self._errors = self._errors.partition("\n")
+        return line + "\n"
 
     def close(self) -> None:
         """Kill it if it still runs."""

@@ -19,13 +19,13 @@ from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
 from rtseg.system.files import write_atomically
 from rtseg.triggers.conditions import condition_arrays
+from rtseg.triggers.report import LEARNT
 from rtseg.triggers.trial import load_triggers, truth_of
 from rtseg.tuning.choose import Goal, Tuned, tune
 from rtseg.tuning.edit import check_text, tuned_text
 from rtseg.tuning.picture import draw_curve
 from rtseg.tuning.sweep import Example, candidates, sweep
 
-LEARNT = "The bundle was trained on {}: expect more false starts and fewer hits of other recordings than here."
 COLUMNS = (
     *("on", "off", "min_duration_s", "bouts", "hits", "false_starts", "false_starts_per_min"),
     *("delay_median_s", "delay_p95_s", "absent_min", "chosen"),

@@ -102,6 +102,7 @@ class SessionFolder:
                 "ended": None,
                 "reason": None,
                 "cameras": {name: to_plain(camera) for name, camera in experiment.settings.cameras.items()},
+                "settings": to_plain(experiment.settings),
                 "experiment": str(experiment.path.resolve()),
                 "bundle": {
                     "folder": experiment.bundle,

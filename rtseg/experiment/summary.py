@@ -44,11 +44,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pulse:
-    """An event on the session's clock. stop_s: None where it was withheld. ways_ms: by the names of `WAYS`."""
+    """An event on the session's clock. stop_s: None where it was withheld. is_sent: whether sinks were told, as of no
+    control, of no event in a dry run and of no trigger without sinks. ways_ms: by the names of `WAYS`.
+    """
 
     event: TriggerEvent
     start_s: float
     stop_s: float | None
+    is_sent: bool
     ways_ms: Mapping[str, float]
 
 
@@ -182,4 +185,5 @@ def _pulse(event: TriggerEvent, log: EventLog, times: _Times, fps: float, origin
     if event.last_seq is not None:
         # Until the end of its last frame's interval.
         stop_s = (times.of(event.last_seq) - origin_ns) / 1e9 + (1 / fps if fps else 0.0)
-    return Pulse(event, start_s, stop_s, ways)
+    # By its end, too, where the record of its beginning was lost.
+    return Pulse(event, start_s, stop_s, "t_sent_ns" in told or "t_off_ns" in told, ways)

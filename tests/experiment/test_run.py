@@ -141,7 +141,8 @@ def test_ctrl_c_while_the_daemon_starts_is_kept(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
-def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("_attempt", range(3))  # how often its end is told is a race
+def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path, _attempt: int) -> None:
     with started(write_experiment(tmp_path), "--replay", "simulated") as session:
         said_until(session, "near would go on")
         children = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text(encoding="ascii").split()
@@ -153,10 +154,41 @@ def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_pat
         assert watched.poll(60_000), "the daemon outlived its session"
         os.close(handles[0])
     (folder,) = (tmp_path / "sessions").iterdir()
+    # In order: what ran has its end in the recording.
+    assert "stream 'arena' closed: stopping" in (folder / "daemon.log").read_text(encoding="utf-8")
     summary = finish_folder(folder)
     assert summary.pulses
+    assert all(pulse.event.ended for pulse in summary.pulses if pulse.event.fired)
     assert "not ended in order" in (folder / "summary.html").read_text(encoding="utf-8")
     assert (folder / "triggers.csv").read_text(encoding="utf-8").count("\n") == len(summary.pulses) + 1
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from rtseg.config import ServeSettings
+from rtseg.experiment.daemon_process import DaemonProcess
+free = "tcp://127.0.0.1:*"
+daemon = DaemonProcess(sys.argv[1], ServeSettings(frames=free, predictions=free), Path(sys.argv[2]))
+daemon.wait_ready()
+print(daemon.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
+def test_a_daemon_whose_session_is_killed_ends_in_order_under_nohup_too(tiny_bundle: Path, tmp_path: Path) -> None:
+    command, log = [sys.executable, "-c", PARENT, str(tiny_bundle)], tmp_path / "daemon.log"
+    with subprocess.Popen(
+        [*command, str(log)], stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ) as session:
+        assert session.stdout is not None
+        handle, watched = os.pidfd_open(int(session.stdout.readline())), select.poll()
+        watched.register(handle, select.POLLIN)
+        session.kill()
+        assert watched.poll(60_000), "the daemon outlived its session"
+        os.close(handle)
+    assert "stopped {" in log.read_text(encoding="utf-8")
 
 
 def test_a_daemon_that_does_not_start_is_told_and_kept(tmp_path: Path) -> None:

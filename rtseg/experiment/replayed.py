@@ -36,8 +36,9 @@ def recording_for(source: str, stream: str, fps: float | None) -> Callable[[], R
 
 
 def _simulated(stream: str) -> Recording:
-    recording, _ = simulate_sequence(_SEED, _SECONDS * _FPS, name=stream, aggressive=True)
-    return recording
+    # Its random numbers depend on its name: the scene must be this one, whatever the stream is called.
+    recording, _ = simulate_sequence(_SEED, _SECONDS * _FPS, name="arena", aggressive=True)
+    return replace(recording, name=stream)
 
 
 class ReplayedCamera:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rtseg.bundle.bundle import Bundle, load_bundle
@@ -22,7 +23,7 @@ from rtseg.experiment.cameras import CameraWatch
 from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_session
 from rtseg.experiment.replayed import ReplayedCamera
-from rtseg.experiment.session_folder import TRIGGER_FILE, Experiment, SessionFolder
+from rtseg.experiment.session_folder import ARMED, SESSION_FILE, TRIGGER_FILE, Experiment, SessionFolder
 from rtseg.experiment.summary import Summary
 from rtseg.recordings.recording import Recording
 from rtseg.system.shutdown import stopped_by_signals
@@ -54,12 +55,26 @@ def check_experiment(experiment: Experiment, *, armed: bool = False) -> Bundle:
         condition_arrays(experiment.triggers.triggers, bundle.heads)
         streams = list(experiment.settings.cameras)
         for name, trigger in experiment.triggers.triggers.items():
+            if armed and trigger.arms.is_yoked:
+                _check_yoked_session(name, experiment.beside(experiment.settings.triggers).parent / trigger.arms.yoked)
             if not any(map(trigger.applies_to, streams)):
                 raise SettingError(
                     f"triggers.{name}: its streams ({', '.join(trigger.streams)}) are no camera of the experiment: "
                     f"{', '.join(streams)}"
                 )
     return bundle
+
+
+def _check_yoked_session(trigger: str, log: Path) -> None:
+    """Raise SettingError for a session's log of events that no animal got."""
+    if not (log.parent / SESSION_FILE).is_file():
+        return
+    mode = SessionFolder(log.parent).about["mode"]
+    if mode != ARMED:
+        raise SettingError(
+            f"triggers.{trigger}: arms.yoked: {log} is the log of a {mode}, whose events no animal got; an armed "
+            "session is yoked to one that was armed"
+        )
 
 
 def run_session(

@@ -33,8 +33,12 @@ COLUMNS = (
 
 
 def tuned_path(path: Path, out: Path | None) -> Path:
-    """Where the new file goes: beside the old one, unless `out` says otherwise. Raises SettingError where it exists."""
+    """Where the new file goes: beside the old one, unless `out` says otherwise. Raises SettingError where it exists, or
+    its folder does not.
+    """
     target = out or path.with_name(f"{path.stem}.tuned.toml")
+    if not target.parent.is_dir():
+        raise SettingError(f"{target}: there is no folder {target.parent}; make it, or name another file with --out")
     if target.exists():
         raise SettingError(f"{target} exists already, and is not overwritten; name another file with --out")
     return target

@@ -16,8 +16,8 @@ import pytest
 from rtseg.client import Publisher, TriggerSubscriber
 from rtseg.errors import SettingError
 from rtseg.experiment.replayed import recording_for
-from rtseg.experiment.run import BY_HAND, PLAYED, TIME_OVER, run_session
-from rtseg.experiment.session_folder import load_experiment
+from rtseg.experiment.run import BY_HAND, PLAYED, TIME_OVER, check_experiment, run_session
+from rtseg.experiment.session_folder import SessionFolder, load_experiment
 from tests.commands import here
 from tests.experiment.examples import TRIGGERS, write_experiment
 from tests.experiment.test_run import said_until, started
@@ -133,6 +133,30 @@ def test_a_sink_that_is_lost_while_the_camera_is_away_is_a_problem(tmp_path: Pat
     assert folder.about["reason"] == BY_HAND
     (problem,) = folder.about["problems"]
     assert problem.startswith("arena was disarmed: sink quiet: lost sink")
+
+
+def test_an_armed_session_is_not_yoked_to_a_dry_run(tmp_path: Path) -> None:
+    (first := tmp_path / "first").mkdir()
+    folder = SessionFolder(first)
+    log = "stream,trigger,seq,decision,arm,last_seq,ended\narena,near,5,fired,real,9,pulse over\n"
+    (first / "triggers.csv").write_text(log, encoding="utf-8")
+    yoked = '[triggers.yoke]\narms = { yoked = "first/triggers.csv" }\nsinks = ["quiet"]\n'
+    sink = f'[sinks.quiet]\nkind = "zmq"\naddress = "{free_address()}"\n'
+    experiment = load_experiment(write_experiment(tmp_path, triggers=yoked + sink))
+    check_experiment(experiment, armed=True)  # a log of anybody's own
+    about = {"metadata": {}, "versions": {}, "bundle": {"hash": ""}, "problems": []}
+    folder.write_about(about | {"mode": "dry run"})
+    check_experiment(experiment)
+    with pytest.raises(SettingError, match=r"triggers\.yoke: arms\.yoked: .*triggers\.csv is the log of a dry run"):
+        check_experiment(experiment, armed=True)
+    folder.write_about(about | {"mode": "armed"})
+    check_experiment(experiment, armed=True)
+
+
+def test_the_simulated_scene_is_the_same_whatever_the_camera_is_called() -> None:
+    arena, top = (recording_for("simulated", name, None)() for name in ("arena", "top view"))
+    assert (arena.name, top.name) == ("arena", "top view")
+    assert arena.keypoints.tobytes() == top.keypoints.tobytes()
 
 
 def test_options_that_would_do_nothing_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtseg.inference.predictions import Quality
-from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.recorder.reading import LOST, MALFORMED, RecordingFile, unpacked
 from rtseg.serve.triggers.records import EventLog, check_record
 from rtseg.triggers.events import TriggerEvent
 
@@ -109,7 +109,14 @@ def summarise(recordings: Sequence[Path], triggers: tuple[str, ...]) -> tuple[Su
         with RecordingFile(path) as file:
             for message in file.messages():
                 try:
-                    opened.add(unpacked(path, message.data), message.topic, message.log_ns)
+                    record = unpacked(path, message.data)
+                    if message.topic == "events" and record["type"] == LOST:
+                        # Of any stream: nobody knows whose records are missing.
+                        for stream in opened.streams:
+                            stream.log.lose_records()
+                        damage.append(f"{path.name}: {_lost_words(record)}, maybe with ends of events")
+                        continue
+                    opened.add(record, message.topic, message.log_ns)
                 except MALFORMED:
                     damage.append(f"{path.name}: a damaged message in {message.topic}")
             if file.problem:
@@ -125,6 +132,12 @@ def summarise(recordings: Sequence[Path], triggers: tuple[str, ...]) -> tuple[Su
     cameras = {stream.camera.name: stream.camera for stream in opened.streams}
     length_s = max((camera.last_s for camera in cameras.values()), default=0.0)
     return Summary(cameras, pulses, triggers, length_s, tuple(damage)), [stream.log for stream in opened.streams]
+
+
+def _lost_words(record: Mapping[str, Any]) -> str:
+    """How much is missing, as the marker has it: records that had no room, or bytes of damage."""
+    n, what = next(((record[what], what) for what in ("records", "bytes") if what in record), ("some", "records"))
+    return f"{n} {what} are lost"
 
 
 class _OpenedStream(NamedTuple):

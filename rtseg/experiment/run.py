@@ -32,9 +32,10 @@ from rtseg.triggers.conditions import condition_arrays
 from rtseg.triggers.events import FIRED
 from rtseg.wire.messages import MAX_ARMED_S, PredictionMessage, StreamEvent
 
-TURN_S, SILENT_S, SINKS_S, LAST_S, SPARE_S = 0.2, 10.0, 15.0, 1.0, 5.0
+TURN_S, SILENT_S, SINKS_S, LAST_S, SPARE_S, KEEP_S = 0.2, 10.0, 15.0, 1.0, 5.0, 1.0
 """How often the session looks around; how long a daemon may be silent; how long sinks may take to be ready; how long
-it is told at the end what was still on its way; how long after `minutes` the daemon disarms, should nobody do it."""
+it is told at the end what was still on its way; how long after `minutes` the daemon disarms, should nobody do it; how
+often at most problems are kept, should the session be killed."""
 FREE_PORT = "tcp://127.0.0.1:*"
 BY_HAND, TIME_OVER, PLAYED = "stopped by the operator", "its time was over", "the recording was played to its end"
 Say = Callable[[str], None]
@@ -169,6 +170,7 @@ class _LiveSession:
         self._daemon: DaemonProcess | None = None
         self.reason = ""
         self._own_problems: list[str] = []
+        self._n_kept, self._kept_s = 0, self._started_s
 
     @property
     def problems(self) -> list[str]:
@@ -237,6 +239,17 @@ class _LiveSession:
                 raise ServeError(f"the daemon ended by itself: {self._daemon.last_words()}")
             if time.monotonic() - subscriber.heard_s > SILENT_S:
                 raise ServeError(f"the daemon has been silent for {SILENT_S:g} s")
+            self._keep_problems()
+
+    def _keep_problems(self) -> None:
+        """Those that are new, now and then: a session that is killed keeps nothing at its end."""
+        if len(self.problems) > self._n_kept and time.monotonic() - self._kept_s >= KEEP_S:
+            self._n_kept, self._kept_s = len(self.problems), time.monotonic()
+            self._keep({"problems": self.problems})
+
+    def _keep(self, fields: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # of a full disk the session tells at its end
+            self._folder.write_about(self._folder.about | fields)
 
     def _time_over(self) -> Callable[[], str]:
         """Whether the session's time is over, which begins now: TIME_OVER or ""."""
@@ -266,9 +279,7 @@ class _LiveSession:
                 time.sleep(TURN_S)
         self._started_s = time.monotonic()
         if self._armed:
-            sinks = ask_status(self._daemon.frames, key=self._key)["triggers"]["sinks"]
-            with contextlib.suppress(OSError):  # of a full disk the session tells at its end
-                self._folder.write_about(self._folder.about | {"sinks": sinks})
+            self._keep({"sinks": ask_status(self._daemon.frames, key=self._key)["triggers"]["sinks"]})
         self._say("ARMED: events reach the animal" if self._armed else "dry run: triggers decide, nothing is sent")
 
     def _end(self, subscriber: Subscriber) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ import typer
 
 import rtseg
 from rtseg.compiled.cache_folder import ensure_cache_folder
-from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SkeletonError, needs_extra
+from rtseg.errors import BundleError, EngineError, RtsegError, ServeError, SettingError, SkeletonError, needs_extra
 
 if TYPE_CHECKING:
     from rtseg.recordings.files.reading_warnings import ReadingWarning
@@ -148,8 +149,23 @@ def name_map(file: Path | None, keypoints: list[str] | None, animals: list[str] 
 
 
 def print_progress(text: str) -> None:
-    """To stderr, so that stdout holds a command's result alone."""
-    typer.echo(text, err=True)
+    """To stderr, so that stdout holds a command's result alone. Whoever reads it may go, or a terminal be closed: what
+    is done, as a session with an animal, goes on all the same.
+    """
+    try:
+        typer.echo(text, err=True)
+    except OSError:
+        # What it has kept would be tried again with every line.
+        with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
+def refuse_options(given: Mapping[str, object], why: str) -> None:
+    """Raise SettingError for options that somebody gave and that would do nothing here. given: their values by name,
+    None or False where they were left out.
+    """
+    if named := [name for name, value in given.items() if value not in (None, False, [])]:
+        raise SettingError(f"{', '.join(named)}: of no use here: {why}")
 
 
 def print_warnings(warnings: Iterable[ReadingWarning]) -> None:

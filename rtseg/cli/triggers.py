@@ -19,6 +19,7 @@ from rtseg.cli.app import (
     SplitOrFolds,
     app,
     print_progress,
+    refuse_options,
     split_of,
 )
 
@@ -107,15 +108,20 @@ def run(
     from rtseg.experiment.replayed import recording_for
     from rtseg.experiment.run import run_session
     from rtseg.experiment.session_folder import load_experiment
+    from rtseg.system.shutdown import print_line
 
     if experiment.is_dir():
+        given = {"--armed": armed, "--replay": replay, "--fps": fps, "--key": key, "--set": set_}
+        refuse_options(given, f"{experiment} is a session's folder, whose log and page are written again")
         finish_folder(experiment)
         typer.echo(f"written: {experiment / 'summary.html'}")
         return
+    if not replay:
+        refuse_options({"--fps": fps}, "it is the rate of what --replay plays; a camera's stands in the experiment")
     loaded = load_experiment(experiment, set_ or ())
     played = recording_for(replay, next(iter(loaded.settings.cameras)), fps) if replay else None
     folder, summary, is_well = run_session(loaded, armed=armed, played=played, key=key, say=print_progress)
-    typer.echo(f"{sum(pulse.event.fired for pulse in summary.pulses)} events; see {folder.path / 'summary.html'}")
+    print_line(f"{sum(pulse.event.fired for pulse in summary.pulses)} events; see {folder.path / 'summary.html'}")
     raise typer.Exit(0 if is_well else 1)
 
 

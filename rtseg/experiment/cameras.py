@@ -8,7 +8,7 @@ from typing import Any
 from rtseg.config import CameraSettings
 from rtseg.wire.messages import PredictionMessage, StreamEvent
 
-TOLD = ("rate", "frozen", "unfrozen", "renumbered", "overload")
+TOLD = ("rate", "frozen", "unfrozen", "renumbered", "overload", "scale", "clock")
 """Events of streams that a person at the experiment should know of."""
 _RECORDING = "recording"
 """The state of a recorder to which nothing has happened."""
@@ -49,6 +49,9 @@ class CameraWatch:
             self.problems.append(f"camera {name}: no frame for two intervals")
         elif message.type == "recorder":
             return self._follow_recorder(message.fields)
+        elif message.type == "model":
+            served = f"hash {message.fields.get('model')}"
+            return self._tell(f"camera {name}: another model answers from now on ({served})", is_problem=True)
         elif message.type in TOLD:
             told = {k: v for k, v in message.fields.items() if k not in ("v", "type", "stream", "t_pub_ns")}
             words = ", ".join(f"{key} {value}" for key, value in told.items())

@@ -54,13 +54,15 @@ class SinkCheck:
     ways_ms: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
     unanswered: int = 0
     off_after_ms: dict[str, float] = field(default_factory=dict)
+    leases_ms: dict[str, float] = field(default_factory=dict)
     restarts: int = 0
+    acknowledges: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """What came of a check. lease_ms: how long a line stays on that nobody renews. outcomes: what ended the short
-    events. late_ms: how much later than a frame's interval answers came, (frames,).
+    """What came of a check. lease_ms: how long a line stays on that nobody renews, the shortest of all triggers'.
+    outcomes: what ended the short events. late_ms: how much later than a frame's interval answers came, (frames,).
     """
 
     sinks: tuple[SinkCheck, ...]
@@ -79,12 +81,28 @@ class Checked:
             if sink.restarts:
                 found.append(f"sink {sink.name}: its process was started again {sink.restarts} times")
             for what, after_ms in sink.off_after_ms.items():
-                if after_ms <= self.lease_ms + ALLOWED_MS:
+                lease_ms = sink.leases_ms.get(what, self.lease_ms)
+                if after_ms <= lease_ms + ALLOWED_MS:
                     continue
                 never = np.isnan(after_ms)
                 off = "its line was not on, or nobody told of its end" if never else f"off after {after_ms:.1f} ms"
-                found.append(f"sink {sink.name}, {what}: {off}; the lease is {self.lease_ms:.1f} ms")
+                found.append(f"sink {sink.name}, {what}: {off}; the lease is {lease_ms:.1f} ms")
         return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What the numbers do not say."""
+        return [
+            f"sink {sink.name} acknowledges nothing: its times end where an event was handed over, and whether a line "
+            "went on or off at the far end, or anybody was there, is not known"
+            for sink in self.sinks
+            if not sink.acknowledges
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """In words, where there is no problem."""
+        return "everything was as it should be" + (", as far as the sinks tell" if self.notes else "")
 
 
 ALLOWED_MS = 5.0
@@ -142,7 +160,7 @@ def check_sinks(
             sent_ns = _send_frames(daemon, bundle, lines, say)
             status = ask_status(daemon.frames)["triggers"]["sinks"]
         (recording,) = folder.glob("rtseg-*.mcap")
-        return _evaluate(recording, lines, bundle, sent_ns, {n: int(s["restarts"]) for n, s in status.items()})
+        return _evaluate(recording, lines, bundle, sent_ns, status)
 
 
 def _wait_for_sinks(daemon: DaemonProcess, say: Callable[[str], None]) -> None:
@@ -186,7 +204,7 @@ def _send_frames(
             due_s += 1 / bundle.fps
             if seq in breaks:
                 _wait_for_answer(subscriber, seq - bundle.lookahead_frames)
-                _break(daemon, breaks[seq], MIN_BREAK_S + 2 * _lease_s(lines, bundle))
+                _break(daemon, breaks[seq], MIN_BREAK_S + 2 * max(_leases_s(lines, bundle).values()))
                 # The breaks are over for the camera as well: it does not send what it missed.
                 due_s = time.monotonic()
     return sent_ns
@@ -201,9 +219,9 @@ def _wait_for_answer(subscriber: Subscriber, seq: int) -> None:
     raise ServeError(f"no answer to frame {seq} within {ANSWER_S:g} s")
 
 
-def _lease_s(lines: TriggerFile, bundle: Bundle) -> float:
-    """How long a line stays on that nobody renews."""
-    return 1 / bundle.fps + max(trigger.grace_s for trigger in lines.triggers.values())
+def _leases_s(lines: TriggerFile, bundle: Bundle) -> dict[str, float]:
+    """How long each trigger's line stays on that nobody renews."""
+    return {name: 1 / bundle.fps + trigger.grace_s for name, trigger in lines.triggers.items()}
 
 
 def _break(daemon: DaemonProcess, what: str, break_s: float) -> None:
@@ -217,9 +235,13 @@ def _break(daemon: DaemonProcess, what: str, break_s: float) -> None:
 
 
 def _evaluate(
-    recording: Path, lines: TriggerFile, bundle: Bundle, sent_ns: Mapping[int, int], restarts: Mapping[str, int]
+    recording: Path,
+    lines: TriggerFile,
+    bundle: Bundle,
+    sent_ns: Mapping[int, int],
+    status: Mapping[str, Mapping[str, Any]],
 ) -> Checked:
-    """From the daemon's recording to numbers."""
+    """From the daemon's recording to numbers. status: of its sinks."""
     begun, ends, told, answered_ns = _records(recording)
     (*_, first, second) = next(iter(lines.triggers.values())).arms.yoked_events
     breaks = {first[0]: CAMERA_STOPS, second[0]: DAEMON_HANGS}
@@ -229,8 +251,11 @@ def _evaluate(
     for name, settings in lines.sinks.items():
         named = tuple(n for n, trigger in lines.triggers.items() if name in trigger.sinks)
         if named:
-            sinks[name] = SinkCheck(name, settings.kind, named, restarts=restarts.get(name, 0))
+            of = status[name]
+            restarts, acknowledges = int(of["restarts"]), bool(of["acknowledges"])
+            sinks[name] = SinkCheck(name, settings.kind, named, restarts=restarts, acknowledges=acknowledges)
     outcomes: Counter[str] = Counter()
+    leases_ms = {name: lease_s * 1000 for name, lease_s in _leases_s(lines, bundle).items()}
     for number, event in begun.items():
         end, what = ends.get(number, {}), breaks.get(event["seq"], "")
         if not what:
@@ -243,11 +268,17 @@ def _evaluate(
                 renewed_ns = answered_ns.get(broken_at[event["seq"]], 0)
                 # An event that had ended before the break says nothing of it.
                 after_ms = (off_ns - renewed_ns) / 1e6 if off_ns > renewed_ns > 0 else float("nan")
-                # The worst of a sink's lines.
-                sink.off_after_ms[what] = float(np.maximum(after_ms, sink.off_after_ms.get(what, after_ms)))
+                _keep_worst(sink, what, after_ms, leases_ms[event["trigger"]])
     ns = np.array([answered_ns[seq] for seq in sorted(answered_ns) if seq < first[0]], float)
     late_ms = (np.diff(ns) / 1e6 - 1000 / bundle.fps).tolist()
-    return Checked(tuple(sinks.values()), bundle.fps, _lease_s(lines, bundle) * 1000, outcomes, late_ms)
+    return Checked(tuple(sinks.values()), bundle.fps, min(leases_ms.values()), outcomes, late_ms)
+
+
+def _keep_worst(sink: SinkCheck, what: str, after_ms: float, lease_ms: float) -> None:
+    """Of a sink's lines the one that was on for longest beyond its own lease; NaN, which nobody knows, is worst."""
+    before_ms = sink.off_after_ms.get(what, -np.inf) - sink.leases_ms.get(what, 0.0)
+    if not (np.isnan(before_ms) or after_ms - lease_ms <= before_ms):
+        sink.off_after_ms[what], sink.leases_ms[what] = after_ms, lease_ms
 
 
 def _count_ways(

@@ -16,7 +16,7 @@ from rtseg.experiment.summary_page import document, table
 
 BARS, WIDTH, HEIGHT = 40, 460, 110
 _WAY_COLUMNS = ("sink", "lines", "way", "events", "median, ms", "99 %, ms", "longest, ms")
-_OFF_COLUMNS = ("sink", "what was done", "line off after, ms", f"within {ALLOWED_MS:g} ms of the lease")
+_OFF_COLUMNS = ("sink", "what was done", "line off after, ms", "lease, ms", f"within {ALLOWED_MS:g} ms of the lease")
 
 
 def check_page_of(checked: Checked, about: Mapping[str, str], settings_text: str) -> str:
@@ -26,14 +26,15 @@ def check_page_of(checked: Checked, about: Mapping[str, str], settings_text: str
     parts = [
         "<h1>Sinks, checked</h1>",
         f"<p class='mode'>{escape(about.get('when', ''))}</p>",
-        f"<ul class='problems'>{verdict}</ul>" if problems else "<p>Everything was as it should be.</p>",
+        f"<ul class='problems'>{verdict}</ul>" if problems else f"<p>{checked.verdict.capitalize()}.</p>",
+        *(f"<p>{escape(note[0].upper() + note[1:])}.</p>" for note in checked.notes),
         "<h2>From a frame to a line</h2>",
         table(_WAY_COLUMNS, way_rows(checked), (3, 4, 5, 6)),
         *(_histogram(sink) for sink in checked.sinks),
         "<h2>Off by itself</h2>",
-        f"<p>From the last frame that renewed a line to its end. The lease is a frame's interval and the grace: "
-        f"{checked.lease_ms:.1f} ms.</p>",
-        table(_OFF_COLUMNS, off_rows(checked), (2,)),
+        "<p>From the last frame that renewed a line to its end. The lease is a frame's interval and the grace. Of a "
+        "sink's lines, the one that was on for longest beyond its lease.</p>",
+        table(_OFF_COLUMNS, off_rows(checked), (2, 3)),
         "<h2>Short events</h2>",
         table(("ended because", "events"), [[what, str(n)] for what, n in checked.outcomes.items()], (1,)),
         f"<p>{escape(lateness(checked))}</p>",
@@ -68,13 +69,18 @@ def way_rows(checked: Checked) -> list[list[str]]:
 
 
 def off_rows(checked: Checked) -> list[list[str]]:
-    """Sink, what was done to it, after how many ms its line was off, and whether that is as it should be."""
+    """Sink, what was done to it, after how many ms its line was off, its lease, and whether that is as it should be."""
+
+    def lease_ms(sink: SinkCheck, what: str) -> float:
+        return sink.leases_ms.get(what, checked.lease_ms)
+
     return [
         [
             sink.name,
             what,
             "not known" if np.isnan(ms) else f"{ms:.1f}",
-            "yes" if ms <= checked.lease_ms + ALLOWED_MS else "NO",
+            f"{lease_ms(sink, what):.1f}",
+            "yes" if ms <= lease_ms(sink, what) + ALLOWED_MS else "NO",
         ]
         for sink in checked.sinks
         for what, ms in sink.off_after_ms.items()
@@ -89,7 +95,7 @@ def lateness(checked: Checked) -> str:
     grace_ms = checked.lease_ms - 1000 / checked.fps
     words = (
         f"Answers came up to {worst:.1f} ms later than a frame's interval (99 %: {late:.1f} ms); "
-        f"grace_s is {grace_ms:.0f} ms."
+        f"grace_s is {grace_ms:.0f} ms at least."
     )
     if worst > grace_ms:
         words += " Where that is more than the grace, an event ends as stale: quieten the machine, or give more grace."

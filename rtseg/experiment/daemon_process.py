@@ -96,8 +96,10 @@ def main(text: str) -> int:
     """Serve until the session says so, or ends; 1 where the recording could not be closed, 3 for no start."""
     about: dict[str, Any] = json.loads(text)
     if sys.platform == "linux":
-        # A session that is killed must not leave a daemon that fires: as by SIGTERM it disarms, drains and ends.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # A session that is killed must not leave a daemon that fires: it disarms, drains and ends. The signal may come
+        # once for each of the session's threads; a second SIGTERM would end it at once, with its end unrecorded.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the session ignores it (nohup)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGHUP)
         if os.getppid() != about["parent"]:
             return 1  # it ended while this one began
     from rtseg.inference.classifier import load

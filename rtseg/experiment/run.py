@@ -6,10 +6,12 @@ both.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rtseg.bundle.bundle import Bundle, load_bundle
@@ -21,18 +23,19 @@ from rtseg.experiment.cameras import CameraWatch
 from rtseg.experiment.daemon_process import DaemonProcess
 from rtseg.experiment.finish import finish_session
 from rtseg.experiment.replayed import ReplayedCamera
-from rtseg.experiment.session_folder import TRIGGER_FILE, Experiment, SessionFolder
+from rtseg.experiment.session_folder import ARMED, SESSION_FILE, TRIGGER_FILE, Experiment, SessionFolder
 from rtseg.experiment.summary import Summary
 from rtseg.recordings.recording import Recording
 from rtseg.system.shutdown import stopped_by_signals
 from rtseg.triggers.arms import REACHING
 from rtseg.triggers.conditions import condition_arrays
 from rtseg.triggers.events import FIRED
-from rtseg.wire.messages import PredictionMessage, StreamEvent
+from rtseg.wire.messages import MAX_ARMED_S, PredictionMessage, StreamEvent
 
-TURN_S, SILENT_S, SINKS_S, LAST_S = 0.2, 10.0, 15.0, 1.0
+TURN_S, SILENT_S, SINKS_S, LAST_S, SPARE_S, KEEP_S = 0.2, 10.0, 15.0, 1.0, 5.0, 1.0
 """How often the session looks around; how long a daemon may be silent; how long sinks may take to be ready; how long
-it is told at the end what was still on its way."""
+it is told at the end what was still on its way; how long after `minutes` the daemon disarms, should nobody do it; how
+often at most problems are kept, should the session be killed."""
 FREE_PORT = "tcp://127.0.0.1:*"
 BY_HAND, TIME_OVER, PLAYED = "stopped by the operator", "its time was over", "the recording was played to its end"
 Say = Callable[[str], None]
@@ -53,12 +56,26 @@ def check_experiment(experiment: Experiment, *, armed: bool = False) -> Bundle:
         condition_arrays(experiment.triggers.triggers, bundle.heads)
         streams = list(experiment.settings.cameras)
         for name, trigger in experiment.triggers.triggers.items():
+            if armed and trigger.arms.is_yoked:
+                _check_yoked_session(name, experiment.beside(experiment.settings.triggers).parent / trigger.arms.yoked)
             if not any(map(trigger.applies_to, streams)):
                 raise SettingError(
                     f"triggers.{name}: its streams ({', '.join(trigger.streams)}) are no camera of the experiment: "
                     f"{', '.join(streams)}"
                 )
     return bundle
+
+
+def _check_yoked_session(trigger: str, log: Path) -> None:
+    """Raise SettingError for a session's log of events that no animal got."""
+    if not (log.parent / SESSION_FILE).is_file():
+        return
+    mode = SessionFolder(log.parent).about["mode"]
+    if mode != ARMED:
+        raise SettingError(
+            f"triggers.{trigger}: arms.yoked: {log} is the log of a {mode}, whose events no animal got; an armed "
+            "session is yoked to one that was armed"
+        )
 
 
 def run_session(
@@ -86,7 +103,7 @@ def run_session(
     expected = experiment.settings.cameras
     if played is not None:
         expected = dict(list(expected.items())[:1])
-    session = _LiveSession(experiment, CameraWatch(expected), armed=armed, say=say, key=key)
+    session = _LiveSession(experiment, CameraWatch(expected), folder, armed=armed, say=say, key=key)
     say("starting the daemon (the first time on a machine it compiles for half a minute)")
     try:
         with DaemonProcess(experiment.bundle, settings, folder.path / "daemon.log") as daemon:
@@ -115,6 +132,12 @@ def run_session(
 def _serve_settings(experiment: Experiment, *, is_played: bool) -> ServeSettings:
     name = experiment.settings.serve
     settings = load_settings(experiment.beside(name), ServeSettings) if name else ServeSettings()
+    ignored = [key for key in ("triggers", "record", "resume") if getattr(settings, key)]
+    if ignored:
+        raise SettingError(
+            f"{experiment.beside(name)}: {', '.join(ignored)}: a session's triggers and recording are those of "
+            f"{experiment.path}, and it begins afresh; leave these out"
+        )
     if settings.workers != 1:
         raise SettingError(f"{name}: an experiment runs one daemon with workers = 1, got {settings.workers}")
     # Beside a daemon that may be running on the usual ports.
@@ -131,13 +154,23 @@ def _keep_end(folder: SessionFolder, session: _LiveSession) -> None:
 class _LiveSession:
     """What runs between the daemon's start and its end. reason: why it ended; problems: what was wrong, in words."""
 
-    def __init__(self, experiment: Experiment, cameras: CameraWatch, *, armed: bool, say: Say, key: Key) -> None:
-        self._settings, self._has_triggers = experiment.settings, experiment.triggers is not None
+    def __init__(
+        self,
+        experiment: Experiment,
+        cameras: CameraWatch,
+        folder: SessionFolder,
+        *,
+        armed: bool,
+        say: Say,
+        key: Key,
+    ) -> None:
+        self._settings, self._has_triggers, self._folder = experiment.settings, experiment.triggers is not None, folder
         self._cameras, self._armed, self._say, self._key = cameras, armed, say, key
         self._started_s = time.monotonic()
         self._daemon: DaemonProcess | None = None
         self.reason = ""
         self._own_problems: list[str] = []
+        self._n_kept, self._kept_s = 0, self._started_s
 
     @property
     def problems(self) -> list[str]:
@@ -164,20 +197,21 @@ class _LiveSession:
         self._daemon = daemon
         with Subscriber(daemon.predictions, key=self._key, connect_timeout_s=10.0) as subscriber:
             if played is not None:
+                self._check_rates({played.name: {"declared": played.fps}})
                 # Before the first frame, so that the very same is decided as by `trigger try` on the file.
                 self._arm()
+                is_over = self._time_over()
                 self._say(f"playing {played.name} at {played.fps:g} frames per second")
-                camera = ReplayedCamera(played, daemon.frames)
-                self._watch(subscriber, lambda: PLAYED if camera.has_ended else "")
+                camera = ReplayedCamera(played, daemon.frames, self._key)
+                self._watch(subscriber, lambda: PLAYED if camera.has_ended else is_over())
             else:
                 self._say(f"cameras publish to {daemon.frames}; waiting for: {', '.join(self._cameras.missing)}")
                 deadline_s = time.monotonic() + self._settings.wait_s
                 self._watch(subscriber, lambda: self._waited_enough(deadline_s))
                 if self.reason == "":
-                    self._check_rates()
+                    self._check_rates(ask_status(daemon.frames, key=self._key)["rates"])
                     self._arm()
-                    end_s = time.monotonic() + self._settings.minutes * 60 if self._settings.minutes else float("inf")
-                    self._watch(subscriber, lambda: TIME_OVER if time.monotonic() >= end_s else "")
+                    self._watch(subscriber, self._time_over())
             self._end(subscriber)
 
     def _waited_enough(self, deadline_s: float) -> str:
@@ -205,10 +239,25 @@ class _LiveSession:
                 raise ServeError(f"the daemon ended by itself: {self._daemon.last_words()}")
             if time.monotonic() - subscriber.heard_s > SILENT_S:
                 raise ServeError(f"the daemon has been silent for {SILENT_S:g} s")
+            self._keep_problems()
 
-    def _check_rates(self) -> None:
-        assert self._daemon is not None
-        for words in self._cameras.check_rates(ask_status(self._daemon.frames, key=self._key)["rates"]):
+    def _keep_problems(self) -> None:
+        """Those that are new, now and then: a session that is killed keeps nothing at its end."""
+        if len(self.problems) > self._n_kept and time.monotonic() - self._kept_s >= KEEP_S:
+            self._n_kept, self._kept_s = len(self.problems), time.monotonic()
+            self._keep({"problems": self.problems})
+
+    def _keep(self, fields: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # of a full disk the session tells at its end
+            self._folder.write_about(self._folder.about | fields)
+
+    def _time_over(self) -> Callable[[], str]:
+        """Whether the session's time is over, which begins now: TIME_OVER or ""."""
+        end_s = time.monotonic() + self._settings.minutes * 60 if self._settings.minutes else float("inf")
+        return lambda: TIME_OVER if time.monotonic() >= end_s else ""
+
+    def _check_rates(self, rates: Mapping[str, Mapping[str, Any]]) -> None:
+        for words in self._cameras.check_rates(rates):
             self._say(words)
 
     def _arm(self) -> None:
@@ -216,10 +265,12 @@ class _LiveSession:
         if not self._has_triggers:
             return
         assert self._daemon is not None
-        deadline_s = time.monotonic() + SINKS_S
+        deadline_s, for_s = time.monotonic() + SINKS_S, self._settings.minutes * 60 + SPARE_S
+        # A session that hangs, or was stopped by Ctrl-Z, must not be armed for longer than it was to last.
+        until = for_s if self._settings.minutes and for_s <= MAX_ARMED_S else None
         while True:
             try:
-                ask_arm(self._daemon.frames, key=self._key)
+                ask_arm(self._daemon.frames, for_s=until, key=self._key)
                 break
             except ServeError:
                 # Refused while a sink is not ready; it may need seconds, as a board that restarts.
@@ -227,6 +278,8 @@ class _LiveSession:
                     raise
                 time.sleep(TURN_S)
         self._started_s = time.monotonic()
+        if self._armed:
+            self._keep({"sinks": ask_status(self._daemon.frames, key=self._key)["triggers"]["sinks"]})
         self._say("ARMED: events reach the animal" if self._armed else "dry run: triggers decide, nothing is sent")
 
     def _end(self, subscriber: Subscriber) -> None:
@@ -267,4 +320,6 @@ def _words(kind: str, fields: dict[str, Any], *, armed: bool) -> str:
         return f"{trigger} withheld at frame {seq}: {fields['decision']}"
     if fields["arm"] not in REACHING:
         return f"{trigger} control ({fields['arm']}), frame {seq}"
-    return f"{trigger} {'ON' if armed else 'would go on'}, frame {seq}"
+    if fields["t_sent_ns"] is None:
+        return f"{trigger} would go on{', and has no sink' if armed else ''}, frame {seq}"
+    return f"{trigger} ON, frame {seq}"

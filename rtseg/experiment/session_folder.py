@@ -35,6 +35,8 @@ from rtseg.triggers.trial import load_trigger_file
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "pyzmq", "msgpack", "onnxruntime")
 SESSION_FILE, TRIGGER_FILE = "session.json", "triggers.toml"
+ARMED = "armed"
+"""The mode of a session whose events reach sinks."""
 MOST_BYTES = 100
 """Of the subject's and of the session's part of a folder's name, of which file systems take 255."""
 
@@ -97,11 +99,12 @@ class SessionFolder:
         folder.write_about(
             {
                 "metadata": dict(about),
-                "mode": "armed" if armed else "dry run",
+                "mode": ARMED if armed else "dry run",
                 "started": started.isoformat(timespec="seconds"),
                 "ended": None,
                 "reason": None,
                 "cameras": {name: to_plain(camera) for name, camera in experiment.settings.cameras.items()},
+                "settings": to_plain(experiment.settings),
                 "experiment": str(experiment.path.resolve()),
                 "bundle": {
                     "folder": experiment.bundle,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtseg.inference.predictions import Quality
-from rtseg.recorder.reading import MALFORMED, RecordingFile, unpacked
+from rtseg.recorder.reading import LOST, MALFORMED, RecordingFile, unpacked
 from rtseg.serve.triggers.records import EventLog, check_record
 from rtseg.triggers.events import TriggerEvent
 
@@ -44,11 +44,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pulse:
-    """An event on the session's clock. stop_s: None where it was withheld. ways_ms: by the names of `WAYS`."""
+    """An event on the session's clock. stop_s: None where it was withheld. is_sent: whether sinks were told, as of no
+    control, of no event in a dry run and of no trigger without sinks. ways_ms: by the names of `WAYS`.
+    """
 
     event: TriggerEvent
     start_s: float
     stop_s: float | None
+    is_sent: bool
     ways_ms: Mapping[str, float]
 
 
@@ -106,7 +109,14 @@ def summarise(recordings: Sequence[Path], triggers: tuple[str, ...]) -> tuple[Su
         with RecordingFile(path) as file:
             for message in file.messages():
                 try:
-                    opened.add(unpacked(path, message.data), message.topic, message.log_ns)
+                    record = unpacked(path, message.data)
+                    if message.topic == "events" and record["type"] == LOST:
+                        # Of any stream: nobody knows whose records are missing.
+                        for stream in opened.streams:
+                            stream.log.lose_records()
+                        damage.append(f"{path.name}: {_lost_words(record)}, maybe with ends of events")
+                        continue
+                    opened.add(record, message.topic, message.log_ns)
                 except MALFORMED:
                     damage.append(f"{path.name}: a damaged message in {message.topic}")
             if file.problem:
@@ -122,6 +132,12 @@ def summarise(recordings: Sequence[Path], triggers: tuple[str, ...]) -> tuple[Su
     cameras = {stream.camera.name: stream.camera for stream in opened.streams}
     length_s = max((camera.last_s for camera in cameras.values()), default=0.0)
     return Summary(cameras, pulses, triggers, length_s, tuple(damage)), [stream.log for stream in opened.streams]
+
+
+def _lost_words(record: Mapping[str, Any]) -> str:
+    """How much is missing, as the marker has it: records that had no room, or bytes of damage."""
+    n, what = next(((record[what], what) for what in ("records", "bytes") if what in record), ("some", "records"))
+    return f"{n} {what} are lost"
 
 
 class _OpenedStream(NamedTuple):
@@ -182,4 +198,5 @@ def _pulse(event: TriggerEvent, log: EventLog, times: _Times, fps: float, origin
     if event.last_seq is not None:
         # Until the end of its last frame's interval.
         stop_s = (times.of(event.last_seq) - origin_ns) / 1e9 + (1 / fps if fps else 0.0)
-    return Pulse(event, start_s, stop_s, ways)
+    # By its end, too, where the record of its beginning was lost.
+    return Pulse(event, start_s, stop_s, "t_sent_ns" in told or "t_off_ns" in told, ways)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from rtseg.experiment.summary import WAYS, Summary
+from rtseg.experiment.summary import WAYS, Pulse, Summary
 from rtseg.experiment.timeline import timeline_svg
 from rtseg.triggers.arms import REACHING
 
@@ -50,10 +50,10 @@ def page_of(about: Mapping[str, Any], summary: Summary, settings_text: str) -> s
         _mode(about),
         _problems(problems),
         "<h2>Pulses</h2>",
-        timeline_svg(summary, about["mode"]),
-        _legend(about["mode"]),
-        _triggers(summary),
-        _latencies(summary),
+        timeline_svg(summary),
+        _legend(summary, about["mode"]),
+        _triggers(summary, about["mode"]),
+        _latencies(summary, about.get("sinks", {})),
         "<h2>Cameras</h2>",
         _cameras(summary),
         "<h2>Session</h2>",
@@ -89,36 +89,54 @@ def _problems(problems: Sequence[str]) -> str:
     return f"<h2>Problems</h2><ul class='problems'>{items}</ul>"
 
 
-def _legend(mode: str) -> str:
-    reached = "real" if mode == "armed" else "dry"
-    words = "line on" if mode == "armed" else "line would have been on"
+def _legend(summary: Summary, mode: str) -> str:
+    lines = "<span class='key real'></span>line on" if mode == "armed" else ""
+    if mode != "armed" or any(_is_unsent(pulse) for pulse in summary.pulses):
+        why = " (no sink)" if mode == "armed" else ""
+        lines += f"<span class='key dry'></span>line would have been on{why}"
     return (
-        f"<p class='dim'><span class='key {reached}'></span>{words}<span class='key control'></span>control, line off"
+        f"<p class='dim'>{lines}<span class='key control'></span>control, line off"
         "<span style='margin-left:1em;color:var(--withheld)'>✕</span> withheld. Point at a mark for its frames.</p>"
     )
 
 
-def _triggers(summary: Summary) -> str:
+def _is_unsent(pulse: Pulse) -> bool:
+    """Whether an event is one that reaches the animal where there is a sink, and no sink was told."""
+    return pulse.event.fired and pulse.event.arm in REACHING and not pulse.is_sent
+
+
+def _triggers(summary: Summary, mode: str) -> str:
+    """In an armed session only what was sent to sinks was on."""
     rows = []
     for stream in summary.cameras:
         for trigger in summary.triggers:
             here = [p for p in summary.pulses if (p.event.stream, p.event.trigger) == (stream, trigger)]
             arms = Counter(p.event.arm for p in here if p.event.fired)
             why = Counter(p.event.decision for p in here if not p.event.fired)
-            on_s = sum(p.stop_s - p.start_s for p in here if p.stop_s is not None and p.event.arm in REACHING)
+            on = [p for p in here if p.event.arm in REACHING and (mode != "armed" or p.is_sent)]
+            on_s = sum(p.stop_s - p.start_s for p in on if p.stop_s is not None)
+            unsent = sum(map(_is_unsent, here)) if mode == "armed" else 0
+            fired = _counts(arms) + (f"; of these {unsent} sent to no sink" if unsent else "")
             share = f"{on_s / summary.length_s:.1%}" if summary.length_s else "-"
-            rows.append([stream, trigger, _counts(arms) or "none", f"{on_s:.1f}", share, _counts(why) or "none"])
-    columns = ("camera", "trigger", "events by arm", "line on, s", "of the time", "withheld")
+            rows.append([stream, trigger, fired or "none", f"{on_s:.1f}", share, _counts(why) or "none"])
+    told = "line on, s" if mode == "armed" else "would be on, s"
+    columns = ("camera", "trigger", "events by arm", told, "of the time", "withheld")
     return table(columns, rows, numbers=(3, 4)) if rows else "<p>This session had no triggers.</p>"
 
 
-def _latencies(summary: Summary) -> str:
+def _latencies(summary: Summary, sinks: Mapping[str, Mapping[str, Any]]) -> str:
+    """sinks: as the daemon's status had them when the session was armed."""
     found = [(name, summary.latency(name)) for name, _, _ in WAYS]
     rows = [[name, str(t[0]), *(f"{value:.3f}" for value in t[1:])] for name, t in found if t is not None]
     if not rows:
         return ""
     columns = ("way of an event", "events", "median, ms", "99 %, ms", "longest, ms")
-    return "<h2>Times</h2>" + table(columns, rows, numbers=(1, 2, 3, 4))
+    silent = [name for name, sink in sinks.items() if not sink.get("acknowledges")]
+    note = (
+        f"<p>{escape(', '.join(silent))}: acknowledges nothing, so its times end where an event was handed over; "
+        "whether it arrived is not known.</p>"
+    )
+    return "<h2>Times</h2>" + table(columns, rows, numbers=(1, 2, 3, 4)) + (note if silent else "")
 
 
 def _cameras(summary: Summary) -> str:

@@ -12,8 +12,10 @@ _STEPS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200,
 _TICKS = 10
 
 
-def timeline_svg(summary: Summary, mode: str) -> str:
-    """All events: what reached the animal (or would have, in a dry run), controls, and what was withheld."""
+def timeline_svg(summary: Summary) -> str:
+    """All events: what was sent to sinks, or would have been (a dry run, a trigger without sinks), controls, and what
+    was withheld.
+    """
     rows = [
         (stream, trigger)
         for stream in summary.cameras
@@ -33,7 +35,7 @@ def timeline_svg(summary: Summary, mode: str) -> str:
         parts.append(f'<text x="{LEFT - 8}" y="{y + 17}" text-anchor="end">{escape(_short(label))}</text>')
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y + 22}" y2="{y + 22}" class="base"/>')
         parts += [
-            _mark(pulse, y, length_s, mode)
+            _mark(pulse, y, length_s)
             for pulse in summary.pulses
             if (pulse.event.stream, pulse.event.trigger) == (stream, trigger)
         ]
@@ -58,13 +60,13 @@ def _axis(length_s: float, height: int) -> list[str]:
     return parts
 
 
-def _mark(pulse: Pulse, y: int, length_s: float, mode: str) -> str:
+def _mark(pulse: Pulse, y: int, length_s: float) -> str:
     event, x = pulse.event, _at(pulse.start_s, length_s)
     if pulse.stop_s is None:
         about = f"frame {event.seq}: withheld, {event.decision}"
         return f'<path d="M{x - 3:.1f} {y + 8}l6 6m0-6l-6 6" class="withheld"><title>{escape(about)}</title></path>'
     width = max(_at(pulse.stop_s, length_s) - x, 1.5)
-    kind = "control" if event.arm not in REACHING else "real" if mode == "armed" else "dry"
+    kind = "control" if event.arm not in REACHING else "real" if pulse.is_sent else "dry"
     about = f"frame {event.seq} to {event.last_seq}: {event.arm}, {pulse.stop_s - pulse.start_s:.2f} s, {event.ended}"
     box = f'x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="18" class="{kind}"'
     return f"<rect {box}><title>{escape(about)}</title></rect>"

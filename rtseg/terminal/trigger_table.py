@@ -123,15 +123,17 @@ def print_check(checked: Checked) -> None:
     for row in way_rows(checked):
         ways.add_row(*row)
     console.print(ways)
-    console.print(f"Off by itself, after the last renewal; the lease is {checked.lease_ms:.1f} ms:")
+    console.print("Off by itself, after the last renewal:")
     off = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("sink", "what was done", "off after, ms", "in time"):
+    for column in ("sink", "what was done", "off after, ms", "lease, ms", "in time"):
         off.add_column(column, overflow="fold")
     for row in off_rows(checked):
         off.add_row(*row)
     console.print(off)
     console.print(lateness(checked))
+    for note in checked.notes:
+        console.print(note)
     for problem in checked.problems:
         console.print(problem, style="bold red")
     if not checked.problems:
-        console.print("everything was as it should be")
+        console.print(checked.verdict)

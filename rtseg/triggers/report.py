@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rtseg.bundle.provenance import was_trained_on
 from rtseg.config import TriggerSettings
 from rtseg.errors import RecordingError, SettingError
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.dataset import load_dataset
+from rtseg.recordings.heads import HeadLabels
 from rtseg.recordings.open import read_recordings
-from rtseg.recordings.recording import Labels, Recording
+from rtseg.recordings.recording import Recording
+from rtseg.recordings.sources import Item
 from rtseg.system.files import FileNames
 from rtseg.triggers.events import write_events
 from rtseg.triggers.picture import draw_trial
 from rtseg.triggers.trial import Trial, TrialScore, score_trial, truth_of, try_triggers
 
-TriedItem = tuple[Recording, Mapping[str, Labels]]
+LEARNT = "The bundle was trained on {}: expect more false starts and fewer hits of other recordings than here."
+TriedItem = tuple[Recording, Mapping[str, HeadLabels]]
 """A recording and its labels by head; {} for none."""
 
 
@@ -42,7 +46,8 @@ def run_trials(
 ) -> tuple[list[Trial], dict[str, TrialScore]]:
     """Try the triggers on every recording; NAME.triggers.csv and NAME.TRIGGER.png under `out`.
 
-    resample: recordings of another rate than the model's. Returns the trials, and each trigger's score over all
+    resample: recordings of another rate than the model's. Recordings that the bundle was trained on are told to
+    progress: what is seen there is too good. Returns the trials, and each trigger's score over all
     recordings, {} where none has labels. Raises RecordingError where there is no recording, or for a second one of the
     same name where files are written.
     """
@@ -50,12 +55,14 @@ def run_trials(
     scores: dict[str, TrialScore] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    names = FileNames()
+    names, learnt = FileNames(), list[str]()
     for recording, labels in items:
         progress(recording.name)
         if out is not None and recording.name in (trial.name for trial in trials):
             raise RecordingError(recording.source, f"is a second recording named {recording.name!r}; try it apart")
         predictions = classifier.run(recording, resample=resample)
+        if was_trained_on(classifier.bundle, Item(recording, dict(labels))):
+            learnt.append(recording.name)
         trial = try_triggers(triggers, predictions, recording, classifier.bundle)
         trials.append(trial)
         stem = names.name(recording.name)
@@ -67,6 +74,8 @@ def run_trials(
                 scores[name] = scores.get(name, TrialScore()) + score_trial(trial, name, truth)
             if out is not None:
                 draw_trial(trial, name, trigger, predictions, out / f"{stem}.{name}.png", truth)
+    if learnt:
+        progress(f"warning: {LEARNT.format(', '.join(learnt))}")
     if not trials:
         raise RecordingError("", "no recording to try the triggers on")
     return trials, scores

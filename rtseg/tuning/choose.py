@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import inf
 from operator import add
 
 import numpy as np
@@ -37,6 +38,9 @@ class Goal:
     def __post_init__(self) -> None:
         if (self.false_starts_per_min is None) == (self.delay_s is None):
             raise SettingError("name one goal: --false-starts-per-min or --delay")
+        for option, value in (("--false-starts-per-min", self.false_starts_per_min), ("--delay", self.delay_s)):
+            if value is not None and not 0 <= value < inf:
+                raise SettingError(f"{option} must be a number from 0 on, got {value:g}")
 
     def counts(self, score: TrialScore) -> list[float]:
         """A score as numbers that add up over videos."""

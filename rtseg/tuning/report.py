@@ -19,13 +19,13 @@ from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
 from rtseg.system.files import write_atomically
 from rtseg.triggers.conditions import condition_arrays
+from rtseg.triggers.report import LEARNT
 from rtseg.triggers.trial import load_triggers, truth_of
 from rtseg.tuning.choose import Goal, Tuned, tune
 from rtseg.tuning.edit import check_text, tuned_text
 from rtseg.tuning.picture import draw_curve
 from rtseg.tuning.sweep import Example, candidates, sweep
 
-LEARNT = "The bundle was trained on {}: expect more false starts and fewer hits of other recordings than here."
 COLUMNS = (
     *("on", "off", "min_duration_s", "bouts", "hits", "false_starts", "false_starts_per_min"),
     *("delay_median_s", "delay_p95_s", "absent_min", "chosen"),
@@ -33,8 +33,12 @@ COLUMNS = (
 
 
 def tuned_path(path: Path, out: Path | None) -> Path:
-    """Where the new file goes: beside the old one, unless `out` says otherwise. Raises SettingError where it exists."""
+    """Where the new file goes: beside the old one, unless `out` says otherwise. Raises SettingError where it exists, or
+    its folder does not.
+    """
     target = out or path.with_name(f"{path.stem}.tuned.toml")
+    if not target.parent.is_dir():
+        raise SettingError(f"{target}: there is no folder {target.parent}; make it, or name another file with --out")
     if target.exists():
         raise SettingError(f"{target} exists already, and is not overwritten; name another file with --out")
     return target

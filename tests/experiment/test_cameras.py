@@ -50,6 +50,18 @@ def test_what_is_wrong_is_kept() -> None:
     ]
 
 
+def test_another_model_and_animals_of_another_size_are_told() -> None:
+    cameras = watch()
+    cameras.follow(event("model", "top", model="abc", heads=[]))
+    cameras.follow(event("scale", "top", ratio=2.0, reason="animals appear twice as large"))
+    cameras.follow(event("clock", "top", jumps=1))
+    assert cameras.problems == [
+        "camera top: another model answers from now on (hash abc)",
+        "camera top: scale ratio 2.0, reason animals appear twice as large",
+        "camera top: clock jumps 1",
+    ]
+
+
 def test_another_rate_than_expected_is_told() -> None:
     cameras = watch()
     assert cameras.check_rates({"top": {"declared": 29.97}, "side": {"declared": 5.0}}) == []

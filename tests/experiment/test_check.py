@@ -21,6 +21,7 @@ from rtseg.experiment.check import (
     WAYS,
     Checked,
     SinkCheck,
+    _keep_worst,
     check_sinks,
     checked_lines,
 )
@@ -66,6 +67,24 @@ def test_a_real_sink_is_measured_and_lets_go_by_itself() -> None:
     assert found.lease_ms == pytest.approx(lease_ms)
     assert set(sink.off_after_ms) == {CAMERA_STOPS, DAEMON_HANGS}
     assert all(after_ms > lease_ms - 50 for after_ms in sink.off_after_ms.values())
+    # Nobody listens there, and nothing says so.
+    assert not sink.acknowledges
+    assert found.notes[0].startswith("sink net acknowledges nothing")
+    assert found.verdict == "everything was as it should be, as far as the sinks tell"
+    assert found.notes[0][1:] in " ".join(checked_page(check_page_of(found, {}, "")).text)
+
+
+def test_each_line_is_judged_by_its_own_lease() -> None:
+    """One that lets go within another trigger's long grace, and not within its own, is not in time."""
+    sink = SinkCheck("box", "serial", ("short", "long"))
+    for after_ms, lease_ms in ((300.0, 1033.3), (300.0, 35.3), (1000.0, 1033.3)):
+        _keep_worst(sink, CAMERA_STOPS, after_ms, lease_ms)
+    assert (sink.off_after_ms, sink.leases_ms) == ({CAMERA_STOPS: 300.0}, {CAMERA_STOPS: 35.3})
+    found = Checked((sink,), 30.0, 35.3, Counter(), [])
+    assert found.problems == ["sink box, the camera stops: off after 300.0 ms; the lease is 35.3 ms"]
+    _keep_worst(sink, CAMERA_STOPS, float("nan"), 1033.3)
+    _keep_worst(sink, CAMERA_STOPS, 2000.0, 35.3)
+    assert np.isnan(sink.off_after_ms[CAMERA_STOPS])
 
 
 def result(*, off_ms: float = 35.0, unanswered: int = 0, ended: str = "pulse over") -> Checked:
@@ -92,10 +111,10 @@ def test_what_is_not_as_it_should_be_is_told(checked: Checked, words: str) -> No
 def test_the_page_is_whole() -> None:
     page = checked_page(check_page_of(result(), {"when": "today", "rtseg": "0"}, "[triggers.a] # <b>"))
     text = " ".join(page.text)
-    for words in ("Everything was as it should be", "<box>", "a & b", "36.3 ms", "[triggers.a] # <b>"):
+    for words in ("Everything was as it should be.", "<box>", "a & b", "36.3", "[triggers.a] # <b>"):
         assert words in text
-    assert off_rows(result())[0][2:] == ["35.0", "yes"]
-    assert off_rows(result(off_ms=np.nan))[0][2:] == ["not known", "NO"]
+    assert off_rows(result())[0][2:] == ["35.0", "36.3", "yes"]
+    assert off_rows(result(off_ms=np.nan))[0][2:] == ["not known", "36.3", "NO"]
     assert "up to 5.0 ms later" in lateness(result())
     assert "ends as stale" in lateness(result())
 

@@ -33,6 +33,7 @@ from rtseg.triggers.events import write_events
 from rtseg.triggers.trial import load_triggers, try_triggers
 from tests.commands import here
 from tests.experiment.examples import write_experiment
+from tests.live import wait_until
 
 
 def test_a_dry_run_decides_what_trying_the_recording_does(tmp_path: Path) -> None:
@@ -141,9 +142,14 @@ def test_ctrl_c_while_the_daemon_starts_is_kept(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
-def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path) -> None:
-    with started(write_experiment(tmp_path), "--replay", "simulated") as session:
+@pytest.mark.parametrize("_attempt", range(3))  # how often its end is told is a race
+def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_path: Path, _attempt: int) -> None:
+    rate = "cameras.arena.fps=25"
+    with started(write_experiment(tmp_path), "--replay", "simulated", "--set", rate) as session:
         said_until(session, "near would go on")
+        (folder,) = (tmp_path / "sessions").iterdir()
+        kept = folder / "session.json"
+        wait_until(lambda: "where 25 are expected" in kept.read_text(encoding="utf-8"))
         children = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text(encoding="ascii").split()
         handles, watched = [os.pidfd_open(int(child)) for child in children], select.poll()
         for handle in handles:
@@ -152,11 +158,43 @@ def test_a_session_that_is_killed_leaves_no_daemon_and_still_has_its_log(tmp_pat
         assert len(handles) == 1
         assert watched.poll(60_000), "the daemon outlived its session"
         os.close(handles[0])
-    (folder,) = (tmp_path / "sessions").iterdir()
+    # In order: what ran has its end in the recording.
+    assert "stream 'arena' closed: stopping" in (folder / "daemon.log").read_text(encoding="utf-8")
     summary = finish_folder(folder)
     assert summary.pulses
-    assert "not ended in order" in (folder / "summary.html").read_text(encoding="utf-8")
+    assert all(pulse.event.ended for pulse in summary.pulses if pulse.event.fired)
+    page = (folder / "summary.html").read_text(encoding="utf-8")
+    assert "not ended in order" in page
+    assert "declares 30 frames per second, where 25 are expected" in page
     assert (folder / "triggers.csv").read_text(encoding="utf-8").count("\n") == len(summary.pulses) + 1
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from rtseg.config import ServeSettings
+from rtseg.experiment.daemon_process import DaemonProcess
+free = "tcp://127.0.0.1:*"
+daemon = DaemonProcess(sys.argv[1], ServeSettings(frames=free, predictions=free), Path(sys.argv[2]))
+daemon.wait_ready()
+print(daemon.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux alone")
+def test_a_daemon_whose_session_is_killed_ends_in_order_under_nohup_too(tiny_bundle: Path, tmp_path: Path) -> None:
+    command, log = [sys.executable, "-c", PARENT, str(tiny_bundle)], tmp_path / "daemon.log"
+    with subprocess.Popen(
+        [*command, str(log)], stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ) as session:
+        assert session.stdout is not None
+        handle, watched = os.pidfd_open(int(session.stdout.readline())), select.poll()
+        watched.register(handle, select.POLLIN)
+        session.kill()
+        assert watched.poll(60_000), "the daemon outlived its session"
+        os.close(handle)
+    assert "stopped {" in log.read_text(encoding="utf-8")
 
 
 def test_a_daemon_that_does_not_start_is_told_and_kept(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def test_flags_counts_and_damage_are_told(summed: Summed) -> None:
     assert summed([hello(0), broken]).damage == ("f.mcap: a damaged message in triggers",)
 
 
+def test_an_event_whose_end_is_missing_did_not_last_until_the_end(summed: Summed) -> None:
+    """As `rtseg export` has it; nothing can be yoked to it."""
+    lost: Message = ("events", 1501, {"type": "lost", "records": 40})
+    found = summed([hello(0), *answers(1000, 0, 4), fired(1301, 3, 1), lost, *answers(6000, 50, 59)])
+    (pulse,) = found.pulses
+    assert (pulse.event.last_seq, pulse.event.ended) == (4, "records lost")
+    assert pulse.stop_s == pytest.approx(0.5)
+    assert found.damage == ("f.mcap: 40 records are lost, maybe with ends of events",)
+
+
 def test_nothing_recorded_is_an_empty_summary(summed: Summed) -> None:
     found = summed([])
     assert (dict(found.cameras), list(found.pulses), found.length_s) == ({}, [], 0.0)

@@ -48,9 +48,11 @@ class Checker(HTMLParser):
         self.text.append(data)
 
 
-def pulse(start_s: float, stop_s: float | None, decision: str = "fired", arm: str = "real") -> Pulse:
+def pulse(
+    start_s: float, stop_s: float | None, decision: str = "fired", arm: str = "real", *, is_sent: bool = False
+) -> Pulse:
     event = TriggerEvent("a<b", "laser & led", 10, decision, arm, None if stop_s is None else 19, "pulse over")
-    return Pulse(event, start_s, stop_s, {"frame received to decision": start_s})
+    return Pulse(event, start_s, stop_s, is_sent, {"frame received to decision": start_s})
 
 
 def summary(*pulses: Pulse) -> Summary:
@@ -78,6 +80,19 @@ def test_the_page_is_whole_and_says_what_happened() -> None:
     assert checker.tags.count("rect") == 2
 
 
+def test_an_armed_session_says_on_of_what_was_sent_alone() -> None:
+    """A trigger without sinks decides beside one that has some; what nobody acknowledges may not have arrived."""
+    about = {**ABOUT, "mode": "armed", "sinks": {"quiet": {"acknowledges": False}, "board": {"acknowledges": True}}}
+    both = summary(pulse(1.0, 2.0, is_sent=True), pulse(3.0, 4.5))
+    page = page_of(about, both, "")
+    text = " ".join(checked(page).text)
+    for words in ("2 real; of these 1 sent to no sink", "line would have been on (no sink)", "3.3%"):
+        assert words in text
+    assert "quiet: acknowledges nothing, so its times end where an event was handed over" in text
+    assert (page.count('class="real"'), page.count('class="dry"')) == (1, 1)
+    assert "no sink" not in page_of(about, summary(pulse(1.0, 2.0, is_sent=True)), "")
+
+
 def test_a_session_that_was_not_ended_says_so_and_an_empty_one_is_a_page_too() -> None:
     text = " ".join(checked(page_of({**ABOUT, "ended": None, "problems": []}, Summary({}, (), (), 0.0, ()), "")).text)
     assert "not ended in order" in text
@@ -91,11 +106,11 @@ def test_a_long_session_lists_its_first_events() -> None:
 
 
 def test_a_picture_without_events_says_so() -> None:
-    assert ">no events</text>" in timeline_svg(summary(), "armed")
-    assert "no events" not in timeline_svg(summary(pulse(0.0, 15.0)), "armed")
+    assert ">no events</text>" in timeline_svg(summary())
+    assert "no events" not in timeline_svg(summary(pulse(0.0, 15.0)))
 
 
 def test_marks_stand_where_they_happened() -> None:
-    armed = timeline_svg(summary(pulse(0.0, 15.0), pulse(15.0, 30.0, arm="sham")), "armed")
+    armed = timeline_svg(summary(pulse(0.0, 15.0, is_sent=True), pulse(15.0, 30.0, arm="sham")))
     assert 'x="190.0" y="12" width="370.0" height="18" class="real"' in armed
     assert 'x="560.0" y="12" width="370.0" height="18" class="control"' in armed

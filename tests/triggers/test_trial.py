@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from rtseg.bundle.bundle import load_bundle
+from rtseg.bundle.provenance import poses_hash
 from rtseg.config import QUALITY_FLAGS, ConditionSettings, TriggerSettings
 from rtseg.errors import SettingError
 from rtseg.frames.skeleton import MICE7
+from rtseg.inference.classifier import Classifier
 from rtseg.inference.predictions import Predictions, Quality
 from rtseg.recordings.recording import IGNORE, Labels, Recording, clean
+from rtseg.simulate.tasks import simulate_sequence
+from rtseg.triggers.report import run_trials
 from rtseg.triggers.trial import Trial, TrialScore, load_triggers, score_trial, truth_of, try_triggers
 from tests.commands import here
 from tests.conftest import REPO
@@ -132,6 +136,23 @@ def test_a_recording_is_tried_from_the_command_line(tmp_path: Path) -> None:
     log = (tmp_path / "out" / "walk.triggers.csv").read_text(encoding="utf-8").splitlines()
     assert log[1] == "walk,calm,29,fired,real,43,pulse over"
     assert (tmp_path / "out" / "walk.calm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_recordings_that_the_bundle_was_trained_on_are_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    """As by `trigger tune`: on these every threshold looks too good."""
+    recordings = [simulate_sequence(seed, 30, name=f"mice {seed}")[0] for seed in (7, 8)]
+    known = poses_hash(recordings[0].select(load_bundle(tiny_bundle).skeleton).keypoints)
+    provenance = {"training": {"m": "0"}, "training_poses": [known]}
+    bundle = replace(load_bundle(tiny_bundle), provenance=provenance)
+    attack = ConditionSettings("task1", ("attack",))
+    said, chosen = list[str](), {"attack": trigger(conditions=(attack,))}
+    run_trials(chosen, Classifier(bundle, capacity=1), [(recording, {}) for recording in recordings], None, said.append)
+    assert said == [
+        "mice 7",
+        "mice 8",
+        "warning: The bundle was trained on mice 7: expect more false starts and fewer hits of other recordings than "
+        "here.",
+    ]
 
 
 def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:

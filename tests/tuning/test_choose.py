@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,6 +93,14 @@ def test_what_cannot_be_chosen_is_told(rows: list[list[TrialScore]], words: str)
 def test_one_goal_is_named(goals: tuple[float | None, float | None]) -> None:
     with pytest.raises(SettingError, match="name one goal"):
         Goal(*goals)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
+def test_a_goal_is_a_number_from_0_on(number: float) -> None:
+    with pytest.raises(SettingError, match=f"--false-starts-per-min must be a number from 0 on, got {number:g}"):
+        Goal(false_starts_per_min=number)
+    with pytest.raises(SettingError, match=f"--delay must be a number from 0 on, got {number:g}"):
+        Goal(delay_s=number)
 
 
 counts = st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.1, 0.4, 0.9]))

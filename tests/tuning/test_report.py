@@ -69,6 +69,8 @@ def test_a_new_file_a_table_and_a_picture(tmp_path: Path, classifier: Classifier
     assert (tmp_path / "near.tuned.near.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SettingError, match="not overwritten"):
         tuned_path(path, None)
+    with pytest.raises(SettingError, match=r"there is no folder .*nowhere; make it"):
+        tuned_path(path, tmp_path / "nowhere" / "new.toml")
 
 
 def test_recordings_that_the_bundle_was_trained_on_are_told(

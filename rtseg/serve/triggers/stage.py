@@ -289,7 +289,7 @@ class TriggerStage:
         """For a status: the triggers, who is armed, what runs, how the sinks are."""
         running = {of.stream.name: [e.trigger for e in of.live.values()] for of in self._open.values() if of.live}
         sinks = {
-            name: {"state": link.state, "text": link.text, "restarts": link.restarts}
+            name: {"state": link.state, "text": link.text, "restarts": link.restarts, "acknowledges": link.acknowledges}
             for name, link in self._lines.links.items()
         }
         return {"triggers": list(self._names), **self.arming.summary(), "running": running, "sinks": sinks}

@@ -17,11 +17,16 @@ from rtseg.config import Recipe
 from rtseg.errors import BundleError, RtsegError, SettingError
 from rtseg.evaluation.evaluate import evaluate
 from rtseg.inference.classifier import Classifier
+from rtseg.recordings.calms21 import write_calms21
 from rtseg.recordings.dataset import load_dataset
 from rtseg.training.boosting.trees import train_trees
 from rtseg.training.export import rounded_to_float16, train_bundle
 from rtseg.training.task import TrainingTask, read_training
-from tests.study.scenes import write_dataset
+from tests.commands import here
+from tests.study.scenes import DATASET, pairs, write_dataset
+
+PARTS = [("train", 1, 37, True), ("train", 1, 100, True), ("validation", 2, 37, False)]
+"""Split and number of a recording, the first frame of its part, and whether training has seen it."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,25 @@ def test_the_bundle_is_what_its_folder_holds(trained: tuple[Path, Bundle]) -> No
     ]
     assert (bundle.name, bundle.simulated, bundle.warmup_frames) == ("tiny", True, 50)
     assert "task1" in bundle.scores["validation"]["heads"]
+
+
+@pytest.mark.parametrize(("split", "number", "first", "learnt"), PARTS)
+def test_a_part_of_a_training_recording_is_known_again(
+    trained: tuple[Path, Bundle], tmp_path: Path, split: str, number: int, first: int, learnt: bool
+) -> None:
+    """A file that was cut, under another name: scored with a note, refused for calibration."""
+    out, _ = trained
+    ((recording, labels),) = pairs(split, range(number, number + 1))
+    points, confidence = recording.keypoints[first:], recording.confidence[first:]
+    cut = replace(recording, name="cut", keypoints=points, confidence=confidence, unique=None)
+    write_calms21(tmp_path / "cut.json", {"annotator-id_0": [(cut, replace(labels, frames=labels.frames[first:]))]})
+    source = '[[calms21]]\nfile = "cut.json"\nsplit = "test"\nheads = "task1"\n'
+    (tmp_path / "cut.toml").write_text(DATASET.split("[[calms21]]")[0] + source)
+    scored = here("evaluate", out, "cut.toml", "--split", "test", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert ("bundle was trained on cut: its scores" in " ".join(scored.stdout.split())) == learnt
+    failed = here("calibrate", out, "cut.toml", "--split", "test", "--out", tmp_path / "c", cwd=tmp_path)
+    assert ("was trained on this recording or on frames of it" in failed.stderr) == learnt
 
 
 def test_its_provenance_names_recipe_and_recordings(trained: tuple[Path, Bundle]) -> None:

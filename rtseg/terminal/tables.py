@@ -122,9 +122,11 @@ def print_precisions(report: dict[str, Any]) -> None:
 def print_comparison(report: dict[str, Any]) -> None:
     """Differences of two bundles' scores, per head, with 95 % intervals. Fits 80 columns."""
     console = plain_console()
-    title = (
-        f"{report['ours']['bundle']} ahead of {report['theirs']['bundle']} on {report['dataset']}, {report['split']}"
-    )
+    names = [report[side]["bundle"] for side in ("ours", "theirs")]
+    if names[0] == names[1]:
+        # Two trainings of one recipe: the beginning of their hashes tells them apart.
+        names = [f"{report[side]['bundle']} {report[side]['model'][:8]}" for side in ("ours", "theirs")]
+    title = f"{names[0]} ahead of {names[1]} on {report['dataset']}, {report['split']}"
     title += " (simulated)" * report["simulated"]
     table = result_table(("head", "F1", "mAP", "videos"), title)
     for name, apart in report["heads"].items():

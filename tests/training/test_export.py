@@ -73,6 +73,31 @@ def test_a_part_of_a_training_recording_is_known_again(
     assert ("was trained on this recording or on frames of it" in failed.stderr) == learnt
 
 
+@pytest.mark.parametrize("factor", [1, 3])
+def test_animals_of_another_size_are_told_wherever_they_are_scored(
+    trained: tuple[Path, Bundle], tmp_path: Path, factor: int
+) -> None:
+    """Of another camera, resolution or unit: scores there say nothing of recordings like training's."""
+    out, _ = trained
+    grown = [(replace(one, keypoints=one.keypoints * factor, unique=None), y) for one, y in pairs("x", range(2, 4))]
+    write_calms21(tmp_path / "grown.json", {"annotator-id_0": grown})
+    source = '[[calms21]]\nfile = "grown.json"\nsplit = "test"\nheads = "task1"\n'
+    (tmp_path / "grown.toml").write_text(DATASET.split("[[calms21]]")[0] + source)
+    copy = shutil.copytree(out, tmp_path / "copy")
+    for words in (
+        ["evaluate", out, "grown.toml"],
+        ["compare", out, copy, "grown.toml"],
+        ["calibrate", copy, "grown.toml", "--out", "calibrated"],
+        ["study", "missing", out, "grown.toml", "--out", "missing"],
+        ["study", "decoding", out, "grown.toml", "--out", "decoding"],
+    ):
+        done = here(*words, "--split", "test", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said = " ".join(f"{done.stdout} {done.stderr}".split())
+        told = "2 recordings are unlike those that" in said and "x/02: animals appear" in said
+        assert told == (factor != 1), said
+
+
 def test_its_provenance_names_recipe_and_recordings(trained: tuple[Path, Bundle]) -> None:
     _, bundle = trained
     assert bundle.provenance["recipe"]["train"]["epochs"] == 2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtseg.bundle.bundle import Bundle
 from rtseg.bundle.provenance import was_trained_on
 from rtseg.errors import SettingError
-from rtseg.evaluation.bootstrap import bootstrap, interval_notes, paired_bootstrap
+from rtseg.evaluation.bootstrap import bootstrap, head_interval_notes, paired_bootstrap
 from rtseg.evaluation.breakdown import abstention, boundary_errors, by_missing_points, confusion
 from rtseg.evaluation.metrics import HeadScore, Video, answered, group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
@@ -217,7 +217,7 @@ def compare_bundles(
         "videos": {h.name: one.names[h.name] for h in both},
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
         "notes": [
-            *interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+            *head_interval_notes({h.name: len(answered(one.videos[h.name])) for h in both}),
             *part_notes(dataset, [split]),
             *absent_notes(both, one.videos),
             *seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
@@ -353,5 +353,5 @@ def absent_notes(heads: Sequence[Head], videos: Mapping[str, Sequence[Video]]) -
 
 def _notes(heads: Sequence[Head], videos: Mapping[str, list[Video]], remarks: Sequence[str]) -> list[str]:
     """What the scores do not say. remarks: what is known of the recordings."""
-    fewest = min((len(answered(videos[head.name])) for head in heads), default=0)
-    return [*interval_notes(fewest), *remarks, *absent_notes(heads, videos)]
+    n_videos = {head.name: len(answered(videos[head.name])) for head in heads}
+    return [*head_interval_notes(n_videos), *remarks, *absent_notes(heads, videos)]

@@ -21,7 +21,7 @@ from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
 from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes, unlike_notes, unlike_training
 from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
-from rtseg.evaluation.metrics import Video, score_head
+from rtseg.evaluation.metrics import Video, answered, score_head
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.heads import Head, output_offsets
@@ -76,9 +76,9 @@ def study_decoding(
             f"choosing on videos and measuring on others takes two or more, {answers.split!r} has {len(names)}"
         )
     simulated = classifier.bundle.simulated or dataset.simulated
-    result = results.preamble(
-        "rtseg study decoding", command, f"{dataset.name}, {answers.split}", simulated, len(names)
-    )
+    n_videos = {name: len(answered(some)) for name, some in videos.items()}
+    label = f"{dataset.name}, {answers.split}"
+    result = results.preamble("rtseg study decoding", command, label, simulated, n_videos)
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
     result["notes"] += answers.notes

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
 from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes, unlike_notes, unlike_training
-from rtseg.evaluation.metrics import Video
+from rtseg.evaluation.metrics import Video, answered
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.heads import Head
@@ -132,7 +132,8 @@ def study_missing(
             faulty[place].append(fault.predict(classifier, item.recording, level, rng))
     dataset.warnings.tell(progress)
     simulated = classifier.bundle.simulated or dataset.simulated
-    result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, len(items))
+    n_videos = {head.name: len(answered(_videos(classifier, head, clean, items))) for head in heads}
+    result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, n_videos)
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "seed": seed, "heads": {}}
     result["notes"] += (
         part_notes(dataset, [split]) + seen_notes("The bundle", seen) + unlike_notes("the bundle", unlike)

@@ -101,6 +101,8 @@ def print_calibration(report: dict[str, Any]) -> None:
     console.print("Of each pair: before, after. Lower is better, but for F1.")
     for name in report.get("not_applied", {}):
         console.print(f"{name}: not applied, since its ECE would grow; it stays uncalibrated")
+    for name in report.get("left_as_they_are", ()):
+        console.print(f"{name}: left as it is, since fewer than two recordings here have labels of it")
 
 
 def print_precisions(report: dict[str, Any]) -> None:

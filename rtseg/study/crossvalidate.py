@@ -83,7 +83,10 @@ def crossvalidate(
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     systems = {recipe_file.stem: recipe}
-    if settings.against is not None:
+    if settings.against is None:  # else they may be meant for the other one
+        for sentence in recipe.without_effect(overrides):
+            progress(f"warning: {sentence}")
+    else:
         name, other = _other_system(settings.against, recipe, dataset, root)
         if name in systems:
             raise SettingError(f"two systems are called {name!r}: give the other recipe's file another name")

@@ -61,6 +61,8 @@ def train_bundle(
     this very training did not leave there, unless `overwrite`; and SettingError for what `rtseg check` calls an error.
     """
     recipe = config.load_settings(recipe_file, Recipe, overrides)
+    for sentence in recipe.without_effect(overrides):
+        progress(f"warning: {sentence}")
     if not recipe.model.becomes_bundle:
         raise SettingError(f"{recipe_file}: {config.NO_BUNDLE}")
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
@@ -93,6 +95,9 @@ def train_bundle(
         px_per_mm=dataset.px_per_mm,
         provenance=_provenance(task, dataset, trained),
     )
+    if not overwrite:
+        # Once more: another training may have finished there meanwhile.
+        _check_replaced(out, recipe, task)
     save_bundle(bundle, out)
     if validation:
         progress("scoring through Session")

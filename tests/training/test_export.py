@@ -98,6 +98,43 @@ def test_animals_of_another_size_are_told_wherever_they_are_scored(
         assert told == (factor != 1), said
 
 
+def test_a_bundle_that_came_meanwhile_is_not_replaced(
+    trained: tuple[Path, Bundle], recipe: Path, tmp_path: Path
+) -> None:
+    """As by two trainings at once, of different recipes, into one folder."""
+    out, bundle = trained
+    there = tmp_path / "there"
+
+    def another_one_ends(event: dict[str, Any]) -> None:
+        if not there.exists():
+            shutil.copytree(out, there)
+
+    with pytest.raises(RtsegError, match="there holds a bundle of another recipe or other recordings; name another"):
+        train_bundle(recipe, there, overrides=("train.seed=7",), report=another_one_ends)
+    assert load_bundle(there).hash == bundle.hash
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["train.epochs=1", "boosting.trees=3"], {"boosting.trees"}),
+        (["train.epochs=1", "boosting.trees=3", 'model.kind="gradient-boosting"', "model.channels=5"],
+         {"train.epochs", "model.channels"}),
+    ],
+)  # fmt: skip
+def test_settings_that_change_nothing_are_told(
+    recipe: Path, tmp_path: Path, options: list[str], told: set[str]
+) -> None:
+    sets = [word for option in options for word in ("--set", option)]
+    for words in (["train", "--out", tmp_path / "out"], ["check"]):
+        done = here(words[0], recipe, *words[1:], *sets, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said = " ".join(f"{done.stdout} {done.stderr}".split())
+        named = {key for key in ("boosting.trees", "train.epochs", "model.channels", "model.kind")
+                 if f"--set {key} changes nothing" in said}  # fmt: skip
+        assert named == told, said
+
+
 def test_its_provenance_names_recipe_and_recordings(trained: tuple[Path, Bundle]) -> None:
     _, bundle = trained
     assert bundle.provenance["recipe"]["train"]["epochs"] == 2

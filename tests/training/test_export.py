@@ -84,15 +84,19 @@ def test_animals_of_another_size_are_told_wherever_they_are_scored(
     source = '[[calms21]]\nfile = "grown.json"\nsplit = "test"\nheads = "task1"\n'
     (tmp_path / "grown.toml").write_text(DATASET.split("[[calms21]]")[0] + source)
     copy = shutil.copytree(out, tmp_path / "copy")
+    condition = '[triggers.sniff]\nconditions = [{ head = "task1", behaviours = ["investigation"] }]\n'
+    (tmp_path / "sniff.toml").write_text(condition + "on = 0.5\noff = 0.4\npulse_s = 1.0\n")
     for words in (
         ["evaluate", out, "grown.toml"],
         ["compare", out, copy, "grown.toml"],
         ["calibrate", copy, "grown.toml", "--out", "calibrated"],
         ["study", "missing", out, "grown.toml", "--out", "missing"],
         ["study", "decoding", out, "grown.toml", "--out", "decoding"],
+        ["trigger", "tune", "sniff.toml", out, "--dataset", "grown.toml", "--false-starts-per-min", "60"],
     ):
         done = here(*words, "--split", "test", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        # With animals so large no threshold may be found; why is said before.
+        assert done.returncode == 0 or words[0] == "trigger", done.stderr
         said = " ".join(f"{done.stdout} {done.stderr}".split())
         told = "2 recordings are unlike those that" in said and "x/02: animals appear" in said
         assert told == (factor != 1), said

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rtseg.bundle.bundle import Bundle
 from rtseg.errors import SettingError
+from rtseg.frames.same_frames import anchors, window_hashes
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
 from rtseg.recordings.sources import Item
@@ -28,6 +29,11 @@ def content_hash(keypoints: NDArray[np.float32], labels: NDArray[np.int16]) -> s
 def poses_hash(keypoints: NDArray[np.float32]) -> str:
     """Of keypoints alone: the same recording is known whatever labels are laid beside it."""
     return hashlib.sha256(keypoints.tobytes()).hexdigest()[:DIGITS]
+
+
+def poses_anchors(keypoints: NDArray[np.float32]) -> str:
+    """Hashes of some windows of keypoints (T, A, K, 2), 16 hexadecimal digits each, by which parts are known again."""
+    return " ".join(f"{one:016x}" for one in anchors(keypoints).tolist())
 
 
 def check_unseen(bundle: Bundle, item: Item) -> str:
@@ -46,8 +52,8 @@ def check_unseen(bundle: Bundle, item: Item) -> str:
         if learnt_from_all(bundle):
             advice = "It has learnt from all recordings: take answers out of fold (--out-of-fold)"
         raise SettingError(
-            f"{item.recording.name}: bundle {bundle.name!r} was trained on this recording; what it says there is no "
-            f"measure of what it says elsewhere. {advice}"
+            f"{item.recording.name}: bundle {bundle.name!r} was trained on this recording or on frames of it; what it "
+            f"says there is no measure of what it says elsewhere. {advice}"
         )
     return poses_hash(item.recording.select(bundle.skeleton).keypoints)
 
@@ -60,12 +66,18 @@ def learnt_from_all(bundle: Bundle) -> bool:
 
 
 def was_trained_on(bundle: Bundle, item: Item) -> bool:
-    """Whether the bundle says that it was trained on a recording; older ones know it with its labels alone."""
+    """Whether the bundle says that it was trained on a recording, or on a stretch of it (`frames.same_frames.anchors`).
+
+    Older bundles know whole recordings alone, and still older ones those with their labels.
+    """
     recording, provenance = item.recording.select(bundle.skeleton), bundle.provenance
     # As training hashed them: keypoints in the model's order, labels in the order of its heads.
     whole = content_hash(recording.keypoints, label_table(item, bundle.heads))
     known = provenance.get("training", {}).values()
-    return whole in known or poses_hash(recording.keypoints) in provenance.get("training_poses", ())
+    if whole in known or poses_hash(recording.keypoints) in provenance.get("training_poses", ()):
+        return True
+    learnt = [int(one, 16) for some in provenance.get("training_anchors", ()) for one in some.split()]
+    return bool(np.isin(window_hashes(recording.keypoints), np.array(learnt, np.uint64)).any())
 
 
 def label_table(item: Item, heads: Sequence[Head]) -> NDArray[np.int16]:

@@ -72,7 +72,8 @@ def check_file(
         return check_dataset(load_dataset(path, root), (), progress)
     recipe = config.load_settings(path, Recipe, overrides)
     dataset = load_dataset(path.parent / recipe.dataset, root)
-    return check_dataset(dataset, check_recipe(recipe, dataset), progress, recipe.train.splits)
+    unused = [Finding("warning", sentence) for sentence in recipe.without_effect(overrides)]
+    return check_dataset(dataset, [*check_recipe(recipe, dataset), *unused], progress, recipe.train.splits)
 
 
 def check_dataset(

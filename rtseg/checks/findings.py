@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from rtseg.checks.same_frames import shared_frames
 from rtseg.checks.summary import DatasetSummary, HeadCounts, RecordingSummary
 from rtseg.errors import SettingError
+from rtseg.frames.same_frames import shared_frames
 from rtseg.recordings.heads import LABELLED_TWICE, MASKED_BECAUSE, NO_LABEL, NO_TRACK, HeadRule
 
 MAX_SCALE_RATIO = 1.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.checks.same_frames import window_hashes
+from rtseg.frames.same_frames import window_hashes
 from rtseg.frames.scale import body_length
 from rtseg.frames.skeleton import Skeleton
 from rtseg.recordings.bouts import bouts_of

@@ -118,7 +118,9 @@ def _calibrate(subject: _Subject, method: str, vector: list[str], abstain: dict[
         progress=print_progress,
     )
     print_calibration(report)
-    typer.echo(f"calibrated {subject.bundle}; card: {write_card(subject.bundle)}")
+    is_calibrated = len(report.get("not_applied", ())) < len(report["heads"])
+    what = f"calibrated {subject.bundle}" if is_calibrated else f"{subject.bundle} is not calibrated"
+    typer.echo(f"{what}; card: {write_card(subject.bundle)}")
 
 
 def _measure_precisions(subject: _Subject, ranges: str, changes: list[str], *, int8: bool, fp16: bool) -> None:

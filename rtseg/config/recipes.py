@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
@@ -10,6 +10,15 @@ from rtseg.config.checks import check_abstain, require
 from rtseg.config.inference import BodySettings, DecodingSettings, GapSettings, RangeSettings
 from rtseg.config.model import FeatureSettings, ModelSettings, ScalerSettings
 from rtseg.config.training import AugmentSettings, BoostingSettings, TrainSettings
+
+TREE_KEYS = frozenset(
+    {
+        *("model", "train", "model.kind", "model.causal", "model.lookahead_frames"),
+        *("train.seed", "train.splits", "train.threads", "train.class_weight_power"),
+        *("train.select", "train.select_group"),
+    }
+)
+"""What boosted trees take of the sections of networks."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,19 @@ class Recipe:
         )
         x0, y0, x1, y1 = self.arena
         require(x0 < x1 and y0 < y1, f"arena is a box x0, y0, x1, y1 in px with x0 < x1 and y0 < y1, got {self.arena}")
+
+    def without_effect(self, overrides: Sequence[str]) -> list[str]:
+        """A sentence for every key among overrides (`--set section.key=value`) that changes nothing of this model.
+
+        A recipe's file may hold the settings of both kinds; what was named for one command was meant.
+        """
+        keys = [override.partition("=")[0].strip() for override in overrides]
+        if self.model.is_trees:
+            networks = ("scaler", "model", "augment", "train")
+            unused = [key for key in keys if key.partition(".")[0] in networks and key not in TREE_KEYS]
+        else:
+            unused = [key for key in keys if key.partition(".")[0] == "boosting"]
+        return [f"--set {key} changes nothing: model.kind = {self.model.kind!r} has no use for it" for key in unused]
 
 
 @dataclass(frozen=True)

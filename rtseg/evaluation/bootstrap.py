@@ -7,7 +7,7 @@ resamples are a few matrix products. numpy and scikit-learn only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +67,18 @@ def interval_notes(n_videos: int) -> list[str]:
         return []
     number = "one video" if n_videos == 1 else f"{n_videos} videos"
     return [f"Intervals are over {number}: of fewer than {FEW_VIDEOS} they say little about new animals."]
+
+
+def head_interval_notes(n_videos: Mapping[str, int]) -> list[str]:
+    """`interval_notes` of several heads, by head: named where they are not all over as many videos."""
+    counts = sorted(set(n_videos.values()))
+    if len(counts) < 2:
+        return interval_notes(*(counts or [0]))
+    notes = []
+    for n in counts:
+        heads = ", ".join(head for head, own in n_videos.items() if own == n)
+        notes += [note.replace("Intervals", f"Intervals of {heads}", 1) for note in interval_notes(n)]
+    return notes
 
 
 def bootstrap(videos: Sequence[Video], head: Head, n: int = RESAMPLES, seed: int = 0) -> dict[str, dict[str, float]]:

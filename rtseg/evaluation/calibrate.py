@@ -22,7 +22,7 @@ from rtseg.bundle.provenance import check_unseen
 from rtseg.config import check_abstain
 from rtseg.engine.onnx.step_file import add_step
 from rtseg.errors import SettingError
-from rtseg.evaluation.evaluate import evaluate, manifest_scores, predict_split, without_nan
+from rtseg.evaluation.evaluate import evaluate, manifest_scores, predict_split, unlike_notes, without_nan
 from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
 from rtseg.evaluation.logit_scaling import METHODS, Scaling, fit_scaling, log_probabilities
 from rtseg.evaluation.metrics import Video, answered, macro_f1, mean_average_precision
@@ -288,6 +288,8 @@ def read_logits(
     recording is run, may raise.
     """
     soft = predict_split(Classifier(_scaled(bundle, alone=False), engine), dataset, split, progress, check)
+    for note in unlike_notes("the bundle", soft.unlike):
+        progress(f"warning: {note}")
     alone = predict_split(Classifier(_scaled(bundle, alone=True), engine), dataset, split)
     logits: dict[Head, list[Logits]] = {}
     for head in soft.heads:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from rtseg.bundle.bundle import Bundle
 from rtseg.bundle.provenance import was_trained_on
 from rtseg.errors import SettingError
-from rtseg.evaluation.bootstrap import bootstrap, interval_notes, paired_bootstrap
+from rtseg.evaluation.bootstrap import bootstrap, head_interval_notes, paired_bootstrap
 from rtseg.evaluation.breakdown import abstention, boundary_errors, by_missing_points, confusion
 from rtseg.evaluation.metrics import HeadScore, Video, answered, group_scores, score_head
 from rtseg.evaluation.reliability import calibration_scores
+from rtseg.features.body_size import describe_size
 from rtseg.inference.classifier import Classifier
+from rtseg.inference.predictions import Predictions, Quality
 from rtseg.recordings.dataset import Dataset
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE, Recording
@@ -30,6 +32,10 @@ PROTOCOL = "frames pooled over videos, argmax, nothing tuned; means over scored 
 """CalMS21's protocol, in the words of a report."""
 DETAILS = ("intervals", "calibration", "confusion", "boundaries", "missing", "abstention")
 """Parts of a report that have an entry per head, beside its scores."""
+MAX_OUT_OF_RANGE = 0.5
+"""Of a recording's answers: where more are flagged as unlike training, its scores are told to be of such poses."""
+MAX_NAMES = 3
+"""Recordings that a note describes before it says how many more there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +43,8 @@ class SplitPredictions:
     """A bundle's predictions of a split, per head that both bundle and dataset have, video by video.
 
     videos: raw probabilities and labels. decoded: the decoded labels as one-hot, and labels. missing: (T,), the share
-    of keypoints that are missing. names: of the videos that label the head.
+    of keypoints that are missing. names: of the videos that label the head. unlike: recording -> `unlike_training`,
+    where that says anything.
     """
 
     heads: list[Head]
@@ -45,6 +52,7 @@ class SplitPredictions:
     decoded: dict[str, list[Video]]
     missing: dict[str, list[NDArray[np.float64]]]
     names: dict[str, list[str]]
+    unlike: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, heads: list[Head]) -> SplitPredictions:
@@ -77,7 +85,10 @@ def predict_split(
     for item in dataset.items(split):
         check(item)
         progress(item.recording.name)
-        predictions = classifier.run(item.recording).by_frame(item.recording)
+        answers = classifier.run(item.recording)
+        if told := unlike_training(bundle, item.recording, answers):
+            found.unlike[item.recording.name] = told
+        predictions = answers.by_frame(item.recording)
         missing = missing_share(item.recording)
         for head in known:
             if head.name not in item.labels:
@@ -122,6 +133,7 @@ def evaluate(
     seen: list[str] = []
     answers = predict_split(classifier, dataset, split, progress, counting_seen(bundle, seen))
     engine, remarks = classifier.pool.engine.name, [*part_notes(dataset, [split]), *seen_notes("The bundle", seen)]
+    remarks += unlike_notes("the bundle", answers.unlike)
     return score_predictions(bundle, dataset, split, answers, engine=engine, remarks=remarks)
 
 
@@ -162,7 +174,7 @@ def score_predictions(
         "groups": group_scores(known, scores),
         "heads": {name: asdict(score) for name, score in scores.items()},
         "decoded": {name: _decoded(score) for name, score in smoothed.items()},
-        "notes": _notes(known, answers.videos, scores, remarks),
+        "notes": _notes(known, answers.videos, remarks),
         **details,
         "videos": _per_video(answers, fps),
     }
@@ -205,10 +217,13 @@ def compare_bundles(
         "videos": {h.name: one.names[h.name] for h in both},
         "heads": {h.name: paired_bootstrap(one.videos[h.name], two.videos[h.name], h) for h in both},
         "notes": [
-            *interval_notes(min(len(answered(one.videos[h.name])) for h in both)),
+            *head_interval_notes({h.name: len(answered(one.videos[h.name])) for h in both}),
             *part_notes(dataset, [split]),
+            *absent_notes(both, one.videos),
             *seen_notes(f"Ours, {ours.bundle.name},", seen[0]),
             *seen_notes(f"Theirs, {theirs.bundle.name},", seen[1]),
+            *unlike_notes(f"ours, {ours.bundle.name},", one.unlike),
+            *unlike_notes(f"theirs, {theirs.bundle.name},", two.unlike),
         ],
     }
     plain: dict[str, Any] = without_nan(report)
@@ -228,6 +243,31 @@ def counting_seen(bundle: Bundle, seen: list[str]) -> Callable[[Item], None]:
 def seen_notes(who: str, seen: Sequence[str]) -> list[str]:
     """A sentence where any recording is one that a bundle was trained on. who: the bundle, as the sentence begins."""
     return [f"{who} was trained on {', '.join(seen)}: its scores there say nothing about other videos."] if seen else []
+
+
+def unlike_training(bundle: Bundle, recording: Recording, answers: Predictions) -> str:
+    """In what the poses that a bundle has answered are unlike those that it was trained on; '' where they are not.
+
+    Their size (another camera, resolution or unit), features out of training's ranges in more than MAX_OUT_OF_RANGE of
+    the answers, animals that nothing but their order matches.
+    """
+    told = [describe_size(answers.drift.get("body_size", {}))]
+    flagged = np.count_nonzero(answers.quality & Quality.OUT_OF_RANGE) / max(1, len(answers.quality))
+    if flagged > MAX_OUT_OF_RANGE:
+        told.append(f"{flagged:.0%} of the answers are flagged 'out of range'")
+    told += [doubt.kind for doubt in recording.order_doubts(bundle.skeleton)]
+    return "; ".join(filter(None, told))
+
+
+def unlike_notes(who: str, unlike: Mapping[str, str]) -> list[str]:
+    """A sentence where recordings are unlike training's. who: the bundle. unlike: name -> `unlike_training`."""
+    if not unlike:
+        return []
+    listed = ". ".join(f"{name}: {told}" for name, told in list(unlike.items())[:MAX_NAMES])
+    more = len(unlike) - MAX_NAMES
+    listed += f"; and {more} more" if more > 0 else ""
+    what = "A recording is" if len(unlike) == 1 else f"{len(unlike)} recordings are"
+    return [f"{what} unlike those that {who} was trained on. {listed}."]
 
 
 def part_notes(dataset: Dataset, splits: Sequence[str]) -> list[str]:
@@ -300,13 +340,18 @@ def _decoded(score: HeadScore) -> dict[str, Any]:
     }
 
 
-def _notes(
-    heads: Sequence[Head], videos: Mapping[str, list[Video]], scores: Mapping[str, HeadScore], remarks: Sequence[str]
-) -> list[str]:
+def absent_notes(heads: Sequence[Head], videos: Mapping[str, Sequence[Video]]) -> list[str]:
+    """A sentence where some scored class has no labelled frame, so that means over classes leave it out."""
+    absent = []
+    for head in heads:
+        labels = np.concatenate([y for _, y in answered(videos[head.name])] or [np.zeros(0, np.int16)])
+        absent += [f"{head.name}: {name}" for name in head.scored if not (labels == head.classes.index(name)).any()]
+    if not absent:
+        return []
+    return [f"No frame is labelled as {', '.join(absent)}: nothing says how well that is recognized."]
+
+
+def _notes(heads: Sequence[Head], videos: Mapping[str, list[Video]], remarks: Sequence[str]) -> list[str]:
     """What the scores do not say. remarks: what is known of the recordings."""
-    fewest = min((len(answered(videos[head.name])) for head in heads), default=0)
-    absent = [f"{head.name}: {name}" for head in heads for name, c in scores[head.name].classes.items() if not c.frames]
-    notes = [*interval_notes(fewest), *remarks]
-    if absent:
-        notes.append(f"No frame is labelled as {', '.join(absent)}: nothing says how well that is recognized.")
-    return notes
+    n_videos = {head.name: len(answered(videos[head.name])) for head in heads}
+    return [*head_interval_notes(n_videos), *remarks, *absent_notes(heads, videos)]

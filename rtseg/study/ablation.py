@@ -57,7 +57,7 @@ def study_ablation(
         report=report,
         progress=progress,
     )
-    n_videos = len(found[FULL]["videos"])
+    n_videos = results.count_videos(dataset.heads, found[FULL]["videos"])
     label = f"{dataset.name}, validation"
     result = results.preamble("rtseg study ablation", command, label, dataset.simulated, n_videos)
     result["notes"] += part_notes(dataset, ["validation"])

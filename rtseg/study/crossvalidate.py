@@ -83,7 +83,10 @@ def crossvalidate(
     """
     recipe, dataset = read_recipe(recipe_file, root, overrides)
     systems = {recipe_file.stem: recipe}
-    if settings.against is not None:
+    if settings.against is None:  # else they may be meant for the other one
+        for sentence in recipe.without_effect(overrides):
+            progress(f"warning: {sentence}")
+    else:
         name, other = _other_system(settings.against, recipe, dataset, root)
         if name in systems:
             raise SettingError(f"two systems are called {name!r}: give the other recipe's file another name")
@@ -93,7 +96,8 @@ def crossvalidate(
     folds = folds_of([example.name for example in examples], settings.folds)
     if bare := [example.name for example in examples if not is_labelled(example)]:
         progress(f"warning: no frame of {', '.join(bare)} carries a label: answered, but of no use to any fold")
-    for warning in absent_from_folds(dataset.heads, examples, folds):
+    unlearnt = absent_from_folds(dataset.heads, examples, folds)
+    for warning in unlearnt:
         progress(f"warning: {warning}")
     trials = _run_trials(systems, dataset, examples, folds, settings, runs or out / f"{NAME}.runs", report, progress)
     # Before the scores, which take a while: the answers are what took hours.
@@ -101,8 +105,14 @@ def crossvalidate(
     progress("scoring")
     predictions = {name: [_joined(by_fold) for by_fold in by_seed] for name, by_seed in trials.items()}
     label = f"{dataset.name}, {' and '.join(dict.fromkeys(settings.splits))}, {settings.folds} folds"
-    result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated, len(examples))
+    scores = {
+        name: compare.score_system(dataset.heads, examples, predictions[name], dataset.fps, resamples)
+        for name in systems
+    }
+    n_videos = results.count_videos(dataset.heads, next(iter(scores.values()))["videos"])
+    result = results.preamble("rtseg crossvalidate", command, label, dataset.simulated, n_videos)
     result["notes"] += part_notes(dataset, tuple(dict.fromkeys(settings.splits)))
+    result["notes"] += [f"{sentence[0].upper()}{sentence[1:]}: it can never answer that." for sentence in unlearnt]
     result |= {
         "folds": folds,
         "checkpoint": _checkpoint(systems, settings),
@@ -111,7 +121,7 @@ def crossvalidate(
             name: {
                 "recipe": config.to_plain(systems[name]),
                 "trials": [trial.facts for by_fold in trials[name] for trial in by_fold],
-                **compare.score_system(dataset.heads, examples, predictions[name], dataset.fps, resamples),
+                **scores[name],
             }
             for name in systems
         },

@@ -19,9 +19,9 @@ from rtseg import config
 from rtseg.config import DecodingSettings
 from rtseg.errors import SettingError
 from rtseg.evaluation.bootstrap import RESAMPLES, paired_bootstrap
-from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes
+from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes, unlike_notes, unlike_training
 from rtseg.evaluation.fold_answers import FoldAnswers, read_fold_answers
-from rtseg.evaluation.metrics import Video, score_head
+from rtseg.evaluation.metrics import Video, answered, score_head
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import Dataset, load_dataset
 from rtseg.recordings.heads import Head, output_offsets
@@ -76,9 +76,9 @@ def study_decoding(
             f"choosing on videos and measuring on others takes two or more, {answers.split!r} has {len(names)}"
         )
     simulated = classifier.bundle.simulated or dataset.simulated
-    result = results.preamble(
-        "rtseg study decoding", command, f"{dataset.name}, {answers.split}", simulated, len(names)
-    )
+    n_videos = {name: len(answered(some)) for name, some in videos.items()}
+    label = f"{dataset.name}, {answers.split}"
+    result = results.preamble("rtseg study decoding", command, label, simulated, n_videos)
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "max_loss": max_loss}
     result |= {"videos": names, "heads": {}}
     result["notes"] += answers.notes
@@ -118,7 +118,7 @@ def _answers_of_split(
 ) -> _Answers:
     """The bundle's own."""
     found: dict[str, dict[str, Video]] = {}
-    seen: list[str] = []
+    seen, unlike = list[str](), dict[str, str]()
     check = counting_seen(classifier.bundle, seen)
     heads = common_heads(classifier.bundle, dataset)
     for item in dataset.items(split):
@@ -126,11 +126,14 @@ def _answers_of_split(
         progress(item.recording.name)
         # Run once: every candidate decodes these probabilities.
         answers = classifier.run(item.recording)
+        if told := unlike_training(classifier.bundle, item.recording, answers):
+            unlike[item.recording.name] = told
         # Frames that a gap left without an answer have no probabilities to decode.
         rows = answers.seq - item.recording.first_seq
         found[item.recording.name] = {h.name: (answers.of(h.name), _labels(item, h.name)[rows]) for h in heads}
     dataset.warnings.tell(progress)
-    return _Answers(split, found, part_notes(dataset, [split]) + seen_notes("The bundle", seen))
+    notes = part_notes(dataset, [split]) + seen_notes("The bundle", seen) + unlike_notes("the bundle", unlike)
+    return _Answers(split, found, notes)
 
 
 def _answers_of_folds(folds: FoldAnswers, dataset: Dataset) -> _Answers:

@@ -58,7 +58,7 @@ def study_lookahead(
         progress=progress,
     )
     points = [{"frames": k, "delay_ms": 1000 * k / dataset.fps, **found[f"{k} frames"]} for k in frames]
-    label, n_videos = f"{dataset.name}, validation", len(points[0]["videos"])
+    label, n_videos = f"{dataset.name}, validation", results.count_videos(dataset.heads, points[0]["videos"])
     result = results.preamble("rtseg study lookahead", command, label, dataset.simulated, n_videos)
     result["notes"] += part_notes(dataset, ["validation"])
     result |= {"seeds": seeds, "points": points}

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.evaluation.bootstrap import RESAMPLES, bootstrap, paired_bootstrap
-from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes
-from rtseg.evaluation.metrics import Video
+from rtseg.evaluation.evaluate import common_heads, counting_seen, part_notes, seen_notes, unlike_notes, unlike_training
+from rtseg.evaluation.metrics import Video, answered
 from rtseg.inference.classifier import Classifier, load
 from rtseg.recordings.dataset import load_dataset
 from rtseg.recordings.heads import Head
@@ -116,22 +116,28 @@ def study_missing(
     items: list[Item] = []
     clean: list[Probs] = []
     faulty: list[list[Probs]] = [[] for _ in levels]
-    seen: list[str] = []
+    seen, unlike = list[str](), dict[str, str]()
     check = counting_seen(classifier.bundle, seen)
     for number, item in enumerate(dataset.items(split)):
         progress(item.recording.name)
         check(item)
         items.append(item)
-        clean.append(classifier.run(item.recording).by_frame(item.recording).probs)
+        answers = classifier.run(item.recording)
+        if told := unlike_training(classifier.bundle, item.recording, answers):
+            unlike[item.recording.name] = told
+        clean.append(answers.by_frame(item.recording).probs)
         for place, (fault, level) in enumerate(levels):
             # A generator for each video and level: the faults do not depend on which others are studied.
             rng = np.random.default_rng([seed, number, place])
             faulty[place].append(fault.predict(classifier, item.recording, level, rng))
     dataset.warnings.tell(progress)
     simulated = classifier.bundle.simulated or dataset.simulated
-    result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, len(items))
+    n_videos = {head.name: len(answered(_videos(classifier, head, clean, items))) for head in heads}
+    result = results.preamble("rtseg study missing", command, f"{dataset.name}, {split}", simulated, n_videos)
     result |= {"bundle": classifier.bundle.name, "model": classifier.bundle.hash, "seed": seed, "heads": {}}
-    result["notes"] += part_notes(dataset, [split]) + seen_notes("The bundle", seen)
+    result["notes"] += (
+        part_notes(dataset, [split]) + seen_notes("The bundle", seen) + unlike_notes("the bundle", unlike)
+    )
     for head in heads:
         progress(f"scoring {head.name}")
         reference = _videos(classifier, head, clean, items)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtseg.evaluation.bootstrap import interval_notes
+from rtseg.evaluation.bootstrap import head_interval_notes, interval_notes
 from rtseg.evaluation.evaluate import without_nan
+from rtseg.recordings.heads import Head
 from rtseg.system import machine
 from rtseg.system.files import replace_atomically, write_atomically, write_json_atomically
 
@@ -24,14 +25,22 @@ SCORE_COLUMNS = ("system", "macro-F1", "interval", "mAP", "interval", "segmental
 SIMULATED = "These recordings or labels are simulated: the numbers say nothing about real animals."
 
 
-def preamble(kind: str, command: str, dataset: str, simulated: bool, n_videos: int) -> dict[str, Any]:
+def preamble(
+    kind: str, command: str, dataset: str, simulated: bool, n_videos: int | Mapping[str, int]
+) -> dict[str, Any]:
     """The first fields of a result: the command, its data, and the commit, machine and versions that made it.
 
-    n_videos: those that the intervals are over; where they are few, `notes` say so.
+    n_videos: those that the intervals are over, or head -> those of its own; where they are few, `notes` say so.
     """
     about = machine.describe_run(PACKAGES)
-    data = {"dataset": dataset, "simulated": simulated, "notes": interval_notes(n_videos)}
+    notes = interval_notes(n_videos) if isinstance(n_videos, int) else head_interval_notes(n_videos)
+    data = {"dataset": dataset, "simulated": simulated, "notes": notes}
     return {"schema": SCHEMA, "kind": kind, "command": command, **data, **about}
+
+
+def count_videos(heads: Sequence[Head], videos: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Head -> how many of the videos have scores of it. videos: those of `compare.score_system`."""
+    return {head.name: sum(head.name in scores for scores in videos.values()) for head in heads}
 
 
 def write_study(out: Path, name: str, result: dict[str, Any], parts: Sequence[str], figure: Figure) -> dict[str, Any]:

@@ -7,6 +7,7 @@ this one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -89,7 +90,7 @@ def run_trial(
     """Train what the task says, and predict the recordings in `predicted`.
 
     A finished trial in `folder` is read, a killed one continues. Raises SettingError where the folder holds a trial of
-    another recipe or other recordings.
+    another recipe or other recordings, or one that has predicted other poses of these.
     """
     # The fingerprint is of the data too: a recording that was relabelled since must not be taken for the old one.
     fingerprint, done = task.fingerprint(), folder / DONE
@@ -109,6 +110,8 @@ def run_trial(
         {
             "fingerprint": fingerprint,
             "asked": list(probabilities),
+            # The fingerprint is of what was learnt from, and knows nothing of what was predicted.
+            "asked_poses": [_predicted_hash(example) for example in predicted],
             "training": [example.name for example in task.training],
             "selection": [example.name for example in task.validation],
             "seed": task.recipe.train.seed,
@@ -134,7 +137,28 @@ def _read_trial(folder: Path, fingerprint: str, predicted: Sequence[Example]) ->
             f"{folder} holds a trial of another recipe or other recordings: name another folder, or remove it"
         )
     files = {e.name: folder / "answers" / probabilities_file_name(e.name) for e in predicted}
-    return Trial(facts, {name: load_probabilities(file).probs for name, file in files.items()})
+    probabilities = {name: load_probabilities(file).probs for name, file in files.items()}
+    # Trials of older versions hold no hashes: of those the number of frames alone is compared.
+    hashes = facts.get("asked_poses", [None] * len(predicted))
+    changed = [
+        example.name
+        for example, known in zip(predicted, hashes, strict=True)
+        if known not in (None, _predicted_hash(example)) or len(probabilities[example.name]) != len(example)
+    ]
+    if changed:
+        raise SettingError(
+            f"{folder} holds a trial that predicted other poses of {', '.join(changed)} than the recordings have now: "
+            "name another folder, or remove it"
+        )
+    return Trial(facts, probabilities)
+
+
+def _predicted_hash(example: Example) -> str:
+    """Of all that a prediction depends on: labels may change, and it stays the same."""
+    digest = hashlib.sha256()
+    for array in (example.keypoints, example.confidence, example.absent):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def output_columns(heads: Sequence[Head]) -> tuple[str, ...]:

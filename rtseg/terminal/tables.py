@@ -101,6 +101,8 @@ def print_calibration(report: dict[str, Any]) -> None:
     console.print("Of each pair: before, after. Lower is better, but for F1.")
     for name in report.get("not_applied", {}):
         console.print(f"{name}: not applied, since its ECE would grow; it stays uncalibrated")
+    for name in report.get("left_as_they_are", ()):
+        console.print(f"{name}: left as it is, since fewer than two recordings here have labels of it")
 
 
 def print_precisions(report: dict[str, Any]) -> None:
@@ -122,9 +124,11 @@ def print_precisions(report: dict[str, Any]) -> None:
 def print_comparison(report: dict[str, Any]) -> None:
     """Differences of two bundles' scores, per head, with 95 % intervals. Fits 80 columns."""
     console = plain_console()
-    title = (
-        f"{report['ours']['bundle']} ahead of {report['theirs']['bundle']} on {report['dataset']}, {report['split']}"
-    )
+    names = [report[side]["bundle"] for side in ("ours", "theirs")]
+    if names[0] == names[1]:
+        # Two trainings of one recipe: the beginning of their hashes tells them apart.
+        names = [f"{report[side]['bundle']} {report[side]['model'][:8]}" for side in ("ours", "theirs")]
+    title = f"{names[0]} ahead of {names[1]} on {report['dataset']}, {report['split']}"
     title += " (simulated)" * report["simulated"]
     table = result_table(("head", "F1", "mAP", "videos"), title)
     for name, apart in report["heads"].items():

@@ -21,7 +21,7 @@ from rtseg.bundle.bundle import MANIFEST, PRECISIONS, Bundle, load_bundle, save_
 from rtseg.bundle.limits import check_architecture, check_servable
 from rtseg.bundle.model_card import write_card
 from rtseg.bundle.network import NetworkSpec
-from rtseg.bundle.provenance import content_hash, poses_hash
+from rtseg.bundle.provenance import content_hash, poses_anchors, poses_hash
 from rtseg.bundle.trees import Trees
 from rtseg.config import Recipe
 from rtseg.engine.onnx.step_file import add_step
@@ -61,6 +61,8 @@ def train_bundle(
     this very training did not leave there, unless `overwrite`; and SettingError for what `rtseg check` calls an error.
     """
     recipe = config.load_settings(recipe_file, Recipe, overrides)
+    for sentence in recipe.without_effect(overrides):
+        progress(f"warning: {sentence}")
     if not recipe.model.becomes_bundle:
         raise SettingError(f"{recipe_file}: {config.NO_BUNDLE}")
     dataset = load_dataset(recipe_file.parent / recipe.dataset, root)
@@ -93,6 +95,9 @@ def train_bundle(
         px_per_mm=dataset.px_per_mm,
         provenance=_provenance(task, dataset, trained),
     )
+    if not overwrite:
+        # Once more: another training may have finished there meanwhile.
+        _check_replaced(out, recipe, task)
     save_bundle(bundle, out)
     if validation:
         progress("scoring through Session")
@@ -197,6 +202,8 @@ def _provenance(task: TrainingTask, dataset: Dataset, trained: _Trained) -> dict
             "training": _hashes(task.training),
             # By poses alone as well, so that a recording is known again under other names and labels.
             "training_poses": [poses_hash(e.keypoints) for e in task.training],
+            # And by some of their frames: a part of one, or a file that was cut.
+            "training_anchors": [poses_anchors(e.keypoints) for e in task.training],
             "validation": _hashes(task.validation),
             "training_seconds": round(trained.seconds, 1),
             "best_epoch": trained.epoch,

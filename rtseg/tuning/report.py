@@ -13,6 +13,7 @@ import numpy as np
 from rtseg.bundle.provenance import was_trained_on
 from rtseg.config import TriggerSettings
 from rtseg.errors import SettingError
+from rtseg.evaluation.evaluate import unlike_notes, unlike_training
 from rtseg.evaluation.fold_answers import FoldAnswers
 from rtseg.inference.classifier import Classifier
 from rtseg.recordings.recording import IGNORE
@@ -64,11 +65,17 @@ def run_tuning(
     # Before the work: a head that the model lacks is told at once.
     condition_arrays(chosen, classifier.bundle.heads)
     examples, learnt = _examples(chosen, classifier, items, progress)
+    told = {e.recording.name: unlike_training(classifier.bundle, e.recording, e.predictions) for e in examples}
+    unlike = unlike_notes("the bundle", {name: text for name, text in told.items() if text})
+    # Before thresholds are looked for: it may be why there are none.
+    for note in unlike:
+        progress(f"warning: {note}")
     results = [_tuned(name, trigger, goal, examples, classifier, progress) for name, trigger in chosen.items()]
     notes = [*remarks, items.note] if isinstance(items, FoldAnswers) else list(remarks)
     if learnt:
         notes.append(LEARNT.format(", ".join(learnt)))
         progress(f"warning: {notes[-1]}")
+    notes += unlike
     results = [replace(tuned, notes=(*tuned.notes, *notes)) for tuned in results]
     taken = {tuned.name: tuned.tried[tuned.chosen] for tuned in results}
     text = tuned_text(path, taken)

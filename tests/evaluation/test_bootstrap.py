@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
 from rtseg.errors import SettingError
-from rtseg.evaluation.bootstrap import THRESHOLDS, _resampled, answered, bootstrap, draw_videos, paired_bootstrap
+from rtseg.evaluation.bootstrap import (
+    THRESHOLDS,
+    _resampled,
+    answered,
+    bootstrap,
+    draw_videos,
+    head_interval_notes,
+    interval_notes,
+    paired_bootstrap,
+)
 from rtseg.evaluation.metrics import Video, score_head
 from rtseg.recordings.heads import Head
 from rtseg.recordings.recording import IGNORE
@@ -108,3 +117,13 @@ def test_nothing_to_score_is_nan_and_one_video_is_its_own_interval() -> None:
     assert only["low"] == only["high"] == only["value"]
     nothing = bootstrap([(videos[0][0], np.full(300, IGNORE, np.int16))], HEAD, n=10)
     assert all(np.isnan(value) for part in nothing.values() for value in part.values())
+
+
+def test_intervals_of_heads_are_named_where_they_are_over_other_videos() -> None:
+    assert head_interval_notes({"a": 3, "b": 3}) == interval_notes(3)
+    assert head_interval_notes({"a": 7, "b": 9}) == head_interval_notes({"a": 7}) == []
+    rest = "of fewer than 5 they say little about new animals."
+    assert head_interval_notes({"a": 7, "b": 1, "c": 2, "d": 1}) == [
+        f"Intervals of b, d are over one video: {rest}",
+        f"Intervals of c are over 2 videos: {rest}",
+    ]

@@ -131,6 +131,10 @@ def test_two_bundles_are_compared_on_the_same_videos(classifier: Classifier, dat
     learnt = Classifier(replace(other.bundle, provenance=known))
     (note,) = [note for note in compare_bundles(classifier, learnt, dataset)["notes"] if "trained on" in note]
     assert note.startswith("Theirs, other, was trained on validation/1: ")
+    # What no frame is labelled as is in no mean of either.
+    absent = [note for note in evaluate(classifier, dataset, "train")["notes"] if note.startswith("No frame")]
+    assert absent
+    assert [n for n in compare_bundles(classifier, other, dataset, "train")["notes"] if n.startswith("No ")] == absent
     itself = compare_bundles(classifier, classifier, dataset)["heads"]["task1"]["f1"]
     assert itself == {"difference": 0.0, "low": 0.0, "high": 0.0}
 

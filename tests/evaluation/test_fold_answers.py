@@ -166,7 +166,7 @@ def test_calibration_and_its_card(
 def test_the_bundle_itself_is_not_measured_on_what_it_learnt_without_a_word(
     bundle: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingError, match=r"was trained on this recording; .* take answers out of fold"):
+    with pytest.raises(SettingError, match=r"was trained on this recording .* take answers out of fold"):
         calibrate_bundle(bundle, dataset, out=tmp_path)
     file = dataset.root / "dataset.toml"
     chosen = study_decoding(bundle, file, tmp_path, grid=(DecodingSettings(),), resamples=2)

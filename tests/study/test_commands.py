@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rtseg.simulate.tasks import simulate_sequence
 from tests.commands import Done, here
 from tests.conftest import REPO
-from tests.study.scenes import read_json, write_dataset
+from tests.live import write_gapped_poses
+from tests.study.scenes import DATASET, N_FRAMES, RECIPE, read_json, write_dataset
 
 TIMEOUT_S = 300
 """A command takes seconds; this only ends one that hangs, on a machine that is busy with other things."""
@@ -59,3 +62,28 @@ def test_wrong_usage_and_failure(folder: Path, tmp_path: Path) -> None:
     failed = here("study", "ablation", "tiny.toml", "--out", tmp_path, "--group", "heading", cwd=folder)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("rtseg: the recipe uses no group heading")
+
+
+def test_intervals_are_over_the_videos_that_label_the_head(tmp_path: Path) -> None:
+    """A head that two of five videos label: its intervals are over two, and a fold without any of them says so."""
+    names = ["a", "b", "c", "d", "e"]
+    for number, name in enumerate(names):
+        recording, labels = simulate_sequence(number, N_FRAMES, name=name, aggressive=True)
+        write_gapped_poses(recording, tmp_path / f"{name}.poses.csv")
+        some = name in ("a", "d")
+        groom = ["yes" if t % 40 < 20 else "no" for t in range(N_FRAMES)]
+        rows = [f"{t},{labels.classes[c]}" + f",{groom[t]}" * some for t, c in enumerate(labels.frames)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["frame,task1" + ",groom" * some, *rows]) + "\n")
+    source = f'[[recordings]]\nposes = "{{id}}.poses.csv"\nlabels = "{{id}}.csv"\nids = {json.dumps(names)}\n'
+    head = '[heads.groom]\nclasses = ["no", "yes"]\nmissing = "mask"\n'
+    split = '[split]\ntrain = "rest"\nvalidation = ["e"]\n'
+    (tmp_path / "dataset.toml").write_text(DATASET.split("[[calms21]]")[0] + source + head + split)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    words = ["crossvalidate", "tiny.toml", "--out", "cv", "--folds", 3, "--fixed-epochs", 1]
+    done = here(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    notes = read_json(tmp_path / "cv" / "crossvalidate.json")["notes"]
+    # a and d are dealt into one fold.
+    assert notes[0] == "Intervals of groom are over 2 videos: of fewer than 5 they say little about new animals."
+    (told,) = [note for note in notes if "groom: no, groom: yes" in note]
+    assert told.startswith("Fold 0 trains without a frame of ")

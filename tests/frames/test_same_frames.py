@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.checks.same_frames import LEAST_CHANGES, WINDOW_FRAMES, SharedFrames, shared_frames, window_hashes
+from rtseg.frames.same_frames import LEAST_CHANGES, WINDOW_FRAMES, SharedFrames, shared_frames, window_hashes
 from tests.checks.scenes import walk
 
 

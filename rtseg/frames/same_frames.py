@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 WINDOW_FRAMES = 30
 """Recordings share frames where so many in a row are equal in every bit."""
+ANCHOR_FRAMES = 150
+"""One window hash in so many is an anchor, so that a model may carry those of hours of video."""
 LEAST_CHANGES = 10
 """Steps of a window at which something moved: animals that sleep in two recordings are no shared frames."""
 
@@ -52,6 +54,15 @@ def window_hashes(keypoints: NDArray[np.float32]) -> U64:
     changed = np.concatenate(([0], np.cumsum(frames[1:] != frames[:-1])))
     changes = changed[window - 1 :] - changed[:n_windows]
     return hashes[changes >= min(LEAST_CHANGES, window - 1)]
+
+
+def anchors(keypoints: NDArray[np.float32]) -> U64:
+    """The hashes of every ANCHOR_FRAMES-th moving window of keypoints (T, A, K, 2).
+
+    Among all the `window_hashes` of a recording that shares so many moving windows is one of them, whatever the
+    frame at which either recording begins.
+    """
+    return window_hashes(keypoints)[::ANCHOR_FRAMES]
 
 
 def shared_frames(recordings: Sequence[U64]) -> list[SharedFrames]:

@@ -109,7 +109,8 @@ def constant_scores(head: Head, labels: NDArray[np.int16]) -> tuple[float, float
 def answered(videos: Sequence[Video]) -> list[Video]:
     """The frames of each video that are scored: those with a label and an answer; videos without any are left out.
 
-    A row with NaN was never answered: the last frames of a recording, where a lookahead needs later ones.
+    A row with NaN was never answered: the last frames of a recording, where a lookahead needs later ones and nothing
+    ended the stream, as in training.
     """
     masked = [(~np.isnan(p).any(-1) & (y != IGNORE), p, y) for p, y in videos]
     return [(p[mask], y[mask]) for mask, p, y in masked if mask.any()]
